@@ -1,0 +1,87 @@
+"""Compile the kernels where a C compiler is at hand; install without them where it is not.
+
+The constants of ``tcptrace_fsm/kernels/layout.py`` are written, at build time, into ``layout.pxd`` as a C enum: that
+is how ``rows[c + FIELD]`` becomes an address with a constant offset while the fields are named in one place only.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+KERNELS = ROOT / "tcptrace_fsm" / "kernels"
+COST = "the kernels stay uncompiled: every result is the same, at about a hundredth of the speed"
+
+
+def write_layout_pxd() -> None:
+    """Write ``layout.pxd`` from the integer constants of ``layout.py``."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from tcptrace_fsm.kernels import layout
+    finally:
+        sys.path.pop(0)
+    values = {k: v for k, v in vars(layout).items() if isinstance(v, int) and k[0].isupper()}
+    too_wide = [k for k, v in values.items() if not -(2**31) < v < 2**31]
+    if too_wide:
+        raise ValueError(f"layout.py: {too_wide} do not fit a C int")
+    # The -1 makes the enum's type signed with every compiler.
+    lines = ["# Generated from layout.py by setup.py.", "cdef enum:", "    _SIGNED = -1"]
+    text = "\n".join(lines + [f"    {k} = {int(v)}" for k, v in values.items()]) + "\n"
+    target = KERNELS / "layout.pxd"
+    if not target.exists() or target.read_text() != text:
+        target.write_text(text)
+
+
+def extensions() -> list[Extension]:
+    """The kernels as C extensions, or none where Cython is missing or ``TCPTRACE_FSM_PURE`` is set."""
+    if os.environ.get("TCPTRACE_FSM_PURE"):
+        return []
+    try:
+        from Cython.Build import cythonize
+    except ImportError:
+        print(f"tcptrace-fsm: no Cython; {COST}", file=sys.stderr)
+        return []
+    write_layout_pxd()
+    names = sorted(p.stem for p in KERNELS.glob("*.pxd") if p.stem != "layout")
+    flags = [] if sys.platform == "win32" else ["-O3", "-g0", "-fwrapv", "-fno-strict-aliasing", "-w"]
+    return cythonize(
+        [
+            Extension(f"tcptrace_fsm.kernels.{n}", [f"tcptrace_fsm/kernels/{n}.py"], extra_compile_args=flags, optional=True)
+            for n in names
+        ],
+        compiler_directives={
+            "language_level": 3,
+            "infer_types": True,  # locals become C integers; only signatures stand in the .pxd files
+            "annotation_typing": False,  # annotations are for readers and mypy
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+        },
+        build_dir="build/cython",
+        quiet=True,
+    )
+
+
+class OptionalBuildExt(build_ext):
+    """Build what can be built; say what it costs when nothing can."""
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except Exception as reason:  # no compiler, no headers: an install without kernels is still an install
+            print(f"tcptrace-fsm: {reason}; {COST}", file=sys.stderr)
+
+    def build_extension(self, ext: Extension) -> None:
+        try:
+            super().build_extension(ext)
+        except Exception as reason:
+            print(f"tcptrace-fsm: {ext.name}: {reason}; {COST}", file=sys.stderr)
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuildExt})

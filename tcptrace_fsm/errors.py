@@ -1,0 +1,27 @@
+"""The two errors that the caller or the file can cause. The network's faults are data, never exceptions."""
+
+from __future__ import annotations
+
+
+class CaptureError(Exception):
+    """A capture that cannot be read: which one, where, and why.
+
+    Attributes
+    ----------
+    path : str
+        The capture's name, ``-`` for standard input.
+    offset : int
+        Byte offset (in the decompressed stream) at which reading failed.
+    reason : str
+        What is wrong there, in plain words.
+    """
+
+    def __init__(self, path: str, offset: int, reason: str) -> None:
+        super().__init__(f"{path}: byte {offset}: {reason}")
+        self.path = path
+        self.offset = offset
+        self.reason = reason
+
+
+class UsageError(Exception):
+    """A request that makes no sense; the message says what would."""
