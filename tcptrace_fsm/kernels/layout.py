@@ -30,7 +30,50 @@ OUTCOME_SHORT_TCP = 7  # ... inside the fixed 20 bytes of the TCP header
 OUTCOME_BAD_IP_HEADER = 8  # version, header length or total length contradict each other
 OUTCOME_BAD_IP_EXTENSION = 9  # IPv6 extension headers that run past the packet
 OUTCOME_BAD_TCP_HEADER = 10  # data offset below 5, or past the IP payload
-OUTCOMES = 11  # how many there are
+OUTCOME_TOO_DEEP = 11  # more layers than anybody means
+OUTCOMES = 12  # how many there are
+
+# What the walk is told and what it answers: one row of control words.
+WALK_BEGIN = 0  # first byte not yet walked; moved on by the walk
+WALK_END = 1  # one past the last byte in the chunk
+WALK_CAPACITY = 2  # frame records that the frames array can take
+WALK_SWAPPED = 3  # 1 where the file's numbers are little-endian
+WALK_TICK = 4  # pcap: nanoseconds in one unit of the fraction, 1000 or 1
+WALK_HEADER = 5  # pcap: bytes in a record header, 16 or 24
+WALK_LINK = 6  # pcap: LINKTYPE_ number
+WALK_LENGTHS = 7  # pcap: 1 where the original length comes first, 2 where it may (the larger one is the original)
+WALK_INTERFACES = 8  # pcapng: interfaces of this section
+WALK_LAST_TIME = 9  # ns, of the newest frame with a time; what a frame without one gets
+WALK_TIMELESS = 10  # pcapng: frames without a time so far
+WALK_STATUS = 11  # why the walk stopped, one of the next five
+WALK_NEED = 12  # bytes from WALK_BEGIN on that the next step needs, or is to skip
+WALK_REASON = 13  # what is wrong, DAMAGE_...
+WALK_SIZE = 14
+
+STATUS_MORE = 0  # the next record is not wholly in the chunk
+STATUS_FULL = 1  # the frames array is full
+STATUS_BLOCK = 2  # pcapng: a section header, interface, statistics or name block stands at WALK_BEGIN, whole
+STATUS_SKIP = 3  # pcapng: WALK_NEED bytes that nobody reads
+STATUS_DAMAGED = 4
+
+DAMAGE_LENGTH = 1  # a packet longer than any capture takes
+DAMAGE_BLOCK_LENGTH = 2  # a block shorter than its own fields, or longer than any
+DAMAGE_BLOCK_TRAILER = 3  # the two copies of a block's length differ
+DAMAGE_PACKET_IN_BLOCK = 4  # a packet longer than the block that holds it
+DAMAGE_INTERFACE = 5  # a packet of an interface that nobody described
+LIMIT_PACKET = 262144  # bytes; the largest that libpcap and Wireshark take as well
+LIMIT_BLOCK = 16777216  # bytes; as in Wireshark
+
+# pcapng interface: one row of the interface table.
+IF_LINK = 0  # LINKTYPE_ number
+IF_SNAPLEN = 1  # 0 for no limit
+IF_UNIT = 2  # UNIT_...
+IF_FACTOR = 3  # what UNIT_ says
+IF_OFFSET = 4  # ns added to each time
+IF_SIZE = 5
+UNIT_TIMES = 0  # time in ns = stamp * factor
+UNIT_PART = 1  # stamp // factor
+UNIT_BINARY = 2  # stamp in units of 2 ** -factor seconds
 
 # --- segment: one TCP segment (made by decode) ----------------------------------------------------------------------
 S_FRAME = 0  # frame number, from 1
@@ -63,6 +106,18 @@ S_CONNECTION = 33  # conn_id, set by track
 S_SIDE = 34  # CLIENT or SERVER, the sender; set by track
 S_MARKS = 35  # M_... bits, set by track
 SEGMENT_SIZE = 36
+
+# Links that decode reads itself (https://www.tcpdump.org/linktypes.html); all others go the slow way.
+LINK_NULL = 0
+LINK_ETHERNET = 1
+LINK_RAW_BSD = 12
+LINK_RAW_OPENBSD = 14
+LINK_RAW = 101
+LINK_LOOP = 108
+LINK_SLL = 113
+LINK_IPV4 = 228
+LINK_IPV6 = 229
+LINK_SLL2 = 276
 
 # TCP header flags, as on the wire; AE is bit 0 of the byte before (RFC 9293 3.1, RFC 9768).
 TCP_FIN = 1
@@ -97,3 +152,265 @@ CHECKSUM_BAD = 3
 
 CLIENT = 0
 SERVER = 1
+
+# --- connection: one incarnation of a four-tuple (made by track; its results by replay) ------------------------------
+# The words that every segment reads come first: they share cache lines.
+C_NET = 0  # as S_NET
+C_PORTS = 1  # client port * 65536 + server port
+C_CLIENT_LO = 2
+C_SERVER_LO = 3
+C_CLIENT_HI = 4
+C_SERVER_HI = 5
+C_HASH = 6
+C_OLDER = 7  # row of the incarnation before, while that still lingers; else -1
+C_LAST_TIME = 8  # ns
+C_LAST_FRAME = 9
+C_FLAGS = 10  # CF_... bits
+C_MARKS = 11  # M_... bits of all its segments
+C_ID = 12  # conn_id; -1 while it is only pending
+C_PREVIOUS_ID = 13  # conn_id of the incarnation before, or -1
+C_INCARNATION = 14
+C_ROLE_BASIS = 15  # ROLE_...
+C_FIRST_TIME = 16
+C_FIRST_FRAME = 17
+C_LOG_HEAD = 18  # first log record, -1 for none
+C_LOG_TAIL = 19
+C_LOG_COUNT = 20
+C_SYN_TIME = 21  # handshake as seen here: first SYN, first SYN+ACK of it, first ACK of that; -1 where not seen
+C_SYN_ACK_TIME = 22
+C_HANDSHAKE_ACK_TIME = 23
+C_COMPLETENESS = 24  # Wireshark's tcp.completeness bits
+C_STREAM = 25  # Wireshark's tcp.stream, -1 where unknown
+C_HISTORY = 26  # Zeek's history letters, 6 bits each, 10 to a word; three words
+C_HISTORY_LENGTH = 29
+C_LIFE = 30  # LIFE_...
+C_LIVING = 31  # place of this row in the list of live rows
+# Results, filled when the connection is over
+C_OPENING = 32  # OPENING_...
+C_CLOSING = 33  # CLOSING_...
+C_CLOSED_FIRST = 34  # WHO_...
+C_RESET_BY = 35  # WHO_...
+C_CLIENT_STATE = 36  # machine.State
+C_SERVER_STATE = 37
+C_CLIENT_BASIS = 38  # machine.Basis
+C_SERVER_BASIS = 39
+C_VANTAGE = 40  # VANTAGE_...
+C_TRANSITIONS = 41  # number of rows in the transitions table
+C_ENDPOINTS = 42  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
+CONNECTION_SIZE = 180  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
+
+# One endpoint within a connection: word C_ENDPOINTS + side * ENDPOINT_SIZE + E_...
+# Sequence numbers in here are 64 bits wide and relative: 0 is the endpoint's SYN, 1 its first byte of data.
+E_BASE = 0  # sequence number on the wire that counts as 0
+E_BASE_KNOWN = 1  # BASE_...
+E_NEXT = 2  # one past the highest that it has sent (SND.NXT as seen here)
+E_ACK = 3  # highest ACK that it has sent, relative to the peer; -1 for none (RCV.NXT as seen here)
+E_LAST_ACK = 4  # ACK of its latest segment
+E_WINDOW = 5  # window of its latest segment, bytes; -1 where the scale is unknown
+E_EDGE = 6  # highest ACK + window that it has announced, relative to the peer (the peer's SND.UNA + SND.WND)
+E_SHIFT = 7  # window scale of its SYN, -1 for none seen
+E_FIN = 8  # sequence number after its FIN, -1 while it has sent none
+E_STAGE = 9  # ES_... bits
+E_LAST_TIME = 10  # its latest segment, ns; -1 for none
+E_RUN = 11  # log record that its next plain segment may extend, -1 for none
+E_SEGMENTS = 12
+E_BYTES = 13
+E_UNIQUE = 14
+E_RETRANSMITTED = 15
+E_RETRANSMITTED_BYTES = 16
+E_OUT_OF_ORDER = 17
+E_DUPLICATE_ACKS = 18
+E_ZERO_WINDOWS = 19
+E_KEEPALIVES = 20
+E_SYNS = 21
+E_FINS = 22
+E_RSTS = 23
+E_MSS = 24  # of its SYN, -1 for none
+E_OPTIONS = 25  # OPT_... of its SYN
+E_TSVAL = 26  # latest TSval, -1 for none
+E_TTL = 27  # TTL of its first segment
+E_IP_ID = 28  # of its latest segment
+E_LAST_SEQ = 29  # of its latest segment
+E_LAST_LEN = 30
+E_LAST_FLAGS = 31
+E_HEAD_TIME = 32  # when the oldest unacknowledged byte was last sent, ns
+E_ACK_TIME = 33  # when its ACK last advanced
+E_DUP_RUN = 34  # duplicate ACKs in a row
+E_BACKOFF_SEQ = 35  # first byte of its latest timeout retransmission
+E_BACKOFF_COUNT = 36  # how often in a row that byte was sent again
+E_BUSY_SINCE = 37  # since when it may have had more to send than it was allowed to, ns
+E_CHECKSUMS = 38  # CHECKSUM_GOOD seen: bit 0, CHECKSUM_BAD seen: bit 1, CHECKSUM_OFFLOADED seen: bit 2
+E_LONGEST = 39  # longest payload that it has sent
+E_RTT_MIN = 40  # its segment to the peer's answer, as seen here, ns; -1 for none
+E_RTT_COUNT = 41
+E_RTT_MARKER = 42  # five heights, then five positions of the P-square median
+E_SAMPLES = 52  # segments whose ACK is awaited for a round-trip time: four pairs (end, time)
+E_HOLES = 60  # number of holes in what it has sent, 0 ... 4
+E_HOLE = 61  # four pairs (start, end)
+ENDPOINT_SIZE = 69
+
+ROLE_SYN = 0
+ROLE_SYN_ACK = 1
+ROLE_PORT = 2
+ROLE_FIRST_SEGMENT = 3
+
+# C_FLAGS
+CF_PENDING = 1  # a SYN inside a live connection, not yet confirmed
+CF_SETTLED = 2  # both ends have sent something after the SYNs: from here only what matters is logged
+CF_CLOSING = 4  # a FIN or RST was seen: from here everything is logged
+CF_MIDSTREAM = 8  # no SYN and no SYN+ACK seen
+CF_LOG_FULL = 16  # further marked data segments are counted but not logged
+CF_DATA_IN_SYN = 32  # payload in the client's SYN
+CF_FAST_OPEN = 64  # ... acknowledged by the SYN+ACK
+CF_SPLIT = 128  # a later incarnation took the four-tuple over
+CF_REFUSED = 256  # an RST answered its SYN
+CF_SIMULTANEOUS_OPEN = 512
+
+BASE_NONE = 0
+BASE_GUESSED = 1  # from its first segment
+BASE_PEER = 2  # from the peer's ACK of its SYN
+BASE_SYN = 3  # from its own SYN
+
+# E_STAGE
+ES_SYN = 1  # has sent a SYN
+ES_SYN_ACK = 2  # ... with ACK
+ES_PLAIN = 4  # has sent a segment with neither SYN nor RST
+ES_ACKS_SYN = 8  # has acknowledged the peer's SYN
+ES_ACKS_FIN = 16  # has acknowledged the peer's FIN
+ES_RST = 32
+ES_DATA = 64
+
+LIFE_FREE = 0
+LIFE_LIVE = 1
+LIFE_DUE = 2  # over: to be replayed, written out and freed
+
+OPENING_HANDSHAKE = 0
+OPENING_SIMULTANEOUS = 1
+OPENING_FAST_OPEN = 2
+OPENING_MIDSTREAM = 3
+OPENING_REFUSED = 4
+OPENING_UNANSWERED = 5
+OPENING_INCOMPLETE = 6
+
+CLOSING_NORMAL = 0
+CLOSING_SIMULTANEOUS = 1
+CLOSING_HALF_CLOSED = 2
+CLOSING_ABORTED = 3
+CLOSING_TIMED_OUT = 4
+CLOSING_NONE = 5
+
+WHO_NOBODY = 0
+WHO_CLIENT = 1
+WHO_SERVER = 2
+WHO_BOTH = 3
+
+VANTAGE_UNKNOWN = 0
+VANTAGE_NEAR_CLIENT = 1
+VANTAGE_NEAR_SERVER = 2
+VANTAGE_BETWEEN = 3
+VANTAGE_BOTH = 4  # the whole round trip is too short to tell them apart
+
+# --- log: the segments of a connection that the replay and the rules may need (made by track) ------------------------
+L_TIME = 0  # ns
+L_FRAME = 1
+L_INFO = 2  # flags | side << 12 | payload bytes << 16 | segments in the run << 40
+L_SEQ = 3  # 64 bits, relative to the sender's E_BASE
+L_ACK = 4  # 64 bits, relative to the peer's E_BASE; -1 without ACK flag or base
+L_MARKS = 5
+L_WINDOW = 6  # bytes; -1 where the scale is unknown
+L_TSVAL = 7  # -1 for none
+L_TSECR = 8
+L_END_TIME = 9  # of the last segment in the run
+L_END_FRAME = 10
+L_NEXT = 11  # next log record of the connection, -1 for none
+LOG_SIZE = 12
+
+LOG_SIDE_SHIFT = 12
+LOG_LEN_SHIFT = 16
+LOG_RUN_SHIFT = 40
+LOG_FLAGS_MASK = 511
+LOG_LEN_MASK = 16777215
+
+# --- transition: one state change of one endpoint (made by replay) ---------------------------------------------------
+T_CONNECTION = 0  # conn_id
+T_SIDE = 1
+T_TIME = 2
+T_EARLIEST = 3  # -1: before the capture
+T_LATEST = 4
+T_FRAME = 5  # -1 for a timer
+T_FROM = 6
+T_TO = 7
+T_EVENT = 8
+T_BASIS = 9
+T_CONFIRMED_BY = 10  # frame, -1 for none
+TRANSITION_SIZE = 11
+
+# --- control words of the tracker ------------------------------------------------------------------------------------
+K_SEED = 0  # of the hash, random per run
+K_SLOTS = 1  # size of the hash table, a power of two
+K_USED = 2  # slots in use
+K_NEXT_ID = 3  # next conn_id
+K_ROW_FREE = 4  # first free row of the list through C_OLDER, -1 for none
+K_ROW_TOP = 5  # rows ever used
+K_LOG_FREE = 6  # first free log record of the list through L_NEXT, -1 for none
+K_LOG_TOP = 7
+K_NOW = 8  # latest capture time, ns
+K_LIVE = 9  # live rows
+K_SWEEP = 10  # where the sweep over the live rows goes on
+K_DUE = 11  # rows in the due list
+K_LINGER = 12  # how long a closed connection is kept for late segments, ns
+K_LINGER_SYN = 13  # how long an unanswered SYN is kept, ns
+K_NEXT_STREAM = 14  # next tcp.stream
+K_TIME_BACK = 15  # segments stamped earlier than one before them
+K_LOG_LIMIT = 16  # log records per connection before marked data segments are only counted
+K_LABELS = 17  # 1: S_CONNECTION, S_SIDE and S_MARKS are wanted for every segment
+CONTROL_SIZE = 18
+
+# --- marks: what is notable about one segment (bit numbers; M_... are masks in kernels, MARKS names them) --------------
+MARK_RETRANSMISSION = 0  # repeats sequence space that was seen before
+MARK_TIMEOUT = 1  # ... after a retransmission timeout
+MARK_FAST = 2  # ... after three duplicate ACKs or SACK
+MARK_TAIL_LOSS_PROBE = 3  # ... of the last segment, before any timeout
+MARK_SPURIOUS = 4  # ... although the peer's ACK of it had passed here
+MARK_NETWORK_DUPLICATE = 5  # the very same packet again
+MARK_OUT_OF_ORDER = 6  # fills a hole, and was overtaken
+MARK_LOST_BEFORE = 7  # fills a hole, and was sent again
+MARK_GAP = 8  # opens a hole: bytes before it have not been seen
+MARK_DUPLICATE_ACK = 9
+MARK_KEEPALIVE = 10
+MARK_KEEPALIVE_ACK = 11
+MARK_ZERO_WINDOW = 12
+MARK_ZERO_WINDOW_PROBE = 13
+MARK_ZERO_WINDOW_PROBE_ACK = 14
+MARK_WINDOW_UPDATE = 15
+MARK_WINDOW_FULL = 16
+MARK_ACK_UNSEEN = 17  # acknowledges bytes that were not seen
+MARK_ACK_PLUS_ONE = 18  # ... exactly one: a FIN that was not seen, or a byte
+MARK_OUT_OF_WINDOW = 19
+MARK_FIRST_PLAIN = 20  # first segment of this endpoint with neither SYN nor RST
+MARK_ACKS_SYN = 21  # first ACK of the peer's SYN
+MARK_ACKS_FIN = 22  # first ACK of the peer's FIN
+MARK_ACK_AGAIN = 23  # pure ACK with nothing new, after a FIN
+MARK_AFTER_RST = 24  # from an endpoint that has sent an RST
+MARK_BEYOND_FIN = 25  # data behind its own FIN
+MARK_FIN_MOVED = 26  # a FIN that ends elsewhere than the one before
+MARK_STRAY_SYN = 27  # a SYN in a live connection that came to nothing
+MARK_CHALLENGE = 28  # pure ACK that answers a SYN, RST or segment out of window (RFC 5961)
+MARK_OLD_INCARNATION = 29  # belongs to the numbers of the incarnation before
+MARK_PAWS = 30  # older timestamp than one before it
+MARK_BAD_CHECKSUM = 31
+MARK_DSACK = 32  # first SACK block tells of a duplicate (RFC 2883)
+MARK_CAPTURE_DUPLICATE = 33  # the capture holds the same frame twice
+MARK_TIME_BACK = 34  # stamped earlier than the segment before
+MARK_SYN_AGAIN = 35
+MARK_SYN_ACK_AGAIN = 36
+MARK_FIN_AGAIN = 37
+MARK_BASE_CHANGED = 38  # SYN+ACK with another ISN or ACK than the one before
+MARK_ACK_OLD = 39  # ACK below one that it has sent before
+MARK_SYN_DATA = 40
+MARK_WINDOW_SHRUNK = 41
+MARK_ECN = 42  # CWR without ECN set up, and the like
+MARK_ODD_FLAGS = 43  # combinations that no TCP sends
+MARK_RST_INEXACT = 44  # RST within the window but not at its left edge (RFC 5961)
+MARK_RST_OUTSIDE = 45  # RST outside the window
+MARKS = 46  # how many there are
