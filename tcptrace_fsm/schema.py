@@ -1,0 +1,337 @@
+"""Every column of every table, declared once: its name, type, unit, what null means, and where it comes from.
+
+The tables, their Arrow and pandas types, the CSV and parquet files and ``docs/columns.md`` all follow from this file.
+A column either is a word of a record (``source`` names it as :mod:`tcptrace_fsm.kernels.layout` does) or is derived
+(``source`` says from what, and :mod:`tcptrace_fsm.tables` holds the function of that name).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tcptrace_fsm.kernels import layout
+from tcptrace_fsm.machine import EVENT_TEXT, Basis, State
+
+__all__ = [
+    "CATEGORIES",
+    "CLOSINGS",
+    "HISTORY_LETTERS",
+    "LABELS",
+    "OPENINGS",
+    "SEVERITIES",
+    "SIDES",
+    "STATES",
+    "TABLES",
+    "TCP_FLAGS",
+    "Column",
+    "columns",
+    "flags_text",
+    "history",
+    "markdown",
+]
+
+# The words behind the codes: the index is the code in the record.
+SIDES = ("client", "server")
+ROLES = ("syn", "syn_ack", "port", "first_segment")
+OPENINGS = ("handshake", "simultaneous", "fast_open", "midstream", "refused", "unanswered", "incomplete")
+CLOSINGS = ("normal", "simultaneous", "half_closed", "aborted", "timed_out", "none")
+WHO = ("nobody", "client", "server", "both")
+STATES = tuple(s.name for s in State)
+EVENTS = tuple(EVENT_TEXT.values())
+BASES = tuple(b.name.lower() for b in Basis)
+SEVERITIES = ("info", "low", "medium", "high")
+CATEGORIES = ("open", "data", "close", "reset", "time_wait", "timer", "scan", "capture")
+
+HISTORY_LETTERS = "SHADFRCGTWIQXshadfrcgtwiqx^"
+"""Letters of Zeek's history: code 1 is the first, 0 is none. Upper case is the client's."""
+
+TCP_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE")
+"""The header's flags, lowest bit first."""
+
+# The order in which a reader says them: SYN+ACK, FIN+ACK, PSH+ACK.
+_FLAG_ORDER = (1, 0, 2, 3, 4, 5, 6, 7, 8)
+
+LABELS: tuple[tuple[int, str], ...] = (
+    (layout.MARK_CAPTURE_DUPLICATE, "capture_duplicate"),
+    (layout.MARK_NETWORK_DUPLICATE, "network_duplicate"),
+    (layout.MARK_KEEPALIVE, "keepalive"),
+    (layout.MARK_KEEPALIVE_ACK, "keepalive_ack"),
+    (layout.MARK_ZERO_WINDOW_PROBE, "zero_window_probe"),
+    (layout.MARK_ZERO_WINDOW_PROBE_ACK, "zero_window_probe_ack"),
+    (layout.MARK_SYN_AGAIN, "syn_retransmission"),
+    (layout.MARK_SYN_ACK_AGAIN, "syn_ack_retransmission"),
+    (layout.MARK_FIN_AGAIN, "fin_retransmission"),
+    (layout.MARK_SPURIOUS, "spurious_retransmission"),
+    (layout.MARK_TAIL_LOSS_PROBE, "tail_loss_probe"),
+    (layout.MARK_FAST, "fast_retransmission"),
+    (layout.MARK_OUT_OF_ORDER, "out_of_order"),
+    (layout.MARK_RETRANSMISSION, "retransmission"),
+    (layout.MARK_TIMEOUT, "retransmission"),
+    (layout.MARK_LOST_BEFORE, "retransmission"),
+    (layout.MARK_CHALLENGE, "challenge_ack"),
+    (layout.MARK_DUPLICATE_ACK, "duplicate_ack"),
+    (layout.MARK_ZERO_WINDOW, "zero_window"),
+    (layout.MARK_WINDOW_UPDATE, "window_update"),
+    (layout.MARK_WINDOW_FULL, "window_full"),
+    (layout.MARK_GAP, "previous_segment_unseen"),
+    (layout.MARK_ACK_UNSEEN, "ack_of_unseen_segment"),
+)
+"""The label of a segment is that of its first mark in this order: the more specific come first."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes
+    ----------
+    name : str
+    type : str
+        ``int64``, ``int32``, ``uint16``, ``string``, ``timestamp`` (ns, UTC), ``duration`` (ns) or ``list<int64>``.
+    meaning : str
+        One line.
+    source : str
+        A word of the record, by its name in ``layout``, or the derivation in words.
+    null : str
+        What null means; empty where the column has none.
+    unit : str
+    word : int or None
+        Offset of the source in its record, where the column is a word of it.
+    absent : int or None
+        The value of that word that becomes null.
+    words : tuple of str or None
+        For a word that is a code: what the codes mean.
+    """
+
+    name: str
+    type: str
+    meaning: str
+    source: str
+    null: str = ""
+    unit: str = ""
+    word: int | None = None
+    absent: int | None = None
+    words: tuple[str, ...] | None = None
+
+    @property
+    def nullable(self) -> bool:
+        """Whether the column may hold nulls."""
+        return bool(self.null)
+
+
+def _word(
+    name: str,
+    source: str,
+    meaning: str,
+    *,
+    kind: str = "int64",
+    null: str = "",
+    absent: int | None = -1,
+    unit: str = "",
+    words: tuple[str, ...] | None = None,
+    side: int | None = None,
+) -> Column:
+    """Declare a column that is a word of its record."""
+    word = int(getattr(layout, source))
+    if side is not None:
+        word += layout.C_ENDPOINTS + side * layout.ENDPOINT_SIZE
+        source = f"{SIDES[side]}'s {source}"
+    kind = "string" if words else kind
+    unit = unit or ("ns" if kind == "duration" else "ns, UTC" if kind == "timestamp" else "")
+    return Column(name, kind, meaning, source, null, unit, word, absent if null else None, words)
+
+
+_ENDPOINT: tuple[tuple[str, str, str, str, str, str], ...] = (
+    # name, source, type, unit, null, meaning
+    ("isn", "", "int64", "", "its SYN is not in the capture, nor an ACK of it", "initial sequence number, as on the wire"),
+    ("mss", "E_MSS", "int64", "bytes", "no SYN seen, or no such option in it", "maximum segment size that it announced"),
+    ("window_shift", "E_SHIFT", "int64", "bits", "no SYN seen, or no such option in it", "window scale that it announced"),
+    ("segments", "E_SEGMENTS", "int64", "", "", "segments sent"),
+    ("payload_bytes", "E_BYTES", "int64", "bytes", "", "payload sent, repeated bytes included"),
+    ("unique_bytes", "E_UNIQUE", "int64", "bytes", "", "payload sent, each byte of the sequence space once"),
+    ("retransmitted_segments", "E_RETRANSMITTED", "int64", "", "", "segments that repeat sequence space seen before"),
+    ("retransmitted_bytes", "E_RETRANSMITTED_BYTES", "int64", "bytes", "", "payload sent again"),
+    ("out_of_order_segments", "E_OUT_OF_ORDER", "int64", "", "", "segments that were overtaken by later ones"),
+    ("duplicate_acks", "E_DUPLICATE_ACKS", "int64", "", "", "duplicate ACKs (RFC 5681 section 2)"),
+    ("zero_windows", "E_ZERO_WINDOWS", "int64", "", "", "segments that closed its window"),
+    ("keepalives", "E_KEEPALIVES", "int64", "", "", "keepalive probes"),
+    ("syn_segments", "E_SYNS", "int64", "", "", "segments with SYN"),
+    ("fin_segments", "E_FINS", "int64", "", "", "segments with FIN"),
+    ("rst_segments", "E_RSTS", "int64", "", "", "segments with RST"),
+    ("rtt_min", "E_RTT_MIN", "duration", "", "no sample", "shortest time from its segment to the ACK of it, as seen here"),
+    ("rtt_median", "", "duration", "", "no sample", "median of these times (P-square estimate from the sixth sample on)"),
+)
+_ENDPOINT_DERIVED = {
+    "isn": "E_BASE where E_BASE_KNOWN says that a SYN, or an ACK of one, gave it",
+    "rtt_median": "E_RTT_COUNT and E_RTT_MARKER",
+}
+
+
+def _endpoints() -> list[Column]:
+    """Each of the endpoint's columns, the client's before the server's."""
+    made = []
+    for name, source, kind, unit, null, meaning in _ENDPOINT:
+        for side, whose in enumerate(SIDES):
+            if source:
+                made.append(_word(f"{whose}_{name}", source, meaning, kind=kind, null=null, unit=unit, side=side))
+            else:
+                text = f"{whose}'s {_ENDPOINT_DERIVED[name]}"
+                made.append(Column(f"{whose}_{name}", kind, meaning, text, null, "ns" if kind == "duration" else unit))
+    return made
+
+
+_CONNECTIONS: tuple[Column, ...] = (
+    _word("conn_id", "C_ID", "number of the connection, from 0, in order of first segment"),
+    Column("client_ip", "string", "address of the active opener, canonical text", "C_CLIENT_HI, C_CLIENT_LO, C_NET"),
+    Column("server_ip", "string", "address of the passive opener, canonical text", "C_SERVER_HI, C_SERVER_LO, C_NET"),
+    Column("client_port", "uint16", "port of the active opener", "C_PORTS"),
+    Column("server_port", "uint16", "port of the passive opener", "C_PORTS"),
+    _word("role_basis", "C_ROLE_BASIS", "what tells who the client is", words=ROLES),
+    _word("incarnation", "C_INCARNATION", "0 for the first use of this four-tuple, then 1, 2 ...", kind="int32"),
+    _word("previous_conn_id", "C_PREVIOUS_ID", "the incarnation before", null="first use of this four-tuple"),
+    Column("encapsulation", "string", "VLANs and tunnels outside the IP packet, outermost first; empty for none", "C_NET"),
+    _word("tcp_stream", "C_STREAM", "Wireshark's tcp.stream of the first segment", null="unknown"),
+    Column("community_id", "string", "Community ID version 1, seed 0", "the four-tuple"),
+    _word("first_time", "C_FIRST_TIME", "first segment", kind="timestamp"),
+    _word("last_time", "C_LAST_TIME", "last segment", kind="timestamp"),
+    _word("first_frame", "C_FIRST_FRAME", "frame of the first segment"),
+    _word("last_frame", "C_LAST_FRAME", "frame of the last segment"),
+    _word("opening", "C_OPENING", "how it opened", words=OPENINGS),
+    _word("closing", "C_CLOSING", "how it closed", words=CLOSINGS),
+    _word("closed_first", "C_CLOSED_FIRST", "who sent the first FIN", words=WHO, null="no FIN seen", absent=0),
+    _word("reset_by", "C_RESET_BY", "who sent the RST that ended it", words=WHO, null="not reset", absent=0),
+    _word("client_state", "C_CLIENT_STATE", "client's state when the capture ends, timers included", words=STATES),
+    _word("server_state", "C_SERVER_STATE", "server's state when the capture ends, timers included", words=STATES),
+    _word("client_state_basis", "C_CLIENT_BASIS", "what that rests on, as basis in transitions", words=BASES),
+    _word("server_state_basis", "C_SERVER_BASIS", "what that rests on, as basis in transitions", words=BASES),
+    Column("zeek_conn_state", "string", "conn_state as in Zeek's conn.log", "stages and counts of both endpoints"),
+    Column("zeek_history", "string", "history as in Zeek's conn.log", "C_HISTORY, C_HISTORY_LENGTH"),
+    _word("wireshark_completeness", "C_COMPLETENESS", "as Wireshark's tcp.completeness", kind="int32"),
+    Column(
+        "handshake_rtt",
+        "duration",
+        "SYN to its SYN+ACK, plus SYN+ACK to its ACK, as seen here",
+        "C_SYN_TIME, C_SYN_ACK_TIME, C_HANDSHAKE_ACK_TIME",
+        "not all three were seen",
+        "ns",
+    ),
+    *_endpoints(),
+)
+
+_TRANSITIONS: tuple[Column, ...] = (
+    _word("conn_id", "T_CONNECTION", "the connection"),
+    _word("side", "T_SIDE", "the endpoint whose state changed", words=SIDES),
+    _word("time", "T_TIME", "best estimate of when", kind="timestamp"),
+    _word("time_earliest", "T_EARLIEST", "not before", kind="timestamp", null="before the capture began"),
+    _word("time_latest", "T_LATEST", "not after", kind="timestamp", null="after the capture's end"),
+    _word("frame", "T_FRAME", "the frame that shows or causes it", null="a timer, or nothing in the capture"),
+    _word("from_state", "T_FROM", "state before", words=STATES),
+    _word("to_state", "T_TO", "state after", words=STATES),
+    _word("event", "T_EVENT", "what happened, in the machine's words", words=EVENTS),
+    _word("basis", "T_BASIS", "what it rests on: sent, acked, presumed, timer or inferred", words=BASES),
+    _word("confirmed_by", "T_CONFIRMED_BY", "the frame that proves an acked change", null="not an acked change"),
+)
+
+_ANOMALIES: tuple[Column, ...] = (
+    Column("conn_id", "int64", "the connection", "Finding.conn_id"),
+    Column("side", "string", "the endpoint that misbehaves or suffers", "Finding.side", "both"),
+    Column("time", "timestamp", "when", "Finding.time", unit="ns, UTC"),
+    Column("frame", "int64", "the frame where it shows", "Finding.frame", "no frame shows it"),
+    Column("kind", "string", "name in the catalogue", "Finding.kind"),
+    Column("category", "string", ", ".join(CATEGORIES), "Finding.category"),
+    Column("severity", "string", ", ".join(SEVERITIES), "Finding.severity"),
+    Column("basis", "string", "what it rests on, as in transitions", "Finding.basis"),
+    Column("message", "string", "one sentence to act on, with the numbers", "Finding.message"),
+    Column("frames", "list<int64>", "the evidence", "Finding.frames"),
+    Column("rfc", "string", "document and section", "Finding.rfc"),
+    Column(
+        "possible_artefact",
+        "string",
+        "the capture fault that could explain it innocently",
+        "Finding.possible_artefact",
+        "none known",
+    ),
+)
+
+_SEGMENTS: tuple[Column, ...] = (
+    _word("frame", "S_FRAME", "frame number"),
+    _word("time", "S_TIME", "capture time", kind="timestamp"),
+    _word("conn_id", "S_CONNECTION", "the connection"),
+    _word("side", "S_SIDE", "the sender", words=SIDES),
+    _word("seq", "S_SEQ", "sequence number, as on the wire"),
+    Column("ack", "int64", "acknowledgment number, as on the wire", "S_ACK", "no ACK flag"),
+    Column("rel_seq", "int64", "seq in 64 bits, 0 being the sender's SYN", "S_SEQ and the sender's E_BASE", "no base known"),
+    Column("rel_ack", "int64", "ack in 64 bits, 0 being the peer's SYN", "S_ACK and the peer's E_BASE", "no ACK flag or base"),
+    Column("flags", "string", "flags that are set, joined by +", "S_FLAGS"),
+    _word("payload_len", "S_LEN", "payload by the IP header", unit="bytes"),
+    Column("window", "int64", "window, scaled", "S_WINDOW and E_SHIFT of both", "the scale is unknown", "bytes"),
+    Column("tsval", "int64", "timestamp value (RFC 7323)", "S_TSVAL", "no timestamps option"),
+    Column("tsecr", "int64", "timestamp echo reply (RFC 7323)", "S_TSECR", "no timestamps option"),
+    Column("sack", "list<int64>", "SACK blocks as on the wire: left, right, left, right ...", "S_SACK", "no SACK option"),
+    Column("sender_state", "string", "sender's state after this segment", "transitions", "never determined"),
+    Column("receiver_state", "string", "receiver's state after this segment", "transitions", "never determined"),
+    Column("label", "string", "what is notable about it, or empty", "S_MARKS"),
+    _word("window_raw", "S_WINDOW", "window field, unscaled"),
+)
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "connections": _CONNECTIONS,
+    "transitions": _TRANSITIONS,
+    "anomalies": _ANOMALIES,
+    "segments": _SEGMENTS,
+}
+"""The tables by name, each with its columns in order."""
+
+_ROWS = {
+    "connections": "One row per connection: one incarnation of a four-tuple.",
+    "transitions": "One row per state change of one endpoint.",
+    "anomalies": "One row per finding.",
+    "segments": "One row per TCP segment. Written only when asked for (`--tables ...,segments`).",
+}
+
+
+def columns(table: str) -> dict[str, Column]:
+    """The columns of a table by name."""
+    return {c.name: c for c in TABLES[table]}
+
+
+def flags_text(flags: int) -> str:
+    """Flags as people write them.
+
+    >>> flags_text(0x12)
+    'SYN+ACK'
+    """
+    return "+".join(TCP_FLAGS[bit] for bit in _FLAG_ORDER if flags >> bit & 1)
+
+
+def history(words: tuple[int, int, int], length: int) -> str:
+    """Unpack Zeek's history letters: 6 bits each, lowest first, ten to a word."""
+    codes = (words[i // 10] >> 6 * (i % 10) & 63 for i in range(min(length, 30)))
+    return "".join(HISTORY_LETTERS[code - 1] for code in codes if 1 <= code <= len(HISTORY_LETTERS))
+
+
+def markdown() -> str:
+    """The text of ``docs/columns.md``."""
+    lines = [
+        "# Columns",
+        "",
+        "Generated from `tcptrace_fsm/schema.py` by `python -m tcptrace_fsm.schema > docs/columns.md`.",
+        "",
+        "Types: `timestamp` is nanoseconds since 1970 in UTC, `duration` is nanoseconds; both are Arrow and pandas types of",
+        "that name in parquet and in Python. In CSV a timestamp is ISO 8601 with nine decimals and `Z`, a duration is seconds",
+        "with nine decimals, a list is joined by spaces, and null is empty. Frame numbers count from 1.",
+    ]
+    for table, declared in TABLES.items():
+        lines += ["", f"## {table}", "", _ROWS[table], ""]
+        lines += ["| column | type | unit | meaning | null | source |", "|---|---|---|---|---|---|"]
+        for c in declared:
+            meaning = c.meaning
+            if c.words:
+                named = c.words[1:] if c.absent == 0 else c.words
+                meaning += ": " + ", ".join(f"`{w}`" for w in named)
+            lines.append(f"| `{c.name}` | {c.type} | {c.unit} | {meaning} | {c.null} | {c.source} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
