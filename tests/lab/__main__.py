@@ -1,0 +1,70 @@
+"""`python -m tests.lab`: list, run and score scenarios; record the sample captures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from tests.lab import runner, samples, score
+from tests.lab.network import clean
+from tests.lab.scenario import REGISTRY
+from tests.lab.scenarios import load, random_spec
+
+
+def main() -> int:
+    """Entry point."""
+    load()
+    top = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
+    top.add_argument("--list", action="store_true", help="the scenarios and what they play")
+    sub = top.add_subparsers(dest="command")
+    p = sub.add_parser("run", help="record scenarios (a name may be the beginning of several)")
+    p.add_argument("names", nargs="*")
+    p.add_argument("--all", action="store_true")
+    p.add_argument("--random", type=int, action="append", default=[], metavar="SEED")
+    p.add_argument("--out", type=Path, default=Path("lab-out"))
+    p.add_argument("--jobs", type=int, default=10)
+    p = sub.add_parser("score", help="compare a tool with the kernel on recordings")
+    p.add_argument("folder", type=Path, nargs="+")
+    p.add_argument("--tool", default=score.TOOL)
+    p.add_argument("--misses", action="store_true", help="list every endpoint that is not exact")
+    p.add_argument("--json", type=Path)
+    p = sub.add_parser("samples", help="record sample_pcaps/ anew")
+    p.add_argument("--out", type=Path, default=Path(__file__).parents[2] / "sample_pcaps")
+    p.add_argument("names", nargs="*")
+    sub.add_parser("clean", help="remove what killed runs left behind")
+    a = top.parse_args()
+    if a.list:
+        for spec in REGISTRY.values():
+            print(f"{spec.name:48s} {spec.doc}")
+        print(len(REGISTRY), "scenarios")
+        return 0
+    if a.command == "score":
+        return score.main(a.folder, a.tool, misses=a.misses, json_to=a.json)
+    if a.command == "clean":
+        print("\n".join(clean()))
+        return 0
+    if a.command is None:
+        top.print_usage()
+        return 2
+    if reason := runner.missing():
+        print(reason, file=sys.stderr)
+        return 1
+    if a.command == "samples":
+        return samples.record(a.out, a.names)
+    unknown = [n for n in a.names if not any(k.startswith(n) for k in REGISTRY)]
+    if unknown:
+        print("no scenario begins with", ", ".join(unknown), file=sys.stderr)
+        return 2
+    specs = [s for k, s in REGISTRY.items() if a.all or any(k.startswith(n) for n in a.names)]
+    specs += [random_spec(seed) for seed in a.random]
+    began = time.monotonic()
+    metas = runner.record_all(specs, a.out, a.jobs)
+    bad = [m for m in metas if not runner.clean_record(m)]
+    print(f"{len(metas)} recordings in {time.monotonic() - began:.0f} s, {len(bad)} of them with faults, in {a.out}")
+    return bool(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

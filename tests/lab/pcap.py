@@ -1,0 +1,169 @@
+"""Captures as the lab needs them: read, write, edit, and make single segments."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+
+
+class Frame(NamedTuple):
+    """One captured Ethernet frame; `ns` counts from the epoch."""
+
+    ns: int
+    data: bytes
+
+    @property
+    def time(self) -> float:
+        return self.ns / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The TCP fields of a frame that the lab looks at."""
+
+    src: str
+    sport: int
+    dst: str
+    dport: int
+    seq: int
+    ack: int
+    flags: int
+    window: int
+    length: int
+    options: bytes
+
+    @property
+    def next(self) -> int:
+        """The sequence number after this segment."""
+        return (self.seq + self.length + bool(self.flags & SYN) + bool(self.flags & FIN)) & 0xFFFFFFFF
+
+    @property
+    def kind(self) -> str:
+        """The word by which faults name a segment: syn, synack, fin, rst, data or ack."""
+        if self.flags & RST:
+            return "rst"
+        if self.flags & SYN:
+            return "synack" if self.flags & ACK else "syn"
+        if self.flags & FIN:
+            return "fin"
+        return "data" if self.length else "ack"
+
+
+def parse(frame: bytes) -> Segment | None:
+    """The TCP segment in an Ethernet frame (IPv4, or IPv6 without extension headers), or None."""
+    if len(frame) < 54:
+        return None
+    kind = frame[12:14]
+    if kind == b"\x08\x00" and frame[23] == 6:
+        at = 14 + (frame[14] & 15) * 4
+        src, dst = socket.inet_ntop(socket.AF_INET, frame[26:30]), socket.inet_ntop(socket.AF_INET, frame[30:34])
+        total = int.from_bytes(frame[16:18], "big")
+        end = 14 + total if total else len(frame)
+    elif kind == b"\x86\xdd" and frame[20] == 6:
+        at = 54
+        src, dst = socket.inet_ntop(socket.AF_INET6, frame[22:38]), socket.inet_ntop(socket.AF_INET6, frame[38:54])
+        payload = int.from_bytes(frame[18:20], "big")
+        end = 54 + payload if payload else len(frame)
+    else:
+        return None
+    sport, dport, seq, ack, offset, flags, window = struct.unpack_from("!HHIIBBH", frame, at)
+    header = (offset >> 4) * 4
+    return Segment(
+        src, sport, dst, dport, seq, ack, flags, window, end - at - header, frame[at + 20 : at + header]
+    )
+
+
+def read(path: Path) -> list[Frame]:
+    """All whole frames of a little-endian pcap (a file still being written is fine)."""
+    raw = path.read_bytes()
+    if len(raw) < 24:
+        return []
+    scale = {0xA1B2C3D4: 1000, 0xA1B23C4D: 1}[int.from_bytes(raw[:4], "little")]
+    out, at = [], 24
+    while at + 16 <= len(raw):
+        sec, frac, caplen, _ = struct.unpack_from("<IIII", raw, at)
+        if at + 16 + caplen > len(raw):
+            break
+        out.append(Frame(sec * 1_000_000_000 + frac * scale, raw[at + 16 : at + 16 + caplen]))
+        at += 16 + caplen
+    return out
+
+
+def write(path: Path, frames: Iterable[Frame]) -> None:
+    """Write a pcap: Ethernet, microseconds."""
+    parts = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)]
+    for ns, data in frames:
+        parts.append(struct.pack("<IIII", ns // 10**9, ns % 10**9 // 1000, len(data), len(data)) + data)
+    path.write_bytes(b"".join(parts))
+
+
+def _block(kind: int, body: bytes) -> bytes:
+    body += bytes(-len(body) % 4)
+    return struct.pack("<II", kind, len(body) + 12) + body + struct.pack("<I", len(body) + 12)
+
+
+def _option(code: int, value: bytes) -> bytes:
+    return struct.pack("<HH", code, len(value)) + value + bytes(-len(value) % 4)
+
+
+def write_pcapng(path: Path, frames: Iterable[Frame], interface: str, comment: str) -> None:
+    """Write a pcapng: one section, one interface with nanosecond resolution, Enhanced Packet Blocks."""
+    section = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + _option(1, comment.encode()) + _option(0, b"")
+    options = _option(2, interface.encode()) + _option(9, b"\x09") + _option(0, b"")
+    parts = [_block(0x0A0D0D0A, section), _block(1, struct.pack("<HHI", 1, 0, 262144) + options)]
+    for ns, data in frames:
+        head = struct.pack("<IIIII", 0, ns >> 32, ns & 0xFFFFFFFF, len(data), len(data))
+        parts.append(_block(6, head + data + bytes(-len(data) % 4)))
+    path.write_bytes(b"".join(parts))
+
+
+def edit(path: Path, keep: Callable[[int, Frame, Segment | None], bool]) -> int:
+    """Remove the frames that `keep` refuses, as if the capture had missed them; how many that were."""
+    frames = read(path)
+    kept = [f for i, f in enumerate(frames) if keep(i, f, parse(f.data))]
+    write(path, kept)
+    return len(frames) - len(kept)
+
+
+def checksum(data: bytes) -> int:
+    """RFC 1071."""
+    if len(data) % 2:
+        data += b"\0"
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def build(
+    macs: tuple[bytes, bytes],
+    src: tuple[str, int],
+    dst: tuple[str, int],
+    flags: int,
+    seq: int,
+    ack: int = 0,
+    window: int = 1024,
+    payload: bytes = b"",
+) -> bytes:
+    """An Ethernet frame with a well-formed TCP segment without options; macs are (source, destination)."""
+    family = socket.AF_INET6 if ":" in src[0] else socket.AF_INET
+    a, z = socket.inet_pton(family, src[0]), socket.inet_pton(family, dst[0])
+    head = struct.pack("!HHIIBBHHH", src[1], dst[1], seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, 0x50, flags, window, 0, 0)
+    length = len(head) + len(payload)
+    pseudo = a + z + (struct.pack("!I3xB", length, 6) if family == socket.AF_INET6 else struct.pack("!xBH", 6, length))
+    tcp = bytearray(head + payload)
+    tcp[16:18] = checksum(pseudo + tcp).to_bytes(2, "big")
+    if family == socket.AF_INET6:
+        ip = struct.pack("!IHBB", 6 << 28, length, 6, 64) + a + z
+        return macs[1] + macs[0] + b"\x86\xdd" + ip + tcp
+    ip4 = bytearray(struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0x1234, 0x4000, 64, 6, 0) + a + z)
+    ip4[10:12] = checksum(bytes(ip4)).to_bytes(2, "big")
+    return macs[1] + macs[0] + b"\x08\x00" + bytes(ip4) + bytes(tcp)

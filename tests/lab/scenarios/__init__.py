@@ -1,0 +1,26 @@
+"""What the lab plays, by subject. Importing a module registers its scenarios."""
+
+from __future__ import annotations
+
+import importlib
+
+from tests.lab.scenario import Spec
+
+MODULES = ("handshake", "closing", "waiting", "resets", "timers", "capturing", "mass")
+
+
+def load() -> None:
+    """Register all of them."""
+    for name in MODULES:
+        importlib.import_module(f"{__name__}.{name}")
+
+
+def random_spec(seed: int) -> Spec:
+    """The scenario that this seed describes: many connections, random patterns, random loss, every other one delayed."""
+    from tests.lab.scenarios.mass import random_traffic
+
+    wire: dict[str, object] = {"family": 4 if seed % 3 else 6, "offload": seed % 4 == 0}
+    if seed % 2:
+        wire |= {"mode": "forwarder", "near": 0.002 * (seed % 5), "far": 0.015, "jitter": 0.004 * (seed % 3), "seed": seed}
+        wire["offload"] = False
+    return Spec(f"random_{seed}", random_traffic, {"seed": seed}, wire, {"client": {}, "server": {}}, 20)
