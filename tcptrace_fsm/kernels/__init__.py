@@ -17,8 +17,17 @@ from __future__ import annotations
 
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
+from typing import Protocol
 
-__all__ = ["compiled"]
+__all__ = ["Words", "compiled"]
+
+
+class Words(Protocol):
+    """A flat array of ``int64``: ``array('q')``, or a ``memoryview`` cast to ``"q"``."""
+
+    def __getitem__(self, index: int, /) -> int: ...
+
+    def __setitem__(self, index: int, value: int, /) -> None: ...
 
 
 def compiled() -> bool:

@@ -43,12 +43,14 @@ WALK_HEADER = 5  # pcap: bytes in a record header, 16 or 24
 WALK_LINK = 6  # pcap: LINKTYPE_ number
 WALK_LENGTHS = 7  # pcap: 1 where the original length comes first, 2 where it may (the larger one is the original)
 WALK_INTERFACES = 8  # pcapng: interfaces of this section
-WALK_LAST_TIME = 9  # ns, of the newest frame with a time; what a frame without one gets
+WALK_LAST_TIME = 9  # pcapng: ns, of the newest frame with a time; what a frame without one gets
 WALK_TIMELESS = 10  # pcapng: frames without a time so far
 WALK_STATUS = 11  # why the walk stopped, one of the next five
 WALK_NEED = 12  # bytes from WALK_BEGIN on that the next step needs, or is to skip
 WALK_REASON = 13  # what is wrong, DAMAGE_...
-WALK_SIZE = 14
+WALK_EARLIEST = 14  # ns, least and greatest time of a frame so far
+WALK_LATEST = 15
+WALK_SIZE = 16
 
 STATUS_MORE = 0  # the next record is not wholly in the chunk
 STATUS_FULL = 1  # the frames array is full
@@ -153,6 +155,8 @@ CHECKSUM_BAD = 3
 CLIENT = 0
 SERVER = 1
 
+MILLISECOND = 1000000  # ns
+
 # --- connection: one incarnation of a four-tuple (made by track; its results by replay) ------------------------------
 # The words that every segment reads come first: they share cache lines.
 C_NET = 0  # as S_NET
@@ -185,19 +189,20 @@ C_HISTORY = 26  # Zeek's history letters, 6 bits each, 10 to a word; three words
 C_HISTORY_LENGTH = 29
 C_LIFE = 30  # LIFE_...
 C_LIVING = 31  # place of this row in the list of live rows
+C_NEWER = 32  # row of the incarnation after, -1 for none
 # Results, filled when the connection is over
-C_OPENING = 32  # OPENING_...
-C_CLOSING = 33  # CLOSING_...
-C_CLOSED_FIRST = 34  # WHO_...
-C_RESET_BY = 35  # WHO_...
-C_CLIENT_STATE = 36  # machine.State
-C_SERVER_STATE = 37
-C_CLIENT_BASIS = 38  # machine.Basis
-C_SERVER_BASIS = 39
-C_VANTAGE = 40  # VANTAGE_...
-C_TRANSITIONS = 41  # number of rows in the transitions table
-C_ENDPOINTS = 42  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
-CONNECTION_SIZE = 180  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
+C_OPENING = 33  # OPENING_...
+C_CLOSING = 34  # CLOSING_...
+C_CLOSED_FIRST = 35  # WHO_...
+C_RESET_BY = 36  # WHO_...
+C_CLIENT_STATE = 37  # machine.State
+C_SERVER_STATE = 38
+C_CLIENT_BASIS = 39  # machine.Basis
+C_SERVER_BASIS = 40
+C_VANTAGE = 41  # VANTAGE_...
+C_TRANSITIONS = 42  # number of rows in the transitions table
+C_ENDPOINTS = 43  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
+CONNECTION_SIZE = 181  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
 
 # One endpoint within a connection: word C_ENDPOINTS + side * ENDPOINT_SIZE + E_...
 # Sequence numbers in here are 64 bits wide and relative: 0 is the endpoint's SYN, 1 its first byte of data.

@@ -1,0 +1,474 @@
+"""Read a frame down to its TCP header, and the TCP header with all its options.
+
+This is the fast way, for what most captures are made of: Ethernet with VLAN tags, Linux cooked, loopback and raw
+frames, IPv4 with options, IPv6 with extension headers. Whatever else may hold TCP (other links, tunnels, fragments) is
+answered with ``OUTCOME_PEEL``: :mod:`tcptrace_fsm.tunnels` takes its outside off, and the IP packet inside comes back
+here as a raw frame.
+
+No byte is read before its place has been compared with the end of what was captured.
+
+Sources: RFC 791, RFC 8200, RFC 9293 3.1, RFC 7323, RFC 2018, IEEE 802.1Q; link types as on
+https://www.tcpdump.org/linktypes.html.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.kernels.layout import *
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Buffer
+
+
+def number16(a: int, b: int) -> int:
+    """Return the 16-bit number whose bytes on the wire are ``a b``."""
+    return (a << 8) | b
+
+
+def number32(a: int, b: int, c: int, d: int) -> int:
+    """Return the 32-bit number whose bytes on the wire are ``a b c d``."""
+    return (a << 24) | (b << 16) | (c << 8) | d
+
+
+def signed64(high: int, low: int) -> int:
+    """Return two 32-bit halves as one signed word, alike compiled and not."""
+    sign = high >> 31
+    return ((high - (sign << 32)) << 32) | low
+
+
+def tunnel_protocol(protocol: int) -> int:
+    """Tell whether an IP protocol number may carry IP inside (1) or not (0)."""
+    if protocol == 47 or protocol == 4 or protocol == 41:  # GRE, IPv4, IPv6
+        return 1
+    if protocol == 137 or protocol == 97 or protocol == 143:  # MPLS, EtherIP, Ethernet
+        return 1
+    return 0
+
+
+def tunnel_port(port: int) -> int:
+    """Tell whether a UDP port is that of a tunnel which :mod:`tcptrace_fsm.tunnels` can peel (1) or not (0)."""
+    if port < 1701:
+        return 0
+    if port == 1701 or port == 2152 or port == 3386 or port == 3544 or port == 4754 or port == 4789 or port == 4790:
+        return 1  # L2TP, GTP-U and its version 0, Teredo, GRE, VXLAN, VXLAN-GPE
+    if port == 5072 or port == 6081 or port == 6635 or port == 8472 or port == 37008:
+        return 1  # AYIYA, Geneve, MPLS, VXLAN before its port was assigned, TZSP
+    return 0
+
+
+def tunnel_ethertype(kind: int) -> int:
+    """Tell whether an Ethertype may carry IP behind a header that this kernel does not read (1) or not (0)."""
+    if kind < 1536:  # a length: only LLC can follow
+        return 1
+    if kind == 0x8847 or kind == 0x8848 or kind == 0x8864 or kind == 0x880B:  # MPLS, PPPoE session, PPP
+        return 1
+    if kind == 0x8903 or kind == 0x894F or kind == 0x88E7 or kind == 0x8926 or kind == 0x892F:
+        return 1  # FabricPath, NSH, 802.1ah, VN-tag, HSR
+    if kind == 0x8909 or kind == 0x6558 or kind == 0x88BE or kind == 0x22EB or kind == 0x8870:
+        return 1  # Cisco metadata, bridged Ethernet, ERSPAN II and III, LLC in jumbo frames
+    if kind == 0x22F3 or kind == 0x88E5:  # TRILL, MACsec
+        return 1
+    return 0
+
+
+def checksum(data: Buffer, at: int, length: int, pseudo: int) -> int:
+    """Judge the TCP checksum (RFC 9293 3.1) of ``length`` bytes at ``at``; ``pseudo`` sums the pseudo-header.
+
+    Returns one of ``CHECKSUM_GOOD``, ``CHECKSUM_OFFLOADED``, ``CHECKSUM_BAD``.
+    """
+    high = pseudo - pseudo  # a zero of the wide type
+    low = pseudo - pseudo
+    for i in range(length >> 1):
+        high += data[at + 2 * i]
+        low += data[at + 2 * i + 1]
+    if length & 1:
+        high += data[at + length - 1]
+    total = pseudo + (high << 8) + low
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    if total == 0xFFFF:
+        return CHECKSUM_GOOD
+    field = number16(data[at + 16], data[at + 17])
+    pseudo = (pseudo & 0xFFFF) + (pseudo >> 16)
+    pseudo = (pseudo & 0xFFFF) + (pseudo >> 16)
+    if field == pseudo:
+        return CHECKSUM_OFFLOADED
+    return CHECKSUM_BAD
+
+
+def options(data: Buffer, at: int, stop: int, segments: array[int], s: int) -> None:
+    """Read the TCP options in ``data[at:stop]`` into the segment record at ``s``."""
+    seen = segments[s + S_OPTIONS]
+    nops = 0
+    while at < stop:
+        kind = data[at]
+        if kind == 0:
+            break
+        if kind == 1:
+            nops += 1
+            if nops == 4:
+                seen = seen | OPT_NOP_RUN
+            at += 1
+            continue
+        nops = 0
+        if at + 1 >= stop:
+            seen = seen | OPT_DAMAGED
+            break
+        size = data[at + 1]
+        if size < 2 or at + size > stop:
+            seen = seen | OPT_DAMAGED
+            break
+        if kind == 8 and size == 10:
+            seen = seen | OPT_TIMESTAMPS
+            segments[s + S_TSVAL] = number32(data[at + 2], data[at + 3], data[at + 4], data[at + 5])
+            segments[s + S_TSECR] = number32(data[at + 6], data[at + 7], data[at + 8], data[at + 9])
+        elif kind == 2 and size == 4:
+            seen = seen | OPT_MSS
+            segments[s + S_MSS] = number16(data[at + 2], data[at + 3])
+        elif kind == 3 and size == 3:
+            seen = seen | OPT_SCALE
+            segments[s + S_SHIFT] = data[at + 2]
+        elif kind == 4 and size == 2:
+            seen = seen | OPT_SACK_PERMITTED
+        elif kind == 5 and size >= 10 and (size & 7) == 2:
+            if seen & OPT_SACK:  # a second one: the first stands
+                seen = seen | OPT_DAMAGED
+            else:
+                seen = seen | OPT_SACK
+                blocks = (size - 2) >> 3
+                if blocks > 4:
+                    blocks = 4
+                segments[s + S_SACKS] = blocks
+                for i in range(2 * blocks):
+                    p = at + 2 + 4 * i
+                    segments[s + S_SACK + i] = number32(data[p], data[p + 1], data[p + 2], data[p + 3])
+        elif kind == 34 or (kind == 254 and size >= 4 and data[at + 2] == 0xF9 and data[at + 3] == 0x89):
+            seen = seen | OPT_FAST_OPEN  # RFC 7413 4.1.1; the experimental form has a 16-bit magic first
+            if size > (2 if kind == 34 else 4):
+                seen = seen | OPT_FAST_OPEN_COOKIE
+        elif kind == 30:
+            seen = seen | OPT_MULTIPATH
+        elif kind == 19:
+            seen = seen | OPT_MD5
+        elif kind == 29:
+            seen = seen | OPT_AO
+        elif kind == 2 or kind == 3 or kind == 4 or kind == 5 or kind == 8:  # known, with an impossible length
+            seen = seen | OPT_DAMAGED
+            break
+        at += size
+    segments[s + S_OPTIONS] = seen
+
+
+def decode_tcp(data: Buffer, at: int, end: int, length: int, routed: int, segments: array[int], s: int) -> int:
+    """Read the TCP segment at ``at``: ``length`` bytes by the IP header, captured up to ``end``.
+
+    The record at ``s`` has its frame, addresses, IP identification and TTL already. ``routed`` is 1 where a source
+    route may have changed the destination that the checksum was made with. Returns the outcome.
+    """
+    if length < 20:
+        if end - at >= length or end - at >= 20:
+            return OUTCOME_BAD_TCP_HEADER
+        return OUTCOME_SHORT_TCP
+    if end - at < 20:
+        return OUTCOME_SHORT_TCP
+    offset = (data[at + 12] >> 4) * 4
+    if offset < 20 or offset > length:
+        return OUTCOME_BAD_TCP_HEADER
+    payload = length - offset
+    flags = data[at + 13] | ((data[at + 12] & 1) << 8)
+    segments[s + S_PORTS] = number32(data[at], data[at + 1], data[at + 2], data[at + 3])
+    segments[s + S_SEQ] = number32(data[at + 4], data[at + 5], data[at + 6], data[at + 7])
+    segments[s + S_ACK] = number32(data[at + 8], data[at + 9], data[at + 10], data[at + 11])
+    segments[s + S_FLAGS] = flags
+    segments[s + S_LEN] = payload
+    segments[s + S_WINDOW] = number16(data[at + 14], data[at + 15])
+    segments[s + S_URGENT] = number16(data[at + 18], data[at + 19])
+    for i in range(S_OPTIONS, S_IP_ID):
+        segments[s + i] = 0
+    segments[s + S_OFFSET] = at
+    segments[s + S_CONNECTION] = -1
+    segments[s + S_SIDE] = 0
+    segments[s + S_MARKS] = 0
+
+    stop = at + offset
+    here = end - stop
+    if here < 0:
+        segments[s + S_OPTIONS] = OPT_SHORT
+        stop = end
+        here = 0
+    if here > payload:
+        here = payload
+    segments[s + S_CAPTURED] = here
+
+    if offset == 32 and stop <= end and number32(data[at + 20], data[at + 21], data[at + 22], data[at + 23]) == 0x0101080A:
+        segments[s + S_OPTIONS] = OPT_TIMESTAMPS  # nearly every segment after the handshake
+        segments[s + S_TSVAL] = number32(data[at + 24], data[at + 25], data[at + 26], data[at + 27])
+        segments[s + S_TSECR] = number32(data[at + 28], data[at + 29], data[at + 30], data[at + 31])
+    elif offset > 20:
+        options(data, at + 20, stop, segments, s)
+        if segments[s + S_OPTIONS] & OPT_SHORT:  # the last option was cut by the capture, not by its sender
+            segments[s + S_OPTIONS] = segments[s + S_OPTIONS] & ~OPT_DAMAGED
+
+    verdict = CHECKSUM_UNKNOWN
+    if end - at >= length and (payload <= 256 or flags & (TCP_SYN | TCP_FIN | TCP_RST)):
+        pseudo = 6 + length
+        for i in range(S_SRC_HI, S_DST_LO + 1):
+            word = segments[s + i]
+            pseudo = pseudo + (word & 0xFFFF) + ((word >> 16) & 0xFFFF)
+            pseudo = pseudo + ((word >> 32) & 0xFFFF) + ((word >> 48) & 0xFFFF)
+        verdict = checksum(data, at, length, pseudo)
+        if routed and verdict == CHECKSUM_BAD:
+            verdict = CHECKSUM_UNKNOWN
+    segments[s + S_CHECKSUM] = verdict
+    return OUTCOME_TCP
+
+
+def decode_ipv4(data: Buffer, at: int, end: int, wire: int, path: int, segments: array[int], s: int) -> int:
+    """Read the IPv4 packet at ``at``, captured up to ``end``, on the wire up to ``wire``. Returns the outcome."""
+    if end - at < 20:
+        return OUTCOME_SHORT_IP
+    head = (data[at] & 15) * 4
+    if (data[at] >> 4) != 4 or head < 20:
+        return OUTCOME_BAD_IP_HEADER
+    total = number16(data[at + 2], data[at + 3])
+    if total == 0:  # left for the network card to fill in (segmentation offload)
+        total = wire - at
+    if total < head:
+        return OUTCOME_BAD_IP_HEADER
+    protocol = data[at + 9]
+    part = number16(data[at + 6], data[at + 7]) & 0x3FFF
+    if part:  # a fragment, or more fragments to come
+        if protocol != 6 and protocol != 17 and tunnel_protocol(protocol) == 0:
+            return OUTCOME_NOT_TCP
+        if end - at >= total and total > head:
+            return OUTCOME_PEEL
+        if part & 0x1FFF:
+            return OUTCOME_FRAGMENT
+    elif protocol != 6:
+        if protocol == 17:
+            p = at + head
+            if end - p >= 8 and (
+                tunnel_port(number16(data[p + 2], data[p + 3])) or tunnel_port(number16(data[p], data[p + 1]))
+            ):
+                return OUTCOME_PEEL
+            return OUTCOME_NOT_TCP
+        if tunnel_protocol(protocol):
+            return OUTCOME_PEEL
+        if protocol != 51 or end - at < head + 12:
+            return OUTCOME_NOT_TCP
+        # An authentication header (RFC 4302) leaves what it protects readable.
+        protocol = data[at + head]
+        head = head + (data[at + head + 1] + 2) * 4
+        if head > total:
+            return OUTCOME_BAD_IP_HEADER
+        if protocol == 17 or tunnel_protocol(protocol):
+            return OUTCOME_PEEL
+    if protocol != 6:
+        return OUTCOME_NOT_TCP
+    if end - at < head:
+        return OUTCOME_SHORT_IP
+    segments[s + S_NET] = path * 2
+    segments[s + S_SRC_HI] = 0
+    segments[s + S_SRC_LO] = number32(data[at + 12], data[at + 13], data[at + 14], data[at + 15])
+    segments[s + S_DST_HI] = 0
+    segments[s + S_DST_LO] = number32(data[at + 16], data[at + 17], data[at + 18], data[at + 19])
+    segments[s + S_IP_ID] = number16(data[at + 4], data[at + 5])
+    segments[s + S_TTL] = data[at + 8]
+    routed = 0
+    if head > 20:
+        routed = 1  # perhaps: a source route is an option
+    if end - at > total:
+        end = at + total  # what follows the packet is Ethernet's padding
+    return decode_tcp(data, at + head, end, total - head, routed, segments, s)
+
+
+def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments: array[int], s: int) -> int:
+    """Read the IPv6 packet at ``at``, captured up to ``end``, on the wire up to ``wire``. Returns the outcome."""
+    if end - at < 40:
+        return OUTCOME_SHORT_IP
+    if (data[at] >> 4) != 6:
+        return OUTCOME_BAD_IP_HEADER
+    total = number16(data[at + 4], data[at + 5]) + 40
+    if total == 40:  # a jumbogram (RFC 2675), or left for the network card to fill in
+        total = wire - at
+    if end - at > total:
+        end = at + total
+    follows = data[at + 6]
+    p = at + 40
+    routed = 0
+    while follows != 6:
+        if follows == 0 or follows == 43 or follows == 60 or follows == 135 or follows == 139 or follows == 140:
+            if p + 8 > at + total:
+                return OUTCOME_BAD_IP_EXTENSION
+            if p + 8 > end:
+                return OUTCOME_SHORT_IP
+            if follows == 43 and data[p + 3] != 0:
+                routed = 1
+            follows = data[p]
+            p = p + (data[p + 1] + 1) * 8
+        elif follows == 51:  # authentication header: its length counts in fours (RFC 4302)
+            if p + 12 > at + total:
+                return OUTCOME_BAD_IP_EXTENSION
+            if p + 12 > end:
+                return OUTCOME_SHORT_IP
+            follows = data[p]
+            p = p + (data[p + 1] + 2) * 4
+        elif follows == 44:
+            if p + 8 > at + total:
+                return OUTCOME_BAD_IP_EXTENSION
+            if p + 8 > end:
+                return OUTCOME_SHORT_IP
+            part = number16(data[p + 2], data[p + 3]) & 0xFFF9
+            if part:
+                if end - at >= total and total > p + 8 - at:
+                    return OUTCOME_PEEL
+                if part & 0xFFF8:
+                    return OUTCOME_FRAGMENT
+            follows = data[p]
+            p = p + 8
+        elif follows == 17:
+            if end - p >= 8 and (
+                tunnel_port(number16(data[p + 2], data[p + 3])) or tunnel_port(number16(data[p], data[p + 1]))
+            ):
+                return OUTCOME_PEEL
+            return OUTCOME_NOT_TCP
+        elif tunnel_protocol(follows):
+            return OUTCOME_PEEL
+        else:
+            return OUTCOME_NOT_TCP
+        if p > at + total:
+            return OUTCOME_BAD_IP_EXTENSION
+    segments[s + S_NET] = path * 2 + 1
+    for i in range(2):
+        q = at + 8 + 16 * i
+        segments[s + S_SRC_HI + 2 * i] = signed64(
+            number32(data[q], data[q + 1], data[q + 2], data[q + 3]),
+            number32(data[q + 4], data[q + 5], data[q + 6], data[q + 7]),
+        )
+        segments[s + S_SRC_LO + 2 * i] = signed64(
+            number32(data[q + 8], data[q + 9], data[q + 10], data[q + 11]),
+            number32(data[q + 12], data[q + 13], data[q + 14], data[q + 15]),
+        )
+    segments[s + S_IP_ID] = -1
+    segments[s + S_TTL] = data[at + 7]
+    return decode_tcp(data, p, end, at + total - p, routed, segments, s)
+
+
+def decode_frame(data: Buffer, frames: array[int], f: int, path: int, segments: array[int], s: int) -> int:
+    """Read the frame whose record begins at ``f`` into the segment record at ``s``. Returns the outcome."""
+    at = frames[f + F_OFFSET]
+    end = at + frames[f + F_CAPTURED]
+    wire = at + frames[f + F_ORIGINAL]
+    link = frames[f + F_LINK]
+    if link == LINK_ETHERNET:
+        if end - at < 14:
+            return OUTCOME_SHORT_LINK
+        kind = number16(data[at + 12], data[at + 13])
+        at += 14
+    elif link == LINK_SLL:
+        if end - at < 16:
+            return OUTCOME_SHORT_LINK
+        kind = number16(data[at + 2], data[at + 3])  # ARPHRD_: for some, the protocol field means something else
+        if kind == 778 or kind == 801 or kind == 802 or kind == 803 or kind == 824:
+            return OUTCOME_PEEL
+        kind = number16(data[at + 14], data[at + 15])
+        at += 16
+    elif link == LINK_SLL2:
+        if end - at < 20:
+            return OUTCOME_SHORT_LINK
+        kind = number16(data[at + 8], data[at + 9])
+        if kind == 778 or kind == 801 or kind == 802 or kind == 803 or kind == 824:
+            return OUTCOME_PEEL
+        kind = number16(data[at], data[at + 1])
+        at += 20
+    elif link == LINK_RAW or link == LINK_RAW_BSD or link == LINK_RAW_OPENBSD or link == LINK_IPV4 or link == LINK_IPV6:
+        if end - at < 1:
+            return OUTCOME_SHORT_LINK
+        kind = 0x86DD if (data[at] >> 4) == 6 else 0x0800
+    elif link == LINK_NULL or link == LINK_LOOP:
+        if end - at < 4:
+            return OUTCOME_SHORT_LINK
+        # In the byte order of the machine that captured; the number is small, so the zeros tell.
+        if data[at] == 0 and data[at + 1] == 0:
+            kind = number16(data[at + 2], data[at + 3])
+        elif data[at + 2] == 0 and data[at + 3] == 0:
+            kind = number16(data[at + 1], data[at])
+        else:
+            return OUTCOME_PEEL
+        if kind == 2:
+            kind = 0x0800
+        elif kind == 24 or kind == 28 or kind == 30 or kind == 10 or kind == 23:  # AF_INET6 of the BSDs, Linux, Windows
+            kind = 0x86DD
+        elif kind < 1536:
+            return OUTCOME_NOT_TCP
+        at += 4
+    else:
+        return OUTCOME_PEEL
+    tags = 0
+    names = at - at
+    while kind == 0x8100 or kind == 0x88A8 or kind == 0x9100 or kind == 0x9200 or kind == 0x9300:
+        if end - at < 4:
+            return OUTCOME_SHORT_LINK
+        name = number16(data[at], data[at + 1]) & 0xFFF
+        kind = number16(data[at + 2], data[at + 3])
+        at += 4
+        if name:  # 0 only gives a priority (IEEE 802.1Q 9.6)
+            if tags == 4:
+                return OUTCOME_PEEL
+            names = (names << 12) | name
+            tags += 1
+    if tags:
+        path = (names << 3) | tags
+    if kind == 0x0800:
+        if end - at >= 1 and (data[at] >> 4) == 6:
+            return decode_ipv6(data, at, end, wire, path, segments, s)
+        return decode_ipv4(data, at, end, wire, path, segments, s)
+    if kind == 0x86DD:
+        return decode_ipv6(data, at, end, wire, path, segments, s)
+    if tunnel_ethertype(kind):
+        return OUTCOME_PEEL
+    return OUTCOME_NOT_TCP
+
+
+def decode(
+    data: Buffer, frames: array[int], count: int, first: int, path: int, segments: array[int], outcomes: array[int]
+) -> int:
+    """Decode the frames of one chunk.
+
+    Parameters
+    ----------
+    data : bytes-like
+        The chunk that ``F_OFFSET`` counts in.
+    frames : int64[count * FRAME_SIZE]
+        Frame records; ``F_OUTCOME`` is written.
+    count : int
+        How many.
+    first : int
+        Frame number of the first.
+    path : int
+        Encapsulation code of the frames, see :mod:`tcptrace_fsm.links`; VLAN tags found here replace a 0.
+    segments : int64[count * SEGMENT_SIZE]
+        Filled with one segment record for each TCP segment, in order.
+    outcomes : int64[OUTCOMES]
+        Counters, added to.
+
+    Returns
+    -------
+    int
+        Segment records filled.
+    """
+    made = 0
+    for i in range(count):
+        f = i * FRAME_SIZE
+        s = made * SEGMENT_SIZE
+        outcome = decode_frame(data, frames, f, path, segments, s)
+        frames[f + F_OUTCOME] = outcome
+        outcomes[outcome] += 1
+        if outcome == OUTCOME_TCP:
+            segments[s + S_FRAME] = first + i
+            segments[s + S_TIME] = frames[f + F_TIME]
+            made += 1
+    return made

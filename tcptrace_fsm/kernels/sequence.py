@@ -1,0 +1,34 @@
+"""Sequence numbers: 32 bits on the wire, 64 bits in here.
+
+RFC 9293 section 3.4 has sequence numbers wrap at 2**32. All comparisons are made after :func:`widen`, so that no other
+place has to think of it.
+"""
+
+from __future__ import annotations
+
+__all__ = ["bit", "low32", "newer", "widen"]
+
+
+def bit(number: int) -> int:
+    """``1 << number``, 64 bits wide whatever the platform's int is."""
+    return (number - number + 1) << number
+
+
+def low32(value: int) -> int:
+    """The lower 32 bits, as the wire has them: 0 ... 2**32 - 1."""
+    return value - ((value >> 32) << 32)
+
+
+def widen(wire: int, base: int, near: int) -> int:
+    """The 64-bit number, relative to ``base``, that ``wire`` stands for.
+
+    Of all numbers that equal ``wire - base`` modulo 2**32, the one closest to ``near`` (itself relative to ``base``).
+    """
+    ahead = low32(wire - base - near)
+    return near + ahead - ((ahead >> 31) << 32)
+
+
+def newer(a: int, b: int) -> int:
+    """Whether the 32-bit number ``a`` lies after ``b`` (timestamps: RFC 7323 section 5.2): 1 or 0."""
+    ahead = low32(a - b)
+    return 1 if ahead and not ahead >> 31 else 0

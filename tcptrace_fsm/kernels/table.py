@@ -1,0 +1,128 @@
+"""The flow table: from a segment's four-tuple to the row of its connection.
+
+Open addressing with linear probing. A slot is two words: the hash, and the row's word offset plus one (0: free). The
+hash is keyed by a random seed, so that nobody can prepare a capture whose four-tuples all meet in one slot. A row holds
+the tuple as client and server; the hash puts the smaller end first, so both directions find the same slot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.sequence import bit
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.kernels import Words
+
+__all__ = ["find", "hash_of", "is_client", "move_slots", "remove"]
+
+
+def stir(h: int, word: int, seed: int) -> int:
+    """One step of the hash: multiply by the odd random seed and fold, all within 62 bits."""
+    h = ((h ^ word) * seed) & (bit(62) - 1)
+    return h ^ (h >> 29)
+
+
+def hash_of(segments: Words, s: int, seed: int) -> int:
+    """The keyed hash of a segment's four-tuple and encapsulation: positive, the same in both directions."""
+    a_hi = segments[s + S_SRC_HI]
+    a_lo = segments[s + S_SRC_LO]
+    b_hi = segments[s + S_DST_HI]
+    b_lo = segments[s + S_DST_LO]
+    a_port = segments[s + S_PORTS] >> 16
+    b_port = segments[s + S_PORTS] & 65535
+    swap = 0
+    if a_lo > b_lo:
+        swap = 1
+    elif a_lo == b_lo:
+        if a_hi > b_hi:
+            swap = 1
+        elif a_hi == b_hi and a_port > b_port:
+            swap = 1
+    if swap:
+        a_hi, b_hi = b_hi, a_hi
+        a_lo, b_lo = b_lo, a_lo
+        a_port, b_port = b_port, a_port
+    h = stir(seed, a_lo, seed)
+    h = stir(h, b_lo, seed)
+    h = stir(h, (a_port << 16) | b_port, seed)
+    if segments[s + S_NET]:
+        h = stir(h, segments[s + S_NET], seed)
+        h = stir(h, a_hi, seed)
+        h = stir(h, b_hi, seed)
+    return h
+
+
+def is_client(rows: Words, c: int, segments: Words, s: int) -> int:
+    """1 where the segment's source is the row's client, 0 where it is the server, -1 where it is another tuple."""
+    if rows[c + C_NET] != segments[s + S_NET]:
+        return -1
+    ports = segments[s + S_PORTS]
+    if (
+        rows[c + C_PORTS] == ports
+        and rows[c + C_CLIENT_LO] == segments[s + S_SRC_LO]
+        and rows[c + C_SERVER_LO] == segments[s + S_DST_LO]
+        and rows[c + C_CLIENT_HI] == segments[s + S_SRC_HI]
+        and rows[c + C_SERVER_HI] == segments[s + S_DST_HI]
+    ):
+        return 1
+    if (
+        rows[c + C_PORTS] == ((ports & 65535) << 16 | ports >> 16)
+        and rows[c + C_CLIENT_LO] == segments[s + S_DST_LO]
+        and rows[c + C_SERVER_LO] == segments[s + S_SRC_LO]
+        and rows[c + C_CLIENT_HI] == segments[s + S_DST_HI]
+        and rows[c + C_SERVER_HI] == segments[s + S_SRC_HI]
+    ):
+        return 0
+    return -1
+
+
+def find(slots: Words, size: int, h: int, rows: Words, segments: Words, s: int) -> int:
+    """The word offset of the slot that holds the segment's tuple, or of the free slot where it belongs."""
+    i = h & (size - 1)
+    while slots[2 * i + 1]:
+        if slots[2 * i] == h and is_client(rows, slots[2 * i + 1] - 1, segments, s) >= 0:
+            break
+        i = (i + 1) & (size - 1)
+    return 2 * i
+
+
+def remove(slots: Words, size: int, h: int, c: int) -> int:
+    """Free the slot of row ``c`` and close the gap that it leaves. Returns 1 if the row had a slot, else 0."""
+    mask = size - 1
+    i = h & mask
+    while slots[2 * i + 1] and slots[2 * i + 1] != c + 1:
+        i = (i + 1) & mask
+    if not slots[2 * i + 1]:
+        return 0
+    j = i
+    while True:
+        j = (j + 1) & mask
+        if not slots[2 * j + 1]:
+            break
+        home = slots[2 * j] & mask
+        # the entry at j may move to i unless its home lies between the two
+        if ((j - home) & mask) >= ((j - i) & mask):
+            slots[2 * i] = slots[2 * j]
+            slots[2 * i + 1] = slots[2 * j + 1]
+            i = j
+    slots[2 * i] = 0
+    slots[2 * i + 1] = 0
+    return 1
+
+
+def move_slots(old: Words, old_size: int, new: Words, new_size: int) -> int:
+    """Copy every entry to a larger table of zeros. Returns how many there were."""
+    moved = 0
+    k = 0
+    while k < old_size:
+        if old[2 * k + 1]:
+            i = old[2 * k] & (new_size - 1)
+            while new[2 * i + 1]:
+                i = (i + 1) & (new_size - 1)
+            new[2 * i] = old[2 * k]
+            new[2 * i + 1] = old[2 * k + 1]
+            moved += 1
+        k += 1
+    return moved

@@ -1,0 +1,993 @@
+"""Segments to connections: which incarnation a segment belongs to, what it does there, what is worth remembering.
+
+For each segment, in capture order: find its four-tuple, decide the incarnation, place its numbers in 64-bit sequence
+space, update the counters of its sender, name what is notable about it (``MARK_`` bits), and log it if the replay or a
+rule may need it. Nothing here assigns a state: that is for the replay, which sees the whole connection.
+
+What is logged. Everything up to the point where both ends have spoken after the SYNs, everything from the first FIN
+or RST on, and between the two what bears a mark. Plain segments in a row from one side share a record (a *run*), so the
+log grows with what happens and not with what is transferred.
+
+Incarnations. A SYN whose ISN is new opens a new incarnation at once where the old one is over (both FINs or an RST
+seen), or never got an answer. In a live connection it is only *pending*: the numbers of what follows decide. A SYN+ACK
+or RST that acknowledges it confirms it; when its sender goes on in the old numbers, it was a stray, and the connection
+it fell into keeps it as such. Silence never splits a connection, and no number is ever learnt from an RST.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.sequence import bit, low32, newer, widen
+from tcptrace_fsm.kernels.table import find, hash_of, is_client, remove
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.kernels import Words
+
+__all__ = ["expire", "release", "track"]
+
+
+# --- log --------------------------------------------------------------------------------------------------------------
+
+
+def log_segment(c: int, x: int, side: int, s: int, seq: int, ack: int, marks: int, segments: Words, rows: Words, log: Words, control: Words) -> int:
+    """Append a segment to the connection's log. Returns its record."""
+    r = control[K_LOG_FREE]
+    if r >= 0:
+        control[K_LOG_FREE] = log[r + L_NEXT]
+    else:
+        r = control[K_LOG_TOP]
+        control[K_LOG_TOP] = r + LOG_SIZE
+    log[r + L_TIME] = segments[s + S_TIME]
+    log[r + L_FRAME] = segments[s + S_FRAME]
+    length = segments[s + S_LEN]
+    log[r + L_INFO] = (segments[s + S_FLAGS] & LOG_FLAGS_MASK) | side << LOG_SIDE_SHIFT | length << LOG_LEN_SHIFT | bit(LOG_RUN_SHIFT)
+    log[r + L_SEQ] = seq
+    log[r + L_ACK] = ack
+    log[r + L_MARKS] = marks
+    log[r + L_WINDOW] = rows[x + E_WINDOW]
+    log[r + L_TSVAL] = -1
+    log[r + L_TSECR] = -1
+    if segments[s + S_OPTIONS] & OPT_TIMESTAMPS:
+        log[r + L_TSVAL] = segments[s + S_TSVAL]
+        log[r + L_TSECR] = segments[s + S_TSECR]
+    log[r + L_END_TIME] = segments[s + S_TIME]
+    log[r + L_END_FRAME] = segments[s + S_FRAME]
+    log[r + L_NEXT] = -1
+    if rows[c + C_LOG_HEAD] < 0:
+        rows[c + C_LOG_HEAD] = r
+    else:
+        log[rows[c + C_LOG_TAIL] + L_NEXT] = r
+    rows[c + C_LOG_TAIL] = r
+    rows[c + C_LOG_COUNT] += 1
+    return r
+
+
+def extend_run(r: int, s: int, segments: Words, log: Words) -> int:
+    """Let the record ``r`` stand for one more plain segment."""
+    log[r + L_END_TIME] = segments[s + S_TIME]
+    log[r + L_END_FRAME] = segments[s + S_FRAME]
+    log[r + L_INFO] += bit(LOG_RUN_SHIFT)
+    return 0
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Words, control: Words) -> int:
+    """A fresh row for the segment's four-tuple; its source is the client unless ``swap``. Returns the word offset."""
+    c = control[K_ROW_FREE]
+    if c >= 0:
+        control[K_ROW_FREE] = rows[c + C_OLDER]
+    else:
+        c = control[K_ROW_TOP]
+        control[K_ROW_TOP] = c + CONNECTION_SIZE
+    k = 0
+    while k < CONNECTION_SIZE:
+        rows[c + k] = 0
+        k += 1
+    ports = segments[s + S_PORTS]
+    rows[c + C_NET] = segments[s + S_NET]
+    if swap:
+        rows[c + C_PORTS] = (ports & 65535) << 16 | ports >> 16
+        rows[c + C_CLIENT_HI] = segments[s + S_DST_HI]
+        rows[c + C_CLIENT_LO] = segments[s + S_DST_LO]
+        rows[c + C_SERVER_HI] = segments[s + S_SRC_HI]
+        rows[c + C_SERVER_LO] = segments[s + S_SRC_LO]
+    else:
+        rows[c + C_PORTS] = ports
+        rows[c + C_CLIENT_HI] = segments[s + S_SRC_HI]
+        rows[c + C_CLIENT_LO] = segments[s + S_SRC_LO]
+        rows[c + C_SERVER_HI] = segments[s + S_DST_HI]
+        rows[c + C_SERVER_LO] = segments[s + S_DST_LO]
+    rows[c + C_HASH] = h
+    rows[c + C_OLDER] = -1
+    rows[c + C_NEWER] = -1
+    rows[c + C_ID] = -1
+    rows[c + C_PREVIOUS_ID] = -1
+    rows[c + C_FIRST_TIME] = segments[s + S_TIME]
+    rows[c + C_FIRST_FRAME] = segments[s + S_FRAME]
+    rows[c + C_LOG_HEAD] = -1
+    rows[c + C_LOG_TAIL] = -1
+    rows[c + C_SYN_TIME] = -1
+    rows[c + C_SYN_ACK_TIME] = -1
+    rows[c + C_HANDSHAKE_ACK_TIME] = -1
+    rows[c + C_STREAM] = -1
+    rows[c + C_LIFE] = LIFE_LIVE
+    rows[c + C_LIVING] = control[K_LIVE]
+    living[control[K_LIVE]] = c
+    control[K_LIVE] += 1
+    side = 0
+    while side < 2:
+        e = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+        rows[e + E_ACK] = -1
+        rows[e + E_LAST_ACK] = -1
+        rows[e + E_WINDOW] = -1
+        rows[e + E_EDGE] = -1
+        rows[e + E_SHIFT] = -1
+        rows[e + E_FIN] = -1
+        rows[e + E_LAST_TIME] = -1
+        rows[e + E_RUN] = -1
+        rows[e + E_MSS] = -1
+        rows[e + E_TSVAL] = -1
+        rows[e + E_TTL] = -1
+        rows[e + E_IP_ID] = -1
+        rows[e + E_LAST_SEQ] = -1
+        rows[e + E_LAST_LEN] = -1
+        rows[e + E_HEAD_TIME] = -1
+        rows[e + E_ACK_TIME] = -1
+        rows[e + E_BACKOFF_SEQ] = -1
+        rows[e + E_BUSY_SINCE] = -1
+        rows[e + E_RTT_MIN] = -1
+        side += 1
+    return c
+
+
+def give_id(c: int, rows: Words, control: Words) -> int:
+    """Make the row a connection of its own. Returns its conn_id."""
+    rows[c + C_ID] = control[K_NEXT_ID]
+    control[K_NEXT_ID] += 1
+    return rows[c + C_ID]
+
+
+def server_port_first(ports: int) -> int:
+    """Who is the server of a connection met inside: 1 the source, 0 the destination, -1 the ports do not tell."""
+    source = ports >> 16
+    destination = ports & 65535
+    if source < 1024 <= destination:
+        return 1
+    if destination < 1024 <= source:
+        return 0
+    if source < 32768 <= destination:
+        return 1
+    if destination < 32768 <= source:
+        return 0
+    return -1
+
+
+def open_connection(s: int, h: int, segments: Words, rows: Words, living: Words, control: Words) -> int:
+    """A row for a four-tuple's first segment, with the roles as well as this segment tells them."""
+    flags = segments[s + S_FLAGS]
+    role = ROLE_SYN
+    swap = 0
+    if not flags & TCP_SYN or flags & TCP_RST:
+        told = server_port_first(segments[s + S_PORTS])
+        role = ROLE_PORT
+        swap = 1 if told == 1 else 0
+        if told < 0:
+            role = ROLE_FIRST_SEGMENT
+    elif flags & TCP_ACK:
+        role = ROLE_SYN_ACK
+        swap = 1
+    c = new_row(s, h, swap, segments, rows, living, control)
+    rows[c + C_ROLE_BASIS] = role
+    if role > ROLE_SYN_ACK:
+        rows[c + C_FLAGS] = CF_MIDSTREAM
+    return c
+
+
+def make_due(c: int, rows: Words, due: Words, control: Words) -> int:
+    """Put a row on the list of those that are over."""
+    if rows[c + C_LIFE] == LIFE_LIVE:
+        rows[c + C_LIFE] = LIFE_DUE
+        due[control[K_DUE]] = c
+        control[K_DUE] += 1
+    return 0
+
+
+# --- incarnations -----------------------------------------------------------------------------------------------------
+
+
+def is_over(c: int, rows: Words) -> int:
+    """Whether a new SYN needs no proof to take the four-tuple over: 1 or 0."""
+    if rows[c + C_FLAGS] & CF_SPLIT:
+        return 1
+    x = c + C_ENDPOINTS
+    y = x + ENDPOINT_SIZE
+    if (rows[x + E_STAGE] | rows[y + E_STAGE]) & ES_RST:
+        return 1
+    if rows[x + E_FIN] >= 0 and rows[y + E_FIN] >= 0:
+        return 1
+    # only one side ever spoke, and it said nothing but SYN: an attempt that was given up
+    if rows[x + E_SEGMENTS] == rows[x + E_SYNS] and rows[y + E_SEGMENTS] == 0:
+        return 1
+    if rows[y + E_SEGMENTS] == rows[y + E_SYNS] and rows[x + E_SEGMENTS] == 0:
+        return 1
+    return 0
+
+
+def fits(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether a segment's numbers lie in this incarnation's windows: 1, 0, or -1 where nothing is known."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    told = -1
+    if rows[x + E_BASE_KNOWN]:
+        slack = 262144
+        if rows[y + E_EDGE] - rows[x + E_NEXT] > slack:
+            slack = rows[y + E_EDGE] - rows[x + E_NEXT]
+        off = widen(segments[s + S_SEQ], rows[x + E_BASE], rows[x + E_NEXT]) - rows[x + E_NEXT]
+        if off > slack or off < -slack:
+            return 0
+        told = 1
+    if segments[s + S_FLAGS] & TCP_ACK and rows[y + E_BASE_KNOWN]:
+        off = widen(segments[s + S_ACK], rows[y + E_BASE], rows[y + E_NEXT]) - rows[y + E_NEXT]
+        if off > 262144 or off < -262144:
+            return 0
+        told = 1
+    return told
+
+
+def new_incarnation(old: int, s: int, h: int, slot: int, segments: Words, slots: Words, rows: Words, living: Words, due: Words, control: Words) -> int:
+    """A new row for the tuple of ``old``, opened by the SYN at hand; ``old`` lingers behind it."""
+    if rows[old + C_OLDER] >= 0:
+        make_due(rows[old + C_OLDER], rows, due, control)
+    c = open_connection(s, h, segments, rows, living, control)
+    rows[c + C_OLDER] = old
+    rows[old + C_NEWER] = c
+    rows[old + C_FLAGS] |= CF_SPLIT
+    rows[c + C_INCARNATION] = rows[old + C_INCARNATION] + 1
+    rows[c + C_PREVIOUS_ID] = rows[old + C_ID]
+    slots[slot + 1] = c + 1
+    return c
+
+
+def confirm(c: int, rows: Words, control: Words) -> int:
+    """A pending SYN proved to be a connection."""
+    rows[c + C_FLAGS] &= ~CF_PENDING
+    return give_id(c, rows, control)
+
+
+def discard(c: int, slot: int, slots: Words, rows: Words, log: Words, living: Words, control: Words) -> int:
+    """A pending SYN came to nothing: hand its log to the connection it fell into. Returns that row."""
+    old = rows[c + C_OLDER]
+    swapped = 0 if rows[old + C_PORTS] == rows[c + C_PORTS] else 1
+    r = rows[c + C_LOG_HEAD]
+    while r >= 0:
+        log[r + L_MARKS] |= bit(MARK_STRAY_SYN)
+        if swapped:
+            log[r + L_INFO] ^= bit(LOG_SIDE_SHIFT)
+        if log[r + L_INFO] >> LOG_SIDE_SHIFT & 1:
+            sender = old + C_ENDPOINTS + ENDPOINT_SIZE
+            peer = old + C_ENDPOINTS
+        else:
+            sender = old + C_ENDPOINTS
+            peer = old + C_ENDPOINTS + ENDPOINT_SIZE
+        rows[sender + E_SEGMENTS] += 1
+        rows[sender + E_SYNS] += 1
+        rows[sender + E_RUN] = -1
+        rows[peer + E_RUN] = -1
+        rows[old + C_MARKS] |= log[r + L_MARKS]
+        rows[old + C_LOG_COUNT] += 1
+        following = log[r + L_NEXT]
+        log[r + L_NEXT] = -1
+        if rows[old + C_LOG_HEAD] < 0:
+            rows[old + C_LOG_HEAD] = r
+        else:
+            log[rows[old + C_LOG_TAIL] + L_NEXT] = r
+        rows[old + C_LOG_TAIL] = r
+        r = following
+    rows[c + C_LOG_HEAD] = -1
+    rows[old + C_NEWER] = -1
+    rows[old + C_FLAGS] &= ~CF_SPLIT
+    slots[slot + 1] = old + 1
+    free_row(c, rows, living, control)
+    return old
+
+
+def route(newest: int, s: int, h: int, slot: int, segments: Words, slots: Words, rows: Words, log: Words, living: Words, due: Words, control: Words) -> int:
+    """Which incarnation of a known four-tuple a segment belongs to; opens one where it must. Returns its row."""
+    flags = segments[s + S_FLAGS]
+    side = 1 - is_client(rows, newest, segments, s)
+    x = newest + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = newest + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    pending = rows[newest + C_FLAGS] & CF_PENDING
+    old = rows[newest + C_OLDER]
+    if flags & TCP_SYN and not flags & (TCP_ACK | TCP_RST):
+        if rows[x + E_BASE_KNOWN] >= BASE_PEER and segments[s + S_SEQ] == rows[x + E_BASE]:
+            # The same ISN: a retransmission, unless the attempt has already had its answer.
+            if is_over(newest, rows) and rows[y + E_SEGMENTS]:
+                return new_incarnation(newest, s, h, slot, segments, slots, rows, living, due, control)
+            return newest
+        if pending:
+            if side == CLIENT:  # yet another ISN: the pending attempt was given up
+                newest = discard(newest, slot, slots, rows, log, living, control)
+            else:
+                return newest
+        elif side == SERVER and not rows[y + E_STAGE] & (ES_PLAIN | ES_SYN_ACK) and not rows[x + E_SEGMENTS]:
+            return newest  # simultaneous open
+        elif rows[x + E_BASE_KNOWN] == BASE_NONE and not rows[x + E_SEGMENTS] and rows[newest + C_ROLE_BASIS] > ROLE_SYN:
+            return newest  # the SYN of a connection whose SYN+ACK was stamped first
+        if is_over(newest, rows):
+            return new_incarnation(newest, s, h, slot, segments, slots, rows, living, due, control)
+        c = new_incarnation(newest, s, h, slot, segments, slots, rows, living, due, control)
+        rows[c + C_FLAGS] |= CF_PENDING
+        return c
+    if old < 0:
+        return newest
+    if flags & TCP_ACK and rows[y + E_BASE_KNOWN] == BASE_SYN:
+        answered = widen(segments[s + S_ACK], rows[y + E_BASE], 1)
+        if 1 <= answered <= rows[y + E_NEXT] and (flags & (TCP_SYN | TCP_RST) or not pending):
+            return newest
+    if pending:
+        # The old connection goes on: by its own numbers, and from the very side that sent the SYN.
+        if side == CLIENT and not flags & TCP_RST and fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1:
+            return discard(newest, slot, slots, rows, log, living, control)
+        if side == CLIENT and segments[s + S_SEQ] == low32(rows[x + E_BASE] + 1):
+            return newest
+        return old
+    if rows[x + E_BASE_KNOWN] >= BASE_PEER and rows[y + E_BASE_KNOWN] >= BASE_PEER and fits(newest, side, s, segments, rows) == 1:
+        return newest
+    if fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1 and fits(newest, side, s, segments, rows) != 1:
+        return old
+    return newest
+
+
+# --- round-trip times -------------------------------------------------------------------------------------------------
+
+
+def rtt_sample(e: int, value: int, rows: Words) -> int:
+    """Take one round-trip time: minimum, and the P-square estimate of the median.
+
+    Jain and Chlamtac, "The P2 algorithm for dynamic calculation of quantiles and histograms without storing
+    observations", CACM 28 (1985), for the median alone, in integers. The first five are kept in order, so that up to
+    there the median is exact.
+    """
+    if rows[e + E_RTT_MIN] < 0 or value < rows[e + E_RTT_MIN]:
+        rows[e + E_RTT_MIN] = value
+    n = rows[e + E_RTT_COUNT]
+    rows[e + E_RTT_COUNT] = n + 1
+    q = e + E_RTT_MARKER
+    p = q + 5
+    if n < 5:
+        i = n
+        while i > 0 and rows[q + i - 1] > value:
+            rows[q + i] = rows[q + i - 1]
+            i -= 1
+        rows[q + i] = value
+        if n == 4:
+            i = 0
+            while i < 5:
+                rows[p + i] = i
+                i += 1
+        return 0
+    k = 3
+    if value < rows[q]:
+        rows[q] = value
+        k = 0
+    elif value >= rows[q + 4]:
+        rows[q + 4] = value
+    else:
+        k = 0
+        while k < 3 and value >= rows[q + k + 1]:
+            k += 1
+    i = k + 1
+    while i < 5:
+        rows[p + i] += 1
+        i += 1
+    i = 1
+    while i < 4:
+        # Desired position of marker i among n + 1 observations, times 4: i * n.
+        behind = i * n - 4 * rows[p + i]
+        step = 0
+        if behind >= 4 and rows[p + i + 1] - rows[p + i] > 1:
+            step = 1
+        elif behind <= -4 and rows[p + i] - rows[p + i - 1] > 1:
+            step = -1
+        if step:
+            below = rows[p + i] - rows[p + i - 1]
+            above = rows[p + i + 1] - rows[p + i]
+            up = rows[q + i + 1] - rows[q + i]
+            down = rows[q + i] - rows[q + i - 1]
+            # up, down, below and above are all positive or zero: integer division is the same in C and Python
+            part = (below + step) * (up // above) + (above - step) * (down // below)
+            move = step * (part // (below + above))
+            if not rows[q + i - 1] < rows[q + i] + move < rows[q + i + 1]:
+                move = up // above if step > 0 else -(down // below)
+            rows[q + i] += move
+            rows[p + i] += step
+        i += 1
+    return 0
+
+
+def await_ack(e: int, end: int, now: int, rows: Words) -> int:
+    """Remember when the segment that ends at ``end`` was sent, if there is room."""
+    k = e + E_SAMPLES
+    while k < e + E_SAMPLES + 8:
+        if not rows[k]:
+            rows[k] = end
+            rows[k + 1] = now
+            return 0
+        k += 2
+    return 0
+
+
+def forget_samples(e: int, rows: Words) -> int:
+    """After a retransmission no ACK is unambiguous (Karn's algorithm, RFC 6298 section 3)."""
+    k = e + E_SAMPLES
+    while k < e + E_SAMPLES + 8:
+        rows[k] = 0
+        k += 2
+    return 0
+
+
+def take_samples(e: int, ack: int, now: int, rows: Words) -> int:
+    """A new ACK arrived: the segment that ends exactly there gives a round-trip time."""
+    k = e + E_SAMPLES
+    while k < e + E_SAMPLES + 8:
+        if rows[k] and rows[k] <= ack:
+            if rows[k] == ack and now >= rows[k + 1]:
+                rtt_sample(e, now - rows[k + 1], rows)
+            rows[k] = 0
+        k += 2
+    return 0
+
+
+# --- holes ------------------------------------------------------------------------------------------------------------
+
+
+def add_hole(e: int, start: int, end: int, rows: Words) -> int:
+    """Bytes ``start`` to ``end`` were passed over. With no room left, the last hole grows to take them in."""
+    n = rows[e + E_HOLES]
+    if n == 4:
+        rows[e + E_HOLE + 7] = end
+        return 0
+    rows[e + E_HOLE + 2 * n] = start
+    rows[e + E_HOLE + 2 * n + 1] = end
+    rows[e + E_HOLES] = n + 1
+    return 0
+
+
+def fill_holes(e: int, start: int, end: int, rows: Words) -> int:
+    """Take bytes ``start`` to ``end`` out of the holes. Returns how many of them were missing."""
+    filled = 0
+    i = 0
+    while i < rows[e + E_HOLES]:
+        a = rows[e + E_HOLE + 2 * i]
+        b = rows[e + E_HOLE + 2 * i + 1]
+        if start < b and end > a:
+            left = start if start > a else a
+            right = end if end < b else b
+            filled += right - left
+            if left == a and right == b:
+                rows[e + E_HOLES] -= 1
+                k = i
+                while k < rows[e + E_HOLES]:
+                    rows[e + E_HOLE + 2 * k] = rows[e + E_HOLE + 2 * k + 2]
+                    rows[e + E_HOLE + 2 * k + 1] = rows[e + E_HOLE + 2 * k + 3]
+                    k += 1
+                continue
+            if left == a:
+                rows[e + E_HOLE + 2 * i] = right
+            elif right == b or rows[e + E_HOLES] == 4:
+                rows[e + E_HOLE + 2 * i + 1] = left
+            else:
+                rows[e + E_HOLE + 2 * i + 1] = left
+                add_hole(e, right, b, rows)
+        i += 1
+    return filled
+
+
+# --- one segment ------------------------------------------------------------------------------------------------------
+
+
+def scaled_window(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
+    """The announced window in bytes; -1 where the scale factor is unknown (RFC 7323 section 2.2)."""
+    window = segments[s + S_WINDOW]
+    if segments[s + S_FLAGS] & TCP_SYN or window == 0:
+        return window
+    if rows[x + E_STAGE] & ES_SYN and rows[y + E_STAGE] & ES_SYN:
+        if rows[x + E_SHIFT] >= 0 and rows[y + E_SHIFT] >= 0:
+            return window << rows[x + E_SHIFT]
+        return window
+    return -1
+
+
+def is_capture_duplicate(x: int, s: int, ack: int, segments: Words, rows: Words) -> int:
+    """Whether this is the frame before, captured once more (several interfaces, a mirror of both directions)."""
+    if (
+        rows[x + E_LAST_SEQ] != segments[s + S_SEQ]
+        or rows[x + E_LAST_LEN] != segments[s + S_LEN]
+        or rows[x + E_LAST_FLAGS] != segments[s + S_FLAGS]
+        or rows[x + E_IP_ID] != segments[s + S_IP_ID]
+        or segments[s + S_TIME] - rows[x + E_LAST_TIME] >= MILLISECOND
+        or (ack >= 0 and rows[x + E_LAST_ACK] != ack)
+    ):
+        return 0
+    if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and rows[x + E_TSVAL] != segments[s + S_TSVAL]:
+        return 0
+    if segments[s + S_IP_ID] > 0:
+        return 1
+    # Without an IP identification, repeated pure ACKs are as likely to be duplicate ACKs.
+    return 1 if segments[s + S_LEN] or segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST) else 0
+
+
+def place(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
+    """Learn the endpoints' sequence bases from a segment where they are not known yet; never from an RST."""
+    flags = segments[s + S_FLAGS]
+    if flags & TCP_RST:
+        return 0
+    seq = segments[s + S_SEQ]
+    if flags & TCP_SYN:
+        known = rows[x + E_BASE_KNOWN]
+        if known == BASE_NONE:
+            rows[x + E_BASE] = seq
+            rows[x + E_BASE_KNOWN] = BASE_SYN
+        elif known < BASE_SYN and rows[x + E_BASE] == seq:
+            rows[x + E_BASE_KNOWN] = BASE_SYN
+        elif known == BASE_GUESSED and not rows[x + E_STAGE] & ES_SYN:
+            # The SYN was stamped behind what followed it: what counted as byte 1 keeps its place.
+            shift = widen(rows[x + E_BASE], seq, 0)
+            if 0 <= shift < 1 << 30:
+                rows[x + E_BASE] = seq
+                rows[x + E_BASE_KNOWN] = BASE_SYN
+                rows[x + E_NEXT] += shift
+                if rows[y + E_ACK] >= 0:
+                    rows[y + E_ACK] += shift
+                    rows[y + E_EDGE] += shift
+                if rows[x + E_FIN] >= 0:
+                    rows[x + E_FIN] += shift
+    elif rows[x + E_BASE_KNOWN] == BASE_NONE:
+        rows[x + E_BASE] = low32(seq - 1)
+        rows[x + E_BASE_KNOWN] = BASE_GUESSED
+        rows[x + E_NEXT] = 1
+    if flags & TCP_ACK and rows[y + E_BASE_KNOWN] == BASE_NONE:
+        rows[y + E_BASE] = low32(segments[s + S_ACK] - 1)
+        rows[y + E_BASE_KNOWN] = BASE_PEER if flags & TCP_SYN else BASE_GUESSED
+        rows[y + E_NEXT] = 1
+    return 0
+
+
+def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: Words, rows: Words) -> int:
+    """Marks for a segment that begins below what its sender has already sent."""
+    length = segments[s + S_LEN]
+    flags = segments[s + S_FLAGS]
+    if length <= 1 and seq == rows[x + E_NEXT] - 1 and not flags & (TCP_SYN | TCP_FIN) and rows[y + E_ACK] >= seq:
+        rows[x + E_KEEPALIVES] += 1
+        return bit(MARK_ZERO_WINDOW_PROBE) if rows[y + E_WINDOW] == 0 else bit(MARK_KEEPALIVE)
+    marks = 0
+    filled = fill_holes(x, seq, end, rows)
+    rows[x + E_UNIQUE] += filled if filled < length else length
+    if filled >= end - seq and filled > 0:
+        older = 0
+        if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and rows[x + E_TSVAL] >= 0:
+            older = newer(rows[x + E_TSVAL], segments[s + S_TSVAL])
+        quick = 3 * MILLISECOND
+        if rows[x + E_RTT_MIN] > quick:
+            quick = rows[x + E_RTT_MIN]
+        if older or now - rows[x + E_LAST_TIME] < quick:
+            rows[x + E_OUT_OF_ORDER] += 1
+            return bit(MARK_OUT_OF_ORDER)
+        rows[x + E_RETRANSMITTED] += 1
+        rows[x + E_RETRANSMITTED_BYTES] += length
+        forget_samples(x, rows)
+        return bit(MARK_LOST_BEFORE) | bit(MARK_RETRANSMISSION)
+    if segments[s + S_IP_ID] > 0 and segments[s + S_IP_ID] == rows[x + E_IP_ID] and seq == rows[x + E_LAST_SEQ]:
+        return bit(MARK_NETWORK_DUPLICATE)
+    marks = bit(MARK_RETRANSMISSION)
+    rows[x + E_RETRANSMITTED] += 1
+    rows[x + E_RETRANSMITTED_BYTES] += length
+    forget_samples(x, rows)
+    if end <= rows[y + E_ACK]:
+        return marks | bit(MARK_SPURIOUS)
+    if seq <= rows[y + E_ACK] or rows[y + E_ACK] < 0:
+        # The oldest unacknowledged byte: what made its sender repeat it?
+        waited = now - rows[x + E_HEAD_TIME]
+        if rows[y + E_DUP_RUN] >= 3:
+            marks |= bit(MARK_FAST)
+        elif rows[x + E_HEAD_TIME] >= 0 and waited >= 190 * MILLISECOND:
+            marks |= bit(MARK_TIMEOUT)
+            if rows[x + E_BACKOFF_SEQ] == seq:
+                rows[x + E_BACKOFF_COUNT] += 1
+            else:
+                rows[x + E_BACKOFF_SEQ] = seq
+                rows[x + E_BACKOFF_COUNT] = 1
+        elif rows[y + E_DUP_RUN] > 0:
+            marks |= bit(MARK_FAST)
+        elif end == rows[x + E_NEXT]:
+            marks |= bit(MARK_TAIL_LOSS_PROBE)
+        rows[x + E_HEAD_TIME] = now
+    elif end == rows[x + E_NEXT] and rows[y + E_DUP_RUN] == 0 and not flags & TCP_SYN:
+        marks |= bit(MARK_TAIL_LOSS_PROBE)
+    return marks
+
+
+def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int, segments: Words, rows: Words) -> int:
+    """What the segment's own sequence space says: new, a hole, repeated, SYN, FIN. Returns marks."""
+    flags = segments[s + S_FLAGS]
+    length = segments[s + S_LEN]
+    marks = 0
+    end = seq + length
+    if flags & TCP_SYN:
+        end += 1
+        rows[x + E_SYNS] += 1
+        if rows[x + E_STAGE] & ES_SYN or seq != 0:
+            if seq != 0:
+                return bit(MARK_BASE_CHANGED)
+            marks |= bit(MARK_SYN_ACK_AGAIN) if flags & TCP_ACK else bit(MARK_SYN_AGAIN)
+        else:
+            rows[x + E_MSS] = segments[s + S_MSS] if segments[s + S_OPTIONS] & OPT_MSS else -1
+            if segments[s + S_OPTIONS] & OPT_SCALE:
+                rows[x + E_SHIFT] = segments[s + S_SHIFT] if segments[s + S_SHIFT] <= 14 else 14
+            rows[x + E_OPTIONS] = segments[s + S_OPTIONS]
+        if length:
+            marks |= bit(MARK_SYN_DATA)
+            if side == CLIENT:
+                rows[c + C_FLAGS] |= CF_DATA_IN_SYN
+        rows[x + E_STAGE] |= ES_SYN
+        if flags & TCP_ACK:
+            rows[x + E_STAGE] |= ES_SYN_ACK
+    if flags & TCP_FIN:
+        end += 1
+        rows[x + E_FINS] += 1
+    rows[x + E_BYTES] += length
+    if length:
+        rows[x + E_STAGE] |= ES_DATA
+        if length > rows[x + E_LONGEST]:
+            rows[x + E_LONGEST] = length
+    if length == 0 and not flags & (TCP_SYN | TCP_FIN):
+        if seq == rows[x + E_NEXT] - 1 and rows[x + E_STAGE] & ES_PLAIN and rows[x + E_FIN] < 0 and rows[y + E_ACK] > seq:
+            rows[x + E_KEEPALIVES] += 1
+            return bit(MARK_ZERO_WINDOW_PROBE) if rows[y + E_WINDOW] == 0 else bit(MARK_KEEPALIVE)
+        if seq > rows[x + E_NEXT] and seq - rows[x + E_NEXT] < 1 << 30:
+            # A pure ACK that begins beyond all that was seen: the capture misses something, a FIN perhaps.
+            marks |= bit(MARK_GAP)
+            add_hole(x, rows[x + E_NEXT], seq, rows)
+            rows[x + E_NEXT] = seq
+        return marks
+    if rows[x + E_FIN] >= 0 and end > rows[x + E_FIN]:
+        if not flags & TCP_FIN:
+            return marks | bit(MARK_BEYOND_FIN)
+        marks |= bit(MARK_FIN_MOVED)
+    following = rows[x + E_NEXT]
+    if rows[x + E_SEGMENTS] == 0 and not flags & TCP_SYN and rows[x + E_BASE_KNOWN] < BASE_SYN:
+        following = seq  # the first that is seen of it opens no hole
+        rows[x + E_NEXT] = seq
+    if seq < following and not marks & (bit(MARK_SYN_AGAIN) | bit(MARK_SYN_ACK_AGAIN)):
+        marks |= sent_before(x, y, seq, end, s, now, segments, rows)
+        if end > following:
+            rows[x + E_UNIQUE] += end - following if end - following < length else length
+    elif seq > following:
+        if seq - following < 1 << 30:
+            marks |= bit(MARK_GAP)
+            add_hole(x, following, seq, rows)
+            rows[x + E_UNIQUE] += length
+    elif end > following:
+        rows[x + E_UNIQUE] += length
+        await_ack(x, end, now, rows)
+        if rows[x + E_HEAD_TIME] < 0:
+            rows[x + E_HEAD_TIME] = now
+    if marks & (bit(MARK_SYN_AGAIN) | bit(MARK_SYN_ACK_AGAIN)):
+        rows[x + E_RETRANSMITTED] += 1
+        forget_samples(x, rows)
+    if length and rows[y + E_EDGE] >= 0 and rows[y + E_WINDOW] >= 0:
+        if end == rows[y + E_EDGE]:
+            marks |= bit(MARK_WINDOW_FULL)
+        elif end > rows[y + E_EDGE] + 1 and end > following:
+            marks |= bit(MARK_OUT_OF_WINDOW)
+    if end > rows[x + E_NEXT] and end - rows[x + E_NEXT] < bit(31):
+        rows[x + E_NEXT] = end
+    if flags & TCP_FIN:
+        if rows[x + E_FIN] < 0:
+            rows[x + E_FIN] = end
+        else:
+            marks |= bit(MARK_FIN_AGAIN)
+    return marks
+
+
+def take_ack(x: int, y: int, s: int, ack: int, now: int, segments: Words, rows: Words) -> int:
+    """What the segment's acknowledgment and window say. Returns marks."""
+    flags = segments[s + S_FLAGS]
+    pure = 1 if segments[s + S_LEN] == 0 and not flags & (TCP_SYN | TCP_FIN | TCP_RST) else 0
+    marks = 0
+    window = scaled_window(x, y, s, segments, rows)
+    before = rows[x + E_WINDOW]
+    if ack > rows[y + E_NEXT]:
+        marks |= bit(MARK_ACK_UNSEEN)
+        if ack == rows[y + E_NEXT] + 1:
+            marks |= bit(MARK_ACK_PLUS_ONE)
+        # Nobody acknowledges beyond the window that it announced: such a number teaches nothing.
+        if (before >= 0 and rows[x + E_EDGE] >= 0 and ack <= rows[x + E_EDGE] + 1) or (before < 0 and ack - rows[y + E_NEXT] < 1 << 30):
+            add_hole(y, rows[y + E_NEXT], ack, rows)
+            rows[y + E_NEXT] = ack
+        else:
+            return marks
+    if ack > rows[x + E_ACK]:
+        take_samples(y, ack, now, rows)
+        rows[x + E_ACK] = ack
+        rows[x + E_ACK_TIME] = now
+        rows[x + E_DUP_RUN] = 0
+        rows[y + E_HEAD_TIME] = now if ack < rows[y + E_NEXT] else -1
+        if rows[y + E_BASE_KNOWN] >= BASE_PEER and not rows[x + E_STAGE] & ES_ACKS_SYN:
+            rows[x + E_STAGE] |= ES_ACKS_SYN
+            marks |= bit(MARK_ACKS_SYN)
+        if rows[y + E_FIN] >= 0 and ack >= rows[y + E_FIN] and not rows[x + E_STAGE] & ES_ACKS_FIN:
+            rows[x + E_STAGE] |= ES_ACKS_FIN
+            marks |= bit(MARK_ACKS_FIN)
+    elif ack == rows[x + E_ACK]:
+        if pure:
+            last = rows[y + E_LAST_FLAGS]
+            if rows[x + E_STAGE] & ES_ACKS_FIN:
+                marks |= bit(MARK_ACK_AGAIN)
+            elif window == before and ack < rows[y + E_NEXT] and window != 0:
+                rows[x + E_DUP_RUN] += 1
+                rows[x + E_DUPLICATE_ACKS] += 1
+                marks |= bit(MARK_DUPLICATE_ACK)
+            elif window > before >= 0 and rows[x + E_STAGE] & ES_PLAIN:
+                marks |= bit(MARK_WINDOW_UPDATE)
+            elif window == before and rows[y + E_LAST_LEN] <= 1 and rows[y + E_LAST_SEQ] == low32(rows[y + E_BASE] + rows[y + E_NEXT] - 1) and not last & (TCP_SYN | TCP_FIN | TCP_RST):
+                marks |= bit(MARK_ZERO_WINDOW_PROBE_ACK) if window == 0 else bit(MARK_KEEPALIVE_ACK)
+    else:
+        marks |= bit(MARK_ACK_OLD)
+    if segments[s + S_SACKS] and rows[y + E_BASE_KNOWN]:
+        left = widen(segments[s + S_SACK], rows[y + E_BASE], rows[y + E_NEXT])
+        if left < ack:
+            marks |= bit(MARK_DSACK)
+    if window == 0 and not flags & (TCP_SYN | TCP_FIN | TCP_RST):
+        rows[x + E_ZERO_WINDOWS] += 1
+        marks |= bit(MARK_ZERO_WINDOW)
+    if not flags & TCP_RST and ack >= rows[x + E_LAST_ACK]:
+        rows[x + E_WINDOW] = window
+        edge = ack + window
+        if window >= 0:
+            if edge < rows[x + E_EDGE] - 16384 and window < before and ack >= rows[x + E_ACK]:
+                marks |= bit(MARK_WINDOW_SHRUNK)
+            if edge > rows[x + E_EDGE]:
+                rows[x + E_EDGE] = edge
+    return marks
+
+
+def take_rst(x: int, y: int, seq: int, rows: Words) -> int:
+    """Where an RST lies in its receiver's window (RFC 9293 3.10.7.4, RFC 5961 section 3.2). Returns marks."""
+    left = rows[y + E_ACK]
+    if left < 0 or rows[x + E_BASE_KNOWN] == BASE_NONE or not rows[x + E_SEGMENTS]:
+        return 0
+    if seq in (left, rows[x + E_NEXT]) or seq == rows[y + E_LAST_ACK]:
+        return 0
+    if rows[x + E_FIN] >= 0 and rows[x + E_FIN] - 1 <= seq <= rows[x + E_FIN]:
+        return 0
+    right = rows[y + E_EDGE] if rows[y + E_EDGE] > rows[x + E_NEXT] else rows[x + E_NEXT]
+    return bit(MARK_RST_INEXACT) if left <= seq <= right else bit(MARK_RST_OUTSIDE)
+
+
+def plain_marks() -> int:
+    """The marks that alone make no log record before the close: routine, or counted in the row."""
+    return bit(MARK_WINDOW_UPDATE) | bit(MARK_ACK_AGAIN) | bit(MARK_DUPLICATE_ACK) | bit(MARK_ACK_OLD) | bit(MARK_WINDOW_FULL)
+
+
+def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: Words, control: Words) -> int:
+    """Everything that one segment changes in its connection. Returns its marks."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    now = segments[s + S_TIME]
+    flags = segments[s + S_FLAGS]
+    length = segments[s + S_LEN]
+    place(x, y, s, segments, rows)
+    seq = rows[x + E_NEXT]
+    if rows[x + E_BASE_KNOWN]:
+        seq = widen(segments[s + S_SEQ], rows[x + E_BASE], rows[x + E_NEXT])
+    ack = -1
+    if flags & TCP_ACK and rows[y + E_BASE_KNOWN]:
+        ack = widen(segments[s + S_ACK], rows[y + E_BASE], rows[y + E_NEXT])
+        if ack < 0:
+            ack = 0
+    marks = 0
+    if rows[x + E_SEGMENTS] and is_capture_duplicate(x, s, ack, segments, rows):
+        marks = bit(MARK_CAPTURE_DUPLICATE)
+        rows[x + E_SEGMENTS] += 1
+        rows[c + C_LAST_TIME] = now
+        rows[c + C_LAST_FRAME] = segments[s + S_FRAME]
+        if not rows[c + C_MARKS] & marks:
+            log_segment(c, x, side, s, seq, ack, marks, segments, rows, log, control)
+            rows[x + E_RUN] = -1
+            rows[y + E_RUN] = -1
+        rows[c + C_MARKS] |= marks
+        return marks
+    if flags & TCP_RST:
+        rows[x + E_RSTS] += 1
+        marks |= take_rst(x, y, seq, rows)
+    elif segments[s + S_CHECKSUM] == CHECKSUM_BAD and rows[x + E_CHECKSUMS] & 1:
+        marks |= bit(MARK_BAD_CHECKSUM)  # its sender computes good ones elsewhere: this one reached nobody
+    else:
+        marks |= take_sequence(c, x, y, side, s, seq, now, segments, rows)
+    if segments[s + S_CHECKSUM]:
+        rows[x + E_CHECKSUMS] |= 1 << (segments[s + S_CHECKSUM] - 1)
+    if ack >= 0 and not marks & bit(MARK_BAD_CHECKSUM) and not flags & TCP_RST:
+        marks |= take_ack(x, y, s, ack, now, segments, rows)
+    if rows[x + E_STAGE] & ES_RST and not flags & TCP_RST:
+        marks |= bit(MARK_AFTER_RST)
+    if segments[s + S_OPTIONS] & OPT_TIMESTAMPS:
+        if rows[x + E_TSVAL] >= 0 and newer(rows[x + E_TSVAL], segments[s + S_TSVAL]) and not flags & TCP_RST:
+            marks |= bit(MARK_PAWS)
+        else:
+            rows[x + E_TSVAL] = segments[s + S_TSVAL]
+    if now < control[K_NOW]:
+        marks |= bit(MARK_TIME_BACK)
+    if not flags & (TCP_SYN | TCP_RST) and not rows[x + E_STAGE] & ES_PLAIN and not marks & bit(MARK_BAD_CHECKSUM):
+        rows[x + E_STAGE] |= ES_PLAIN
+        marks |= bit(MARK_FIRST_PLAIN)
+    if flags & TCP_RST:
+        rows[x + E_STAGE] |= ES_RST
+    # handshake as seen here
+    if flags & TCP_SYN and not flags & TCP_RST:
+        if flags & TCP_ACK:
+            if rows[c + C_SYN_ACK_TIME] < 0:
+                rows[c + C_SYN_ACK_TIME] = now
+            if rows[c + C_FLAGS] & CF_DATA_IN_SYN and side == SERVER and ack > 1:
+                rows[c + C_FLAGS] |= CF_FAST_OPEN
+        elif rows[c + C_SYN_TIME] < 0:
+            rows[c + C_SYN_TIME] = now
+        if side == SERVER and not flags & TCP_ACK:
+            rows[c + C_FLAGS] |= CF_SIMULTANEOUS_OPEN
+    elif rows[c + C_HANDSHAKE_ACK_TIME] < 0 and side == CLIENT and rows[c + C_SYN_ACK_TIME] >= 0 and flags & TCP_ACK and not flags & TCP_RST:
+        rows[c + C_HANDSHAKE_ACK_TIME] = now
+    # since when it may be held back by a window: from the first of a train of segments without a pause
+    if length or flags & TCP_FIN:
+        pause = 50 * MILLISECOND
+        if 4 * rows[x + E_RTT_MIN] > pause:
+            pause = 4 * rows[x + E_RTT_MIN]
+        blocked = 1 if rows[y + E_WINDOW] == 0 or (rows[y + E_EDGE] >= 0 and rows[x + E_NEXT] + rows[x + E_LONGEST] > rows[y + E_EDGE]) else 0
+        if rows[x + E_BUSY_SINCE] < 0 or (now - rows[x + E_LAST_TIME] > pause and not blocked and not rows[x + E_HEAD_TIME] >= 0):
+            rows[x + E_BUSY_SINCE] = now
+    # the row
+    rows[x + E_SEGMENTS] += 1
+    rows[x + E_LAST_TIME] = now
+    rows[x + E_LAST_SEQ] = segments[s + S_SEQ]
+    rows[x + E_LAST_ACK] = ack if ack >= 0 else rows[x + E_LAST_ACK]
+    rows[x + E_LAST_LEN] = length
+    rows[x + E_LAST_FLAGS] = flags
+    rows[x + E_IP_ID] = segments[s + S_IP_ID]
+    if rows[x + E_TTL] < 0:
+        rows[x + E_TTL] = segments[s + S_TTL]
+    if now > rows[c + C_LAST_TIME]:
+        rows[c + C_LAST_TIME] = now
+    rows[c + C_LAST_FRAME] = segments[s + S_FRAME]
+    rows[c + C_MARKS] |= marks
+    # the log
+    important = 1 if flags & (TCP_SYN | TCP_FIN | TCP_RST) else 0
+    if flags & (TCP_FIN | TCP_RST):
+        rows[c + C_FLAGS] |= CF_CLOSING
+    stage = rows[c + C_FLAGS]
+    notable = marks & ~plain_marks()
+    if important or notable:
+        if important or notable & (bit(MARK_FIRST_PLAIN) | bit(MARK_ACKS_SYN) | bit(MARK_ACKS_FIN)) or rows[c + C_LOG_COUNT] < control[K_LOG_LIMIT]:
+            if rows[c + C_LOG_COUNT] < 64 * control[K_LOG_LIMIT]:
+                log_segment(c, x, side, s, seq, ack, marks, segments, rows, log, control)
+                rows[x + E_RUN] = -1
+                rows[y + E_RUN] = -1
+        else:
+            rows[c + C_FLAGS] |= CF_LOG_FULL
+    elif stage & CF_CLOSING or not stage & CF_SETTLED:
+        if rows[x + E_RUN] >= 0:
+            extend_run(rows[x + E_RUN], s, segments, log)
+        else:
+            rows[x + E_RUN] = log_segment(c, x, side, s, seq, ack, marks, segments, rows, log, control)
+    if not stage & CF_SETTLED and rows[x + E_STAGE] & rows[y + E_STAGE] & ES_PLAIN:
+        rows[c + C_FLAGS] |= CF_SETTLED
+    return marks
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------------
+
+
+def track(segments: Words, count: int, slots: Words, rows: Words, log: Words, living: Words, due: Words, control: Words) -> int:
+    """Take ``count`` segments.
+
+    The caller makes room first: for ``count`` more rows (in ``rows``, ``living`` and ``due``), twice ``count`` log
+    records and slots.
+
+    Parameters
+    ----------
+    segments, slots, rows, log, living, due, control : int64 arrays
+        Records as laid out in :mod:`.layout`; ``living`` lists the live rows, ``due`` those that are over.
+
+    Returns
+    -------
+    int
+        Number of rows that became due.
+    """
+    s = 0
+    while s < count * SEGMENT_SIZE:
+        h = hash_of(segments, s, control[K_SEED])
+        slot = find(slots, control[K_SLOTS], h, rows, segments, s)
+        if not slots[slot + 1]:
+            c = open_connection(s, h, segments, rows, living, control)
+            slots[slot] = h
+            slots[slot + 1] = c + 1
+            control[K_USED] += 1
+        else:
+            c = slots[slot + 1] - 1
+            if rows[c + C_OLDER] >= 0 or (segments[s + S_FLAGS] & TCP_SYN):
+                c = route(c, s, h, slot, segments, slots, rows, log, living, due, control)
+        side = 1 - is_client(rows, c, segments, s)
+        if rows[c + C_ID] < 0:
+            if not rows[c + C_FLAGS] & CF_PENDING:
+                give_id(c, rows, control)
+            elif side == SERVER:
+                confirm(c, rows, control)
+        marks = take_segment(c, side, s, segments, rows, log, control)
+        if segments[s + S_TIME] > control[K_NOW]:
+            control[K_NOW] = segments[s + S_TIME]
+        else:
+            control[K_TIME_BACK] += 1 if segments[s + S_TIME] < control[K_NOW] else 0
+        segments[s + S_CONNECTION] = rows[c + C_ID]
+        segments[s + S_SIDE] = side
+        segments[s + S_MARKS] = marks
+        s += SEGMENT_SIZE
+    return control[K_DUE]
+
+
+def expire(budget: int, rows: Words, living: Words, due: Words, control: Words) -> int:
+    """Look at up to ``budget`` live rows, going round, and make due those that have been over for long enough.
+
+    A row whose connection is still open is kept however long it is silent.
+    """
+    if budget > control[K_LIVE]:
+        budget = control[K_LIVE]
+    i = control[K_SWEEP]
+    while budget > 0:
+        if i >= control[K_LIVE]:
+            i = 0
+        c = living[i]
+        silent = control[K_NOW] - rows[c + C_LAST_TIME]
+        if silent > control[K_LINGER] and rows[c + C_LIFE] == LIFE_LIVE and is_over(c, rows):
+            x = c + C_ENDPOINTS
+            asked = 1 if rows[x + E_SEGMENTS] == rows[x + E_SYNS] and not rows[x + ENDPOINT_SIZE + E_SEGMENTS] else 0
+            if not asked or silent > control[K_LINGER_SYN]:
+                make_due(c, rows, due, control)
+        i += 1
+        budget -= 1
+    control[K_SWEEP] = i
+    return control[K_DUE]
+
+
+def free_row(c: int, rows: Words, living: Words, control: Words) -> int:
+    """Take a row out of the list of the living and put it on the free list."""
+    last = living[control[K_LIVE] - 1]
+    living[rows[c + C_LIVING]] = last
+    rows[last + C_LIVING] = rows[c + C_LIVING]
+    control[K_LIVE] -= 1
+    rows[c + C_LIFE] = LIFE_FREE
+    rows[c + C_OLDER] = control[K_ROW_FREE]
+    control[K_ROW_FREE] = c
+    return 0
+
+
+def release(slots: Words, rows: Words, log: Words, living: Words, due: Words, control: Words) -> int:
+    """Free the rows on the due list with their logs and slots, and empty the list."""
+    i = 0
+    while i < control[K_DUE]:
+        c = due[i]
+        if rows[c + C_LOG_HEAD] >= 0:
+            log[rows[c + C_LOG_TAIL] + L_NEXT] = control[K_LOG_FREE]
+            control[K_LOG_FREE] = rows[c + C_LOG_HEAD]
+        if remove(slots, control[K_SLOTS], rows[c + C_HASH], c):
+            control[K_USED] -= 1
+        if rows[c + C_NEWER] >= 0:
+            rows[rows[c + C_NEWER] + C_OLDER] = -1
+        if rows[c + C_OLDER] >= 0:
+            rows[rows[c + C_OLDER] + C_NEWER] = -1
+        free_row(c, rows, living, control)
+        i += 1
+    control[K_DUE] = 0
+    return 0
