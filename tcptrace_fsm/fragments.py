@@ -1,0 +1,119 @@
+"""Put IP fragments together (RFC 791 3.2, RFC 8200 4.5), in bounded memory and time.
+
+Where fragments overlap, the byte of the fragment that begins earlier stands, and of two that begin together the one
+that came first: what Wireshark shows. Nothing is guessed: a datagram with a hole is never given out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+MAX_BYTES = 8 << 20
+"""Bytes kept over all unfinished datagrams; beyond, the oldest datagram is dropped."""
+MAX_PIECES = 8192
+"""Pieces kept for one datagram: 65535 bytes in eights."""
+MAX_AGE = 60_000_000_000
+"""Nanoseconds after which the rest of a datagram comes too late (RFC 8200 4.5: 60 seconds)."""
+OVERHEAD = 512
+"""Bytes counted for each piece beside its content, near what Python's objects take."""
+
+
+class Piece(NamedTuple):
+    """One fragment's payload."""
+
+    offset: int
+    content: bytes
+
+
+class Datagram:
+    """The pieces of one datagram so far."""
+
+    __slots__ = ("first", "kept", "pieces", "size", "time", "weight")
+
+    def __init__(self, time: int) -> None:
+        self.time = time
+        self.pieces: list[Piece] = []
+        self.kept = 0
+        self.weight = OVERHEAD
+        self.size = -1  # known when the last fragment has come
+        self.first: bytes = b""
+
+    def whole(self) -> bytes | None:
+        """Return the payload when no byte is missing."""
+        if self.size < 0 or self.kept < self.size:  # overlaps only make `kept` larger than what is covered
+            return None
+        payload = bytearray()
+        for offset, content in sorted(self.pieces, key=lambda piece: piece.offset):
+            if offset > len(payload):
+                return None
+            payload += content[len(payload) - offset :]
+        return bytes(payload[: self.size]) if len(payload) >= self.size else None
+
+
+class Fragments:
+    """All unfinished datagrams of a capture.
+
+    Attributes
+    ----------
+    dropped : int
+        Datagrams given up: too old, or too many bytes waiting.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[Hashable, Datagram] = {}
+        self._weight = 0
+        self.dropped = 0
+
+    def add(
+        self, key: Hashable, time: int, offset: int, content: bytes, *, more: bool, header: bytes
+    ) -> tuple[bytes, bytes] | None:
+        """Add a fragment; return (header of the first fragment, whole payload) when it completes its datagram.
+
+        Parameters
+        ----------
+        key : hashable
+            What the fragments of one datagram share: addresses, identification, protocol, encapsulation.
+        time : int
+            Capture time, ns.
+        offset : int
+            Of the fragment in the payload, bytes.
+        content : bytes
+            The fragment's payload, all of it.
+        more : bool
+            Whether more fragments follow.
+        header : bytes
+            The IP header in front; that of the fragment with offset 0 is kept.
+        """
+        datagram = self._waiting.get(key)
+        if datagram is not None and abs(time - datagram.time) > MAX_AGE:
+            self._forget(key)
+            self.dropped += 1
+            datagram = None
+        if datagram is None:
+            datagram = self._waiting[key] = Datagram(time)
+            self._weight += datagram.weight
+        if len(datagram.pieces) >= MAX_PIECES:
+            return None
+        if offset == 0 and not datagram.first:
+            datagram.first = header
+        if not more and datagram.size < 0:
+            datagram.size = offset + len(content)
+        datagram.pieces.append(Piece(offset, content))
+        datagram.kept += len(content)
+        weight = len(content) + OVERHEAD
+        datagram.weight += weight
+        self._weight += weight
+        payload = datagram.whole()
+        if payload is not None:
+            self._forget(key)
+            return datagram.first, payload
+        while self._weight > MAX_BYTES:
+            self._forget(next(iter(self._waiting)))
+            self.dropped += 1
+        return None
+
+    def _forget(self, key: Hashable) -> None:
+        self._weight -= self._waiting.pop(key).weight

@@ -1,0 +1,283 @@
+"""Byte streams under a capture: files, pipes, and what compressors made of them.
+
+Everything is read forwards in bounded pieces; nothing is ever sought, so that a pipe is as good as a file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import zlib
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tcptrace_fsm.errors import CaptureError
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+__all__ = ["Stream", "StreamDamage", "open_stream"]
+
+PIECE = 1 << 16
+"""Compressed bytes read at once."""
+LZMA_MEMORY = 1 << 28
+"""Bytes that an xz file may make its decoder use; more than any preset of xz asks for."""
+
+
+class StreamDamage(Exception):  # noqa: N818 - a finding, not a fault of ours
+    """The compressed stream cannot be followed further; the message says why."""
+
+
+class Unpacker(Protocol):
+    """What the decompressors of the standard library have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = ...) -> bytes: ...
+
+
+class _Gzip:
+    """One gzip member; keeps what a bounded output left unread."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        return self._inflate.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inflate.unused_data
+
+    def decompress(self, data: bytes, max_length: int = PIECE) -> bytes:
+        return self._inflate.decompress(self._inflate.unconsumed_tail + data, max_length)
+
+
+class _Zstd:
+    """One zstd frame. Its decoder has no bound on its output, so it is fed a little at a time."""
+
+    STEP = 2048  # bytes; at most 64 MiB come out of them (runs of 128 KiB from 4 bytes)
+
+    def __init__(self) -> None:
+        import zstandard
+
+        self._object: Any = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+        self._input = b""
+        self._output = b""
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._object.eof) and not self._output
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._object.unused_data) + self._input
+
+    def decompress(self, data: bytes, max_length: int = PIECE) -> bytes:
+        self._input += data
+        while self._input and len(self._output) < max_length and not self._object.eof:
+            piece, self._input = self._input[: self.STEP], self._input[self.STEP :]
+            self._output += self._object.decompress(piece)
+        out, self._output = self._output[:max_length], self._output[max_length:]
+        return out
+
+
+def _bzip2() -> Unpacker:
+    import bz2
+
+    return bz2.BZ2Decompressor()
+
+
+def _xz() -> Unpacker:
+    import lzma
+
+    return lzma.LZMADecompressor(memlimit=LZMA_MEMORY)
+
+
+def _lz4() -> Unpacker:
+    import lz4.frame
+
+    unpacker: Unpacker = lz4.frame.LZ4FrameDecompressor()
+    return unpacker
+
+
+COMPRESSIONS: dict[str, tuple[bytes, Any, str]] = {
+    "gzip": (b"\x1f\x8b", _Gzip, ""),
+    "zstd": (b"\x28\xb5\x2f\xfd", _Zstd, "zstandard"),
+    "bzip2": (b"BZh", _bzip2, ""),
+    "xz": (b"\xfd7zXZ\x00", _xz, ""),
+    "lz4": (b"\x04\x22\x4d\x18", _lz4, "lz4"),
+}
+"""Name: the bytes it begins with, the decoder, and the package that it needs."""
+
+
+class _Raw:
+    """The file's own bytes; some may be put back."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self.consumed = 0
+        self.name = name
+        self._file = file
+        self._into = getattr(file, "readinto1", None) or getattr(file, "readinto", None)
+        self._back = b""
+
+    def read_into(self, room: memoryview) -> int:
+        if self._back:
+            piece = self._back[: len(room)]
+            self._back = self._back[len(piece) :]
+            room[: len(piece)] = piece
+            return len(piece)
+        if self._into is not None:
+            count: int = self._into(room) or 0
+        else:
+            data = self._file.read(len(room)) or b""
+            if isinstance(data, str):
+                raise CaptureError(self.name, 0, "a text stream; a capture is read from a binary one")
+            count = len(data)
+            room[:count] = data
+        self.consumed += count
+        return count
+
+    def read(self, count: int = PIECE) -> bytes:
+        room = bytearray(count)
+        return bytes(room[: self.read_into(memoryview(room))])
+
+    def put_back(self, data: bytes) -> None:
+        self._back = data + self._back
+
+    def peek(self, count: int) -> bytes:
+        """Return the next ``count`` bytes, fewer at the end, and leave them there."""
+        data = b""
+        while len(data) < count and (piece := self.read(count - len(data))):
+            data += piece
+        self.put_back(data)
+        return data
+
+
+class Stream:
+    """The bytes of a capture, decompressed.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    size : int or None
+        Bytes of the file as it stands, where known.
+    compression : str
+        ``gzip``, ``zstd``, ``bzip2``, ``xz``, ``lz4``, or empty.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, size: int | None, *, own: bool) -> None:
+        self.name = name
+        self.size = size
+        self.compression = ""
+        self._file = file
+        self._own = own
+        self._raw = _Raw(file, name)
+        self._unpacker: Unpacker | None = None
+        self._more = False  # the unpacker may give more without more input
+        start = self._raw.peek(max(len(magic) for magic, _, _ in COMPRESSIONS.values()))
+        for kind, (magic, make, package) in COMPRESSIONS.items():
+            if start.startswith(magic):
+                self.compression = kind
+                try:
+                    self._unpacker = make()
+                except ImportError as reason:
+                    message = f"{kind} compressed; reading it needs the Python package {package}"
+                    raise CaptureError(name, 0, message) from reason
+
+    @property
+    def consumed(self) -> int:
+        """Bytes read of the file, compressed ones where it is compressed."""
+        return self._raw.consumed
+
+    def read_into(self, room: memoryview) -> int:
+        """Fill some of ``room``; return how many bytes, 0 at the end. Raises `StreamDamage`."""
+        try:
+            if self._unpacker is None:
+                return self._raw.read_into(room)
+            while True:
+                if self._unpacker.eof:
+                    self._raw.put_back(self._unpacker.unused_data)
+                    if not self._next_member():
+                        return 0
+                data = b"" if self._more else self._raw.read()
+                if not data and not self._more:
+                    raise StreamDamage(f"the {self.compression} stream ends before its end mark")
+                out = self._unpacker.decompress(data, len(room))
+                self._more = len(out) == len(room) and not self._unpacker.eof
+                if out:
+                    room[: len(out)] = out
+                    return len(out)
+        except StreamDamage:
+            raise
+        except Exception as reason:
+            if not isinstance(reason, OSError | EOFError | ValueError | MemoryError | RuntimeError) and not type(
+                reason
+            ).__name__.lower().endswith("error"):
+                raise
+            what = f"the {self.compression} stream is damaged" if self.compression else "reading failed"
+            raise StreamDamage(f"{what} ({reason})") from reason
+
+    def close(self) -> None:
+        """Close the file if this stream opened it."""
+        if self._own:
+            self._file.close()
+
+    def _next_member(self) -> bool:
+        """Begin the next gzip member, zstd frame...; zeros after the last one are padding."""
+        magic, make, _ = COMPRESSIONS[self.compression]
+        start = self._raw.peek(len(magic))
+        while start and not start.strip(b"\0"):
+            self._raw.read(len(start))
+            start = self._raw.peek(len(magic))
+        if not start:
+            return False
+        if not start.startswith(magic):
+            raise StreamDamage(f"what follows the {self.compression} stream is not {self.compression}")
+        self._unpacker = make()
+        self._more = False
+        return True
+
+
+def open_stream(source: str | os.PathLike[str] | BinaryIO) -> Stream:
+    """Open a capture's bytes: a path, ``-`` for standard input, or a binary file object.
+
+    Raises
+    ------
+    CaptureError
+        When there is nothing to read there.
+    """
+    if not isinstance(source, str | os.PathLike):
+        if not hasattr(source, "read"):
+            raise TypeError(f"a path or a binary file object is needed, not {type(source).__name__}")
+        return Stream(source, str(getattr(source, "name", "stream")), None, own=False)
+    name = os.fspath(source)
+    if name == "-":
+        return Stream(sys.stdin.buffer, "-", None, own=False)
+    try:
+        file = open(name, "rb", buffering=0)  # noqa: SIM115, PTH123 - the stream closes it; a path may be any PathLike
+    except (OSError, ValueError) as reason:
+        raise CaptureError(name, 0, _why(reason)) from reason
+    try:
+        about = os.fstat(file.fileno())
+        return Stream(file, name, about.st_size if stat.S_ISREG(about.st_mode) else None, own=True)
+    except OSError as reason:
+        file.close()
+        raise CaptureError(name, 0, _why(reason)) from reason
+    except CaptureError:
+        file.close()
+        raise
+
+
+def _why(reason: OSError | ValueError) -> str:
+    if isinstance(reason, IsADirectoryError):
+        return "a directory, not a capture"
+    if isinstance(reason, FileNotFoundError):
+        return "no such file"
+    if isinstance(reason, PermissionError):
+        return "no permission to read it"
+    return str(getattr(reason, "strerror", None) or reason)
