@@ -125,6 +125,8 @@ class Tracer:
         self._formats: dict[int, _Format] = {}
         self._symbols = {v: k for k, v in _symbols().items()}
         self._known: set[int] = set()
+        self._cancels: list[Event] = []
+        self._unsure: list[Event] = []
         self._stop = threading.Event()
         self._lock = threading.Lock()
         try:
@@ -181,6 +183,11 @@ class Tracer:
                 with suppress(BlockingIOError):
                     while page := os.read(fd, PAGE):
                         self._page(cpu, page, offset)
+            # A cancel cannot be filtered by handler in the kernel, and the start that makes its timer ours may be on
+            # another CPU's page, in this round or (if that CPU was read first) in the next one.
+            self.events += [e for e in self._unsure + self._cancels if e.f["timer"] in self._known]
+            self._unsure = [e for e in self._cancels if e.f["timer"] not in self._known]
+            self._cancels = []
 
     def _page(self, cpu: int, page: bytes, offset: float) -> None:
         now, commit = struct.unpack_from("<QQ", page)
@@ -219,10 +226,7 @@ class Tracer:
         kind = layout.name
         if kind.startswith("timer_"):
             timer = layout.number(data, "timer")
-            if kind == "timer_cancel":
-                if timer not in self._known:
-                    return
-            else:
+            if kind != "timer_cancel":
                 self._known.add(timer)
                 f["handler"] = self._symbols[layout.number(data, "function")]
                 if kind == "timer_start":
@@ -236,7 +240,8 @@ class Tracer:
                 if name in layout.fields:
                     f[name] = layout.number(data, name)
             f["local"], f["remote"] = self._ends(layout, data)
-        self.events.append(Event(when, cpu, layout.number(data, "common_pid"), kind, f))
+        into = self._cancels if kind == "timer_cancel" else self.events
+        into.append(Event(when, cpu, layout.number(data, "common_pid"), kind, f))
 
     @staticmethod
     def _ends(layout: _Format, data: bytes) -> tuple[tuple[str, int], tuple[str, int]]:
@@ -254,6 +259,7 @@ class Tracer:
 
     def between(self, begin: float, end: float) -> list[Event]:
         """The events of a period in time order (ties in the order of their CPU's buffer)."""
+        self.drain()
         self.drain()
         return sorted((e for e in self.events[:] if begin <= e.time <= end), key=lambda e: e.time)
 

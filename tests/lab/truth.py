@@ -58,7 +58,6 @@ LEGAL = {
 }
 TIME_WAIT_SECONDS = 59.5  # a minisocket whose timer runs that long is in TIME_WAIT
 BREATH = 0.005  # how far apart two events of one and the same kernel path can be (an interrupt may come between)
-RESTART = 0.010  # a timer cancelled and started within this time was restarted
 
 Address = tuple[str, int]
 Pair = tuple[Address, Address]
@@ -206,13 +205,20 @@ class Deriver:
 
     @staticmethod
     def _restarted(events: list[Event], i: int) -> bool:
-        """Whether a timer that was cancelled or ran out here is started again at once (or is reported expired next)."""
-        timer, now = events[i].f["timer"], events[i].time
+        """Whether a timer that was cancelled or ran out here is started again by the same piece of kernel code.
+
+        Another minisocket may get the same memory microseconds later, but not before the CPU turns to another frame.
+        """
+        first = events[i]
         for e in events[i + 1 :]:
-            if e.time - now > RESTART:
+            if e.time - first.time > BREATH:
                 return False
-            if e.f.get("timer") == timer:
-                return e.kind == "timer_start" or (e.kind == "timer_expire_entry" and events[i].kind == "timer_cancel")
+            if e.context != first.context:
+                continue
+            if e.kind == "netif_receive_skb":
+                return False
+            if e.f.get("timer") == first.f["timer"]:
+                return e.kind == "timer_start" or (e.kind == "timer_expire_entry" and first.kind == "timer_cancel")
         return False
 
     def _step(
@@ -281,6 +287,8 @@ class Deriver:
         for e, (old, new) in zip(s.steps, names, strict=True):
             if old == "LISTEN" and s.request:
                 continue  # the request's row stands for it
+            if old == new:
+                continue  # the kernel set the state that it had
             if new == "CLOSED" and s.closed_into:
                 out += self._mini_rows(host, (local, remote), old, e.time, s.closed_into)
             else:
@@ -300,15 +308,16 @@ class Deriver:
     @staticmethod
     def _ordered(rows: list[Row]) -> list[Row]:
         """In time order; a TIME_WAIT that its own successor's connect() kills ends just before that SYN_SENT."""
-        rows.sort(key=lambda r: r.time)
-        begun = {(r.local, r.remote): r.time for r in rows if r.new == "SYN_SENT"}
-        fixed = []
+        begun: dict[tuple[str, Pair], list[float]] = defaultdict(list)
         for r in rows:
-            t = begun.get((r.local, r.remote))
-            if r.old == "TIME_WAIT" and r.new == "CLOSED" and t is not None and 0 < r.time - t < 0.001:
-                r = r._replace(time=t - 1e-9)  # noqa: PLW2901 - the row is the same one
-            fixed.append(r)
-        return sorted(fixed, key=lambda r: r.time)
+            if r.new == "SYN_SENT":
+                begun[r.host, (r.local, r.remote)].append(r.time)
+        for i, r in enumerate(rows):
+            if (r.old, r.new) == ("TIME_WAIT", "CLOSED"):
+                for t in begun[r.host, (r.local, r.remote)]:
+                    if 0 <= r.time - t < 0.001:
+                        rows[i] = r._replace(time=t - 1e-6)
+        return sorted(rows, key=lambda r: r.time)
 
 
 def restarts(snapshots: Iterable[Snapshot]) -> list[Row]:

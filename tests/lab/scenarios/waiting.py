@@ -193,7 +193,7 @@ def same_port_again(lab: Lab) -> None:
     """`nc -p 12345` twice: the second start finds the port in TIME_WAIT (EADDRINUSE, nothing on the wire);
     with SO_REUSEADDR the four-tuple opens again."""
     listener = lab.server.listen()
-    c, s = lab.connect(listener, source=12345)
+    c, s = lab.connect(listener, source=12345, reuse=1)
     lab.talk(c, s)
     lab.close_both(c, s)
     c.until("TIME_WAIT")
