@@ -587,9 +587,7 @@ class Capture:
         batch.data = self._buffer
         batch.first_frame = self.frames + 1
         batch.frame_count = count
-        batch.count = decode(
-            self._buffer, batch.frames, count, batch.first_frame, 0, batch.segments, self.outcomes
-        )
+        batch.count = decode(self._buffer, batch.frames, count, batch.first_frame, 0, batch.segments, self.outcomes)
         if self.outcomes[OUTCOME_PEEL]:
             self._peel_frames(batch)
         self.frames += count

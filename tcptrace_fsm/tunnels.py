@@ -64,7 +64,20 @@ class Packet:
         The capture's unfinished datagrams.
     """
 
-    __slots__ = ("at", "data", "end", "fragments", "ip_at", "ip_end", "ip_wire", "pair", "path", "time", "whole", "wire")
+    __slots__ = (
+        "at",
+        "data",
+        "end",
+        "fragments",
+        "ip_at",
+        "ip_end",
+        "ip_wire",
+        "pair",
+        "path",
+        "time",
+        "whole",
+        "wire",
+    )
 
     def __init__(self, data: bytes | bytearray, place: tuple[int, int, int], time: int, fragments: Fragments) -> None:
         self.data = data

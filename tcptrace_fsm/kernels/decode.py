@@ -203,7 +203,11 @@ def decode_tcp(data: Buffer, at: int, end: int, length: int, routed: int, segmen
         here = payload
     segments[s + S_CAPTURED] = here
 
-    if offset == 32 and stop <= end and number32(data[at + 20], data[at + 21], data[at + 22], data[at + 23]) == 0x0101080A:
+    if (
+        offset == 32
+        and stop <= end
+        and number32(data[at + 20], data[at + 21], data[at + 22], data[at + 23]) == 0x0101080A
+    ):
         segments[s + S_OPTIONS] = OPT_TIMESTAMPS  # nearly every segment after the handshake
         segments[s + S_TSVAL] = number32(data[at + 24], data[at + 25], data[at + 26], data[at + 27])
         segments[s + S_TSECR] = number32(data[at + 28], data[at + 29], data[at + 30], data[at + 31])

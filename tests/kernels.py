@@ -1,0 +1,47 @@
+"""The kernels as the tests run them: as installed, and always also as plain Python with every index watched."""
+
+from __future__ import annotations
+
+import importlib.util
+from array import array
+from pathlib import Path
+
+import tcptrace_fsm.kernels
+
+FOLDER = Path(tcptrace_fsm.kernels.__file__).parent
+
+
+def uncompiled(name: str):
+    """The kernel module ``name`` from its source, whatever is compiled beside it."""
+    spec = importlib.util.spec_from_file_location(f"uncompiled_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Watched:
+    """A sequence that refuses negative indices, which Python would quietly count from the end, and values over 64 bits.
+
+    ``low`` and ``high`` bound the indices that may be used.
+    """
+
+    def __init__(self, content, low=0, high=None):
+        self.content = content
+        self.low = low
+        self.high = len(content) if high is None else high
+
+    def _check(self, index):
+        if not self.low <= index < self.high:
+            raise AssertionError(f"index {index} outside {self.low} ... {self.high - 1}")
+
+    def __getitem__(self, index):
+        self._check(index)
+        return self.content[index]
+
+    def __setitem__(self, index, value):
+        self._check(index)
+        self.content[index] = value  # an array('q') refuses what does not fit 64 signed bits
+
+
+def words(count: int):
+    return array("q", bytes(8 * count))
