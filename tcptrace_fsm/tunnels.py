@@ -62,6 +62,7 @@ class Packet:
         Capture time, ns.
     fragments : Fragments
         The capture's unfinished datagrams.
+
     """
 
     __slots__ = (
@@ -626,7 +627,7 @@ def _udp(packet: Packet) -> Layer | int:
     packet.skip(8)
     if low < 1024:  # the tunnel's port was only somebody's ephemeral port
         return OUTCOME_NOT_TCP
-    return _UDP_PORTS.get(low) or _UDP_PORTS.get(high, OUTCOME_NOT_TCP)
+    return _UDP_PORTS[low] if low in _UDP_PORTS else _UDP_PORTS.get(high, OUTCOME_NOT_TCP)
 
 
 def _ip_in_ip(packet: Packet) -> Layer | int:

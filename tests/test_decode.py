@@ -124,13 +124,13 @@ def kernel(request):
 SYN_OPTIONS = bytes.fromhex("020405b4 0402 080a 00000001 00000000 01 030307")
 
 WRAPPED = {
-    "Ethernet": (1, lambda p, kind: make.ethernet(p, kind)),
+    "Ethernet": (1, make.ethernet),
     "one VLAN tag": (1, lambda p, kind: make.ethernet(p, kind, 10)),
     "four VLAN tags": (1, lambda p, kind: make.ethernet(p, kind, 1, 2, 3, 4095)),
     "802.1ad tag": (1, lambda p, kind: make.ethernet(p, kind, 7, tag_kind=0x88A8)),
     "priority tag": (1, lambda p, kind: make.ethernet(p, kind, 0x6000)),
-    "Linux cooked": (113, lambda p, kind: make.sll(p, kind)),
-    "Linux cooked v2": (276, lambda p, kind: make.sll2(p, kind)),
+    "Linux cooked": (113, make.sll),
+    "Linux cooked v2": (276, make.sll2),
     "RAW": (101, lambda p, _: p),
     "RAW of BSD": (12, lambda p, _: p),
     "RAW of OpenBSD": (14, lambda p, _: p),
@@ -342,8 +342,7 @@ def tcp_options(draw):
         st.sampled_from([bytes.fromhex(text) for text, _ in OPTION_CASES.values()]),
         st.just(bytes.fromhex("0101080a0000000180000000")),
     )
-    joined = b"".join(draw(st.lists(one, max_size=4)))[:40]
-    return joined
+    return b"".join(draw(st.lists(one, max_size=4)))[:40]
 
 
 @st.composite

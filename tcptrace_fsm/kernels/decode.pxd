@@ -1,36 +1,36 @@
 from tcptrace_fsm.kernels.layout cimport *
 
-cdef inline long long number16(long long a, long long b) noexcept nogil
-cdef inline long long number32(long long a, long long b, long long c, long long d) noexcept nogil
-cdef inline long long signed64(long long high, long long low) noexcept nogil
-cdef inline long long tunnel_protocol(long long protocol) noexcept nogil
-cdef inline long long tunnel_port(long long port) noexcept nogil
-cdef inline long long tunnel_ethertype(long long kind) noexcept nogil
+cdef long long number16(long long a, long long b) noexcept nogil
+cdef long long number32(long long a, long long b, long long c, long long d) noexcept nogil
+cdef long long signed64(long long high, long long low) noexcept nogil
+cdef long long tunnel_protocol(long long protocol) noexcept nogil
+cdef long long tunnel_port(long long port) noexcept nogil
+cdef long long tunnel_ethertype(long long kind) noexcept nogil
 
-cdef inline long long checksum(
+cdef long long checksum(
     const unsigned char[::1] data, long long at, long long length, long long pseudo
 ) noexcept nogil
 
-cdef inline void options(
+cdef void options(
     const unsigned char[::1] data, long long at, long long stop, long long[::1] segments, long long s
 ) noexcept nogil
 
-cdef inline long long decode_tcp(
+cdef long long decode_tcp(
     const unsigned char[::1] data, long long at, long long end, long long length, long long routed,
     long long[::1] segments, long long s
 ) noexcept nogil
 
-cdef inline long long decode_ipv4(
+cdef long long decode_ipv4(
     const unsigned char[::1] data, long long at, long long end, long long wire, long long path,
     long long[::1] segments, long long s
 ) noexcept nogil
 
-cdef inline long long decode_ipv6(
+cdef long long decode_ipv6(
     const unsigned char[::1] data, long long at, long long end, long long wire, long long path,
     long long[::1] segments, long long s
 ) noexcept nogil
 
-cdef inline long long decode_frame(
+cdef long long decode_frame(
     const unsigned char[::1] data, long long[::1] frames, long long f, long long path,
     long long[::1] segments, long long s
 ) noexcept nogil

@@ -19,7 +19,9 @@ from tcptrace_fsm.kernels.layout import *
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Buffer
+    from typing import TypeAlias
+
+    Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 def number16(a: int, b: int) -> int:
@@ -40,9 +42,9 @@ def signed64(high: int, low: int) -> int:
 
 def tunnel_protocol(protocol: int) -> int:
     """Tell whether an IP protocol number may carry IP inside (1) or not (0)."""
-    if protocol == 47 or protocol == 4 or protocol == 41:  # GRE, IPv4, IPv6
+    if protocol in {47, 4, 41}:  # GRE, IPv4, IPv6
         return 1
-    if protocol == 137 or protocol == 97 or protocol == 143:  # MPLS, EtherIP, Ethernet
+    if protocol in {137, 97, 143}:  # MPLS, EtherIP, Ethernet
         return 1
     return 0
 
@@ -51,9 +53,9 @@ def tunnel_port(port: int) -> int:
     """Tell whether a UDP port is that of a tunnel which :mod:`tcptrace_fsm.tunnels` can peel (1) or not (0)."""
     if port < 1701:
         return 0
-    if port == 1701 or port == 2152 or port == 3386 or port == 3544 or port == 4754 or port == 4789 or port == 4790:
+    if port in {1701, 2152, 3386, 3544, 4754, 4789, 4790}:
         return 1  # L2TP, GTP-U and its version 0, Teredo, GRE, VXLAN, VXLAN-GPE
-    if port == 5072 or port == 6081 or port == 6635 or port == 8472 or port == 37008:
+    if port in {5072, 6081, 6635, 8472, 37008}:
         return 1  # AYIYA, Geneve, MPLS, VXLAN before its port was assigned, TZSP
     return 0
 
@@ -62,13 +64,13 @@ def tunnel_ethertype(kind: int) -> int:
     """Tell whether an Ethertype may carry IP behind a header that this kernel does not read (1) or not (0)."""
     if kind < 1536:  # a length: only LLC can follow
         return 1
-    if kind == 0x8847 or kind == 0x8848 or kind == 0x8864 or kind == 0x880B:  # MPLS, PPPoE session, PPP
+    if kind in {0x8847, 0x8848, 0x8864, 0x880B}:  # MPLS, PPPoE session, PPP
         return 1
-    if kind == 0x8903 or kind == 0x894F or kind == 0x88E7 or kind == 0x8926 or kind == 0x892F:
+    if kind in {0x8903, 0x894F, 0x88E7, 0x8926, 0x892F}:
         return 1  # FabricPath, NSH, 802.1ah, VN-tag, HSR
-    if kind == 0x8909 or kind == 0x6558 or kind == 0x88BE or kind == 0x22EB or kind == 0x8870:
+    if kind in {0x8909, 0x6558, 0x88BE, 0x22EB, 0x8870}:
         return 1  # Cisco metadata, bridged Ethernet, ERSPAN II and III, LLC in jumbo frames
-    if kind == 0x22F3 or kind == 0x88E5:  # TRILL, MACsec
+    if kind in {0x22F3, 0x88E5}:  # TRILL, MACsec
         return 1
     return 0
 
@@ -139,8 +141,7 @@ def options(data: Buffer, at: int, stop: int, segments: array[int], s: int) -> N
             else:
                 seen = seen | OPT_SACK
                 blocks = (size - 2) >> 3
-                if blocks > 4:
-                    blocks = 4
+                blocks = min(blocks, 4)
                 segments[s + S_SACKS] = blocks
                 for i in range(2 * blocks):
                     p = at + 2 + 4 * i
@@ -155,7 +156,7 @@ def options(data: Buffer, at: int, stop: int, segments: array[int], s: int) -> N
             seen = seen | OPT_MD5
         elif kind == 29:
             seen = seen | OPT_AO
-        elif kind == 2 or kind == 3 or kind == 4 or kind == 5 or kind == 8:  # known, with an impossible length
+        elif kind in {2, 3, 4, 5, 8}:  # known, with an impossible length
             seen = seen | OPT_DAMAGED
             break
         at += size
@@ -199,8 +200,7 @@ def decode_tcp(data: Buffer, at: int, end: int, length: int, routed: int, segmen
         segments[s + S_OPTIONS] = OPT_SHORT
         stop = end
         here = 0
-    if here > payload:
-        here = payload
+    here = min(here, payload)
     segments[s + S_CAPTURED] = here
 
     if (
@@ -245,9 +245,9 @@ def decode_ipv4(data: Buffer, at: int, end: int, wire: int, path: int, segments:
     protocol = data[at + 9]
     part = number16(data[at + 6], data[at + 7]) & 0x3FFF
     if part:  # a fragment, or more fragments to come
-        if protocol != 6 and protocol != 17 and tunnel_protocol(protocol) == 0:
+        if protocol not in {6, 17} and tunnel_protocol(protocol) == 0:
             return OUTCOME_NOT_TCP
-        if end - at >= total and total > head:
+        if end - at >= total > head:
             return OUTCOME_PEEL
         if part & 0x1FFF:
             return OUTCOME_FRAGMENT
@@ -304,7 +304,7 @@ def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments:
     p = at + 40
     routed = 0
     while follows != 6:
-        if follows == 0 or follows == 43 or follows == 60 or follows == 135 or follows == 139 or follows == 140:
+        if follows in {0, 43, 60, 135, 139, 140}:
             if p + 8 > at + total:
                 return OUTCOME_BAD_IP_EXTENSION
             if p + 8 > end:
@@ -327,7 +327,7 @@ def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments:
                 return OUTCOME_SHORT_IP
             part = number16(data[p + 2], data[p + 3]) & 0xFFF9
             if part:
-                if end - at >= total and total > p + 8 - at:
+                if end - at >= total > p + 8 - at:
                     return OUTCOME_PEEL
                 if part & 0xFFF8:
                     return OUTCOME_FRAGMENT
@@ -376,7 +376,7 @@ def decode_frame(data: Buffer, frames: array[int], f: int, path: int, segments: 
         if end - at < 16:
             return OUTCOME_SHORT_LINK
         kind = number16(data[at + 2], data[at + 3])  # ARPHRD_: for some, the protocol field means something else
-        if kind == 778 or kind == 801 or kind == 802 or kind == 803 or kind == 824:
+        if kind in {778, 801, 802, 803, 824}:
             return OUTCOME_PEEL
         kind = number16(data[at + 14], data[at + 15])
         at += 16
@@ -384,15 +384,15 @@ def decode_frame(data: Buffer, frames: array[int], f: int, path: int, segments: 
         if end - at < 20:
             return OUTCOME_SHORT_LINK
         kind = number16(data[at + 8], data[at + 9])
-        if kind == 778 or kind == 801 or kind == 802 or kind == 803 or kind == 824:
+        if kind in {778, 801, 802, 803, 824}:
             return OUTCOME_PEEL
         kind = number16(data[at], data[at + 1])
         at += 20
-    elif link == LINK_RAW or link == LINK_RAW_BSD or link == LINK_RAW_OPENBSD or link == LINK_IPV4 or link == LINK_IPV6:
+    elif link in (LINK_RAW, LINK_RAW_BSD, LINK_RAW_OPENBSD, LINK_IPV4, LINK_IPV6):
         if end - at < 1:
             return OUTCOME_SHORT_LINK
         kind = 0x86DD if (data[at] >> 4) == 6 else 0x0800
-    elif link == LINK_NULL or link == LINK_LOOP:
+    elif link in (LINK_NULL, LINK_LOOP):
         if end - at < 4:
             return OUTCOME_SHORT_LINK
         # In the byte order of the machine that captured; the number is small, so the zeros tell.
@@ -404,7 +404,7 @@ def decode_frame(data: Buffer, frames: array[int], f: int, path: int, segments: 
             return OUTCOME_PEEL
         if kind == 2:
             kind = 0x0800
-        elif kind == 24 or kind == 28 or kind == 30 or kind == 10 or kind == 23:  # AF_INET6 of the BSDs, Linux, Windows
+        elif kind in {24, 28, 30, 10, 23}:  # AF_INET6 of the BSDs, Linux, Windows
             kind = 0x86DD
         elif kind < 1536:
             return OUTCOME_NOT_TCP
@@ -413,7 +413,7 @@ def decode_frame(data: Buffer, frames: array[int], f: int, path: int, segments: 
         return OUTCOME_PEEL
     tags = 0
     names = at - at
-    while kind == 0x8100 or kind == 0x88A8 or kind == 0x9100 or kind == 0x9200 or kind == 0x9300:
+    while kind in {0x8100, 0x88A8, 0x9100, 0x9200, 0x9300}:
         if end - at < 4:
             return OUTCOME_SHORT_LINK
         name = number16(data[at], data[at + 1]) & 0xFFF
@@ -463,6 +463,7 @@ def decode(
     -------
     int
         Segment records filled.
+
     """
     made = 0
     for i in range(count):

@@ -1,8 +1,8 @@
 from tcptrace_fsm.kernels.layout cimport *
 
-cdef inline long long number(long long a, long long b, long long c, long long d, long long swapped) noexcept nogil
+cdef long long number(long long a, long long b, long long c, long long d, long long swapped) noexcept nogil
 
-cdef inline long long stamp_to_ns(
+cdef long long stamp_to_ns(
     long long high, long long low, long long unit, long long factor, long long offset
 ) noexcept nogil
 

@@ -15,7 +15,9 @@ from tcptrace_fsm.kernels.layout import *
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Buffer
+    from typing import TypeAlias
+
+    Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 def number(a: int, b: int, c: int, d: int, swapped: int) -> int:
@@ -49,8 +51,7 @@ def stamp_to_ns(high: int, low: int, unit: int, factor: int, offset: int) -> int
             time = limit
         else:
             time = seconds * 1000000000 + ((fraction * 1000000000) >> factor)
-    if time > limit:
-        time = limit
+    time = min(time, limit)
     time = time + offset
     if time < 0:
         return 0
@@ -75,6 +76,7 @@ def walk_pcap(data: Buffer, frames: array[int], ctl: array[int]) -> int:
     -------
     int
         Frame records filled.
+
     """
     at = ctl[WALK_BEGIN]
     end = ctl[WALK_END]
@@ -112,13 +114,11 @@ def walk_pcap(data: Buffer, frames: array[int], ctl: array[int]) -> int:
         f = count * FRAME_SIZE
         frames[f + F_OFFSET] = at + header
         frames[f + F_CAPTURED] = captured
-        frames[f + F_ORIGINAL] = original if original > captured else captured
+        frames[f + F_ORIGINAL] = max(captured, original)
         time = seconds * 1000000000 + fraction * tick
         frames[f + F_TIME] = time
-        if time < earliest:
-            earliest = time
-        if time > latest:
-            latest = time
+        earliest = min(earliest, time)
+        latest = max(latest, time)
         frames[f + F_LINK] = link
         count += 1
         at += need
@@ -151,6 +151,7 @@ def walk_pcapng(data: Buffer, frames: array[int], interfaces: array[int], ctl: a
     -------
     int
         Frame records filled.
+
     """
     at = ctl[WALK_BEGIN]
     end = ctl[WALK_END]
@@ -178,12 +179,12 @@ def walk_pcapng(data: Buffer, frames: array[int], interfaces: array[int], ctl: a
             reason = DAMAGE_BLOCK_LENGTH
             need = total
             break
-        if kind == 6 or kind == 2 or kind == 3:
+        if kind in {6, 2, 3}:
             if end - at < 28:
-                need = 28 if size > 28 else size
+                need = min(size, 28)
                 if end - at < need:
                     break
-            if kind == 6 or kind == 2:  # enhanced packet, and its obsolete forerunner
+            if kind in {6, 2}:  # enhanced packet, and its obsolete forerunner
                 if total < 32:
                     status = STATUS_DAMAGED
                     reason = DAMAGE_BLOCK_LENGTH
@@ -210,8 +211,7 @@ def walk_pcapng(data: Buffer, frames: array[int], interfaces: array[int], ctl: a
                 captured = original
                 if known and interfaces[IF_SNAPLEN] and captured > interfaces[IF_SNAPLEN]:
                     captured = interfaces[IF_SNAPLEN]
-                if captured > total - 16:
-                    captured = total - 16
+                captured = min(captured, total - 16)
             if interface >= known:
                 status = STATUS_DAMAGED
                 reason = DAMAGE_INTERFACE
@@ -234,9 +234,9 @@ def walk_pcapng(data: Buffer, frames: array[int], interfaces: array[int], ctl: a
                 status = STATUS_FULL
                 break
         else:
-            if end - at < size and size <= 65536:
+            if end - at < size <= 65536:
                 break
-            if kind == 1 or kind == 4 or kind == 5:  # interface, names, statistics: for the caller
+            if kind in {1, 4, 5}:  # interface, names, statistics: for the caller
                 if end - at < size:
                     break
                 status = STATUS_BLOCK
@@ -251,12 +251,12 @@ def walk_pcapng(data: Buffer, frames: array[int], interfaces: array[int], ctl: a
             break
         if status == STATUS_BLOCK:
             break
-        if kind == 6 or kind == 2 or kind == 3:
+        if kind in {6, 2, 3}:
             f = count * FRAME_SIZE
             row = interface * IF_SIZE
             frames[f + F_OFFSET] = at + head
             frames[f + F_CAPTURED] = captured
-            frames[f + F_ORIGINAL] = original if original > captured else captured
+            frames[f + F_ORIGINAL] = max(captured, original)
             frames[f + F_LINK] = interfaces[row + IF_LINK]
             if kind == 3:
                 ctl[WALK_TIMELESS] += 1
@@ -268,10 +268,8 @@ def walk_pcapng(data: Buffer, frames: array[int], interfaces: array[int], ctl: a
                     interfaces[row + IF_FACTOR],
                     interfaces[row + IF_OFFSET],
                 )
-                if ctl[WALK_LAST_TIME] < ctl[WALK_EARLIEST]:
-                    ctl[WALK_EARLIEST] = ctl[WALK_LAST_TIME]
-                if ctl[WALK_LAST_TIME] > ctl[WALK_LATEST]:
-                    ctl[WALK_LATEST] = ctl[WALK_LAST_TIME]
+                ctl[WALK_EARLIEST] = min(ctl[WALK_EARLIEST], ctl[WALK_LAST_TIME])
+                ctl[WALK_LATEST] = max(ctl[WALK_LATEST], ctl[WALK_LAST_TIME])
             frames[f + F_TIME] = ctl[WALK_LAST_TIME]
             count += 1
         at += size
