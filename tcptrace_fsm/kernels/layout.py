@@ -9,6 +9,8 @@ Times are nanoseconds since 1970 UTC. ``-1`` means "not present" where a field s
 
 from __future__ import annotations
 
+from tcptrace_fsm.machine import Basis, Event, Opened, State
+
 # --- frame: one captured link-layer record (made by walk) -----------------------------------------------------------
 F_OFFSET = 0  # first byte of the frame in the chunk
 F_CAPTURED = 1  # bytes captured
@@ -190,19 +192,20 @@ C_HISTORY_LENGTH = 29
 C_LIFE = 30  # LIFE_...
 C_LIVING = 31  # place of this row in the list of live rows
 C_NEWER = 32  # row of the incarnation after, -1 for none
+C_TAKEN_OVER = 33  # time of the SYN that took the four-tuple over, -1 for none
 # Results, filled when the connection is over
-C_OPENING = 33  # OPENING_...
-C_CLOSING = 34  # CLOSING_...
-C_CLOSED_FIRST = 35  # WHO_...
-C_RESET_BY = 36  # WHO_...
-C_CLIENT_STATE = 37  # machine.State
-C_SERVER_STATE = 38
-C_CLIENT_BASIS = 39  # machine.Basis
-C_SERVER_BASIS = 40
-C_VANTAGE = 41  # VANTAGE_...
-C_TRANSITIONS = 42  # number of rows in the transitions table
-C_ENDPOINTS = 43  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
-CONNECTION_SIZE = 181  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
+C_OPENING = 34  # OPENING_...
+C_CLOSING = 35  # CLOSING_...
+C_CLOSED_FIRST = 36  # WHO_...
+C_RESET_BY = 37  # WHO_...
+C_CLIENT_STATE = 38  # machine.State
+C_SERVER_STATE = 39
+C_CLIENT_BASIS = 40  # machine.Basis
+C_SERVER_BASIS = 41
+C_VANTAGE = 42  # VANTAGE_...
+C_TRANSITIONS = 43  # number of rows in the transitions table
+C_ENDPOINTS = 44  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
+CONNECTION_SIZE = 182  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
 
 # One endpoint within a connection: word C_ENDPOINTS + side * ENDPOINT_SIZE + E_...
 # Sequence numbers in here are 64 bits wide and relative: 0 is the endpoint's SYN, 1 its first byte of data.
@@ -350,6 +353,52 @@ T_BASIS = 9
 T_CONFIRMED_BY = 10  # frame, -1 for none
 TRANSITION_SIZE = 11
 
+# --- scratch of the replay: what it holds of the endpoint at hand ---------------------------------------------------------
+X_STATE = 0  # machine.State
+X_OPENED = 1  # machine.Opened
+X_STARTED = 2  # 1 once the endpoint has left its first state
+X_TOP = 3  # next free word in the transitions
+X_TIME = 4  # of its latest change: times never run backwards
+X_SINCE = 5  # when TIME_WAIT was entered or restarted, or FIN_WAIT_2 entered
+X_BASIS = 6  # of its latest change
+X_LAST_EVENT = 7
+X_SAW = 8  # bits of the states it has been in
+X_HALF = 9  # half a round trip between capture point and endpoint, ns
+X_SLACK = 10  # what arrival times may be off by, ns
+X_LAST_SYN = 11  # capture times of its own last SYN, SYN+ACK, FIN, and segment other than RST; -1 for none
+X_LAST_SYN_ACK = 12
+X_LAST_FIN = 13
+X_LAST_ALIVE = 14
+X_SYNS = 15  # how many SYNs (or SYN+ACKs) and FINs it sent, and the gap before the last
+X_SYN_GAP = 16
+X_FINS = 17
+X_FIN_GAP = 18
+X_SYN_COPY = 19  # the copy of the peer's SYN, SYN+ACK and FIN that reached it: index in the log, -1 for none
+X_SYN_ACK_COPY = 20
+X_FIN_COPY = 21
+X_SYN_PROOF = 22  # its own segment that proves so, -1 for none
+X_SYN_ACK_PROOF = 23
+X_FIN_PROOF = 24
+X_PLAIN_PROOF = 25  # its first own segment with neither SYN nor RST
+X_UNSEEN_FIN = 26  # the peer's segment that acknowledges a FIN which is not in the capture, -1 for none
+X_PEER_UNSEEN_FIN = 27  # its own segment that acknowledges such a FIN of the peer
+X_FIN_TAKEN = 28  # 1 once the peer's FIN was processed
+X_FIN_END = 29  # sequence number after its own FIN, -1 for none
+X_PEER_FIN_END = 30
+X_UNSEEN = 31  # 1 where the capture holds nothing from it
+X_PEER_UNSEEN = 32
+X_END = 33  # last moment that counts, ns
+SCRATCH_SIZE = 34
+
+# --- timers of the profile, ns ------------------------------------------------------------------------------------------
+P_TIME_WAIT_LEAST = 0
+P_TIME_WAIT_USUAL = 1
+P_TIME_WAIT_MOST = 2
+P_FIN_WAIT_2_LEAST = 3
+P_FIN_WAIT_2_USUAL = 4
+P_FIN_WAIT_2_MOST = 5
+PROFILE_SIZE = 6
+
 # --- control words of the tracker ------------------------------------------------------------------------------------
 K_SEED = 0  # of the hash, random per run
 K_SLOTS = 1  # size of the hash table, a power of two
@@ -419,3 +468,46 @@ MARK_ODD_FLAGS = 43  # combinations that no TCP sends
 MARK_RST_INEXACT = 44  # RST within the window but not at its left edge (RFC 5961)
 MARK_RST_OUTSIDE = 45  # RST outside the window
 MARKS = 46  # how many there are
+
+# --- the machine's numbers, for the kernels --------------------------------------------------------------------------------
+ST_CLOSED = int(State.CLOSED)
+ST_LISTEN = int(State.LISTEN)
+ST_SYN_SENT = int(State.SYN_SENT)
+ST_SYN_RECEIVED = int(State.SYN_RECEIVED)
+ST_ESTABLISHED = int(State.ESTABLISHED)
+ST_FIN_WAIT_1 = int(State.FIN_WAIT_1)
+ST_FIN_WAIT_2 = int(State.FIN_WAIT_2)
+ST_CLOSE_WAIT = int(State.CLOSE_WAIT)
+ST_CLOSING = int(State.CLOSING)
+ST_LAST_ACK = int(State.LAST_ACK)
+ST_TIME_WAIT = int(State.TIME_WAIT)
+ST_UNKNOWN = int(State.UNKNOWN)
+STATES = len(State)
+EV_OPEN_PASSIVE = int(Event.OPEN_PASSIVE)
+EV_SND_SYN = int(Event.SND_SYN)
+EV_SND_SYN_ACK = int(Event.SND_SYN_ACK)
+EV_SND_FIN = int(Event.SND_FIN)
+EV_SND_RST = int(Event.SND_RST)
+EV_RCV_SYN = int(Event.RCV_SYN)
+EV_RCV_SYN_ACK = int(Event.RCV_SYN_ACK)
+EV_RCV_ACK_OF_SYN = int(Event.RCV_ACK_OF_SYN)
+EV_RCV_FIN = int(Event.RCV_FIN)
+EV_RCV_ACK_OF_FIN = int(Event.RCV_ACK_OF_FIN)
+EV_RCV_FIN_ACK_OF_FIN = int(Event.RCV_FIN_ACK_OF_FIN)
+EV_RCV_RST = int(Event.RCV_RST)
+EV_USER_CLOSE = int(Event.USER_CLOSE)
+EV_TIMEOUT_2MSL = int(Event.TIMEOUT_2MSL)
+EV_TIMEOUT_FIN_WAIT_2 = int(Event.TIMEOUT_FIN_WAIT_2)
+EV_TIMEOUT_RETRANSMISSION = int(Event.TIMEOUT_RETRANSMISSION)
+EV_GONE = int(Event.GONE)
+EV_REUSED = int(Event.REUSED)
+EV_RCV_ACK_OF_UNSEEN_FIN = int(Event.RCV_ACK_OF_UNSEEN_FIN)
+EV_RCV_FIN_ACK_OF_UNSEEN_FIN = int(Event.RCV_FIN_ACK_OF_UNSEEN_FIN)
+EVENTS = len(Event)
+BASIS_SENT = int(Basis.SENT)
+BASIS_ACKED = int(Basis.ACKED)
+BASIS_PRESUMED = int(Basis.PRESUMED)
+BASIS_TIMER = int(Basis.TIMER)
+BASIS_INFERRED = int(Basis.INFERRED)
+OPENED_ACTIVE = int(Opened.ACTIVE)
+OPENED_PASSIVE = int(Opened.PASSIVE)

@@ -25,7 +25,7 @@ from tcptrace_fsm.kernels.table import find, hash_of, is_client, remove
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["expire", "release", "track"]
+__all__ = ["expire", "make_all_due", "release", "track"]
 
 
 # --- log --------------------------------------------------------------------------------------------------------------
@@ -104,6 +104,7 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
     rows[c + C_HASH] = h
     rows[c + C_OLDER] = -1
     rows[c + C_NEWER] = -1
+    rows[c + C_TAKEN_OVER] = -1
     rows[c + C_ID] = -1
     rows[c + C_PREVIOUS_ID] = -1
     rows[c + C_FIRST_TIME] = segments[s + S_TIME]
@@ -246,6 +247,7 @@ def new_incarnation(old: int, s: int, h: int, slot: int, segments: Words, slots:
     rows[c + C_OLDER] = old
     rows[old + C_NEWER] = c
     rows[old + C_FLAGS] |= CF_SPLIT
+    rows[old + C_TAKEN_OVER] = segments[s + S_TIME]
     rows[c + C_INCARNATION] = rows[old + C_INCARNATION] + 1
     rows[c + C_PREVIOUS_ID] = rows[old + C_ID]
     slots[slot + 1] = c + 1
@@ -958,6 +960,19 @@ def expire(budget: int, rows: Words, living: Words, due: Words, control: Words) 
         i += 1
         budget -= 1
     control[K_SWEEP] = i
+    return control[K_DUE]
+
+
+def make_all_due(rows: Words, living: Words, due: Words, control: Words) -> int:
+    """At the end of the capture: everything is over. A SYN that is still pending counts as a connection of its own."""
+    i = 0
+    while i < control[K_LIVE]:
+        c = living[i]
+        if rows[c + C_ID] < 0:
+            rows[c + C_FLAGS] &= ~CF_PENDING
+            give_id(c, rows, control)
+        make_due(c, rows, due, control)
+        i += 1
     return control[K_DUE]
 
 

@@ -1,0 +1,197 @@
+"""One streaming pass: batches of segments in, finished connections out.
+
+The engine owns the arrays that the kernels work on and gives them room; the kernels do the rest. Memory follows the
+number of live connections: one that is over is replayed, handed out and forgotten.
+"""
+
+from __future__ import annotations
+
+import secrets
+from array import array
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from tcptrace_fsm.kernels.layout import (
+    CONNECTION_SIZE,
+    CONTROL_SIZE,
+    K_DUE,
+    K_LINGER,
+    K_LINGER_SYN,
+    K_LIVE,
+    K_LOG_FREE,
+    K_LOG_LIMIT,
+    K_LOG_TOP,
+    K_NOW,
+    K_ROW_FREE,
+    K_ROW_TOP,
+    K_SEED,
+    K_SLOTS,
+    K_USED,
+    LOG_SIZE,
+    PROFILE_SIZE,
+    SCRATCH_SIZE,
+    TRANSITION_SIZE,
+    X_TOP,
+)
+from tcptrace_fsm.kernels.replay import collect, longest_log, replay_due
+from tcptrace_fsm.kernels.table import move_slots
+from tcptrace_fsm.kernels.track import expire, make_all_due, release, track
+from tcptrace_fsm.machine import table
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.anomalies.rule import Finding, Runner
+    from tcptrace_fsm.profiles import Profile
+
+__all__ = ["Engine", "Finished", "SegmentBatch"]
+
+LOG_LIMIT = 256  # log records per connection before marked data segments are only counted
+LINGER_SYN = 130  # seconds; Linux gives up a connect() after 127 s
+SECOND = 1_000_000_000
+CHUNK = 8192  # finished connections handed out at once
+
+
+class SegmentBatch(Protocol):
+    """What the engine needs of a batch: ``count`` records of ``SEGMENT_SIZE`` words."""
+
+    segments: array[int]
+    count: int
+
+
+@dataclass
+class Finished:
+    """Connections that are over.
+
+    Attributes
+    ----------
+    connections : array('q')
+        ``count`` records of ``CONNECTION_SIZE`` words.
+    count : int
+    transitions : array('q')
+        ``transition_count`` records of ``TRANSITION_SIZE`` words, grouped by connection, the client's before the
+        server's, each in order of time.
+    transition_count : int
+    findings : list of Finding
+    """
+
+    connections: array[int]
+    count: int
+    transitions: array[int]
+    transition_count: int
+    findings: list[Finding] = field(default_factory=list)
+
+
+def words(n: int) -> array[int]:
+    """An array of ``n`` zeros."""
+    return array("q", bytes(8 * n))
+
+
+def grow(a: array[int], n: int) -> None:
+    """Give ``a`` at least ``n`` words, in steps that keep the cost of growing linear."""
+    if len(a) < n:
+        a.frombytes(bytes(8 * (max(n, len(a) + len(a) // 2) - len(a))))
+
+
+class Engine:
+    """The state of a pass over one timeline.
+
+    Parameters
+    ----------
+    profile : Profile
+        Timers.
+    rules : Runner or None
+        The anomaly rules to apply to each connection; None for none.
+    seed : int or None
+        Of the flow table's hash; random if None.
+    """
+
+    def __init__(self, profile: Profile, *, rules: Runner | None = None, seed: int | None = None) -> None:
+        self.profile = profile
+        self.rules = rules
+        self.control = words(CONTROL_SIZE)
+        self.control[K_SEED] = (secrets.randbits(61) if seed is None else seed) | 1
+        self.control[K_SLOTS] = 1024
+        self.control[K_ROW_FREE] = -1
+        self.control[K_LOG_FREE] = -1
+        self.control[K_LOG_LIMIT] = LOG_LIMIT
+        self.control[K_LINGER] = int((profile.time_wait.most + 5) * SECOND)
+        self.control[K_LINGER_SYN] = max(LINGER_SYN * SECOND, self.control[K_LINGER])
+        self.slots = words(2 * self.control[K_SLOTS])
+        self.rows = words(0)
+        self.log = words(0)
+        self.living = words(0)
+        self.due = words(0)
+        self.table = array("q", table(sockets=profile.sockets))
+        self.timers = words(PROFILE_SIZE)
+        for i, seconds in enumerate((*profile.time_wait, *profile.fin_wait_2)):
+            self.timers[i] = int(seconds * SECOND)
+        self.scratch = words(SCRATCH_SIZE)
+        self.work = words(0)
+        self.ready: list[Finished] = []
+
+    @property
+    def now(self) -> int:
+        """The latest capture time, ns."""
+        return self.control[K_NOW]
+
+    @property
+    def live(self) -> int:
+        """How many connections are in memory."""
+        return self.control[K_LIVE]
+
+    def feed(self, batch: SegmentBatch) -> None:
+        """Take a batch of segments, in capture order."""
+        count = batch.count
+        if not count:
+            return
+        control = self.control
+        grow(self.rows, control[K_ROW_TOP] + count * CONNECTION_SIZE)
+        grow(self.log, control[K_LOG_TOP] + count * LOG_SIZE)
+        grow(self.living, control[K_LIVE] + count)
+        grow(self.due, control[K_LIVE] + count)
+        size = control[K_SLOTS]
+        if 2 * (control[K_USED] + count) > size:
+            while 2 * (control[K_USED] + count) > size:
+                size *= 2
+            slots = words(2 * size)
+            move_slots(self.slots, control[K_SLOTS], slots, size)
+            self.slots = slots
+            control[K_SLOTS] = size
+        track(batch.segments, count, self.slots, self.rows, self.log, self.living, self.due, control)
+        expire(count // 4 + 64, self.rows, self.living, self.due, control)
+        if control[K_DUE]:
+            self._settle()
+
+    def finish(self) -> None:
+        """The capture is over: whatever is still live is judged as it stands."""
+        grow(self.due, self.control[K_LIVE])
+        make_all_due(self.rows, self.living, self.due, self.control)
+        self._settle()
+
+    def take(self) -> Finished | None:
+        """The next connections that are over, or None."""
+        return self.ready.pop(0) if self.ready else None
+
+    def _settle(self) -> None:
+        """Replay what is due, let the rules see it, hand it out, free it."""
+        control = self.control
+        count = control[K_DUE]
+        longest = longest_log(self.rows, self.due, count)
+        grow(self.work, longest * LOG_SIZE)
+        start = 0
+        while start < count:
+            stop = min(count, start + CHUNK)
+            out = words((24 + 2 * longest + 16 * (stop - start)) * TRANSITION_SIZE)
+            self.scratch[X_TOP] = 0
+            end = replay_due(
+                start, stop, len(out), control[K_NOW], self.due, self.rows, self.log, self.timers, self.table, out,
+                self.scratch, self.work,
+            )  # fmt: skip
+            block = words((end - start) * CONNECTION_SIZE)
+            collect(start, end, self.due, self.rows, block)
+            transitions = self.scratch[X_TOP] // TRANSITION_SIZE
+            done = Finished(block, end - start, out, transitions)
+            if self.rules is not None:
+                done.findings = self.rules.connections(done, self.log, self.control[K_NOW])
+            self.ready.append(done)
+            start = end
+        release(self.slots, self.rows, self.log, self.living, self.due, control)

@@ -1,0 +1,725 @@
+"""A connection's log, replayed through the machine: who moved from what to what, when, and on what evidence.
+
+What is decided here, and what is not. The machine's table (:mod:`tcptrace_fsm.machine`) says where an event leads;
+:func:`step` is the only place that moves a state. This file decides *whether and when an event happened*: a capture
+shows what passed one point, not what arrived. It sees the whole connection at once, so nothing is ever revoked:
+
+* What an endpoint sends proves its state at that moment (``sent``).
+* What it acknowledges proves what it had received by then (``acked``). Of several copies of a SYN, SYN+ACK or FIN, its
+  own segments tell which one arrived: by the timestamp that it echoes (RFC 7323 section 4.3: TS.Recent is taken from
+  the segment that was accepted first), by a duplicate SACK (RFC 2883), by not acknowledging it in between, by sending
+  its own again.
+* A pure ACK, a last ACK, an RST calls for no answer. It is ``presumed`` to have arrived unless the endpoint goes on to do
+  what it would have stopped: it sends its FIN or SYN+ACK again, or talks on after the RST.
+* Some changes only the clock makes (``timer``), and some only context shows (``inferred``).
+
+Order and time. An endpoint's own segments were sent half a round trip before they passed the capture point, its peer's
+arrive half a round trip after. The two streams are merged in the endpoint's own order of events: by these local times,
+but never against the evidence. A segment that acknowledges the peer's FIN comes after the FIN, one that does not comes
+before it, whatever the capture's order. Each change carries the bracket within which it must lie.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.sequence import bit
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.kernels import Words
+
+__all__ = ["collect", "gather", "longest_log", "replay", "replay_due"]
+
+
+# --- reading the log --------------------------------------------------------------------------------------------------
+
+
+def longest_log(rows: Words, due: Words, count: int) -> int:
+    """Most log records of any due connection: how much scratch the replay needs."""
+    most = 0
+    i = 0
+    while i < count:
+        if rows[due[i] + C_LOG_COUNT] > most:
+            most = rows[due[i] + C_LOG_COUNT]
+        i += 1
+    return most
+
+
+def gather(c: int, rows: Words, log: Words, work: Words) -> int:
+    """Copy the log of row ``c`` to ``work``, in order. Returns the words used."""
+    r = rows[c + C_LOG_HEAD]
+    w = 0
+    while r >= 0:
+        k = 0
+        while k < LOG_SIZE:
+            work[w + k] = log[r + k]
+            k += 1
+        w += LOG_SIZE
+        r = log[r + L_NEXT]
+    return w
+
+
+def next_of(side: int, w: int, n: int, work: Words) -> int:
+    """The first record at or after ``w`` that ``side`` sent, or ``n``."""
+    while w < n and (work[w + L_INFO] >> LOG_SIDE_SHIFT & 1) != side:
+        w += LOG_SIZE
+    return w
+
+
+def is_real(w: int, work: Words) -> int:
+    """Whether a record is the sender's own and could have arrived: no copy made by the capture, no bad checksum, and
+    no stray SYN, which is judged by what it draws."""
+    unreal = bit(MARK_CAPTURE_DUPLICATE) | bit(MARK_BAD_CHECKSUM) | bit(MARK_STRAY_SYN)
+    return 0 if work[w + L_MARKS] & unreal else 1
+
+
+# --- moving -----------------------------------------------------------------------------------------------------------
+
+
+def step(event: int, time: int, earliest: int, latest: int, frame: int, basis: int, confirmed: int, side: int, ident: int, table: Words, out: Words, scratch: Words) -> int:
+    """Give the endpoint one event. The one place where a state is assigned. Returns 1 if it moved, else 0."""
+    state = scratch[X_STATE]
+    target = table[(scratch[X_OPENED] * STATES + state) * EVENTS + event]
+    if target == state:
+        return 0
+    if latest < earliest:
+        latest = earliest
+    if time > latest:
+        time = latest
+    if time < earliest:
+        time = earliest
+    if time < scratch[X_TIME]:
+        time = scratch[X_TIME]
+    if latest < time:
+        latest = time
+    t = scratch[X_TOP]
+    out[t + T_CONNECTION] = ident
+    out[t + T_SIDE] = side
+    out[t + T_TIME] = time
+    out[t + T_EARLIEST] = earliest
+    out[t + T_LATEST] = latest
+    out[t + T_FRAME] = frame
+    out[t + T_FROM] = state
+    out[t + T_TO] = target
+    out[t + T_EVENT] = event
+    out[t + T_BASIS] = basis
+    out[t + T_CONFIRMED_BY] = confirmed
+    scratch[X_TOP] = t + TRANSITION_SIZE
+    scratch[X_STATE] = target
+    scratch[X_STARTED] = 1
+    scratch[X_TIME] = time
+    scratch[X_SINCE] = time
+    scratch[X_BASIS] = basis
+    scratch[X_LAST_EVENT] = event
+    scratch[X_SAW] |= bit(target)
+    return 1
+
+
+def sent(event: int, w: int, earliest: int, side: int, ident: int, table: Words, out: Words, scratch: Words, work: Words) -> int:
+    """An event that the endpoint's own segment ``w`` shows."""
+    t = work[w + L_TIME]
+    return step(event, t - scratch[X_HALF], earliest, t, work[w + L_FRAME], BASIS_SENT, -1, side, ident, table, out, scratch)
+
+
+def received(event: int, w: int, proof: int, side: int, ident: int, table: Words, out: Words, scratch: Words, work: Words) -> int:
+    """An event that the peer's segment ``w`` caused: proved by the endpoint's own segment ``proof``, or presumed (-1)."""
+    t = work[w + L_TIME]
+    if proof >= 0:
+        return step(event, t + scratch[X_HALF], t, work[proof + L_TIME], work[w + L_FRAME], BASIS_ACKED, work[proof + L_FRAME], side, ident, table, out, scratch)
+    latest = t + 3 * scratch[X_HALF] + scratch[X_SLACK]
+    return step(event, t + scratch[X_HALF], t, latest, work[w + L_FRAME], BASIS_PRESUMED, -1, side, ident, table, out, scratch)
+
+
+def inferred(event: int, w: int, earliest: int, side: int, ident: int, table: Words, out: Words, scratch: Words, work: Words) -> int:
+    """An event without a segment of its own in the capture; segment ``w`` makes us conclude it."""
+    t = work[w + L_TIME]
+    return step(event, t - scratch[X_HALF], earliest, t, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
+
+
+# --- what the endpoint's own segments prove -----------------------------------------------------------------------------
+
+
+def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) -> int:
+    """One look over the log: the endpoint's last words of each kind, and its first proofs of what it received."""
+    k = 0
+    while k < SCRATCH_SIZE:
+        if k != X_TOP and k != X_END:
+            scratch[k] = 0
+        k += 1
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    k = X_LAST_SYN
+    while k <= X_LAST_ALIVE:
+        scratch[k] = -1
+        k += 1
+    k = X_SYN_COPY
+    while k <= X_PEER_UNSEEN_FIN:
+        scratch[k] = -1
+        k += 1
+    scratch[X_UNSEEN] = 0 if rows[x + E_SEGMENTS] else 1
+    scratch[X_PEER_UNSEEN] = 0 if rows[y + E_SEGMENTS] else 1
+    # the peer's segment to this endpoint's answer and back to the capture point
+    if rows[y + E_RTT_MIN] > 0:
+        scratch[X_HALF] = rows[y + E_RTT_MIN] // 2
+    scratch[X_SLACK] = MILLISECOND + scratch[X_HALF] // 2
+    scratch[X_FIN_END] = rows[x + E_FIN]
+    scratch[X_PEER_FIN_END] = rows[y + E_FIN]
+    w = 0
+    while w < n:
+        own = 1 if (work[w + L_INFO] >> LOG_SIDE_SHIFT & 1) == side else 0
+        flags = work[w + L_INFO] & LOG_FLAGS_MASK
+        ack = work[w + L_ACK]
+        if not is_real(w, work):
+            w += LOG_SIZE
+            continue
+        if own:
+            t = work[w + L_TIME]
+            if not flags & TCP_RST:
+                scratch[X_LAST_ALIVE] = work[w + L_END_TIME]
+            if flags & TCP_SYN and not flags & TCP_RST:
+                last = scratch[X_LAST_SYN_ACK] if flags & TCP_ACK else scratch[X_LAST_SYN]
+                scratch[X_SYNS] += 1
+                if last >= 0:
+                    scratch[X_SYN_GAP] = t - last
+                if flags & TCP_ACK:
+                    scratch[X_LAST_SYN_ACK] = t
+                    if scratch[X_SYN_PROOF] < 0:
+                        scratch[X_SYN_PROOF] = w
+                else:
+                    scratch[X_LAST_SYN] = t
+            elif not flags & TCP_RST:
+                if scratch[X_PLAIN_PROOF] < 0:
+                    scratch[X_PLAIN_PROOF] = w
+                if ack >= 1 and scratch[X_SYN_ACK_PROOF] < 0:
+                    scratch[X_SYN_ACK_PROOF] = w
+            if flags & TCP_FIN:
+                if scratch[X_LAST_FIN] >= 0:
+                    scratch[X_FIN_GAP] = t - scratch[X_LAST_FIN]
+                scratch[X_FINS] += 1
+                scratch[X_LAST_FIN] = t
+            if scratch[X_PEER_FIN_END] >= 0 and ack >= scratch[X_PEER_FIN_END] and not flags & TCP_RST and scratch[X_FIN_PROOF] < 0:
+                scratch[X_FIN_PROOF] = w
+        w += LOG_SIZE
+    return 0
+
+
+def arrives_after(w: int, moment: int, scratch: Words, work: Words) -> int:
+    """Whether the peer's segment ``w`` reached the endpoint after what it sent at capture time ``moment``: 1 or 0.
+
+    The segment needs half a round trip to get there, what was sent needed half a round trip to get here.
+    """
+    return 1 if work[w + L_TIME] + 2 * scratch[X_HALF] + scratch[X_SLACK] >= moment else 0
+
+
+def find_syn_copy(side: int, n: int, scratch: Words, work: Words) -> int:
+    """Which copy of the peer's SYN the endpoint accepted.
+
+    A SYN+ACK echoes the timestamp of the SYN that made the request, also when it is sent again.
+    """
+    proof = scratch[X_SYN_PROOF]
+    if proof < 0:
+        proof = scratch[X_PLAIN_PROOF]
+    w = next_of(1 - side, 0, n, work)
+    while w < n:
+        flags = work[w + L_INFO] & LOG_FLAGS_MASK
+        if flags & TCP_SYN and not flags & (TCP_ACK | TCP_RST) and is_real(w, work) and work[w + L_SEQ] == 0:
+            if proof >= 0 and w > proof and scratch[X_SYN_COPY] >= 0:
+                break
+            scratch[X_SYN_COPY] = w
+            if proof >= 0 and work[w + L_TSVAL] >= 0 and work[w + L_TSVAL] == work[proof + L_TSECR]:
+                break
+        w = next_of(1 - side, w + LOG_SIZE, n, work)
+    return 0
+
+
+def find_syn_ack_copy(side: int, n: int, scratch: Words, work: Words) -> int:
+    """Which copy of the peer's SYN+ACK the endpoint accepted: the first that came after its own last SYN."""
+    proof = scratch[X_SYN_ACK_PROOF]
+    w = next_of(1 - side, 0, n, work)
+    while w < n:
+        flags = work[w + L_INFO] & LOG_FLAGS_MASK
+        if flags & TCP_SYN and flags & TCP_ACK and not flags & TCP_RST and is_real(w, work) and work[w + L_SEQ] == 0 and work[w + L_ACK] >= 1:
+            if proof >= 0 and w > proof and scratch[X_SYN_ACK_COPY] >= 0:
+                break
+            if arrives_after(w, scratch[X_LAST_SYN], scratch, work):
+                if scratch[X_SYN_ACK_COPY] < 0:
+                    scratch[X_SYN_ACK_COPY] = w
+                if proof >= 0 and work[w + L_TSVAL] >= 0 and work[w + L_TSVAL] == work[proof + L_TSECR]:
+                    scratch[X_SYN_ACK_COPY] = w
+                    break
+        w = next_of(1 - side, w + LOG_SIZE, n, work)
+    return 0
+
+
+def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
+    """Which copy of the peer's FIN the endpoint accepted."""
+    proof = scratch[X_FIN_PROOF]
+    end = scratch[X_PEER_FIN_END]
+    if end < 0:
+        return 0
+    first = -1
+    last = -1
+    echoed = -1
+    copies = 0
+    w = next_of(1 - side, 0, n, work)
+    while w < n:
+        info = work[w + L_INFO]
+        if info & TCP_FIN and not info & TCP_RST and is_real(w, work):
+            if proof >= 0 and w > proof and last >= 0:
+                break
+            copies += 1
+            # It carries the ACK of the endpoint's own FIN: had it arrived, that FIN would not have been sent again.
+            repeated = 0
+            if scratch[X_FIN_END] >= 0 and work[w + L_ACK] >= scratch[X_FIN_END] and not arrives_after(w, scratch[X_LAST_FIN], scratch, work):
+                repeated = 1
+            # Had it arrived, this later segment of the endpoint would have acknowledged it.
+            v = next_of(side, 0, n, work)
+            while v < n and not repeated and (proof < 0 or v < proof):
+                if work[v + L_ACK] >= 0 and work[v + L_ACK] < end and not work[v + L_INFO] & TCP_RST and is_real(v, work):
+                    if not arrives_after(w, work[v + L_END_TIME], scratch, work) and work[v + L_END_TIME] > work[w + L_TIME] + 5 * MILLISECOND:
+                        repeated = 1
+                v = next_of(side, v + LOG_SIZE, n, work)
+            if not repeated:
+                if first < 0:
+                    first = w
+                last = w
+                if proof >= 0 and echoed < 0 and work[w + L_TSVAL] >= 0 and work[w + L_TSVAL] == work[proof + L_TSECR]:
+                    echoed = w
+            elif last < 0 and proof >= 0:
+                last = -1
+        w = next_of(1 - side, w + LOG_SIZE, n, work)
+    if proof >= 0:
+        chosen = last
+        if echoed >= 0:
+            chosen = echoed
+            # A full socket echoes the latest copy; only the duplicate SACK tells that it had an earlier one.
+            if echoed == last and work[proof + L_MARKS] & bit(MARK_DSACK):
+                chosen = first
+        elif work[proof + L_MARKS] & bit(MARK_DSACK):
+            chosen = first
+        scratch[X_FIN_COPY] = chosen
+    elif copies <= 1 and last >= 0:
+        # Nothing acknowledges it: presume that it arrived, unless its receiver is there and does not.
+        if scratch[X_LAST_ALIVE] <= work[last + L_TIME] + 2 * scratch[X_HALF] + 500 * MILLISECOND:
+            scratch[X_FIN_COPY] = last
+    return 0
+
+
+def find_unseen_fin(sender: int, n: int, c: int, rows: Words, work: Words) -> int:
+    """A segment of ``sender`` that acknowledges a FIN of the other side which the capture does not hold, or -1.
+
+    It acknowledges exactly one more than was seen, nothing was seen beyond that, and nothing was acknowledged beyond it.
+    """
+    x = c + C_ENDPOINTS + sender * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - sender) * ENDPOINT_SIZE
+    if rows[y + E_FIN] >= 0 or not rows[c + C_MARKS] & bit(MARK_ACK_PLUS_ONE):
+        return -1
+    found = -1
+    w = next_of(sender, 0, n, work)
+    while w < n:
+        if work[w + L_MARKS] & bit(MARK_ACK_PLUS_ONE) and work[w + L_ACK] == rows[x + E_ACK] and work[w + L_ACK] > 1:
+            found = w
+            break
+        w = next_of(sender, w + LOG_SIZE, n, work)
+    if found < 0 or rows[y + E_NEXT] > rows[x + E_ACK]:
+        return -1
+    v = next_of(1 - sender, found, n, work)
+    while v < n:
+        if (work[v + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK) and work[v + L_SEQ] >= work[found + L_ACK] - 1:
+            return -1  # it goes on to send data: what was acknowledged was a byte
+        v = next_of(1 - sender, v + LOG_SIZE, n, work)
+    return found
+
+
+# --- one segment, seen by one endpoint ----------------------------------------------------------------------------------
+
+
+def open_inside(w: int, c: int, side: int, rows: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+    """The endpoint is established, and the capture does not show how: conclude the usual way there."""
+    ident = rows[c + C_ID]
+    if scratch[X_STATE] in (ST_CLOSED, ST_LISTEN):
+        if side == CLIENT:
+            scratch[X_OPENED] = OPENED_ACTIVE
+            inferred(EV_SND_SYN, w, -1, side, ident, table, out, scratch, work)
+        else:
+            inferred(EV_RCV_SYN, w, -1, side, ident, table, out, scratch, work)
+    if scratch[X_STATE] == ST_SYN_SENT:
+        inferred(EV_RCV_SYN_ACK, w, -1, side, ident, table, out, scratch, work)
+    elif scratch[X_STATE] == ST_SYN_RECEIVED:
+        inferred(EV_RCV_ACK_OF_SYN, w, -1, side, ident, table, out, scratch, work)
+    return 0
+
+
+def fin_earliest(w: int, x: int, rows: Words, scratch: Words, work: Words) -> int:
+    """The earliest moment at which the application can have closed, given that its FIN passed here as segment ``w``.
+
+    CLOSE changes the state at once; the FIN follows behind what is still queued. An endpoint that was busy sending may
+    have been closed since it began to be.
+    """
+    earliest = work[w + L_TIME] - 2 * scratch[X_HALF] - scratch[X_SLACK]
+    since = rows[x + E_BUSY_SINCE]
+    if since >= 0 and since - 2 * scratch[X_HALF] - scratch[X_SLACK] < earliest:
+        earliest = since - 2 * scratch[X_HALF] - scratch[X_SLACK]
+    if scratch[X_TIME] > earliest:
+        earliest = scratch[X_TIME]
+    return earliest
+
+
+def own_segment(w: int, c: int, side: int, n: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+    """The endpoint sends segment ``w``: what that proves about its state."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    ident = rows[c + C_ID]
+    flags = work[w + L_INFO] & LOG_FLAGS_MASK
+    t = work[w + L_TIME]
+    slack = 2 * scratch[X_HALF] + scratch[X_SLACK]
+    if flags & TCP_RST:
+        # An endpoint that talks on after an RST did not send it (or it is older, and was overtaken).
+        if scratch[X_LAST_ALIVE] > t + 3 * MILLISECOND or not scratch[X_STARTED]:
+            return 0
+        state = scratch[X_STATE]
+        if flags & TCP_ACK or state in (ST_SYN_SENT, ST_SYN_RECEIVED):
+            return sent(EV_SND_RST, w, t - slack, side, ident, table, out, scratch, work)
+        # An RST without ACK answers a segment to a connection that is no more (RFC 9293 3.5.2, group 1).
+        since = scratch[X_SINCE]
+        if state == ST_FIN_WAIT_2 and t - since >= timers[P_FIN_WAIT_2_LEAST]:
+            return step(EV_TIMEOUT_FIN_WAIT_2, since + timers[P_FIN_WAIT_2_USUAL], since + timers[P_FIN_WAIT_2_LEAST], t, work[w + L_FRAME], BASIS_TIMER, -1, side, ident, table, out, scratch)
+        if state == ST_TIME_WAIT and t - since >= timers[P_TIME_WAIT_LEAST]:
+            return step(EV_TIMEOUT_2MSL, since + timers[P_TIME_WAIT_USUAL], since + timers[P_TIME_WAIT_LEAST], t, work[w + L_FRAME], BASIS_TIMER, -1, side, ident, table, out, scratch)
+        return step(EV_GONE, t - scratch[X_HALF], scratch[X_TIME], t, work[w + L_FRAME], BASIS_SENT, -1, side, ident, table, out, scratch)
+    if flags & TCP_SYN and not flags & TCP_ACK:
+        if not scratch[X_STARTED]:
+            scratch[X_OPENED] = OPENED_ACTIVE
+            scratch[X_STATE] = ST_CLOSED
+            sent(EV_SND_SYN, w, t - slack, side, ident, table, out, scratch, work)
+        return 0
+    if flags & TCP_SYN:
+        if not scratch[X_STARTED] or scratch[X_STATE] == ST_SYN_SENT:
+            if not scratch[X_STARTED] and side == CLIENT:
+                scratch[X_OPENED] = OPENED_ACTIVE
+                inferred(EV_SND_SYN, w, -1, side, ident, table, out, scratch, work)
+            inferred(EV_RCV_SYN, w, t - slack, side, ident, table, out, scratch, work)
+        return 0
+    # a plain segment or a FIN: it is past the handshake
+    if not scratch[X_STARTED] or scratch[X_STATE] == ST_SYN_SENT:
+        if scratch[X_STARTED] or flags & TCP_ACK:
+            open_inside(w, c, side, rows, table, out, scratch, work)
+    elif scratch[X_STATE] == ST_SYN_RECEIVED and not rows[c + C_FLAGS] & CF_FAST_OPEN:
+        open_inside(w, c, side, rows, table, out, scratch, work)
+    if w == scratch[X_PEER_UNSEEN_FIN] and not scratch[X_FIN_TAKEN]:
+        scratch[X_FIN_TAKEN] = 1
+        event = EV_RCV_FIN
+        # A peer that was never seen may have acknowledged and closed in one segment; a pause speaks against it.
+        if scratch[X_STATE] == ST_FIN_WAIT_1 and t - scratch[X_TIME] < 30 * MILLISECOND:
+            event = EV_RCV_FIN_ACK_OF_FIN
+        elif scratch[X_STATE] == ST_FIN_WAIT_1 and scratch[X_PEER_UNSEEN]:
+            step(EV_RCV_ACK_OF_FIN, scratch[X_TIME] + 40 * MILLISECOND, scratch[X_TIME], t, -1, BASIS_INFERRED, work[w + L_FRAME], side, ident, table, out, scratch)
+        step(event, t - scratch[X_HALF], scratch[X_TIME], t, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
+    if w == scratch[X_FIN_PROOF] and not scratch[X_FIN_TAKEN] and not flags & TCP_SYN:
+        scratch[X_FIN_TAKEN] = 1
+        inferred(EV_RCV_FIN, w, scratch[X_TIME], side, ident, table, out, scratch, work)
+    if flags & TCP_FIN:
+        sent(EV_SND_FIN, w, fin_earliest(w, x, rows, scratch, work), side, ident, table, out, scratch, work)
+    if scratch[X_STATE] == ST_TIME_WAIT and work[w + L_END_TIME] > scratch[X_SINCE]:
+        scratch[X_SINCE] = work[w + L_END_TIME] - scratch[X_HALF]  # what it answers restarted 2MSL
+    return 0
+
+
+def takes_rst(w: int, c: int, side: int, rows: Words, scratch: Words, work: Words) -> int:
+    """Whether the peer's RST ``w`` ended the endpoint's connection: acceptable, and silence (or RSTs) ever after."""
+    state = scratch[X_STATE]
+    if state in (ST_CLOSED, ST_LISTEN):
+        return 0
+    flags = work[w + L_INFO] & LOG_FLAGS_MASK
+    if state == ST_SYN_SENT:
+        x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+        if not flags & TCP_ACK or work[w + L_ACK] < 1 or work[w + L_ACK] > rows[x + E_NEXT]:
+            return 0
+        return arrives_after(w, scratch[X_LAST_SYN], scratch, work)
+    if work[w + L_MARKS] & (bit(MARK_RST_OUTSIDE) | bit(MARK_RST_INEXACT)):
+        return 0
+    return arrives_after(w, scratch[X_LAST_ALIVE], scratch, work)
+
+
+def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+    """The peer's segment ``w`` arrives, if it does: what it does to the endpoint."""
+    ident = rows[c + C_ID]
+    flags = work[w + L_INFO] & LOG_FLAGS_MASK
+    ack = work[w + L_ACK]
+    if flags & TCP_RST:
+        if takes_rst(w, c, side, rows, scratch, work):
+            received(EV_RCV_RST, w, -1, side, ident, table, out, scratch, work)
+        return 0
+    if flags & TCP_SYN and not flags & TCP_ACK:
+        if w == scratch[X_SYN_COPY]:
+            proof = scratch[X_SYN_PROOF]
+            if proof >= 0:
+                received(EV_RCV_SYN, w, proof, side, ident, table, out, scratch, work)
+            elif scratch[X_PLAIN_PROOF] >= 0 or (scratch[X_UNSEEN] and rows[c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE + E_ACK] >= 1):
+                step(EV_RCV_SYN, work[w + L_TIME] + scratch[X_HALF], work[w + L_TIME], work[w + L_TIME] + 1000 * MILLISECOND, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
+        return 0
+    if scratch[X_STATE] == ST_SYN_SENT or (flags & TCP_SYN and not scratch[X_STARTED]):
+        if w == scratch[X_SYN_ACK_COPY] and (scratch[X_SYN_ACK_PROOF] >= 0 or scratch[X_PEER_UNSEEN] == 0):
+            if not scratch[X_STARTED] and side == CLIENT:
+                scratch[X_OPENED] = OPENED_ACTIVE
+                inferred(EV_SND_SYN, w, -1, side, ident, table, out, scratch, work)
+            if scratch[X_SYN_ACK_PROOF] >= 0 or not rows[c + C_MARKS] & bit(MARK_SYN_ACK_AGAIN):
+                received(EV_RCV_SYN_ACK, w, scratch[X_SYN_ACK_PROOF], side, ident, table, out, scratch, work)
+        if flags & TCP_SYN:
+            return 0
+    # the ACK first, as RFC 9293 3.10.7.4 has it
+    if not scratch[X_STARTED] and scratch[X_UNSEEN] and not flags & TCP_SYN and ack >= 1:
+        # Nothing of this endpoint is in the capture, but its peer answers it.
+        open_inside(w, c, side, rows, table, out, scratch, work)
+    if scratch[X_STATE] == ST_SYN_RECEIVED and ack >= 1 and arrives_after(w, scratch[X_LAST_SYN_ACK], scratch, work):
+        proof = scratch[X_PLAIN_PROOF]
+        received(EV_RCV_ACK_OF_SYN, w, proof if proof > w else -1, side, ident, table, out, scratch, work)
+    takes_fin = 1 if w == scratch[X_FIN_COPY] and not scratch[X_FIN_TAKEN] else 0
+    acked_fin = 0
+    if scratch[X_FIN_END] >= 0 and ack >= scratch[X_FIN_END] and arrives_after(w, scratch[X_LAST_FIN], scratch, work):
+        acked_fin = 1
+    if scratch[X_SYN_ACK_PROOF] < 0 and not scratch[X_STARTED]:
+        takes_fin = 0
+    if takes_fin:
+        scratch[X_FIN_TAKEN] = 1
+    if w == scratch[X_UNSEEN_FIN]:
+        if takes_fin:
+            step(EV_RCV_FIN_ACK_OF_UNSEEN_FIN, work[w + L_TIME] + scratch[X_HALF], work[w + L_TIME], work[w + L_TIME] + 1000 * MILLISECOND, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
+            return 0
+        step(EV_RCV_ACK_OF_UNSEEN_FIN, work[w + L_TIME] + scratch[X_HALF], work[w + L_TIME], work[w + L_TIME] + 1000 * MILLISECOND, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
+        return 0
+    if takes_fin and acked_fin and scratch[X_STATE] == ST_FIN_WAIT_1:
+        received(EV_RCV_FIN_ACK_OF_FIN, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)
+        return 0
+    if acked_fin:
+        received(EV_RCV_ACK_OF_FIN, w, -1, side, ident, table, out, scratch, work)
+    if takes_fin:
+        received(EV_RCV_FIN, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)
+    return 0
+
+
+def own_first(i: int, j: int, c: int, side: int, rows: Words, scratch: Words, work: Words) -> int:
+    """Whether the endpoint sent its segment ``i`` before the peer's segment ``j`` arrived: 1 or 0."""
+    flags = work[j + L_INFO] & LOG_FLAGS_MASK
+    proof = -1
+    if j == scratch[X_SYN_COPY] and flags & TCP_SYN:
+        proof = scratch[X_SYN_PROOF]
+    elif j == scratch[X_SYN_ACK_COPY] and flags & TCP_SYN:
+        proof = scratch[X_SYN_ACK_PROOF]
+    elif j == scratch[X_FIN_COPY] and flags & TCP_FIN:
+        proof = scratch[X_FIN_PROOF]
+    if proof >= 0:
+        return 1 if i < proof else 0
+    return 1 if work[i + L_TIME] - scratch[X_HALF] <= work[j + L_TIME] + scratch[X_HALF] else 0
+
+
+# --- one endpoint -------------------------------------------------------------------------------------------------------
+
+
+def run_2msl(t: int, side: int, ident: int, timers: Words, table: Words, out: Words, scratch: Words) -> int:
+    """Let TIME_WAIT end if it must have ended before ``t`` and the endpoint gives no sign of life after."""
+    since = scratch[X_SINCE]
+    if scratch[X_STATE] == ST_TIME_WAIT and t > since + timers[P_TIME_WAIT_MOST] and scratch[X_LAST_ALIVE] < t:
+        step(EV_TIMEOUT_2MSL, since + timers[P_TIME_WAIT_USUAL], since + timers[P_TIME_WAIT_LEAST], since + timers[P_TIME_WAIT_MOST], -1, BASIS_TIMER, -1, side, ident, table, out, scratch)
+    return 0
+
+
+def give_up(last: int, gap: int, side: int, ident: int, table: Words, out: Words, scratch: Words) -> int:
+    """An endpoint that repeated itself ``gap`` after the time before, at ``last``, and then no more: it gave up when its
+    timer ran out once more, one to two gaps later (RFC 6298 section 5.5, RFC 9293 3.8.3)."""
+    if scratch[X_END] > last + 2 * gap + gap // 4 + 200 * MILLISECOND:
+        step(EV_TIMEOUT_RETRANSMISSION, last + 2 * gap, last + gap - scratch[X_SLACK], last + 2 * gap + gap // 4 + 200 * MILLISECOND, -1, BASIS_TIMER, -1, side, ident, table, out, scratch)
+    return 0
+
+
+def run_out(c: int, side: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words) -> int:
+    """What happens to the endpoint after the last segment: timers, up to the end of the capture or of the incarnation."""
+    ident = rows[c + C_ID]
+    state = scratch[X_STATE]
+    end = scratch[X_END]
+    since = scratch[X_SINCE]
+    if state == ST_TIME_WAIT and end > since + timers[P_TIME_WAIT_USUAL]:
+        step(EV_TIMEOUT_2MSL, since + timers[P_TIME_WAIT_USUAL], since + timers[P_TIME_WAIT_LEAST], since + timers[P_TIME_WAIT_MOST], -1, BASIS_TIMER, -1, side, ident, table, out, scratch)
+    elif state in (ST_SYN_SENT, ST_SYN_RECEIVED) and scratch[X_SYNS] > 1:
+        last = scratch[X_LAST_SYN] if state == ST_SYN_SENT else scratch[X_LAST_SYN_ACK]
+        give_up(last, scratch[X_SYN_GAP], side, ident, table, out, scratch)
+    elif state in (ST_FIN_WAIT_1, ST_CLOSING, ST_LAST_ACK):
+        last = scratch[X_LAST_FIN]
+        if scratch[X_FINS] > 1:
+            give_up(last, scratch[X_FIN_GAP], side, ident, table, out, scratch)
+        elif state == ST_LAST_ACK and (scratch[X_PEER_UNSEEN] or end > last + 3000 * MILLISECOND):
+            # Neither acknowledged nor repeated: the ACK passed where the capture did not look.
+            step(EV_RCV_ACK_OF_FIN, last + MILLISECOND + scratch[X_HALF], last, last + 1000 * MILLISECOND, -1, BASIS_INFERRED, -1, side, ident, table, out, scratch)
+    if rows[c + C_TAKEN_OVER] >= 0 and scratch[X_STARTED]:
+        taken = rows[c + C_TAKEN_OVER]
+        step(EV_REUSED, taken, scratch[X_TIME], taken, -1, BASIS_INFERRED, -1, side, ident, table, out, scratch)
+    return 0
+
+
+def replay_side(c: int, side: int, n: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+    """Walk one endpoint through the machine, in its own order of events."""
+    ident = rows[c + C_ID]
+    survey(c, side, n, rows, work, scratch)
+    find_syn_copy(side, n, scratch, work)
+    find_syn_ack_copy(side, n, scratch, work)
+    find_fin_copy(side, n, scratch, work)
+    scratch[X_UNSEEN_FIN] = find_unseen_fin(1 - side, n, c, rows, work)
+    scratch[X_PEER_UNSEEN_FIN] = find_unseen_fin(side, n, c, rows, work)
+    scratch[X_OPENED] = OPENED_ACTIVE if side == CLIENT else OPENED_PASSIVE
+    scratch[X_STATE] = ST_CLOSED if side == CLIENT else ST_LISTEN
+    scratch[X_BASIS] = BASIS_INFERRED
+    if rows[c + C_FLAGS] & CF_MIDSTREAM and n:
+        spoke = 1 if scratch[X_LAST_ALIVE] >= 0 or scratch[X_UNSEEN] else 0
+        if spoke and work[L_ACK] >= 0 and not work[L_INFO] & (TCP_SYN | TCP_RST):
+            open_inside(0, c, side, rows, table, out, scratch, work)
+    i = next_of(side, 0, n, work)
+    j = next_of(1 - side, 0, n, work)
+    while i < n or j < n:
+        if j >= n or (i < n and own_first(i, j, c, side, rows, scratch, work)):
+            if is_real(i, work):
+                run_2msl(work[i + L_TIME], side, ident, timers, table, out, scratch)
+                own_segment(i, c, side, n, rows, timers, table, out, scratch, work)
+            i = next_of(side, i + LOG_SIZE, n, work)
+        else:
+            if is_real(j, work):
+                run_2msl(work[j + L_TIME], side, ident, timers, table, out, scratch)
+                peer_segment(j, c, side, n, rows, table, out, scratch, work)
+            j = next_of(1 - side, j + LOG_SIZE, n, work)
+    run_out(c, side, rows, timers, table, out, scratch)
+    return 0
+
+
+# --- the connection as a whole --------------------------------------------------------------------------------------------
+
+
+def who(side: int) -> int:
+    """WHO_CLIENT or WHO_SERVER."""
+    return WHO_CLIENT if side == CLIENT else WHO_SERVER
+
+
+def conclude(c: int, first: int, last: int, saw_client: int, saw_server: int, rows: Words, out: Words) -> int:
+    """How the connection opened and closed, who did it, from the transitions between words ``first`` and ``last``."""
+    x = c + C_ENDPOINTS
+    y = x + ENDPOINT_SIZE
+    flags = rows[c + C_FLAGS]
+    opened = saw_client & saw_server & bit(ST_ESTABLISHED)
+    fin_client = -1
+    fin_server = -1
+    reset = 0
+    timed_out = 0
+    refused = 0
+    t = first
+    while t < last:
+        event = out[t + T_EVENT]
+        if event == EV_SND_FIN:
+            if out[t + T_SIDE] == CLIENT:
+                fin_client = out[t + T_TIME]
+            else:
+                fin_server = out[t + T_TIME]
+        elif event in (EV_RCV_RST, EV_SND_RST, EV_GONE):
+            reset = 1
+            if out[t + T_FROM] == ST_SYN_SENT and event == EV_RCV_RST:
+                refused = 1
+        elif event == EV_TIMEOUT_RETRANSMISSION:
+            timed_out = 1
+        t += TRANSITION_SIZE
+    if flags & CF_MIDSTREAM:
+        rows[c + C_OPENING] = OPENING_MIDSTREAM
+    elif refused and not rows[y + E_STAGE] & ES_SYN:
+        rows[c + C_OPENING] = OPENING_REFUSED
+    elif opened and flags & CF_SIMULTANEOUS_OPEN:
+        rows[c + C_OPENING] = OPENING_SIMULTANEOUS
+    elif opened and flags & CF_FAST_OPEN:
+        rows[c + C_OPENING] = OPENING_FAST_OPEN
+    elif opened:
+        rows[c + C_OPENING] = OPENING_HANDSHAKE
+    elif rows[y + E_SEGMENTS] == 0 and rows[x + E_SEGMENTS] == rows[x + E_SYNS]:
+        rows[c + C_OPENING] = OPENING_UNANSWERED
+    else:
+        rows[c + C_OPENING] = OPENING_INCOMPLETE
+    ended = bit(ST_TIME_WAIT) | bit(ST_LAST_ACK)
+    if reset:
+        rows[c + C_CLOSING] = CLOSING_ABORTED
+    elif timed_out:
+        rows[c + C_CLOSING] = CLOSING_TIMED_OUT
+    elif saw_client & saw_server & bit(ST_CLOSING):
+        rows[c + C_CLOSING] = CLOSING_SIMULTANEOUS
+    elif (rows[x + E_FIN] >= 0 and rows[y + E_FIN] >= 0) or (saw_client & ended and saw_server & ended):
+        rows[c + C_CLOSING] = CLOSING_NORMAL
+    elif rows[x + E_FIN] >= 0 or rows[y + E_FIN] >= 0 or (saw_client | saw_server) & bit(ST_CLOSE_WAIT):
+        rows[c + C_CLOSING] = CLOSING_HALF_CLOSED
+    else:
+        rows[c + C_CLOSING] = CLOSING_NONE
+    # the side whose FIN went out in ESTABLISHED closed first
+    active = bit(ST_FIN_WAIT_1) | bit(ST_FIN_WAIT_2)
+    first_client = 1 if saw_client & active else 0
+    first_server = 1 if saw_server & active else 0
+    rows[c + C_CLOSED_FIRST] = (WHO_CLIENT if first_client else 0) | (WHO_SERVER if first_server else 0)
+    if first_client and first_server and not (saw_client & saw_server & bit(ST_CLOSING)):
+        rows[c + C_CLOSED_FIRST] = WHO_CLIENT if fin_client <= fin_server else WHO_SERVER
+    if reset:
+        rows[c + C_RESET_BY] = (WHO_CLIENT if rows[x + E_RSTS] else 0) | (WHO_SERVER if rows[y + E_RSTS] else 0)
+    # where the capture was taken: the share of the round trip on either side of it
+    near = rows[y + E_RTT_MIN]
+    far = rows[x + E_RTT_MIN]
+    if near >= 0 and far >= 0:
+        if near + far < MILLISECOND // 2:
+            rows[c + C_VANTAGE] = VANTAGE_BOTH
+        elif near * 8 < far:
+            rows[c + C_VANTAGE] = VANTAGE_NEAR_CLIENT
+        elif far * 8 < near:
+            rows[c + C_VANTAGE] = VANTAGE_NEAR_SERVER
+        else:
+            rows[c + C_VANTAGE] = VANTAGE_BETWEEN
+    return 0
+
+
+def replay(c: int, now: int, rows: Words, log: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+    """Replay the connection of row ``c``; ``now`` is the capture's latest moment.
+
+    Writes its transitions at word ``scratch[X_TOP]`` of ``out`` (which must have room for
+    ``8 + 2 * log records`` of them) and its results into the row. Returns the number of transitions.
+    """
+    n = gather(c, rows, log, work)
+    first = scratch[X_TOP]
+    scratch[X_END] = now
+    if rows[c + C_TAKEN_OVER] >= 0:
+        scratch[X_END] = rows[c + C_TAKEN_OVER]
+    replay_side(c, CLIENT, n, rows, timers, table, out, scratch, work)
+    rows[c + C_CLIENT_STATE] = scratch[X_STATE]
+    rows[c + C_CLIENT_BASIS] = scratch[X_BASIS]
+    saw_client = scratch[X_SAW]
+    replay_side(c, SERVER, n, rows, timers, table, out, scratch, work)
+    rows[c + C_SERVER_STATE] = scratch[X_STATE]
+    rows[c + C_SERVER_BASIS] = scratch[X_BASIS]
+    conclude(c, first, scratch[X_TOP], saw_client, scratch[X_SAW], rows, out)
+    rows[c + C_TRANSITIONS] = (scratch[X_TOP] - first) // TRANSITION_SIZE
+    return rows[c + C_TRANSITIONS]
+
+
+def replay_due(start: int, count: int, room: int, now: int, due: Words, rows: Words, log: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+    """Replay the due connections from ``start`` on while there is room for their transitions.
+
+    Returns the index of the first that was not replayed; ``scratch[X_TOP]`` is the end of what was written.
+    """
+    i = start
+    while i < count:
+        if scratch[X_TOP] + (24 + 2 * rows[due[i] + C_LOG_COUNT]) * TRANSITION_SIZE > room:
+            break
+        replay(due[i], now, rows, log, timers, table, out, scratch, work)
+        i += 1
+    return i
+
+
+def collect(start: int, end: int, due: Words, rows: Words, block: Words) -> int:
+    """Copy the records of the due connections ``start`` to ``end`` to the front of ``block``, one after the other."""
+    i = start
+    w = 0
+    while i < end:
+        k = 0
+        while k < CONNECTION_SIZE:
+            block[w] = rows[due[i] + k]
+            w += 1
+            k += 1
+        i += 1
+    return w
