@@ -7,6 +7,7 @@ A column either is a word of a record (``source`` names it as :mod:`tcptrace_fsm
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 
 from tcptrace_fsm.kernels import layout
@@ -24,6 +25,7 @@ __all__ = [
     "TABLES",
     "TCP_FLAGS",
     "Column",
+    "address_text",
     "columns",
     "flags_text",
     "history",
@@ -256,7 +258,7 @@ _ANOMALIES: tuple[Column, ...] = (
 _SEGMENTS: tuple[Column, ...] = (
     _word("frame", "S_FRAME", "frame number"),
     _word("time", "S_TIME", "capture time", kind="timestamp"),
-    _word("conn_id", "S_CONNECTION", "the connection"),
+    _word("conn_id", "S_CONNECTION", "the connection", null="a SYN inside a connection, before it proved to begin another"),
     _word("side", "S_SIDE", "the sender", words=SIDES),
     _word("seq", "S_SEQ", "sequence number, as on the wire"),
     Column("ack", "int64", "acknowledgment number, as on the wire", "S_ACK", "no ACK flag"),
@@ -308,6 +310,18 @@ def history(words: tuple[int, int, int], length: int) -> str:
     """Unpack Zeek's history letters: 6 bits each, lowest first, ten to a word."""
     codes = (words[i // 10] >> 6 * (i % 10) & 63 for i in range(min(length, 30)))
     return "".join(HISTORY_LETTERS[code - 1] for code in codes if 1 <= code <= len(HISTORY_LETTERS))
+
+
+def address_text(high: int, low: int, *, six: bool) -> str:
+    """Canonical text of an address from its two signed words.
+
+    >>> address_text(0, 0x0A000001, six=False), address_text(0x20010DB8 << 32, 1, six=True)
+    ('10.0.0.1', '2001:db8::1')
+    """
+    if not six:
+        return f"{low >> 24 & 255}.{low >> 16 & 255}.{low >> 8 & 255}.{low & 255}"
+    word = (1 << 64) - 1
+    return socket.inet_ntop(socket.AF_INET6, ((high & word) << 64 | low & word).to_bytes(16, "big"))
 
 
 def markdown() -> str:

@@ -1,0 +1,581 @@
+"""The whole pipeline, and what it leaves: capture, segments, engine, and whoever wants what is over.
+
+>>> import tcptrace_fsm as tf
+>>> trace = tf.analyze("capture.pcap", profile="linux")  # doctest: +SKIP
+>>> trace.connections[["client_ip", "server_ip", "opening", "closing"]]  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from tcptrace_fsm import schema
+from tcptrace_fsm.errors import CaptureError, UsageError
+from tcptrace_fsm.export import Export, check_tables
+from tcptrace_fsm.kernels.layout import S_FRAME, SEGMENT_SIZE
+from tcptrace_fsm.profiles import Profile
+from tcptrace_fsm.profiles import profile as find_profile
+from tcptrace_fsm.summary import Tally, summary_dict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    import pandas as pd
+
+    Source = str | os.PathLike[str] | BinaryIO
+
+__all__ = ["Connection", "Run", "Sink", "Trace", "analyze", "moment", "sources", "versions"]
+
+
+class Sink(Protocol):
+    """Somebody who wants what is over."""
+
+    def take(self, finished: Any) -> None:
+        """Take connections that are over, with their transitions and findings."""
+
+
+class Run:
+    """One pass over some captures.
+
+    Parameters
+    ----------
+    captured : sequence of path or binary file
+        Already expanded by `sources`.
+    profile : Profile
+    labels : bool
+        Whether segments are wanted one by one.
+
+    Attributes
+    ----------
+    captures : list of Capture
+        Those opened so far.
+    tally : Tally
+        The counts so far.
+    """
+
+    def __init__(self, captured: Sequence[Source], profile: Profile, *, labels: bool = False) -> None:
+        self._captured = captured
+        self.profile = profile
+        self.labels = labels
+        self.captures: list[Any] = []
+        self.tally = Tally()
+        self.interrupted = False
+
+    def go(self, sinks: Sequence[Sink] = (), *, watch: Callable[[Run, Iterator[Any]], Iterator[Any]] | None = None) -> None:
+        """Read everything, and hand to each sink what is over.
+
+        Parameters
+        ----------
+        sinks : sequence of Sink
+            One with a method ``take_segments`` gets every batch of labelled segments too.
+        watch : callable or None
+            Wraps the batches: to show progress, or to stop early.
+        """
+        engine = new_engine(self.profile)
+        batches = self._batches()
+        for batch in watch(self, batches) if watch else batches:
+            engine.feed(batch)
+            if self.labels:
+                _hand_segments(batch, sinks)
+            self._deliver(engine, sinks)
+        engine.finish()
+        self._deliver(engine, sinks)
+
+    def _batches(self) -> Iterator[Any]:
+        """The batches of all captures, one after another, frames numbered on."""
+        for source in self._captured:
+            before = sum(capture.frames for capture in self.captures)
+            capture = open_capture(source)
+            self.captures.append(capture)
+            for batch in capture.segments():
+                if before and batch.count:
+                    _renumber(batch, before)
+                yield batch
+
+    def _deliver(self, engine: Any, sinks: Sequence[Sink]) -> None:
+        while (finished := engine.take()) is not None:
+            self.tally.take(finished)
+            for sink in sinks:
+                sink.take(finished)
+
+    @property
+    def span(self) -> tuple[int | None, int | None]:
+        """First and last capture time, ns."""
+        first = [c.first_time for c in self.captures if c.first_time is not None]
+        last = [c.last_time for c in self.captures if c.last_time is not None]
+        return min(first, default=None), max(last, default=None)
+
+    def summary(self, **options: Any) -> dict[str, Any]:
+        """What ``summary.json`` says, with the options that are not the profile's."""
+        waits = self.profile.time_wait, self.profile.fin_wait_2
+        known = {"profile": self.profile.name, "time_wait": waits[0].usual, "fin_timeout": waits[1].usual}
+        said = summary_dict(self.captures, self.tally, {**known, **options}, versions())
+        return {**said, "interrupted": True} if self.interrupted else said
+
+
+def open_capture(source: Source) -> Any:
+    """Open one capture; see :func:`tcptrace_fsm.capture.open_capture`."""
+    from tcptrace_fsm.capture import open_capture as opener
+
+    return opener(source)
+
+
+def new_engine(profile: Profile) -> Any:
+    """Make an engine with all anomaly rules; see :class:`tcptrace_fsm.engine.Engine`."""
+    from tcptrace_fsm.engine import Engine
+
+    try:
+        from tcptrace_fsm.anomalies import runner
+    except ImportError:
+        return Engine(profile)
+    return Engine(profile, rules=runner(profile))
+
+
+def _hand_segments(batch: Any, sinks: Sequence[Sink]) -> None:
+    for sink in sinks:
+        take = getattr(sink, "take_segments", None)
+        if take is not None:
+            take(batch)
+
+
+def _renumber(batch: Any, before: int) -> None:
+    """Count a batch's frames on from those of the captures before."""
+    import numpy as np
+
+    words = np.frombuffer(batch.segments, dtype=np.int64, count=batch.count * SEGMENT_SIZE)
+    words[S_FRAME::SEGMENT_SIZE] += before
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    import platform
+
+    from tcptrace_fsm import __version__
+    from tcptrace_fsm.kernels import compiled
+
+    return {
+        "tcptrace-fsm": __version__,
+        "kernels": "compiled" if compiled() else "uncompiled",
+        "python": platform.python_version(),
+    }
+
+
+# --- which captures ---------------------------------------------------------------------------------------------------
+_MAGICS = tuple(
+    bytes.fromhex(magic)
+    for magic in (
+        *("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1", "0a0d0d0a"),
+        *("1f8b", "28b52ffd"),
+    )
+)
+
+
+def sources(given: Source | Iterable[Source]) -> list[Source]:
+    """Expand what the user named to single captures, in the order in which they are read.
+
+    A directory stands for the captures in it, a pattern for the files that match, each by name, with numbers in it
+    counting as numbers (``x.pcap2`` before ``x.pcap10``).
+
+    Raises
+    ------
+    CaptureError
+        For a directory without a capture, or a pattern that matches nothing.
+    """
+    listed = [given] if isinstance(given, str | os.PathLike) or hasattr(given, "read") else list(given)
+    if not listed:
+        raise UsageError("name at least one capture")
+    expanded: list[Source] = []
+    for source in listed:
+        if hasattr(source, "read"):
+            expanded.append(source)
+            continue
+        name = os.fspath(source)
+        if name == "-" or Path(name).is_file():
+            expanded.append(name)
+        elif Path(name).is_dir():
+            inside = [str(path) for path in Path(name).iterdir() if _looks_like_capture(path)]
+            if not inside:
+                raise CaptureError(name, 0, "a directory without a capture in it")
+            expanded += sorted(inside, key=_by_number)
+        elif any(sign in name for sign in "*?["):
+            import glob
+
+            matching = sorted((m for m in glob.glob(name) if Path(m).is_file()), key=_by_number)
+            if not matching:
+                raise CaptureError(name, 0, "no file matches this pattern")
+            expanded += matching
+        else:
+            expanded.append(name)  # missing, or a pipe or device: opening it will tell
+    return expanded
+
+
+def _looks_like_capture(path: Path) -> bool:
+    if not path.is_file() or path.name.startswith("."):
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(4).startswith(_MAGICS)
+    except OSError:
+        return True  # that it cannot be read is for the user to hear
+
+
+def _by_number(name: str) -> list[tuple[int, int, str]]:
+    parts = re.split(r"([0-9]+)", name)
+    return [(1, int(part), part) if part.isdigit() and part.isascii() else (0, 0, part) for part in parts]
+
+
+# --- the result -------------------------------------------------------------------------------------------------------
+class Kept:
+    """Keeps what is over, as it came."""
+
+    def __init__(self) -> None:
+        self.finished: list[Any] = []
+
+    def take(self, finished: Any) -> None:
+        """Take connections that are over."""
+        self.finished.append(finished)
+
+
+class Trace:
+    """What an analysis found; made by `analyze`. Tables are built when first asked for, and kept.
+
+    Attributes
+    ----------
+    summary : dict
+        As in ``summary.json``.
+    """
+
+    def __init__(self, run: Run, kept: Kept, again: Callable[[], Run] | None, segment_table: Any = None) -> None:
+        self.summary: dict[str, Any] = run.summary()
+        self._run = run
+        self._kept = kept
+        self._again = again
+        self._segment_table = segment_table
+        self._frames: dict[str, pd.DataFrame] = {}
+
+    @property
+    def connections(self) -> pd.DataFrame:
+        """One row per connection."""
+        return self._frame("connections")
+
+    @property
+    def transitions(self) -> pd.DataFrame:
+        """One row per change of state of one endpoint."""
+        return self._frame("transitions")
+
+    @property
+    def anomalies(self) -> pd.DataFrame:
+        """One row per finding."""
+        return self._frame("anomalies")
+
+    @property
+    def segments(self) -> pd.DataFrame:
+        """One row per TCP segment. Unless `analyze` was told to keep them, the captures are read once more."""
+        return self._frame("segments")
+
+    @property
+    def states(self) -> pd.DataFrame:
+        """One row per stay of an endpoint in a state: when it began and ended, and what the change to it rests on."""
+        if "states" not in self._frames:
+            self._frames["states"] = _stays(self.transitions, self._run.span[1])
+        return self._frames["states"]
+
+    def _frame(self, name: str) -> pd.DataFrame:
+        if name not in self._frames:
+            from tcptrace_fsm.tables import to_pandas
+
+            self._frames[name] = to_pandas(list(self._arrow(name)), name)
+        return self._frames[name]
+
+    def _arrow(self, name: str) -> Iterator[Any]:
+        from tcptrace_fsm.tables import SOURCES, Rows, build, findings_table
+
+        if name == "anomalies":
+            yield findings_table(finding for f in self._kept.finished for finding in f.findings)
+            return
+        if name == "segments":
+            yield from self._segments().resolved()
+            return
+        rows = Rows(SOURCES[name])
+        for f in self._kept.finished:
+            block, n = (f.connections, f.count) if name == "connections" else (f.transitions, f.transition_count)
+            rows.add(block, n)
+            if rows.count >= SOURCES[name].group:
+                yield build(name, rows.take())
+        yield build(name, rows.take())
+
+    def _segments(self) -> Any:
+        if self._segment_table is not None:
+            table, self._segment_table = self._segment_table, None
+            return table
+        if self._again is None:
+            raise UsageError('a stream cannot be read again: analyze(..., tables=["segments"]) keeps its segments')
+        table = _new_segment_table()
+        self._again().go([_SegmentSink(table)])
+        return table
+
+    def at(self, when: float | datetime, host: str | None = None) -> pd.DataFrame:
+        """What ``netstat -nat`` would have shown at a moment, for both ends of every connection.
+
+        Parameters
+        ----------
+        when : float or datetime
+            Seconds from the start of the capture, or a point in time (naive means UTC).
+        host : str or None
+            Only the sockets of this address.
+        """
+        import pandas as pd
+
+        from tcptrace_fsm import netstat
+
+        found = netstat.sockets(
+            self._kept.finished,
+            moment(when, self._run.span),
+            self._run.profile,
+            host=netstat.check_host(host),
+            last_time=self._run.span[1],
+        )
+        frame = pd.DataFrame(found, columns=list(netstat.Socket._fields))
+        for name in ("recv_q", "send_q", "conn_id"):
+            frame[name] = frame[name].astype("Int64")
+        frame["timer_left"] = pd.to_timedelta(frame["timer_left"].astype("Int64"), unit="ns")
+        return frame
+
+    def connection(self, conn_id: int) -> Connection:
+        """One connection, with its rows of every table.
+
+        Raises
+        ------
+        UsageError
+            When there is no connection of that number.
+        """
+        if not 0 <= conn_id < len(self.connections):
+            raise UsageError(f"no connection {conn_id}; there are {len(self.connections):,}, numbered from 0")
+        return Connection(self, conn_id)
+
+    def export(
+        self,
+        directory: str | os.PathLike[str],
+        format: str = "parquet",  # noqa: A002 - the word users expect
+        tables: Sequence[str] | None = None,
+    ) -> None:
+        """Write tables and ``summary.json``, as ``tcptrace-fsm analyze -o`` does.
+
+        Parameters
+        ----------
+        directory : path
+        format : str
+            ``parquet`` or ``csv``.
+        tables : sequence of str or None
+            None for connections, transitions and anomalies.
+        """
+        chosen = check_tables(tables)
+        with Export(directory, format, chosen) as export:
+            if "segments" in chosen:
+                self._again_or_fail().go([export])
+            else:
+                for finished in self._kept.finished:
+                    export.take(finished)
+            export.commit(self.summary)
+
+    def _again_or_fail(self) -> Run:
+        if self._again is None:
+            raise UsageError("a stream cannot be read again for its segments: write them with the command line's -o")
+        return self._again()
+
+    def __repr__(self) -> str:
+        from tcptrace_fsm.summary import first_screen
+
+        lines = [line for line, _ in first_screen(self.summary, self._run.span)]
+        return "\n".join(line for line in lines if not line.startswith("see it")).rstrip()
+
+
+class Connection:
+    """One connection of a trace.
+
+    Attributes
+    ----------
+    conn_id : int
+    """
+
+    def __init__(self, trace: Trace, conn_id: int) -> None:
+        self.conn_id = conn_id
+        self._trace = trace
+
+    @property
+    def row(self) -> pd.Series[Any]:
+        """Its row of the connections table."""
+        return self._trace.connections.iloc[self.conn_id]
+
+    def _rows(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["conn_id"] == self.conn_id].reset_index(drop=True)
+
+    @property
+    def transitions(self) -> pd.DataFrame:
+        """Its changes of state, both endpoints in order of time."""
+        return self._rows(self._trace.transitions).sort_values("time", kind="stable", ignore_index=True)
+
+    @property
+    def anomalies(self) -> pd.DataFrame:
+        """Its findings."""
+        return self._rows(self._trace.anomalies)
+
+    @property
+    def segments(self) -> pd.DataFrame:
+        """Its segments."""
+        return self._rows(self._trace.segments)
+
+    @property
+    def states(self) -> pd.DataFrame:
+        """Its endpoints' stays in states."""
+        return self._rows(self._trace.states)
+
+    def __repr__(self) -> str:
+        row = self.row
+        lines = [
+            f"connection {self.conn_id}: {row.client_ip}:{row.client_port} -> {row.server_ip}:{row.server_port}, "
+            f"opened by {row.opening}, closed: {row.closing}"
+        ]
+        lines += [
+            f"  {t.time:%H:%M:%S.%f}  {t.side:<6}  {t.from_state} -> {t.to_state}  ({t.event}, {t.basis})"
+            for t in self.transitions.itertuples()
+        ]
+        lines += [f"  {a.severity.upper()}  {a.kind}: {a.message}" for a in self.anomalies.itertuples()]
+        return "\n".join(lines)
+
+
+def _new_segment_table() -> Any:
+    from tcptrace_fsm.segments import SegmentTable
+
+    return SegmentTable()
+
+
+class _SegmentSink:
+    """Gives a segment table what it needs."""
+
+    def __init__(self, table: Any) -> None:
+        self.take_segments = table.add
+        self.take = table.learn
+
+
+def _stays(transitions: pd.DataFrame, last: int | None) -> pd.DataFrame:
+    import pandas as pd
+
+    stays = transitions[["conn_id", "side", "to_state", "time", "basis", "event"]].copy()
+    stays.columns = pd.Index(["conn_id", "side", "state", "begin", "basis", "event"])
+    end = stays.groupby(["conn_id", "side"], sort=False)["begin"].shift(-1)
+    capture_end = pd.Timestamp(last or 0, unit="ns", tz="UTC")
+    # A timer may have fired after the last frame; what was entered by then has no end yet.
+    end = end.where(end.notna(), stays["begin"].where(stays["begin"] > capture_end, capture_end))
+    stays.insert(4, "end", end)
+    stays.insert(5, "duration", end - stays["begin"])
+    return stays.sort_values(["conn_id", "side", "begin"], kind="stable", ignore_index=True)
+
+
+def moment(when: float | str | datetime | None, span: tuple[int | None, int | None]) -> int:
+    """A point in time, ns, from what the user says of it.
+
+    Parameters
+    ----------
+    when : float, str, datetime or None
+        Seconds from the start, or an ISO time (without a zone: UTC); None for the end.
+    span : tuple of int or None
+        First and last capture time, ns.
+
+    Raises
+    ------
+    UsageError
+        When it says no time.
+    """
+    from datetime import UTC, datetime
+
+    first, last = span
+    if when is None:
+        return last or 0
+    if isinstance(when, str):
+        try:
+            when = float(when)
+        except ValueError:
+            try:
+                when = datetime.fromisoformat(when)
+            except ValueError:
+                raise UsageError(f"a time is seconds from the start or ISO 8601, not {when!r}") from None
+    if isinstance(when, datetime):
+        aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+        since = aware - datetime(1970, 1, 1, tzinfo=UTC)
+        # A pandas Timestamp knows nanoseconds that a datetime does not.
+        return (since.days * 86400 + since.seconds) * 10**9 + since.microseconds * 1000 + getattr(when, "nanosecond", 0)
+    if not abs(when) < 1e12:
+        raise UsageError(f"a time is seconds from the start or ISO 8601, not {when!r}")
+    return (first or 0) + round(when * 1e9)
+
+
+def analyze(
+    source: Source | Iterable[Source],
+    *,
+    profile: str | Profile = "linux",
+    time_wait: float | None = None,
+    fin_timeout: float | None = None,
+    tables: Sequence[str] | None = None,
+    filter: str | None = None,  # noqa: A002 - as the command line's --filter
+) -> Trace:
+    """Analyse captures.
+
+    Parameters
+    ----------
+    source : path, binary file object, or several of them
+        ``-`` is standard input. Several captures, a directory or a pattern are one timeline.
+    profile : str or Profile
+        Whose timers the hosts have: ``linux``, ``rfc9293``, ``bsd`` or ``windows``.
+    time_wait, fin_timeout : float or None
+        Seconds; replace the profile's.
+    tables : sequence of str or None
+        Name ``segments`` among them to keep every segment's row from the first reading on.
+    filter : str or None
+        Not available yet.
+
+    Returns
+    -------
+    Trace
+
+    Raises
+    ------
+    CaptureError
+        When a capture cannot be read.
+    UsageError
+        When an argument makes no sense.
+    """
+    check_filter(filter)
+    if not isinstance(profile, Profile):
+        profile = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
+    elif time_wait is not None or fin_timeout is not None:
+        raise UsageError("time_wait and fin_timeout go with a profile's name; a Profile has its own")
+    chosen = check_tables(tables)
+    captured = sources(source)
+    rereadable = all(isinstance(c, str) and Path(c).is_file() for c in captured)
+    kept, sinks, table = Kept(), [], None
+    sinks.append(kept)
+    if "segments" in chosen:
+        table = _new_segment_table()
+        sinks.append(_SegmentSink(table))  # type: ignore[arg-type]
+    run = Run(captured, profile, labels=table is not None)
+    run.go(sinks)
+    return Trace(run, kept, (lambda: Run(captured, profile, labels=True)) if rereadable else None, table)
+
+
+def check_filter(text: str | None) -> None:
+    """Refuse what is not there yet rather than ignore it.
+
+    Raises
+    ------
+    UsageError
+        Whenever a filter is given.
+    """
+    if text is not None:
+        raise UsageError("--filter is not available yet; filter the tables, or the capture with tshark or tcpdump")
+
+

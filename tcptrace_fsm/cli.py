@@ -1,0 +1,352 @@
+"""The command line: ``tcptrace-fsm analyze | netstat | rules``.
+
+Exit status: 0 done, 1 the capture cannot be read (one line on stderr), 2 wrong usage, 3 ``--fail-on`` met, 130 stopped
+with Ctrl-C (after what was read until then was summarised and written).
+
+Heavy modules are imported by the commands that need them, for ``--help`` and a small capture are to be instant.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tcptrace_fsm import schema
+from tcptrace_fsm.errors import CaptureError, UsageError
+from tcptrace_fsm.export import FORMATS, Export, check_format, check_tables
+from tcptrace_fsm.profiles import PROFILES
+from tcptrace_fsm.profiles import profile as find_profile
+from tcptrace_fsm.summary import count, first_screen, show, terminal_width
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from tcptrace_fsm.analysis import Run
+
+__all__ = ["app", "main"]
+
+EXIT_UNREADABLE, EXIT_USAGE, EXIT_FAIL_ON, EXIT_INTERRUPTED = 1, 2, 3, 130
+LARGE = 100 << 20  # bytes; from here on it is worth saying that the kernels are not compiled
+
+# typer keeps click inside or beside itself, by version; its own exception leads to click's either way.
+_CommandLineError: Any = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="tcptrace-fsm",
+    help="Passive TCP analysis: the RFC 9293 state of each endpoint, on what evidence, and what went wrong.",
+    add_completion=False,
+    rich_markup_mode=None,  # rich would double the time that --help takes
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Captures = Annotated[
+    list[str], typer.Argument(metavar="CAPTURE...", help="pcap or pcapng files (also .gz, .zst), directories, patterns, or - for standard input.")
+]
+ProfileOption = Annotated[str, typer.Option("--profile", metavar="NAME", help=f"Whose timers the hosts have: {', '.join(PROFILES)}.")]
+TimeWait = Annotated[float | None, typer.Option("--time-wait", metavar="S", help="How long TIME_WAIT lasts, in place of the profile's.")]
+FinTimeout = Annotated[
+    float | None, typer.Option("--fin-timeout", metavar="S", help="How long an orphaned FIN_WAIT_2 lasts, in place of the profile's.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version, and whether the kernels are compiled.")] = False,
+) -> None:
+    """Passive TCP analysis: the RFC 9293 state of each endpoint, on what evidence, and what went wrong."""
+    if version:
+        from tcptrace_fsm.analysis import versions
+
+        known = versions()
+        print(f"tcptrace-fsm {known['tcptrace-fsm']} (kernels {known['kernels']}, Python {known['python']})")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(EXIT_USAGE)
+
+
+@app.command()
+def analyze(
+    captures: Captures,
+    out: Annotated[str | None, typer.Option("-o", "--out", metavar="DIR", help="Write tables and summary.json there.")] = None,
+    format: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to write tables.")] = "parquet",  # noqa: A002
+    tables: Annotated[
+        str | None, typer.Option("--tables", metavar="NAMES", help=f"Which tables, with commas: {', '.join(schema.TABLES)}.")
+    ] = None,
+    profile: ProfileOption = "linux",
+    time_wait: TimeWait = None,
+    fin_timeout: FinTimeout = None,
+    filter: Annotated[str | None, typer.Option("--filter", metavar="EXPR", help="Not available yet.", hidden=True)] = None,  # noqa: A002
+    fail_on: Annotated[
+        str | None, typer.Option("--fail-on", metavar="|".join(schema.SEVERITIES), help="Exit with 3 when something this severe was found.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json instead of the summary.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing.")] = False,
+) -> None:
+    """Replay captures: how connections opened and closed, their states at the end, and what went wrong."""
+    from tcptrace_fsm.analysis import Run, check_filter, sources
+
+    check_filter(filter)
+    check_format(format)
+    chosen = check_tables(tables)
+    if fail_on is not None and fail_on not in schema.SEVERITIES:
+        raise UsageError(f"no severity {fail_on!r}; there are {', '.join(schema.SEVERITIES)}")
+    timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
+    run = Run(sources(captures), timers, labels=out is not None and "segments" in chosen)
+    if out is None:
+        run.go(watch=watch)
+        summary = run.summary(tables=[], fail_on=fail_on)
+    else:
+        with Export(out, format, chosen) as export:
+            run.go([export], watch=watch)
+            summary = run.summary(tables=list(chosen), format=format, fail_on=fail_on)
+            export.commit(summary)
+    warn(run)
+    if as_json:
+        print(json.dumps(summary, indent=2, ensure_ascii=False))
+    elif not quiet:
+        show(first_screen(summary, run.span, terminal_width()))
+    if run.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if fail_on is not None and run.tally.reaches(fail_on):
+        raise typer.Exit(EXIT_FAIL_ON)
+
+
+@app.command()
+def netstat(
+    captures: Captures,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="Seconds from the start, or an ISO time; default: the end.")
+    ] = None,
+    host: Annotated[str | None, typer.Option("--host", metavar="IP", help="Only this host's sockets.")] = None,
+    profile: ProfileOption = "linux",
+    time_wait: TimeWait = None,
+    fin_timeout: FinTimeout = None,
+) -> None:
+    """Show what netstat -nat would have shown at some moment, for both ends of every connection."""
+    from tcptrace_fsm import netstat as view
+    from tcptrace_fsm.analysis import Kept, Run, moment, sources
+
+    only = view.check_host(host)
+    moment(at, (0, 0))  # nonsense is refused before a large capture is read
+    run = Run(sources(captures), find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout))
+    kept = Kept()
+    run.go([kept], watch=watch)
+    warn(run)
+    when = moment(at, run.span)
+    for line in view.text(view.sockets(kept.finished, when, run.profile, host=only, last_time=run.span[1])):
+        print(line)
+    if run.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+@app.command()
+def rules(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="Show this rule in full.")] = None,
+) -> None:
+    """List the anomaly catalogue, or explain one of its rules."""
+    from tcptrace_fsm.anomalies import RULES
+
+    if kind is None:
+        width = max((len(name) for name in RULES), default=0)
+        for name, rule in sorted(RULES.items(), key=lambda item: (-schema.SEVERITIES.index(item[1].severity), item[0])):
+            print(f"{rule.severity:<7} {rule.category:<10} {name:<{width}}  {getattr(rule, 'summary', '')}".rstrip())
+        return
+    if kind not in RULES:
+        raise UsageError(f"no rule {kind!r}; there are {', '.join(sorted(RULES))}")
+    for line in explain(kind, RULES[kind]):
+        print(line)
+
+
+def explain(kind: str, rule: Any) -> Iterator[str]:
+    """Everything that a rule says of itself."""
+    import textwrap
+
+    yield f"{kind}   {rule.severity}, {rule.category}, {rule.rfc}"
+    for name, head in (("summary", ""), ("meaning", ""), ("innocent", "innocent causes"), ("artefact", "capture faults")):
+        said = getattr(rule, name, None)
+        if not said:
+            continue
+        yield ""
+        paragraphs = [said] if isinstance(said, str) else list(said)
+        if head:
+            yield f"{head}:"
+        for paragraph in paragraphs:
+            yield from textwrap.wrap(str(paragraph), min(terminal_width(), 100), initial_indent="  " if head else "", subsequent_indent="  " if head else "")  # noqa: E501
+    for name, head in (("example", "an example"), ("counterexample", "not an example")):
+        said = getattr(rule, name, None)
+        if isinstance(said, str) and said.strip():
+            yield ""
+            yield f"{head}:"
+            yield from textwrap.indent(textwrap.dedent(said).strip("\n"), "  ").split("\n")
+
+
+# --- around a run -----------------------------------------------------------------------------------------------------
+def say(message: str) -> None:
+    """One line on standard error."""
+    print(f"tcptrace-fsm: {message}", file=sys.stderr)
+
+
+def warn(run: Run) -> None:
+    """Say what the reader of a summary must know: that something is missing."""
+    for capture in run.captures:
+        if capture.truncated:
+            say(f"warning: {capture.name}: {capture.truncated}; analysed up to there")
+    if run.interrupted:
+        say(f"stopped by Ctrl-C after {count(sum(c.frames for c in run.captures), 'frame')}; analysed up to there")
+
+
+class CtrlC:
+    """Ctrl-C ends the reading, not the analysis: what was read is finished, summarised and written.
+
+    While a batch is being fed, the signal is only noted, for half a batch must not be left in the engine; while the
+    next one is awaited (a pipe may be silent for hours) it interrupts. A second Ctrl-C interrupts whatever is going on.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.awaiting = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        if self.awaiting or self.asked:
+            self.asked = True
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+@contextmanager
+def _handling(handler: CtrlC) -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def watch(run: Run, batches: Iterator[Any]) -> Iterator[Any]:
+    """Pass batches on; stop at Ctrl-C, show progress on a terminal, say once if it could be faster."""
+    handler = CtrlC()
+    with _handling(handler), progress() as advance:
+        while not handler.asked:
+            handler.awaiting = True
+            try:
+                batch = next(batches, None)
+            except KeyboardInterrupt:
+                handler.asked = True
+                break
+            finally:
+                handler.awaiting = False
+            if batch is None:
+                break
+            advance(run)
+            yield batch
+        run.interrupted = handler.asked
+
+
+@contextmanager
+def progress() -> Iterator[Any]:
+    """A progress bar on a terminal for whatever takes longer than a moment; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _run: None
+        return
+    bar = _Bar()
+    try:
+        yield bar
+    finally:
+        bar.stop()
+
+
+class _Bar:
+    """Appears after half a second, so that quick work stays quiet and does not wait for rich."""
+
+    def __init__(self) -> None:
+        from time import monotonic
+
+        self._clock = monotonic
+        self._since = monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+        self._told = False
+
+    def __call__(self, run: Run) -> None:
+        capture = run.captures[-1]
+        self._tell(capture)
+        if self._bar is None:
+            if self._clock() - self._since < 0.5:
+                return
+            from rich.console import Console
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("")
+            self._bar.start()
+        frames = count(sum(c.frames for c in run.captures), "frame")
+        self._bar.update(
+            self._task, description=f"{os.path.basename(capture.name)}  {frames}", completed=capture.bytes_read, total=capture.size
+        )
+
+    def _tell(self, capture: Any) -> None:
+        if self._told or (capture.size or 0) < LARGE:
+            return
+        self._told = True
+        from tcptrace_fsm.kernels import compiled
+
+        if not compiled():
+            say("the kernels are not compiled: the result is the same, at about a hundredth of the speed")
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    sys.exit(run_command())
+
+
+def run_command(arguments: list[str] | None = None) -> int:
+    """Run one command; every error that is not a fault of this program becomes one line and a status."""
+    try:
+        status = app(arguments, prog_name="tcptrace-fsm", standalone_mode=False)
+        sys.stdout.flush()
+    except CaptureError as error:
+        say(str(error))
+        return EXIT_UNREADABLE
+    except UsageError as error:
+        say(str(error))
+        return EXIT_USAGE
+    except _CommandLineError as error:
+        say(usage_message(error))
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        say("stopped by Ctrl-C")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone (head, a pager): nobody is left to tell. The interpreter must not try at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status if isinstance(status, int) else 0
+
+
+def usage_message(error: Any) -> str:
+    """What was wrong with the command line, in one line, with the choices that there are."""
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    command = getattr(context, "command", None)
+    if "option" in message.lower() and "such" in message.lower() and command is not None:
+        options = sorted(name for p in command.params for name in p.opts if name.startswith("--"))
+        message = f"{message.rstrip('.')}; there are {', '.join([*options, '--help'])}"
+    elif "command" in message.lower() and hasattr(command, "commands"):
+        message = f"{message.rstrip('.')}; there are {', '.join(sorted(command.commands))}"
+    return " ".join(message.split())

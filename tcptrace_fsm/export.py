@@ -1,0 +1,306 @@
+"""Tables to files: row group by row group while the capture is read, whole or not at all.
+
+Everything is written under a temporary name beside its place and renamed at the end, all files together; what an
+earlier run left there of other tables goes at the same moment, so that the directory always speaks of one capture.
+
+To add a format: a class with ``write`` and ``close``, and its line in :data:`FORMATS`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+
+from tcptrace_fsm import schema
+from tcptrace_fsm.errors import UsageError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["FORMATS", "Export", "Format", "TableWriter", "check_format", "check_tables"]
+
+DEFAULT_TABLES = ("connections", "transitions", "anomalies")
+SUMMARY = "summary.json"
+FINDINGS_GROUP = 16384  # findings to a row group
+
+
+class TableWriter(Protocol):
+    """Writes one table to one file."""
+
+    def write(self, table: Any) -> None:
+        """Write some rows: a pyarrow table of this writer's kind."""
+
+    def close(self) -> None:
+        """Finish the file."""
+
+
+class ParquetTable:
+    """Parquet: lz4, dictionaries only where few values repeat, each call one row group.
+
+    Columns of few distinct words come as Arrow dictionaries, which are the cheapest to write. Readers are to see plain
+    strings, so the Arrow schema that is kept in the file is the declared one.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path = path
+        self._name = name
+        self._writer: Any = None
+
+    def write(self, table: Any) -> None:
+        """Write one row group."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from tcptrace_fsm.tables import arrow_schema
+
+        if self._writer is None:
+            repeats = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+            self._writer = pq.ParquetWriter(
+                self._path, table.schema, compression="lz4", use_dictionary=repeats, store_schema=False
+            )
+            declared = arrow_schema(self._name)
+            kept = {b"ARROW:schema": base64.b64encode(declared.serialize()), **declared.metadata}
+            self._writer.add_key_value_metadata(kept)
+        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+class CsvTable:
+    """CSV: ISO 8601 times with nine decimals and Z, durations in seconds, lists joined by spaces, null empty."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path = path
+        self._name = name
+        self._writer: Any = None
+
+    def write(self, table: Any) -> None:
+        """Append rows."""
+        import pyarrow as pa
+        import pyarrow.csv as pc
+
+        text = pa.table([csv_text(column) for column in table.columns], names=table.column_names)
+        if self._writer is None:
+            self._writer = pc.CSVWriter(self._path, text.schema)
+        self._writer.write_table(text)
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def csv_text(column: Any) -> Any:
+    """Turn a column into what CSV shows of it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return column.cast(pa.string())
+    if pa.types.is_timestamp(kind):
+        # As text without a zone: "2026-11-22 10:01:03.123456789".
+        naive = column.cast(pa.timestamp("ns")).cast(pa.string())
+        return pc.binary_join_element_wise(pc.utf8_replace_slice(naive, 10, 11, "T"), "Z", "")
+    if pa.types.is_duration(kind):
+        # Decimals, for a float would not hold the nanoseconds of a long one.
+        nanosecond = pa.scalar(Decimal("0.000000001"), pa.decimal128(10, 9))
+        return pc.multiply(column.cast(pa.int64()).cast(pa.decimal128(19, 0)), nanosecond).cast(pa.string())
+    if pa.types.is_list(kind):
+        return pa.chunked_array(
+            [pc.binary_join(chunk.cast(pa.list_(pa.string())), " ") for chunk in column.chunks], pa.string()
+        )
+    return column
+
+
+class Format(NamedTuple):
+    """One way to write tables: the ending of its files, and what writes one."""
+
+    suffix: str
+    writer: Callable[[Path, str], TableWriter]
+
+
+FORMATS: dict[str, Format] = {
+    "parquet": Format(".parquet", ParquetTable),
+    "csv": Format(".csv", CsvTable),
+}
+
+
+def check_format(name: str) -> Format:
+    """Return the format of that name.
+
+    Raises
+    ------
+    UsageError
+        With the names that there are.
+    """
+    if name not in FORMATS:
+        raise UsageError(f"no format {name!r}; there are {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def check_tables(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the tables asked for, in their usual order; a string may name several, with commas.
+
+    Raises
+    ------
+    UsageError
+        For a table that there is not, with the names that there are.
+    """
+    if names is None:
+        return DEFAULT_TABLES
+    asked = [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
+    for name in asked:
+        if name not in schema.TABLES:
+            raise UsageError(f"no table {name!r}; there are {', '.join(schema.TABLES)}")
+    return tuple(name for name in schema.TABLES if name in asked)
+
+
+class Export:
+    """The files of one analysis in one directory: a context that leaves all of them, or none.
+
+    Parameters
+    ----------
+    directory : path
+        Made where it is missing.
+    format : str
+        One of :data:`FORMATS`.
+    tables : sequence of str
+        Which tables to write.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as out:
+    ...     with Export(out, "csv", ("anomalies",)) as export:
+    ...         export.commit({"connections": {}})
+    ...     sorted(path.name for path in Path(out).iterdir())
+    ['anomalies.csv', 'summary.json']
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], format: str = "parquet", tables: Sequence[str] | None = None) -> None:  # noqa: A002, E501
+        self._format = check_format(format)
+        self.tables = check_tables(tables)
+        self._directory = Path(directory)
+        self._temporary: dict[str, Path] = {}
+        self._writers: dict[str, TableWriter] = {}
+        self._rows: dict[str, Any] = {}
+        self._findings: list[Any] = []
+        self._segments: Any = None
+        self._made: list[Path] = []
+
+    def __enter__(self) -> Self:
+        from tcptrace_fsm.tables import SOURCES, Rows
+
+        try:
+            self._made = _make(self._directory)
+            for name in self.tables:
+                self._writers[name] = self._format.writer(self._place(name + self._format.suffix), name)
+            self._place(SUMMARY).touch()
+        except OSError as reason:
+            self._discard()
+            raise UsageError(f"cannot write to {self._directory}: {reason.strerror}") from reason
+        self._rows = {name: Rows(SOURCES[name]) for name in self.tables if name in SOURCES}
+        if "segments" in self.tables:
+            from tcptrace_fsm.segments import SegmentTable
+
+            self._segments = SegmentTable(self._place("segments.spool"))
+        return self
+
+    def _place(self, final: str) -> Path:
+        """Return the temporary name of a file that will have that name."""
+        path = self._directory / f".{final}.{os.getpid()}.partial"
+        self._temporary[final] = path
+        return path
+
+    def take_segments(self, batch: Any) -> None:
+        """Take the labelled segments of a batch."""
+        if self._segments is not None:
+            self._segments.add(batch)
+
+    def take(self, finished: Any) -> None:
+        """Take the connections that are over; write each table that has a row group full."""
+        if "connections" in self._rows:
+            self._rows["connections"].add(finished.connections, finished.count)
+        if "transitions" in self._rows:
+            self._rows["transitions"].add(finished.transitions, finished.transition_count)
+        if self._segments is not None:
+            self._segments.learn(finished)
+        if "anomalies" in self.tables:
+            self._findings += finished.findings
+        self._flush()
+
+    def _flush(self, *, everything: bool = False) -> None:
+        from tcptrace_fsm.tables import SOURCES, build, findings_table
+
+        for name, rows in self._rows.items():
+            if everything or rows.count >= SOURCES[name].group:
+                self._writers[name].write(build(name, rows.take()))
+        if "anomalies" in self.tables and (everything or len(self._findings) >= FINDINGS_GROUP):
+            self._writers["anomalies"].write(findings_table(self._findings))
+            self._findings = []
+
+    def commit(self, summary: dict[str, Any]) -> None:
+        """Write what is left, then put all files in place at once.
+
+        Parameters
+        ----------
+        summary : dict
+            What ``summary.json`` is to say.
+        """
+        self._flush(everything=True)
+        if self._segments is not None:
+            for rows in self._segments.resolved():
+                self._writers["segments"].write(rows)
+            self._segments.close()
+            self._temporary.pop("segments.spool").unlink()
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}
+        self._temporary[SUMMARY].write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        ours = {name + form.suffix for name in schema.TABLES for form in FORMATS.values()}
+        for stale in ours - set(self._temporary):
+            (self._directory / stale).unlink(missing_ok=True)
+        for final, temporary in self._temporary.items():
+            temporary.replace(self._directory / final)
+        self._temporary = {}
+        self._made = []
+
+    def _discard(self) -> None:
+        """Leave nothing behind of what was not committed."""
+        if self._segments is not None:
+            self._segments.close()
+        for writer in self._writers.values():
+            with suppress(Exception):  # it may have failed halfway, and that error is on its way already
+                writer.close()
+        for temporary in self._temporary.values():
+            temporary.unlink(missing_ok=True)
+        for directory in reversed(self._made):
+            with suppress(OSError):  # somebody else put something there
+                directory.rmdir()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._discard()
+
+
+def _make(directory: Path) -> list[Path]:
+    """Make a directory and its parents; return those that were missing, outermost first."""
+    missing = []
+    at = directory
+    while not at.exists():
+        missing.append(at)
+        at = at.parent
+    directory.mkdir(parents=True, exist_ok=True)
+    return missing[::-1]

@@ -1,0 +1,240 @@
+"""What ``netstat -nat`` would have shown at some moment, for both ends of every connection, with the evidence.
+
+A capture sees sockets from outside, so two of netstat's columns are usually unknown: what an application has not read
+yet (Recv-Q) always, what is sent and not acknowledged (Send-Q) except at the capture's end. They print as ``-``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tcptrace_fsm import schema
+from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.kernels import layout as k
+from tcptrace_fsm.machine import Basis, Event, State
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterable, Iterator
+
+    from tcptrace_fsm.profiles import Profile
+
+__all__ = ["COLUMNS", "Socket", "check_host", "sockets", "text"]
+
+COLUMNS = ("Proto", "Recv-Q", "Send-Q", "Local Address", "Foreign Address", "State", "Basis", "Timer")
+"""The heads of the columns: netstat's own, then ours."""
+
+
+class Socket(NamedTuple):
+    """One line: one endpoint at one moment.
+
+    Attributes
+    ----------
+    proto : str
+        ``tcp`` or ``tcp6``.
+    recv_q, send_q : int or None
+        Bytes not yet read by the application, bytes not yet acknowledged by the peer; None where unknown.
+    local_ip, local_port, foreign_ip, foreign_port : str, int, str, int
+        A listener's foreign end is any address (``0.0.0.0`` or ``::``), port 0.
+    state, basis : str
+        State by its RFC 9293 name, and what that rests on.
+    timer : str
+        Which timer is about to change the state; empty for none.
+    timer_left : int or None
+        When, ns from now.
+    conn_id : int or None
+        None for a listener.
+    side : str
+    """
+
+    proto: str
+    recv_q: int | None
+    send_q: int | None
+    local_ip: str
+    local_port: int
+    foreign_ip: str
+    foreign_port: int
+    state: str
+    basis: str
+    timer: str
+    timer_left: int | None
+    conn_id: int | None
+    side: str
+
+
+class Change(NamedTuple):
+    """What of a transition matters here."""
+
+    time: int
+    source: int
+    target: int
+    event: int
+    basis: int
+
+
+_TIMERS = {
+    Event.TIMEOUT_2MSL: "timewait",
+    Event.TIMEOUT_FIN_WAIT_2: "fin_wait_2",
+    Event.TIMEOUT_RETRANSMISSION: "retransmission",
+}
+_NO_CHANGES: tuple[list[Change], list[Change]] = ([], [])
+
+
+def _changes(blocks: Iterable[tuple[array[int], int]]) -> dict[int, tuple[list[Change], list[Change]]]:
+    """The transitions of each connection, for each side in order."""
+    by_connection: dict[int, tuple[list[Change], list[Change]]] = {}
+    size = k.TRANSITION_SIZE
+    for block, count in blocks:
+        for t in range(0, count * size, size):
+            sides = by_connection.get(block[t + k.T_CONNECTION])
+            if sides is None:
+                sides = by_connection[block[t + k.T_CONNECTION]] = ([], [])
+            sides[block[t + k.T_SIDE]].append(
+                Change(
+                    block[t + k.T_TIME], block[t + k.T_FROM], block[t + k.T_TO], block[t + k.T_EVENT], block[t + k.T_BASIS]
+                )
+            )
+    return by_connection
+
+
+def check_host(host: str | None) -> str | None:
+    """Return an address in canonical text.
+
+    Raises
+    ------
+    UsageError
+        When it is none.
+    """
+    if host is None:
+        return None
+    from ipaddress import ip_address
+
+    try:
+        address = ip_address(host)
+    except ValueError:
+        raise UsageError(f"--host takes an IP address, not {host!r}") from None
+    packed = int(address)
+    low, high = packed & (1 << 64) - 1, packed >> 64
+    return schema.address_text(high, low, six=address.version == 6)
+
+
+def sockets(
+    finished: Iterable[Any],
+    at: int,
+    profile: Profile,
+    *,
+    host: str | None = None,
+    last_time: int | None = None,
+) -> list[Socket]:
+    """Every endpoint that existed at a moment: listeners first, then by connection.
+
+    Parameters
+    ----------
+    finished : iterable of Finished
+        What the engine gave, all of it.
+    at : int
+        The moment, ns since 1970 UTC.
+    profile : Profile
+        For the time left in TIME_WAIT.
+    host : str or None
+        Only the endpoints of this address, in canonical text.
+    last_time : int or None
+        When the capture ends: from then on, Send-Q is what was never acknowledged.
+    """
+    finished = list(finished)
+    changes = _changes((f.transitions, f.transition_count) for f in finished)
+    listeners: dict[tuple[str, int], Socket] = {}
+    found = []
+    for f in finished:
+        for c in range(0, f.count * k.CONNECTION_SIZE, k.CONNECTION_SIZE):
+            if f.connections[c + k.C_FIRST_TIME] > at:
+                continue
+            sides = changes.get(f.connections[c + k.C_ID], _NO_CHANGES)
+            for socket in _ends(f.connections, c, sides, at, profile, ended=last_time is not None and at >= last_time):
+                if host is not None and socket.local_ip != host:
+                    continue
+                if socket.conn_id is None:
+                    listeners[socket.local_ip, socket.local_port] = socket
+                else:
+                    found.append(socket)
+    found.sort(key=lambda s: (s.conn_id, s.side))
+    return [listeners[key] for key in sorted(listeners)] + found
+
+
+def _ends(
+    block: array[int], c: int, sides: tuple[list[Change], list[Change]], at: int, profile: Profile, *, ended: bool
+) -> Iterator[Socket]:
+    """The client, the server and the server's listener, as far as they exist."""
+    six = bool(block[c + k.C_NET] & 1)
+    proto, anywhere = ("tcp6", "::") if six else ("tcp", "0.0.0.0")  # noqa: S104 - as netstat prints a listener
+    ports = block[c + k.C_PORTS]
+    client = schema.address_text(block[c + k.C_CLIENT_HI], block[c + k.C_CLIENT_LO], six=six), ports >> 16
+    server = schema.address_text(block[c + k.C_SERVER_HI], block[c + k.C_SERVER_LO], six=six), ports & 0xFFFF
+    for side, (local, foreign) in enumerate(((client, server), (server, client))):
+        past = [change for change in sides[side] if change.time <= at]
+        coming = sides[side][len(past)] if len(past) < len(sides[side]) else None
+        if side == k.SERVER and sides[side] and sides[side][0].source == State.LISTEN and past:
+            basis = Basis(past[0].basis).name.lower()
+            yield Socket(proto, None, None, *local, anywhere, 0, "LISTEN", basis, "", None, None, "server")
+        if past:
+            state, basis_code = past[-1].target, past[-1].basis
+        elif coming is not None:
+            state, basis_code = coming.source, int(Basis.INFERRED)
+        else:
+            state, basis_code = block[c + k.C_CLIENT_STATE + side], block[c + k.C_CLIENT_BASIS + side]
+        if state in {State.CLOSED, State.LISTEN}:
+            continue
+        timer, left = _timer(state, past, coming, at, profile)
+        yield Socket(
+            proto,
+            None,
+            _unacknowledged(block, c, side) if ended else None,
+            *local,
+            *foreign,
+            State(state).name,
+            Basis(basis_code).name.lower(),
+            timer,
+            left,
+            block[c + k.C_ID],
+            schema.SIDES[side],
+        )
+
+
+def _timer(
+    state: int, past: list[Change], coming: Change | None, at: int, profile: Profile
+) -> tuple[str, int | None]:
+    if coming is not None and coming.event in _TIMERS:
+        return _TIMERS[Event(coming.event)], coming.time - at
+    if state == State.TIME_WAIT and past:
+        return "timewait", max(0, past[-1].time + round(profile.time_wait.usual * 1e9) - at)
+    return "", None
+
+
+def _unacknowledged(block: array[int], c: int, side: int) -> int | None:
+    own, peer = (c + k.C_ENDPOINTS + s * k.ENDPOINT_SIZE for s in (side, 1 - side))
+    if block[own + k.E_BASE_KNOWN] == k.BASE_NONE or block[peer + k.E_ACK] < 0:
+        return None
+    return max(0, block[own + k.E_NEXT] - block[peer + k.E_ACK])
+
+
+def text(found: Iterable[Socket]) -> Iterator[str]:
+    """The lines that netstat would print, with two columns more."""
+    proto, recv_q, send_q, local, foreign, state, basis, timer = COLUMNS
+    rows = [
+        (
+            s.proto,
+            "-" if s.recv_q is None else str(s.recv_q),
+            "-" if s.send_q is None else str(s.send_q),
+            f"{s.local_ip}:{s.local_port}",
+            f"{s.foreign_ip}:{s.foreign_port or '*'}",
+            s.state,
+            s.basis,
+            s.timer if s.timer_left is None else f"{s.timer} ({s.timer_left / 1e9:.2f} s left)",
+        )
+        for s in found
+    ]
+    ends = max([23, *(len(text) for row in rows for text in row[3:5])])
+    yield f"{proto} {recv_q} {send_q} {local:<{ends}} {foreign:<{ends}} {state:<12} {basis:<9} {timer}"
+    for row in rows:
+        line = f"{row[0]:<5} {row[1]:>6} {row[2]:>6} {row[3]:<{ends}} {row[4]:<{ends}} {row[5]:<12} {row[6]:<9} {row[7]}"
+        yield line.rstrip()

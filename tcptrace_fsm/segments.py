@@ -1,0 +1,312 @@
+"""The segments table: what each segment did, and in what state it left both ends.
+
+A segment's states are known only when its connection is over, so the table is made in two steps. While the capture is
+read, what is final already goes to a temporary Arrow file, a record batch at a time. When all connections are over, the
+batches are read back in order, and each gets its last columns: relative numbers, scaled windows and states. In memory
+stay only a few words per connection and per transition.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from tcptrace_fsm import schema
+from tcptrace_fsm.kernels import layout as k
+from tcptrace_fsm.tables import ARROW_TYPES, assemble, coded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Words = NDArray[np.int64]
+
+__all__ = ["SegmentTable"]
+
+_FLAGS = tuple(schema.flags_text(flags) for flags in range(512))
+_LABELS = ("", *dict.fromkeys(label for _, label in schema.LABELS))
+_HALF, _WHOLE = 1 << 31, 1 << 32
+UNDETERMINED = -1
+GROUP = 131072  # segments to a row group
+
+
+class SegmentTable:
+    """Collects labelled segments and finished connections; gives the rows of the table at the end.
+
+    Parameters
+    ----------
+    spool : path or None
+        Temporary file; None keeps everything in memory.
+    """
+
+    def __init__(self, spool: Path | None = None) -> None:
+        self._spool = spool
+        self._file: Any = None
+        self._batches: list[Any] = []
+        self._waiting: list[Words] = []
+        self._waiting_count = 0
+        self._transitions: list[Words] = []
+        self._connections: list[Words] = []
+
+    def add(self, batch: Any) -> None:
+        """Take the segments of a batch, after the engine has labelled them."""
+        if not batch.count:
+            return
+        size = k.SEGMENT_SIZE
+        records = np.frombuffer(batch.segments, dtype=np.int64, count=batch.count * size).reshape(-1, size)
+        self._waiting.append(records.copy())  # the capture uses its array again
+        self._waiting_count += batch.count
+        if self._waiting_count >= GROUP:
+            self._write()
+
+    def learn(self, finished: Any) -> None:
+        """Take from finished connections what their segments need."""
+        if finished.count:
+            size = k.CONNECTION_SIZE
+            records = np.frombuffer(finished.connections, dtype=np.int64, count=finished.count * size)
+            self._connections.append(records.reshape(-1, size)[:, _CONNECTION_WORDS])
+        if finished.transition_count:
+            size = k.TRANSITION_SIZE
+            records = np.frombuffer(finished.transitions, dtype=np.int64, count=finished.transition_count * size)
+            self._transitions.append(records.reshape(-1, size)[:, _TRANSITION_WORDS])
+
+    def resolved(self) -> Iterator[Any]:
+        """Give the table's rows in order of frames, a row group at a time."""
+        self._write()
+        resolver = _Resolver(self._connections, self._transitions)
+        self._connections, self._transitions = [], []
+        for part in self._read():
+            yield resolver.complete(part)
+        if not self._batches and self._file is None:
+            yield resolver.complete(_part(np.empty((0, k.SEGMENT_SIZE), dtype=np.int64)))
+
+    def close(self) -> None:
+        """Let go of the temporary file, which is the caller's to delete."""
+        if self._file is not None:
+            self._file.close()
+
+    def _write(self) -> None:
+        if not self._waiting:
+            return
+        part = _part(np.concatenate(self._waiting))
+        self._waiting, self._waiting_count = [], 0
+        if self._spool is None:
+            self._batches.append(part)
+            return
+        if self._file is None:
+            options = pa.ipc.IpcWriteOptions(compression="lz4", emit_dictionary_deltas=True)
+            self._file = pa.ipc.new_stream(str(self._spool), part.schema, options=options)
+        self._file.write_batch(part)
+
+    def _read(self) -> Iterator[Any]:
+        if self._file is None:
+            yield from self._batches
+            return
+        self._file.close()
+        with pa.OSFile(str(self._spool)) as source, pa.ipc.open_stream(source) as batches:
+            yield from batches
+
+
+_CONNECTION_WORDS = np.array(
+    [k.C_ID, k.C_CLIENT_STATE, k.C_SERVER_STATE]
+    + [
+        k.C_ENDPOINTS + side * k.ENDPOINT_SIZE + word
+        for word in (k.E_BASE, k.E_BASE_KNOWN, k.E_SHIFT, k.E_STAGE)
+        for side in (k.CLIENT, k.SERVER)
+    ]
+)
+_TRANSITION_WORDS = np.array([k.T_CONNECTION, k.T_SIDE, k.T_TIME, k.T_FRAME, k.T_FROM, k.T_TO])
+
+
+def _part(records: Words) -> Any:
+    """Make the columns that need nothing but the segment itself."""
+    flags, options = records[:, k.S_FLAGS], records[:, k.S_OPTIONS]
+    no_ack = (flags & k.TCP_ACK) == 0
+    no_stamps = (options & k.OPT_TIMESTAMPS) == 0
+    return pa.RecordBatch.from_pydict(
+        {
+            "frame": pa.array(records[:, k.S_FRAME]),
+            "time": pa.array(records[:, k.S_TIME]),
+            "conn_id": pa.array(records[:, k.S_CONNECTION]),
+            "side": pa.array(records[:, k.S_SIDE].astype(np.int8)),
+            "seq": pa.array(records[:, k.S_SEQ]),
+            "ack": pa.array(records[:, k.S_ACK], mask=no_ack),
+            "flags": pa.array(flags.astype(np.int16)),
+            "payload_len": pa.array(records[:, k.S_LEN]),
+            "tsval": pa.array(records[:, k.S_TSVAL], mask=no_stamps),
+            "tsecr": pa.array(records[:, k.S_TSECR], mask=no_stamps),
+            "sack": _sack(records),
+            "label": pa.array(_label_codes(records[:, k.S_MARKS])),
+            "window_raw": pa.array(records[:, k.S_WINDOW]),
+        }
+    )
+
+
+def _label_codes(marks: Words) -> NDArray[np.int8]:
+    codes = np.zeros(len(marks), dtype=np.int8)
+    seen = int(np.bitwise_or.reduce(marks)) if len(marks) else 0
+    for mark, label in reversed(schema.LABELS):
+        if seen >> mark & 1:
+            codes[(marks >> mark & 1).astype(bool)] = _LABELS.index(label)
+    return codes
+
+
+def _sack(records: Words) -> Any:
+    blocks = np.clip(records[:, k.S_SACKS], 0, 4)
+    offsets = np.zeros(len(records) + 1, dtype=np.int32)
+    np.cumsum(2 * blocks, out=offsets[1:])
+    having = records[blocks > 0]
+    edges = having[:, k.S_SACK : k.S_SACK + 8]
+    values = edges[np.arange(8) < 2 * blocks[blocks > 0][:, None]]
+    none = pa.array(offsets, mask=np.append(blocks == 0, False))  # noqa: FBT003 - the end is never null
+    return pa.ListArray.from_arrays(none, pa.array(values))
+
+
+class _Resolver:
+    """Completes batches of segments, which come in order of frames, from what is known of their connections."""
+
+    def __init__(self, connections: list[Words], transitions: list[Words]) -> None:
+        known = np.concatenate(connections) if connections else np.empty((0, len(_CONNECTION_WORDS)), dtype=np.int64)
+        # An endpoint's place is 2 * conn_id + side. Two more stand for the segments of no connection (conn_id -1).
+        ends = 2 * (int(known[:, 0].max()) + 1 if len(known) else 0) + 2
+        self._state = np.full(ends, UNDETERMINED, dtype=np.int8)
+        self._base = np.zeros(ends, dtype=np.int64)
+        self._based = np.zeros(ends, dtype=bool)
+        self._shift = np.full(ends, UNDETERMINED, dtype=np.int8)
+        for side in (k.CLIENT, k.SERVER):
+            at = 2 * known[:, 0] + side
+            self._state[at] = known[:, 1 + side]
+            self._base[at] = known[:, 3 + side]
+            self._based[at] = known[:, 5 + side] != k.BASE_NONE
+            self._shift[at] = _scale(known, side)
+        self._seq_before = np.zeros(ends, dtype=np.int64)
+        self._ack_before = np.zeros(ends, dtype=np.int64)
+        rows = np.concatenate(transitions) if transitions else np.empty((0, len(_TRANSITION_WORDS)), dtype=np.int64)
+        end = 2 * rows[:, 0] + rows[:, 1]
+        if len(rows):  # before its first transition, an endpoint is in the state that this one leaves
+            first = np.unique(end, return_index=True)
+            self._state[first[0]] = rows[first[1], 4]
+        frames, timers = rows[:, 3] >= 0, rows[:, 3] < 0
+        by_frame = np.argsort(rows[frames, 3], kind="stable")
+        by_time = np.argsort(rows[timers, 2], kind="stable")
+        self._by_frame = _Changes(np.flatnonzero(frames)[by_frame], end, rows[:, 3], rows[:, 5])
+        self._by_time = _Changes(np.flatnonzero(timers)[by_time], end, rows[:, 2], rows[:, 5])
+
+    def complete(self, part: Any) -> Any:
+        """Return the finished rows of the next batch."""
+        column = {name: part.column(name) for name in part.schema.names}
+        frame, time = column["frame"].to_numpy(), column["time"].to_numpy()
+        side = column["side"].to_numpy()
+        conn_id = column["conn_id"].to_numpy()
+        sender = 2 * np.where(conn_id < 0, len(self._state) // 2 - 1, conn_id) + side
+        receiver = sender ^ 1
+        flags = column["flags"].to_numpy()
+        changes = self._due(frame, time)
+        sender_state, receiver_state = self._after(sender, frame, changes), self._after(receiver, frame, changes)
+        self._state[changes.end] = changes.state  # of several for one end the last one stays
+        no_ack = (flags & k.TCP_ACK) == 0
+        ack = column["ack"].fill_null(0).to_numpy()
+        rel_seq = self._relative(column["seq"].to_numpy(), sender, sender, self._seq_before, self._based[sender])
+        has_ack = self._based[receiver] & ~no_ack
+        rel_ack = self._relative(ack, sender, receiver, self._ack_before, has_ack)
+        shift = np.where((flags & k.TCP_SYN) != 0, 0, self._shift[sender])
+        raw = column["window_raw"].to_numpy()
+        made = {
+            "time": column["time"].view(ARROW_TYPES["timestamp"]),
+            "conn_id": pa.array(conn_id, mask=conn_id < 0),
+            "side": coded(side, schema.SIDES),
+            "flags": coded(flags.astype(np.int32), _FLAGS),
+            "label": coded(column["label"].to_numpy(), _LABELS),
+            "rel_seq": pa.array(rel_seq, mask=~self._based[sender]),
+            "rel_ack": pa.array(rel_ack, mask=~has_ack),
+            "window": pa.array(raw << np.maximum(shift, 0).astype(np.int64), mask=shift < 0),
+            "sender_state": coded(sender_state, schema.STATES, sender_state < 0),
+            "receiver_state": coded(receiver_state, schema.STATES, receiver_state < 0),
+        }
+        return assemble("segments", [made.get(c.name, column.get(c.name)) for c in schema.TABLES["segments"]])
+
+    def _due(self, frame: Words, time: Words) -> _Due:
+        """Return the changes up to the batch's last frame, each with the frame from which it holds."""
+        if not len(frame):
+            return _Due(*(np.empty(0, dtype=np.int64),) * 2, np.empty(0, dtype=np.int8))
+        clock = np.maximum.accumulate(time)
+        shown = self._by_frame.until(int(frame[-1]))
+        timed = self._by_time.until(int(clock[-1]))
+        row = np.concatenate([shown.row, timed.row])
+        end = np.concatenate([shown.end, timed.end])
+        since = np.concatenate([shown.at, frame[np.searchsorted(clock, timed.at)]])
+        state = np.concatenate([shown.state, timed.state])
+        order = np.lexsort((row, since, end))
+        return _Due(end[order], since[order], state[order])
+
+    def _after(self, end: Words, frame: Words, changes: _Due) -> NDArray[np.int8]:
+        """Return the states of these endpoints after these frames."""
+        state = self._state[end]
+        if len(changes.end) and len(frame):
+            first = int(frame[0])
+            span = int(max(frame[-1], changes.since.max())) - first + 2
+
+            def key(ends: Words, frames: Words) -> Words:
+                return ends * span + np.maximum(frames - first, 0)
+
+            at = np.searchsorted(key(changes.end, changes.since), key(end, frame), side="right") - 1
+            hit = (at >= 0) & (changes.end[at] == end)
+            state[hit] = changes.state[at[hit]]
+        return state
+
+    def _relative(self, number: Words, end: Words, whose: Words, before: Words, wanted: NDArray[np.bool_]) -> Words:
+        """Widen sequence numbers to 64 bits, relative to a base: each lies within 2**31 of the one before it."""
+        result = np.zeros(len(number), dtype=np.int64)
+        at = np.flatnonzero(wanted)
+        if not len(at):
+            return result
+        at = at[np.argsort(end[at], kind="stable")]
+        ends = end[at]
+        low = (number[at] - self._base[whose[at]]) % _WHOLE
+        begins = np.flatnonzero(np.append(True, ends[1:] != ends[:-1]))  # noqa: FBT003
+        previous = np.empty_like(low)
+        previous[1:] = low[:-1]
+        previous[begins] = before[ends[begins]]
+        step = (low - previous + _HALF) % _WHOLE - _HALF
+        total = np.cumsum(step)
+        lengths = np.diff(np.append(begins, len(at)))
+        start = before[ends[begins]] - (total[begins] - step[begins])
+        wide = total + np.repeat(start, lengths)
+        before[ends] = wide  # of several for one end the last one stays
+        result[at] = wide
+        return result
+
+
+def _scale(known: Words, side: int) -> Words:
+    """Return the shift of a side's windows: the option counts only where both SYNs carried it (RFC 7323 2.2)."""
+    own, peer = known[:, 7 + side], known[:, 7 + 1 - side]
+    own_syn, peer_syn = ((known[:, 9 + s] & (k.ES_SYN | k.ES_SYN_ACK)) != 0 for s in (side, 1 - side))
+    unscaled = own_syn & (own < 0) | peer_syn & (peer < 0)
+    return np.where(unscaled, 0, np.where(own_syn & peer_syn, own, UNDETERMINED))
+
+
+class _Due:
+    """Changes of state in force by some frame: endpoint, frame from which it holds, state."""
+
+    def __init__(self, end: Words, since: Words, state: NDArray[np.int8]) -> None:
+        self.end, self.since, self.state = end, since, state
+
+
+class _Changes:
+    """Changes of state in the order in which they come due; handed out once each."""
+
+    def __init__(self, rows: Words, end: Words, at: Words, state: Words) -> None:
+        self.row, self.end, self.at, self.state = rows, end[rows], at[rows], state[rows].astype(np.int8)
+        self._next = 0
+
+    def until(self, last: int) -> _Changes:
+        """Hand out the changes at or before ``last`` that were not handed out yet."""
+        begin, self._next = self._next, int(np.searchsorted(self.at, last, side="right"))
+        part = object.__new__(_Changes)
+        part.row, part.end = self.row[begin : self._next], self.end[begin : self._next]
+        part.at, part.state = self.at[begin : self._next], self.state[begin : self._next]
+        return part

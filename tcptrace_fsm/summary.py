@@ -1,0 +1,353 @@
+"""The first screen: what the capture holds, how its connections opened and closed, and what went wrong, worst first.
+
+Also ``summary.json``, which says the same for programs. Both come from counters that are kept while the capture is
+read; nothing here needs numpy, for a small capture's answer must not wait for it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+import time
+from collections import Counter
+from typing import IO, TYPE_CHECKING, Any
+
+from tcptrace_fsm import schema
+from tcptrace_fsm.kernels import layout as k
+from tcptrace_fsm.links import link_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["Tally", "captures_text", "count", "duration", "first_screen", "iso_time", "show"]
+
+MALFORMED: dict[int, str] = {
+    k.OUTCOME_SHORT_LINK: "short_link_header",
+    k.OUTCOME_SHORT_IP: "short_ip_header",
+    k.OUTCOME_SHORT_TCP: "short_tcp_header",
+    k.OUTCOME_BAD_IP_HEADER: "bad_ip_header",
+    k.OUTCOME_BAD_IP_EXTENSION: "bad_ip_extension",
+    k.OUTCOME_BAD_TCP_HEADER: "bad_tcp_header",
+    k.OUTCOME_TOO_DEEP: "too_many_layers",
+}
+"""Outcomes of frames that contradict their own protocol, and their names in ``summary.json``."""
+
+_WORST_FIRST = schema.SEVERITIES[::-1]
+_SHOWN_IDS = 5
+
+
+class Finds:
+    """What is remembered of the findings of one kind."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.severity = "info"
+        self.message = ""
+        self.conn_ids: list[int] = []
+        self._rank = -1
+
+    def add(self, finding: Any) -> None:
+        """Count a finding; keep the message of the first of the worst, and some connections."""
+        self.count += 1
+        rank = schema.SEVERITIES.index(finding.severity) if finding.severity in schema.SEVERITIES else 0
+        if rank > self._rank:
+            self._rank, self.severity, self.message = rank, finding.severity, finding.message
+            if finding.conn_id not in self.conn_ids:
+                self.conn_ids.insert(0, finding.conn_id)
+                del self.conn_ids[_SHOWN_IDS + 1 :]
+        if len(self.conn_ids) <= _SHOWN_IDS and finding.conn_id not in self.conn_ids:
+            self.conn_ids.append(finding.conn_id)
+
+
+class Tally:
+    """Counts what is over, connection by connection."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.transitions = 0
+        self.findings: dict[str, Finds] = {}
+        self._ways: Counter[tuple[int, int, int, int]] = Counter()
+
+    def take(self, finished: Any) -> None:
+        """Take the connections that are over."""
+        block, size = finished.connections, k.CONNECTION_SIZE
+        end = finished.count * size
+        words = (k.C_OPENING, k.C_CLOSING, k.C_CLIENT_STATE, k.C_SERVER_STATE)
+        self._ways.update(zip(*(block[word:end:size] for word in words), strict=True))
+        self.connections += finished.count
+        self.transitions += finished.transition_count
+        for finding in finished.findings:
+            kind = self.findings.get(finding.kind)
+            if kind is None:
+                kind = self.findings[finding.kind] = Finds()
+            kind.add(finding)
+
+    def _by(self, place: int, words: tuple[str, ...]) -> dict[str, int]:
+        counts = [0] * len(words)
+        for way, n in self._ways.items():
+            counts[way[place]] += n
+        return dict(zip(words, counts, strict=True))
+
+    def openings(self) -> dict[str, int]:
+        """Connections by how they opened."""
+        return self._by(0, schema.OPENINGS)
+
+    def closings(self) -> dict[str, int]:
+        """Connections by how they closed."""
+        return self._by(1, schema.CLOSINGS)
+
+    def states(self) -> dict[str, dict[str, int]]:
+        """Endpoints by state when the capture ends, for each side."""
+        return {side: self._by(2 + i, schema.STATES) for i, side in enumerate(schema.SIDES)}
+
+    def worst_first(self) -> list[tuple[str, Finds]]:
+        """Kinds of finding, the most severe and then the most frequent first."""
+        return sorted(self.findings.items(), key=lambda kind: (_WORST_FIRST.index(kind[1].severity), -kind[1].count))
+
+    def reaches(self, severity: str) -> bool:
+        """Whether some finding is at least this severe."""
+        least = schema.SEVERITIES.index(severity)
+        return any(schema.SEVERITIES.index(kind.severity) >= least for kind in self.findings.values())
+
+
+# --- summary.json -----------------------------------------------------------------------------------------------------
+def iso_time(ns: int | None) -> str | None:
+    """ISO 8601 with nine decimals and Z.
+
+    >>> iso_time(1_500_000_000_000_000_001)
+    '2017-07-14T02:40:00.000000001Z'
+    """
+    if ns is None:
+        return None
+    seconds, rest = divmod(ns, 10**9)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09d}Z"
+
+
+def capture_dict(capture: Any) -> dict[str, Any]:
+    """What ``summary.json`` says of one capture."""
+    said = {
+        "name": capture.name,
+        "format": capture.format,
+        "compression": capture.compression or None,
+        "link_types": [link_name(n) for n in capture.link_types],
+        "frames": capture.frames,
+        "bytes": capture.bytes_read,
+        "first_time": iso_time(capture.first_time),
+        "last_time": iso_time(capture.last_time),
+        "truncated": capture.truncated,
+    }
+    dropped = getattr(capture, "dropped", None)
+    return said if dropped is None else {**said, "dropped_by_capture": dropped}
+
+
+def frames_dict(captures: Iterable[Any]) -> dict[str, Any]:
+    """Frames by outcome: each frame is in exactly one of these counts."""
+    outcomes = [0] * k.OUTCOMES
+    links: Counter[int] = Counter()
+    for capture in captures:
+        outcomes = [a + b for a, b in zip(outcomes, capture.outcomes, strict=True)]
+        links.update(capture.unsupported_links)
+    counted: dict[str, Any] = {
+        "tcp": outcomes[k.OUTCOME_TCP],
+        "not_tcp": outcomes[k.OUTCOME_NOT_TCP],
+        "fragment": outcomes[k.OUTCOME_FRAGMENT],
+        "malformed": {name: outcomes[n] for n, name in MALFORMED.items() if outcomes[n]},
+        "unsupported_link": {str(n): times for n, times in sorted(links.items())},
+    }
+    unknown = outcomes[k.OUTCOME_PEEL] + outcomes[k.OUTCOME_UNSUPPORTED_LINK] - sum(links.values())
+    return {**counted, "undecoded": unknown} if unknown else counted
+
+
+def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any], versions: dict[str, str]) -> dict[str, Any]:
+    """The content of ``summary.json``."""
+    return {
+        "captures": [capture_dict(c) for c in captures],
+        "truncated": next((c.truncated for c in captures if c.truncated), None),
+        "frames": frames_dict(captures),
+        "connections": {
+            "count": tally.connections,
+            "opening": tally.openings(),
+            "closing": tally.closings(),
+            "states_at_end": tally.states(),
+        },
+        "transitions": tally.transitions,
+        "anomalies": {name: kind.count for name, kind in tally.worst_first()},
+        "worst": [
+            {"kind": name, "severity": kind.severity, "count": kind.count, "message": kind.message, "conn_ids": kind.conn_ids}
+            for name, kind in tally.worst_first()
+        ],
+        "options": options,
+        "versions": versions,
+    }
+
+
+# --- the terminal -----------------------------------------------------------------------------------------------------
+def count(n: int, what: str, many: str = "") -> str:
+    """A number with its noun.
+
+    >>> count(1, "frame"), count(41238, "frame")
+    ('1 frame', '41,238 frames')
+    """
+    return f"{n:,} {what if n == 1 else many or what + 's'}"
+
+
+def duration(ns: int) -> str:
+    """A length of time as people say it.
+
+    >>> duration(192_000_000_000), duration(81_400_000), duration(7_380_000_000_000)
+    ('3 min 12 s', '81.4 ms', '2 h 3 min')
+    """
+    seconds = ns / 1e9
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.3g} µs"
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    whole = round(seconds)
+    for unit, length, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= length:
+            rest = whole % length // part
+            return f"{whole // length:,} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{whole} s"
+
+
+_OPENING_WORDS = {
+    "handshake": "by handshake",
+    "simultaneous": "simultaneous",
+    "fast_open": "by Fast Open",
+    "midstream": "begun before the capture",
+    "refused": "refused",
+    "unanswered": "unanswered",
+    "incomplete": "incomplete",
+}
+_CLOSING_WORDS = {
+    "normal": "normally",
+    "simultaneous": "simultaneously",
+    "half_closed": "half-closed",
+    "aborted": "reset",
+    "timed_out": "timed out",
+    "none": "open at the end",
+}
+
+
+def _counts(counts: dict[str, int], words: dict[str, str]) -> str:
+    return ", ".join(f"{n:,} {words[name]}" for name, n in counts.items() if n) or "none"
+
+
+def captures_text(captures: list[dict[str, Any]], first: int | None, last: int | None) -> tuple[str, str]:
+    """Head and text of the capture line: the name, and what it is."""
+    one = captures[0]
+    kinds = list(dict.fromkeys(c["format"] + (f" ({c['compression']})" if c["compression"] else "") for c in captures))
+    links = list(dict.fromkeys(link for c in captures for link in c["link_types"]))
+    said = [*kinds, *links, count(sum(c["frames"] for c in captures), "frame")]
+    text = ", ".join(said)
+    if first is not None and last is not None:
+        began = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(first // 10**9))
+        text += f", {duration(last - first)} from {began} UTC"
+    name = "standard input" if one["name"] == "-" else one["name"].rsplit("/", 1)[-1]
+    return (name if len(captures) == 1 else f"{len(captures)} captures"), text
+
+
+def first_screen(summary: dict[str, Any], span: tuple[int | None, int | None], width: int = 100) -> Iterator[tuple[str, str]]:
+    """Give the lines of the first screen, each with its style: a severity, ``head``, ``dim`` or empty.
+
+    Parameters
+    ----------
+    summary : dict
+        As `summary_dict` makes it.
+    span : tuple of int or None
+        First and last capture time, ns.
+    width : int
+        Columns to fill.
+    """
+    head, text = captures_text(summary["captures"], *span)
+    indent = 15
+
+    def field(name: str, value: str) -> Iterator[tuple[str, str]]:
+        if len(name) >= indent:
+            yield name, "head"
+            name = ""
+        for i, line in enumerate(textwrap.wrap(value, max(30, width - indent)) or [""]):
+            yield f"{name if not i else '':<{indent}}{line}", ""
+
+    connections, frames = summary["connections"], summary["frames"]
+    yield from field(head, text)
+    for capture in summary["captures"]:
+        if capture["truncated"]:
+            yield from field("", f"cut short: {capture['truncated']}")
+    if not connections["count"]:
+        yield from field("TCP", f"{count(frames['tcp'], 'segment')}, no connections")
+    else:
+        opened = _counts(connections["opening"], _OPENING_WORDS)
+        yield from field("TCP", f"{count(frames['tcp'], 'segment')}, {count(connections['count'], 'connection')}: {opened}")
+        yield from field("closed", _counts(connections["closing"], _CLOSING_WORDS))
+    bad = [f"{n:,} {name.replace('_', ' ')}" for name, n in frames["malformed"].items()]
+    bad += [f"{n:,} of unsupported {link_name(int(number))}" for number, n in frames["unsupported_link"].items()]
+    if bad:
+        yield from field("not read", ", ".join(bad))
+    if summary["worst"]:
+        yield "", ""
+        yield from _findings(summary["worst"], width)
+    if connections["count"]:
+        yield "", ""
+        yield from _states(connections["states_at_end"])
+    worst = summary["worst"]
+    if worst and worst[0]["kind"]:
+        yield "", ""
+        yield from field("see it", f"tcptrace-fsm rules {worst[0]['kind']}")
+
+
+def _findings(worst: list[dict[str, Any]], width: int) -> Iterator[tuple[str, str]]:
+    names = max(len(kind["kind"]) for kind in worst)
+    counts = max(len(f"{kind['count']:,}") for kind in worst)
+    for kind in worst:
+        ids = kind["conn_ids"]
+        shown = ", ".join(str(i) for i in ids[:_SHOWN_IDS]) + (" ..." if len(ids) > _SHOWN_IDS else "")
+        text = f"{kind['message']}   (connection{'s' if len(ids) > 1 else ''} {shown})"
+        head = f"{kind['severity'].upper():<7} {kind['kind']:<{names}}  {kind['count']:>{counts},}"
+        room = width - len(head) - 2
+        if room < 40:  # a narrow terminal: the sentence goes below
+            yield head, kind["severity"]
+            for line in textwrap.wrap(text, max(20, width - 8)):
+                yield " " * 8 + line, ""
+            continue
+        for i, line in enumerate(textwrap.wrap(text, room)):
+            yield f"{head if not i else ' ' * len(head)}  {line}", kind["severity"] if not i else ""
+
+
+def _states(states: dict[str, dict[str, int]]) -> Iterator[tuple[str, str]]:
+    yield f"{'at the end':<15}{'client':>12}{'server':>12}", "head"
+    for state in schema.STATES:
+        client, server = states["client"][state], states["server"][state]
+        if client or server:
+            yield f"  {state:<13}{f'{client:,}' if client else '.':>12}{f'{server:,}' if server else '.':>12}", ""
+
+
+_STYLES = {"high": "bold red", "medium": "bold yellow", "low": "cyan", "info": "dim", "head": "bold"}
+
+
+def show(lines: Iterable[tuple[str, str]], out: IO[str] | None = None) -> None:
+    """Print styled lines: plain text into a pipe, coloured on a terminal."""
+    out = out or sys.stdout
+    if not out.isatty():
+        out.writelines(text + "\n" for text, _ in lines)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=out, highlight=False, soft_wrap=True)
+    for text, style in lines:
+        # Only the severity and the name are coloured, the sentence is for reading.
+        line = Text(text)
+        if style in schema.SEVERITIES:
+            line.stylize(_STYLES[style], 0, len(" ".join(text.split()[:1])))
+        elif style:
+            line.stylize(_STYLES[style])
+        console.print(line)
+
+
+def terminal_width() -> int:
+    """Columns of the terminal; what suits a file where there is none."""
+    return min(shutil.get_terminal_size((100, 24)).columns, 140)

@@ -1,0 +1,463 @@
+"""Records in, Arrow tables out: blocks of ``int64`` words become the typed columns of :mod:`tcptrace_fsm.schema`.
+
+Three steps, all of them whole columns at a time. :class:`Rows` keeps of each block only the words that some column
+reads, column by column. :func:`build` turns them into a table, its rows by ``conn_id``. :func:`to_pandas` makes that a
+DataFrame. Words that are codes become Arrow dictionaries: cheap to make, cheap to write; readers see plain strings.
+
+numpy and pyarrow are imported here and wherever this module is: nothing on the way to a terminal summary imports it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import hashlib
+import json
+import socket
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tcptrace_fsm import schema
+from tcptrace_fsm.kernels import layout as k
+from tcptrace_fsm.links import encapsulation_name
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Callable, Iterable, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Words = NDArray[np.int64]
+
+__all__ = [
+    "SOURCES",
+    "Rows",
+    "arrow_schema",
+    "assemble",
+    "build",
+    "coded",
+    "community_id",
+    "findings_table",
+    "plain",
+    "to_pandas",
+]
+
+ARROW_TYPES: dict[str, Any] = {
+    "int64": pa.int64(),
+    "int32": pa.int32(),
+    "uint16": pa.uint16(),
+    "string": pa.string(),
+    "timestamp": pa.timestamp("ns", tz="UTC"),
+    "duration": pa.duration("ns"),
+    "list<int64>": pa.list_(pa.int64()),
+}
+
+
+# --- types --------------------------------------------------------------------------------------------------------------
+def arrow_schema(table: str) -> Any:
+    """The table's Arrow schema, with the metadata that gives nullable integers their pandas type."""
+    fields = [pa.field(c.name, ARROW_TYPES[c.type], nullable=c.nullable) for c in schema.TABLES[table]]
+    pandas_types = {
+        "string": ("unicode", "str"),
+        "timestamp": ("datetimetz", "datetime64[ns]"),
+        "duration": ("timedelta64[ns]", "timedelta64[ns]"),
+        "list<int64>": ("list[int64]", "object"),
+    }
+    described = []
+    for c in schema.TABLES[table]:
+        pandas_type, numpy_type = pandas_types.get(c.type, (c.type, c.type))
+        if c.nullable and c.type == "int64":
+            numpy_type = "Int64"
+        zone = {"timezone": "UTC"} if c.type == "timestamp" else None
+        described.append(
+            {
+                "name": c.name,
+                "field_name": c.name,
+                "pandas_type": pandas_type,
+                "numpy_type": numpy_type,
+                "metadata": zone,
+            }
+        )
+    known = {"index_columns": [], "column_indexes": [], "columns": described, "pandas_version": "2.2.0"}
+    return pa.schema(fields, metadata={b"pandas": json.dumps(known).encode()})
+
+
+def plain(table: Any, name: str) -> Any:
+    """Replace dictionaries by the strings they stand for, so that the table has exactly its declared schema."""
+    return table.cast(arrow_schema(name))
+
+
+def to_pandas(tables: Sequence[Any], name: str) -> pd.DataFrame:
+    """One DataFrame of the given tables (all of the named kind), ordered by connection.
+
+    Parameters
+    ----------
+    tables : sequence of pyarrow.Table
+    name : str
+        Which of :data:`tcptrace_fsm.schema.TABLES`.
+    """
+    declared = arrow_schema(name)
+    whole = pa.concat_tables([plain(t, name) for t in tables]) if tables else declared.empty_table()
+    frame: pd.DataFrame = whole.to_pandas()
+    if name != "segments" and len(tables) > 1:
+        frame = frame.sort_values("conn_id", kind="stable", ignore_index=True)
+    return frame
+
+
+# --- blocks of records ------------------------------------------------------------------------------------------------
+class Source(NamedTuple):
+    """Where a table's rows come from: size of a record, its conn_id, the words that columns read, rows to a group.
+
+    Row groups are sized for their columns to fit the processor's cache: measured, four times larger is slower.
+    """
+
+    size: int
+    key: int
+    words: tuple[int, ...]
+    group: int
+
+
+def _words_of(table: str, *more: int) -> tuple[int, ...]:
+    return tuple(sorted({c.word for c in schema.TABLES[table] if c.word is not None} | set(more)))
+
+
+def _endpoint_words(*names: int) -> list[int]:
+    return [k.C_ENDPOINTS + side * k.ENDPOINT_SIZE + e for side in (k.CLIENT, k.SERVER) for e in names]
+
+
+SOURCES: dict[str, Source] = {
+    "connections": Source(
+        k.CONNECTION_SIZE,
+        k.C_ID,
+        _words_of(
+            "connections",
+            *(k.C_NET, k.C_PORTS, k.C_CLIENT_HI, k.C_CLIENT_LO, k.C_SERVER_HI, k.C_SERVER_LO),
+            *(k.C_SYN_TIME, k.C_SYN_ACK_TIME, k.C_HANDSHAKE_ACK_TIME),
+            *(k.C_HISTORY, k.C_HISTORY + 1, k.C_HISTORY + 2, k.C_HISTORY_LENGTH),
+            *_endpoint_words(k.E_BASE, k.E_BASE_KNOWN, k.E_STAGE, k.E_RTT_COUNT),
+            *_endpoint_words(*range(k.E_RTT_MARKER, k.E_RTT_MARKER + 5)),
+        ),
+        16384,
+    ),
+    "transitions": Source(k.TRANSITION_SIZE, k.T_CONNECTION, tuple(range(k.TRANSITION_SIZE)), 131072),
+}
+
+
+class Rows:
+    """Collects records until there are enough for a row group, keeping only the words that some column reads.
+
+    Parameters
+    ----------
+    source : Source
+        Which words to keep.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._whole = len(source.words) == source.size
+        self._words = np.array(source.words, dtype=np.intp)
+        self._parts: list[Words] = []
+        self.count = 0
+
+    def add(self, block: array[int], count: int) -> None:
+        """Take the first ``count`` records of a block."""
+        if count:
+            size = self._source.size
+            records = np.frombuffer(block, dtype=np.int64, count=count * size).reshape(count, size)
+            self._parts.append(records if self._whole else records[:, self._words])
+            self.count += count
+
+    def take(self) -> dict[int, Words]:
+        """Hand out what was collected, by word of the record, ordered by conn_id; begin anew."""
+        records = np.concatenate(self._parts) if self._parts else np.empty((0, len(self._words)), dtype=np.int64)
+        self._parts, self.count = [], 0
+        order = records[:, self._source.words.index(self._source.key)]
+        if (order[1:] < order[:-1]).any():
+            records = records.take(np.argsort(order, kind="stable"), axis=0)
+        columns = np.empty((len(self._words), len(records)), dtype=np.int64)
+        # A thousand records at a time, for they stay in the processor's cache while their words are put in columns.
+        for begin in range(0, len(records), 1024):
+            columns[:, begin : begin + 1024] = records[begin : begin + 1024].T
+        return dict(zip(self._source.words, columns, strict=True))
+
+
+def build(name: str, rows: dict[int, Words]) -> Any:
+    """Make the Arrow table of these rows.
+
+    Parameters
+    ----------
+    name : str
+        ``connections`` or ``transitions``.
+    rows : dict of int to int64[n]
+        Values by word of the record, as :meth:`Rows.take` gives them.
+    """
+    declared = schema.TABLES[name]
+    return assemble(name, [_column(c, rows[c.word]) if c.word is not None else DERIVED[c.name](rows) for c in declared])
+
+
+def assemble(name: str, arrays: Sequence[Any]) -> Any:
+    """Make one table of a table's columns, in declared order; nullable only where declared so."""
+    declared = schema.TABLES[name]
+    fields = [pa.field(c.name, values.type, nullable=c.nullable) for c, values in zip(declared, arrays, strict=True)]
+    return pa.Table.from_arrays(list(arrays), schema=pa.schema(fields))
+
+
+def _column(column: schema.Column, values: Words) -> Any:
+    """One column that is a word of the record."""
+    mask = values == column.absent if column.absent is not None else None
+    if mask is not None and not mask.any():
+        mask = None
+    if column.words is not None:
+        return coded(values.astype(np.int8), column.words, mask)
+    if column.type in {"timestamp", "duration"}:
+        return pa.array(values, mask=mask).view(ARROW_TYPES[column.type])
+    if column.type != "int64":
+        values = values.astype(column.type)  # type: ignore[assignment]
+    return pa.array(values, mask=mask)
+
+
+def coded(codes: NDArray[Any], words: Sequence[str], mask: NDArray[np.bool_] | None = None) -> Any:
+    """Arrow dictionary of codes (``int8`` where their words are fixed and few, else ``int32``)."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=mask), pa.array(words, pa.string()))
+
+
+# --- derived columns of connections -----------------------------------------------------------------------------------
+def _e(rows: dict[int, Words], side: int, word: int) -> Words:
+    return rows[k.C_ENDPOINTS + side * k.ENDPOINT_SIZE + word]
+
+
+def _distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The distinct values, and for each value its place among them."""
+    distinct, place = np.unique(values, return_inverse=True)
+    return distinct, place.reshape(-1)
+
+
+_OCTETS = [str(i) for i in range(256)]
+
+
+def _ipv4_texts(addresses: Words) -> list[str]:
+    octets = addresses.astype(">u4").tobytes()
+    o = _OCTETS
+    return [f"{o[a]}.{o[b]}.{o[c]}.{o[d]}" for a, b, c, d in zip(*(iter(octets),) * 4, strict=True)]
+
+
+def _addresses(rows: dict[int, Words], high: int, low: int) -> Any:
+    """Addresses as a dictionary of their canonical text; the lowest bit of the network word tells the family."""
+    lows, highs = rows[low], rows[high]
+    six = (rows[k.C_NET] & 1).astype(bool)
+    place = np.empty(len(lows), dtype=np.int32)
+    four = ~six
+    distinct, where = _distinct(lows[four])
+    texts = _ipv4_texts(distinct)
+    place[four] = where
+    if six.any():
+        pairs = np.empty(int(six.sum()), dtype=[("high", np.int64), ("low", np.int64)])
+        pairs["high"], pairs["low"] = highs[six], lows[six]
+        distinct, where = _distinct(pairs)
+        place[six] = where + len(texts)
+        texts += [schema.address_text(h, low_half, six=True) for h, low_half in distinct.tolist()]
+    return coded(place, texts)
+
+
+def _encapsulation(rows: dict[int, Words]) -> Any:
+    distinct, place = _distinct(rows[k.C_NET] >> 1)
+    return coded(place.astype(np.int32), [encapsulation_name(int(code)) for code in distinct])
+
+
+def _sha1() -> Callable[..., Any]:
+    """The plain constructor where it may be had: the flag that a FIPS build insists on doubles the cost of a call."""
+    try:
+        hashlib.sha1()  # noqa: S324 - no security in it: Community ID is defined so
+    except ValueError:
+        return functools.partial(hashlib.sha1, usedforsecurity=False)
+    return hashlib.sha1
+
+
+def community_id(one: str, other: str, one_port: int, other_port: int) -> str:
+    """Community ID version 1 of a TCP four-tuple, seed 0: the readable twin of the column's code.
+
+    >>> community_id("128.232.110.120", "66.35.250.204", 34855, 80)
+    '1:LQU9qZlK+B5F3KDmev6m5PMibrg='
+    """
+    family = socket.AF_INET6 if ":" in one else socket.AF_INET
+    ends = sorted(
+        (socket.inet_pton(family, address), port.to_bytes(2, "big"))
+        for address, port in ((one, one_port), (other, other_port))
+    )
+    (low, low_port), (high, high_port) = ends
+    text = b"\0\0" + low + high + b"\x06\0" + low_port + high_port
+    return "1:" + base64.b64encode(hashlib.sha1(text, usedforsecurity=False).digest()).decode()
+
+
+def _community_ids(rows: dict[int, Words]) -> Any:
+    six = (rows[k.C_NET] & 1).astype(bool)
+    result = np.empty((len(six), 30), dtype=np.uint8)
+    for family, width in ((~six, 4), (six, 16)):
+        count = int(family.sum())
+        if count:
+            result[family] = _community_id_texts(rows, family, count, width)
+    offsets = np.arange(0, 30 * len(six) + 1, 30, dtype=np.int32)
+    return pa.StringArray.from_buffers(len(six), pa.py_buffer(offsets), pa.py_buffer(result))
+
+
+def _community_id_texts(rows: dict[int, Words], chosen: NDArray[np.bool_], count: int, width: int) -> NDArray[np.uint8]:
+    """The thirty characters of each chosen row's Community ID."""
+
+    def column(word: int) -> Words:
+        return rows[word][chosen]
+
+    ports = column(k.C_PORTS)
+    client_port, server_port = ports >> 16, ports & 0xFFFF
+    client, server = column(k.C_CLIENT_LO).view(np.uint64), column(k.C_SERVER_LO).view(np.uint64)
+    client_high, server_high = column(k.C_CLIENT_HI).view(np.uint64), column(k.C_SERVER_HI).view(np.uint64)
+    # The end with the smaller address comes first, or, of one address, the one with the smaller port.
+    same_high, same_low = client_high == server_high, client == server
+    swap = (client_high > server_high) | same_high & (client > server) | same_high & same_low & (client_port > server_port)
+    # What is hashed, big-endian: seed, two addresses, protocol, padding, two ports.
+    address = [(">u4", "")] if width == 4 else [(">u8", "_high"), (">u8", "")]
+    fields = [("seed", ">u2"), *((end + part, kind) for end in ("low", "high") for kind, part in address)]
+    hashed = np.zeros(count, dtype=[*fields, ("protocol", "u1"), ("padding", "u1"), ("low_port", ">u2"), ("high_port", ">u2")])
+    hashed["protocol"] = 6
+    hashed["low"], hashed["high"] = np.where(swap, server, client), np.where(swap, client, server)
+    hashed["low_port"] = np.where(swap, server_port, client_port)
+    hashed["high_port"] = np.where(swap, client_port, server_port)
+    if width == 16:
+        hashed["low_high"] = np.where(swap, server_high, client_high)
+        hashed["high_high"] = np.where(swap, client_high, server_high)
+    raw, size = hashed.tobytes(), hashed.itemsize
+    sha1 = _sha1()
+    digests = [sha1(raw[at : at + size]).digest() for at in range(0, count * size, size)]
+    # With a zero byte behind each digest, all of them are encoded at once; where the zero's bits went belongs a "=".
+    out = np.empty((count, 30), dtype=np.uint8)
+    out[:, :2] = np.frombuffer(b"1:", dtype=np.uint8)
+    encoded = binascii.b2a_base64(b"\0".join([*digests, b""]), newline=False)
+    out[:, 2:] = np.frombuffer(encoded, dtype=np.uint8).reshape(count, 28)
+    out[:, 29] = ord("=")
+    return out
+
+
+ZEEK_STATES = ("S0", "S1", "SF", "REJ", "S2", "S3", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH")
+
+
+def _zeek_conn_state(rows: dict[int, Words]) -> Any:
+    """Zeek's verdict on the last states of originator and responder (its ``conn/main.zeek``, ``conn_state``).
+
+    Zeek's endpoint states are coarser than the machine's and follow from what each end has sent: nothing (inactive), a
+    SYN, a FIN (closed), an RST (reset); and its "established" is given to both by the SYN+ACK alone.
+    """
+    stage = [_e(rows, side, k.E_STAGE) for side in (k.CLIENT, k.SERVER)]
+    fins = [_e(rows, side, k.E_FINS) > 0 for side in (k.CLIENT, k.SERVER)]
+    rsts = [_e(rows, side, k.E_RSTS) > 0 for side in (k.CLIENT, k.SERVER)]
+    sent = [_e(rows, side, k.E_SEGMENTS) > 0 for side in (k.CLIENT, k.SERVER)]
+    empty = [_e(rows, side, k.E_BYTES) == 0 for side in (k.CLIENT, k.SERVER)]
+    both_closed = fins[0] & fins[1]
+    reset = [r & ~both_closed for r in rsts]
+    closed = [f & ~r for f, r in zip(fins, reset, strict=True)]
+    syn = [(s & (k.ES_SYN | k.ES_SYN_ACK)) != 0 for s in stage]
+    plain_first = [s & ~y for s, y in zip(sent, syn, strict=True)]
+    answered = (stage[k.SERVER] & k.ES_SYN_ACK) != 0
+    established = [answered & syn[0], answered & syn[0]]
+    syn_only = [y & ~e for y, e in zip(syn, established, strict=True)]
+    inactive = [~s for s in sent]
+    choices = (
+        (reset[1] & (syn_only[0] | reset[0] & empty[0] & empty[1]), "REJ"),
+        (reset[1] & (inactive[0] | plain_first[0] & ~closed[0] & ~reset[0]), "RSTRH"),
+        (reset[1], "RSTR"),
+        (reset[0] & inactive[1] & syn[0] & ~fins[0] & empty[0], "RSTOS0"),
+        (reset[0] & inactive[1], "OTH"),
+        (reset[0], "RSTO"),
+        (closed[0] & closed[1], "SF"),
+        (closed[0] & inactive[1], "SH"),
+        (closed[0], "S2"),
+        (closed[1] & inactive[0], "SHR"),
+        (closed[1], "S3"),
+        (syn_only[0] & inactive[1], "S0"),
+        (established[0] & established[1], "S1"),
+    )
+    codes = np.select([c for c, _ in choices], [ZEEK_STATES.index(s) for _, s in choices], ZEEK_STATES.index("OTH"))
+    return coded(codes.astype(np.int8), ZEEK_STATES)
+
+
+_HISTORY_CODES = np.full(64, ord("?"), dtype=np.uint8)
+_HISTORY_CODES[1 : len(schema.HISTORY_LETTERS) + 1] = np.frombuffer(schema.HISTORY_LETTERS.encode(), dtype=np.uint8)
+
+
+def _zeek_history(rows: dict[int, Words]) -> Any:
+    count = np.clip(rows[k.C_HISTORY_LENGTH], 0, 30)
+    longest = int(count.max(initial=0))
+    letters = np.empty((len(count), longest), dtype=np.uint8)
+    for i in range(longest):
+        letters[:, i] = _HISTORY_CODES[rows[k.C_HISTORY + i // 10] >> 6 * (i % 10) & 63]
+    data = letters[np.arange(longest) < count[:, None]]
+    offsets = np.zeros(len(count) + 1, dtype=np.int32)
+    np.cumsum(count, out=offsets[1:])
+    return pa.StringArray.from_buffers(len(count), pa.py_buffer(offsets), pa.py_buffer(data))
+
+
+def _handshake_rtt(rows: dict[int, Words]) -> Any:
+    syn, syn_ack, ack = rows[k.C_SYN_TIME], rows[k.C_SYN_ACK_TIME], rows[k.C_HANDSHAKE_ACK_TIME]
+    unseen = (syn == -1) | (syn_ack == -1) | (ack == -1)
+    return pa.array(np.where(unseen, 0, ack - syn), mask=unseen).view(ARROW_TYPES["duration"])
+
+
+def _isn(side: int) -> Callable[[dict[int, Words]], Any]:
+    def derive(rows: dict[int, Words]) -> Any:
+        return pa.array(_e(rows, side, k.E_BASE), mask=_e(rows, side, k.E_BASE_KNOWN) < k.BASE_PEER)
+
+    return derive
+
+
+def _rtt_median(side: int) -> Callable[[dict[int, Words]], Any]:
+    def derive(rows: dict[int, Words]) -> Any:
+        count = _e(rows, side, k.E_RTT_COUNT)
+        heights = np.stack([_e(rows, side, k.E_RTT_MARKER + i) for i in range(5)])
+        median = heights[2].copy()  # from five samples on, the middle marker
+        for n in range(1, 5):  # before that, the markers hold the samples themselves
+            few = count == n
+            if few.any():
+                ordered = np.sort(heights[:n, few], axis=0)
+                median[few] = (ordered[(n - 1) // 2] + ordered[n // 2]) // 2
+        return pa.array(median, mask=count <= 0).view(ARROW_TYPES["duration"])
+
+    return derive
+
+
+DERIVED: dict[str, Callable[[dict[int, Words]], Any]] = {
+    "client_ip": lambda rows: _addresses(rows, k.C_CLIENT_HI, k.C_CLIENT_LO),
+    "server_ip": lambda rows: _addresses(rows, k.C_SERVER_HI, k.C_SERVER_LO),
+    "client_port": lambda rows: pa.array((rows[k.C_PORTS] >> 16).astype(np.uint16)),
+    "server_port": lambda rows: pa.array((rows[k.C_PORTS] & 0xFFFF).astype(np.uint16)),
+    "encapsulation": _encapsulation,
+    "community_id": _community_ids,
+    "zeek_conn_state": _zeek_conn_state,
+    "zeek_history": _zeek_history,
+    "handshake_rtt": _handshake_rtt,
+    "client_isn": _isn(k.CLIENT),
+    "server_isn": _isn(k.SERVER),
+    "client_rtt_median": _rtt_median(k.CLIENT),
+    "server_rtt_median": _rtt_median(k.SERVER),
+}
+"""The columns of connections that are no word of the record, by name."""
+
+
+# --- findings ---------------------------------------------------------------------------------------------------------
+def findings_table(findings: Iterable[Any]) -> Any:
+    """The anomalies table of these findings, ordered by connection and time."""
+    ordered = sorted(findings, key=lambda f: (f.conn_id, f.time))
+    arrays = []
+    for column in schema.TABLES["anomalies"]:
+        values = [getattr(f, column.name) for f in ordered]
+        if column.name == "frame":
+            values = [None if v is None or v < 0 else v for v in values]
+        if column.type == "timestamp":
+            arrays.append(pa.array(values, pa.int64()).view(ARROW_TYPES["timestamp"]))
+        elif column.name in {"side", "kind", "category", "severity", "basis", "rfc", "possible_artefact"}:
+            arrays.append(pc.dictionary_encode(pa.array(values, pa.string())))
+        else:
+            arrays.append(pa.array(values, ARROW_TYPES[column.type]))
+    return assemble("anomalies", arrays)
