@@ -59,7 +59,7 @@ class _Gzip:
 class _Zstd:
     """One zstd frame. Its decoder has no bound on its output, so it is fed a little at a time."""
 
-    STEP = 2048  # bytes; at most 64 MiB come out of them (runs of 128 KiB from 4 bytes)
+    STEP = 512  # bytes; at most 16 MiB come out of them (runs of 128 KiB from 4 bytes)
 
     def __init__(self) -> None:
         import zstandard

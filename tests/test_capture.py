@@ -1,0 +1,598 @@
+"""Capture files: every variant of pcap and pcapng, whole, in bits, cut anywhere, compressed, damaged, or no capture."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import struct
+import subprocess
+import sys
+import tracemalloc
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tcptrace_fsm import capture as capture_module
+from tcptrace_fsm.capture import open_capture
+from tcptrace_fsm.errors import CaptureError
+from tcptrace_fsm.kernels import layout as at
+from tcptrace_fsm.kernels import walk as installed
+from tests import builders as make
+from tests.kernels import Watched, uncompiled, words
+
+plain = uncompiled("walk")
+
+FRAME = make.ethernet(make.ipv4(make.tcp(b"hello", flags="PA")))
+OTHER = make.ethernet(bytes(28), 0x0806)
+START = 1_700_000_000
+
+
+def read(source, **options):
+    """(capture, [(frame, time, sequence number, payload length) of each segment]) of bytes or a path."""
+    opened = open_capture(io.BytesIO(source) if isinstance(source, bytes) else source, **options)
+    rows = []
+    for batch in opened.segments():
+        for i in range(batch.count):
+            s = i * at.SEGMENT_SIZE
+            record = batch.segments[s : s + at.SEGMENT_SIZE]
+            rows.append((record[at.S_FRAME], record[at.S_TIME], record[at.S_SEQ], record[at.S_LEN]))
+            if record[at.S_OFFSET] >= 0:  # the TCP header is where the record says
+                start = record[at.S_OFFSET] + 4
+                assert int.from_bytes(batch.data[start : start + 4], "big") == record[at.S_SEQ]
+    assert sum(opened.outcomes) == opened.frames
+    assert opened.outcomes[at.OUTCOME_PEEL] == 0
+    assert opened.outcomes[at.OUTCOME_TCP] == len(rows)
+    return opened, rows
+
+
+def some_frames(count, unit=10**6):
+    """TCP and other frames in turn, one a millisecond, sizes changing."""
+    out = []
+    for i in range(count):
+        frame = make.ethernet(make.ipv4(make.tcp(bytes(i % 7), seq=i))) if i % 3 else OTHER
+        out.append((START * unit + i * (unit // 1000), frame))
+    return out
+
+
+def expected_rows(count):
+    return [(i + 1, START * 10**9 + i * 10**6, i, i % 7) for i in range(count) if i % 3]
+
+
+# --- pcap -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("magic", [0xA1B2C3D4, 0xA1B23C4D, 0xA1B2CD34])
+def test_pcap_variants(order, magic):
+    """Both byte orders; microseconds, nanoseconds, and the modified form with longer record headers."""
+    unit = 10**9 if magic == 0xA1B23C4D else 10**6
+    capture, rows = read(make.pcap(some_frames(20, unit), order=order, magic=magic))
+    assert rows == expected_rows(20)
+    assert (capture.format, capture.link_types, capture.frames, capture.truncated) == ("pcap", [1], 20, None)
+    assert (capture.first_time, capture.last_time) == (START * 10**9, START * 10**9 + 19 * 10**6)
+
+
+def test_nanoseconds_are_kept():
+    """A nanosecond file loses no digit."""
+    _, rows = read(make.pcap([(START * 10**9 + 123456789, FRAME)], magic=0xA1B23C4D))
+    assert rows == [(1, START * 10**9 + 123456789, 1000, 5)]
+
+
+@pytest.mark.parametrize("version", [(2, 2), (2, 3), (2, 4), (543, 0)])
+def test_old_versions_swap_the_lengths(version):
+    """Before version 2.3 the original length came first; in 2.3 the larger one is the original."""
+    data = make.pcap([(START * 10**6, FRAME)], version=version)
+    if version[1] in {2, 3} and version[0] == 2:
+        data = data[:32] + struct.pack("<II", 500, len(FRAME)) + data[40:]
+    capture, rows = read(data)
+    assert (len(rows), capture.truncated) == (1, None)
+
+
+def test_frame_check_sequence_bits_are_no_link_type():
+    """The upper bits of the link type field tell the length of the FCS (here 4 bytes)."""
+    data = bytearray(make.pcap([(0, FRAME)]))
+    data[20:24] = struct.pack("<I", 0x44000001)
+    assert read(bytes(data))[0].link_types == [1]
+
+
+def test_times_out_of_order():
+    """First and last time are the least and the greatest, whatever the order in the file."""
+    capture, _ = read(make.pcap([(START * 10**6 + i, OTHER) for i in (5, 9, 2)]))
+    assert (capture.first_time, capture.last_time) == (START * 10**9 + 2000, START * 10**9 + 9000)
+
+
+def test_header_alone_is_an_empty_capture():
+    """No frame is not an error."""
+    capture, rows = read(make.pcap([]))
+    assert (rows, capture.frames, capture.first_time, capture.last_time) == ([], 0, None, None)
+
+
+def test_no_frame_is_lost_between_batches():
+    """More frames than one batch holds come in full, each once, in order."""
+    count = capture_module.BATCH_FRAMES * 2 + 3
+    _, rows = read(make.pcap(some_frames(count)))
+    assert rows == expected_rows(count)
+
+
+# --- pcapng ---------------------------------------------------------------------------------------------------------
+
+
+def sample_pcapng(order="<"):
+    return b"".join([
+        make.section(order, make.option(1, b"a comment", order)),
+        make.interface(1, name=b"eth0", order=order),
+        make.interface(101, tsresol=9, order=order),
+        make.block(0x99, b"nobody knows", order),
+        make.packet(START * 10**6, FRAME, order=order, options=make.option(1, b"look", order)),
+        make.packet(START * 10**9 + 7, FRAME[14:], number=1, order=order),
+        make.block(4, struct.pack(order + "HH", 1, 9) + b"\x0a\0\0\1host\0" + bytes(7), order),
+        make.old_packet(START * 10**6 + 1, OTHER, order=order),
+        make.simple_packet(FRAME, order=order),
+        make.statistics(0, received=100, dropped=3, os_dropped=2, order=order),
+    ])  # fmt: skip
+
+
+SAMPLE_ROWS = [
+    (1, START * 10**9, 1000, 5),
+    (2, START * 10**9 + 7, 1000, 5),
+    (4, START * 10**9 + 1000, 1000, 5),
+]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_pcapng_blocks(order):
+    """Each kind of block, in both byte orders: packets of all three kinds, two interfaces, names, drops, comments."""
+    capture, rows = read(sample_pcapng(order))
+    assert rows == SAMPLE_ROWS
+    assert (capture.format, capture.link_types, capture.frames) == ("pcapng", [1, 101], 4)
+    assert (capture.received, capture.dropped, capture.timeless) == (100, 5, 1)
+    assert (capture.comments, capture.names) == (["a comment"], {"10.0.0.1": "host"})
+    assert [(i.name, i.link_type, i.resolution) for i in capture.interfaces] == [
+        ("eth0", 1, "10^-6 s"),
+        ("", 101, "10^-9 s"),
+    ]
+
+
+def test_sections_may_change_byte_order_and_interfaces():
+    """A new section header forgets the interfaces before it and may turn the byte order."""
+    second = make.section(">") + make.interface(101, order=">") + make.packet(START * 10**6, FRAME[14:], order=">")
+    capture, rows = read(sample_pcapng("<") + second)
+    assert rows == [*SAMPLE_ROWS, (5, START * 10**9, 1000, 5)]
+    assert [i.section for i in capture.interfaces] == [0, 0, 1]
+    no_interface = make.section("<") + make.packet(0, FRAME)
+    capture, rows = read(sample_pcapng("<") + no_interface)
+    assert rows == SAMPLE_ROWS
+    assert capture.truncated == f"byte {len(sample_pcapng()) + 28}: a packet of interface 0, which nothing describes"
+
+
+RESOLUTIONS = [
+    # (if_tsresol, if_tsoffset, stamp, ns)
+    (6, None, 1_500_000, 1_500_000_000),
+    (0, None, 3, 3_000_000_000),
+    (3, None, 1234, 1_234_000_000),
+    (9, None, 17, 17),
+    (12, None, 17_999, 17),
+    (0x80 | 10, None, 1536, 1_500_000_000),
+    (0x80 | 32, None, (5 << 32) | (1 << 31), 5_500_000_000),
+    (0x80 | 40, None, (5 << 40) | (1 << 39), 5_500_000_000),
+    (0x80 | 62, None, 3 << 61, 1_500_000_000),
+    (0x80, None, 5, 5_000_000_000),
+    (6, 10, 1, 10_000_001_000),
+    (6, -2, 3_000_000, 1_000_000_000),
+    (6, -10, 1, 0),  # before 1970: held at its beginning
+    (6, 2**62, 1, 2**32 * 10**9 + 1000),  # an offset beyond what any clock needs: held at 2**32 s
+    (6, 2**62, 2**50, 2**62),  # beyond 2116: held there
+    (0, None, 2**64 - 1, 2**62),
+    (0x80, None, 2**63, 2**62),
+    (127, None, 2**62, 4),
+]
+
+
+@pytest.mark.parametrize("resolution, offset, stamp, ns", RESOLUTIONS)
+def test_time_resolutions(resolution, offset, stamp, ns):
+    """if_tsresol by powers of ten and of two, if_tsoffset, and times that no clock shows."""
+    data = make.section() + make.interface(1, tsresol=resolution, tsoffset=offset) + make.packet(stamp, FRAME)
+    assert [row[1] for row in read(data)[1]] == [ns]
+
+
+def test_simple_packets_are_cut_to_the_snaplen():
+    """A simple packet block does not say how much of the frame it holds: the interface's limit does."""
+    data = make.section() + make.interface(1, snaplen=60)
+    long = make.ethernet(make.ipv4(make.tcp(bytes(200))))
+    data += make.block(3, struct.pack("<I", len(long)) + long[:60])
+    capture, rows = read(data)
+    assert (rows, capture.truncated) == ([(1, 0, 1000, 200)], None)
+
+
+def test_long_blocks_are_skipped_without_being_kept():
+    """A block of 16 MB that nobody reads costs no memory; a longer one is damage."""
+    data = make.section() + make.interface(1) + make.block(0x99, bytes(16_000_000)) + make.packet(0, FRAME)
+    tracemalloc.start()
+    capture, rows = read(data, chunk_size=4096)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (len(rows), capture.truncated) == (1, None)
+    assert peak < 4_000_000
+    begin = len(make.section() + make.interface(1))
+    capture, _ = read(data[: begin + 20_000])
+    assert capture.truncated.startswith(f"byte {begin + 20_000}: the capture ends inside a block")
+    data = make.section() + make.interface(1) + struct.pack("<II", 0x99, 0xFFFFFFF0) + bytes(100)
+    assert read(data)[0].truncated == f"byte {begin}: a block of 4294967280 bytes, which no such block can have"
+
+
+DAMAGED = {
+    "block of 8 bytes": (struct.pack("<III", 0x99, 8, 8), "a block of 8 bytes"),
+    "two lengths": (make.block(0x99, b"abcd")[:-4] + struct.pack("<I", 20), "repeated as 20"),
+    "packet beyond its block": (make.packet(0, FRAME)[:20] + struct.pack("<I", 90) + make.packet(0, FRAME)[24:], "90"),
+    "packet block too short": (make.block(6, bytes(16)), "a block of 28 bytes"),
+    "simple packet block too short": (make.block(3, b""), "a block of 12 bytes"),
+    "interface nobody described": (make.packet(0, FRAME, number=1), "interface 1"),
+    "interface block too short": (make.block(1, b"\1\0\0\0"), "a block of 16 bytes"),
+    "section without its mark": (make.block(0x0A0D0D0A, bytes(16)), "byte-order mark"),
+    "section of version 2": (make.section()[:12] + b"\2\0" + make.section()[14:], "version 2"),
+    "packet of 300 kB": (make.packet(0, bytes(300_000)), "300000"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+@pytest.mark.parametrize("chunk_size", [1 << 20, 5])
+def test_damage_ends_the_reading_where_it_stands(name, chunk_size):
+    """What came before the damage is analysed; the reason names the byte, whatever the chunks."""
+    damage, reason = DAMAGED[name]
+    before = make.section() + make.interface(1) + make.packet(0, FRAME)
+    capture, rows = read(before + damage + make.packet(0, FRAME), chunk_size=chunk_size)
+    assert rows == [(1, 0, 1000, 5)]
+    assert capture.truncated.startswith(f"byte {len(before)}: ")
+    assert reason in capture.truncated
+
+
+def test_absurd_packet_length_in_pcap():
+    """A record that promises 4 GB ends the reading; nothing is reserved for it."""
+    data = make.pcap([(0, FRAME)]) + struct.pack("<IIII", 0, 0, 0xFFFFFFFF, 0xFFFFFFFF) + bytes(1000)
+    capture, rows = read(data)
+    assert len(rows) == 1
+    assert capture.truncated == f"byte {40 + len(FRAME)}: a packet of 4294967295 bytes, more than any capture holds"
+
+
+# --- whole, in bits, cut --------------------------------------------------------------------------------------------
+
+SAMPLES = {
+    "pcap": make.pcap(some_frames(8)),
+    "pcap big-endian ns": make.pcap(some_frames(8, 10**9), order=">", magic=0xA1B23C4D),
+    "pcap modified": make.pcap(some_frames(8), magic=0xA1B2CD34),
+    "pcapng": sample_pcapng(),
+    "pcapng big-endian": sample_pcapng(">"),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("chunk_size", [1, 2, 3, 7, 24, 100])
+def test_chunks_make_no_difference(name, chunk_size):
+    """A file read byte by byte gives what it gives in one piece."""
+    whole, rows = read(SAMPLES[name])
+    bits, again = read(SAMPLES[name], chunk_size=chunk_size)
+    assert rows
+    assert again == rows
+    for attribute in ("outcomes", "first_time", "last_time", "link_types", "interfaces", "truncated", "names"):
+        assert getattr(bits, attribute) == getattr(whole, attribute)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_cut_at_every_offset(name):
+    """Cut anywhere: an error inside the file header, afterwards the frames before the cut and a word about it."""
+    data = SAMPLES[name]
+    _, rows = read(data)
+    header = 24 if name.startswith("pcap") and "ng" not in name else 28
+    clean = 0
+    for cut in range(len(data)):
+        if cut < header:
+            with pytest.raises(CaptureError):
+                read(data[:cut])
+            continue
+        capture, some = read(data[:cut])
+        assert some == rows[: len(some)]
+        if capture.truncated is None:
+            clean += 1  # the cut lies between two records
+        else:
+            assert capture.truncated.startswith("byte ")
+        again, _ = read(data[:cut], chunk_size=11)
+        assert again.truncated == capture.truncated
+    assert clean == (9 if "ng" in name else 8)
+
+
+@given(st.binary(max_size=300), st.sampled_from(["", *SAMPLES]), st.integers(1, 400), st.integers(1, 64))
+def test_any_bytes_give_segments_or_a_capture_error(tail, name, keep, chunk_size):
+    """Whatever follows a good beginning, reading ends, and every frame has an outcome (`read` checks the sum)."""
+    data = SAMPLES.get(name, b"")[:keep] + tail
+    try:
+        whole, rows = read(data)
+    except CaptureError as error:
+        assert str(error).startswith("stream: byte ")  # noqa: PT017
+        return
+    bits, again = read(data, chunk_size=chunk_size)
+    assert (again, bits.outcomes, bits.truncated) == (rows, whole.outcomes, whole.truncated)
+
+
+@given(st.sampled_from(list(SAMPLES)), st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4))
+@settings(max_examples=200)
+def test_changed_bytes_never_raise(name, changes):
+    """Bytes changed at random in a good file: segments or a CaptureError, and all frames counted."""
+    data = bytearray(SAMPLES[name])
+    for place, value in changes:
+        data[place % len(data)] = value
+    try:
+        read(bytes(data))
+    except CaptureError as error:
+        assert error.offset <= len(data)  # noqa: PT017
+
+
+def walk_both(data, kind, control):
+    """Frames and control words of the walk, installed and in plain Python with every index watched."""
+    answers = []
+    for kernel in (installed, plain):
+        frames, ctl = words(4 * at.FRAME_SIZE), words(at.WALK_SIZE)
+        table = words(2 * at.IF_SIZE)
+        for i in range(2):
+            table[i * at.IF_SIZE : i * at.IF_SIZE + 4] = words(4)
+            table[i * at.IF_SIZE + at.IF_FACTOR] = 1000
+        for field, value in control.items():
+            ctl[field] = value
+        ctl[at.WALK_END] = len(data)
+        ctl[at.WALK_CAPACITY] = 4
+        arguments = [data, frames, table, ctl] if kind == "pcapng" else [data, frames, ctl]
+        if kernel is plain:
+            arguments = [Watched(a) for a in arguments]
+        count = getattr(kernel, f"walk_{kind}")(*arguments)
+        assert 0 <= count <= 4
+        assert ctl[at.WALK_BEGIN] <= len(data)
+        for f in range(0, count * at.FRAME_SIZE, at.FRAME_SIZE):
+            assert frames[f + at.F_OFFSET] >= 0
+            assert frames[f + at.F_OFFSET] + frames[f + at.F_CAPTURED] <= len(data)
+            assert frames[f + at.F_ORIGINAL] >= frames[f + at.F_CAPTURED] >= 0
+            assert 0 <= frames[f + at.F_TIME] <= 2**62
+        if ctl[at.WALK_STATUS] == at.STATUS_MORE:
+            assert ctl[at.WALK_NEED] > len(data) - ctl[at.WALK_BEGIN]
+        answers.append((count, frames.tolist(), ctl.tolist()))
+    assert answers[0] == answers[1]
+
+
+@given(
+    st.one_of(st.binary(max_size=300), st.sampled_from([s[24:] for s in SAMPLES.values()])),
+    st.integers(0, 1),
+    st.sampled_from([16, 24]),
+    st.integers(0, 2),
+)
+def test_walk_pcap_any_bytes(data, swapped, header, lengths):
+    """Frames always lie within the chunk, and both kernels agree to the word."""
+    control = {at.WALK_SWAPPED: swapped, at.WALK_HEADER: header, at.WALK_TICK: 1000, at.WALK_LENGTHS: lengths}
+    walk_both(data, "pcap", control)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=40),
+            st.builds(make.block, st.sampled_from([1, 2, 3, 4, 5, 6, 7, 0x99]), st.binary(max_size=60)),
+            st.builds(make.packet, st.integers(0, 2**64 - 1), st.binary(max_size=30), number=st.integers(0, 3)),
+            st.builds(make.simple_packet, st.binary(max_size=30)),
+        ),
+        max_size=8,
+    ).map(b"".join),
+    st.integers(0, 1),
+)
+def test_walk_pcapng_any_bytes(data, swapped):
+    """Frames always lie within the chunk, and both kernels agree to the word."""
+    walk_both(data, "pcapng", {at.WALK_SWAPPED: swapped, at.WALK_INTERFACES: 2})
+
+
+# --- sources --------------------------------------------------------------------------------------------------------
+
+COMPRESSORS = {
+    "gzip": gzip.compress,
+    "zstd": zstandard.ZstdCompressor().compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+}
+LARGE = make.pcap(some_frames(5000))
+
+
+@pytest.mark.parametrize("kind", COMPRESSORS)
+def test_compression(kind):
+    """A compressed capture reads as the same capture, in several members too, with padding behind."""
+    data = COMPRESSORS[kind](LARGE)
+    capture, rows = read(data)
+    assert (capture.compression, capture.truncated, capture.bytes_read) == (kind, None, len(data))
+    assert rows == expected_rows(5000)
+    members = b"".join(COMPRESSORS[kind](LARGE[i : i + 40000]) for i in range(0, len(LARGE), 40000))
+    capture, rows = read(members + bytes(100), chunk_size=1000)
+    assert (rows, capture.truncated) == (expected_rows(5000), None)
+
+
+@pytest.mark.parametrize("kind", COMPRESSORS)
+def test_compressed_stream_cut(kind):
+    """A compressed file cut in the middle is analysed as far as it goes, and says so."""
+    data = COMPRESSORS[kind](LARGE)
+    small = [data[: len(data) * part // 4] for part in (1, 2, 3)]
+    for cut in small:
+        try:
+            capture, rows = read(cut)
+        except CaptureError as error:  # so early that not even the file header came out
+            assert "ends before its end mark" in error.reason  # noqa: PT017
+            continue
+        assert "ends before its end mark" in capture.truncated
+        assert rows == expected_rows(5000)[: len(rows)]
+
+
+def test_gzip_cut_keeps_what_came_before():
+    """Half of a gzip file of random payloads gives about half of the frames."""
+    frames = [(i, make.ethernet(make.ipv4(make.tcp(os.urandom(100))))) for i in range(2000)]
+    data = gzip.compress(make.pcap(frames))
+    capture, rows = read(data[: len(data) // 2])
+    assert 800 < len(rows) < 1200
+    assert "the gzip stream ends before its end mark" in capture.truncated
+
+
+@pytest.mark.parametrize("kind", COMPRESSORS)
+def test_compressed_stream_damaged(kind):
+    """A damaged compressed stream is an end, not a crash."""
+    compress = zstandard.ZstdCompressor(write_checksum=True).compress if kind == "zstd" else COMPRESSORS[kind]
+    data = bytearray(compress(LARGE))
+    for i in range(len(data) // 2, len(data) // 2 + 8):
+        data[i] ^= 0xFF
+    try:
+        capture, _ = read(bytes(data))
+    except CaptureError as error:
+        assert "stream" in error.reason  # noqa: PT017
+    else:
+        assert capture.truncated is not None
+
+
+def test_what_follows_a_compressed_stream():
+    """Bytes behind the end that are neither padding nor another member are told of."""
+    capture, rows = read(gzip.compress(LARGE) + b"rubbish")
+    assert len(rows) == len(expected_rows(5000))
+    assert capture.truncated.endswith("what follows the gzip stream is not gzip")
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd", "bzip2", "xz"])
+def test_compression_bomb(kind):
+    """64 MB of zeros in blocks that nobody reads, from a small file: bounded memory."""
+    head = make.section() + make.interface(1)
+    bomb = COMPRESSORS[kind](head + make.block(0x99, bytes(16_000_000)) * 4)
+    assert len(bomb) < 100_000
+    tracemalloc.start()
+    capture, _ = read(bomb)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (capture.frames, capture.truncated) == (0, None)
+    assert peak < 40_000_000
+
+
+class Dribble(io.RawIOBase):
+    """A pipe that gives a few bytes at a time and cannot be sought."""
+
+    def __init__(self, data):
+        self.rest = data
+
+    def readable(self):
+        return True
+
+    def readinto(self, room):
+        count = min(len(room), 13, len(self.rest))
+        room[:count] = self.rest[:count]
+        self.rest = self.rest[count:]
+        return count
+
+    def seek(self, *_):
+        raise AssertionError("a pipe was sought")
+
+
+class ReadOnly:
+    """An object with nothing but ``read``."""
+
+    def __init__(self, data):
+        self.file = io.BytesIO(data)
+
+    def read(self, count):
+        return self.file.read(count)
+
+
+@pytest.mark.parametrize("wrap", [Dribble, ReadOnly, io.BytesIO])
+@pytest.mark.parametrize("name", ["pcap", "pcapng"])
+def test_file_objects(wrap, name):
+    """Pipes that give little at a time and objects that only know ``read`` serve as well as files."""
+    for data in (SAMPLES[name], gzip.compress(SAMPLES[name])):
+        assert read(wrap(data))[1] == read(SAMPLES[name])[1]
+
+
+def test_standard_input():
+    """``-`` reads a pipe."""
+    code = (
+        "from tcptrace_fsm.capture import open_capture\n"
+        "capture = open_capture('-')\n"
+        "print(sum(batch.count for batch in capture.segments()), capture.name)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=LARGE, capture_output=True, check=True)
+    assert done.stdout.decode().split() == [str(len(expected_rows(5000))), "-"]
+
+
+def test_nothing_heavy_is_imported():
+    """Reading a capture loads no data library: the answer on a small capture must come at once."""
+    code = "import sys, tcptrace_fsm.capture; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    loaded = set(done.stdout.decode().split())
+    assert "tcptrace_fsm.kernels.decode" in loaded
+    assert not loaded & {"numpy", "pandas", "pyarrow", "dpkt", "zstandard", "rich", "typer", "lzma", "bz2", "ipaddress"}
+
+
+def test_errors_of_opening(tmp_path):
+    """What is not there or not a capture: one error, with the path, the offset and a plain reason."""
+    cases = [
+        ("missing", None, "no such file"),
+        ("empty", b"", "empty"),
+        ("text", b"hello, world\n", "not a capture (it begins with 68 65 6c 6c)"),
+        ("short", b"\xd4\xc3\xb2\xa1\2\0", "the file ends inside its 24-byte header"),
+        ("short pcapng", make.section()[:20], "the file ends inside its section header"),
+        ("version", make.pcap([], version=(1, 0)), "pcap version 1.0 is not known"),
+        ("no mark", make.block(0x0A0D0D0A, bytes(16)), "a pcapng section without its byte-order mark"),
+        ("empty gzip", gzip.compress(b""), "nothing in the gzip stream"),
+        ("zip", b"PK\3\4" + bytes(30), "a ZIP archive; unpack it first"),
+    ]
+    for name, content, reason in cases:
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(CaptureError) as caught:
+            open_capture(path)
+        assert caught.value.path == str(path)
+        assert caught.value.reason.startswith(reason)
+        assert 0 <= caught.value.offset <= len(content or b"")
+    with pytest.raises(CaptureError, match="a directory, not a capture"):
+        open_capture(tmp_path)
+    with pytest.raises(CaptureError, match="text stream"):
+        open_capture(io.StringIO("text"))
+    with pytest.raises(TypeError):
+        open_capture(5)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_no_permission(tmp_path):
+    """A file that may not be read is told from one that is not there."""
+    path = tmp_path / "closed"
+    path.write_bytes(LARGE)
+    path.chmod(0)
+    with pytest.raises(CaptureError, match="no permission"):
+        open_capture(path)
+
+
+def test_a_capture_is_read_once(tmp_path):
+    """Iterating a second time is a mistake that says so; the file is closed after the first."""
+    path = tmp_path / "a.pcap"
+    path.write_bytes(LARGE)
+    capture, rows = read(path)
+    assert (capture.size, capture.bytes_read, len(rows)) == (len(LARGE), len(LARGE), len(expected_rows(5000)))
+    with pytest.raises(RuntimeError, match="read once"):
+        next(capture.segments())
+
+
+def test_missing_package_is_named(monkeypatch):
+    """A compression whose package is missing says which package to install."""
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(CaptureError, match="needs the Python package zstandard"):
+        read(COMPRESSORS["zstd"](LARGE))
+
+
+def test_frames_of_a_batch_are_given_back_whole():
+    """`Batch.frame` gives what was captured, byte for byte, for writing frames out again."""
+    sent = some_frames(10)
+    got = []
+    for batch in open_capture(io.BytesIO(make.pcap(sent)), chunk_size=100).segments():
+        got += [batch.frame(batch.first_frame + i) for i in range(batch.frame_count)]
+        with pytest.raises(IndexError):
+            batch.frame(batch.first_frame + batch.frame_count)
+    assert got == [(time * 1000, len(frame), 1, frame) for time, frame in sent]
