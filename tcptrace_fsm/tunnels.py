@@ -123,8 +123,8 @@ def peel(packet: Packet, link: int) -> int:
                 return layer
             layer = layer(packet)
     except _Short as short:
-        if not short.cut and packet.path:
-            return OUTCOME_NOT_TCP  # it only looked like a tunnel
+        if not short.cut and packet.pair:
+            return OUTCOME_NOT_TCP  # within IP, all of it captured: it only looked like a tunnel
         return OUTCOME_SHORT_LINK
     return OUTCOME_TOO_DEEP
 
