@@ -17,7 +17,10 @@ cdef long long find_fin_copy(long long side, long long n, long long[::1] scratch
 cdef long long find_unseen_fin(long long sender, long long n, long long c, long long[::1] rows, long long[::1] work) noexcept nogil
 cdef long long open_inside(long long w, long long c, long long side, long long[::1] rows, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long fin_earliest(long long w, long long x, long long[::1] rows, long long[::1] scratch, long long[::1] work) noexcept nogil
+cdef long long own_fin(long long w, long long x, long long side, long long ident, long long[::1] rows, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
+cdef long long hidden_fin(long long w, long long side, long long ident, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long own_segment(long long w, long long c, long long side, long long n, long long[::1] rows, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
+cdef long long unanswered(long long w, long long side, long long[::1] work) noexcept nogil
 cdef long long takes_rst(long long w, long long c, long long side, long long[::1] rows, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long peer_segment(long long w, long long c, long long side, long long n, long long[::1] rows, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long own_first(long long i, long long j, long long c, long long side, long long[::1] rows, long long[::1] scratch, long long[::1] work) noexcept nogil

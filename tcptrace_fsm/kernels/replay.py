@@ -126,7 +126,12 @@ def received(event: int, w: int, proof: int, side: int, ident: int, table: Words
     """An event that the peer's segment ``w`` caused: proved by the endpoint's own segment ``proof``, or presumed (-1)."""
     t = work[w + L_TIME]
     if proof >= 0:
-        return step(event, t + scratch[X_HALF], t, work[proof + L_TIME], work[w + L_FRAME], BASIS_ACKED, work[proof + L_FRAME], side, ident, table, out, scratch)
+        # A SYN, and a FIN that ends the connection, are answered at once: the answer dates the arrival best.
+        arrival = t + scratch[X_HALF]
+        answer = work[proof + L_TIME] - scratch[X_HALF]
+        if answer > arrival and answer - arrival < 30 * MILLISECOND and event != EV_RCV_ACK_OF_SYN and (event != EV_RCV_FIN or scratch[X_STATE] != ST_ESTABLISHED):
+            arrival = answer
+        return step(event, arrival, t, work[proof + L_TIME], work[w + L_FRAME], BASIS_ACKED, work[proof + L_FRAME], side, ident, table, out, scratch)
     latest = t + 3 * scratch[X_HALF] + scratch[X_SLACK]
     return step(event, t + scratch[X_HALF], t, latest, work[w + L_FRAME], BASIS_PRESUMED, -1, side, ident, table, out, scratch)
 
@@ -196,6 +201,8 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
             if flags & TCP_FIN:
                 if scratch[X_LAST_FIN] >= 0:
                     scratch[X_FIN_GAP] = t - scratch[X_LAST_FIN]
+                if not scratch[X_FINS]:
+                    scratch[X_FIRST_FIN] = t
                 scratch[X_FINS] += 1
                 scratch[X_LAST_FIN] = t
             if scratch[X_PEER_FIN_END] >= 0 and ack >= scratch[X_PEER_FIN_END] and not flags & TCP_RST and scratch[X_FIN_PROOF] < 0:
@@ -262,6 +269,7 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
     last = -1
     echoed = -1
     copies = 0
+    gap = 0
     w = next_of(1 - side, 0, n, work)
     while w < n:
         info = work[w + L_INFO]
@@ -276,13 +284,15 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
             # Had it arrived, this later segment of the endpoint would have acknowledged it.
             v = next_of(side, 0, n, work)
             while v < n and not repeated and (proof < 0 or v < proof):
-                if work[v + L_ACK] >= 0 and work[v + L_ACK] < end and not work[v + L_INFO] & TCP_RST and is_real(v, work):
+                if work[v + L_ACK] >= 0 and work[v + L_ACK] < end and is_real(v, work):
                     if not arrives_after(w, work[v + L_END_TIME], scratch, work) and work[v + L_END_TIME] > work[w + L_TIME] + 5 * MILLISECOND:
                         repeated = 1
                 v = next_of(side, v + LOG_SIZE, n, work)
             if not repeated:
                 if first < 0:
                     first = w
+                if last >= 0:
+                    gap = work[w + L_TIME] - work[last + L_TIME]
                 last = w
                 if proof >= 0 and echoed < 0 and work[w + L_TSVAL] >= 0 and work[w + L_TSVAL] == work[proof + L_TSECR]:
                     echoed = w
@@ -299,10 +309,23 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
         elif work[proof + L_MARKS] & bit(MARK_DSACK):
             chosen = first
         scratch[X_FIN_COPY] = chosen
-    elif copies <= 1 and last >= 0:
-        # Nothing acknowledges it: presume that it arrived, unless its receiver is there and does not.
-        if scratch[X_LAST_ALIVE] <= work[last + L_TIME] + 2 * scratch[X_HALF] + 500 * MILLISECOND:
-            scratch[X_FIN_COPY] = last
+    elif last >= 0:
+        # Nothing acknowledges it. An RST without ACK answers the copy before it, so that this one met no connection; an
+        # earlier copy may have. Otherwise presume that the last one arrived, unless it should have been sent once more.
+        rst = next_of(side, last, n, work)
+        while rst < n and not work[rst + L_INFO] & TCP_RST:
+            rst = next_of(side, rst + LOG_SIZE, n, work)
+        stop = scratch[X_END]
+        if rst < n:
+            stop = work[rst + L_TIME]
+        if rst < n and not work[rst + L_INFO] & TCP_ACK and not arrives_after(last, work[rst + L_TIME] - 500 * MILLISECOND, scratch, work):
+            rst = n
+        if rst < n and not work[rst + L_INFO] & TCP_ACK:
+            if first != last:
+                scratch[X_FIN_COPY] = first
+        elif copies == 1 or (copies == 2 and stop - work[last + L_TIME] < gap + gap // 2):
+            if scratch[X_LAST_ALIVE] <= work[last + L_TIME] + 2 * scratch[X_HALF] + 500 * MILLISECOND:
+                scratch[X_FIN_COPY] = last
     return 0
 
 
@@ -366,6 +389,29 @@ def fin_earliest(w: int, x: int, rows: Words, scratch: Words, work: Words) -> in
     return earliest
 
 
+def own_fin(w: int, x: int, side: int, ident: int, rows: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+    """The endpoint's FIN passes as segment ``w``: it closed just before, unless this FIN is a repetition already."""
+    earliest = fin_earliest(w, x, rows, scratch, work)
+    t = work[w + L_TIME]
+    if work[w + L_MARKS] & bit(MARK_SENT_BEFORE):
+        # Lost before it got here and sent again: a lone segment after 200 ms (RFC 8985 section 7.2 and the least RTO of
+        # most systems), one that follows others a few milliseconds after.
+        again = 205 * MILLISECOND + 4 * scratch[X_HALF]
+        if t - again < scratch[X_TIME]:
+            again = 10 * MILLISECOND
+        return step(EV_SND_FIN, t - again, scratch[X_TIME], t, work[w + L_FRAME], BASIS_SENT, -1, side, ident, table, out, scratch)
+    return sent(EV_SND_FIN, w, earliest, side, ident, table, out, scratch, work)
+
+
+def hidden_fin(w: int, side: int, ident: int, table: Words, out: Words, scratch: Words, work: Words) -> int:
+    """The endpoint's segment ``w`` counts a FIN as sent that has not passed here yet: it was lost on its way."""
+    t = work[w + L_TIME]
+    first = scratch[X_FIRST_FIN] - 205 * MILLISECOND - 4 * scratch[X_HALF]  # what passes later is the retransmission
+    if first > t - scratch[X_HALF] or first < scratch[X_TIME]:
+        first = t - scratch[X_HALF]
+    return step(EV_SND_FIN, first, scratch[X_TIME], t, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
+
+
 def own_segment(w: int, c: int, side: int, n: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
     """The endpoint sends segment ``w``: what that proves about its state."""
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
@@ -419,10 +465,29 @@ def own_segment(w: int, c: int, side: int, n: int, rows: Words, timers: Words, t
         scratch[X_FIN_TAKEN] = 1
         inferred(EV_RCV_FIN, w, scratch[X_TIME], side, ident, table, out, scratch, work)
     if flags & TCP_FIN:
-        sent(EV_SND_FIN, w, fin_earliest(w, x, rows, scratch, work), side, ident, table, out, scratch, work)
+        own_fin(w, x, side, ident, rows, table, out, scratch, work)
+    elif scratch[X_FIN_END] >= 0 and work[w + L_SEQ] >= scratch[X_FIN_END] and scratch[X_STATE] in (ST_ESTABLISHED, ST_CLOSE_WAIT):
+        hidden_fin(w, side, ident, table, out, scratch, work)
     if scratch[X_STATE] == ST_TIME_WAIT and work[w + L_END_TIME] > scratch[X_SINCE]:
         scratch[X_SINCE] = work[w + L_END_TIME] - scratch[X_HALF]  # what it answers restarted 2MSL
     return 0
+
+
+def unanswered(w: int, side: int, work: Words) -> int:
+    """How many segments that ask for an answer the peer has sent before ``w`` since it last heard of the endpoint.
+
+    Two keepalives or retransmissions without an answer: what follows them does not reach the endpoint either.
+    """
+    asks = bit(MARK_KEEPALIVE) | bit(MARK_ZERO_WINDOW_PROBE) | bit(MARK_TIMEOUT) | bit(MARK_FIN_AGAIN)
+    asked = 0
+    v = 0
+    while v < w:
+        if (work[v + L_INFO] >> LOG_SIDE_SHIFT & 1) == side:
+            asked = 0
+        elif work[v + L_MARKS] & asks:
+            asked += 1
+        v += LOG_SIZE
+    return asked
 
 
 def takes_rst(w: int, c: int, side: int, rows: Words, scratch: Words, work: Words) -> int:
@@ -437,6 +502,10 @@ def takes_rst(w: int, c: int, side: int, rows: Words, scratch: Words, work: Word
             return 0
         return arrives_after(w, scratch[X_LAST_SYN], scratch, work)
     if work[w + L_MARKS] & (bit(MARK_RST_OUTSIDE) | bit(MARK_RST_INEXACT)):
+        return 0
+    if scratch[X_FIN_TAKEN] and work[w + L_SEQ] < scratch[X_PEER_FIN_END] and state not in (ST_CLOSE_WAIT, ST_LAST_ACK, ST_CLOSING):
+        return 0  # one short of RCV.NXT: Linux lets that pass in these three states only
+    if unanswered(w, side, work) >= 2:
         return 0
     return arrives_after(w, scratch[X_LAST_ALIVE], scratch, work)
 
@@ -482,6 +551,10 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
         takes_fin = 0
     if takes_fin:
         scratch[X_FIN_TAKEN] = 1
+        proof = scratch[X_FIN_PROOF]
+        if proof >= 0 and scratch[X_STATE] == ST_ESTABLISHED and scratch[X_FIN_END] >= 0 and work[proof + L_SEQ] >= scratch[X_FIN_END] and not work[proof + L_INFO] & TCP_FIN:
+            # It acknowledges this FIN at once and by a segment of its own, as after a FIN that it had sent before.
+            hidden_fin(proof, side, ident, table, out, scratch, work)
     if w == scratch[X_UNSEEN_FIN]:
         if takes_fin:
             step(EV_RCV_FIN_ACK_OF_UNSEEN_FIN, work[w + L_TIME] + scratch[X_HALF], work[w + L_TIME], work[w + L_TIME] + 1000 * MILLISECOND, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)

@@ -292,6 +292,7 @@ def discard(c: int, slot: int, slots: Words, rows: Words, log: Words, living: Wo
     rows[c + C_LOG_HEAD] = -1
     rows[old + C_NEWER] = -1
     rows[old + C_FLAGS] &= ~CF_SPLIT
+    rows[old + C_TAKEN_OVER] = -1
     slots[slot + 1] = old + 1
     free_row(c, rows, living, control)
     return old
@@ -828,6 +829,11 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     if not flags & (TCP_SYN | TCP_RST) and not rows[x + E_STAGE] & ES_PLAIN and not marks & bit(MARK_BAD_CHECKSUM):
         rows[x + E_STAGE] |= ES_PLAIN
         marks |= bit(MARK_FIRST_PLAIN)
+    if flags & TCP_FIN and not marks & bit(MARK_FIN_AGAIN):
+        # Hosts that number a connection's packets one by one show when one of them did not pass here.
+        skipped = segments[s + S_IP_ID] - rows[x + E_IP_ID]
+        if 2 <= skipped <= 3 and rows[x + E_IP_ID] > 0 and rows[x + E_LAST_LEN] <= 1460:
+            marks |= bit(MARK_SENT_BEFORE)
     if flags & TCP_RST:
         rows[x + E_STAGE] |= ES_RST
     # handshake as seen here
