@@ -432,6 +432,10 @@ def decode_frame(data: Buffer, frames: array[int], f: int, path: int, segments: 
         return decode_ipv4(data, at, end, wire, path, segments, s)
     if kind == 0x86DD:
         return decode_ipv6(data, at, end, wire, path, segments, s)
+    if kind < 1536 and end - at >= 2:  # LLC: SNAP, IP's own access point and NLPID can lead to IP
+        access = number16(data[at], data[at + 1])
+        if access not in {0xAAAA, 0x0606, 0xFEFE}:
+            return OUTCOME_NOT_TCP
     if tunnel_ethertype(kind):
         return OUTCOME_PEEL
     return OUTCOME_NOT_TCP

@@ -553,8 +553,10 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
         scratch[X_FIN_TAKEN] = 1
         proof = scratch[X_FIN_PROOF]
         if proof >= 0 and scratch[X_STATE] == ST_ESTABLISHED and scratch[X_FIN_END] >= 0 and work[proof + L_SEQ] >= scratch[X_FIN_END] and not work[proof + L_INFO] & TCP_FIN:
-            # It acknowledges this FIN at once and by a segment of its own, as after a FIN that it had sent before.
-            hidden_fin(proof, side, ident, table, out, scratch, work)
+            # It acknowledges this FIN by a segment of its own, as after a FIN that it had sent before; unless that segment
+            # answers a second copy. Then its retransmission timer tells when its own FIN first went out.
+            if not work[proof + L_MARKS] & bit(MARK_DSACK) or scratch[X_FIRST_FIN] - 205 * MILLISECOND - 6 * scratch[X_HALF] < work[w + L_TIME]:
+                hidden_fin(proof, side, ident, table, out, scratch, work)
     if w == scratch[X_UNSEEN_FIN]:
         if takes_fin:
             step(EV_RCV_FIN_ACK_OF_UNSEEN_FIN, work[w + L_TIME] + scratch[X_HALF], work[w + L_TIME], work[w + L_TIME] + 1000 * MILLISECOND, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
