@@ -1,4 +1,4 @@
-"""A wire in user space: takes frames from one device to another, late, twice, or not at all (netem, where netem is not).
+"""A wire in user space: takes frames from one device to another, late, twice, or not at all (netem without netem).
 
 Two stages, near (client side) and far (server side) of the middle capture point, each a pair of devices in the router
 namespace. One thread serves all four. Only for links without offload: a frame here has to be a finished packet.

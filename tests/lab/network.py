@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from tests.lab.forwarder import ETH_P_ALL, Forwarder, Rule
@@ -21,6 +21,7 @@ from tests.lab.netns import Namespace, leftovers, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PREFIX = "tflab"
 FOREVER = 1_000_000
@@ -35,7 +36,7 @@ NFT_SEGMENTS = {
     "data": "tcp flags & (syn | fin | rst) == 0 meta length >= 100",
     "any": "meta l4proto tcp",
 }
-# Short enough for a test, and tcp_fin_timeout away from the 60 s of TIME_WAIT, so that a minisocket's timer tells which.
+# Away from the 60 s of TIME_WAIT, so that the timer of a minisocket tells which state it is in.
 SYSCTLS = {"ipv4.tcp_fin_timeout": 30}
 
 
@@ -77,7 +78,9 @@ class Network:
         else:
             raise RuntimeError(f"no free network number; try `python -m tests.lab clean` ({PREFIX}-*)")
         n = self.number
-        self.ip = {h: f"10.0.{n}.{i}" if self.family == 4 else f"fd00:{n}::{i}" for i, h in enumerate(HOSTS, 1)}
+        both = {h: (f"10.0.{n}.{i}", str(ip_address(f"fd00:{n}::{i}"))) for i, h in enumerate(HOSTS, 1)}
+        self.ip = {h: pair[self.family == 6] for h, pair in both.items()}
+        self.hosts = {ip: h for h, pair in both.items() for ip in pair}
         self.device = {"client": f"tflc{n}", "server": f"tfls{n}"}
         self.mac = {h: bytes([2, 0, 0, 0, n, i]) for i, h in enumerate(HOSTS, 1)}
         self.port = {"client": "rc", "server": "rs"}
@@ -130,8 +133,10 @@ class Network:
         left, right = {"near": ("rc", "m1"), "far": ("m2", "rs")}[stage]
         return (left, right) if sender == "client" else (right, left)
 
-    def lose(self, segment: str, sender: str, where: str, *, count: int = 1, skip: int = 0, chance: float = 1.0) -> None:
-        """Lose the next `count` matching segments of `sender`, near or far of the middle capture, after `skip` others."""
+    def lose(
+        self, segment: str, sender: str, where: str, *, count: int = 1, skip: int = 0, chance: float = 1.0
+    ) -> None:
+        """Lose the next `count` such segments of `sender`, near or far of the middle capture, after `skip` others."""
         if self.forwarder:
             self.forwarder.rules.append(Rule(where, sender, segment, "drop", count, skip, 0.0, chance))
             return
@@ -154,7 +159,9 @@ class Network:
         """Deliver a segment that much later than its successors."""
         self._delay("hold", segment, sender, where, seconds, count, skip)
 
-    def duplicate(self, segment: str, sender: str, where: str, seconds: float, *, count: int = 1, skip: int = 0) -> None:
+    def duplicate(
+        self, segment: str, sender: str, where: str, seconds: float, *, count: int = 1, skip: int = 0
+    ) -> None:
         """Deliver a segment twice, the second time that much later."""
         self._delay("duplicate", segment, sender, where, seconds, count, skip)
 

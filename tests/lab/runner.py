@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from tests.lab.diag import Pair, Snapshot
+    from tests.lab.network import Network
     from tests.lab.scenario import Spec
 
 POINTS = ("client", "router", "server")
@@ -89,20 +91,23 @@ def record(spec: Spec, out: Path, tracer: trace.Tracer, number: int | None = Non
     return meta
 
 
-def derive(net: object, folder: Path, events: Sequence[trace.Event], snapshots: object, end: float) -> truth.Truth:
+def derive(net: Network, folder: Path, events: list[trace.Event], snapshots: list[Snapshot], end: float) -> truth.Truth:
     """Rows and checks of one run."""
-    hosts = {a: h for i, h in enumerate(HOSTS, 1) for a in (f"10.0.{net.number}.{i}", f"fd00:{net.number}::{i}")}  # type: ignore[attr-defined]
-    syns = {}
+    syns: dict[str, list[tuple[float, Pair]]] = {h: [] for h in HOSTS}
+    sent: dict[str, list[tuple[float, Pair]]] = {h: [] for h in HOSTS}
     for h in HOSTS:
-        syns[h] = []
         for frame in pcap.read(folder / f"{h}.pcap"):
             s = pcap.parse(frame.data)
-            if s and s.kind == "syn" and hosts.get(s.dst) == h:
-                syns[h].append((frame.time, ((s.dst, s.dport), (s.src, s.sport))))
-    devices = {d: h for h, d in net.device.items()}  # type: ignore[attr-defined]
-    deriver = truth.Deriver(hosts, devices, trace.hz(), syns)
-    rows = truth.merge_restarts(deriver.rows(list(events)), truth.restarts(snapshots))  # type: ignore[arg-type]
-    return truth.Truth(rows, deriver.remarks, truth.check(rows, snapshots, end))  # type: ignore[arg-type]
+            if s and s.kind == "syn":
+                a, z = (s.src, s.sport), (s.dst, s.dport)
+                if net.hosts.get(s.dst) == h:
+                    syns[h].append((frame.time, (z, a)))
+                else:
+                    sent[h].append((frame.time, (a, z)))
+    devices = {d: h for h, d in net.device.items()}
+    deriver = truth.Deriver(net.hosts, devices, trace.hz(), syns, sent)
+    rows = truth.merge_restarts(deriver.rows(events), truth.restarts(snapshots))
+    return truth.Truth(rows, deriver.remarks, truth.check(rows, snapshots, end))
 
 
 def record_all(

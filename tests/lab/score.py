@@ -2,8 +2,8 @@
 
 Per endpoint and incarnation in truth.csv, as far as the capture reaches:
 
-exact    the tool reports the same sequence of states. A direct FIN_WAIT_1 to TIME_WAIT is the same as Linux's through a
-         FIN_WAIT_2 of less than a millisecond; a change within half a second after the last frame may be told or not.
+exact    the tool reports the same sequence of states. FIN_WAIT_1 straight to TIME_WAIT is the same as Linux's way
+         through a FIN_WAIT_2 of less than a millisecond; a change within half a second after the end may be told or not.
 agree    the share of the time from the first frame of the connection to the end in which both name the same state.
 bracket  of the changes of an exact endpoint, the share whose kernel moment lies in [time_earliest, time_latest].
 
@@ -25,6 +25,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -163,7 +164,7 @@ def agreement(a: list[Step], b: list[Step], begin: float, end: float) -> float:
         return steps[i - 1].state if i else "CLOSED"
 
     cuts = sorted({begin, end, *(s.time for s in (*a, *b) if begin < s.time < end)})
-    same = sum(z - y for y, z in zip(cuts, cuts[1:], strict=False) if at(a, (y + z) / 2) == at(b, (y + z) / 2))
+    same = sum(z - y for y, z in pairwise(cuts) if at(a, (y + z) / 2) == at(b, (y + z) / 2))
     return same / (end - begin)
 
 
@@ -171,7 +172,7 @@ def agreement(a: list[Step], b: list[Step], begin: float, end: float) -> float:
 
 
 def _seconds(value: object) -> float | None:
-    if value is None or value == "" or value != value:  # noqa: PLR0124 - NaT and NaN
+    if value is None or value == "" or value != value:  # NaT and NaN differ from themselves
         return None
     if isinstance(value, datetime):
         return value.timestamp()

@@ -26,6 +26,7 @@ _OPTIONS = {
     "keepintvl": (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
     "keepcnt": (socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
     "keepalive": (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+    "sndbuf": (socket.SOL_SOCKET, socket.SO_SNDBUF),
     "rcvbuf": (socket.SOL_SOCKET, socket.SO_RCVBUF),
     "nodelay": (socket.IPPROTO_TCP, socket.TCP_NODELAY),
     "defer_accept": (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT),

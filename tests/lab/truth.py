@@ -37,11 +37,13 @@ STATES = {
     1: "ESTABLISHED", 2: "SYN_SENT", 3: "SYN_RECEIVED", 4: "FIN_WAIT_1", 5: "FIN_WAIT_2", 6: "TIME_WAIT", 7: "CLOSED",
     8: "CLOSE_WAIT", 9: "LAST_ACK", 10: "LISTEN", 11: "CLOSING", 12: "SYN_RECEIVED",
 }  # fmt: skip
-REASONS = dict(enumerate(
-    "NOT_SPECIFIED NO_SOCKET TCP_INVALID_ACK_SEQUENCE TCP_RFC7323_PAWS TCP_TOO_OLD_ACK TCP_ACK_UNSENT_DATA TCP_FLAGS "
-    "TCP_OLD_ACK TCP_ABORT_ON_DATA TCP_TIMEWAIT_SOCKET INVALID_SYN TCP_ABORT_ON_CLOSE TCP_ABORT_ON_LINGER "
-    "TCP_ABORT_ON_MEMORY TCP_STATE TCP_KEEPALIVE_TIMEOUT TCP_DISCONNECT_WITH_DATA".split()
-))  # fmt: skip
+REASONS = dict(enumerate((
+    "NOT_SPECIFIED", "NO_SOCKET", "TCP_INVALID_ACK_SEQUENCE", "TCP_RFC7323_PAWS", "TCP_TOO_OLD_ACK",
+    "TCP_ACK_UNSENT_DATA", "TCP_FLAGS", "TCP_OLD_ACK", "TCP_ABORT_ON_DATA", "TCP_TIMEWAIT_SOCKET", "INVALID_SYN",
+    "TCP_ABORT_ON_CLOSE", "TCP_ABORT_ON_LINGER", "TCP_ABORT_ON_MEMORY", "TCP_STATE", "TCP_KEEPALIVE_TIMEOUT",
+    "TCP_DISCONNECT_WITH_DATA",
+)))  # fmt: skip
+ENDS = ("local_ip", "local_port", "remote_ip", "remote_port")
 # What one step of the kernel can be; the RFC's diagram plus aborts, time-outs and the reuse of a four-tuple.
 LEGAL = {
     "CLOSED": {"SYN_SENT", "LISTEN"},
@@ -115,11 +117,11 @@ class Truth:
         """truth.csv and events.csv."""
         with (folder / "truth.csv").open("w", newline="") as f:
             out = csv.writer(f, lineterminator="\n")
-            out.writerow("time host local_ip local_port remote_ip remote_port old_state new_state source".split())
+            out.writerow(("time", "host", *ENDS, "old_state", "new_state", "source"))
             out.writerows((f"{r.time:.6f}", r.host, *r.local, *r.remote, r.old, r.new, r.source) for r in self.rows)
         with (folder / "events.csv").open("w", newline="") as f:
             out = csv.writer(f, lineterminator="\n")
-            out.writerow("time host event local_ip local_port remote_ip remote_port".split())
+            out.writerow(("time", "host", "event", *ENDS))
             out.writerows((f"{t:.6f}", host, what, *pair[0], *pair[1]) for t, host, what, pair in self.remarks)
 
 
@@ -127,10 +129,12 @@ class Deriver:
     """Applies the rules of this module to one run's events."""
 
     def __init__(
-        self, hosts: dict[str, str], devices: dict[str, str], hz: int, syns: dict[str, list[tuple[float, Pair]]]
-    ) -> None:
-        """hosts: address -> host; devices: device -> host; syns: host -> the SYNs that its capture saw come in."""
-        self._hosts, self._devices, self._hz, self._syns = hosts, devices, hz, syns
+        self, hosts: dict[str, str], devices: dict[str, str], hz: int, syns: dict[str, list[tuple[float, Pair]]],
+        sent: dict[str, list[tuple[float, Pair]]],
+    ) -> None:  # fmt: skip
+        """hosts: address -> host; devices: device -> host; syns, sent: host -> the SYNs that came in, and went out,
+        in its own capture, as (time, (its address, the other's))."""
+        self._hosts, self._devices, self._hz, self._syns, self._sent = hosts, devices, hz, syns, sent
         self._sockets: list[_Socket] = []
         self._requests: list[_Timer] = []
         self._minis: list[_Timer] = []
@@ -147,7 +151,8 @@ class Deriver:
             if r.pair and r.host:
                 out.append(Row(r.began, r.host, *r.pair, "LISTEN", "SYN_RECEIVED"))
                 if not r.child:
-                    out += [Row(t, r.host, *r.pair, "SYN_RECEIVED", "CLOSED") for t, what in r.marks if what == "CLOSED"]
+                    ends = [t for t, what in r.marks if what == "CLOSED"]
+                    out += [Row(t, r.host, *r.pair, "SYN_RECEIVED", "CLOSED") for t in ends]
         return self._ordered(out)
 
     # first pass: objects with lives
@@ -279,8 +284,10 @@ class Deriver:
         names = [(STATES[int(e.f["oldstate"])], STATES[int(e.f["newstate"])]) for e in s.steps]  # type: ignore[call-overload]
         if not host or local[1] == 0:
             return []
-        if names == [("CLOSED", "SYN_SENT"), ("SYN_SENT", "CLOSED")] and s.steps[1].time - s.steps[0].time < 0.0002:
-            return []  # connect() failed before it sent anything
+        if names == [("CLOSED", "SYN_SENT"), ("SYN_SENT", "CLOSED")]:
+            begin, end = (e.time for e in s.steps)
+            if not any(begin - 0.001 < t < end + 0.001 and p == (local, remote) for t, p in self._sent.get(host, [])):
+                return []  # connect() failed before it sent anything
         if remote[1] == 0:
             return [Row(e.time, host, local, remote, a, z) for e, (a, z) in zip(s.steps, names, strict=True)]
         out = []

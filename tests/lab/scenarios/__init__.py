@@ -16,11 +16,11 @@ def load() -> None:
 
 
 def random_spec(seed: int) -> Spec:
-    """The scenario that this seed describes: many connections, random patterns, random loss, every other one delayed."""
+    """The scenario of this seed: many connections, random patterns, random loss, every other one delayed."""
     from tests.lab.scenarios.mass import random_traffic
 
     wire: dict[str, object] = {"family": 4 if seed % 3 else 6, "offload": seed % 4 == 0}
     if seed % 2:
-        wire |= {"mode": "forwarder", "near": 0.002 * (seed % 5), "far": 0.015, "jitter": 0.004 * (seed % 3), "seed": seed}
-        wire["offload"] = False
+        near, jitter = 0.002 * (seed % 5), 0.004 * (seed % 3)
+        wire |= {"mode": "forwarder", "near": near, "far": 0.015, "jitter": jitter, "seed": seed, "offload": False}
     return Spec(f"random_{seed}", random_traffic, {"seed": seed}, wire, {"client": {}, "server": {}}, 20)

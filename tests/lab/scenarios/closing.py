@@ -243,7 +243,7 @@ def closing_timeout(lab: Lab) -> None:
 def fin_behind_zero_window(lab: Lab) -> None:
     """The FIN waits behind data that a closed window holds back: FIN_WAIT_1 long before the FIN is on the wire."""
     listener = lab.server.listen(rcvbuf=4096)
-    a, b = lab.connect(listener)
+    a, b = lab.connect(listener, sndbuf=4096)
     a.stuff()
     lab.expect("zero_window", "server")
     a.close()

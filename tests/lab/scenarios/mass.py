@@ -79,8 +79,11 @@ def _time_wait_killed(a: Conn, b: Conn, rest: Callable[[], None]) -> None:
         a.host.kill(a)
 
 
-PATTERNS = [_client_closes, _client_closes, _server_closes, _server_closes, _both_close, _client_half_closes, _straight,
-            _straight, _client_aborts, _server_aborts, _unread, _left_open, _server_leaks, _time_wait_killed]  # fmt: skip
+PATTERNS = [
+    *[_client_closes, _server_closes, _straight] * 2,
+    *[_both_close, _client_half_closes, _client_aborts, _server_aborts, _unread],
+    *[_left_open, _server_leaks, _time_wait_killed],
+]
 
 
 @scenario(seed=(1, 2, 3, 4), seconds=20)

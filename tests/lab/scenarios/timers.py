@@ -66,8 +66,8 @@ def user_timeout(lab: Lab) -> None:
 @scenario(who=SIDES, family=FAMILIES, seconds=5)
 def zero_window(lab: Lab, who: str) -> None:
     """The reader sleeps: window zero, probes, window update, the rest, close."""
-    listener = lab.server.listen(rcvbuf=4096)
-    c, s = lab.connect(listener, rcvbuf=4096)
+    listener = lab.server.listen(rcvbuf=4096, sndbuf=4096)
+    c, s = lab.connect(listener, rcvbuf=4096, sndbuf=4096)
     a, b = (c, s) if who == "client" else (s, c)
     a.stuff()
     lab.expect("zero_window", b.host.name)

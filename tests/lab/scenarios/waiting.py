@@ -35,6 +35,22 @@ def orphan_fin_wait_2(lab: Lab, then: str) -> None:
     lab.settle()
 
 
+@scenario(client={"tcp_fin_timeout": 59}, seconds=66)
+def orphan_fin_wait_2_for_a_minute(lab: Lab) -> None:
+    """As orphan_fin_wait_2 with (almost) the default tcp_fin_timeout: the server closes after more than a minute."""
+    a, b = lab.pair()
+    lab.talk(a, b)
+    a.close()
+    began = time.monotonic()
+    b.drain()
+    a.until("FIN_WAIT_2")
+    a.until("CLOSED", timeout=70)
+    time.sleep(max(0.0, began + 64 - time.monotonic()))
+    b.close()
+    lab.expect("rst_after_fin_wait_2_timeout", "client")
+    lab.settle()
+
+
 @scenario(server=SHORT, seconds=6)
 def orphan_fin_wait_2_of_server(lab: Lab) -> None:
     """As orphan_fin_wait_2, with the server as the side that closed first."""
@@ -218,7 +234,7 @@ def time_wait_assassination(lab: Lab, rfc1337: int) -> None:
     lab.client.sysctl("tcp_rfc1337", rfc1337)
     a, b = lab.pair()
     lab.talk(a, b)
-    old = [f for f, s in zip(*lab.seen(b), strict=True) if s.length][0]
+    old = next(f for f, s in zip(*lab.seen(b), strict=True) if s.length)
     lab.close_both(a, b)
     a.until("TIME_WAIT")
     b.until("CLOSED")
@@ -250,7 +266,7 @@ def time_wait_visited(lab: Lab, what: str) -> None:
 
 @scenario()
 def syn_collides_with_time_wait(lab: Lab) -> None:
-    """A SYN with an old number and no timestamp in the server's TIME_WAIT: ACK of the old connection, RST, once more."""
+    """A SYN with an old number and no timestamp in the server's TIME_WAIT draws the ACK of the old connection."""
     lab.client.sysctl("tcp_timestamps", 0)
     listener = lab.server.listen()
     c, s = lab.connect(listener, source=45000, reuse=1)

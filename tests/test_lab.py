@@ -1,0 +1,173 @@
+"""The kernel lab: what it records can be believed, and the analyser says what the kernel said."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from tests.lab import pcap, runner, score, truth
+from tests.lab.scenario import REGISTRY
+from tests.lab.scenarios import load, random_spec
+
+pytestmark = pytest.mark.lab
+
+load()
+
+# Quick ones, each with a different reason to be here. `EXACT` at the points named: the capture decides these.
+EVERYWHERE = ("client", "router", "server")
+QUICK = {
+    "close_by_client_v4": EVERYWHERE,
+    "close_by_server_v6": EVERYWHERE,
+    "straight_to_time_wait_client_v4": EVERYWHERE,
+    "half_close_server_v6": EVERYWHERE,
+    "simultaneous_open_v4": EVERYWHERE,
+    "simultaneous_close_v6": EVERYWHERE,
+    "refused_v4": EVERYWHERE,
+    "handshake_lost_ack_far_v4": EVERYWHERE,
+    "handshake_lost_synack_near_v6": EVERYWHERE,
+    "close_lost_fin1_far_client_v4": EVERYWHERE,
+    "close_lost_ackfin_near_server_v4": EVERYWHERE,
+    "close_lost_lastack_far_client_v6": EVERYWHERE,
+    "time_wait_killed_near_client_v4": EVERYWHERE,
+    "time_wait_reused_by_server_1_v4": EVERYWHERE,
+    "fast_open_none_v4": EVERYWHERE,
+    "linger_zero_client_v4": EVERYWHERE,
+    "reset_injected_on_the_wire_client_v4": EVERYWHERE,
+    "data_before_fin_lost_near_client_v4": EVERYWHERE,
+    "random_14": (),
+}
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """All quick scenarios, recorded once."""
+    if reason := runner.missing():
+        pytest.skip(reason)
+    out = tmp_path_factory.mktemp("lab")
+    specs = [random_spec(14) if n == "random_14" else REGISTRY[n] for n in QUICK]
+    metas = runner.record_all(specs, out, jobs=6, say=lambda _: None)
+    return out, {m["scenario"]: m for m in metas}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_both_witnesses_agree(recordings, name):
+    """No error, no tracepoint lost, rows chain and are legal, and the poll never saw a state that they exclude."""
+    _, metas = recordings
+    assert runner.clean_record(metas[name]), json.dumps(metas[name], indent=1)
+    assert metas[name]["truth_check"]["rows"] >= 4
+    assert not any(c["dropped_by_kernel"] for c in metas[name]["capture"].values())
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_each_transition_has_its_packet(recordings, name):
+    """A change of state stands within 50 ms of a segment of that connection in the host's own capture, with the flag
+    that goes with the state; only what an application or a timer does alone may stand by itself."""
+    out, _ = recordings
+    folder = out / name
+    wanted = {"SYN_SENT": pcap.SYN, "SYN_RECEIVED": pcap.SYN, "CLOSE_WAIT": pcap.FIN, "LAST_ACK": pcap.FIN,
+              "FIN_WAIT_1": pcap.FIN, "CLOSING": pcap.FIN, "ESTABLISHED": pcap.ACK, "FIN_WAIT_2": pcap.ACK,
+              "TIME_WAIT": pcap.ACK}  # fmt: skip
+    segments = {
+        h: [(f.time, s) for f in pcap.read(folder / f"{h}.pcap") if (s := pcap.parse(f.data))] for h in runner.HOSTS
+    }
+    lonely = []
+    for e in score.read_truth(folder / "truth.csv"):
+        ends = {e.local, e.remote}
+        mine = [(t, s) for t, s in segments[e.host] if {(s.src, s.sport), (s.dst, s.dport)} == ends]
+        for step in e.steps:
+            flag = wanted.get(step.state)
+            # a hole filled later delivers a FIN that came before
+            slack = 1.5 if step.state in ("CLOSE_WAIT", "CLOSING", "TIME_WAIT", "FIN_WAIT_1", "LAST_ACK") else 0.05
+            if flag and not any(abs(t - step.time) < slack and s.flags & flag for t, s in mine):
+                lonely.append((e.host, e.local, e.remote, step))
+    assert not lonely
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_each_connection_is_in_the_truth(recordings, name):
+    """Nothing was on the wire of which the kernels did not speak: each SYN that a host sent is a SYN_SENT of it."""
+    out, _ = recordings
+    began = {(e.local, e.remote) for e in score.read_truth(out / name / "truth.csv") if e.steps[0].state == "SYN_SENT"}
+    syns = set()
+    for host in runner.HOSTS:
+        for f in pcap.read(out / name / f"{host}.pcap"):
+            s = pcap.parse(f.data)
+            if s and s.kind == "syn":
+                syns.add(((s.src, s.sport), (s.dst, s.dport)))
+    assert {s for s in syns if "injected" not in name} <= began
+
+
+def test_namespaces_are_gone_after_an_error():
+    """Whatever happens inside, nothing is left behind."""
+    if reason := runner.missing():
+        pytest.skip(reason)
+    names = []
+
+    def fail():
+        with runner.network() as net:
+            names.extend(ns.name for ns in (*net.ns.values(), net.router))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    assert len(names) == 3
+    assert not [n for n in names if n in left.split()]
+
+
+def test_parallel_networks_do_not_share_a_number():
+    """Two runs at once, here or in two processes, get different addresses."""
+    if reason := runner.missing():
+        pytest.skip(reason)
+    numbers, both = [], threading.Barrier(2)
+
+    def claim():
+        with runner.network() as net:
+            numbers.append(net.number)
+            both.wait(20)
+
+    threads = [threading.Thread(target=claim) for _ in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(set(numbers)) == 2
+
+
+def test_there_are_enough_scenarios():
+    """Every module contributes, every scenario says what it plays."""
+    assert len(REGISTRY) > 200
+    assert all(s.doc for s in REGISTRY.values())
+
+
+def test_illegal_and_broken_rows_are_found():
+    """The check of the truth is one: it sees a gap in a chain, an impossible step, and a contradicting poll."""
+    from tests.lab.diag import Entry, Snapshot
+
+    a, z = ("10.0.0.1", 1000), ("10.0.0.2", 80)
+    steps = [(1.0, "CLOSED", "SYN_SENT"), (2.0, "ESTABLISHED", "LAST_ACK")]
+    rows = [truth.Row(t, "client", a, z, old, new) for t, old, new in steps]
+    snap = Snapshot(1.5, 1.51, "client", {(a, z): Entry("ESTABLISHED", 0)})
+    said = truth.check(rows, [snap], 9)
+    assert said["mismatches"] == 1
+    assert len(said["chain_breaks"]) == 2
+
+
+ANALYSER = f"{sys.executable} -m tcptrace_fsm analyze {{pcap}} -o {{out}} -q"
+
+
+@pytest.mark.parametrize("name", [n for n, points in QUICK.items() if points])
+def test_analyser_agrees_with_the_kernel(recordings, name):
+    """From each capture point: the states of both ends, exactly, and each change inside its bracket."""
+    if not importlib.util.find_spec("tcptrace_fsm"):
+        pytest.skip("tcptrace_fsm is not installed here")
+    out, _ = recordings
+    for point in QUICK[name]:
+        for r in score.score_capture(ANALYSER, out / name, point):
+            assert r.exact, f"{point} {r.host}: want {r.want}, got {r.got or r.error}"
+            assert r.bracket in (None, 1.0), f"{point} {r.host}: brackets {r.bracket}"
