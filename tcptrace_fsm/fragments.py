@@ -31,19 +31,28 @@ class Piece(NamedTuple):
 class Datagram:
     """The pieces of one datagram so far."""
 
-    __slots__ = ("first", "kept", "pieces", "size", "time", "weight")
+    __slots__ = ("covered", "first", "pieces", "size", "time", "weight")
 
     def __init__(self, time: int) -> None:
         self.time = time
         self.pieces: list[Piece] = []
-        self.kept = 0
+        self.covered = bytearray()  # a 1 for each eight bytes that some piece holds whole
         self.weight = OVERHEAD
         self.size = -1  # known when the last fragment has come
         self.first: bytes = b""
 
+    def cover(self, begin: int, end: int) -> None:
+        """Note that the bytes from ``begin`` to ``end`` are there; the last eight of the datagram may be fewer."""
+        last = (end + 7 if end == self.size else end) // 8
+        if last > len(self.covered):
+            self.covered.extend(bytes(last - len(self.covered)))
+        if last > begin // 8:
+            self.covered[begin // 8 : last] = b"\1" * (last - begin // 8)
+
     def whole(self) -> bytes | None:
         """Return the payload when no byte is missing."""
-        if self.size < 0 or self.kept < self.size:  # overlaps only make `kept` larger than what is covered
+        eights = (self.size + 7) // 8
+        if self.size < 0 or self.covered.count(1, 0, eights) < eights:
             return None
         payload = bytearray()
         for offset, content in sorted(self.pieces, key=lambda piece: piece.offset):
@@ -104,8 +113,9 @@ class Fragments:
         if not more and datagram.size < 0:
             datagram.size = offset + len(content)
         datagram.pieces.append(Piece(offset, content))
-        datagram.kept += len(content)
-        weight = len(content) + OVERHEAD
+        before = len(datagram.covered)
+        datagram.cover(offset, offset + len(content))
+        weight = len(content) + OVERHEAD + len(datagram.covered) - before
         datagram.weight += weight
         self._weight += weight
         payload = datagram.whole()

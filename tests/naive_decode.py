@@ -57,6 +57,8 @@ def decode(frame: bytes, link: int, original: int | None = None) -> Segment | st
             return _ipv6(rest, wire, vlans) if rest[:1] and rest[0] >> 4 == 6 else _ipv4(rest, wire, vlans)
         if kind == 0x86DD:
             return _ipv6(rest, wire, vlans)
+        if kind < 1536 and len(rest) >= 2 and rest[:2] not in {b"\xaa\xaa", b"\6\6", b"\xfe\xfe"}:
+            return "not_tcp"
         return "peel" if kind < 1536 or kind in TUNNEL_ETHERTYPES else "not_tcp"
     except Done as done:
         return str(done)

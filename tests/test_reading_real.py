@@ -45,7 +45,7 @@ def by_tshark(path):
         check=False,
     )
     rows = [line.split("\t") for line in done.stdout.splitlines()]
-    return {int(number): length.split(",")[-1] for number, length in rows}
+    return {int(number): length.split(",")[0] for number, length in rows}
 
 
 def by_us(path):
