@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from tests.lab.pcap import parse
 
 if TYPE_CHECKING:
-
     from tests.lab.netns import Namespace
 
 OUTGOING = 4
@@ -115,5 +114,3 @@ class Forwarder:
         self._thread.join()
         for s in self._routes:
             s.close()
-
-

@@ -76,9 +76,7 @@ def parse(frame: bytes) -> Segment | None:
         return None
     sport, dport, seq, ack, offset, flags, window = struct.unpack_from("!HHIIBBH", frame, at)
     header = (offset >> 4) * 4
-    return Segment(
-        src, sport, dst, dport, seq, ack, flags, window, end - at - header, frame[at + 20 : at + header]
-    )
+    return Segment(src, sport, dst, dport, seq, ack, flags, window, end - at - header, frame[at + 20 : at + header])
 
 
 def read(path: Path) -> list[Frame]:

@@ -197,9 +197,15 @@ def record(out: Path, names: list[str]) -> int:
                 kept[sample.file] = _publish(sample, Path(work) / sample.scenario, out)
     finally:
         tracer.close()
-    head = ("# Small captures from real Linux kernels, recorded by `python -m tests.lab samples` (docs/lab.md).\n"
-            "# Paths are the kernel's own; a state that the capture cannot show is left out. A finding without a side\n"
-            "# concerns both.\n")  # fmt: skip
+    head = """\
+# Small captures from real Linux kernels, recorded by `python -m tests.lab samples` (docs/lab.md).
+#
+# point: where it was taken: client and server are the hosts' own interfaces, router is between them.
+# *_path: the states that the kernel itself says this end entered, as far as the capture can show them; what the last
+#   frames cause belongs to it. An empty path is an end without a connection (refused, filtered).
+# *_silent_end: the kernel went on to CLOSED with no segment at that moment; an analyser may tell it or not.
+# finding: what must be found (kind and side; no side means both ends). Others may be found too.
+"""
     texts = [kept[s.file] for s in SAMPLES if s.file in kept]
     (out / "MANIFEST.toml").write_text(head + "".join(texts))
     return 0
@@ -228,10 +234,12 @@ def _publish(sample: Sample, folder: Path, out: Path) -> str:
              f"kernel = {_toml('Linux ' + kernel)}", f"frames = {len(pcap.read(source))}"]  # fmt: skip
     for kind, side in sample.findings:
         lines += ["", "[[sample.finding]]", f"kind = {_toml(kind)}"] + ([f"side = {_toml(side)}"] if side else [])
-    for ends, paths in _paths(folder, sample.point):
+    for ends in _connections(folder, sample.point):
         lines += ["", "[[sample.connection]]"]
-        lines += [f"{role} = {_toml('{} {}'.format(*ends[role]))}" for role in ("client", "server")]
-        lines += [f"{role}_path = {_toml(paths.get(role, []))}" for role in ("client", "server")]
+        for role in ("client", "server"):
+            lines += [f"{role} = {_toml('{} {}'.format(*ends.address[role]))}"]
+            lines += [f"{role}_path = {_toml(ends.path.get(role, []))}"]
+            lines += [f"{role}_silent_end = true"] if ends.silent.get(role) else []
     return "\n".join(lines) + "\n"
 
 
@@ -239,29 +247,40 @@ def _toml(value: str | list[str]) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _paths(folder: Path, point: str) -> list[tuple[dict[str, score.Address], dict[str, list[str]]]]:
-    """Per connection in time order: its two ends, and the states that each one entered as far as the capture shows."""
+@dataclass
+class Ends:
+    """One connection of a capture: who opened it, and what each end went through."""
+
+    address: dict[str, score.Address]
+    path: dict[str, list[str]]
+    silent: dict[str, bool]
+
+
+def _connections(folder: Path, point: str) -> list[Ends]:
+    """The connections in time order, as far as the capture shows them.
+
+    A change that the last frames cause belongs to the path even if it comes just after them. `silent`: the kernel went
+    on to CLOSED with no segment at that moment, which an analyser may or may not tell.
+    """
     wire = score.read_wire(folder / f"{point}.pcap")
     assert wire
-    endpoints = score.read_truth(folder / "truth.csv")
-    by_tuple: dict[frozenset[score.Address], list[list[score.Endpoint]]] = defaultdict(list)
-    seen: dict[tuple[score.Address, score.Address], int] = defaultdict(int)
-    for e in endpoints:
-        group, n = by_tuple[frozenset([e.local, e.remote])], seen[e.local, e.remote]
-        seen[e.local, e.remote] += 1
-        if n == len(group):
-            group.append([])
-        group[n].append(e)
-    out = []
-    for group in by_tuple.values():
-        for i, both in enumerate(group):
+    by_tuple: dict[frozenset[score.Address], dict[int, list[score.Endpoint]]] = defaultdict(lambda: defaultdict(list))
+    count: dict[tuple[score.Address, score.Address], int] = defaultdict(int)
+    for e in score.read_truth(folder / "truth.csv"):
+        by_tuple[frozenset([e.local, e.remote])][count[e.local, e.remote]].append(e)
+        count[e.local, e.remote] += 1
+    found = []
+    for incarnations in by_tuple.values():
+        for i, both in incarnations.items():
             opener = next((e for e in both if e.steps[0].state == "SYN_SENT"), both[0])
-            ends = {"client": opener.local, "server": opener.remote}
-            paths = {}
+            ends = Ends({"client": opener.local, "server": opener.remote}, {}, {})
             for e in both:
-                later = [x.steps[0].time for g in group[i + 1 :] for x in g if x.local == e.local]
-                end = min([wire.last, *later])
                 role = "client" if e.local == opener.local else "server"
-                paths[role] = score.path_of(score.knowable(e, wire, end), end)
-            out.append((min(e.steps[0].time for e in both), ends, paths))
-    return [(ends, paths) for _, ends, paths in sorted(out, key=lambda x: x[0])]
+                after = [x.steps[0].time for x in incarnations.get(i + 1, []) if x.local == e.local]
+                end = after[0] - score.NEAR if after else wire.last
+                steps = score.knowable(e, wire, end)
+                ends.path[role] = score.path_of(steps, end if after else end + score.UNDER_WAY)
+                last = e.steps[-1]
+                ends.silent[role] = last.state == "CLOSED" and last not in steps and last.time <= max([end, *after])
+            found.append((opener.steps[0].time, ends))
+    return [ends for _, ends in sorted(found, key=lambda x: x[0])]

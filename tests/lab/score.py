@@ -2,13 +2,14 @@
 
 Per endpoint and incarnation in truth.csv, as far as the capture reaches:
 
-exact    the tool reports the same sequence of states. FIN_WAIT_1 straight to TIME_WAIT is the same as Linux's way
-         through a FIN_WAIT_2 of less than a millisecond; a change within half a second after the end may be told or not.
+exact    the tool reports the same sequence of states. FIN_WAIT_1 straight to TIME_WAIT is the same as Linux's
+         way through a FIN_WAIT_2 of less than a millisecond; a change within half a second after the capture's
+         end may be told or not.
 agree    the share of the time from the first frame of the connection to the end in which both name the same state.
 bracket  of the changes of an exact endpoint, the share whose kernel moment lies in [time_earliest, time_latest].
 
-Not asked for, because no capture shows it: FIN_WAIT_1 or LAST_ACK without its FIN in the capture, and a last CLOSED that
-has no RST beside it and does not follow LAST_ACK or a whole TIME_WAIT.
+Not asked for, because no capture shows it: FIN_WAIT_1 or LAST_ACK without its FIN in the capture, and a last CLOSED
+that has no RST beside it and does not follow LAST_ACK or a whole TIME_WAIT.
 """
 
 from __future__ import annotations

@@ -89,7 +89,8 @@ class _Socket:
     def pair(self) -> Pair:
         """The four-tuple: from the event that knows most (a connecting socket has no port in its first one)."""
         return max(
-            ((e.f["local"], e.f["remote"]) for e in self.steps), key=lambda p: (p[1][1] != 0, p[0][1] != 0)  # type: ignore[index]
+            ((e.f["local"], e.f["remote"]) for e in self.steps),
+            key=lambda p: (p[1][1] != 0, p[0][1] != 0),  # type: ignore[index]
         )  # type: ignore[return-value]
 
 
