@@ -355,6 +355,108 @@ def _pktap(packet: Packet) -> Layer | int:
     return _link(link) if link != 258 else OUTCOME_NOT_TCP
 
 
+def _ip_over_infiniband(packet: Packet) -> Layer | int:
+    kind = packet.number(0)
+    packet.skip(4)
+    return _ethertype(kind)
+
+
+def _sun_atm(packet: Packet) -> Layer | int:
+    """Skip SunATM's four bytes; LANE has an address of its own before the Ethernet frame."""
+    kind = packet.byte(0) & 15
+    packet.skip(4)
+    if kind == 1:
+        packet.skip(2)
+        return _ethernet
+    return _llc if kind == 2 else OUTCOME_NOT_TCP
+
+
+def _epon(packet: Packet) -> Layer | int:
+    packet.skip(8)
+    return _ethernet
+
+
+def _docsis(packet: Packet) -> Layer | int:
+    """Read DOCSIS packet data (frame type 0), with its extended header skipped."""
+    control = packet.byte(0)
+    if control & 0xC0:
+        return OUTCOME_NOT_TCP
+    packet.skip(6 + (packet.byte(1) if control & 1 else 0))
+    return _ethernet
+
+
+def _switch_tag(packet: Packet, size: int) -> Layer | int:
+    """Skip a switch chip's tag between the addresses and the Ethertype."""
+    packet.skip(12 + size)
+    kind = packet.number(0)
+    packet.skip(2)
+    return _ethertype(kind)
+
+
+def _broadcom_tag(packet: Packet) -> Layer | int:
+    return _switch_tag(packet, 4)
+
+
+def _broadcom_tag_first(packet: Packet) -> Layer | int:
+    packet.skip(4)
+    return _ethernet
+
+
+def _marvell_tag(packet: Packet) -> Layer | int:
+    return _switch_tag(packet, 4)
+
+
+def _marvell_ethertype_tag(packet: Packet) -> Layer | int:
+    return _switch_tag(packet, 8)
+
+
+def _erf(packet: Packet) -> Layer | int:
+    """Read an Endace record: extension headers while their first bit says so, then the frame of the type named."""
+    kind = packet.byte(8)
+    more = kind & 0x80
+    packet.skip(16)
+    while more:
+        more = packet.byte(0) & 0x80
+        packet.skip(8)
+    kind &= 0x7F
+    if kind in {2, 11, 16, 20}:  # Ethernet behind two bytes
+        packet.skip(2)
+        return _ethernet
+    if kind == 1:
+        return _cisco_hdlc if packet.byte(0) in {0x0F, 0x8F} else _ppp
+    return _ip if kind in {22, 23} else OUTCOME_NOT_TCP
+
+
+def _juniper(packet: Packet, inside: Layer) -> Layer | int:
+    """Skip Juniper's header: magic, flags, extensions; a flag says that no link layer follows."""
+    if packet.number(0, 3) != 0x4D4743:
+        return OUTCOME_NOT_TCP
+    flags = packet.byte(3)
+    packet.skip(4)
+    if flags & 0x80:
+        packet.skip(2 + packet.number(0))
+    if flags & 2:
+        packet.skip(4)
+        return _ip
+    return inside
+
+
+def _juniper_ethernet(packet: Packet) -> Layer | int:
+    return _juniper(packet, _ethernet)
+
+
+def _juniper_ppp(packet: Packet) -> Layer | int:
+    return _juniper(packet, _ppp)
+
+
+def _juniper_frame_relay(packet: Packet) -> Layer | int:
+    return _juniper(packet, _frame_relay)
+
+
+def _juniper_cisco_hdlc(packet: Packet) -> Layer | int:
+    return _juniper(packet, _cisco_hdlc)
+
+
 # --- 802.11 ---------------------------------------------------------------------------------------------------------
 
 
@@ -394,9 +496,16 @@ def _wlan(packet: Packet) -> Layer | int:
     return _wlan_data(packet, 1)
 
 
-def _wlan_data(packet: Packet, multiple: int) -> Layer | int:
+def _wlan_turned(packet: Packet) -> Layer | int:
+    """Read a frame whose first two bytes an access point's controller has exchanged."""
+    return _wlan_data(packet, 1, turned=True)
+
+
+def _wlan_data(packet: Packet, multiple: int, *, turned: bool = False) -> Layer | int:
     """Read an 802.11 data frame's header; what is encrypted stays so."""
     control, flags = packet.byte(0), packet.byte(1)
+    if turned:
+        control, flags = flags, control
     if control & 0x0C != 0x08 or control & 0x40:  # not data, or data without content
         return OUTCOME_NOT_TCP
     size = 24
@@ -458,6 +567,20 @@ def _tag_before_ethertype(packet: Packet) -> Layer | int:
     kind = packet.number(4)
     packet.skip(6)
     return _ethertype(kind)
+
+
+def _batman(packet: Packet) -> Layer | int:
+    """Read batman-adv's unicast and broadcast packets (compatibility version 15)."""
+    kind = packet.byte(0)
+    if packet.byte(1) != 15 or kind not in _BATMAN:
+        return OUTCOME_NOT_TCP
+    packet.path.append("batman")
+    packet.skip(_BATMAN[kind])
+    return _ethernet
+
+
+_BATMAN = {0x01: 14, 0x40: 10, 0x42: 18}
+"""Header size of the packet types that carry frames."""
 
 
 def _cisco_metadata(packet: Packet) -> Layer | int:
@@ -784,6 +907,16 @@ def _mpls_in_udp(packet: Packet) -> Layer | int:
     return _mpls
 
 
+def _capwap(packet: Packet) -> Layer | int:
+    """Read CAPWAP data (RFC 5415 4.3), unencrypted and in one piece."""
+    head = packet.number(0, 4)
+    if head >> 24 or head & 0x80:  # DTLS or another version; a fragment
+        return OUTCOME_NOT_TCP
+    packet.path.append(f"capwap {packet.pair}")
+    packet.skip(max(8, (head >> 19 & 31) * 4))
+    return _wlan_turned if head & 0x100 else _ethernet
+
+
 def _tzsp(packet: Packet) -> Layer | int:
     """Read TaZmen Sniffer Protocol: tagged fields, then a frame of the kind that the header names."""
     kind = packet.number(2)
@@ -818,14 +951,26 @@ _KERNEL_LINKS: dict[int, Layer] = {
 }
 
 _LINKS: dict[str, Layer] = {
+    "broadcom_tag": _broadcom_tag,
+    "broadcom_tag_first": _broadcom_tag_first,
     "cisco_hdlc": _cisco_hdlc,
     "cisco_hdlc_directed": _cisco_hdlc_directed,
+    "docsis": _docsis,
     "enc": _enc,
+    "epon": _epon,
+    "erf": _erf,
     "fddi": _fddi,
     "frame_relay": _frame_relay,
     "frame_relay_directed": _frame_relay_directed,
     "ip_over_fc": _ip_over_fc,
+    "ip_over_infiniband": _ip_over_infiniband,
+    "juniper_cisco_hdlc": _juniper_cisco_hdlc,
+    "juniper_ethernet": _juniper_ethernet,
+    "juniper_frame_relay": _juniper_frame_relay,
+    "juniper_ppp": _juniper_ppp,
     "llc": _llc,
+    "marvell_ethertype_tag": _marvell_ethertype_tag,
+    "marvell_tag": _marvell_tag,
     "netanalyzer": _netanalyzer,
     "nflog": _nflog,
     "pflog": _pflog,
@@ -837,6 +982,7 @@ _LINKS: dict[str, Layer] = {
     "prism": _prism,
     "radiotap": _radiotap,
     "slip": _slip,
+    "sun_atm": _sun_atm,
     "token_ring": _token_ring,
     "wlan": _wlan,
 }
@@ -859,6 +1005,7 @@ _ETHERTYPES: dict[int, Layer] = {
     0x22EB: _erspan,
     0x22F3: _trill,
     0x6558: _ethernet,
+    0x4305: _batman,
     0x880B: _ppp,
     0x8847: _mpls,
     0x8848: _mpls,
@@ -899,6 +1046,7 @@ _UDP_PORTS: dict[int, Layer] = {
     4789: _vxlan,
     4790: _vxlan_gpe,
     5072: _ayiya,
+    5247: _capwap,
     6081: _geneve,
     6635: _mpls_in_udp,
     8472: _vxlan,

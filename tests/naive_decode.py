@@ -9,10 +9,10 @@ import struct
 from dataclasses import dataclass, field
 
 TAGS = {0x8100, 0x88A8, 0x9100, 0x9200, 0x9300}
-TUNNEL_PORTS = {1701, 2152, 3386, 3544, 4754, 4789, 4790, 5072, 6081, 6635, 8472, 37008}
+TUNNEL_PORTS = {1701, 2152, 3386, 3544, 4754, 4789, 4790, 5072, 5247, 6081, 6635, 8472, 37008}
 TUNNEL_PROTOCOLS = {4, 41, 47, 97, 137, 143}
 TUNNEL_ETHERTYPES = {
-    *(0x22EB, 0x22F3, 0x6558, 0x880B, 0x8847, 0x8848, 0x8864, 0x8870, 0x88BE, 0x88E5, 0x88E7),
+    *(0x22EB, 0x22F3, 0x4305, 0x6558, 0x880B, 0x8847, 0x8848, 0x8864, 0x8870, 0x88BE, 0x88E5, 0x88E7),
     *(0x8903, 0x8909, 0x8926, 0x892F, 0x894F),
 }
 
@@ -57,11 +57,11 @@ def decode(frame: bytes, link: int, original: int | None = None) -> Segment | st
             return _ipv6(rest, wire, vlans) if rest[:1] and rest[0] >> 4 == 6 else _ipv4(rest, wire, vlans)
         if kind == 0x86DD:
             return _ipv6(rest, wire, vlans)
-        if kind < 1536 and len(rest) >= 2 and rest[:2] not in {b"\xaa\xaa", b"\6\6", b"\xfe\xfe"}:
-            return "not_tcp"
-        return "peel" if kind < 1536 or kind in TUNNEL_ETHERTYPES else "not_tcp"
     except Done as done:
         return str(done)
+    if kind < 1536 and len(rest) >= 2 and rest[:2] not in {b"\xaa\xaa", b"\6\6", b"\xfe\xfe"}:
+        return "not_tcp"
+    return "peel" if kind < 1536 or kind in TUNNEL_ETHERTYPES else "not_tcp"
 
 
 def _take(data: bytes, count: int, outcome: str) -> tuple[bytes, bytes]:

@@ -55,8 +55,8 @@ def tunnel_port(port: int) -> int:
         return 0
     if port in {1701, 2152, 3386, 3544, 4754, 4789, 4790}:
         return 1  # L2TP, GTP-U and its version 0, Teredo, GRE, VXLAN, VXLAN-GPE
-    if port in {5072, 6081, 6635, 8472, 37008}:
-        return 1  # AYIYA, Geneve, MPLS, VXLAN before its port was assigned, TZSP
+    if port in {5072, 5247, 6081, 6635, 8472, 37008}:
+        return 1  # AYIYA, CAPWAP, Geneve, MPLS, VXLAN before its port was assigned, TZSP
     return 0
 
 
@@ -70,7 +70,7 @@ def tunnel_ethertype(kind: int) -> int:
         return 1  # FabricPath, NSH, 802.1ah, VN-tag, HSR
     if kind in {0x8909, 0x6558, 0x88BE, 0x22EB, 0x8870}:
         return 1  # Cisco metadata, bridged Ethernet, ERSPAN II and III, LLC in jumbo frames
-    if kind in {0x22F3, 0x88E5}:  # TRILL, MACsec
+    if kind in {0x22F3, 0x88E5, 0x4305}:  # TRILL, MACsec, batman-adv
         return 1
     return 0
 
