@@ -117,14 +117,15 @@ class Packet:
 def peel(packet: Packet, link: int) -> int:
     """Peel a frame down to the IP packet that holds TCP; ``OUTCOME_TCP`` says that ``packet.ip_at`` is it."""
     layer: Layer | int = _link(link)
+    depth = 0
     try:
-        for _ in range(MAX_LAYERS):
+        for depth in range(MAX_LAYERS):
             if isinstance(layer, int):
                 return layer
             layer = layer(packet)
     except _Short as short:
-        if not short.cut and packet.pair:
-            return OUTCOME_NOT_TCP  # within IP, all of it captured: it only looked like a tunnel
+        if depth and not short.cut:
+            return OUTCOME_NOT_TCP  # all of it was captured: it only looked like that layer
         return OUTCOME_SHORT_LINK
     return OUTCOME_TOO_DEEP
 
@@ -199,6 +200,7 @@ def _llc(packet: Packet) -> Layer | int:
         organisation, kind = packet.number(3, 3), packet.number(6)
         packet.skip(8)
         if organisation == 0x0080C2 and kind in {1, 7}:  # bridged Ethernet, with and without its checksum
+            packet.skip(2)  # padding (RFC 2684 5.2)
             return _ethernet
         return _ETHERTYPES.get(kind, OUTCOME_NOT_TCP) if organisation in {0, 0x0000F8} else OUTCOME_NOT_TCP
     if access == 0x0606 and packet.byte(2) == 3:
@@ -237,8 +239,9 @@ def _token_ring(packet: Packet) -> Layer | int:
 
 
 def _fddi(packet: Packet) -> Layer | int:
+    control = packet.byte(0)
     packet.skip(13)
-    return _llc
+    return _llc if control & 0x70 == 0x50 else OUTCOME_NOT_TCP
 
 
 def _ip_over_fc(packet: Packet) -> Layer | int:
@@ -356,6 +359,10 @@ def _pktap(packet: Packet) -> Layer | int:
 
 
 def _ip_over_infiniband(packet: Packet) -> Layer | int:
+    """Read RFC 4391's four bytes, behind a destination of 20 bytes or a header of 40 where one is there."""
+    for _ in range(2):
+        if packet.number(2) or packet.number(0) not in _ETHERTYPES:
+            packet.skip(20)
     kind = packet.number(0)
     packet.skip(4)
     return _ethertype(kind)
@@ -539,7 +546,11 @@ def _mpls(packet: Packet) -> Layer | int:
     version = packet.byte(0) >> 4
     if version in {4, 6}:
         return _ip
-    if version == 0:  # a pseudowire's control word (RFC 4385), Ethernet inside
+    # A pseudowire with Ethernet inside, behind a control word that begins with 0 (RFC 4385) or not: what would be the
+    # Ethertype tells.
+    if packet.number(12) in _ETHERTYPES:
+        return _ethernet
+    if version == 0 and packet.number(16) in _ETHERTYPES:
         packet.skip(4)
         return _ethernet
     return OUTCOME_NOT_TCP
