@@ -27,7 +27,7 @@ def main() -> int:
     p.add_argument("--jobs", type=int, default=10)
     p = sub.add_parser("score", help="compare a tool with the kernel on recordings")
     p.add_argument("folder", type=Path, nargs="+")
-    p.add_argument("--tool", default=score.TOOL)
+    p.add_argument("--tool", default=score.TOOL, help="a command with {pcap} and {out}; or `api`: in Python, faster")
     p.add_argument("--misses", action="store_true", help="list every endpoint that is not exact")
     p.add_argument("--json", type=Path)
     p = sub.add_parser("samples", help="record sample_pcaps/ anew")
