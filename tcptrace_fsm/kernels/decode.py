@@ -412,7 +412,7 @@ def decode_frame(data: Buffer, frames: array[int], f: int, path: int, segments: 
     else:
         return OUTCOME_PEEL
     tags = 0
-    names = at - at
+    names = 0
     while kind in {0x8100, 0x88A8, 0x9100, 0x9200, 0x9300}:
         if end - at < 4:
             return OUTCOME_SHORT_LINK

@@ -26,10 +26,12 @@ cdef long long peer_segment(long long w, long long c, long long side, long long 
 cdef long long own_first(long long i, long long j, long long c, long long side, long long[::1] rows, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long run_2msl(long long t, long long side, long long ident, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch) noexcept nogil
 cdef long long give_up(long long last, long long gap, long long side, long long ident, long long[::1] table, long long[::1] out, long long[::1] scratch) noexcept nogil
+cdef long long taken_over(long long c, long long side, long long[::1] rows) noexcept nogil
 cdef long long run_out(long long c, long long side, long long[::1] rows, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch) noexcept nogil
-cdef long long replay_side(long long c, long long side, long long n, long long[::1] rows, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
+cdef long long replay_side(long long c, long long side, long long n, long long now, long long[::1] rows, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long who(long long side) noexcept nogil
 cdef long long conclude(long long c, long long first, long long last, long long saw_client, long long saw_server, long long[::1] rows, long long[::1] out) noexcept nogil
 cpdef long long replay(long long c, long long now, long long[::1] rows, long long[::1] log, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
 cpdef long long replay_due(long long start, long long count, long long room, long long now, long long[::1] due, long long[::1] rows, long long[::1] log, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
 cpdef long long collect(long long start, long long end, long long[::1] due, long long[::1] rows, long long[::1] block) noexcept nogil
+cpdef long long interesting(long long count, long long boring, long long[::1] block, long long[::1] out, long long[::1] chosen) noexcept nogil

@@ -29,7 +29,7 @@ from tcptrace_fsm.kernels.sequence import bit
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["collect", "gather", "longest_log", "replay", "replay_due"]
+__all__ = ["collect", "gather", "interesting", "longest_log", "replay", "replay_due"]
 
 
 # --- reading the log --------------------------------------------------------------------------------------------------
@@ -607,6 +607,13 @@ def give_up(last: int, gap: int, side: int, ident: int, table: Words, out: Words
     return 0
 
 
+def taken_over(c: int, side: int, rows: Words) -> int:
+    """When a new incarnation took the endpoint's place: as it sent the SYN, or accepted it; -1 where none did."""
+    if rows[c + C_TAKEN_OVER] < 0 or rows[c + C_TAKEN_BY] == side:
+        return rows[c + C_TAKEN_OVER]
+    return rows[c + C_ACCEPTED]
+
+
 def run_out(c: int, side: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words) -> int:
     """What happens to the endpoint after the last segment: timers, up to the end of the capture or of the incarnation."""
     ident = rows[c + C_ID]
@@ -625,15 +632,18 @@ def run_out(c: int, side: int, rows: Words, timers: Words, table: Words, out: Wo
         elif state == ST_LAST_ACK and (scratch[X_PEER_UNSEEN] or end > last + 3000 * MILLISECOND):
             # Neither acknowledged nor repeated: the ACK passed where the capture did not look.
             step(EV_RCV_ACK_OF_FIN, last + MILLISECOND + scratch[X_HALF], last, last + 1000 * MILLISECOND, -1, BASIS_INFERRED, -1, side, ident, table, out, scratch)
-    if rows[c + C_TAKEN_OVER] >= 0 and scratch[X_STARTED]:
-        taken = rows[c + C_TAKEN_OVER]
+    taken = taken_over(c, side, rows)
+    if taken >= 0 and scratch[X_STARTED]:
         step(EV_REUSED, taken, scratch[X_TIME], taken, -1, BASIS_INFERRED, -1, side, ident, table, out, scratch)
     return 0
 
 
-def replay_side(c: int, side: int, n: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+def replay_side(c: int, side: int, n: int, now: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
     """Walk one endpoint through the machine, in its own order of events."""
     ident = rows[c + C_ID]
+    scratch[X_END] = now
+    if taken_over(c, side, rows) >= 0:
+        scratch[X_END] = taken_over(c, side, rows)
     survey(c, side, n, rows, work, scratch)
     find_syn_copy(side, n, scratch, work)
     find_syn_ack_copy(side, n, scratch, work)
@@ -757,14 +767,11 @@ def replay(c: int, now: int, rows: Words, log: Words, timers: Words, table: Word
     """
     n = gather(c, rows, log, work)
     first = scratch[X_TOP]
-    scratch[X_END] = now
-    if rows[c + C_TAKEN_OVER] >= 0:
-        scratch[X_END] = rows[c + C_TAKEN_OVER]
-    replay_side(c, CLIENT, n, rows, timers, table, out, scratch, work)
+    replay_side(c, CLIENT, n, now, rows, timers, table, out, scratch, work)
     rows[c + C_CLIENT_STATE] = scratch[X_STATE]
     rows[c + C_CLIENT_BASIS] = scratch[X_BASIS]
     saw_client = scratch[X_SAW]
-    replay_side(c, SERVER, n, rows, timers, table, out, scratch, work)
+    replay_side(c, SERVER, n, now, rows, timers, table, out, scratch, work)
     rows[c + C_SERVER_STATE] = scratch[X_STATE]
     rows[c + C_SERVER_BASIS] = scratch[X_BASIS]
     conclude(c, first, scratch[X_TOP], saw_client, scratch[X_SAW], rows, out)
@@ -798,3 +805,30 @@ def collect(start: int, end: int, due: Words, rows: Words, block: Words) -> int:
             k += 1
         i += 1
     return w
+
+
+def interesting(count: int, boring: int, block: Words, out: Words, chosen: Words) -> int:
+    """Which of ``count`` finished connections any rule may have something to say about.
+
+    Not: those that opened by handshake and closed normally, once only, with no marks but ``boring`` ones. For each of the
+    others, ``chosen`` gets two words: where its record begins in ``block``, and its transitions in ``out``. Returns how
+    many.
+    """
+    n = 0
+    c = 0
+    t = 0
+    quiet = CF_SETTLED | CF_CLOSING
+    while c < count * CONNECTION_SIZE:
+        if (
+            block[c + C_MARKS] & ~boring
+            or block[c + C_OPENING] != OPENING_HANDSHAKE
+            or block[c + C_CLOSING] != CLOSING_NORMAL
+            or block[c + C_INCARNATION]
+            or block[c + C_FLAGS] & ~quiet
+        ):
+            chosen[2 * n] = c
+            chosen[2 * n + 1] = t
+            n += 1
+        t += block[c + C_TRANSITIONS] * TRANSITION_SIZE
+        c += CONNECTION_SIZE
+    return n

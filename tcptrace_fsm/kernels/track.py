@@ -105,6 +105,7 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
     rows[c + C_OLDER] = -1
     rows[c + C_NEWER] = -1
     rows[c + C_TAKEN_OVER] = -1
+    rows[c + C_ACCEPTED] = -1
     rows[c + C_ID] = -1
     rows[c + C_PREVIOUS_ID] = -1
     rows[c + C_FIRST_TIME] = segments[s + S_TIME]
@@ -248,6 +249,9 @@ def new_incarnation(old: int, s: int, h: int, slot: int, segments: Words, slots:
     rows[old + C_NEWER] = c
     rows[old + C_FLAGS] |= CF_SPLIT
     rows[old + C_TAKEN_OVER] = segments[s + S_TIME]
+    rows[old + C_TAKEN_FRAME] = segments[s + S_FRAME]
+    rows[old + C_TAKEN_BY] = 1 - is_client(rows, old, segments, s)
+    rows[old + C_ACCEPTED] = -1
     rows[c + C_INCARNATION] = rows[old + C_INCARNATION] + 1
     rows[c + C_PREVIOUS_ID] = rows[old + C_ID]
     slots[slot + 1] = c + 1
@@ -330,8 +334,11 @@ def route(newest: int, s: int, h: int, slot: int, segments: Words, slots: Words,
         return newest
     if flags & TCP_ACK and rows[y + E_BASE_KNOWN] == BASE_SYN:
         answered = widen(segments[s + S_ACK], rows[y + E_BASE], 1)
-        if 1 <= answered <= rows[y + E_NEXT] and (flags & (TCP_SYN | TCP_RST) or not pending):
-            return newest
+        if 1 <= answered <= rows[y + E_NEXT]:
+            if flags & (TCP_SYN | TCP_RST) or not pending:
+                return newest
+        elif rows[y + E_SEGMENTS] == rows[y + E_SYNS] and fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1:
+            return old  # the new SYN met the old connection, which answers with its own numbers
     if pending:
         # The old connection goes on: by its own numbers, and from the very side that sent the SYN.
         if side == CLIENT and not flags & TCP_RST and fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1:
@@ -841,6 +848,8 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         if flags & TCP_ACK:
             if rows[c + C_SYN_ACK_TIME] < 0:
                 rows[c + C_SYN_ACK_TIME] = now
+                if rows[c + C_OLDER] >= 0:
+                    rows[rows[c + C_OLDER] + C_ACCEPTED] = now
             if rows[c + C_FLAGS] & CF_DATA_IN_SYN and side == SERVER and ack > 1:
                 rows[c + C_FLAGS] |= CF_FAST_OPEN
         elif rows[c + C_SYN_TIME] < 0:

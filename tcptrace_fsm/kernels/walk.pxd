@@ -8,6 +8,8 @@ cdef long long stamp_to_ns(
 
 cpdef long long walk_pcap(const unsigned char[::1] data, long long[::1] frames, long long[::1] ctl) noexcept nogil
 
+cpdef long long walk_snoop(const unsigned char[::1] data, long long[::1] frames, long long[::1] ctl) noexcept nogil
+
 cpdef long long walk_pcapng(
     const unsigned char[::1] data, long long[::1] frames, long long[::1] interfaces, long long[::1] ctl
 ) noexcept nogil

@@ -1,4 +1,4 @@
-"""Find the frames of a chunk of a capture file: pcap records, pcapng blocks.
+"""Find the frames of a chunk of a capture file: pcap and snoop records, pcapng blocks.
 
 One chunk goes in with a row of control words, frame records come out; what does not fit is left for the next call.
 No byte is read before its place has been compared with the chunk's end, and no length is believed before it has been
@@ -120,6 +120,60 @@ def walk_pcap(data: Buffer, frames: array[int], ctl: array[int]) -> int:
         earliest = min(earliest, time)
         latest = max(latest, time)
         frames[f + F_LINK] = link
+        count += 1
+        at += need
+    ctl[WALK_BEGIN] = at
+    ctl[WALK_STATUS] = status
+    ctl[WALK_NEED] = need
+    ctl[WALK_EARLIEST] = earliest
+    ctl[WALK_LATEST] = latest
+    return count
+
+
+def walk_snoop(data: Buffer, frames: array[int], ctl: array[int]) -> int:
+    """Walk the records of a snoop chunk (RFC 1761); parameters and answer as for :func:`walk_pcap`."""
+    at = ctl[WALK_BEGIN]
+    end = ctl[WALK_END]
+    capacity = ctl[WALK_CAPACITY]
+    link = ctl[WALK_LINK]
+    earliest = ctl[WALK_EARLIEST]
+    latest = ctl[WALK_LATEST]
+    count = 0
+    status = STATUS_MORE
+    while True:
+        need = 24
+        if end - at < 24:
+            break
+        original = number(data[at], data[at + 1], data[at + 2], data[at + 3], 0)
+        captured = number(data[at + 4], data[at + 5], data[at + 6], data[at + 7], 0)
+        total = number(data[at + 8], data[at + 9], data[at + 10], data[at + 11], 0)
+        need = total
+        if captured > LIMIT_PACKET or total > 2 * LIMIT_PACKET:
+            status = STATUS_DAMAGED
+            ctl[WALK_REASON] = DAMAGE_LENGTH
+            need = max(captured, total)
+            break
+        if total < captured + 24:
+            status = STATUS_DAMAGED
+            ctl[WALK_REASON] = DAMAGE_PACKET_IN_BLOCK
+            need = captured
+            break
+        if end - at < need:
+            break
+        if count == capacity:
+            status = STATUS_FULL
+            break
+        seconds = number(data[at + 16], data[at + 17], data[at + 18], data[at + 19], 0)
+        fraction = number(data[at + 20], data[at + 21], data[at + 22], data[at + 23], 0)
+        time = seconds * 1000000000 + fraction * 1000
+        f = count * FRAME_SIZE
+        frames[f + F_OFFSET] = at + 24
+        frames[f + F_CAPTURED] = captured
+        frames[f + F_ORIGINAL] = max(captured, original)
+        frames[f + F_TIME] = time
+        frames[f + F_LINK] = link
+        earliest = min(earliest, time)
+        latest = max(latest, time)
         count += 1
         at += need
     ctl[WALK_BEGIN] = at

@@ -1,0 +1,543 @@
+"""What a rule is, what it sees, and how rules are run.
+
+A rule looks at one connection that is over, with the whole of it in view: the counters of its row, the logged segments
+with their marks, the transitions of both endpoints. It never sees a connection that cannot concern it: ``when`` decides
+that from a few words of the row, and the answer is remembered for all connections that are alike in them.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from array import array
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from tcptrace_fsm.kernels.layout import (
+    C_CLIENT_BASIS,
+    C_CLIENT_HI,
+    C_CLIENT_LO,
+    C_CLIENT_STATE,
+    C_CLOSING,
+    C_ENDPOINTS,
+    C_FLAGS,
+    C_ID,
+    C_INCARNATION,
+    C_LOG_HEAD,
+    C_MARKS,
+    C_NET,
+    C_OPENING,
+    C_PORTS,
+    C_SERVER_BASIS,
+    C_SERVER_HI,
+    C_SERVER_LO,
+    C_SERVER_STATE,
+    C_TAKEN_OVER,
+    C_TRANSITIONS,
+    CF_LOG_FULL,
+    CF_MIDSTREAM,
+    CLIENT,
+    E_SEGMENTS,
+    ENDPOINT_SIZE,
+    L_ACK,
+    L_END_FRAME,
+    L_END_TIME,
+    L_FRAME,
+    L_INFO,
+    L_MARKS,
+    L_NEXT,
+    L_SEQ,
+    L_TIME,
+    L_TSECR,
+    L_TSVAL,
+    L_WINDOW,
+    LOG_FLAGS_MASK,
+    LOG_LEN_MASK,
+    LOG_LEN_SHIFT,
+    LOG_RUN_SHIFT,
+    LOG_SIDE_SHIFT,
+    MARK_ACK_UNSEEN,
+    MARK_ACKS_FIN,
+    MARK_ACKS_SYN,
+    MARK_CAPTURE_DUPLICATE,
+    MARK_FIRST_PLAIN,
+    MARK_GAP,
+    MARK_TIME_BACK,
+    MARK_WINDOW_UPDATE,
+    SERVER,
+    T_BASIS,
+    T_CONFIRMED_BY,
+    T_EARLIEST,
+    T_EVENT,
+    T_FRAME,
+    T_FROM,
+    T_LATEST,
+    T_SIDE,
+    T_TIME,
+    T_TO,
+    TCP_ACK,
+    TCP_FIN,
+    TCP_RST,
+    TCP_SYN,
+    TRANSITION_SIZE,
+)
+from tcptrace_fsm.kernels.replay import interesting
+from tcptrace_fsm.machine import Basis, Event, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tcptrace_fsm.engine import Finished
+    from tcptrace_fsm.profiles import Profile
+
+__all__ = ["Change", "End", "Finding", "Hit", "Key", "Rule", "Runner", "Segment", "View", "mask", "span"]
+
+SIDES = ("client", "server")
+SEVERITIES = ("info", "low", "medium", "high")
+SECOND = 1_000_000_000
+
+
+def mask(*marks: int) -> int:
+    """The mask of some ``MARK_`` numbers."""
+    return sum(1 << m for m in set(marks))
+
+
+# A connection that opened by handshake, closed normally and bears none but these marks concerns no rule.
+BORING = mask(MARK_FIRST_PLAIN, MARK_ACKS_SYN, MARK_ACKS_FIN, MARK_WINDOW_UPDATE)
+
+
+def span(ns: float) -> str:
+    """A length of time as a person would say it."""
+    seconds = ns / SECOND
+    if abs(seconds) < 1e-3:
+        return f"{seconds * 1e6:.0f} us"
+    if abs(seconds) < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    if abs(seconds) < 100:
+        return f"{seconds:.3g} s"
+    return f"{seconds:.0f} s"
+
+
+class Finding(NamedTuple):
+    """One row of the anomalies table; times in ns, frames from 1."""
+
+    conn_id: int
+    side: str | None
+    time: int
+    frame: int | None
+    kind: str
+    category: str
+    severity: str
+    basis: str
+    message: str
+    frames: tuple[int, ...]
+    rfc: str
+    possible_artefact: str | None
+
+
+class Hit(NamedTuple):
+    """What a rule's detection yields.
+
+    Attributes
+    ----------
+    side : int or None
+        CLIENT or SERVER: the endpoint that misbehaves or suffers; None for both.
+    at : Segment or Change
+        What shows it: gives time and frame.
+    message : str
+        One sentence a person can act on, with the numbers.
+    also : iterable of Segment or Change
+        Further evidence.
+    severity : str or None
+        Where it differs from the rule's.
+    basis : Basis or None
+        What it rests on; by default the change's basis, or SENT for a segment.
+    """
+
+    side: int | None
+    at: Segment | Change
+    message: str
+    also: Iterable[Segment | Change] = ()
+    severity: str | None = None
+    basis: Basis | None = None
+
+
+class Key(NamedTuple):
+    """The words of a row by which rules are chosen."""
+
+    marks: int
+    flags: int
+    opening: int
+    closing: int
+    client_state: int
+    server_state: int
+    reused: bool
+    taken_over: bool
+
+
+class Segment(NamedTuple):
+    """One logged segment, or a run of plain ones; see the log record in :mod:`tcptrace_fsm.kernels.layout`."""
+
+    side: int
+    time: int
+    frame: int
+    flags: int
+    seq: int
+    ack: int
+    length: int
+    marks: int
+    window: int
+    tsval: int
+    tsecr: int
+    last_time: int
+    last_frame: int
+    run: int
+
+    @property
+    def end(self) -> int:
+        """Sequence number after it (SEG.SEQ + SEG.LEN)."""
+        return self.seq + self.length + bool(self.flags & TCP_SYN) + bool(self.flags & TCP_FIN)
+
+    @property
+    def syn(self) -> bool:
+        """A SYN without ACK."""
+        return self.flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN
+
+    @property
+    def syn_ack(self) -> bool:
+        """A SYN with ACK."""
+        return self.flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN | TCP_ACK
+
+    @property
+    def fin(self) -> bool:
+        """A FIN."""
+        return self.flags & (TCP_FIN | TCP_RST) == TCP_FIN
+
+    @property
+    def rst(self) -> bool:
+        """An RST."""
+        return bool(self.flags & TCP_RST)
+
+    @property
+    def reply_rst(self) -> bool:
+        """An RST without ACK: it answers a segment to a connection that is not there (RFC 9293 3.5.2)."""
+        return self.flags & (TCP_RST | TCP_ACK) == TCP_RST
+
+    def has(self, *marks: int) -> bool:
+        """Whether it bears any of the marks."""
+        return bool(self.marks & mask(*marks))
+
+
+class Change(NamedTuple):
+    """One transition of one endpoint."""
+
+    side: int
+    time: int
+    earliest: int
+    latest: int
+    frame: int | None
+    source: State
+    target: State
+    event: Event
+    basis: Basis
+    confirmed_by: int | None
+
+
+class End:
+    """One endpoint of a connection, as rules see it."""
+
+    def __init__(self, view: View, side: int) -> None:
+        self.view = view
+        self.side = side
+        self._base = view.base + C_ENDPOINTS + side * ENDPOINT_SIZE
+
+    def __getitem__(self, word: int) -> int:
+        """A word of its record: ``end[E_FIN]``."""
+        return self.view.words[self._base + word]
+
+    @cached_property
+    def name(self) -> str:
+        """``address:port``."""
+        words, c = self.view.words, self.view.base
+        hi, lo = (C_CLIENT_HI, C_CLIENT_LO) if self.side == CLIENT else (C_SERVER_HI, C_SERVER_LO)
+        port = words[c + C_PORTS] >> 16 if self.side == CLIENT else words[c + C_PORTS] & 65535
+        if words[c + C_NET] & 1:
+            return f"[{socket.inet_ntop(socket.AF_INET6, struct.pack('>qq', words[c + hi], words[c + lo]))}]:{port}"
+        return f"{socket.inet_ntoa(struct.pack('>I', words[c + lo]))}:{port}"
+
+    @property
+    def peer(self) -> End:
+        """The other endpoint."""
+        return self.view.ends[1 - self.side]
+
+    @property
+    def state(self) -> State:
+        """Its state when the capture, or the incarnation, ends."""
+        return State(self.view.words[self.view.base + (C_CLIENT_STATE if self.side == CLIENT else C_SERVER_STATE)])
+
+    @property
+    def basis(self) -> Basis:
+        """What that rests on."""
+        return Basis(self.view.words[self.view.base + (C_CLIENT_BASIS if self.side == CLIENT else C_SERVER_BASIS)])
+
+    @cached_property
+    def changes(self) -> list[Change]:
+        """Its transitions, in order."""
+        return [c for c in self.view.changes if c.side == self.side]
+
+    @cached_property
+    def segments(self) -> list[Segment]:
+        """Its logged segments, in order."""
+        return [s for s in self.view.segments if s.side == self.side]
+
+    def entered(self, state: State) -> Change | None:
+        """How it first came into a state."""
+        return next((c for c in self.changes if c.target == state), None)
+
+    def left(self, state: State) -> Change | None:
+        """How it last went out of a state."""
+        return next((c for c in reversed(self.changes) if c.source == state), None)
+
+
+@dataclass
+class View:
+    """A connection that is over, as rules see it.
+
+    Attributes
+    ----------
+    words : array('q')
+        The finished records; this connection's begins at word ``base``.
+    log : array('q')
+        The pool of log records.
+    changes : list of Change
+    now : int
+        The capture's latest moment, ns.
+    profile : Profile
+    """
+
+    words: array[int]
+    base: int
+    log: array[int]
+    changes: list[Change]
+    now: int
+    profile: Profile
+    ends: tuple[End, End] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ends = (End(self, CLIENT), End(self, SERVER))
+
+    def __getitem__(self, word: int) -> int:
+        """A word of its record: ``view[C_MARKS]``."""
+        return self.words[self.base + word]
+
+    @property
+    def client(self) -> End:
+        """The client."""
+        return self.ends[CLIENT]
+
+    @property
+    def server(self) -> End:
+        """The server."""
+        return self.ends[SERVER]
+
+    @property
+    def end(self) -> int:
+        """The last moment that counts for it: the capture's, or that of the SYN which took the four-tuple over; ns."""
+        return self[C_TAKEN_OVER] if self[C_TAKEN_OVER] >= 0 else self.now
+
+    @cached_property
+    def segments(self) -> list[Segment]:
+        """Its log, in capture order."""
+        found = []
+        log, r = self.log, self[C_LOG_HEAD]
+        while r >= 0:
+            info = log[r + L_INFO]
+            found.append(
+                Segment(
+                    info >> LOG_SIDE_SHIFT & 1,
+                    log[r + L_TIME],
+                    log[r + L_FRAME],
+                    info & LOG_FLAGS_MASK,
+                    log[r + L_SEQ],
+                    log[r + L_ACK],
+                    info >> LOG_LEN_SHIFT & LOG_LEN_MASK,
+                    log[r + L_MARKS],
+                    log[r + L_WINDOW],
+                    log[r + L_TSVAL],
+                    log[r + L_TSECR],
+                    log[r + L_END_TIME],
+                    log[r + L_END_FRAME],
+                    info >> LOG_RUN_SHIFT,
+                )
+            )
+            r = log[r + L_NEXT]
+        return found
+
+    def marked(self, *marks: int) -> list[Segment]:
+        """The logged segments with any of these marks."""
+        wanted = mask(*marks)
+        return [s for s in self.segments if s.marks & wanted]
+
+    def before(self, segment: Segment, *, side: int | None = None) -> Segment | None:
+        """The logged segment before this one, from ``side`` if given."""
+        return next((s for s in reversed(self.segments) if s.frame < segment.frame and side in (None, s.side)), None)
+
+    def after(self, segment: Segment, *, side: int | None = None) -> Segment | None:
+        """The logged segment after this one, from ``side`` if given."""
+        return next((s for s in self.segments if s.frame > segment.frame and side in (None, s.side)), None)
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether the capture holds one direction only."""
+        return not (self.client[E_SEGMENTS] and self.server[E_SEGMENTS])
+
+    @property
+    def artefact(self) -> str | None:
+        """The capture fault that could explain what seems wrong with this connection, or None."""
+        marks = self[C_MARKS]
+        if marks & mask(MARK_CAPTURE_DUPLICATE):
+            return "the capture holds frames twice"
+        if marks & mask(MARK_ACK_UNSEEN):
+            return "the capture misses frames of this connection"
+        if self.one_sided and self[C_FLAGS] & CF_MIDSTREAM:
+            return "the capture holds one direction only"
+        if marks & mask(MARK_TIME_BACK) and marks & mask(MARK_GAP):
+            return "the capture's frames are out of order"
+        if self[C_FLAGS] & CF_LOG_FULL:
+            return "more happened than was kept"
+        return None
+
+
+def always(_key: Key) -> bool:
+    """For rules that concern any connection."""
+    return True
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One kind of anomaly.
+
+    Attributes
+    ----------
+    kind : str
+        Its name in the catalogue; never renamed, never reused.
+    category : str
+        open, data, close, reset, time_wait, timer, scan or capture.
+    severity : str
+        info, low, medium or high.
+    rfc : str
+        The section that says how it should have been.
+    summary : str
+        What it means, in a sentence.
+    evidence : str
+        What must be seen, in a sentence.
+    innocent : str
+        What else could look like this.
+    when : callable
+        Key -> bool: whether connections with such a row can concern the rule at all.
+    detect : callable
+        View -> iterable of Hit.
+    example, counterexample : str
+        Conversations in the notation of :mod:`tcptrace_fsm.script`: the first gives exactly one finding of this kind,
+        the second looks alike and gives none.
+    aliases : dict
+        What other tools call it.
+    """
+
+    kind: str
+    category: str
+    severity: str
+    rfc: str
+    summary: str
+    evidence: str
+    innocent: str
+    when: Callable[[Key], bool]
+    detect: Callable[[View], Iterable[Hit]]
+    example: str
+    counterexample: str
+    aliases: dict[str, str] = field(default_factory=dict)
+
+    def finding(self, view: View, hit: Hit) -> Finding:
+        """A hit as a row of the anomalies table."""
+        frames = [x.frame for x in (hit.at, *hit.also) if x.frame is not None]
+        basis = hit.basis if hit.basis is not None else hit.at.basis if isinstance(hit.at, Change) else Basis.SENT
+        artefact = view.artefact
+        severity = hit.severity or self.severity
+        if artefact and severity == "high":
+            severity = "medium"  # what the capture itself may have done is not shouted
+        return Finding(
+            view[C_ID],
+            None if hit.side is None else SIDES[hit.side],
+            hit.at.time,
+            hit.at.frame,
+            self.kind,
+            self.category,
+            severity,
+            basis.name.lower(),
+            hit.message,
+            tuple(sorted(set(frames))),
+            self.rfc,
+            artefact,
+        )
+
+
+class Runner:
+    """Applies the rules to the connections of one pass.
+
+    Parameters
+    ----------
+    rules : tuple of Rule
+    profile : Profile
+    """
+
+    def __init__(self, rules: tuple[Rule, ...], profile: Profile) -> None:
+        self.rules = rules
+        self.profile = profile
+        self.chosen: dict[Key, tuple[Rule, ...]] = {}
+
+    def connections(self, done: Finished, log: array[int], now: int) -> list[Finding]:
+        """The findings about connections that are over, while ``log`` still holds their logs."""
+        words = done.connections
+        chosen = array("q", bytes(16 * done.count))
+        n = interesting(done.count, BORING, words, done.transitions, chosen)
+        found: list[Finding] = []
+        for i in range(n):
+            c, t = chosen[2 * i], chosen[2 * i + 1]
+            key = Key(
+                words[c + C_MARKS],
+                words[c + C_FLAGS],
+                words[c + C_OPENING],
+                words[c + C_CLOSING],
+                words[c + C_CLIENT_STATE],
+                words[c + C_SERVER_STATE],
+                words[c + C_INCARNATION] > 0,
+                words[c + C_TAKEN_OVER] >= 0,
+            )
+            rules = self.chosen.get(key)
+            if rules is None:
+                rules = self.chosen[key] = tuple(rule for rule in self.rules if rule.when(key))
+            if rules:
+                changes = read_changes(done.transitions, t, words[c + C_TRANSITIONS])
+                view = View(words, c, log, changes, now, self.profile)
+                found += [rule.finding(view, hit) for rule in rules for hit in rule.detect(view)]
+        return found
+
+
+def read_changes(words: array[int], start: int, count: int) -> list[Change]:
+    """Transition records as :class:`Change`."""
+    return [
+        Change(
+            words[t + T_SIDE],
+            words[t + T_TIME],
+            words[t + T_EARLIEST],
+            words[t + T_LATEST],
+            words[t + T_FRAME] if words[t + T_FRAME] >= 0 else None,
+            State(words[t + T_FROM]),
+            State(words[t + T_TO]),
+            Event(words[t + T_EVENT]),
+            Basis(words[t + T_BASIS]),
+            words[t + T_CONFIRMED_BY] if words[t + T_CONFIRMED_BY] >= 0 else None,
+        )
+        for t in range(start, start + count * TRANSITION_SIZE, TRANSITION_SIZE)
+    ]

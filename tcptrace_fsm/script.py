@@ -1,0 +1,221 @@
+"""Conversations as text: the segment notation of rules' examples, of tests and of ``ladder``.
+
+One segment a line, after the time in seconds since the line's conversation began::
+
+    0.000  > S    0:0(0)               win 65535 <mss 1460>
+    0.010  < S.   0:0(0)      ack 1    win 65535
+    0.020  > .    1:1(0)      ack 1
+    0.030  > P.   1:101(100)  ack 1
+    0.500  > F.   101:101(0)  ack 1    <ts 100/50>
+
+``>`` is sent by the client (10.0.0.1:40000), ``<`` by the server (10.0.0.2:80). Flags are tcpdump's: S, F, R, P, U, E,
+W, and a dot for ACK. Sequence numbers are relative: 0 is the SYN, 1 the first byte; ``begin:end(length)`` counts payload
+only. ``isn C S`` on a line of its own sets the sequence numbers on the wire of what follows (a new incarnation, for
+instance), ``port C S`` the ports, ``addr C S`` the addresses. After the numbers may come ``ack N``, ``win N``, ``id N``, ``ttl N``,
+``bad`` (wrong checksum) and options in angle brackets: ``mss N``, ``scale N``, ``sackok``, ``ts VAL/ECR``,
+``sack A:B ...``, ``tfo``. ``#`` begins a comment. ``end T`` lets the capture last until T seconds, by a segment of another
+connection.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.kernels.layout import (
+    CHECKSUM_BAD,
+    CHECKSUM_GOOD,
+    OPT_FAST_OPEN,
+    OPT_FAST_OPEN_COOKIE,
+    OPT_MSS,
+    OPT_SACK,
+    OPT_SACK_PERMITTED,
+    OPT_SCALE,
+    OPT_TIMESTAMPS,
+    S_ACK,
+    S_CAPTURED,
+    S_CHECKSUM,
+    S_DST_LO,
+    S_FLAGS,
+    S_FRAME,
+    S_IP_ID,
+    S_LEN,
+    S_MSS,
+    S_OFFSET,
+    S_OPTIONS,
+    S_PORTS,
+    S_SACK,
+    S_SACKS,
+    S_SEQ,
+    S_SHIFT,
+    S_SRC_LO,
+    S_TIME,
+    S_TSECR,
+    S_TSVAL,
+    S_TTL,
+    S_WINDOW,
+    SEGMENT_SIZE,
+)
+
+__all__ = ["Conversation", "Line", "parse"]
+
+FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, ".": 16, "U": 32, "E": 64, "W": 128}
+BEGIN = 1_700_000_000_000_000_000  # the first moment of every scripted capture, ns
+LINE = re.compile(r"^(?P<time>\d+(?:\.\d+)?)\s+(?P<way>[<>])\s+(?P<flags>[SFRPUEW.-]+)\s+(?P<seq>-?\d+):(?P<end>-?\d+)\((?P<len>\d+)\)(?P<rest>.*)$")
+
+
+class Line(NamedTuple):
+    """One scripted segment; numbers as on the wire, time in ns."""
+
+    time: int
+    source: tuple[int, int]
+    target: tuple[int, int]
+    flags: int
+    seq: int
+    ack: int
+    length: int
+    window: int
+    options: dict[str, tuple[int, ...]]
+    ip_id: int
+    ttl: int
+    bad: bool
+
+
+@dataclass
+class Conversation:
+    """A scripted capture; also what the engine calls a batch.
+
+    Attributes
+    ----------
+    lines : list of Line
+    """
+
+    lines: list[Line] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """Number of segments."""
+        return len(self.lines)
+
+    @property
+    def segments(self) -> array[int]:
+        """Its segment records, as ``decode`` would make them."""
+        words = array("q", bytes(8 * SEGMENT_SIZE * len(self.lines)))
+        for number, line in enumerate(self.lines):
+            s = number * SEGMENT_SIZE
+            put(words, s, line)
+            words[s + S_FRAME] = number + 1
+        return words
+
+
+def put(words: array[int], s: int, line: Line) -> None:
+    """Write one line as a segment record."""
+    options = 0
+    for name, bit in (("mss", OPT_MSS), ("scale", OPT_SCALE), ("sackok", OPT_SACK_PERMITTED), ("ts", OPT_TIMESTAMPS), ("sack", OPT_SACK), ("tfo", OPT_FAST_OPEN | OPT_FAST_OPEN_COOKIE)):
+        if name in line.options:
+            options |= bit
+    words[s + S_TIME] = line.time
+    words[s + S_SRC_LO], words[s + S_DST_LO] = line.source[0], line.target[0]
+    words[s + S_PORTS] = line.source[1] << 16 | line.target[1]
+    words[s + S_SEQ] = line.seq
+    words[s + S_ACK] = line.ack
+    words[s + S_FLAGS] = line.flags
+    words[s + S_LEN] = words[s + S_CAPTURED] = line.length
+    words[s + S_WINDOW] = line.window
+    words[s + S_OPTIONS] = options
+    words[s + S_TSVAL], words[s + S_TSECR] = line.options.get("ts", (0, 0))
+    words[s + S_MSS] = line.options.get("mss", (0,))[0]
+    words[s + S_SHIFT] = line.options.get("scale", (0,))[0]
+    sack = line.options.get("sack", ())
+    words[s + S_SACKS] = len(sack) // 2
+    for i, edge in enumerate(sack):
+        words[s + S_SACK + i] = edge
+    words[s + S_IP_ID] = line.ip_id
+    words[s + S_TTL] = line.ttl
+    words[s + S_CHECKSUM] = CHECKSUM_BAD if line.bad else CHECKSUM_GOOD
+    words[s + S_OFFSET] = -1
+
+
+def address(text: str) -> int:
+    """An IPv4 address as a number."""
+    value = 0
+    for part in text.split("."):
+        value = value << 8 | int(part)
+    return value
+
+
+def parse(text: str) -> Conversation:
+    """Read a conversation.
+
+    Raises
+    ------
+    UsageError
+        With the line that is not in the notation.
+    """
+    ends = [(address("10.0.0.1"), 40000), (address("10.0.0.2"), 80)]
+    isn = [1000, 5000]
+    windows = [65535, 65535]
+    ip_id = [100, 200]
+    conversation = Conversation()
+    for raw in text.splitlines():
+        line = raw.split("#", 1)[0].strip()
+        if not line:
+            continue
+        words = line.split()
+        if words[0] == "isn":
+            isn = [int(words[1]), int(words[2])]
+            continue
+        if words[0] == "port":
+            ends = [(ends[0][0], int(words[1])), (ends[1][0], int(words[2]))]
+            continue
+        if words[0] == "addr":
+            ends = [(address(words[1]), ends[0][1]), (address(words[2]), ends[1][1])]
+            continue
+        if words[0] == "end":
+            other = address("10.255.255.1"), address("10.255.255.2")
+            time = BEGIN + round(float(words[1]) * 1e9)
+            conversation.lines.append(Line(time, (other[0], 50000), (other[1], 50001), 16, 7, 7, 0, 65535, {}, 1, 64, bad=False))
+            continue
+        found = LINE.match(line)
+        if not found:
+            raise UsageError(f"not a segment: {raw.strip()!r}")
+        side = 0 if found["way"] == ">" else 1
+        seq, length = int(found["seq"]), int(found["len"])
+        if int(found["end"]) - seq != length:
+            raise UsageError(f"{found['seq']}:{found['end']} is not {length} bytes: {raw.strip()!r}")
+        options: dict[str, tuple[int, ...]] = {}
+        rest = found["rest"]
+        bracket = re.search(r"<([^>]*)>", rest)
+        if bracket:
+            for option in bracket[1].split(","):
+                name, *values = option.split()
+                numbers = tuple(int(v) for value in values for v in re.split("[:/]", value))
+                if name == "sack":
+                    numbers = tuple((v + isn[1 - side]) % 2**32 for v in numbers)
+                options[name] = numbers
+            rest = rest.replace(bracket[0], "")
+        given = rest.split()
+        numbers_of = {k: int(v) for k, v in zip(given, given[1:], strict=False) if k in {"ack", "win", "id", "ttl"}}
+        flags = sum(FLAGS[f] for f in found["flags"] if f != "-")
+        windows[side] = numbers_of.get("win", windows[side])
+        ip_id[side] = numbers_of.get("id", ip_id[side] + 1)
+        conversation.lines.append(
+            Line(
+                BEGIN + round(float(found["time"]) * 1e9),
+                ends[side],
+                ends[1 - side],
+                flags,
+                (seq + isn[side]) % 2**32,
+                (numbers_of["ack"] + isn[1 - side]) % 2**32 if "ack" in numbers_of else 0,
+                length,
+                numbers_of.get("win", 0 if flags & 4 else windows[side]),
+                options,
+                numbers_of.get("id", ip_id[side]),
+                numbers_of.get("ttl", 64),
+                bad="bad" in given,
+            )
+        )
+    return conversation

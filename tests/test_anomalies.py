@@ -1,0 +1,91 @@
+"""Every rule proves itself: its example fires it once, its counterexample does not."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tcptrace_fsm.anomalies import RULES, runner
+from tcptrace_fsm.anomalies.rule import SEVERITIES, SIDES, Finding
+from tcptrace_fsm.engine import Engine
+from tcptrace_fsm.machine import Basis
+from tcptrace_fsm.profiles import profile
+from tcptrace_fsm.schema import CATEGORIES
+from tcptrace_fsm.script import parse
+
+
+def findings(text: str) -> list[Finding]:
+    """What the rules say about a conversation."""
+    linux = profile("linux")
+    engine = Engine(linux, rules=runner(linux))
+    engine.feed(parse(text))
+    engine.finish()
+    found: list[Finding] = []
+    while (done := engine.take()) is not None:
+        found += done.findings
+    return found
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_example_fires_its_rule_once(kind):
+    """The example gives exactly one finding of its kind."""
+    mine = [f for f in findings(RULES[kind].example) if f.kind == kind]
+    assert len(mine) == 1, [f"{f.kind}: {f.message}" for f in findings(RULES[kind].example)]
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_counterexample_does_not(kind):
+    """What only looks alike gives none."""
+    assert [f.message for f in findings(RULES[kind].counterexample) if f.kind == kind] == []
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_findings_are_fit_to_print(kind):
+    """Each finding has its frames, its side, and a message that names an endpoint and a number."""
+    rule = RULES[kind]
+    (found,) = (f for f in findings(rule.example) if f.kind == kind)
+    assert found.severity in SEVERITIES
+    assert found.category == rule.category
+    assert rule.category in CATEGORIES
+    assert found.side in (None, *SIDES)
+    assert found.basis in {b.name.lower() for b in Basis}
+    assert found.frames
+    assert list(found.frames) == sorted(set(found.frames))
+    assert found.frame is None or found.frame in found.frames
+    assert re.search(r"\d+\.\d+\.\d+\.\d+:\d+", found.message), found.message
+    assert found.message[-1] != "."
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_declaration_is_complete(kind):
+    """A rule says what it means, what shows it, what else could, and where that stands."""
+    rule = RULES[kind]
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", kind)
+    for text in (rule.summary, rule.evidence, rule.innocent):
+        assert text.endswith("."), text
+    assert re.match(r"RFC \d+|Linux ", rule.rfc), rule.rfc
+    assert rule.severity in SEVERITIES
+
+
+def test_kinds_are_unique_across_families():
+    """No two rules share a kind: the registry would lose one silently."""
+    from tcptrace_fsm.anomalies import FAMILIES
+
+    kinds = [rule.kind for family in FAMILIES for rule in family.RULES]
+    assert len(kinds) == len(set(kinds)) == len(RULES)
+
+
+def test_a_healthy_connection_gives_no_finding():
+    """Handshake, data both ways, normal close: silence."""
+    assert not findings("""
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0)       ack 1
+        0.020 > .  1:1(0)       ack 1
+        0.030 > P. 1:101(100)   ack 1
+        0.040 < P. 1:501(500)   ack 101
+        0.050 > .  101:101(0)   ack 501
+        0.060 > F. 101:101(0)   ack 501
+        0.070 < F. 501:501(0)   ack 102
+        0.080 > .  102:102(0)   ack 502
+    """)
