@@ -8,7 +8,7 @@
 A capture is read once, forwards, in chunks; what a length field says never decides how much memory is used. Damage
 ends the reading where it stands: what came before is analysed, `Capture.truncated` says why and where.
 
-Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng.
+Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng, RFC 1761.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ from tcptrace_fsm.kernels.layout import (
     WALK_TICK,
     WALK_TIMELESS,
 )
-from tcptrace_fsm.kernels.walk import walk_pcap, walk_pcapng
-from tcptrace_fsm.links import encapsulation_code
+from tcptrace_fsm.kernels.walk import walk_pcap, walk_pcapng, walk_snoop
+from tcptrace_fsm.links import LINK_TYPES, encapsulation_code
 from tcptrace_fsm.streams import Stream, StreamDamage, open_stream
 
 if TYPE_CHECKING:
@@ -92,13 +92,15 @@ PCAP_MAGIC = {
     0xA1B23C4D: (1, 16),
     0xA1B2CD34: (1000, 24),  # Kuznetzov's patch: interface, protocol and packet type follow the lengths
 }
+SNOOP_MAGIC = b"snoop\0\0\0"
+SNOOP_LINKS = {0: 1, 2: 6, 4: 1, 8: 10}
+"""LINKTYPE_ numbers of snoop's data link types: 802.3, token ring, Ethernet, FDDI (RFC 1761)."""
 PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 
 # What people hand over by mistake, by its first bytes.
 LOOKALIKES = {
     b"GMBU": "a Microsoft Network Monitor capture; Wireshark's editcap -F pcap converts it",
     b"RTSS": "a Microsoft Network Monitor capture; Wireshark's editcap -F pcap converts it",
-    b"snoop\0": "a snoop capture; Wireshark's editcap -F pcap converts it",
     b"PK\x03\x04": "a ZIP archive; unpack it first",
     b"7z\xbc\xaf": "a 7z archive; unpack it first",
     b"<!DO": "an HTML page",
@@ -181,7 +183,7 @@ class Capture:
     name : str
         The path as given, ``-`` for standard input.
     format : str
-        ``pcap`` or ``pcapng``.
+        ``pcap``, ``pcapng`` or ``snoop``.
     link_types : list of int
         LINKTYPE_ numbers in the order met.
     frames : int
@@ -302,6 +304,8 @@ class Capture:
                 ctl[WALK_END] = self._end
                 if self.format == "pcap":
                     count = walk_pcap(self._buffer, batch.frames, ctl)
+                elif self.format == "snoop":
+                    count = walk_snoop(self._buffer, batch.frames, ctl)
                 else:
                     count = walk_pcapng(self._buffer, batch.frames, self._table, ctl)
                 if count:
@@ -395,6 +399,9 @@ class Capture:
             self.format = "pcapng"
             self._open_pcapng()
             return
+        if start.startswith(SNOOP_MAGIC):
+            self._open_snoop(start)
+            return
         for order in ("big", "little"):
             magic = int.from_bytes(start[:4], "big" if order == "big" else "little")
             if len(start) >= 4 and magic in PCAP_MAGIC:
@@ -424,6 +431,20 @@ class Capture:
         ctl[WALK_LENGTHS] = 1 if (major, minor) < (2, 3) else 2 if (major, minor) == (2, 3) else 0
         self.interfaces.append(Interface("", link, snaplen, "10^-6 s" if tick == 1000 else "10^-9 s", 0))
         self._met(link)
+
+    def _open_snoop(self, start: bytes) -> None:
+        self.format = "snoop"
+        if len(start) < 16:
+            raise CaptureError(self.name, len(start), "the file ends inside its 16-byte header")
+        version, kind = self._number(start, 8, 4), self._number(start, 12, 4)
+        if version != 2:
+            raise CaptureError(self.name, 8, f"snoop version {version} is not known")
+        if kind not in SNOOP_LINKS:
+            raise CaptureError(self.name, 12, f"snoop data link type {kind} is not known")
+        self._ctl[WALK_BEGIN] = 16
+        self._ctl[WALK_LINK] = SNOOP_LINKS[kind]
+        self.interfaces.append(Interface("", SNOOP_LINKS[kind], 0, "10^-6 s", 0))
+        self._met(SNOOP_LINKS[kind])
 
     def _open_pcapng(self) -> None:
         """Take the first section header, so that a file that has none is refused at once."""
@@ -615,10 +636,14 @@ class Capture:
         """Peel one frame; its segment, if any, is in `_one_segment`."""
         frames = batch.frames
         link = frames[f + F_LINK]
+        known = LINK_TYPES.get(link)
+        if known is None or not known.layer:
+            self.unsupported_links[link] = self.unsupported_links.get(link, 0) + 1
+            return OUTCOME_UNSUPPORTED_LINK
         place = (frames[f + F_OFFSET], frames[f + F_CAPTURED], frames[f + F_ORIGINAL])
         packet = tunnels.Packet(self._buffer, place, frames[f + F_TIME], self.fragments)
         outcome = tunnels.peel(packet, link)
-        if outcome == OUTCOME_UNSUPPORTED_LINK:
+        if outcome == OUTCOME_UNSUPPORTED_LINK:  # PPI and the like name another link inside
             self.unsupported_links[link] = self.unsupported_links.get(link, 0) + 1
         if outcome != OUTCOME_TCP:
             return outcome

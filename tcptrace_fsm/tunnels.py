@@ -32,6 +32,8 @@ __all__ = ["Packet", "peel"]
 
 MAX_LAYERS = 64
 """Layers peeled off one frame; nobody means more."""
+MAX_FIELDS = 256
+"""Fields of variable number read in one header."""
 
 Layer: TypeAlias = Callable[["Packet"], Union["Layer", int]]
 
@@ -117,14 +119,15 @@ class Packet:
 def peel(packet: Packet, link: int) -> int:
     """Peel a frame down to the IP packet that holds TCP; ``OUTCOME_TCP`` says that ``packet.ip_at`` is it."""
     layer: Layer | int = _link(link)
-    depth = 0
+    peeled = 0
     try:
-        for depth in range(MAX_LAYERS):
+        while peeled < MAX_LAYERS:
             if isinstance(layer, int):
                 return layer
             layer = layer(packet)
+            peeled += 1
     except _Short as short:
-        if depth and not short.cut:
+        if peeled and not short.cut:
             return OUTCOME_NOT_TCP  # all of it was captured: it only looked like that layer
         return OUTCOME_SHORT_LINK
     return OUTCOME_TOO_DEEP
@@ -329,7 +332,7 @@ def _pflog(packet: Packet) -> Layer | int:
 def _nflog(packet: Packet) -> Layer | int:
     """Read https://www.tcpdump.org/linktypes/LINKTYPE_NFLOG.html; the byte order is the capturing machine's."""
     packet.skip(4)
-    while True:
+    for _ in range(MAX_FIELDS):
         size, kind = packet.number(0, 2, "little"), packet.number(2, 2, "little")
         if size < 4 or size > 0x1000 > packet.number(0):
             size, kind = packet.number(0), packet.number(2)
@@ -339,6 +342,7 @@ def _nflog(packet: Packet) -> Layer | int:
             packet.skip(4)
             return _ip
         packet.skip(size + 3 & ~3)
+    return OUTCOME_NOT_TCP
 
 
 def _netanalyzer(packet: Packet) -> Layer | int:
@@ -473,7 +477,7 @@ def _radiotap(packet: Packet) -> Layer | int:
     present = packet.number(4, 4, "little")
     field = 8
     word = present
-    while word & 0x80000000:
+    while word & 0x80000000 and field < 4 * MAX_FIELDS:
         word = packet.number(field, 4, "little")
         field += 4
     flags = 0
@@ -808,7 +812,7 @@ def _gre(packet: Packet) -> Layer | int:
     if flags & 7 == 1 and flags & 0x80:
         packet.skip(4)
     if flags & 0x4000:
-        while True:
+        for _ in range(MAX_FIELDS):
             family, size = packet.number(0), packet.byte(3)
             packet.skip(4 + size)
             if family == 0 and size == 0:
@@ -935,7 +939,7 @@ def _tzsp(packet: Packet) -> Layer | int:
         return OUTCOME_NOT_TCP
     packet.path.append(f"tzsp {packet.pair}")
     packet.skip(4)
-    while True:
+    for _ in range(MAX_FIELDS):
         tag = packet.byte(0)
         if tag == 1:
             packet.skip(1)

@@ -151,6 +151,16 @@ def pcap(frames, *, link=1, order="<", magic=0xA1B2C3D4, version=(2, 4), snaplen
     return out
 
 
+def snoop(frames, *, link=4):
+    """A snoop file of ``(time in microseconds, bytes)``; records are padded to multiples of four."""
+    out = b"snoop\0\0\0" + struct.pack(">II", 2, link)
+    for time, content in frames:
+        pad = -len(content) % 4
+        sizes = (len(content), len(content), 24 + len(content) + pad, 0)
+        out += struct.pack(">IIIIII", *sizes, time // 10**6, time % 10**6) + content + bytes(pad)
+    return out
+
+
 def block(kind: int, body: bytes, order="<") -> bytes:
     body += b"\0" * (-len(body) % 4)
     size = struct.pack(order + "I", len(body) + 12)

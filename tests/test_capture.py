@@ -119,6 +119,19 @@ def test_no_frame_is_lost_between_batches():
     assert rows == expected_rows(count)
 
 
+def test_snoop():
+    """RFC 1761, as Solaris writes it."""
+    capture, rows = read(make.snoop(some_frames(20)))
+    assert rows == expected_rows(20)
+    assert (capture.format, capture.link_types, capture.truncated) == ("snoop", [1], None)
+    for link, reason in ((99, "data link type 99"), (4, "version 3")):
+        data = make.snoop([], link=link)
+        with pytest.raises(CaptureError, match=reason):
+            read(data if link == 99 else data.replace(b"\0\0\0\2", b"\0\0\0\3", 1))
+    damaged = make.snoop([(0, FRAME)]) + struct.pack(">IIIIII", 60, 60, 70, 0, 0, 0) + bytes(60)
+    assert read(damaged)[0].truncated.endswith("a packet of 60 bytes, more than its block holds")
+
+
 # --- pcapng ---------------------------------------------------------------------------------------------------------
 
 
@@ -265,6 +278,7 @@ SAMPLES = {
     "pcap": make.pcap(some_frames(8)),
     "pcap big-endian ns": make.pcap(some_frames(8, 10**9), order=">", magic=0xA1B23C4D),
     "pcap modified": make.pcap(some_frames(8), magic=0xA1B2CD34),
+    "snoop": make.snoop(some_frames(8)),
     "pcapng": sample_pcapng(),
     "pcapng big-endian": sample_pcapng(">"),
 }
@@ -287,7 +301,7 @@ def test_cut_at_every_offset(name):
     """Cut anywhere: an error inside the file header, afterwards the frames before the cut and a word about it."""
     data = SAMPLES[name]
     _, rows = read(data)
-    header = 24 if name.startswith("pcap") and "ng" not in name else 28
+    header = 16 if name == "snoop" else 28 if "ng" in name else 24
     clean = 0
     for cut in range(len(data)):
         if cut < header:
@@ -371,6 +385,12 @@ def test_walk_pcap_any_bytes(data, swapped, header, lengths):
     """Frames always lie within the chunk, and both kernels agree to the word."""
     control = {at.WALK_SWAPPED: swapped, at.WALK_HEADER: header, at.WALK_TICK: 1000, at.WALK_LENGTHS: lengths}
     walk_both(data, "pcap", control)
+
+
+@given(st.one_of(st.binary(max_size=300), st.just(SAMPLES["snoop"][16:])))
+def test_walk_snoop_any_bytes(data):
+    """Frames always lie within the chunk, and both kernels agree to the word."""
+    walk_both(data, "snoop", {})
 
 
 @given(
