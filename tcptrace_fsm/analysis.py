@@ -110,10 +110,10 @@ class Run:
         return min(first, default=None), max(last, default=None)
 
     def summary(self, **options: Any) -> dict[str, Any]:
-        """What ``summary.json`` says, with the options that are not the profile's."""
+        """What ``summary.json`` says but for the versions, with the options that are not the profile's."""
         waits = self.profile.time_wait, self.profile.fin_wait_2
         known = {"profile": self.profile.name, "time_wait": waits[0].usual, "fin_timeout": waits[1].usual}
-        said = summary_dict(self.captures, self.tally, {**known, **options}, versions())
+        said = summary_dict(self.captures, self.tally, {**known, **options})
         return {**said, "interrupted": True} if self.interrupted else said
 
 
@@ -126,12 +126,9 @@ def open_capture(source: Source) -> Any:
 
 def new_engine(profile: Profile) -> Any:
     """Make an engine with all anomaly rules; see :class:`tcptrace_fsm.engine.Engine`."""
+    from tcptrace_fsm.anomalies import runner
     from tcptrace_fsm.engine import Engine
 
-    try:
-        from tcptrace_fsm.anomalies import runner
-    except ImportError:
-        return Engine(profile)
     return Engine(profile, rules=runner(profile))
 
 
@@ -250,7 +247,7 @@ class Trace:
     """
 
     def __init__(self, run: Run, kept: Kept, again: Callable[[], Run] | None, segment_table: Any = None) -> None:
-        self.summary: dict[str, Any] = run.summary()
+        self.summary: dict[str, Any] = {**run.summary(), "versions": versions()}
         self._run = run
         self._kept = kept
         self._again = again

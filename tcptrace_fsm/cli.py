@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from tcptrace_fsm.analysis import Run
+    from tcptrace_fsm.anomalies import Rule
 
 __all__ = ["app", "main"]
 
@@ -93,7 +94,7 @@ def analyze(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing.")] = False,
 ) -> None:
     """Replay captures: how connections opened and closed, their states at the end, and what went wrong."""
-    from tcptrace_fsm.analysis import Run, check_filter, sources
+    from tcptrace_fsm.analysis import Run, check_filter, sources, versions
 
     check_filter(filter)
     check_format(format)
@@ -109,10 +110,10 @@ def analyze(
         with Export(out, format, chosen) as export:
             run.go([export], watch=watch)
             summary = run.summary(tables=list(chosen), format=format, fail_on=fail_on)
-            export.commit(summary)
+            export.commit({**summary, "versions": versions()})
     warn(run)
     if as_json:
-        print(json.dumps(summary, indent=2, ensure_ascii=False))
+        print(json.dumps({**summary, "versions": versions()}, indent=2, ensure_ascii=False))
     elif not quiet:
         show(first_screen(summary, run.span, terminal_width()))
     if run.interrupted:
@@ -159,35 +160,33 @@ def rules(
     if kind is None:
         width = max((len(name) for name in RULES), default=0)
         for name, rule in sorted(RULES.items(), key=lambda item: (-schema.SEVERITIES.index(item[1].severity), item[0])):
-            print(f"{rule.severity:<7} {rule.category:<10} {name:<{width}}  {getattr(rule, 'summary', '')}".rstrip())
+            print(f"{rule.severity:<7} {rule.category:<10} {name:<{width}}  {rule.summary}".rstrip())
         return
     if kind not in RULES:
         raise UsageError(f"no rule {kind!r}; there are {', '.join(sorted(RULES))}")
-    for line in explain(kind, RULES[kind]):
+    for line in explain(RULES[kind]):
         print(line)
 
 
-def explain(kind: str, rule: Any) -> Iterator[str]:
+def explain(rule: Rule) -> Iterator[str]:
     """Everything that a rule says of itself."""
     import textwrap
 
-    yield f"{kind}   {rule.severity}, {rule.category}, {rule.rfc}"
-    for name, head in (("summary", ""), ("meaning", ""), ("innocent", "innocent causes"), ("artefact", "capture faults")):
-        said = getattr(rule, name, None)
-        if not said:
-            continue
+    width = min(terminal_width(), 100)
+    yield f"{rule.kind}   {rule.severity}, {rule.category}, {rule.rfc}"
+    yield ""
+    yield from textwrap.wrap(rule.summary, width)
+    for head, text in (("what is seen", rule.evidence), ("what else it may be", rule.innocent)):
         yield ""
-        paragraphs = [said] if isinstance(said, str) else list(said)
-        if head:
-            yield f"{head}:"
-        for paragraph in paragraphs:
-            yield from textwrap.wrap(str(paragraph), min(terminal_width(), 100), initial_indent="  " if head else "", subsequent_indent="  " if head else "")  # noqa: E501
-    for name, head in (("example", "an example"), ("counterexample", "not an example")):
-        said = getattr(rule, name, None)
-        if isinstance(said, str) and said.strip():
-            yield ""
-            yield f"{head}:"
-            yield from textwrap.indent(textwrap.dedent(said).strip("\n"), "  ").split("\n")
+        yield f"{head}:"
+        yield from textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="  ")
+    for head, text in (("an example", rule.example), ("looks alike, but is not", rule.counterexample)):
+        yield ""
+        yield f"{head}:"
+        yield from textwrap.indent(textwrap.dedent(text).strip("\n"), "  ").split("\n")
+    if rule.aliases:
+        yield ""
+        yield "called elsewhere: " + ", ".join(f"{name} ({tool})" for tool, name in rule.aliases.items())
 
 
 # --- around a run -----------------------------------------------------------------------------------------------------
@@ -198,6 +197,9 @@ def say(message: str) -> None:
 
 def warn(run: Run) -> None:
     """Say what the reader of a summary must know: that something is missing."""
+    if not run.captures:
+        say("stopped by Ctrl-C before anything was read")
+        raise typer.Exit(EXIT_INTERRUPTED)
     for capture in run.captures:
         if capture.truncated:
             say(f"warning: {capture.name}: {capture.truncated}; analysed up to there")
@@ -329,12 +331,10 @@ def run_command(arguments: list[str] | None = None) -> int:
     except _CommandLineError as error:
         say(usage_message(error))
         return EXIT_USAGE
-    except KeyboardInterrupt:
-        say("stopped by Ctrl-C")
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader has gone (head, a pager): nobody is left to tell. The interpreter must not try at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit):
+        # The reader has gone (head, a pager); in this mode SystemExit is typer's word for that. Nobody is left to tell,
+        # and the interpreter must not try at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         return 0
     return status if isinstance(status, int) else 0
 

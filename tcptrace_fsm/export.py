@@ -76,37 +76,44 @@ class ParquetTable:
 
 
 class CsvTable:
-    """CSV: ISO 8601 times with nine decimals and Z, durations in seconds, lists joined by spaces, null empty."""
+    """CSV: ISO 8601 times with nine decimals and Z, durations in seconds, lists joined by spaces, null empty.
+
+    Arrow's own CSV writer puts quotes around every text; here only a text that needs them gets them (RFC 4180). A
+    table's rows are joined to one long Arrow text, whose bytes are the file.
+    """
 
     def __init__(self, path: Path, name: str) -> None:
-        self._path = path
-        self._name = name
-        self._writer: Any = None
+        self._file = path.open("wb")
+        self._file.write((",".join(schema.columns(name)) + "\n").encode())
 
     def write(self, table: Any) -> None:
         """Append rows."""
-        import pyarrow as pa
-        import pyarrow.csv as pc
+        import pyarrow.compute as pc
 
-        text = pa.table([csv_text(column) for column in table.columns], names=table.column_names)
-        if self._writer is None:
-            self._writer = pc.CSVWriter(self._path, text.schema)
-        self._writer.write_table(text)
+        for batch in table.to_batches(max_chunksize=65536):
+            fields = [csv_text(column) for column in batch.columns]
+            fields[-1] = pc.binary_join_element_wise(fields[-1], "\n", "", null_handling="replace")
+            rows = pc.binary_join_element_wise(*fields, ",", null_handling="replace")
+            offsets, text = rows.buffers()[1:]
+            ends = memoryview(offsets).cast("i")
+            self._file.write(memoryview(text)[ends[rows.offset] : ends[rows.offset + len(rows)]])
 
     def close(self) -> None:
         """Finish the file."""
-        if self._writer is not None:
-            self._writer.close()
+        self._file.close()
 
 
 def csv_text(column: Any) -> Any:
-    """Turn a column into what CSV shows of it."""
+    """Turn an Arrow array into the texts that CSV shows of it."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return column.cast(pa.string())
+        # Its few words are looked at once; the result may have a null word, which is a null.
+        return pc.take(_quoted(column.dictionary), column.indices)
+    if pa.types.is_string(kind):
+        return _quoted(column)
     if pa.types.is_timestamp(kind):
         # As text without a zone: "2026-11-22 10:01:03.123456789".
         naive = column.cast(pa.timestamp("ns")).cast(pa.string())
@@ -116,10 +123,19 @@ def csv_text(column: Any) -> Any:
         nanosecond = pa.scalar(Decimal("0.000000001"), pa.decimal128(10, 9))
         return pc.multiply(column.cast(pa.int64()).cast(pa.decimal128(19, 0)), nanosecond).cast(pa.string())
     if pa.types.is_list(kind):
-        return pa.chunked_array(
-            [pc.binary_join(chunk.cast(pa.list_(pa.string())), " ") for chunk in column.chunks], pa.string()
-        )
-    return column
+        return pc.binary_join(column.cast(pa.list_(pa.string())), " ")
+    return column.cast(pa.string())
+
+
+def _quoted(texts: Any) -> Any:
+    """Put quotes where a comma, a quote or a line break asks for them."""
+    import pyarrow.compute as pc
+
+    asks = pc.fill_null(pc.match_substring_regex(texts, '[",\r\n]'), fill_value=False)
+    if not pc.any(asks).as_py():
+        return texts
+    quoted = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
+    return pc.if_else(asks, quoted, texts)
 
 
 class Format(NamedTuple):
@@ -263,7 +279,7 @@ class Export:
             for rows in self._segments.resolved():
                 self._writers["segments"].write(rows)
             self._segments.close()
-            self._temporary.pop("segments.spool").unlink()
+            self._temporary.pop("segments.spool").unlink(missing_ok=True)
         for writer in self._writers.values():
             writer.close()
         self._writers = {}

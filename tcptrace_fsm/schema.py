@@ -8,7 +8,7 @@ A column either is a word of a record (``source`` names it as :mod:`tcptrace_fsm
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tcptrace_fsm.kernels import layout
 from tcptrace_fsm.machine import EVENT_TEXT, Basis, State
@@ -81,8 +81,7 @@ LABELS: tuple[tuple[int, str], ...] = (
 """The label of a segment is that of its first mark in this order: the more specific come first."""
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """One column.
 
     Attributes

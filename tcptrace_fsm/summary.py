@@ -159,8 +159,8 @@ def frames_dict(captures: Iterable[Any]) -> dict[str, Any]:
     return {**counted, "undecoded": unknown} if unknown else counted
 
 
-def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any], versions: dict[str, str]) -> dict[str, Any]:
-    """The content of ``summary.json``."""
+def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any]) -> dict[str, Any]:
+    """The content of ``summary.json``, but for the versions."""
     return {
         "captures": [capture_dict(c) for c in captures],
         "truncated": next((c.truncated for c in captures if c.truncated), None),
@@ -178,7 +178,6 @@ def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any], ver
             for name, kind in tally.worst_first()
         ],
         "options": options,
-        "versions": versions,
     }
 
 
