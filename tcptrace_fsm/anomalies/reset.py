@@ -29,7 +29,7 @@ def after_time_wait_loss(c: View) -> Iterator[Hit]:
             end.side,
             gone,
             f"{end.name} answered a repeated FIN with RST {span(lived)} after its last ACK: its TIME_WAIT was gone "
-            f"instead of lasting {c.profile.time_wait.usual:.0f} s (too many TIME_WAITs, a restart, or a load balancer)",
+            f"instead of lasting {c.profile.time_wait.least:.0f} s (too many TIME_WAITs, a restart, or a load balancer)",
             fins,
         )
 

@@ -31,6 +31,7 @@ cdef long long run_out(long long c, long long side, long long[::1] rows, long lo
 cdef long long replay_side(long long c, long long side, long long n, long long now, long long[::1] rows, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long who(long long side) noexcept nogil
 cdef long long conclude(long long c, long long first, long long last, long long saw_client, long long saw_server, long long[::1] rows, long long[::1] out) noexcept nogil
+cdef long long final_state(long long x, long long[::1] rows, long long[::1] scratch) noexcept nogil
 cpdef long long replay(long long c, long long now, long long[::1] rows, long long[::1] log, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
 cpdef long long replay_due(long long start, long long count, long long room, long long now, long long[::1] due, long long[::1] rows, long long[::1] log, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
 cpdef long long collect(long long start, long long end, long long[::1] due, long long[::1] rows, long long[::1] block) noexcept nogil

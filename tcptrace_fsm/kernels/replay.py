@@ -759,6 +759,13 @@ def conclude(c: int, first: int, last: int, saw_client: int, saw_server: int, ro
     return 0
 
 
+def final_state(x: int, rows: Words, scratch: Words) -> int:
+    """The state to report at the end. Of an endpoint that never moved only its RSTs tell: there is no connection."""
+    if scratch[X_STARTED]:
+        return scratch[X_STATE]
+    return ST_CLOSED if rows[x + E_RSTS] else ST_UNKNOWN
+
+
 def replay(c: int, now: int, rows: Words, log: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
     """Replay the connection of row ``c``; ``now`` is the capture's latest moment.
 
@@ -767,12 +774,13 @@ def replay(c: int, now: int, rows: Words, log: Words, timers: Words, table: Word
     """
     n = gather(c, rows, log, work)
     first = scratch[X_TOP]
+    x = c + C_ENDPOINTS
     replay_side(c, CLIENT, n, now, rows, timers, table, out, scratch, work)
-    rows[c + C_CLIENT_STATE] = scratch[X_STATE]
+    rows[c + C_CLIENT_STATE] = final_state(x, rows, scratch)
     rows[c + C_CLIENT_BASIS] = scratch[X_BASIS]
     saw_client = scratch[X_SAW]
     replay_side(c, SERVER, n, now, rows, timers, table, out, scratch, work)
-    rows[c + C_SERVER_STATE] = scratch[X_STATE]
+    rows[c + C_SERVER_STATE] = final_state(x + ENDPOINT_SIZE, rows, scratch)
     rows[c + C_SERVER_BASIS] = scratch[X_BASIS]
     conclude(c, first, scratch[X_TOP], saw_client, scratch[X_SAW], rows, out)
     rows[c + C_TRANSITIONS] = (scratch[X_TOP] - first) // TRANSITION_SIZE

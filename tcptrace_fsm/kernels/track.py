@@ -833,6 +833,8 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
             rows[x + E_TSVAL] = segments[s + S_TSVAL]
     if now < control[K_NOW]:
         marks |= bit(MARK_TIME_BACK)
+    if (flags & TCP_SYN and flags & (TCP_FIN | TCP_RST)) or not flags & (TCP_SYN | TCP_RST | TCP_ACK) or flags & (TCP_FIN | TCP_RST) == TCP_FIN | TCP_RST:
+        marks |= bit(MARK_ODD_FLAGS)
     if not flags & (TCP_SYN | TCP_RST) and not rows[x + E_STAGE] & ES_PLAIN and not marks & bit(MARK_BAD_CHECKSUM):
         rows[x + E_STAGE] |= ES_PLAIN
         marks |= bit(MARK_FIRST_PLAIN)
