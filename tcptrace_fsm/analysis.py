@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from tcptrace_fsm import schema
 from tcptrace_fsm.errors import CaptureError, UsageError
 from tcptrace_fsm.export import Export, check_tables
 from tcptrace_fsm.kernels.layout import S_FRAME, SEGMENT_SIZE
@@ -55,6 +54,7 @@ class Run:
         Those opened so far.
     tally : Tally
         The counts so far.
+
     """
 
     def __init__(self, captured: Sequence[Source], profile: Profile, *, labels: bool = False) -> None:
@@ -65,7 +65,9 @@ class Run:
         self.tally = Tally()
         self.interrupted = False
 
-    def go(self, sinks: Sequence[Sink] = (), *, watch: Callable[[Run, Iterator[Any]], Iterator[Any]] | None = None) -> None:
+    def go(
+        self, sinks: Sequence[Sink] = (), *, watch: Callable[[Run, Iterator[Any]], Iterator[Any]] | None = None
+    ) -> None:
         """Read everything, and hand to each sink what is over.
 
         Parameters
@@ -74,6 +76,7 @@ class Run:
             One with a method ``take_segments`` gets every batch of labelled segments too.
         watch : callable or None
             Wraps the batches: to show progress, or to stop early.
+
         """
         engine = new_engine(self.profile)
         batches = self._batches()
@@ -86,7 +89,7 @@ class Run:
         self._deliver(engine, sinks)
 
     def _batches(self) -> Iterator[Any]:
-        """The batches of all captures, one after another, frames numbered on."""
+        """Give the batches of all captures, one after another, frames numbered on."""
         for source in self._captured:
             before = sum(capture.frames for capture in self.captures)
             capture = open_capture(source)
@@ -110,7 +113,7 @@ class Run:
         return min(first, default=None), max(last, default=None)
 
     def summary(self, **options: Any) -> dict[str, Any]:
-        """What ``summary.json`` says but for the versions, with the options that are not the profile's."""
+        """Tell what ``summary.json`` says but for the versions, with the options that are not the profile's."""
         waits = self.profile.time_wait, self.profile.fin_wait_2
         known = {"profile": self.profile.name, "time_wait": waits[0].usual, "fin_timeout": waits[1].usual}
         said = summary_dict(self.captures, self.tally, {**known, **options})
@@ -181,33 +184,38 @@ def sources(given: Source | Iterable[Source]) -> list[Source]:
     ------
     CaptureError
         For a directory without a capture, or a pattern that matches nothing.
+
     """
-    listed = [given] if isinstance(given, str | os.PathLike) or hasattr(given, "read") else list(given)
+    alone = isinstance(given, str | os.PathLike) or hasattr(given, "read")
+    listed: list[Source] = [cast("Source", given)] if alone else list(cast("Iterable[Source]", given))
     if not listed:
         raise UsageError("name at least one capture")
     expanded: list[Source] = []
     for source in listed:
-        if hasattr(source, "read"):
-            expanded.append(source)
-            continue
-        name = os.fspath(source)
-        if name == "-" or Path(name).is_file():
-            expanded.append(name)
-        elif Path(name).is_dir():
-            inside = [str(path) for path in Path(name).iterdir() if _looks_like_capture(path)]
-            if not inside:
-                raise CaptureError(name, 0, "a directory without a capture in it")
-            expanded += sorted(inside, key=_by_number)
-        elif any(sign in name for sign in "*?["):
-            import glob
-
-            matching = sorted((m for m in glob.glob(name) if Path(m).is_file()), key=_by_number)
-            if not matching:
-                raise CaptureError(name, 0, "no file matches this pattern")
-            expanded += matching
+        if isinstance(source, str | os.PathLike):
+            expanded += _files(os.fspath(source))
         else:
-            expanded.append(name)  # missing, or a pipe or device: opening it will tell
+            expanded.append(source)
     return expanded
+
+
+def _files(name: str) -> list[str]:
+    """Give the files that a name stands for."""
+    path = Path(name)
+    if path.is_dir():
+        inside = [str(file) for file in path.iterdir() if _looks_like_capture(file)]
+        if not inside:
+            raise CaptureError(name, 0, "a directory without a capture in it")
+        return sorted(inside, key=_by_number)
+    if name != "-" and not path.exists() and any(sign in name for sign in "*?["):
+        import glob
+
+        found = glob.glob(name)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        matching = [match for match in found if Path(match).is_file()]
+        if not matching:
+            raise CaptureError(name, 0, "no file matches this pattern")
+        return sorted(matching, key=_by_number)
+    return [name]  # where it is missing, opening it will tell
 
 
 def _looks_like_capture(path: Path) -> bool:
@@ -244,6 +252,7 @@ class Trace:
     ----------
     summary : dict
         As in ``summary.json``.
+
     """
 
     def __init__(self, run: Run, kept: Kept, again: Callable[[], Run] | None, segment_table: Any = None) -> None:
@@ -316,7 +325,7 @@ class Trace:
         return table
 
     def at(self, when: float | datetime, host: str | None = None) -> pd.DataFrame:
-        """What ``netstat -nat`` would have shown at a moment, for both ends of every connection.
+        """Show what ``netstat -nat`` would have shown at a moment, for both ends of every connection.
 
         Parameters
         ----------
@@ -324,6 +333,7 @@ class Trace:
             Seconds from the start of the capture, or a point in time (naive means UTC).
         host : str or None
             Only the sockets of this address.
+
         """
         import pandas as pd
 
@@ -349,6 +359,7 @@ class Trace:
         ------
         UsageError
             When there is no connection of that number.
+
         """
         if not 0 <= conn_id < len(self.connections):
             raise UsageError(f"no connection {conn_id}; there are {len(self.connections):,}, numbered from 0")
@@ -365,10 +376,12 @@ class Trace:
         Parameters
         ----------
         directory : path
+            Made where it is missing.
         format : str
             ``parquet`` or ``csv``.
         tables : sequence of str or None
             None for connections, transitions and anomalies.
+
         """
         chosen = check_tables(tables)
         with Export(directory, format, chosen) as export:
@@ -397,6 +410,7 @@ class Connection:
     Attributes
     ----------
     conn_id : int
+
     """
 
     def __init__(self, trace: Trace, conn_id: int) -> None:
@@ -433,15 +447,12 @@ class Connection:
 
     def __repr__(self) -> str:
         row = self.row
-        lines = [
-            f"connection {self.conn_id}: {row.client_ip}:{row.client_port} -> {row.server_ip}:{row.server_port}, "
-            f"opened by {row.opening}, closed: {row.closing}"
-        ]
-        lines += [
-            f"  {t.time:%H:%M:%S.%f}  {t.side:<6}  {t.from_state} -> {t.to_state}  ({t.event}, {t.basis})"
-            for t in self.transitions.itertuples()
-        ]
-        lines += [f"  {a.severity.upper()}  {a.kind}: {a.message}" for a in self.anomalies.itertuples()]
+        ends = f"{row.client_ip}:{row.client_port} -> {row.server_ip}:{row.server_port}"
+        lines = [f"connection {self.conn_id}: {ends}, opened by {row.opening}, closed: {row.closing}"]
+        for t in self.transitions.to_dict("records"):
+            change = f"{t['from_state']} -> {t['to_state']}"
+            lines.append(f"  {t['time']:%H:%M:%S.%f}  {t['side']:<6}  {change}  ({t['event']}, {t['basis']})")
+        lines += [f"  {a['severity'].upper()}  {a['kind']}: {a['message']}" for a in self.anomalies.to_dict("records")]
         return "\n".join(lines)
 
 
@@ -474,7 +485,7 @@ def _stays(transitions: pd.DataFrame, last: int | None) -> pd.DataFrame:
 
 
 def moment(when: float | str | datetime | None, span: tuple[int | None, int | None]) -> int:
-    """A point in time, ns, from what the user says of it.
+    """Work out a point in time, ns, from what the user says of it.
 
     Parameters
     ----------
@@ -487,6 +498,7 @@ def moment(when: float | str | datetime | None, span: tuple[int | None, int | No
     ------
     UsageError
         When it says no time.
+
     """
     from datetime import UTC, datetime
 
@@ -494,13 +506,7 @@ def moment(when: float | str | datetime | None, span: tuple[int | None, int | No
     if when is None:
         return last or 0
     if isinstance(when, str):
-        try:
-            when = float(when)
-        except ValueError:
-            try:
-                when = datetime.fromisoformat(when)
-            except ValueError:
-                raise UsageError(f"a time is seconds from the start or ISO 8601, not {when!r}") from None
+        when = _said(when)
     if isinstance(when, datetime):
         aware = when if when.tzinfo else when.replace(tzinfo=UTC)
         since = aware - datetime(1970, 1, 1, tzinfo=UTC)
@@ -509,6 +515,18 @@ def moment(when: float | str | datetime | None, span: tuple[int | None, int | No
     if not abs(when) < 1e12:
         raise UsageError(f"a time is seconds from the start or ISO 8601, not {when!r}")
     return (first or 0) + round(when * 1e9)
+
+
+def _said(text: str) -> float | datetime:
+    """Read seconds or an ISO time."""
+    from datetime import datetime
+
+    for read in (float, datetime.fromisoformat):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    raise UsageError(f"a time is seconds from the start or ISO 8601, not {text!r}")
 
 
 def analyze(
@@ -545,6 +563,7 @@ def analyze(
         When a capture cannot be read.
     UsageError
         When an argument makes no sense.
+
     """
     check_filter(filter)
     if not isinstance(profile, Profile):
@@ -571,8 +590,7 @@ def check_filter(text: str | None) -> None:
     ------
     UsageError
         Whenever a filter is given.
+
     """
     if text is not None:
         raise UsageError("--filter is not available yet; filter the tables, or the capture with tshark or tcpdump")
-
-

@@ -49,19 +49,32 @@ app = typer.Typer(
 )
 
 Captures = Annotated[
-    list[str], typer.Argument(metavar="CAPTURE...", help="pcap or pcapng files (also .gz, .zst), directories, patterns, or - for standard input.")
+    list[str],
+    typer.Argument(
+        metavar="CAPTURE...",
+        help="pcap or pcapng files (also .gz, .zst), directories, patterns, or - for standard input.",
+    ),
 ]
-ProfileOption = Annotated[str, typer.Option("--profile", metavar="NAME", help=f"Whose timers the hosts have: {', '.join(PROFILES)}.")]
-TimeWait = Annotated[float | None, typer.Option("--time-wait", metavar="S", help="How long TIME_WAIT lasts, in place of the profile's.")]
+ProfileOption = Annotated[
+    str, typer.Option("--profile", metavar="NAME", help=f"Whose timers the hosts have: {', '.join(PROFILES)}.")
+]
+TimeWait = Annotated[
+    float | None, typer.Option("--time-wait", metavar="S", help="How long TIME_WAIT lasts, in place of the profile's.")
+]
 FinTimeout = Annotated[
-    float | None, typer.Option("--fin-timeout", metavar="S", help="How long an orphaned FIN_WAIT_2 lasts, in place of the profile's.")
+    float | None,
+    typer.Option(
+        "--fin-timeout", metavar="S", help="How long an orphaned FIN_WAIT_2 lasts, in place of the profile's."
+    ),
 ]
 
 
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version, and whether the kernels are compiled.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version, and whether the kernels are compiled.")
+    ] = False,
 ) -> None:
     """Passive TCP analysis: the RFC 9293 state of each endpoint, on what evidence, and what went wrong."""
     if version:
@@ -78,17 +91,25 @@ def root(
 @app.command()
 def analyze(
     captures: Captures,
-    out: Annotated[str | None, typer.Option("-o", "--out", metavar="DIR", help="Write tables and summary.json there.")] = None,
-    format: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to write tables.")] = "parquet",  # noqa: A002
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", metavar="DIR", help="Write tables and summary.json there.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to write tables.")] = "parquet",
     tables: Annotated[
-        str | None, typer.Option("--tables", metavar="NAMES", help=f"Which tables, with commas: {', '.join(schema.TABLES)}.")
+        str | None,
+        typer.Option("--tables", metavar="NAMES", help=f"Which tables, with commas: {', '.join(schema.TABLES)}."),
     ] = None,
     profile: ProfileOption = "linux",
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
-    filter: Annotated[str | None, typer.Option("--filter", metavar="EXPR", help="Not available yet.", hidden=True)] = None,  # noqa: A002
+    only: Annotated[
+        str | None, typer.Option("--filter", metavar="EXPR", help="Not available yet.", hidden=True)
+    ] = None,
     fail_on: Annotated[
-        str | None, typer.Option("--fail-on", metavar="|".join(schema.SEVERITIES), help="Exit with 3 when something this severe was found.")
+        str | None,
+        typer.Option(
+            "--fail-on", metavar="|".join(schema.SEVERITIES), help="Exit with 3 when something this severe was found."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json instead of the summary.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing.")] = False,
@@ -96,8 +117,8 @@ def analyze(
     """Replay captures: how connections opened and closed, their states at the end, and what went wrong."""
     from tcptrace_fsm.analysis import Run, check_filter, sources, versions
 
-    check_filter(filter)
-    check_format(format)
+    check_filter(only)
+    check_format(form)
     chosen = check_tables(tables)
     if fail_on is not None and fail_on not in schema.SEVERITIES:
         raise UsageError(f"no severity {fail_on!r}; there are {', '.join(schema.SEVERITIES)}")
@@ -107,10 +128,11 @@ def analyze(
         run.go(watch=watch)
         summary = run.summary(tables=[], fail_on=fail_on)
     else:
-        with Export(out, format, chosen) as export:
+        with Export(out, form, chosen) as export:
             run.go([export], watch=watch)
-            summary = run.summary(tables=list(chosen), format=format, fail_on=fail_on)
-            export.commit({**summary, "versions": versions()})
+            summary = run.summary(tables=list(chosen), format=form, fail_on=fail_on)
+            if run.captures:
+                export.commit({**summary, "versions": versions()})
     warn(run)
     if as_json:
         print(json.dumps({**summary, "versions": versions()}, indent=2, ensure_ascii=False))
@@ -126,7 +148,8 @@ def analyze(
 def netstat(
     captures: Captures,
     at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME", help="Seconds from the start, or an ISO time; default: the end.")
+        str | None,
+        typer.Option("--at", metavar="TIME", help="Seconds from the start, or an ISO time; default: the end."),
     ] = None,
     host: Annotated[str | None, typer.Option("--host", metavar="IP", help="Only this host's sockets.")] = None,
     profile: ProfileOption = "linux",
@@ -256,7 +279,7 @@ def watch(run: Run, batches: Iterator[Any]) -> Iterator[Any]:
 
 @contextmanager
 def progress() -> Iterator[Any]:
-    """A progress bar on a terminal for whatever takes longer than a moment; nothing elsewhere."""
+    """Show a progress bar on a terminal for whatever takes longer than a moment; nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda _run: None
         return
@@ -294,7 +317,10 @@ class _Bar:
             self._bar.start()
         frames = count(sum(c.frames for c in run.captures), "frame")
         self._bar.update(
-            self._task, description=f"{os.path.basename(capture.name)}  {frames}", completed=capture.bytes_read, total=capture.size
+            self._task,
+            description=f"{capture.name.rsplit('/', 1)[-1]}  {frames}",
+            completed=capture.bytes_read,
+            total=capture.size,
         )
 
     def _tell(self, capture: Any) -> None:
@@ -340,13 +366,13 @@ def run_command(arguments: list[str] | None = None) -> int:
 
 
 def usage_message(error: Any) -> str:
-    """What was wrong with the command line, in one line, with the choices that there are."""
+    """Tell what was wrong with the command line, in one line, with the choices that there are."""
     message = error.format_message()
     context = getattr(error, "ctx", None)
     command = getattr(context, "command", None)
     if "option" in message.lower() and "such" in message.lower() and command is not None:
         options = sorted(name for p in command.params for name in p.opts if name.startswith("--"))
         message = f"{message.rstrip('.')}; there are {', '.join([*options, '--help'])}"
-    elif "command" in message.lower() and hasattr(command, "commands"):
+    elif "command" in message.lower() and command is not None and hasattr(command, "commands"):
         message = f"{message.rstrip('.')}; there are {', '.join(sorted(command.commands))}"
     return " ".join(message.split())

@@ -11,16 +11,16 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, cast
 
 from tcptrace_fsm import schema
 from tcptrace_fsm.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
 __all__ = ["FORMATS", "Export", "Format", "TableWriter", "check_format", "check_tables"]
@@ -62,7 +62,11 @@ class ParquetTable:
         if self._writer is None:
             repeats = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
             self._writer = pq.ParquetWriter(
-                self._path, table.schema, compression="lz4", use_dictionary=repeats, store_schema=False
+                self._path,
+                table.schema,
+                compression="lz4",
+                use_dictionary=cast("Any", repeats),  # the type stubs know only the bool
+                store_schema=False,
             )
             declared = arrow_schema(self._name)
             kept = {b"ARROW:schema": base64.b64encode(declared.serialize()), **declared.metadata}
@@ -131,7 +135,7 @@ def _quoted(texts: Any) -> Any:
     """Put quotes where a comma, a quote or a line break asks for them."""
     import pyarrow.compute as pc
 
-    asks = pc.fill_null(pc.match_substring_regex(texts, '[",\r\n]'), fill_value=False)
+    asks = pc.fill_null(pc.match_substring_regex(texts, '[",\r\n]'), False)
     if not pc.any(asks).as_py():
         return texts
     quoted = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
@@ -158,6 +162,7 @@ def check_format(name: str) -> Format:
     ------
     UsageError
         With the names that there are.
+
     """
     if name not in FORMATS:
         raise UsageError(f"no format {name!r}; there are {', '.join(FORMATS)}")
@@ -171,6 +176,7 @@ def check_tables(names: str | Sequence[str] | None) -> tuple[str, ...]:
     ------
     UsageError
         For a table that there is not, with the names that there are.
+
     """
     if names is None:
         return DEFAULT_TABLES
@@ -188,7 +194,7 @@ class Export:
     ----------
     directory : path
         Made where it is missing.
-    format : str
+    form : str
         One of :data:`FORMATS`.
     tables : sequence of str
         Which tables to write.
@@ -202,10 +208,13 @@ class Export:
     ...         export.commit({"connections": {}})
     ...     sorted(path.name for path in Path(out).iterdir())
     ['anomalies.csv', 'summary.json']
+
     """
 
-    def __init__(self, directory: str | os.PathLike[str], format: str = "parquet", tables: Sequence[str] | None = None) -> None:  # noqa: A002, E501
-        self._format = check_format(format)
+    def __init__(
+        self, directory: str | os.PathLike[str], form: str = "parquet", tables: Sequence[str] | None = None
+    ) -> None:
+        self._format = check_format(form)
         self.tables = check_tables(tables)
         self._directory = Path(directory)
         self._temporary: dict[str, Path] = {}
@@ -273,6 +282,7 @@ class Export:
         ----------
         summary : dict
             What ``summary.json`` is to say.
+
         """
         self._flush(everything=True)
         if self._segments is not None:

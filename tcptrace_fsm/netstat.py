@@ -45,6 +45,7 @@ class Socket(NamedTuple):
     conn_id : int or None
         None for a listener.
     side : str
+
     """
 
     proto: str
@@ -81,7 +82,7 @@ _NO_CHANGES: tuple[list[Change], list[Change]] = ([], [])
 
 
 def _changes(blocks: Iterable[tuple[array[int], int]]) -> dict[int, tuple[list[Change], list[Change]]]:
-    """The transitions of each connection, for each side in order."""
+    """Give the transitions of each connection, for each side in order."""
     by_connection: dict[int, tuple[list[Change], list[Change]]] = {}
     size = k.TRANSITION_SIZE
     for block, count in blocks:
@@ -91,7 +92,11 @@ def _changes(blocks: Iterable[tuple[array[int], int]]) -> dict[int, tuple[list[C
                 sides = by_connection[block[t + k.T_CONNECTION]] = ([], [])
             sides[block[t + k.T_SIDE]].append(
                 Change(
-                    block[t + k.T_TIME], block[t + k.T_FROM], block[t + k.T_TO], block[t + k.T_EVENT], block[t + k.T_BASIS]
+                    block[t + k.T_TIME],
+                    block[t + k.T_FROM],
+                    block[t + k.T_TO],
+                    block[t + k.T_EVENT],
+                    block[t + k.T_BASIS],
                 )
             )
     return by_connection
@@ -104,6 +109,7 @@ def check_host(host: str | None) -> str | None:
     ------
     UsageError
         When it is none.
+
     """
     if host is None:
         return None
@@ -140,6 +146,7 @@ def sockets(
         Only the endpoints of this address, in canonical text.
     last_time : int or None
         When the capture ends: from then on, Send-Q is what was never acknowledged.
+
     """
     finished = list(finished)
     changes = _changes((f.transitions, f.transition_count) for f in finished)
@@ -164,7 +171,7 @@ def sockets(
 def _ends(
     block: array[int], c: int, sides: tuple[list[Change], list[Change]], at: int, profile: Profile, *, ended: bool
 ) -> Iterator[Socket]:
-    """The client, the server and the server's listener, as far as they exist."""
+    """Give the client, the server and the server's listener, as far as they exist."""
     six = bool(block[c + k.C_NET] & 1)
     proto, anywhere = ("tcp6", "::") if six else ("tcp", "0.0.0.0")  # noqa: S104 - as netstat prints a listener
     ports = block[c + k.C_PORTS]
@@ -200,9 +207,7 @@ def _ends(
         )
 
 
-def _timer(
-    state: int, past: list[Change], coming: Change | None, at: int, profile: Profile
-) -> tuple[str, int | None]:
+def _timer(state: int, past: list[Change], coming: Change | None, at: int, profile: Profile) -> tuple[str, int | None]:
     if coming is not None and coming.event in _TIMERS:
         return _TIMERS[Event(coming.event)], coming.time - at
     if state == State.TIME_WAIT and past:
@@ -218,7 +223,7 @@ def _unacknowledged(block: array[int], c: int, side: int) -> int | None:
 
 
 def text(found: Iterable[Socket]) -> Iterator[str]:
-    """The lines that netstat would print, with two columns more."""
+    """Give the lines that netstat would print, with two columns more."""
     proto, recv_q, send_q, local, foreign, state, basis, timer = COLUMNS
     rows = [
         (
@@ -236,5 +241,7 @@ def text(found: Iterable[Socket]) -> Iterator[str]:
     ends = max([23, *(len(text) for row in rows for text in row[3:5])])
     yield f"{proto} {recv_q} {send_q} {local:<{ends}} {foreign:<{ends}} {state:<12} {basis:<9} {timer}"
     for row in rows:
-        line = f"{row[0]:<5} {row[1]:>6} {row[2]:>6} {row[3]:<{ends}} {row[4]:<{ends}} {row[5]:<12} {row[6]:<9} {row[7]}"
+        line = (
+            f"{row[0]:<5} {row[1]:>6} {row[2]:>6} {row[3]:<{ends}} {row[4]:<{ends}} {row[5]:<12} {row[6]:<9} {row[7]}"
+        )
         yield line.rstrip()

@@ -102,6 +102,7 @@ class Column(NamedTuple):
         The value of that word that becomes null.
     words : tuple of str or None
         For a word that is a code: what the codes mean.
+
     """
 
     name: str
@@ -144,9 +145,30 @@ def _word(
 
 _ENDPOINT: tuple[tuple[str, str, str, str, str, str], ...] = (
     # name, source, type, unit, null, meaning
-    ("isn", "", "int64", "", "its SYN is not in the capture, nor an ACK of it", "initial sequence number, as on the wire"),
-    ("mss", "E_MSS", "int64", "bytes", "no SYN seen, or no such option in it", "maximum segment size that it announced"),
-    ("window_shift", "E_SHIFT", "int64", "bits", "no SYN seen, or no such option in it", "window scale that it announced"),
+    (
+        "isn",
+        "",
+        "int64",
+        "",
+        "its SYN is not in the capture, nor an ACK of it",
+        "initial sequence number, as on the wire",
+    ),
+    (
+        "mss",
+        "E_MSS",
+        "int64",
+        "bytes",
+        "no SYN seen, or no such option in it",
+        "maximum segment size that it announced",
+    ),
+    (
+        "window_shift",
+        "E_SHIFT",
+        "int64",
+        "bits",
+        "no SYN seen, or no such option in it",
+        "window scale that it announced",
+    ),
     ("segments", "E_SEGMENTS", "int64", "", "", "segments sent"),
     ("payload_bytes", "E_BYTES", "int64", "bytes", "", "payload sent, repeated bytes included"),
     ("unique_bytes", "E_UNIQUE", "int64", "bytes", "", "payload sent, each byte of the sequence space once"),
@@ -159,8 +181,22 @@ _ENDPOINT: tuple[tuple[str, str, str, str, str, str], ...] = (
     ("syn_segments", "E_SYNS", "int64", "", "", "segments with SYN"),
     ("fin_segments", "E_FINS", "int64", "", "", "segments with FIN"),
     ("rst_segments", "E_RSTS", "int64", "", "", "segments with RST"),
-    ("rtt_min", "E_RTT_MIN", "duration", "", "no sample", "shortest time from its segment to the ACK of it, as seen here"),
-    ("rtt_median", "", "duration", "", "no sample", "median of these times (P-square estimate from the sixth sample on)"),
+    (
+        "rtt_min",
+        "E_RTT_MIN",
+        "duration",
+        "",
+        "no sample",
+        "shortest time from its segment to the ACK of it, as seen here",
+    ),
+    (
+        "rtt_median",
+        "",
+        "duration",
+        "",
+        "no sample",
+        "median of these times (P-square estimate from the sixth sample on)",
+    ),
 )
 _ENDPOINT_DERIVED = {
     "isn": "E_BASE where E_BASE_KNOWN says that a SYN, or an ACK of one, gave it",
@@ -190,7 +226,9 @@ _CONNECTIONS: tuple[Column, ...] = (
     _word("role_basis", "C_ROLE_BASIS", "what tells who the client is", words=ROLES),
     _word("incarnation", "C_INCARNATION", "0 for the first use of this four-tuple, then 1, 2 ...", kind="int32"),
     _word("previous_conn_id", "C_PREVIOUS_ID", "the incarnation before", null="first use of this four-tuple"),
-    Column("encapsulation", "string", "VLANs and tunnels outside the IP packet, outermost first; empty for none", "C_NET"),
+    Column(
+        "encapsulation", "string", "VLANs and tunnels outside the IP packet, outermost first; empty for none", "C_NET"
+    ),
     _word("tcp_stream", "C_STREAM", "Wireshark's tcp.stream of the first segment", null="unknown"),
     Column("community_id", "string", "Community ID version 1, seed 0", "the four-tuple"),
     _word("first_time", "C_FIRST_TIME", "first segment", kind="timestamp"),
@@ -257,18 +295,30 @@ _ANOMALIES: tuple[Column, ...] = (
 _SEGMENTS: tuple[Column, ...] = (
     _word("frame", "S_FRAME", "frame number"),
     _word("time", "S_TIME", "capture time", kind="timestamp"),
-    _word("conn_id", "S_CONNECTION", "the connection", null="a SYN inside a connection, before it proved to begin another"),
+    _word(
+        "conn_id", "S_CONNECTION", "the connection", null="a SYN inside a connection, before it proved to begin another"
+    ),
     _word("side", "S_SIDE", "the sender", words=SIDES),
     _word("seq", "S_SEQ", "sequence number, as on the wire"),
     Column("ack", "int64", "acknowledgment number, as on the wire", "S_ACK", "no ACK flag"),
-    Column("rel_seq", "int64", "seq in 64 bits, 0 being the sender's SYN", "S_SEQ and the sender's E_BASE", "no base known"),
-    Column("rel_ack", "int64", "ack in 64 bits, 0 being the peer's SYN", "S_ACK and the peer's E_BASE", "no ACK flag or base"),
+    Column(
+        "rel_seq", "int64", "seq in 64 bits, 0 being the sender's SYN", "S_SEQ and the sender's E_BASE", "no base known"
+    ),
+    Column(
+        "rel_ack",
+        "int64",
+        "ack in 64 bits, 0 being the peer's SYN",
+        "S_ACK and the peer's E_BASE",
+        "no ACK flag or base",
+    ),
     Column("flags", "string", "flags that are set, joined by +", "S_FLAGS"),
     _word("payload_len", "S_LEN", "payload by the IP header", unit="bytes"),
     Column("window", "int64", "window, scaled", "S_WINDOW and E_SHIFT of both", "the scale is unknown", "bytes"),
     Column("tsval", "int64", "timestamp value (RFC 7323)", "S_TSVAL", "no timestamps option"),
     Column("tsecr", "int64", "timestamp echo reply (RFC 7323)", "S_TSECR", "no timestamps option"),
-    Column("sack", "list<int64>", "SACK blocks as on the wire: left, right, left, right ...", "S_SACK", "no SACK option"),
+    Column(
+        "sack", "list<int64>", "SACK blocks as on the wire: left, right, left, right ...", "S_SACK", "no SACK option"
+    ),
     Column("sender_state", "string", "sender's state after this segment", "transitions", "never determined"),
     Column("receiver_state", "string", "receiver's state after this segment", "transitions", "never determined"),
     Column("label", "string", "what is notable about it, or empty", "S_MARKS"),
@@ -292,12 +342,12 @@ _ROWS = {
 
 
 def columns(table: str) -> dict[str, Column]:
-    """The columns of a table by name."""
+    """Give the columns of a table by name."""
     return {c.name: c for c in TABLES[table]}
 
 
 def flags_text(flags: int) -> str:
-    """Flags as people write them.
+    """Write flags as people do.
 
     >>> flags_text(0x12)
     'SYN+ACK'
@@ -324,15 +374,16 @@ def address_text(high: int, low: int, *, six: bool) -> str:
 
 
 def markdown() -> str:
-    """The text of ``docs/columns.md``."""
+    """Write the text of ``docs/columns.md``."""
     lines = [
         "# Columns",
         "",
         "Generated from `tcptrace_fsm/schema.py` by `python -m tcptrace_fsm.schema > docs/columns.md`.",
         "",
-        "Types: `timestamp` is nanoseconds since 1970 in UTC, `duration` is nanoseconds; both are Arrow and pandas types of",
-        "that name in parquet and in Python. In CSV a timestamp is ISO 8601 with nine decimals and `Z`, a duration is seconds",
-        "with nine decimals, a list is joined by spaces, and null is empty. Frame numbers count from 1.",
+        "Types: `timestamp` is nanoseconds since 1970 in UTC, `duration` is nanoseconds; both are Arrow and pandas",
+        "types of that name in parquet and in Python. In CSV a timestamp is ISO 8601 with nine decimals and `Z`, a",
+        "duration is seconds with nine decimals, a list is joined by spaces, and null is empty. Frame numbers count",
+        "from 1.",
     ]
     for table, declared in TABLES.items():
         lines += ["", f"## {table}", "", _ROWS[table], ""]

@@ -8,7 +8,7 @@ stay only a few words per connection and per transition.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +41,7 @@ class SegmentTable:
     ----------
     spool : path or None
         Temporary file; None keeps everything in memory.
+
     """
 
     def __init__(self, spool: Path | None = None) -> None:
@@ -107,7 +108,7 @@ class SegmentTable:
             yield from self._batches
             return
         self._file.close()
-        with pa.OSFile(str(self._spool)) as source, pa.ipc.open_stream(source) as batches:
+        with pa.OSFile(str(self._spool), "rb") as source, pa.ipc.open_stream(source) as batches:
             yield from batches
 
 
@@ -162,8 +163,8 @@ def _sack(records: Words) -> Any:
     having = records[blocks > 0]
     edges = having[:, k.S_SACK : k.S_SACK + 8]
     values = edges[np.arange(8) < 2 * blocks[blocks > 0][:, None]]
-    none = pa.array(offsets, mask=np.append(blocks == 0, False))  # noqa: FBT003 - the end is never null
-    return pa.ListArray.from_arrays(none, pa.array(values))
+    none = pa.array(offsets, mask=np.append(blocks == 0, False))
+    return pa.ListArray.from_arrays(cast("Any", none), pa.array(values))
 
 
 class _Resolver:
@@ -267,7 +268,7 @@ class _Resolver:
         at = at[np.argsort(end[at], kind="stable")]
         ends = end[at]
         low = (number[at] - self._base[whose[at]]) % _WHOLE
-        begins = np.flatnonzero(np.append(True, ends[1:] != ends[:-1]))  # noqa: FBT003
+        begins = np.flatnonzero(np.append(True, ends[1:] != ends[:-1]))
         previous = np.empty_like(low)
         previous[1:] = low[:-1]
         previous[begins] = before[ends[begins]]

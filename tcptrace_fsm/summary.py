@@ -90,11 +90,11 @@ class Tally:
         return dict(zip(words, counts, strict=True))
 
     def openings(self) -> dict[str, int]:
-        """Connections by how they opened."""
+        """Count connections by how they opened."""
         return self._by(0, schema.OPENINGS)
 
     def closings(self) -> dict[str, int]:
-        """Connections by how they closed."""
+        """Count connections by how they closed."""
         return self._by(1, schema.CLOSINGS)
 
     def states(self) -> dict[str, dict[str, int]]:
@@ -125,7 +125,7 @@ def iso_time(ns: int | None) -> str | None:
 
 
 def capture_dict(capture: Any) -> dict[str, Any]:
-    """What ``summary.json`` says of one capture."""
+    """Tell what ``summary.json`` says of one capture."""
     said = {
         "name": capture.name,
         "format": capture.format,
@@ -160,7 +160,7 @@ def frames_dict(captures: Iterable[Any]) -> dict[str, Any]:
 
 
 def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any]) -> dict[str, Any]:
-    """The content of ``summary.json``, but for the versions."""
+    """Make the content of ``summary.json``, but for the versions."""
     return {
         "captures": [capture_dict(c) for c in captures],
         "truncated": next((c.truncated for c in captures if c.truncated), None),
@@ -174,7 +174,13 @@ def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any]) -> 
         "transitions": tally.transitions,
         "anomalies": {name: kind.count for name, kind in tally.worst_first()},
         "worst": [
-            {"kind": name, "severity": kind.severity, "count": kind.count, "message": kind.message, "conn_ids": kind.conn_ids}
+            {
+                "kind": name,
+                "severity": kind.severity,
+                "count": kind.count,
+                "message": kind.message,
+                "conn_ids": kind.conn_ids,
+            }
             for name, kind in tally.worst_first()
         ],
         "options": options,
@@ -183,7 +189,7 @@ def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any]) -> 
 
 # --- the terminal -----------------------------------------------------------------------------------------------------
 def count(n: int, what: str, many: str = "") -> str:
-    """A number with its noun.
+    """Write a number with its noun.
 
     >>> count(1, "frame"), count(41238, "frame")
     ('1 frame', '41,238 frames')
@@ -192,7 +198,7 @@ def count(n: int, what: str, many: str = "") -> str:
 
 
 def duration(ns: int) -> str:
-    """A length of time as people say it.
+    """Write a length of time as people say it.
 
     >>> duration(192_000_000_000), duration(81_400_000), duration(7_380_000_000_000)
     ('3 min 12 s', '81.4 ms', '2 h 3 min')
@@ -249,7 +255,9 @@ def captures_text(captures: list[dict[str, Any]], first: int | None, last: int |
     return (name if len(captures) == 1 else f"{len(captures)} captures"), text
 
 
-def first_screen(summary: dict[str, Any], span: tuple[int | None, int | None], width: int = 100) -> Iterator[tuple[str, str]]:
+def first_screen(
+    summary: dict[str, Any], span: tuple[int | None, int | None], width: int = 100
+) -> Iterator[tuple[str, str]]:
     """Give the lines of the first screen, each with its style: a severity, ``head``, ``dim`` or empty.
 
     Parameters
@@ -260,6 +268,7 @@ def first_screen(summary: dict[str, Any], span: tuple[int | None, int | None], w
         First and last capture time, ns.
     width : int
         Columns to fill.
+
     """
     head, text = captures_text(summary["captures"], *span)
     indent = 15
@@ -280,7 +289,9 @@ def first_screen(summary: dict[str, Any], span: tuple[int | None, int | None], w
         yield from field("TCP", f"{count(frames['tcp'], 'segment')}, no connections")
     else:
         opened = _counts(connections["opening"], _OPENING_WORDS)
-        yield from field("TCP", f"{count(frames['tcp'], 'segment')}, {count(connections['count'], 'connection')}: {opened}")
+        yield from field(
+            "TCP", f"{count(frames['tcp'], 'segment')}, {count(connections['count'], 'connection')}: {opened}"
+        )
         yield from field("closed", _counts(connections["closing"], _CLOSING_WORDS))
     bad = [f"{n:,} {name.replace('_', ' ')}" for name, n in frames["malformed"].items()]
     bad += [f"{n:,} of unsupported {link_name(int(number))}" for number, n in frames["unsupported_link"].items()]

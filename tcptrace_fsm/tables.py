@@ -58,9 +58,9 @@ ARROW_TYPES: dict[str, Any] = {
 }
 
 
-# --- types --------------------------------------------------------------------------------------------------------------
+# --- types -----------------------------------------------------------------------------------------------------------
 def arrow_schema(table: str) -> Any:
-    """The table's Arrow schema, with the metadata that gives nullable integers their pandas type."""
+    """Make the table's Arrow schema, with the metadata that gives nullable integers their pandas type."""
     fields = [pa.field(c.name, ARROW_TYPES[c.type], nullable=c.nullable) for c in schema.TABLES[table]]
     pandas_types = {
         "string": ("unicode", "str"),
@@ -98,8 +98,10 @@ def to_pandas(tables: Sequence[Any], name: str) -> pd.DataFrame:
     Parameters
     ----------
     tables : sequence of pyarrow.Table
+        In the order of their rows.
     name : str
         Which of :data:`tcptrace_fsm.schema.TABLES`.
+
     """
     declared = arrow_schema(name)
     whole = pa.concat_tables([plain(t, name) for t in tables]) if tables else declared.empty_table()
@@ -155,6 +157,7 @@ class Rows:
     ----------
     source : Source
         Which words to keep.
+
     """
 
     def __init__(self, source: Source) -> None:
@@ -195,6 +198,7 @@ def build(name: str, rows: dict[int, Words]) -> Any:
         ``connections`` or ``transitions``.
     rows : dict of int to int64[n]
         Values by word of the record, as :meth:`Rows.take` gives them.
+
     """
     declared = schema.TABLES[name]
     return assemble(name, [_column(c, rows[c.word]) if c.word is not None else DERIVED[c.name](rows) for c in declared])
@@ -217,7 +221,7 @@ def _column(column: schema.Column, values: Words) -> Any:
     if column.type in {"timestamp", "duration"}:
         return pa.array(values, mask=mask).view(ARROW_TYPES[column.type])
     if column.type != "int64":
-        values = values.astype(column.type)  # type: ignore[assignment]
+        values = values.astype(column.type)
     return pa.array(values, mask=mask)
 
 
@@ -232,7 +236,7 @@ def _e(rows: dict[int, Words], side: int, word: int) -> Words:
 
 
 def _distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The distinct values, and for each value its place among them."""
+    """Give the distinct values, and for each value its place among them."""
     distinct, place = np.unique(values, return_inverse=True)
     return distinct, place.reshape(-1)
 
@@ -270,7 +274,7 @@ def _encapsulation(rows: dict[int, Words]) -> Any:
 
 
 def _sha1() -> Callable[..., Any]:
-    """The plain constructor where it may be had: the flag that a FIPS build insists on doubles the cost of a call."""
+    """Give the plain constructor where it may be had: the flag that a FIPS build insists on doubles a call's cost."""
     try:
         hashlib.sha1()  # noqa: S324 - no security in it: Community ID is defined so
     except ValueError:
@@ -302,11 +306,11 @@ def _community_ids(rows: dict[int, Words]) -> Any:
         if count:
             result[family] = _community_id_texts(rows, family, count, width)
     offsets = np.arange(0, 30 * len(six) + 1, 30, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(six), pa.py_buffer(offsets), pa.py_buffer(result))
+    return pa.StringArray.from_buffers(len(six), pa.py_buffer(offsets.data), pa.py_buffer(result.data))
 
 
 def _community_id_texts(rows: dict[int, Words], chosen: NDArray[np.bool_], count: int, width: int) -> NDArray[np.uint8]:
-    """The thirty characters of each chosen row's Community ID."""
+    """Write the thirty characters of each chosen row's Community ID."""
 
     def column(word: int) -> Words:
         return rows[word][chosen]
@@ -317,11 +321,15 @@ def _community_id_texts(rows: dict[int, Words], chosen: NDArray[np.bool_], count
     client_high, server_high = column(k.C_CLIENT_HI).view(np.uint64), column(k.C_SERVER_HI).view(np.uint64)
     # The end with the smaller address comes first, or, of one address, the one with the smaller port.
     same_high, same_low = client_high == server_high, client == server
-    swap = (client_high > server_high) | same_high & (client > server) | same_high & same_low & (client_port > server_port)
+    swap = (
+        (client_high > server_high) | same_high & (client > server) | same_high & same_low & (client_port > server_port)
+    )
     # What is hashed, big-endian: seed, two addresses, protocol, padding, two ports.
     address = [(">u4", "")] if width == 4 else [(">u8", "_high"), (">u8", "")]
     fields = [("seed", ">u2"), *((end + part, kind) for end in ("low", "high") for kind, part in address)]
-    hashed = np.zeros(count, dtype=[*fields, ("protocol", "u1"), ("padding", "u1"), ("low_port", ">u2"), ("high_port", ">u2")])
+    hashed = np.zeros(
+        count, dtype=[*fields, ("protocol", "u1"), ("padding", "u1"), ("low_port", ">u2"), ("high_port", ">u2")]
+    )
     hashed["protocol"] = 6
     hashed["low"], hashed["high"] = np.where(swap, server, client), np.where(swap, client, server)
     hashed["low_port"] = np.where(swap, server_port, client_port)
@@ -396,7 +404,7 @@ def _zeek_history(rows: dict[int, Words]) -> Any:
     data = letters[np.arange(longest) < count[:, None]]
     offsets = np.zeros(len(count) + 1, dtype=np.int32)
     np.cumsum(count, out=offsets[1:])
-    return pa.StringArray.from_buffers(len(count), pa.py_buffer(offsets), pa.py_buffer(data))
+    return pa.StringArray.from_buffers(len(count), pa.py_buffer(offsets.data), pa.py_buffer(data.data))
 
 
 def _handshake_rtt(rows: dict[int, Words]) -> Any:
@@ -447,7 +455,7 @@ DERIVED: dict[str, Callable[[dict[int, Words]], Any]] = {
 
 # --- findings ---------------------------------------------------------------------------------------------------------
 def findings_table(findings: Iterable[Any]) -> Any:
-    """The anomalies table of these findings, ordered by connection and time."""
+    """Make the anomalies table of these findings, ordered by connection and time."""
     ordered = sorted(findings, key=lambda f: (f.conn_id, f.time))
     arrays = []
     for column in schema.TABLES["anomalies"]:

@@ -23,27 +23,34 @@ ALL = tuple(schema.TABLES)
 def something():
     records = [
         fakes.connection(1, words={k.C_RESET_BY: k.WHO_SERVER}),
-        fakes.connection(0, "2001:db8::1", "2001:db8::2", words={k.C_SYN_TIME: 5, k.C_SYN_ACK_TIME: 6, k.C_HANDSHAKE_ACK_TIME: 1_500_000_005}),
+        fakes.connection(
+            0,
+            "2001:db8::1",
+            "2001:db8::2",
+            words={k.C_SYN_TIME: 5, k.C_SYN_ACK_TIME: 6, k.C_HANDSHAKE_ACK_TIME: 1_500_000_005},
+        ),
     ]
     changes = [
         fakes.transition(1, 0, START, State.CLOSED, State.SYN_SENT),
         fakes.transition(0, 1, START, State.TIME_WAIT, State.CLOSED, frame=-1),
     ]
-    return fakes.finished(records, changes, [fakes.finding(0, message='He said "no",\nand went.'), fakes.finding(1, frames=())])
+    return fakes.finished(
+        records, changes, [fakes.finding(0, message='He said "no",\nand went.'), fakes.finding(1, frames=())]
+    )
 
 
-def written(directory, format="parquet", tables=None):
-    with Export(directory, format, tables) as export:
+def written(directory, form="parquet", tables=None):
+    with Export(directory, form, tables) as export:
         export.take_segments(fakes.batch([fakes.segment(1), fakes.segment(2, conn_id=1, side=1)]))
         export.take(something())
         export.commit({"captures": []})
     return sorted(p.name for p in directory.iterdir())
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_every_format_writes_every_table_asked_for(tmp_path, format):
-    suffix = FORMATS[format].suffix
-    assert written(tmp_path / "new" / "deep", format, ALL) == sorted([*(t + suffix for t in ALL), "summary.json"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_writes_every_table_asked_for(tmp_path, form):
+    suffix = FORMATS[form].suffix
+    assert written(tmp_path / "new" / "deep", form, ALL) == sorted([*(t + suffix for t in ALL), "summary.json"])
 
 
 def test_the_usual_tables_are_three(tmp_path):
@@ -96,7 +103,7 @@ def test_csv_quotes_only_what_needs_it(tmp_path):
 
 def test_a_failure_leaves_nothing(tmp_path):
     out = tmp_path / "a" / "b"
-    with pytest.raises(RuntimeError), Export(out) as export:
+    with pytest.raises(RuntimeError), Export(out) as export:  # noqa: PT012
         export.take(something())
         raise RuntimeError
     assert not (tmp_path / "a").exists()
@@ -105,7 +112,7 @@ def test_a_failure_leaves_nothing(tmp_path):
 def test_a_failure_leaves_the_run_before(tmp_path):
     written(tmp_path, "csv")
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    with pytest.raises(KeyboardInterrupt), Export(tmp_path, "parquet", ALL) as export:
+    with pytest.raises(KeyboardInterrupt), Export(tmp_path, "parquet", ALL) as export:  # noqa: PT012
         export.take(something())
         raise KeyboardInterrupt
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
@@ -134,8 +141,8 @@ def test_row_groups_are_sorted_and_streamed(tmp_path, monkeypatch):
 
 
 def test_nothing_found_is_tables_without_rows(tmp_path):
-    for format in FORMATS:
-        with Export(tmp_path / format, format, ALL) as export:
+    for form in FORMATS:
+        with Export(tmp_path / form, form, ALL) as export:
             export.commit({})
     for table in ALL:
         assert len(pd.read_parquet(tmp_path / "parquet" / f"{table}.parquet")) == 0

@@ -70,7 +70,10 @@ def imported(path):
             if len(parts) > 1:
                 yield parts[1]
             else:
-                yield from (a.name if (PACKAGE / a.name).exists() or (PACKAGE / f"{a.name}.py").exists() else "__init__" for a in node.names)
+                yield from (
+                    a.name if (PACKAGE / a.name).exists() or (PACKAGE / f"{a.name}.py").exists() else "__init__"
+                    for a in node.names
+                )
         elif isinstance(node, ast.Import):
             yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("tcptrace_fsm."))
 
@@ -84,7 +87,9 @@ def test_imports_go_one_way(path):
     own = layer(path)
     for other in imported(path):
         if other != own and (own, other) not in ALLOWED:
-            assert LAYERS.index(other) < LAYERS.index(own), f"{own} must not import {other}: LAYERS says which way data goes"
+            assert LAYERS.index(other) < LAYERS.index(own), (
+                f"{own} must not import {other}: LAYERS says which way data goes"
+            )
 
 
 def test_nothing_heavy_is_imported_on_the_way_to_a_summary():
@@ -92,7 +97,9 @@ def test_nothing_heavy_is_imported_on_the_way_to_a_summary():
     for path in modules():
         if layer(path) in {"tables", "segments"}:
             continue  # imported only where tables are made
-        top = [n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.Import | ast.ImportFrom)]
+        top = [
+            n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.Import | ast.ImportFrom)
+        ]
         names = {a.name.split(".")[0] for n in top if isinstance(n, ast.Import) for a in n.names}
         names |= {n.module.split(".")[0] for n in top if isinstance(n, ast.ImportFrom) and n.module}
         assert not names & heavy, f"{path.name} imports {names & heavy} at its top: cold start is a feature"
@@ -116,7 +123,15 @@ WIDE = {
 
 @pytest.mark.parametrize(
     "prefix, size",
-    [("F", "FRAME_SIZE"), ("S", "SEGMENT_SIZE"), ("C", "C_ENDPOINTS"), ("E", "ENDPOINT_SIZE"), ("T", "TRANSITION_SIZE"), ("L", "LOG_SIZE"), ("K", "CONTROL_SIZE")],
+    [
+        ("F", "FRAME_SIZE"),
+        ("S", "SEGMENT_SIZE"),
+        ("C", "C_ENDPOINTS"),
+        ("E", "ENDPOINT_SIZE"),
+        ("T", "TRANSITION_SIZE"),
+        ("L", "LOG_SIZE"),
+        ("K", "CONTROL_SIZE"),
+    ],
 )
 def test_words_are_numbered_without_gap_or_overlap(prefix, size):
     end = getattr(layout, size)

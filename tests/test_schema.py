@@ -10,27 +10,112 @@ from tcptrace_fsm import schema
 from tcptrace_fsm.kernels import layout
 from tcptrace_fsm.machine import Event, State
 
-ENDPOINT = (
-    "isn mss window_shift segments payload_bytes unique_bytes retransmitted_segments retransmitted_bytes "
-    "out_of_order_segments duplicate_acks zero_windows keepalives syn_segments fin_segments rst_segments rtt_min rtt_median"
-).split()
+ENDPOINT = [
+    "isn",
+    "mss",
+    "window_shift",
+    "segments",
+    "payload_bytes",
+    "unique_bytes",
+    "retransmitted_segments",
+    "retransmitted_bytes",
+    "out_of_order_segments",
+    "duplicate_acks",
+    "zero_windows",
+    "keepalives",
+    "syn_segments",
+    "fin_segments",
+    "rst_segments",
+    "rtt_min",
+    "rtt_median",
+]
 FIXED = {
     "connections": [
-        *"conn_id client_ip server_ip client_port server_port role_basis incarnation previous_conn_id encapsulation".split(),
-        *"tcp_stream community_id first_time last_time first_frame last_frame opening closing closed_first reset_by".split(),
-        *"client_state server_state client_state_basis server_state_basis zeek_conn_state zeek_history".split(),
-        *"wireshark_completeness handshake_rtt".split(),
+        *[
+            "conn_id",
+            "client_ip",
+            "server_ip",
+            "client_port",
+            "server_port",
+            "role_basis",
+            "incarnation",
+            "previous_conn_id",
+            "encapsulation",
+        ],
+        *[
+            "tcp_stream",
+            "community_id",
+            "first_time",
+            "last_time",
+            "first_frame",
+            "last_frame",
+            "opening",
+            "closing",
+            "closed_first",
+            "reset_by",
+        ],
+        *[
+            "client_state",
+            "server_state",
+            "client_state_basis",
+            "server_state_basis",
+            "zeek_conn_state",
+            "zeek_history",
+        ],
+        *["wireshark_completeness", "handshake_rtt"],
         *(f"{side}_{name}" for name in ENDPOINT for side in ("client", "server")),
     ],
     "transitions": (
-        "conn_id side time time_earliest time_latest frame from_state to_state event basis confirmed_by".split()
+        [
+            "conn_id",
+            "side",
+            "time",
+            "time_earliest",
+            "time_latest",
+            "frame",
+            "from_state",
+            "to_state",
+            "event",
+            "basis",
+            "confirmed_by",
+        ]
     ),
     "anomalies": (
-        "conn_id side time frame kind category severity basis message frames rfc possible_artefact".split()
+        [
+            "conn_id",
+            "side",
+            "time",
+            "frame",
+            "kind",
+            "category",
+            "severity",
+            "basis",
+            "message",
+            "frames",
+            "rfc",
+            "possible_artefact",
+        ]
     ),
     "segments": (
-        "frame time conn_id side seq ack rel_seq rel_ack flags payload_len window tsval tsecr sack sender_state "
-        "receiver_state label".split()
+        [
+            "frame",
+            "time",
+            "conn_id",
+            "side",
+            "seq",
+            "ack",
+            "rel_seq",
+            "rel_ack",
+            "flags",
+            "payload_len",
+            "window",
+            "tsval",
+            "tsecr",
+            "sack",
+            "sender_state",
+            "receiver_state",
+            "label",
+        ]
     ),
 }
 

@@ -27,7 +27,14 @@ def mixed():
     records = [
         fakes.connection(0),
         fakes.connection(1, words={k.C_OPENING: k.OPENING_REFUSED, k.C_CLOSING: k.CLOSING_ABORTED}),
-        fakes.connection(2, words={k.C_CLOSING: k.CLOSING_NONE, k.C_CLIENT_STATE: int(State.FIN_WAIT_2), k.C_SERVER_STATE: int(State.CLOSE_WAIT)}),
+        fakes.connection(
+            2,
+            words={
+                k.C_CLOSING: k.CLOSING_NONE,
+                k.C_CLIENT_STATE: int(State.FIN_WAIT_2),
+                k.C_SERVER_STATE: int(State.CLOSE_WAIT),
+            },
+        ),
     ]
     found = [
         *(fakes.finding(i, "zero_window", "low", f"window {i}") for i in range(9)),
@@ -57,7 +64,9 @@ def test_every_connection_is_counted_once_in_each_way():
 def test_every_frame_is_counted_once():
     outcomes = list(range(1, k.OUTCOMES + 1))
     outcomes[k.OUTCOME_PEEL] = 0
-    capture = fakes.FakeCapture(outcomes=outcomes, frames=sum(outcomes), links={147: outcomes[k.OUTCOME_UNSUPPORTED_LINK]})
+    capture = fakes.FakeCapture(
+        outcomes=outcomes, frames=sum(outcomes), links={147: outcomes[k.OUTCOME_UNSUPPORTED_LINK]}
+    )
     frames = summary_dict([capture], tally(), {})["frames"]
 
     def leaves(node):
@@ -69,7 +78,14 @@ def test_every_frame_is_counted_once():
 
 
 def test_every_outcome_has_a_place():
-    placed = {*summary.MALFORMED, k.OUTCOME_TCP, k.OUTCOME_NOT_TCP, k.OUTCOME_FRAGMENT, k.OUTCOME_PEEL, k.OUTCOME_UNSUPPORTED_LINK}
+    placed = {
+        *summary.MALFORMED,
+        k.OUTCOME_TCP,
+        k.OUTCOME_NOT_TCP,
+        k.OUTCOME_FRAGMENT,
+        k.OUTCOME_PEEL,
+        k.OUTCOME_UNSUPPORTED_LINK,
+    }
     assert placed == set(range(k.OUTCOMES))
 
 
@@ -148,6 +164,10 @@ def test_durations(ns, text):
 
 
 def test_counts_and_times():
-    assert (count(1, "frame"), count(0, "frame"), count(1234, "entry", "entries")) == ("1 frame", "0 frames", "1,234 entries")
+    assert (count(1, "frame"), count(0, "frame"), count(1234, "entry", "entries")) == (
+        "1 frame",
+        "0 frames",
+        "1,234 entries",
+    )
     assert iso_time(None) is None
     assert iso_time(-1) == "1969-12-31T23:59:59.999999999Z"

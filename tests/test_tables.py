@@ -85,9 +85,7 @@ ports = st.integers(0, 65535)
 
 @given(st.lists(st.tuples(addresses, ports, ports), max_size=8))
 def test_community_ids_are_those_of_the_slow_twin(tuples):
-    made = connections(
-        *(fakes.connection(i, str(a), str(b), (p, q)) for i, ((a, b), p, q) in enumerate(tuples))
-    )
+    made = connections(*(fakes.connection(i, str(a), str(b), (p, q)) for i, ((a, b), p, q) in enumerate(tuples)))
     assert [r["community_id"] for r in made] == [tables.community_id(str(a), str(b), p, q) for (a, b), p, q in tuples]
     assert [r["client_port"] for r in made] == [p for _, p, _ in tuples]
     assert [r["server_port"] for r in made] == [q for _, _, q in tuples]
@@ -100,12 +98,27 @@ def test_equal_addresses_are_ordered_by_port():
 
 def test_absent_words_are_null():
     (row,) = connections(fakes.connection(words={k.C_CLOSED_FIRST: k.WHO_NOBODY}))
-    for name in "previous_conn_id tcp_stream closed_first reset_by handshake_rtt client_isn client_mss server_rtt_min client_rtt_median".split():
+    for name in [
+        "previous_conn_id",
+        "tcp_stream",
+        "closed_first",
+        "reset_by",
+        "handshake_rtt",
+        "client_isn",
+        "client_mss",
+        "server_rtt_min",
+        "client_rtt_median",
+    ]:
         assert row[name] is None, name
 
 
 def test_codes_are_words():
-    words = {k.C_OPENING: k.OPENING_REFUSED, k.C_CLOSING: k.CLOSING_NONE, k.C_RESET_BY: k.WHO_SERVER, k.C_CLIENT_BASIS: int(Basis.TIMER)}
+    words = {
+        k.C_OPENING: k.OPENING_REFUSED,
+        k.C_CLOSING: k.CLOSING_NONE,
+        k.C_RESET_BY: k.WHO_SERVER,
+        k.C_CLIENT_BASIS: int(Basis.TIMER),
+    }
     (row,) = connections(fakes.connection(words=words))
     assert (row["opening"], row["closing"], row["reset_by"]) == ("refused", "none", "server")
     assert (row["client_state"], row["client_state_basis"]) == ("TIME_WAIT", "timer")
@@ -169,7 +182,12 @@ def test_zeek_conn_state_of_plain_cases(wanted, client, server):
 
     def words(end):
         rsts = end.get("rst", 0) or int(end.get("s") == "rst")
-        return {k.E_STAGE: stages.get(end.get("s"), 0), k.E_SEGMENTS: int(bool(end)), k.E_FINS: end.get("fin", 0), k.E_RSTS: rsts}
+        return {
+            k.E_STAGE: stages.get(end.get("s"), 0),
+            k.E_SEGMENTS: int(bool(end)),
+            k.E_FINS: end.get("fin", 0),
+            k.E_RSTS: rsts,
+        }
 
     (row,) = connections(fakes.connection(client_words=words(client), server_words=words(server)))
     assert row["zeek_conn_state"] == wanted
@@ -275,33 +293,47 @@ def test_segments_get_states_numbers_and_windows(cut, spooled, tmp_path, monkeyp
     monkeypatch.setattr(module, "GROUP", 1)  # every batch is a row group of its own
     sent, done = conversation()
     rows = segments([fakes.batch(sent[:cut]), fakes.batch(sent[cut:])], done, spool=tmp_path / "s" if spooled else None)
-    assert [r["sender_state"] for r in rows] == ["SYN_SENT", "SYN_RECEIVED", *["ESTABLISHED"] * 2, "FIN_WAIT_1", "ESTABLISHED"]
+    assert [r["sender_state"] for r in rows] == [
+        "SYN_SENT",
+        "SYN_RECEIVED",
+        *["ESTABLISHED"] * 2,
+        "FIN_WAIT_1",
+        "ESTABLISHED",
+    ]
     assert [r["receiver_state"] for r in rows] == ["SYN_RECEIVED", *["ESTABLISHED"] * 4, "CLOSED"]
     assert [r["rel_seq"] for r in rows] == [0, 0, 1, 1, 401, 1]
     assert [r["rel_ack"] for r in rows] == [None, 1, 1, 1, 1, 402]
     assert [r["window"] for r in rows] == [100, 100, *[100 << 7] * 3, 100 << 3]
     assert [r["label"] for r in rows] == ["", "", "", "", "", "keepalive"]
-    assert [r["ack"] for r in rows][0] is None
+    assert rows[0]["ack"] is None
 
 
 def test_a_scale_that_is_unknown_leaves_the_window_null():
     stages = {k.E_BASE_KNOWN: k.BASE_GUESSED, k.E_STAGE: k.ES_PLAIN}
-    rows = segments([fakes.batch([fakes.segment(1)])], fakes.finished([fakes.connection(client_words=stages, server_words=stages)]))
+    rows = segments(
+        [fakes.batch([fakes.segment(1)])], fakes.finished([fakes.connection(client_words=stages, server_words=stages)])
+    )
     assert (rows[0]["window"], rows[0]["window_raw"]) == (None, 100)
 
 
 def test_a_segment_of_no_connection_keeps_its_row():
-    rows = segments([fakes.batch([fakes.segment(1, conn_id=-1), fakes.segment(2)])], fakes.finished([fakes.connection()]))
+    rows = segments(
+        [fakes.batch([fakes.segment(1, conn_id=-1), fakes.segment(2)])], fakes.finished([fakes.connection()])
+    )
     assert [(r["conn_id"], r["sender_state"]) for r in rows] == [(None, None), (0, "TIME_WAIT")]
 
 
 def test_sack_blocks_are_lists():
     blocks = {k.S_SACKS: 2, **{k.S_SACK + i: v for i, v in enumerate((5, 6, 8, 9, 77, 77, 77, 77))}}
-    rows = segments([fakes.batch([fakes.segment(1), fakes.segment(2, words=blocks)])], fakes.finished([fakes.connection()]))
+    rows = segments(
+        [fakes.batch([fakes.segment(1), fakes.segment(2, words=blocks)])], fakes.finished([fakes.connection()])
+    )
     assert [r["sack"] for r in rows] == [None, [5, 6, 8, 9]]
 
 
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(-(2**30), 2**30)), min_size=1, max_size=40), st.integers(1, 40))
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(-(2**30), 2**30)), min_size=1, max_size=40), st.integers(1, 40)
+)
 def test_relative_numbers_follow_any_walk(steps, cut):
     at, wanted, sent = [0, 0], [], []
     for frame, (side, step) in enumerate(steps, 1):
