@@ -146,7 +146,7 @@ SOURCES: dict[str, Source] = {
         ),
         16384,
     ),
-    "transitions": Source(k.TRANSITION_SIZE, k.T_CONNECTION, tuple(range(k.TRANSITION_SIZE)), 131072),
+    "transitions": Source(k.TRANSITION_SIZE, k.T_CONNECTION, tuple(range(k.TRANSITION_SIZE)), 65536),
 }
 
 
@@ -364,12 +364,15 @@ def _zeek_conn_state(rows: dict[int, Words]) -> Any:
     sent = [_e(rows, side, k.E_SEGMENTS) > 0 for side in (k.CLIENT, k.SERVER)]
     empty = [_e(rows, side, k.E_BYTES) == 0 for side in (k.CLIENT, k.SERVER)]
     both_closed = fins[0] & fins[1]
-    reset = [r & ~both_closed for r in rsts]
+    # Zeek is done with a connection at its first RST: of two, the one that ended it counts.
+    other_ended = [rows[k.C_RESET_BY] == who for who in (k.WHO_SERVER, k.WHO_CLIENT)]
+    reset = [r & ~both_closed & ~(o & rsts[1 - i]) for i, (r, o) in enumerate(zip(rsts, other_ended, strict=True))]
     closed = [f & ~r for f, r in zip(fins, reset, strict=True)]
     syn = [(s & (k.ES_SYN | k.ES_SYN_ACK)) != 0 for s in stage]
     plain_first = [s & ~y for s, y in zip(sent, syn, strict=True)]
     answered = (stage[k.SERVER] & k.ES_SYN_ACK) != 0
-    established = [answered & syn[0], answered & syn[0]]
+    confirmed = (stage[k.CLIENT] & (k.ES_SYN | k.ES_ACKS_SYN)) != 0
+    established = [answered & confirmed] * 2
     syn_only = [y & ~e for y, e in zip(syn, established, strict=True)]
     inactive = [~s for s in sent]
     choices = (

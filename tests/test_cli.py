@@ -200,7 +200,7 @@ def stand_in(monkeypatch, done, batches=None):
     monkeypatch.setattr(analysis, "new_engine", lambda profile: fakes.FakeEngine(done))
 
 
-# --- Ctrl-C, pipes, terminals -------------------------------------------------------------------------------------------
+# --- Ctrl-C, pipes, terminals -----------------------------------------------------------------------------------------
 def press_ctrl_c():
     os.kill(os.getpid(), signal.SIGINT)
 
