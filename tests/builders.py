@@ -141,14 +141,14 @@ def pcap(frames, *, link=1, order="<", magic=0xA1B2C3D4, version=(2, 4), snaplen
     """A pcap file of ``(time in the magic's unit, bytes)`` or ``(time, bytes, original length)``."""
     nano = magic == 0xA1B23C4D
     unit = 10**9 if nano else 10**6
-    out = struct.pack(order + "IHHiIII", magic, *version, 0, 0, snaplen, link)
+    out = bytearray(struct.pack(order + "IHHiIII", magic, *version, 0, 0, snaplen, link))
     for time, content, *original in frames:
         length = original[0] if original else len(content)
         out += struct.pack(order + "IIII", time // unit, time % unit, len(content), length)
         if magic == 0xA1B2CD34:
             out += struct.pack(order + "IHBB", 3, 0x0800, 4, 0)
         out += content
-    return out
+    return bytes(out)
 
 
 def snoop(frames, *, link=4):
