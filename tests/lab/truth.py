@@ -172,6 +172,7 @@ class Deriver:
             if e.kind == "netif_receive_skb":
                 working_on[e.cpu] = str(e.f["device"])
                 born.pop(e.cpu, None)
+                expired.pop(e.cpu, None)
             elif e.kind == "inet_sock_set_state":
                 self._step(e, live, started, born)
             elif e.kind == "timer_start":
@@ -263,8 +264,8 @@ class Deriver:
         host = self._hosts.get(local[0])  # type: ignore[index]
         if what and host:
             self.remarks.append((e.time, host, what, (local, remote)))  # type: ignore[arg-type]
-            at, request = expired.get(e.cpu, (0.0, None))
-            if e.kind == "tcp_retransmit_synack" and request and e.time - at < BREATH:
+            at, request = expired.pop(e.cpu, (0.0, None)) if e.kind == "tcp_retransmit_synack" else (0.0, None)
+            if request and request.host in (None, host) and e.time - at < BREATH:
                 request.pair, request.host = (local, remote), host  # type: ignore[assignment]
 
     def _name_requests(self) -> None:
