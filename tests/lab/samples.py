@@ -205,6 +205,7 @@ def record(out: Path, names: list[str]) -> int:
 #   frames cause belongs to it. An empty path is an end without a connection (refused, filtered).
 # *_silent_end: the kernel went on to CLOSED with no segment at that moment; an analyser may tell it or not.
 # finding: what must be found (kind and side; no side means both ends). Others may be found too.
+#   The side of half_open_discovered is the end that still believed in the connection.
 """
     texts = [kept[s.file] for s in SAMPLES if s.file in kept]
     (out / "MANIFEST.toml").write_text(head + "".join(texts))
