@@ -237,6 +237,10 @@ _CLOSING_WORDS = {
 }
 
 
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False)  # "half-closed" is one word, and so is a port range
+
+
 def _counts(counts: dict[str, int], words: dict[str, str]) -> str:
     return ", ".join(f"{n:,} {words[name]}" for name, n in counts.items() if n) or "none"
 
@@ -277,7 +281,7 @@ def first_screen(
         if len(name) >= indent:
             yield name, "head"
             name = ""
-        for i, line in enumerate(textwrap.wrap(value, max(30, width - indent)) or [""]):
+        for i, line in enumerate(_wrap(value, max(30, width - indent)) or [""]):
             yield f"{name if not i else '':<{indent}}{line}", ""
 
     connections, frames = summary["connections"], summary["frames"]
@@ -320,10 +324,10 @@ def _findings(worst: list[dict[str, Any]], width: int) -> Iterator[tuple[str, st
         room = width - len(head) - 2
         if room < 40:  # a narrow terminal: the sentence goes below
             yield head, kind["severity"]
-            for line in textwrap.wrap(text, max(20, width - 8)):
+            for line in _wrap(text, max(20, width - 8)):
                 yield " " * 8 + line, ""
             continue
-        for i, line in enumerate(textwrap.wrap(text, room)):
+        for i, line in enumerate(_wrap(text, room)):
             yield f"{head if not i else ' ' * len(head)}  {line}", kind["severity"] if not i else ""
 
 
