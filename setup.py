@@ -15,6 +15,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 KERNELS = ROOT / "tcptrace_fsm" / "kernels"
+BUILD = "build/cython"
 COST = "the kernels stay uncompiled: every result is the same, at about a hundredth of the speed"
 
 
@@ -48,10 +49,19 @@ def extensions() -> list[Extension]:
         return []
     write_layout_pxd()
     names = sorted(p.stem for p in KERNELS.glob("*.pxd") if p.stem != "layout")
+    # Cython follows the .py and .pxd files (layout.pxd is written only when it changes); flags it does not see.
+    generated = list((ROOT / BUILD).rglob("*.c"))
+    stale = any(c.stat().st_mtime < Path(__file__).stat().st_mtime for c in generated)
     flags = [] if sys.platform == "win32" else ["-O3", "-g0", "-fwrapv", "-fno-strict-aliasing", "-w"]
     return cythonize(
         [
-            Extension(f"tcptrace_fsm.kernels.{n}", [f"tcptrace_fsm/kernels/{n}.py"], extra_compile_args=flags, optional=True)
+            Extension(
+                f"tcptrace_fsm.kernels.{n}",
+                [f"tcptrace_fsm/kernels/{n}.py"],
+                depends=["setup.py"],
+                extra_compile_args=flags,
+                optional=True,
+            )
             for n in names
         ],
         compiler_directives={
@@ -63,13 +73,18 @@ def extensions() -> list[Extension]:
             "cdivision": True,
             "initializedcheck": False,
         },
-        build_dir="build/cython",
+        build_dir=BUILD,
+        force=stale,
         quiet=True,
     )
 
 
 class OptionalBuildExt(build_ext):
-    """Build what can be built; say what it costs when nothing can."""
+    """Build what can be built, on all cores; say what it costs when nothing can."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
 
     def run(self) -> None:
         try:
