@@ -386,13 +386,14 @@ X_FIN_PROOF = 25
 X_PLAIN_PROOF = 26  # its first own segment with neither SYN nor RST
 X_UNSEEN_FIN = 27  # the peer's segment that acknowledges a FIN which is not in the capture, -1 for none
 X_PEER_UNSEEN_FIN = 28  # its own segment that acknowledges such a FIN of the peer
-X_FIN_TAKEN = 29  # 1 once the peer's FIN was processed
-X_FIN_END = 30  # sequence number after its own FIN, -1 for none
-X_PEER_FIN_END = 31
-X_UNSEEN = 32  # 1 where the capture holds nothing from it
-X_PEER_UNSEEN = 33
-X_END = 34  # last moment that counts, ns
-SCRATCH_SIZE = 35
+X_DENIED = 29  # how many ACKs of its FIN or SYN it has shown not to have received
+X_FIN_TAKEN = 30  # 1 once the peer's FIN was processed
+X_FIN_END = 31  # sequence number after its own FIN, -1 for none
+X_PEER_FIN_END = 32
+X_UNSEEN = 33  # 1 where the capture holds nothing from it
+X_PEER_UNSEEN = 34
+X_END = 35  # last moment that counts, ns
+SCRATCH_SIZE = 36
 
 # --- timers of the profile, ns ------------------------------------------------------------------------------------------
 P_TIME_WAIT_LEAST = 0

@@ -70,8 +70,13 @@ def next_of(side: int, w: int, n: int, work: Words) -> int:
 def is_real(w: int, work: Words) -> int:
     """Whether a record is the sender's own and could have arrived: no copy made by the capture, no bad checksum, and
     no stray SYN, which is judged by what it draws."""
-    unreal = bit(MARK_CAPTURE_DUPLICATE) | bit(MARK_BAD_CHECKSUM) | bit(MARK_STRAY_SYN)
-    return 0 if work[w + L_MARKS] & unreal else 1
+    marks = work[w + L_MARKS]
+    if marks & (bit(MARK_CAPTURE_DUPLICATE) | bit(MARK_BAD_CHECKSUM) | bit(MARK_STRAY_SYN) | bit(MARK_NETWORK_DUPLICATE)):
+        return 0
+    # A repetition with a timestamp older than what its sender has used since is an old duplicate: the network's, not its.
+    if marks & bit(MARK_PAWS) and marks & (bit(MARK_RETRANSMISSION) | bit(MARK_FIN_AGAIN) | bit(MARK_SYN_AGAIN) | bit(MARK_SYN_ACK_AGAIN)):
+        return 0
+    return 1
 
 
 # --- moving -----------------------------------------------------------------------------------------------------------
@@ -85,6 +90,8 @@ def step(event: int, time: int, earliest: int, latest: int, frame: int, basis: i
         return 0
     if latest < earliest:
         latest = earliest
+    if time > scratch[X_END]:
+        time = scratch[X_END]  # what was under way when the capture ended is told as of then
     if time > latest:
         time = latest
     if time < earliest:
@@ -219,6 +226,15 @@ def arrives_after(w: int, moment: int, scratch: Words, work: Words) -> int:
     return 1 if work[w + L_TIME] + 2 * scratch[X_HALF] + scratch[X_SLACK] >= moment else 0
 
 
+def arrived(w: int, repeated: int, scratch: Words, work: Words) -> int:
+    """Whether to presume that the ACK in the peer's segment ``w`` arrived, where the endpoint last repeated what it
+    acknowledges at capture time ``repeated``: not before that, and not where three such ACKs in a row have been lost."""
+    if not arrives_after(w, repeated, scratch, work):
+        scratch[X_DENIED] += 1
+        return 0
+    return 1 if scratch[X_DENIED] < 3 else 0
+
+
 def find_syn_copy(side: int, n: int, scratch: Words, work: Words) -> int:
     """Which copy of the peer's SYN the endpoint accepted.
 
@@ -296,15 +312,17 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
                 last = w
                 if proof >= 0 and echoed < 0 and work[w + L_TSVAL] >= 0 and work[w + L_TSVAL] == work[proof + L_TSECR]:
                     echoed = w
-            elif last < 0 and proof >= 0:
-                last = -1
+        elif proof >= 0 and last >= 0 and echoed < 0 and work[w + L_TSVAL] >= 0 and work[w + L_TSVAL] == work[proof + L_TSECR]:
+            # It echoes a segment that follows the FIN in sequence, which it can have accepted only with the FIN.
+            if work[w + L_SEQ] >= end and is_real(w, work):
+                echoed = last
         w = next_of(1 - side, w + LOG_SIZE, n, work)
     if proof >= 0:
         chosen = last
         if echoed >= 0:
             chosen = echoed
             # A full socket echoes the latest copy; only the duplicate SACK tells that it had an earlier one.
-            if echoed == last and work[proof + L_MARKS] & bit(MARK_DSACK):
+            if echoed == last and first != last and work[proof + L_MARKS] & bit(MARK_DSACK):
                 chosen = first
         elif work[proof + L_MARKS] & bit(MARK_DSACK):
             chosen = first
@@ -323,6 +341,8 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
         if rst < n and not work[rst + L_INFO] & TCP_ACK:
             if first != last:
                 scratch[X_FIN_COPY] = first
+        elif scratch[X_UNSEEN]:
+            scratch[X_FIN_COPY] = last
         elif copies == 1 or (copies == 2 and stop - work[last + L_TIME] < gap + gap // 2):
             if scratch[X_LAST_ALIVE] <= work[last + L_TIME] + 2 * scratch[X_HALF] + 500 * MILLISECOND:
                 scratch[X_FIN_COPY] = last
@@ -336,9 +356,24 @@ def find_unseen_fin(sender: int, n: int, c: int, rows: Words, work: Words) -> in
     """
     x = c + C_ENDPOINTS + sender * ENDPOINT_SIZE
     y = c + C_ENDPOINTS + (1 - sender) * ENDPOINT_SIZE
-    if rows[y + E_FIN] >= 0 or not rows[c + C_MARKS] & bit(MARK_ACK_PLUS_ONE):
+    if rows[y + E_FIN] >= 0:
         return -1
     found = -1
+    if rows[y + E_SEGMENTS] == 0 and rows[x + E_FIN] >= 0:
+        # One direction only. Had the peer closed later, this side would have had to acknowledge that after its own FIN.
+        w = next_of(sender, 0, n, work)
+        while w < n:
+            if work[w + L_INFO] & TCP_FIN:
+                found = w
+            elif found >= 0 and not work[w + L_INFO] & TCP_RST:
+                found = -1
+                break
+            w = next_of(sender, w + LOG_SIZE, n, work)
+        if found >= 0 and not work[found + L_MARKS] & bit(MARK_FIN_AGAIN):
+            return found
+        found = -1
+    if not rows[c + C_MARKS] & bit(MARK_ACK_PLUS_ONE):
+        return -1
     w = next_of(sender, 0, n, work)
     while w < n:
         if work[w + L_MARKS] & bit(MARK_ACK_PLUS_ONE) and work[w + L_ACK] == rows[x + E_ACK] and work[w + L_ACK] > 1:
@@ -473,6 +508,13 @@ def own_segment(w: int, c: int, side: int, n: int, rows: Words, timers: Words, t
     return 0
 
 
+def answered_by_rst(w: int, side: int, n: int, work: Words) -> int:
+    """Whether the first that the endpoint says after the peer's segment ``w`` is an RST without ACK: it knows no such
+    connection (RFC 9293 3.5.2)."""
+    v = next_of(side, w, n, work)
+    return 1 if v < n and work[v + L_INFO] & (TCP_RST | TCP_ACK) == TCP_RST else 0
+
+
 def unanswered(w: int, side: int, work: Words) -> int:
     """How many segments that ask for an answer the peer has sent before ``w`` since it last heard of the endpoint.
 
@@ -516,6 +558,9 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
     flags = work[w + L_INFO] & LOG_FLAGS_MASK
     ack = work[w + L_ACK]
     if flags & TCP_RST:
+        if scratch[X_STATE] == ST_LISTEN and not scratch[X_STARTED] and not flags & TCP_ACK and work[w + L_SEQ] == 1 and scratch[X_SYN_COPY] >= 0:
+            # It answers a SYN+ACK (RFC 9293 3.5.2 group 1), which did not pass here.
+            received(EV_RCV_SYN, scratch[X_SYN_COPY], w, side, ident, table, out, scratch, work)
         if takes_rst(w, c, side, rows, scratch, work):
             received(EV_RCV_RST, w, -1, side, ident, table, out, scratch, work)
         return 0
@@ -528,7 +573,7 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
                 step(EV_RCV_SYN, work[w + L_TIME] + scratch[X_HALF], work[w + L_TIME], work[w + L_TIME] + 1000 * MILLISECOND, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
         return 0
     if scratch[X_STATE] == ST_SYN_SENT or (flags & TCP_SYN and not scratch[X_STARTED]):
-        if w == scratch[X_SYN_ACK_COPY] and (scratch[X_SYN_ACK_PROOF] >= 0 or scratch[X_PEER_UNSEEN] == 0):
+        if w == scratch[X_SYN_ACK_COPY] and (scratch[X_SYN_ACK_PROOF] >= 0 or not answered_by_rst(w, side, n, work)):
             if not scratch[X_STARTED] and side == CLIENT:
                 scratch[X_OPENED] = OPENED_ACTIVE
                 inferred(EV_SND_SYN, w, -1, side, ident, table, out, scratch, work)
@@ -540,13 +585,13 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
     if not scratch[X_STARTED] and scratch[X_UNSEEN] and not flags & TCP_SYN and ack >= 1:
         # Nothing of this endpoint is in the capture, but its peer answers it.
         open_inside(w, c, side, rows, table, out, scratch, work)
-    if scratch[X_STATE] == ST_SYN_RECEIVED and ack >= 1 and arrives_after(w, scratch[X_LAST_SYN_ACK], scratch, work):
+    if scratch[X_STATE] == ST_SYN_RECEIVED and ack >= 1 and arrived(w, scratch[X_LAST_SYN_ACK], scratch, work) and (scratch[X_PLAIN_PROOF] >= 0 or not answered_by_rst(w, side, n, work)):
         proof = scratch[X_PLAIN_PROOF]
         received(EV_RCV_ACK_OF_SYN, w, proof if proof > w else -1, side, ident, table, out, scratch, work)
     takes_fin = 1 if w == scratch[X_FIN_COPY] and not scratch[X_FIN_TAKEN] else 0
     acked_fin = 0
-    if scratch[X_FIN_END] >= 0 and ack >= scratch[X_FIN_END] and arrives_after(w, scratch[X_LAST_FIN], scratch, work):
-        acked_fin = 1
+    if scratch[X_FIN_END] >= 0 and ack >= scratch[X_FIN_END] and scratch[X_STATE] in (ST_FIN_WAIT_1, ST_CLOSING, ST_LAST_ACK):
+        acked_fin = arrived(w, scratch[X_LAST_FIN], scratch, work)
     if scratch[X_SYN_ACK_PROOF] < 0 and not scratch[X_STARTED]:
         takes_fin = 0
     if takes_fin:
@@ -558,12 +603,17 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
             if not work[proof + L_MARKS] & bit(MARK_DSACK) or scratch[X_FIRST_FIN] - 205 * MILLISECOND - 6 * scratch[X_HALF] < work[w + L_TIME]:
                 hidden_fin(proof, side, ident, table, out, scratch, work)
     if w == scratch[X_UNSEEN_FIN]:
-        if takes_fin:
-            step(EV_RCV_FIN_ACK_OF_UNSEEN_FIN, work[w + L_TIME] + scratch[X_HALF], work[w + L_TIME], work[w + L_TIME] + 1000 * MILLISECOND, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
-            return 0
         step(EV_RCV_ACK_OF_UNSEEN_FIN, work[w + L_TIME] + scratch[X_HALF], work[w + L_TIME], work[w + L_TIME] + 1000 * MILLISECOND, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
+        if takes_fin:
+            received(EV_RCV_FIN, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)
         return 0
     if takes_fin and acked_fin and scratch[X_STATE] == ST_FIN_WAIT_1:
+        waited = work[w + L_TIME] - scratch[X_LAST_FIN]
+        if waited > 250 * MILLISECOND + 10 * scratch[X_HALF] or (waited > 38 * MILLISECOND + 2 * scratch[X_HALF] and work[w + L_MARKS] & bit(MARK_SENT_BEFORE)):
+            # It has waited too long not to repeat its FIN: an ACK must have reached it that did not pass here.
+            step(EV_RCV_ACK_OF_FIN, scratch[X_LAST_FIN] + 40 * MILLISECOND + scratch[X_HALF], scratch[X_LAST_FIN], work[w + L_TIME], -1, BASIS_INFERRED, work[w + L_FRAME], side, ident, table, out, scratch)
+            received(EV_RCV_FIN, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)
+            return 0
         received(EV_RCV_FIN_ACK_OF_FIN, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)
         return 0
     if acked_fin:

@@ -332,6 +332,12 @@ def route(newest: int, s: int, h: int, slot: int, segments: Words, slots: Words,
         return c
     if old < 0:
         return newest
+    if flags & TCP_RST and not pending and not (rows[x + E_STAGE] | rows[y + E_STAGE]) & ES_PLAIN:
+        # Does it answer, to the number, what the old connection last said?
+        was = 1 - is_client(rows, old, segments, s)
+        told = old + C_ENDPOINTS + (1 - was) * ENDPOINT_SIZE
+        if rows[told + E_ACK] >= 0 and low32(rows[old + C_ENDPOINTS + was * ENDPOINT_SIZE + E_BASE] + rows[told + E_ACK]) == segments[s + S_SEQ]:
+            return old
     if flags & TCP_ACK and rows[y + E_BASE_KNOWN] == BASE_SYN:
         answered = widen(segments[s + S_ACK], rows[y + E_BASE], 1)
         if 1 <= answered <= rows[y + E_NEXT]:
