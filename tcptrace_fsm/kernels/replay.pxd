@@ -11,14 +11,14 @@ cdef long long received(long long event, long long w, long long proof, long long
 cdef long long inferred(long long event, long long w, long long earliest, long long side, long long ident, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long survey(long long c, long long side, long long n, long long[::1] rows, long long[::1] work, long long[::1] scratch) noexcept nogil
 cdef long long arrives_after(long long w, long long moment, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long arrived(long long w, long long repeated, long long[::1] scratch, long long[::1] work) noexcept nogil
+cdef long long arrived(long long w, long long repeated, long long gap, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long find_syn_copy(long long side, long long n, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long find_syn_ack_copy(long long side, long long n, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long find_fin_copy(long long side, long long n, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long find_unseen_fin(long long sender, long long n, long long c, long long[::1] rows, long long[::1] work) noexcept nogil
 cdef long long open_inside(long long w, long long c, long long side, long long[::1] rows, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long fin_earliest(long long w, long long x, long long[::1] rows, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long own_fin(long long w, long long x, long long side, long long ident, long long[::1] rows, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
+cdef long long own_fin(long long w, long long c, long long side, long long ident, long long[::1] rows, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long hidden_fin(long long w, long long side, long long ident, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long own_segment(long long w, long long c, long long side, long long n, long long[::1] rows, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
 cdef long long answered_by_rst(long long w, long long side, long long n, long long[::1] work) noexcept nogil

@@ -226,13 +226,14 @@ def arrives_after(w: int, moment: int, scratch: Words, work: Words) -> int:
     return 1 if work[w + L_TIME] + 2 * scratch[X_HALF] + scratch[X_SLACK] >= moment else 0
 
 
-def arrived(w: int, repeated: int, scratch: Words, work: Words) -> int:
+def arrived(w: int, repeated: int, gap: int, scratch: Words, work: Words) -> int:
     """Whether to presume that the ACK in the peer's segment ``w`` arrived, where the endpoint last repeated what it
-    acknowledges at capture time ``repeated``: not before that, and not where three such ACKs in a row have been lost."""
+    acknowledges at capture time ``repeated``, ``gap`` after the time before: not before that; and where three such ACKs in
+    a row have been lost, only if it should have repeated itself once more and did not."""
     if not arrives_after(w, repeated, scratch, work):
         scratch[X_DENIED] += 1
         return 0
-    return 1 if scratch[X_DENIED] < 3 else 0
+    return 1 if scratch[X_DENIED] < 3 or scratch[X_END] > repeated + 2 * gap + gap // 4 else 0
 
 
 def find_syn_copy(side: int, n: int, scratch: Words, work: Words) -> int:
@@ -424,11 +425,11 @@ def fin_earliest(w: int, x: int, rows: Words, scratch: Words, work: Words) -> in
     return earliest
 
 
-def own_fin(w: int, x: int, side: int, ident: int, rows: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+def own_fin(w: int, c: int, side: int, ident: int, rows: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
     """The endpoint's FIN passes as segment ``w``: it closed just before, unless this FIN is a repetition already."""
-    earliest = fin_earliest(w, x, rows, scratch, work)
+    earliest = fin_earliest(w, c + C_ENDPOINTS + side * ENDPOINT_SIZE, rows, scratch, work)
     t = work[w + L_TIME]
-    if work[w + L_MARKS] & bit(MARK_SENT_BEFORE):
+    if work[w + L_MARKS] & bit(MARK_SENT_BEFORE) and not rows[c + C_MARKS] & bit(MARK_PAWS):
         # Lost before it got here and sent again: a lone segment after 200 ms (RFC 8985 section 7.2 and the least RTO of
         # most systems), one that follows others a few milliseconds after.
         again = 205 * MILLISECOND + 4 * scratch[X_HALF]
@@ -449,7 +450,6 @@ def hidden_fin(w: int, side: int, ident: int, table: Words, out: Words, scratch:
 
 def own_segment(w: int, c: int, side: int, n: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
     """The endpoint sends segment ``w``: what that proves about its state."""
-    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
     ident = rows[c + C_ID]
     flags = work[w + L_INFO] & LOG_FLAGS_MASK
     t = work[w + L_TIME]
@@ -500,7 +500,7 @@ def own_segment(w: int, c: int, side: int, n: int, rows: Words, timers: Words, t
         scratch[X_FIN_TAKEN] = 1
         inferred(EV_RCV_FIN, w, scratch[X_TIME], side, ident, table, out, scratch, work)
     if flags & TCP_FIN:
-        own_fin(w, x, side, ident, rows, table, out, scratch, work)
+        own_fin(w, c, side, ident, rows, table, out, scratch, work)
     elif scratch[X_FIN_END] >= 0 and work[w + L_SEQ] >= scratch[X_FIN_END] and scratch[X_STATE] in (ST_ESTABLISHED, ST_CLOSE_WAIT):
         hidden_fin(w, side, ident, table, out, scratch, work)
     if scratch[X_STATE] == ST_TIME_WAIT and work[w + L_END_TIME] > scratch[X_SINCE]:
@@ -585,13 +585,13 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
     if not scratch[X_STARTED] and scratch[X_UNSEEN] and not flags & TCP_SYN and ack >= 1:
         # Nothing of this endpoint is in the capture, but its peer answers it.
         open_inside(w, c, side, rows, table, out, scratch, work)
-    if scratch[X_STATE] == ST_SYN_RECEIVED and ack >= 1 and arrived(w, scratch[X_LAST_SYN_ACK], scratch, work) and (scratch[X_PLAIN_PROOF] >= 0 or not answered_by_rst(w, side, n, work)):
+    if scratch[X_STATE] == ST_SYN_RECEIVED and ack >= 1 and arrived(w, scratch[X_LAST_SYN_ACK], scratch[X_SYN_GAP], scratch, work) and (scratch[X_PLAIN_PROOF] >= 0 or not answered_by_rst(w, side, n, work)):
         proof = scratch[X_PLAIN_PROOF]
         received(EV_RCV_ACK_OF_SYN, w, proof if proof > w else -1, side, ident, table, out, scratch, work)
     takes_fin = 1 if w == scratch[X_FIN_COPY] and not scratch[X_FIN_TAKEN] else 0
     acked_fin = 0
     if scratch[X_FIN_END] >= 0 and ack >= scratch[X_FIN_END] and scratch[X_STATE] in (ST_FIN_WAIT_1, ST_CLOSING, ST_LAST_ACK):
-        acked_fin = arrived(w, scratch[X_LAST_FIN], scratch, work)
+        acked_fin = arrived(w, scratch[X_LAST_FIN], scratch[X_FIN_GAP], scratch, work)
     if scratch[X_SYN_ACK_PROOF] < 0 and not scratch[X_STARTED]:
         takes_fin = 0
     if takes_fin:
@@ -609,7 +609,7 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
         return 0
     if takes_fin and acked_fin and scratch[X_STATE] == ST_FIN_WAIT_1:
         waited = work[w + L_TIME] - scratch[X_LAST_FIN]
-        if waited > 250 * MILLISECOND + 10 * scratch[X_HALF] or (waited > 38 * MILLISECOND + 2 * scratch[X_HALF] and work[w + L_MARKS] & bit(MARK_SENT_BEFORE)):
+        if waited > 250 * MILLISECOND + 10 * scratch[X_HALF] or (waited > 38 * MILLISECOND + 2 * scratch[X_HALF] and work[w + L_MARKS] & bit(MARK_SENT_BEFORE) and not rows[c + C_MARKS] & bit(MARK_PAWS)):
             # It has waited too long not to repeat its FIN: an ACK must have reached it that did not pass here.
             step(EV_RCV_ACK_OF_FIN, scratch[X_LAST_FIN] + 40 * MILLISECOND + scratch[X_HALF], scratch[X_LAST_FIN], work[w + L_TIME], -1, BASIS_INFERRED, work[w + L_FRAME], side, ident, table, out, scratch)
             received(EV_RCV_FIN, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)

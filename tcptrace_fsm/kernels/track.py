@@ -881,7 +881,8 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     rows[x + E_LAST_ACK] = ack if ack >= 0 else rows[x + E_LAST_ACK]
     rows[x + E_LAST_LEN] = length
     rows[x + E_LAST_FLAGS] = flags
-    rows[x + E_IP_ID] = segments[s + S_IP_ID]
+    if rows[x + E_IP_ID] < 0 or ((segments[s + S_IP_ID] - rows[x + E_IP_ID]) & 65535) < 32768:
+        rows[x + E_IP_ID] = segments[s + S_IP_ID]
     if rows[x + E_TTL] < 0:
         rows[x + E_TTL] = segments[s + S_TTL]
     if now > rows[c + C_LAST_TIME]:

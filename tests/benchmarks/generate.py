@@ -1,0 +1,154 @@
+"""Make benchmark captures: many TCP connections, interleaved, from a seed.
+
+``web``: connections of mixed sizes with payload; ``snap``: the same, headers only; ``bulk``: few and long; ``synflood``: a
+connection a packet; ``small``: a thousand packets of ``snap``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import struct
+from pathlib import Path
+
+import numpy as np
+
+HEADERS = 66  # Ethernet, IPv4, TCP with timestamps
+RECORD = np.dtype([("s", "<u4"), ("us", "<u4"), ("cap", "<u4"), ("len", "<u4"), ("eth", "u1", 14), ("ip", "u1", 20), ("tcp", "u1", 32)])
+FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+
+
+def big(values: np.ndarray, size: int) -> np.ndarray:
+    """Values as ``size`` big-endian bytes each: uint8[n, size]."""
+    return values.astype(f">u{size}").view("u1").reshape(-1, size)
+
+
+def connection_packets(counts: np.ndarray, rng: np.random.Generator, spread: float) -> dict[str, np.ndarray]:
+    """All packets of all connections, ordered by time.
+
+    Each connection: three packets to open, data and ACKs in turn, four packets to close.
+    """
+    connections = len(counts)
+    total = int(counts.sum())
+    conn = np.repeat(np.arange(connections), counts)
+    first = np.concatenate(([0], np.cumsum(counts)[:-1]))
+    k = np.arange(total) - np.repeat(first, counts)
+    n = np.repeat(counts, counts)
+    start = np.sort(rng.uniform(0, spread, connections))
+    gap = rng.exponential(0.004, total)
+    gap[k == 0] = 0
+    within = np.cumsum(gap)
+    within -= np.repeat(within[first], counts)
+    time = np.repeat(start, counts) + within
+    data = (k >= 3) & (k < n - 4)
+    turn = (k - 3) % 3  # request or response data twice, then an ACK from the other side
+    server = rng.random(connections)[conn] < 0.8  # mostly downloads
+    from_server = np.where(data, np.where(turn < 2, server, ~server), False)
+    from_server |= (k == 1) | (k == n - 3) | (k == n - 2)
+    length = np.where(data & (turn < 2), rng.choice([1448, 1448, 1448, 536, 100], total), 0)
+    flags = np.full(total, ACK)
+    flags[k == 0] = SYN
+    flags[k == 1] = SYN | ACK
+    flags[data & (turn == 1)] |= PSH
+    flags[(k == n - 4) | (k == n - 2)] |= FIN
+    consumed = length + ((flags & (SYN | FIN)) != 0)
+    sent = [np.where(from_server == side, consumed, 0) for side in (False, True)]
+    running = []
+    for side in (0, 1):
+        total_sent = np.cumsum(sent[side])
+        before = total_sent - sent[side]
+        running.append(before - np.repeat(before[first], counts))
+    isn = [rng.integers(0, 2**32, connections)[conn] for _ in (0, 1)]
+    seq = np.where(from_server, running[1] + isn[1], running[0] + isn[0]) % 2**32
+    ack = np.where(from_server, running[0] + isn[0], running[1] + isn[1]) % 2**32
+    ack[k == 0] = 0
+    order = np.argsort(time, kind="stable")
+    # Distinct four-tuples: 64,000 client ports times as many clients as it takes.
+    port = 1024 + conn % 60000
+    client = 0x0A000001 + conn // 60000 + rng.integers(0, 200, connections)[conn] * 256
+    packets = {"time": time, "from_server": from_server, "length": length, "flags": flags, "seq": seq, "ack": ack, "port": port, "client": client, "k": k}
+    return {name: values[order] for name, values in packets.items()}
+
+
+def write(path: Path, packets: dict[str, np.ndarray], *, snap: bool) -> None:
+    """Write a microsecond pcap; with ``snap`` headers only, else with payload of zeros."""
+    with path.open("wb") as file:
+        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
+        total = len(packets["time"])
+        for begin in range(0, total, 200_000):
+            part = {name: values[begin : begin + 200_000] for name, values in packets.items()}
+            records = make_records(part, snap=snap)
+            if snap:
+                file.write(records.tobytes())
+            else:
+                raw = records.tobytes()
+                file.write(b"".join(raw[i * RECORD.itemsize : (i + 1) * RECORD.itemsize] + bytes(int(n)) for i, n in enumerate(part["length"])))
+
+
+def make_records(p: dict[str, np.ndarray], *, snap: bool) -> np.ndarray:
+    """The pcap records of some packets, without payload."""
+    n = len(p["time"])
+    r = np.zeros(n, RECORD)
+    micros = (p["time"] * 1e6).astype(np.int64)
+    r["s"] = 1_700_000_000 + micros // 1_000_000
+    r["us"] = micros % 1_000_000
+    r["len"] = HEADERS + p["length"]
+    r["cap"] = HEADERS if snap else HEADERS + p["length"]
+    r["eth"][:] = np.frombuffer(bytes.fromhex("0200000000010200000000020800"), "u1")
+    ip = r["ip"]
+    ip[:, 0] = 0x45
+    ip[:, 2:4] = big(52 + p["length"], 2)
+    ip[:, 4:6] = big(np.arange(n) % 65536, 2)
+    ip[:, 6] = 0x40
+    ip[:, 8] = 64
+    ip[:, 9] = 6
+    server = np.full(n, 0xC0A80001)
+    s = p["from_server"][:, None]
+    ip[:, 12:16] = np.where(s, big(server, 4), big(p["client"], 4))
+    ip[:, 16:20] = np.where(s, big(p["client"], 4), big(server, 4))
+    sums = ip.reshape(n, 10, 2).astype(np.uint32)
+    check = (sums[:, :, 0] * 256 + sums[:, :, 1]).sum(1)
+    check = (check & 0xFFFF) + (check >> 16)
+    check = (check & 0xFFFF) + (check >> 16)
+    ip[:, 10:12] = big(0xFFFF - check, 2)
+    tcp = r["tcp"]
+    web = np.full(n, 443)
+    tcp[:, 0:2] = np.where(s, big(web, 2), big(p["port"], 2))
+    tcp[:, 2:4] = np.where(s, big(p["port"], 2), big(web, 2))
+    tcp[:, 4:8] = big(p["seq"], 4)
+    tcp[:, 8:12] = big(p["ack"], 4)
+    tcp[:, 12] = 0x80
+    tcp[:, 13] = p["flags"]
+    tcp[:, 14:16] = big(np.full(n, 64240), 2)
+    tcp[:, 20:24] = np.array([1, 1, 8, 10], "u1")
+    tcp[:, 24:28] = big((p["time"] * 1000).astype(np.int64) + 1000, 4)
+    tcp[:, 28:32] = big(np.maximum((p["time"] * 1000).astype(np.int64) + 990, 0), 4)
+    return r
+
+
+def capture(kind: str, packets: int, seed: int = 1) -> dict[str, np.ndarray]:
+    """The packets of one kind of capture."""
+    rng = np.random.default_rng(seed)
+    if kind == "synflood":
+        counts = np.ones(packets, np.int64)
+        made = connection_packets(counts, rng, packets / 1e5)
+        made["client"] = 0x0B000000 + rng.permutation(packets)
+        return made
+    connections = max(1, packets // 25) if kind != "bulk" else 20
+    sizes = rng.geometric(1 / 14, connections) + 10 if kind != "bulk" else np.full(connections, packets // connections)
+    counts = np.maximum(8, (sizes * packets / sizes.sum()).astype(np.int64))
+    return connection_packets(counts, rng, packets / 2e4)
+
+
+def main() -> None:
+    """``python -m tests.benchmarks.generate KIND PACKETS FILE``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=["web", "snap", "bulk", "synflood", "small"])
+    parser.add_argument("packets", type=int)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    write(args.file, capture(args.kind, args.packets, args.seed), snap=args.kind != "web")
+
+
+if __name__ == "__main__":
+    main()
