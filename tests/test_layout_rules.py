@@ -27,6 +27,7 @@ LAYERS = (
     "capture",
     "script",
     "anomalies",
+    "docs",
     "engine",
     "tables",
     "segments",

@@ -1,0 +1,174 @@
+"""The generated documentation: the machine, the anomaly catalogue and the columns as pages, from what the program uses.
+
+``python -m tcptrace_fsm.docs`` writes them into docs/ of the source tree it is run in; a test fails while they are out
+of date.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+
+from tcptrace_fsm import schema
+from tcptrace_fsm.anomalies import FAMILIES, RULES
+from tcptrace_fsm.machine import EVENT_TEXT, TRANSITIONS, Opened, State, Transition
+
+__all__ = ["COMMAND", "LEFT_OUT", "PAGES", "main"]
+
+COMMAND = "python -m tcptrace_fsm.docs"
+MACHINE_HEAD = """\
+# The state machine
+
+Generated from the rows of `tcptrace_fsm/machine.py` by `{command}`. The theory stands at the head
+of that file.
+
+The machine has {states} states and {rows} rows. {drawn} of the rows are the arrows of figure 5 of RFC 9293. The rest is
+what the figure leaves to its notes and to the text: resets, timers, and what only later segments show. A pair of state
+and event without a row changes nothing, so any event has an answer in any state. Events are effects: a segment is first
+judged (was it delivered, is it acceptable, does it fill a hole?), and only what remains is an event.
+"""
+ANOMALIES_HEAD = """\
+# Anomalies
+
+Generated from the rules in `tcptrace_fsm/anomalies/` by `{command}`. `tcptrace-fsm rules` lists the
+same kinds, `tcptrace-fsm rules KIND` explains one of them.
+
+A finding has a severity and a basis. The severity is the rule's, or another where the one case weighs more or less.
+Where the capture itself may be at fault, `possible_artefact` names the fault, and *high* becomes *medium*. The
+conversations below are in the notation of `tcptrace_fsm/script.py`. The tests play each example, which must give
+exactly one finding of its kind, and each counterexample, which must give none.
+
+{count} kinds:
+"""
+LEFT_OUT = "anomalies_left_out.md"
+"""Written by hand; becomes the end of anomalies.md."""
+
+
+def name(state: State) -> str:
+    """A state in the RFC's spelling for text.
+
+    >>> name(State.FIN_WAIT_1)
+    'FIN-WAIT-1'
+    """
+    return state.name.replace("_", "-")
+
+
+def condition(row: Transition) -> str:
+    """For which endpoints a row holds; empty for all."""
+    words = []
+    if row.opened is not None:
+        words.append("active open" if row.opened is Opened.ACTIVE else "passive open")
+    if row.sockets is not None:
+        words.append("listener is a socket of its own" if row.sockets else "RFC's model: one TCB")
+    return ", ".join(words)
+
+
+def section(row: Transition) -> str:
+    """Where a row stands."""
+    return f"RFC 9293 {row.rfc}"
+
+
+def state_machine() -> str:
+    """The text of ``docs/state-machine.md``."""
+    drawn = [row for row in TRANSITIONS if row.drawn]
+    lines = [
+        *MACHINE_HEAD.format(
+            command=COMMAND, states=len(State) - 1, rows=len(TRANSITIONS), drawn=len(drawn)
+        ).splitlines(),
+        "",
+        "## Figure 5",
+        "",
+        "```mermaid",
+        "stateDiagram-v2",
+        *(f"    {row.source.name} --> {row.target.name}: {EVENT_TEXT[row.event]}" for row in drawn),
+        "```",
+    ]
+    for state in State:
+        rows = sorted((r for r in TRANSITIONS if r.source is state), key=lambda r: not r.drawn)
+        if not rows:
+            continue
+        lines += [
+            "",
+            f"## {name(state)}",
+            "",
+            "| event | leads to | only for | section | figure 5 |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {EVENT_TEXT[r.event]} | {name(r.target)} | {condition(r)} | {section(r)} | {'yes' if r.drawn else ''} |"
+            for r in rows
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def conversation(text: str) -> list[str]:
+    """A rule's conversation as a block of code."""
+    return ["```", *textwrap.dedent(text).strip("\n").splitlines(), "```"]
+
+
+def title(family: object) -> str:
+    """What a family says of itself: the first line of its module."""
+    return (family.__doc__ or "").splitlines()[0].rstrip(".")
+
+
+def anomalies(left_out: str) -> str:
+    """The text of ``docs/anomalies.md``, which ends with what is written by hand."""
+    lines = [
+        *ANOMALIES_HEAD.format(command=COMMAND, count=len(RULES)).splitlines(),
+        "",
+        "| kind | severity | category | meaning |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| [`{rule.kind}`](#{rule.kind}) | {rule.severity} | {rule.category} | {rule.summary} |"
+        for rule in RULES.values()
+    ]
+    for family in FAMILIES:
+        lines += ["", f"## {title(family)}"]
+        for rule in family.RULES:
+            lines += [
+                "",
+                f"### {rule.kind}",
+                "",
+                f"*{rule.severity}, {rule.category}, {rule.rfc}*",
+                "",
+                rule.summary,
+                "",
+            ]
+            lines += [f"- Seen: {rule.evidence}", f"- What else it may be: {rule.innocent}"]
+            if rule.aliases:
+                called = ", ".join(f"{tool}: {alias}" for tool, alias in rule.aliases.items())
+                lines.append(f"- Called elsewhere: {called}")
+            lines += ["", "An example:", "", *conversation(rule.example)]
+            lines += ["", "Looks alike, but is not:", "", *conversation(rule.counterexample)]
+    return "\n".join(lines) + "\n\n" + left_out.strip() + "\n"
+
+
+PAGES = ("state-machine.md", "anomalies.md", "columns.md")
+"""What is generated, by name in docs/."""
+
+
+def page(which: str, folder: Path) -> str:
+    """The text that one of :data:`PAGES` in ``folder`` ought to have."""
+    if which == "state-machine.md":
+        return state_machine()
+    if which == "anomalies.md":
+        return anomalies((folder / LEFT_OUT).read_text(encoding="utf-8"))
+    return schema.markdown()
+
+
+def main() -> None:
+    """Write every page that is out of date."""
+    folder = Path("docs")
+    if not (folder / LEFT_OUT).is_file():
+        sys.exit(f"{LEFT_OUT} is not in {folder.resolve()}: run this at the top of the source tree")
+    for which in PAGES:
+        path, text = folder / which, page(which, folder)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(f"{path} written")
+
+
+if __name__ == "__main__":
+    main()
