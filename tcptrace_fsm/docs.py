@@ -6,8 +6,12 @@ of date.
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 import sys
 import textwrap
+from html import escape
 from pathlib import Path
 
 from tcptrace_fsm import schema
@@ -145,7 +149,55 @@ def anomalies(left_out: str) -> str:
     return "\n".join(lines) + "\n\n" + left_out.strip() + "\n"
 
 
-PAGES = ("state-machine.md", "anomalies.md", "columns.md")
+SHOWN = (
+    "analyze sample_pcaps/lost_time_wait.pcap",
+    "netstat sample_pcaps/lost_time_wait.pcap --at 0.2",
+)
+"""The commands of the README's picture."""
+COLOURS = {"HIGH": "#ff7b72", "MEDIUM": "#e3b341", "LOW": "#79c0ff", "$": "#7ee787"}
+FONTS = "ui-monospace,SFMono-Regular,Menlo,Consolas,DejaVu Sans Mono,monospace"
+CELL, LINE, MARGIN, COLUMNS = 8.4, 19, 18, 100
+
+
+def terminal(tree: Path) -> list[str]:
+    """What a terminal shows of :data:`SHOWN`, run in a source tree."""
+    lines = []
+    for command in SHOWN:
+        done = subprocess.run(  # noqa: S603 - the commands stand above
+            [sys.executable, "-m", "tcptrace_fsm", *command.split()],
+            cwd=tree,
+            env={**os.environ, "COLUMNS": str(COLUMNS)},
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
+        )
+        lines += [f"$ tcptrace-fsm {command}", *done.stdout.splitlines(), ""]
+    return lines[:-1]
+
+
+def picture(lines: list[str]) -> str:
+    """Lines of a terminal as SVG, with no font or style from elsewhere."""
+    width = 2 * MARGIN + CELL * max(map(len, lines))
+    height = 2 * MARGIN + LINE * len(lines)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height}" font-size="14"',
+        f'  viewBox="0 0 {width:.0f} {height}" font-family="{FONTS}">',
+        f"<title>{escape(SHOWN[0])}</title>",
+        f'<rect width="{width:.0f}" height="{height}" rx="8" fill="#0d1117"/>',
+        '<g fill="#c9d1d9">',
+    ]
+    for row, line in enumerate(lines):
+        y = MARGIN + LINE * row + 14
+        # Each word has its own place, so that columns stay in line whatever font the reader has.
+        for i, word in enumerate(re.finditer(r"\S+", line)):
+            colour = COLOURS.get(word[0]) if i == 0 else None
+            style = f' fill="{colour}" font-weight="bold"' if colour else ""
+            x = MARGIN + CELL * word.start()
+            parts.append(f'<text x="{x:.1f}" y="{y}"{style}>{escape(word[0], quote=False)}</text>')
+    return "\n".join([*parts, "</g>", "</svg>"]) + "\n"
+
+
+PAGES = ("state-machine.md", "anomalies.md", "columns.md", "terminal.svg")
 """What is generated, by name in docs/."""
 
 
@@ -155,6 +207,8 @@ def page(which: str, folder: Path) -> str:
         return state_machine()
     if which == "anomalies.md":
         return anomalies((folder / LEFT_OUT).read_text(encoding="utf-8"))
+    if which == "terminal.svg":
+        return picture(terminal(folder.parent))
     return schema.markdown()
 
 

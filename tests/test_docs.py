@@ -25,6 +25,7 @@ def test_page_is_current(page):
 
 def test_the_command_writes_what_is_out_of_date_and_nothing_else(tmp_path, monkeypatch, capsys):
     (tmp_path / "docs").mkdir()
+    (tmp_path / "sample_pcaps").symlink_to(ROOT / "sample_pcaps")
     (tmp_path / "docs" / docs.LEFT_OUT).write_text((FOLDER / docs.LEFT_OUT).read_text())
     monkeypatch.chdir(tmp_path)
     docs.main()
