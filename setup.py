@@ -27,9 +27,9 @@ def write_layout_pxd() -> None:
     finally:
         sys.path.pop(0)
     values = {k: v for k, v in vars(layout).items() if isinstance(v, int) and k[0].isupper()}
-    too_wide = [k for k, v in values.items() if not -(2**31) < v < 2**31]
+    too_wide = [k for k, v in values.items() if not -(2**62) < v < 2**62]
     if too_wide:
-        raise ValueError(f"layout.py: {too_wide} do not fit a C int")
+        raise ValueError(f"layout.py: {too_wide} do not fit 64 bits")
     # The -1 makes the enum's type signed with every compiler.
     lines = ["# Generated from layout.py by setup.py.", "cdef enum:", "    _SIGNED = -1"]
     text = "\n".join(lines + [f"    {k} = {int(v)}" for k, v in values.items()]) + "\n"
@@ -48,7 +48,7 @@ def extensions() -> list[Extension]:
         print(f"tcptrace-fsm: no Cython; {COST}", file=sys.stderr)
         return []
     write_layout_pxd()
-    names = sorted(p.stem for p in KERNELS.glob("*.pxd") if p.stem != "layout")
+    names = sorted(p.stem for p in KERNELS.glob("*.pxd") if p.stem not in {"layout", "memory"})
     # Cython follows the .py and .pxd files (layout.pxd is written only when it changes); flags it does not see.
     generated = list((ROOT / BUILD).rglob("*.c"))
     stale = any(c.stat().st_mtime < Path(__file__).stat().st_mtime for c in generated)

@@ -1,40 +1,41 @@
 from tcptrace_fsm.kernels.layout cimport *
+from tcptrace_fsm.kernels.memory cimport pointer
 from tcptrace_fsm.kernels.sequence cimport bit
 
-cpdef long long longest_log(long long[::1] rows, long long[::1] due, long long count) noexcept nogil
-cpdef long long gather(long long c, long long[::1] rows, long long[::1] log, long long[::1] work) noexcept nogil
-cdef long long next_of(long long side, long long w, long long n, long long[::1] work) noexcept nogil
-cdef long long is_real(long long w, long long[::1] work) noexcept nogil
-cpdef long long step(long long event, long long time, long long earliest, long long latest, long long frame, long long basis, long long confirmed, long long side, long long ident, long long[::1] table, long long[::1] out, long long[::1] scratch) noexcept nogil
-cdef long long sent(long long event, long long w, long long earliest, long long side, long long ident, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long received(long long event, long long w, long long proof, long long side, long long ident, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long inferred(long long event, long long w, long long earliest, long long side, long long ident, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long survey(long long c, long long side, long long n, long long[::1] rows, long long[::1] work, long long[::1] scratch) noexcept nogil
-cdef long long arrives_after(long long w, long long moment, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long arrived(long long w, long long repeated, long long gap, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long find_syn_copy(long long side, long long n, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long find_syn_ack_copy(long long side, long long n, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long find_fin_copy(long long side, long long n, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long find_unseen_fin(long long sender, long long n, long long c, long long[::1] rows, long long[::1] work) noexcept nogil
-cdef long long open_inside(long long w, long long c, long long side, long long[::1] rows, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long fin_earliest(long long w, long long x, long long[::1] rows, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long own_fin(long long w, long long c, long long side, long long ident, long long[::1] rows, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long hidden_fin(long long w, long long side, long long ident, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long own_segment(long long w, long long c, long long side, long long n, long long[::1] rows, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long answered_by_rst(long long w, long long side, long long n, long long[::1] work) noexcept nogil
-cdef long long unanswered(long long w, long long side, long long[::1] work) noexcept nogil
-cdef long long takes_rst(long long w, long long c, long long side, long long[::1] rows, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long peer_segment(long long w, long long c, long long side, long long n, long long[::1] rows, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long own_first(long long i, long long j, long long c, long long side, long long[::1] rows, long long[::1] scratch, long long[::1] work) noexcept nogil
-cdef long long run_2msl(long long t, long long side, long long ident, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch) noexcept nogil
-cdef long long give_up(long long last, long long gap, long long side, long long ident, long long[::1] table, long long[::1] out, long long[::1] scratch) noexcept nogil
-cdef long long taken_over(long long c, long long side, long long[::1] rows) noexcept nogil
-cdef long long run_out(long long c, long long side, long long[::1] rows, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch) noexcept nogil
-cdef long long replay_side(long long c, long long side, long long n, long long now, long long[::1] rows, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
+cpdef long long longest_log(long long[::1] rows_words, long long[::1] due_words, long long count) noexcept nogil
+cdef long long gather(long long c, long long* rows, long long* log, long long* work) noexcept nogil
+cdef long long next_of(long long side, long long w, long long n, long long* work) noexcept nogil
+cdef long long is_real(long long w, long long* work) noexcept nogil
+cdef long long step(long long event, long long time, long long earliest, long long latest, long long frame, long long basis, long long confirmed, long long side, long long ident, long long* table, long long* out, long long* scratch) noexcept nogil
+cdef long long sent(long long event, long long w, long long earliest, long long side, long long ident, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
+cdef long long received(long long event, long long w, long long proof, long long side, long long ident, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
+cdef long long inferred(long long event, long long w, long long earliest, long long side, long long ident, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
+cdef long long survey(long long c, long long side, long long n, long long* rows, long long* work, long long* scratch) noexcept nogil
+cdef long long arrives_after(long long w, long long moment, long long* scratch, long long* work) noexcept nogil
+cdef long long arrived(long long w, long long repeated, long long gap, long long* scratch, long long* work) noexcept nogil
+cdef long long find_syn_copy(long long side, long long n, long long* scratch, long long* work) noexcept nogil
+cdef long long find_syn_ack_copy(long long side, long long n, long long* scratch, long long* work) noexcept nogil
+cdef long long find_fin_copy(long long side, long long n, long long* scratch, long long* work) noexcept nogil
+cdef long long find_unseen_fin(long long sender, long long n, long long c, long long* rows, long long* work) noexcept nogil
+cdef long long open_inside(long long w, long long c, long long side, long long* rows, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
+cdef long long fin_earliest(long long w, long long x, long long* rows, long long* scratch, long long* work) noexcept nogil
+cdef long long own_fin(long long w, long long c, long long side, long long ident, long long* rows, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
+cdef long long hidden_fin(long long w, long long side, long long ident, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
+cdef long long own_segment(long long w, long long c, long long side, long long n, long long* rows, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
+cdef long long answered_by_rst(long long w, long long side, long long n, long long* work) noexcept nogil
+cdef long long unanswered(long long w, long long side, long long* work) noexcept nogil
+cdef long long takes_rst(long long w, long long c, long long side, long long* rows, long long* scratch, long long* work) noexcept nogil
+cdef long long peer_segment(long long w, long long c, long long side, long long n, long long* rows, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
+cdef long long own_first(long long i, long long j, long long c, long long side, long long* rows, long long* scratch, long long* work) noexcept nogil
+cdef long long run_2msl(long long t, long long side, long long ident, long long* timers, long long* table, long long* out, long long* scratch) noexcept nogil
+cdef long long give_up(long long last, long long gap, long long side, long long ident, long long* table, long long* out, long long* scratch) noexcept nogil
+cdef long long taken_over(long long c, long long side, long long* rows) noexcept nogil
+cdef long long run_out(long long c, long long side, long long* rows, long long* timers, long long* table, long long* out, long long* scratch) noexcept nogil
+cdef long long replay_side(long long c, long long side, long long n, long long now, long long* rows, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long who(long long side) noexcept nogil
-cdef long long conclude(long long c, long long first, long long last, long long saw_client, long long saw_server, long long[::1] rows, long long[::1] out) noexcept nogil
-cdef long long final_state(long long x, long long[::1] rows, long long[::1] scratch) noexcept nogil
-cpdef long long replay(long long c, long long now, long long[::1] rows, long long[::1] log, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
-cpdef long long replay_due(long long start, long long count, long long room, long long now, long long[::1] due, long long[::1] rows, long long[::1] log, long long[::1] timers, long long[::1] table, long long[::1] out, long long[::1] scratch, long long[::1] work) noexcept nogil
-cpdef long long collect(long long start, long long end, long long[::1] due, long long[::1] rows, long long[::1] block) noexcept nogil
-cpdef long long interesting(long long count, long long boring, long long[::1] block, long long[::1] out, long long[::1] chosen) noexcept nogil
+cdef long long conclude(long long c, long long first, long long last, long long saw_client, long long saw_server, long long* rows, long long* out) noexcept nogil
+cdef long long final_state(long long x, long long* rows, long long* scratch) noexcept nogil
+cdef long long replay(long long c, long long now, long long* rows, long long* log, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
+cpdef long long replay_due(long long start, long long count, long long room, long long now, long long[::1] due_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] timers_words, long long[::1] table_words, long long[::1] out_words, long long[::1] scratch_words, long long[::1] work_words) noexcept nogil
+cpdef long long collect(long long start, long long end, long long[::1] due_words, long long[::1] rows_words, long long[::1] block_words) noexcept nogil
+cpdef long long interesting(long long count, long long boring, long long[::1] block_words, long long[::1] out_words, long long[::1] chosen_words) noexcept nogil

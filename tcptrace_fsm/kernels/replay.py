@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.sequence import bit
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ __all__ = ["collect", "gather", "interesting", "longest_log", "replay", "replay_
 # --- reading the log --------------------------------------------------------------------------------------------------
 
 
-def longest_log(rows: Words, due: Words, count: int) -> int:
+def longest_log(rows_words: Words, due_words: Words, count: int) -> int:
     """Most log records of any due connection: how much scratch the replay needs."""
+    rows = pointer(rows_words)
+    due = pointer(due_words)
     most = 0
     i = 0
     while i < count:
@@ -71,10 +74,10 @@ def is_real(w: int, work: Words) -> int:
     """Whether a record is the sender's own and could have arrived: no copy made by the capture, no bad checksum, and
     no stray SYN, which is judged by what it draws."""
     marks = work[w + L_MARKS]
-    if marks & (bit(MARK_CAPTURE_DUPLICATE) | bit(MARK_BAD_CHECKSUM) | bit(MARK_STRAY_SYN) | bit(MARK_NETWORK_DUPLICATE)):
+    if marks & (M_CAPTURE_DUPLICATE | M_BAD_CHECKSUM | M_STRAY_SYN | M_NETWORK_DUPLICATE):
         return 0
     # A repetition with a timestamp older than what its sender has used since is an old duplicate: the network's, not its.
-    if marks & bit(MARK_PAWS) and marks & (bit(MARK_RETRANSMISSION) | bit(MARK_FIN_AGAIN) | bit(MARK_SYN_AGAIN) | bit(MARK_SYN_ACK_AGAIN)):
+    if marks & M_PAWS and marks & (M_RETRANSMISSION | M_FIN_AGAIN | M_SYN_AGAIN | M_SYN_ACK_AGAIN):
         return 0
     return 1
 
@@ -323,9 +326,9 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
         if echoed >= 0:
             chosen = echoed
             # A full socket echoes the latest copy; only the duplicate SACK tells that it had an earlier one.
-            if echoed == last and first != last and work[proof + L_MARKS] & bit(MARK_DSACK):
+            if echoed == last and first != last and work[proof + L_MARKS] & M_DSACK:
                 chosen = first
-        elif work[proof + L_MARKS] & bit(MARK_DSACK):
+        elif work[proof + L_MARKS] & M_DSACK:
             chosen = first
         scratch[X_FIN_COPY] = chosen
     elif last >= 0:
@@ -370,14 +373,14 @@ def find_unseen_fin(sender: int, n: int, c: int, rows: Words, work: Words) -> in
                 found = -1
                 break
             w = next_of(sender, w + LOG_SIZE, n, work)
-        if found >= 0 and not work[found + L_MARKS] & bit(MARK_FIN_AGAIN):
+        if found >= 0 and not work[found + L_MARKS] & M_FIN_AGAIN:
             return found
         found = -1
-    if not rows[c + C_MARKS] & bit(MARK_ACK_PLUS_ONE):
+    if not rows[c + C_MARKS] & M_ACK_PLUS_ONE:
         return -1
     w = next_of(sender, 0, n, work)
     while w < n:
-        if work[w + L_MARKS] & bit(MARK_ACK_PLUS_ONE) and work[w + L_ACK] == rows[x + E_ACK] and work[w + L_ACK] > 1:
+        if work[w + L_MARKS] & M_ACK_PLUS_ONE and work[w + L_ACK] == rows[x + E_ACK] and work[w + L_ACK] > 1:
             found = w
             break
         w = next_of(sender, w + LOG_SIZE, n, work)
@@ -429,7 +432,7 @@ def own_fin(w: int, c: int, side: int, ident: int, rows: Words, table: Words, ou
     """The endpoint's FIN passes as segment ``w``: it closed just before, unless this FIN is a repetition already."""
     earliest = fin_earliest(w, c + C_ENDPOINTS + side * ENDPOINT_SIZE, rows, scratch, work)
     t = work[w + L_TIME]
-    if work[w + L_MARKS] & bit(MARK_SENT_BEFORE) and not rows[c + C_MARKS] & bit(MARK_PAWS):
+    if work[w + L_MARKS] & M_SENT_BEFORE and not rows[c + C_MARKS] & M_PAWS:
         # Lost before it got here and sent again: a lone segment after 200 ms (RFC 8985 section 7.2 and the least RTO of
         # most systems), one that follows others a few milliseconds after.
         again = 205 * MILLISECOND + 4 * scratch[X_HALF]
@@ -520,7 +523,7 @@ def unanswered(w: int, side: int, work: Words) -> int:
 
     Two keepalives or retransmissions without an answer: what follows them does not reach the endpoint either.
     """
-    asks = bit(MARK_KEEPALIVE) | bit(MARK_ZERO_WINDOW_PROBE) | bit(MARK_TIMEOUT) | bit(MARK_FIN_AGAIN)
+    asks = M_KEEPALIVE | M_ZERO_WINDOW_PROBE | M_TIMEOUT | M_FIN_AGAIN
     asked = 0
     v = 0
     while v < w:
@@ -543,7 +546,7 @@ def takes_rst(w: int, c: int, side: int, rows: Words, scratch: Words, work: Word
         if not flags & TCP_ACK or work[w + L_ACK] < 1 or work[w + L_ACK] > rows[x + E_NEXT]:
             return 0
         return arrives_after(w, scratch[X_LAST_SYN], scratch, work)
-    if work[w + L_MARKS] & (bit(MARK_RST_OUTSIDE) | bit(MARK_RST_INEXACT)):
+    if work[w + L_MARKS] & (M_RST_OUTSIDE | M_RST_INEXACT):
         return 0
     if scratch[X_FIN_TAKEN] and work[w + L_SEQ] < scratch[X_PEER_FIN_END] and state not in (ST_CLOSE_WAIT, ST_LAST_ACK, ST_CLOSING):
         return 0  # one short of RCV.NXT: Linux lets that pass in these three states only
@@ -577,7 +580,7 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
             if not scratch[X_STARTED] and side == CLIENT:
                 scratch[X_OPENED] = OPENED_ACTIVE
                 inferred(EV_SND_SYN, w, -1, side, ident, table, out, scratch, work)
-            if scratch[X_SYN_ACK_PROOF] >= 0 or not rows[c + C_MARKS] & bit(MARK_SYN_ACK_AGAIN):
+            if scratch[X_SYN_ACK_PROOF] >= 0 or not rows[c + C_MARKS] & M_SYN_ACK_AGAIN:
                 received(EV_RCV_SYN_ACK, w, scratch[X_SYN_ACK_PROOF], side, ident, table, out, scratch, work)
         if flags & TCP_SYN:
             return 0
@@ -600,7 +603,7 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
         if proof >= 0 and scratch[X_STATE] == ST_ESTABLISHED and scratch[X_FIN_END] >= 0 and work[proof + L_SEQ] >= scratch[X_FIN_END] and not work[proof + L_INFO] & TCP_FIN:
             # It acknowledges this FIN by a segment of its own, as after a FIN that it had sent before; unless that segment
             # answers a second copy. Then its retransmission timer tells when its own FIN first went out.
-            if not work[proof + L_MARKS] & bit(MARK_DSACK) or scratch[X_FIRST_FIN] - 205 * MILLISECOND - 6 * scratch[X_HALF] < work[w + L_TIME]:
+            if not work[proof + L_MARKS] & M_DSACK or scratch[X_FIRST_FIN] - 205 * MILLISECOND - 6 * scratch[X_HALF] < work[w + L_TIME]:
                 hidden_fin(proof, side, ident, table, out, scratch, work)
     if w == scratch[X_UNSEEN_FIN]:
         step(EV_RCV_ACK_OF_UNSEEN_FIN, work[w + L_TIME] + scratch[X_HALF], work[w + L_TIME], work[w + L_TIME] + 1000 * MILLISECOND, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
@@ -609,7 +612,7 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
         return 0
     if takes_fin and acked_fin and scratch[X_STATE] == ST_FIN_WAIT_1:
         waited = work[w + L_TIME] - scratch[X_LAST_FIN]
-        if waited > 250 * MILLISECOND + 10 * scratch[X_HALF] or (waited > 38 * MILLISECOND + 2 * scratch[X_HALF] and work[w + L_MARKS] & bit(MARK_SENT_BEFORE) and not rows[c + C_MARKS] & bit(MARK_PAWS)):
+        if waited > 250 * MILLISECOND + 10 * scratch[X_HALF] or (waited > 38 * MILLISECOND + 2 * scratch[X_HALF] and work[w + L_MARKS] & M_SENT_BEFORE and not rows[c + C_MARKS] & M_PAWS):
             # It has waited too long not to repeat its FIN: an ACK must have reached it that did not pass here.
             step(EV_RCV_ACK_OF_FIN, scratch[X_LAST_FIN] + 40 * MILLISECOND + scratch[X_HALF], scratch[X_LAST_FIN], work[w + L_TIME], -1, BASIS_INFERRED, work[w + L_FRAME], side, ident, table, out, scratch)
             received(EV_RCV_FIN, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)
@@ -837,11 +840,19 @@ def replay(c: int, now: int, rows: Words, log: Words, timers: Words, table: Word
     return rows[c + C_TRANSITIONS]
 
 
-def replay_due(start: int, count: int, room: int, now: int, due: Words, rows: Words, log: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+def replay_due(start: int, count: int, room: int, now: int, due_words: Words, rows_words: Words, log_words: Words, timers_words: Words, table_words: Words, out_words: Words, scratch_words: Words, work_words: Words) -> int:
     """Replay the due connections from ``start`` on while there is room for their transitions.
 
     Returns the index of the first that was not replayed; ``scratch[X_TOP]`` is the end of what was written.
     """
+    due = pointer(due_words)
+    rows = pointer(rows_words)
+    log = pointer(log_words)
+    timers = pointer(timers_words)
+    table = pointer(table_words)
+    out = pointer(out_words)
+    scratch = pointer(scratch_words)
+    work = pointer(work_words)
     i = start
     while i < count:
         if scratch[X_TOP] + (24 + 2 * rows[due[i] + C_LOG_COUNT]) * TRANSITION_SIZE > room:
@@ -851,8 +862,11 @@ def replay_due(start: int, count: int, room: int, now: int, due: Words, rows: Wo
     return i
 
 
-def collect(start: int, end: int, due: Words, rows: Words, block: Words) -> int:
+def collect(start: int, end: int, due_words: Words, rows_words: Words, block_words: Words) -> int:
     """Copy the records of the due connections ``start`` to ``end`` to the front of ``block``, one after the other."""
+    due = pointer(due_words)
+    rows = pointer(rows_words)
+    block = pointer(block_words)
     i = start
     w = 0
     while i < end:
@@ -865,13 +879,16 @@ def collect(start: int, end: int, due: Words, rows: Words, block: Words) -> int:
     return w
 
 
-def interesting(count: int, boring: int, block: Words, out: Words, chosen: Words) -> int:
+def interesting(count: int, boring: int, block_words: Words, out_words: Words, chosen_words: Words) -> int:
     """Which of ``count`` finished connections any rule may have something to say about.
 
     Not: those that opened by handshake and closed normally, once only, with no marks but ``boring`` ones. For each of the
     others, ``chosen`` gets two words: where its record begins in ``block``, and its transitions in ``out``. Returns how
     many.
     """
+    block = pointer(block_words)
+    out = pointer(out_words)
+    chosen = pointer(chosen_words)
     n = 0
     c = 0
     t = 0

@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.sequence import bit
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["find", "hash_of", "is_client", "move_slots", "remove"]
+# No __all__: compiled, this module has for Python only what Python calls, and track.py takes the rest by its .pxd.
 
 
 def stir(h: int, word: int, seed: int) -> int:
@@ -112,8 +113,10 @@ def remove(slots: Words, size: int, h: int, c: int) -> int:
     return 1
 
 
-def move_slots(old: Words, old_size: int, new: Words, new_size: int) -> int:
+def move_slots(old_words: Words, old_size: int, new_words: Words, new_size: int) -> int:
     """Copy every entry to a larger table of zeros. Returns how many there were."""
+    old = pointer(old_words)
+    new = pointer(new_words)
     moved = 0
     k = 0
     while k < old_size:

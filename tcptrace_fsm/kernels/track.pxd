@@ -1,37 +1,38 @@
 from tcptrace_fsm.kernels.layout cimport *
+from tcptrace_fsm.kernels.memory cimport pointer, prefetch
 from tcptrace_fsm.kernels.sequence cimport bit, low32, newer, widen
 from tcptrace_fsm.kernels.table cimport find, hash_of, is_client, remove
 
-cdef long long log_segment(long long c, long long x, long long side, long long s, long long seq, long long ack, long long marks, long long[::1] segments, long long[::1] rows, long long[::1] log, long long[::1] control) noexcept nogil
-cdef long long extend_run(long long r, long long s, long long[::1] segments, long long[::1] log) noexcept nogil
-cdef long long new_row(long long s, long long h, long long swap, long long[::1] segments, long long[::1] rows, long long[::1] living, long long[::1] control) noexcept nogil
-cdef long long give_id(long long c, long long[::1] rows, long long[::1] control) noexcept nogil
+cdef long long log_segment(long long c, long long x, long long side, long long s, long long seq, long long ack, long long marks, long long* segments, long long* rows, long long* log, long long* control) noexcept nogil
+cdef long long extend_run(long long r, long long s, long long* segments, long long* log) noexcept nogil
+cdef long long new_row(long long s, long long h, long long swap, long long* segments, long long* rows, long long* living, long long* control) noexcept nogil
+cdef long long give_id(long long c, long long* rows, long long* control) noexcept nogil
 cdef long long server_port_first(long long ports) noexcept nogil
-cdef long long open_connection(long long s, long long h, long long[::1] segments, long long[::1] rows, long long[::1] living, long long[::1] control) noexcept nogil
-cdef long long make_due(long long c, long long[::1] rows, long long[::1] due, long long[::1] control) noexcept nogil
-cdef long long is_over(long long c, long long[::1] rows) noexcept nogil
-cdef long long fits(long long c, long long side, long long s, long long[::1] segments, long long[::1] rows) noexcept nogil
-cdef long long new_incarnation(long long old, long long s, long long h, long long slot, long long[::1] segments, long long[::1] slots, long long[::1] rows, long long[::1] living, long long[::1] due, long long[::1] control) noexcept nogil
-cdef long long confirm(long long c, long long[::1] rows, long long[::1] control) noexcept nogil
-cdef long long discard(long long c, long long slot, long long[::1] slots, long long[::1] rows, long long[::1] log, long long[::1] living, long long[::1] control) noexcept nogil
-cdef long long route(long long newest, long long s, long long h, long long slot, long long[::1] segments, long long[::1] slots, long long[::1] rows, long long[::1] log, long long[::1] living, long long[::1] due, long long[::1] control) noexcept nogil
-cpdef long long rtt_sample(long long e, long long value, long long[::1] rows) noexcept nogil
-cdef long long await_ack(long long e, long long end, long long now, long long[::1] rows) noexcept nogil
-cdef long long forget_samples(long long e, long long[::1] rows) noexcept nogil
-cdef long long take_samples(long long e, long long ack, long long now, long long[::1] rows) noexcept nogil
-cpdef long long add_hole(long long e, long long start, long long end, long long[::1] rows) noexcept nogil
-cpdef long long fill_holes(long long e, long long start, long long end, long long[::1] rows) noexcept nogil
-cdef long long scaled_window(long long x, long long y, long long s, long long[::1] segments, long long[::1] rows) noexcept nogil
-cdef long long is_capture_duplicate(long long x, long long s, long long ack, long long[::1] segments, long long[::1] rows) noexcept nogil
-cdef long long place(long long x, long long y, long long s, long long[::1] segments, long long[::1] rows) noexcept nogil
-cdef long long sent_before(long long x, long long y, long long seq, long long end, long long s, long long now, long long[::1] segments, long long[::1] rows) noexcept nogil
-cdef long long take_sequence(long long c, long long x, long long y, long long side, long long s, long long seq, long long now, long long[::1] segments, long long[::1] rows) noexcept nogil
-cdef long long take_ack(long long x, long long y, long long s, long long ack, long long now, long long[::1] segments, long long[::1] rows) noexcept nogil
-cdef long long take_rst(long long x, long long y, long long seq, long long[::1] rows) noexcept nogil
+cdef long long open_connection(long long s, long long h, long long* segments, long long* rows, long long* living, long long* control) noexcept nogil
+cdef long long make_due(long long c, long long* rows, long long* due, long long* control) noexcept nogil
+cdef long long is_over(long long c, long long* rows) noexcept nogil
+cdef long long fits(long long c, long long side, long long s, long long* segments, long long* rows) noexcept nogil
+cdef long long new_incarnation(long long old, long long s, long long h, long long slot, long long* segments, long long* slots, long long* rows, long long* living, long long* due, long long* control) noexcept nogil
+cdef long long confirm(long long c, long long* rows, long long* control) noexcept nogil
+cdef long long discard(long long c, long long slot, long long* slots, long long* rows, long long* log, long long* living, long long* control) noexcept nogil
+cdef long long route(long long newest, long long s, long long h, long long slot, long long* segments, long long* slots, long long* rows, long long* log, long long* living, long long* due, long long* control) noexcept nogil
+cdef long long rtt_sample(long long e, long long value, long long* rows) noexcept nogil
+cdef long long await_ack(long long e, long long end, long long now, long long* rows) noexcept nogil
+cdef long long forget_samples(long long e, long long* rows) noexcept nogil
+cdef long long take_samples(long long e, long long ack, long long now, long long* rows) noexcept nogil
+cdef long long add_hole(long long e, long long start, long long end, long long* rows) noexcept nogil
+cdef long long fill_holes(long long e, long long start, long long end, long long* rows) noexcept nogil
+cdef long long scaled_window(long long x, long long y, long long s, long long* segments, long long* rows) noexcept nogil
+cdef long long is_capture_duplicate(long long x, long long s, long long ack, long long* segments, long long* rows) noexcept nogil
+cdef long long place(long long x, long long y, long long s, long long* segments, long long* rows) noexcept nogil
+cdef long long sent_before(long long x, long long y, long long seq, long long end, long long s, long long now, long long* segments, long long* rows) noexcept nogil
+cdef long long take_sequence(long long c, long long x, long long y, long long side, long long s, long long seq, long long now, long long* segments, long long* rows) noexcept nogil
+cdef long long take_ack(long long x, long long y, long long s, long long ack, long long now, long long* segments, long long* rows) noexcept nogil
+cdef long long take_rst(long long x, long long y, long long seq, long long* rows) noexcept nogil
 cdef long long plain_marks() noexcept nogil
-cdef long long take_segment(long long c, long long side, long long s, long long[::1] segments, long long[::1] rows, long long[::1] log, long long[::1] control) noexcept nogil
-cpdef long long track(long long[::1] segments, long long count, long long[::1] slots, long long[::1] rows, long long[::1] log, long long[::1] living, long long[::1] due, long long[::1] control) noexcept nogil
-cpdef long long expire(long long budget, long long[::1] rows, long long[::1] living, long long[::1] due, long long[::1] control) noexcept nogil
-cpdef long long make_all_due(long long[::1] rows, long long[::1] living, long long[::1] due, long long[::1] control) noexcept nogil
-cdef long long free_row(long long c, long long[::1] rows, long long[::1] living, long long[::1] control) noexcept nogil
-cpdef long long release(long long[::1] slots, long long[::1] rows, long long[::1] log, long long[::1] living, long long[::1] due, long long[::1] control) noexcept nogil
+cdef long long take_segment(long long c, long long side, long long s, long long* segments, long long* rows, long long* log, long long* control) noexcept nogil
+cpdef long long track(long long[::1] segments_words, long long count, long long[::1] slots_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil
+cpdef long long expire(long long budget, long long[::1] rows_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil
+cpdef long long make_all_due(long long[::1] rows_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil
+cdef long long free_row(long long c, long long* rows, long long* living, long long* control) noexcept nogil
+cpdef long long release(long long[::1] slots_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil

@@ -19,8 +19,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.sequence import bit, low32, newer, widen
-from tcptrace_fsm.kernels.table import find, hash_of, is_client, remove
+from tcptrace_fsm.kernels.table import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
@@ -270,7 +271,7 @@ def discard(c: int, slot: int, slots: Words, rows: Words, log: Words, living: Wo
     swapped = 0 if rows[old + C_PORTS] == rows[c + C_PORTS] else 1
     r = rows[c + C_LOG_HEAD]
     while r >= 0:
-        log[r + L_MARKS] |= bit(MARK_STRAY_SYN)
+        log[r + L_MARKS] |= M_STRAY_SYN
         if swapped:
             log[r + L_INFO] ^= bit(LOG_SIDE_SHIFT)
         if log[r + L_INFO] >> LOG_SIDE_SHIFT & 1:
@@ -580,7 +581,7 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: 
     flags = segments[s + S_FLAGS]
     if length <= 1 and seq == rows[x + E_NEXT] - 1 and not flags & (TCP_SYN | TCP_FIN) and rows[y + E_ACK] >= seq:
         rows[x + E_KEEPALIVES] += 1
-        return bit(MARK_ZERO_WINDOW_PROBE) if rows[y + E_WINDOW] == 0 else bit(MARK_KEEPALIVE)
+        return M_ZERO_WINDOW_PROBE if rows[y + E_WINDOW] == 0 else M_KEEPALIVE
     marks = 0
     filled = fill_holes(x, seq, end, rows)
     rows[x + E_UNIQUE] += filled if filled < length else length
@@ -593,38 +594,38 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: 
             quick = rows[x + E_RTT_MIN]
         if older or now - rows[x + E_LAST_TIME] < quick:
             rows[x + E_OUT_OF_ORDER] += 1
-            return bit(MARK_OUT_OF_ORDER)
+            return M_OUT_OF_ORDER
         rows[x + E_RETRANSMITTED] += 1
         rows[x + E_RETRANSMITTED_BYTES] += length
         forget_samples(x, rows)
-        return bit(MARK_LOST_BEFORE) | bit(MARK_RETRANSMISSION)
+        return M_LOST_BEFORE | M_RETRANSMISSION
     if segments[s + S_IP_ID] > 0 and segments[s + S_IP_ID] == rows[x + E_IP_ID] and seq == rows[x + E_LAST_SEQ]:
-        return bit(MARK_NETWORK_DUPLICATE)
-    marks = bit(MARK_RETRANSMISSION)
+        return M_NETWORK_DUPLICATE
+    marks = M_RETRANSMISSION
     rows[x + E_RETRANSMITTED] += 1
     rows[x + E_RETRANSMITTED_BYTES] += length
     forget_samples(x, rows)
     if end <= rows[y + E_ACK]:
-        return marks | bit(MARK_SPURIOUS)
+        return marks | M_SPURIOUS
     if seq <= rows[y + E_ACK] or rows[y + E_ACK] < 0:
         # The oldest unacknowledged byte: what made its sender repeat it?
         waited = now - rows[x + E_HEAD_TIME]
         if rows[y + E_DUP_RUN] >= 3:
-            marks |= bit(MARK_FAST)
+            marks |= M_FAST
         elif rows[x + E_HEAD_TIME] >= 0 and waited >= 190 * MILLISECOND:
-            marks |= bit(MARK_TIMEOUT)
+            marks |= M_TIMEOUT
             if rows[x + E_BACKOFF_SEQ] == seq:
                 rows[x + E_BACKOFF_COUNT] += 1
             else:
                 rows[x + E_BACKOFF_SEQ] = seq
                 rows[x + E_BACKOFF_COUNT] = 1
         elif rows[y + E_DUP_RUN] > 0:
-            marks |= bit(MARK_FAST)
+            marks |= M_FAST
         elif end == rows[x + E_NEXT]:
-            marks |= bit(MARK_TAIL_LOSS_PROBE)
+            marks |= M_TAIL_LOSS_PROBE
         rows[x + E_HEAD_TIME] = now
     elif end == rows[x + E_NEXT] and rows[y + E_DUP_RUN] == 0 and not flags & TCP_SYN:
-        marks |= bit(MARK_TAIL_LOSS_PROBE)
+        marks |= M_TAIL_LOSS_PROBE
     return marks
 
 
@@ -639,15 +640,15 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
         rows[x + E_SYNS] += 1
         if rows[x + E_STAGE] & ES_SYN or seq != 0:
             if seq != 0:
-                return bit(MARK_BASE_CHANGED)
-            marks |= bit(MARK_SYN_ACK_AGAIN) if flags & TCP_ACK else bit(MARK_SYN_AGAIN)
+                return M_BASE_CHANGED
+            marks |= M_SYN_ACK_AGAIN if flags & TCP_ACK else M_SYN_AGAIN
         else:
             rows[x + E_MSS] = segments[s + S_MSS] if segments[s + S_OPTIONS] & OPT_MSS else -1
             if segments[s + S_OPTIONS] & OPT_SCALE:
                 rows[x + E_SHIFT] = segments[s + S_SHIFT] if segments[s + S_SHIFT] <= 14 else 14
             rows[x + E_OPTIONS] = segments[s + S_OPTIONS]
         if length:
-            marks |= bit(MARK_SYN_DATA)
+            marks |= M_SYN_DATA
             if side == CLIENT:
                 rows[c + C_FLAGS] |= CF_DATA_IN_SYN
         rows[x + E_STAGE] |= ES_SYN
@@ -664,28 +665,28 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
     if length == 0 and not flags & (TCP_SYN | TCP_FIN):
         if seq == rows[x + E_NEXT] - 1 and rows[x + E_STAGE] & ES_PLAIN and rows[x + E_FIN] < 0 and rows[y + E_ACK] > seq:
             rows[x + E_KEEPALIVES] += 1
-            return bit(MARK_ZERO_WINDOW_PROBE) if rows[y + E_WINDOW] == 0 else bit(MARK_KEEPALIVE)
+            return M_ZERO_WINDOW_PROBE if rows[y + E_WINDOW] == 0 else M_KEEPALIVE
         if seq > rows[x + E_NEXT] and seq - rows[x + E_NEXT] < 1 << 30:
             # A pure ACK that begins beyond all that was seen: the capture misses something, a FIN perhaps.
-            marks |= bit(MARK_GAP)
+            marks |= M_GAP
             add_hole(x, rows[x + E_NEXT], seq, rows)
             rows[x + E_NEXT] = seq
         return marks
     if rows[x + E_FIN] >= 0 and end > rows[x + E_FIN]:
         if not flags & TCP_FIN:
-            return marks | bit(MARK_BEYOND_FIN)
-        marks |= bit(MARK_FIN_MOVED)
+            return marks | M_BEYOND_FIN
+        marks |= M_FIN_MOVED
     following = rows[x + E_NEXT]
     if rows[x + E_SEGMENTS] == 0 and not flags & TCP_SYN and rows[x + E_BASE_KNOWN] < BASE_SYN:
         following = seq  # the first that is seen of it opens no hole
         rows[x + E_NEXT] = seq
-    if seq < following and not marks & (bit(MARK_SYN_AGAIN) | bit(MARK_SYN_ACK_AGAIN)):
+    if seq < following and not marks & (M_SYN_AGAIN | M_SYN_ACK_AGAIN):
         marks |= sent_before(x, y, seq, end, s, now, segments, rows)
         if end > following:
             rows[x + E_UNIQUE] += end - following if end - following < length else length
     elif seq > following:
         if seq - following < 1 << 30:
-            marks |= bit(MARK_GAP)
+            marks |= M_GAP
             add_hole(x, following, seq, rows)
             rows[x + E_UNIQUE] += length
     elif end > following:
@@ -693,21 +694,21 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
         await_ack(x, end, now, rows)
         if rows[x + E_HEAD_TIME] < 0:
             rows[x + E_HEAD_TIME] = now
-    if marks & (bit(MARK_SYN_AGAIN) | bit(MARK_SYN_ACK_AGAIN)):
+    if marks & (M_SYN_AGAIN | M_SYN_ACK_AGAIN):
         rows[x + E_RETRANSMITTED] += 1
         forget_samples(x, rows)
     if length and rows[y + E_EDGE] >= 0 and rows[y + E_WINDOW] >= 0:
         if end == rows[y + E_EDGE]:
-            marks |= bit(MARK_WINDOW_FULL)
+            marks |= M_WINDOW_FULL
         elif end > rows[y + E_EDGE] + 1 and end > following:
-            marks |= bit(MARK_OUT_OF_WINDOW)
+            marks |= M_OUT_OF_WINDOW
     if end > rows[x + E_NEXT] and end - rows[x + E_NEXT] < bit(31):
         rows[x + E_NEXT] = end
     if flags & TCP_FIN:
         if rows[x + E_FIN] < 0:
             rows[x + E_FIN] = end
         else:
-            marks |= bit(MARK_FIN_AGAIN)
+            marks |= M_FIN_AGAIN
     return marks
 
 
@@ -719,9 +720,9 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, segments: Words, rows: 
     window = scaled_window(x, y, s, segments, rows)
     before = rows[x + E_WINDOW]
     if ack > rows[y + E_NEXT]:
-        marks |= bit(MARK_ACK_UNSEEN)
+        marks |= M_ACK_UNSEEN
         if ack == rows[y + E_NEXT] + 1:
-            marks |= bit(MARK_ACK_PLUS_ONE)
+            marks |= M_ACK_PLUS_ONE
         # Nobody acknowledges beyond the window that it announced: such a number teaches nothing.
         if (before >= 0 and rows[x + E_EDGE] >= 0 and ack <= rows[x + E_EDGE] + 1) or (before < 0 and ack - rows[y + E_NEXT] < 1 << 30):
             add_hole(y, rows[y + E_NEXT], ack, rows)
@@ -736,38 +737,38 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, segments: Words, rows: 
         rows[y + E_HEAD_TIME] = now if ack < rows[y + E_NEXT] else -1
         if rows[y + E_BASE_KNOWN] >= BASE_PEER and not rows[x + E_STAGE] & ES_ACKS_SYN:
             rows[x + E_STAGE] |= ES_ACKS_SYN
-            marks |= bit(MARK_ACKS_SYN)
+            marks |= M_ACKS_SYN
         if rows[y + E_FIN] >= 0 and ack >= rows[y + E_FIN] and not rows[x + E_STAGE] & ES_ACKS_FIN:
             rows[x + E_STAGE] |= ES_ACKS_FIN
-            marks |= bit(MARK_ACKS_FIN)
+            marks |= M_ACKS_FIN
     elif ack == rows[x + E_ACK]:
         if pure:
             last = rows[y + E_LAST_FLAGS]
             if rows[x + E_STAGE] & ES_ACKS_FIN:
-                marks |= bit(MARK_ACK_AGAIN)
+                marks |= M_ACK_AGAIN
             elif window == before and ack < rows[y + E_NEXT] and window != 0:
                 rows[x + E_DUP_RUN] += 1
                 rows[x + E_DUPLICATE_ACKS] += 1
-                marks |= bit(MARK_DUPLICATE_ACK)
+                marks |= M_DUPLICATE_ACK
             elif window > before >= 0 and rows[x + E_STAGE] & ES_PLAIN:
-                marks |= bit(MARK_WINDOW_UPDATE)
+                marks |= M_WINDOW_UPDATE
             elif window == before and rows[y + E_LAST_LEN] <= 1 and rows[y + E_LAST_SEQ] == low32(rows[y + E_BASE] + rows[y + E_NEXT] - 1) and not last & (TCP_SYN | TCP_FIN | TCP_RST):
-                marks |= bit(MARK_ZERO_WINDOW_PROBE_ACK) if window == 0 else bit(MARK_KEEPALIVE_ACK)
+                marks |= M_ZERO_WINDOW_PROBE_ACK if window == 0 else M_KEEPALIVE_ACK
     else:
-        marks |= bit(MARK_ACK_OLD)
+        marks |= M_ACK_OLD
     if segments[s + S_SACKS] and rows[y + E_BASE_KNOWN]:
         left = widen(segments[s + S_SACK], rows[y + E_BASE], rows[y + E_NEXT])
         if left < ack:
-            marks |= bit(MARK_DSACK)
+            marks |= M_DSACK
     if window == 0 and not flags & (TCP_SYN | TCP_FIN | TCP_RST):
         rows[x + E_ZERO_WINDOWS] += 1
-        marks |= bit(MARK_ZERO_WINDOW)
+        marks |= M_ZERO_WINDOW
     if not flags & TCP_RST and ack >= rows[x + E_LAST_ACK]:
         rows[x + E_WINDOW] = window
         edge = ack + window
         if window >= 0:
             if edge < rows[x + E_EDGE] - 16384 and window < before and ack >= rows[x + E_ACK]:
-                marks |= bit(MARK_WINDOW_SHRUNK)
+                marks |= M_WINDOW_SHRUNK
             if edge > rows[x + E_EDGE]:
                 rows[x + E_EDGE] = edge
     return marks
@@ -783,12 +784,12 @@ def take_rst(x: int, y: int, seq: int, rows: Words) -> int:
     if rows[x + E_FIN] >= 0 and rows[x + E_FIN] - 1 <= seq <= rows[x + E_FIN]:
         return 0
     right = rows[y + E_EDGE] if rows[y + E_EDGE] > rows[x + E_NEXT] else rows[x + E_NEXT]
-    return bit(MARK_RST_INEXACT) if left <= seq <= right else bit(MARK_RST_OUTSIDE)
+    return M_RST_INEXACT if left <= seq <= right else M_RST_OUTSIDE
 
 
 def plain_marks() -> int:
     """The marks that alone make no log record before the close: routine, or counted in the row."""
-    return bit(MARK_WINDOW_UPDATE) | bit(MARK_ACK_AGAIN) | bit(MARK_DUPLICATE_ACK) | bit(MARK_ACK_OLD) | bit(MARK_WINDOW_FULL)
+    return M_WINDOW_UPDATE | M_ACK_AGAIN | M_DUPLICATE_ACK | M_ACK_OLD | M_WINDOW_FULL
 
 
 def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: Words, control: Words) -> int:
@@ -809,7 +810,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
             ack = 0
     marks = 0
     if rows[x + E_SEGMENTS] and is_capture_duplicate(x, s, ack, segments, rows):
-        marks = bit(MARK_CAPTURE_DUPLICATE)
+        marks = M_CAPTURE_DUPLICATE
         rows[x + E_SEGMENTS] += 1
         rows[c + C_LAST_TIME] = now
         rows[c + C_LAST_FRAME] = segments[s + S_FRAME]
@@ -823,32 +824,32 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         rows[x + E_RSTS] += 1
         marks |= take_rst(x, y, seq, rows)
     elif segments[s + S_CHECKSUM] == CHECKSUM_BAD and rows[x + E_CHECKSUMS] & 1:
-        marks |= bit(MARK_BAD_CHECKSUM)  # its sender computes good ones elsewhere: this one reached nobody
+        marks |= M_BAD_CHECKSUM  # its sender computes good ones elsewhere: this one reached nobody
     else:
         marks |= take_sequence(c, x, y, side, s, seq, now, segments, rows)
     if segments[s + S_CHECKSUM]:
         rows[x + E_CHECKSUMS] |= 1 << (segments[s + S_CHECKSUM] - 1)
-    if ack >= 0 and not marks & bit(MARK_BAD_CHECKSUM) and not flags & TCP_RST:
+    if ack >= 0 and not marks & M_BAD_CHECKSUM and not flags & TCP_RST:
         marks |= take_ack(x, y, s, ack, now, segments, rows)
     if rows[x + E_STAGE] & ES_RST and not flags & TCP_RST:
-        marks |= bit(MARK_AFTER_RST)
+        marks |= M_AFTER_RST
     if segments[s + S_OPTIONS] & OPT_TIMESTAMPS:
         if rows[x + E_TSVAL] >= 0 and newer(rows[x + E_TSVAL], segments[s + S_TSVAL]) and not flags & TCP_RST:
-            marks |= bit(MARK_PAWS)
+            marks |= M_PAWS
         else:
             rows[x + E_TSVAL] = segments[s + S_TSVAL]
     if now < control[K_NOW]:
-        marks |= bit(MARK_TIME_BACK)
+        marks |= M_TIME_BACK
     if (flags & TCP_SYN and flags & (TCP_FIN | TCP_RST)) or not flags & (TCP_SYN | TCP_RST | TCP_ACK) or flags & (TCP_FIN | TCP_RST) == TCP_FIN | TCP_RST:
-        marks |= bit(MARK_ODD_FLAGS)
-    if not flags & (TCP_SYN | TCP_RST) and not rows[x + E_STAGE] & ES_PLAIN and not marks & bit(MARK_BAD_CHECKSUM):
+        marks |= M_ODD_FLAGS
+    if not flags & (TCP_SYN | TCP_RST) and not rows[x + E_STAGE] & ES_PLAIN and not marks & M_BAD_CHECKSUM:
         rows[x + E_STAGE] |= ES_PLAIN
-        marks |= bit(MARK_FIRST_PLAIN)
-    if flags & TCP_FIN and not marks & bit(MARK_FIN_AGAIN):
+        marks |= M_FIRST_PLAIN
+    if flags & TCP_FIN and not marks & M_FIN_AGAIN:
         # Hosts that number a connection's packets one by one show when one of them did not pass here.
         skipped = segments[s + S_IP_ID] - rows[x + E_IP_ID]
         if 2 <= skipped <= 3 and rows[x + E_IP_ID] > 0 and rows[x + E_LAST_LEN] <= 1460:
-            marks |= bit(MARK_SENT_BEFORE)
+            marks |= M_SENT_BEFORE
     if flags & TCP_RST:
         rows[x + E_STAGE] |= ES_RST
     # handshake as seen here
@@ -896,7 +897,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     stage = rows[c + C_FLAGS]
     notable = marks & ~plain_marks()
     if important or notable:
-        if important or notable & (bit(MARK_FIRST_PLAIN) | bit(MARK_ACKS_SYN) | bit(MARK_ACKS_FIN)) or rows[c + C_LOG_COUNT] < control[K_LOG_LIMIT]:
+        if important or notable & (M_FIRST_PLAIN | M_ACKS_SYN | M_ACKS_FIN) or rows[c + C_LOG_COUNT] < control[K_LOG_LIMIT]:
             if rows[c + C_LOG_COUNT] < 64 * control[K_LOG_LIMIT]:
                 log_segment(c, x, side, s, seq, ack, marks, segments, rows, log, control)
                 rows[x + E_RUN] = -1
@@ -916,7 +917,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
 # --- the loop ---------------------------------------------------------------------------------------------------------
 
 
-def track(segments: Words, count: int, slots: Words, rows: Words, log: Words, living: Words, due: Words, control: Words) -> int:
+def track(segments_words: Words, count: int, slots_words: Words, rows_words: Words, log_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
     """Take ``count`` segments.
 
     The caller makes room first: for ``count`` more rows (in ``rows``, ``living`` and ``due``), twice ``count`` log
@@ -932,8 +933,28 @@ def track(segments: Words, count: int, slots: Words, rows: Words, log: Words, li
     int
         Number of rows that became due.
     """
+    segments = pointer(segments_words)
+    slots = pointer(slots_words)
+    rows = pointer(rows_words)
+    log = pointer(log_words)
+    living = pointer(living_words)
+    due = pointer(due_words)
+    control = pointer(control_words)
     s = 0
     while s < count * SEGMENT_SIZE:
+        # Fetch what the segments after this one will need, in two steps: their slots, then their rows.
+        ahead = s + 24 * SEGMENT_SIZE
+        if ahead < count * SEGMENT_SIZE:
+            segments[ahead + S_CONNECTION] = hash_of(segments, ahead, control[K_SEED])
+            prefetch(slots, 2 * (segments[ahead + S_CONNECTION] & (control[K_SLOTS] - 1)))
+        ahead = s + 12 * SEGMENT_SIZE
+        if s >= 12 * SEGMENT_SIZE and ahead < count * SEGMENT_SIZE:
+            c = slots[2 * (segments[ahead + S_CONNECTION] & (control[K_SLOTS] - 1)) + 1] - 1
+            if c >= 0:
+                k = 0
+                while k < CONNECTION_SIZE - 64:
+                    prefetch(rows, c + k)
+                    k += 8
         h = hash_of(segments, s, control[K_SEED])
         slot = find(slots, control[K_SLOTS], h, rows, segments, s)
         if not slots[slot + 1]:
@@ -963,11 +984,15 @@ def track(segments: Words, count: int, slots: Words, rows: Words, log: Words, li
     return control[K_DUE]
 
 
-def expire(budget: int, rows: Words, living: Words, due: Words, control: Words) -> int:
+def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
     """Look at up to ``budget`` live rows, going round, and make due those that have been over for long enough.
 
     A row whose connection is still open is kept however long it is silent.
     """
+    rows = pointer(rows_words)
+    living = pointer(living_words)
+    due = pointer(due_words)
+    control = pointer(control_words)
     if budget > control[K_LIVE]:
         budget = control[K_LIVE]
     i = control[K_SWEEP]
@@ -987,8 +1012,12 @@ def expire(budget: int, rows: Words, living: Words, due: Words, control: Words) 
     return control[K_DUE]
 
 
-def make_all_due(rows: Words, living: Words, due: Words, control: Words) -> int:
+def make_all_due(rows_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
     """At the end of the capture: everything is over. A SYN that is still pending counts as a connection of its own."""
+    rows = pointer(rows_words)
+    living = pointer(living_words)
+    due = pointer(due_words)
+    control = pointer(control_words)
     i = 0
     while i < control[K_LIVE]:
         c = living[i]
@@ -1012,8 +1041,14 @@ def free_row(c: int, rows: Words, living: Words, control: Words) -> int:
     return 0
 
 
-def release(slots: Words, rows: Words, log: Words, living: Words, due: Words, control: Words) -> int:
+def release(slots_words: Words, rows_words: Words, log_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
     """Free the rows on the due list with their logs and slots, and empty the list."""
+    slots = pointer(slots_words)
+    rows = pointer(rows_words)
+    log = pointer(log_words)
+    living = pointer(living_words)
+    due = pointer(due_words)
+    control = pointer(control_words)
     i = 0
     while i < control[K_DUE]:
         c = due[i]
