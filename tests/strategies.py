@@ -12,7 +12,7 @@ from array import array
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from hypothesis import strategies as st
 
@@ -21,7 +21,7 @@ from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.machine import TRANSITIONS, Basis, Event, State
 from tcptrace_fsm.profiles import profile as find_profile
 from tcptrace_fsm.script import BEGIN, Conversation, parse
-from tests.kernels import Watched, uncompiled
+from tests.kernels import FOLDER, Watched, uncompiled
 
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
@@ -46,7 +46,8 @@ MARKS = {v: k[5:].lower() for k, v in vars(at).items() if k.startswith("MARK_")}
 
 def pure_kernels() -> dict[str, ModuleType]:
     """The kernels of the core as plain Python, calling each other and nothing compiled."""
-    modules = {name: uncompiled(name) for name in ("sequence", "table", "track", "replay")}
+    names = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "layout"}
+    modules = {name: uncompiled(name) for name in sorted(names)}
     for module in modules.values():
         for name, value in list(vars(module).items()):
             home = getattr(value, "__module__", None) or ""
@@ -83,8 +84,8 @@ def _engine_on_plain_kernels(wrap):
     sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     for kernel in pure_kernels().values():
-        for function in kernel.__all__:
-            if hasattr(module, function):
+        for function in set(vars(kernel)) & set(vars(module)):
+            if isinstance(getattr(kernel, function), FunctionType):
                 setattr(module, function, wrap(getattr(kernel, function)))
     return module.Engine
 
@@ -441,17 +442,21 @@ def check_memory(engine) -> None:
         assert len(free) * size == control[top]
 
 
-def check(outcome: Outcome) -> None:
-    """The invariants of a whole pass."""
+def check(outcome: Outcome, *, unless: frozenset[str] = frozenset()) -> None:
+    """The invariants of a whole pass; ``unless`` names those that are known not to hold."""
     connections = outcome.connections
-    assert [c["C_ID"] for c in connections] == list(range(len(connections)))
+    if "dense" not in unless:
+        assert [c["C_ID"] for c in connections] == list(range(len(connections)))
     for connection in connections:
         check_transitions(connection)
         previous = connection["C_PREVIOUS_ID"]
-        assert previous < connection["C_ID"]
+        if "dense" not in unless:
+            assert previous < connection["C_ID"]
         assert (connection["C_INCARNATION"] > 0) == (previous >= 0)
         for side in SIDES:
-            assert 0 <= connection.end(side, "E_UNIQUE") <= connection.end(side, "E_BYTES")
+            assert connection.end(side, "E_UNIQUE") >= 0
+            if "unique" not in unless:
+                assert connection.end(side, "E_UNIQUE") <= connection.end(side, "E_BYTES")
             assert connection.end(side, "E_RETRANSMITTED") <= connection.end(side, "E_SEGMENTS")
             assert 0 <= connection.end(side, "E_HOLES") <= 4
     for conn_id, _, _ in outcome.labels():
