@@ -80,15 +80,18 @@ class Finished:
     findings: list[Finding] = field(default_factory=list)
 
 
+ZERO = array("q", [0])
+
+
 def words(n: int) -> array[int]:
     """An array of ``n`` zeros."""
-    return array("q", bytes(8 * n))
+    return ZERO * n
 
 
 def grow(a: array[int], n: int) -> None:
     """Give ``a`` at least ``n`` words, in steps that keep the cost of growing linear."""
     if len(a) < n:
-        a.frombytes(bytes(8 * (max(n, len(a) + len(a) // 2) - len(a))))
+        a.extend(words(max(n, len(a) + len(a) // 2) - len(a)))
 
 
 class Engine:

@@ -62,6 +62,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_ACKS_SYN,
     MARK_CAPTURE_DUPLICATE,
     MARK_FIRST_PLAIN,
+    MARK_SENT_BEFORE,
     MARK_GAP,
     MARK_TIME_BACK,
     MARK_WINDOW_UPDATE,
@@ -104,7 +105,7 @@ def mask(*marks: int) -> int:
 
 
 # A connection that opened by handshake, closed normally and bears none but these marks concerns no rule.
-BORING = mask(MARK_FIRST_PLAIN, MARK_ACKS_SYN, MARK_ACKS_FIN, MARK_WINDOW_UPDATE)
+BORING = mask(MARK_FIRST_PLAIN, MARK_ACKS_SYN, MARK_ACKS_FIN, MARK_WINDOW_UPDATE, MARK_SENT_BEFORE)
 
 
 def span(ns: float) -> str:
