@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies import close, data, opening, reset, time_wait
+from tcptrace_fsm.anomalies import ack, close, data, loss, opening, reset, time_wait, window
 from tcptrace_fsm.anomalies.rule import Finding, Rule, Runner
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILIES", "RULES", "Finding", "Rule", "runner"]
 
-FAMILIES = (opening, data, close, reset, time_wait)
+FAMILIES = (opening, loss, ack, window, data, close, reset, time_wait)
 
 RULES: dict[str, Rule] = {rule.kind: rule for family in FAMILIES for rule in family.RULES}
 """Every rule by its kind."""

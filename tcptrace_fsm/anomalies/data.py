@@ -1,123 +1,344 @@
-"""Rules about the transfer of data."""
+"""Rules about keepalives, and about segments that their receiver drops."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.rule import Hit, Key, Rule, View, mask, span
-from tcptrace_fsm.kernels.layout import E_ZERO_WINDOWS, MARK_SYN_ACK_AGAIN, MARK_SYN_AGAIN, MARK_TIMEOUT, MARK_ZERO_WINDOW
+from tcptrace_fsm.anomalies.loss import HANDSHAKE, bears, counted, times
+from tcptrace_fsm.anomalies.rule import Hit, Rule, Segment, View, span
+from tcptrace_fsm.kernels.layout import (
+    E_LAST_TIME,
+    E_SEGMENTS,
+    E_TSVAL,
+    MARK_BAD_CHECKSUM,
+    MARK_KEEPALIVE,
+    MARK_KEEPALIVE_ACK,
+    MARK_LOST_BEFORE,
+    MARK_ODD_FLAGS,
+    MARK_OUT_OF_ORDER,
+    MARK_PAWS,
+    MARK_RETRANSMISSION,
+    TCP_ACK,
+    TCP_RST,
+    TCP_SYN,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tcptrace_fsm.anomalies.rule import End
+
 __all__ = ["RULES"]
 
+DEAD = 2  # so many keepalives without an answer, and an RST, are a death
+DOUBTFUL = 3  # from so many on, an end of the capture does not explain it
+PATIENCE = 3  # intervals
 
-def timeouts(c: View) -> Iterator[Hit]:
-    """Retransmissions after the retransmission timer ran out, one finding per sender."""
+
+def keepalives(end: End) -> list[Segment]:
+    """What an endpoint sent to hear whether its peer is there."""
+    return [s for s in end.segments if s.has(MARK_KEEPALIVE)]
+
+
+def interval(asked: list[Segment]) -> int:
+    """The usual time between keepalives, ns; 0 for a single one."""
+    gaps = [b.time - a.time for a, b in pairwise(asked)]
+    return int(median(gaps)) if gaps else 0
+
+
+def asking(c: View) -> Iterator[Hit]:
+    """Keepalives, one finding per sender."""
     for end in c.ends:
-        again = [s for s in end.segments if s.has(MARK_TIMEOUT) and not s.has(MARK_SYN_AGAIN, MARK_SYN_ACK_AGAIN) and not s.fin]
-        if not again:
+        asked = keepalives(end)
+        if asked:
+            often = f", every {span(interval(asked))}" if len(asked) > 1 else ""
+            yield Hit(
+                end.side,
+                asked[0],
+                f"{end.name} sent keepalives to {end.peer.name} {times(len(asked), c)}{often}: the connection was idle",
+                asked[1:],
+            )
+
+
+def answering(c: View) -> Iterator[Hit]:
+    """Answers to keepalives, one finding per sender."""
+    for end in c.ends:
+        told = [s for s in end.segments if s.has(MARK_KEEPALIVE_ACK)]
+        if told:
+            yield Hit(
+                end.side,
+                told[0],
+                f"{end.name} answered keepalives of {end.peer.name} {times(len(told), c)}: it still knows the "
+                "connection",
+                told[1:],
+            )
+
+
+def unheard(end: End) -> list[Segment]:
+    """Keepalives after which nothing came from the peer any more."""
+    return [s for s in keepalives(end) if s.time > end.peer[E_LAST_TIME] >= 0]
+
+
+def own_rst(end: End, after: Segment) -> Segment | None:
+    """The RST with which an endpoint gave up after its last keepalive."""
+    return next((s for s in end.segments if s.rst and not s.reply_rst and s.time >= after.time), None)
+
+
+def died(c: View) -> Iterator[Hit]:
+    """Keepalives without an answer, then an RST from their sender."""
+    for end in c.ends:
+        asked = unheard(end)
+        rst = own_rst(end, asked[-1]) if len(asked) >= DEAD else None
+        if rst:
+            silent = rst.time - end.peer[E_LAST_TIME]
+            yield Hit(
+                end.side,
+                rst,
+                f"{end.name} gave up after {len(asked)} keepalives, one every {span(interval(asked))}, that "
+                f"{end.peer.name} did "
+                f"not answer; {end.peer.name} had been silent for {span(silent)}",
+                asked,
+            )
+
+
+def ignored(c: View) -> Iterator[Hit]:
+    """Keepalives without an answer, and no RST so far."""
+    for end in c.ends:
+        asked = unheard(end)
+        if len(asked) < DEAD or own_rst(end, asked[-1]):
             continue
-        waits = [s.time - before.time for s in again if (before := c.before(s, side=end.side))]
-        longest = f", after up to {span(max(waits))} without progress" if waits else ""
-        times = "once" if len(again) == 1 else f"{len(again)} times"
+        silent = c.end - end.peer[E_LAST_TIME]
+        over = len(asked) >= DOUBTFUL or c.end - asked[-1].time >= PATIENCE * interval(asked)
         yield Hit(
             end.side,
-            again[0],
-            f"{end.name} repeated data {times} because its retransmission timer ran out{longest}: "
-            "segments or their ACKs were lost and nothing else told it so",
-            again[1:],
+            asked[0],
+            f"{end.peer.name} has not answered the last {len(asked)} keepalives of {end.name}, one every "
+            f"{span(interval(asked))}, "
+            f"and has been silent for {span(silent)}: it is gone, or the path to it is",
+            asked[1:],
+            None if over else "low",
         )
 
 
-def zero_windows(c: View) -> Iterator[Hit]:
-    """An endpoint whose receive buffer is full, one finding per receiver."""
+def stale(c: View) -> Iterator[Hit]:
+    """Data with a timestamp that went backwards, one finding per sender."""
     for end in c.ends:
-        shut = [s for s in end.segments if s.has(MARK_ZERO_WINDOW)]
-        if not shut:
+        old = [
+            s
+            for s in end.segments
+            if s.has(MARK_PAWS) and (s.length or s.fin) and not s.has(MARK_OUT_OF_ORDER, MARK_LOST_BEFORE)
+        ]
+        if not old:
             continue
-        opened = next((s for s in end.segments if s.frame > shut[-1].frame and s.window), None)
-        until = f" for {span(opened.time - shut[0].time)}" if opened else f" and never opened it again in {span(c.end - shut[0].time)}"
+        new = [s for s in old if not s.has(MARK_RETRANSMISSION)]
+        first = (new or old)[0]
+        what = "new data" if new else "data that had been sent before: an old copy that came late"
         yield Hit(
             end.side,
-            shut[0],
-            f"{end.name} closed its window{until} ({end[E_ZERO_WINDOWS]} segments with window 0): "
-            "its application does not read as fast as data arrive",
-            shut[1:],
+            first,
+            f"{end.name} sent {what}, with timestamp {first.tsval} although {end[E_TSVAL]} had been seen "
+            f"({times(len(old), c)}); "
+            f"{end.peer.name} drops it as an old duplicate (PAWS)",
+            [s for s in old if s is not first],
+            None if new else "low",
         )
 
 
-def when_timeout(key: Key) -> bool:
-    """A retransmission after a timeout."""
-    return bool(key.marks & mask(MARK_TIMEOUT))
+def without_ack(c: View) -> Iterator[Hit]:
+    """Segments of a connection without the ACK flag, one finding per sender."""
+    for end in c.ends:
+        bare = [s for s in end.segments if s.has(MARK_ODD_FLAGS) and not s.flags & (TCP_SYN | TCP_RST | TCP_ACK)]
+        if bare and end[E_SEGMENTS] > len(bare) and end.peer[E_SEGMENTS]:
+            yield Hit(
+                end.side,
+                bare[0],
+                f"{end.name} sent {counted(len(bare), 'segment')} without the ACK flag within a connection: no TCP "
+                "sends "
+                f"such, so something else did, and {end.peer.name} drops it",
+                bare[1:],
+            )
 
 
-def when_zero_window(key: Key) -> bool:
-    """A zero window."""
-    return bool(key.marks & mask(MARK_ZERO_WINDOW))
+def damaged(c: View) -> Iterator[Hit]:
+    """Segments with a wrong checksum, one finding per sender."""
+    for end in c.ends:
+        bad = [s for s in end.segments if s.has(MARK_BAD_CHECKSUM)]
+        if bad:
+            yield Hit(
+                end.side,
+                bad[0],
+                f"{len(bad)} of {end[E_SEGMENTS]} segments of {end.name} have a wrong checksum, others a right one: "
+                "they were damaged "
+                f"on the way and {end.peer.name} drops them",
+                bad[1:],
+            )
 
+
+ASKED = (
+    HANDSHAKE
+    + """
+            60.00 > .  100:100(0) ack 1
+            60.01 < .  1:1(0)     ack 101
+            61.00 > .  100:100(0) ack 1
+"""
+)
+
+UNHEARD = (
+    ASKED
+    + """
+            62.00 > .  100:100(0) ack 1
+            63.00 > .  100:100(0) ack 1
+"""
+)
+
+STAMPED = """
+            0.000 > S  0:0(0)             <ts 100/0>
+            0.010 < S. 0:0(0)     ack 1   <ts 900/100>
+            0.020 > .  1:1(0)     ack 1   <ts 110/900>
+            0.030 > P. 1:101(100) ack 1   <ts 120/900>
+            0.040 < .  1:1(0)     ack 101 <ts 930/120>
+"""
 
 RULES = (
     Rule(
-        kind="rto_retransmission",
+        kind="keepalive",
         category="data",
-        severity="medium",
-        rfc="RFC 6298 5",
-        summary="Data were sent again because the retransmission timer ran out.",
-        evidence="The oldest unacknowledged bytes again, 200 ms or more after they or the last ACK, without duplicate ACKs.",
-        innocent="A receiver that delays its ACKs; ACKs lost on their way back.",
-        when=when_timeout,
-        detect=timeouts,
-        aliases={"Wireshark": "tcp.analysis.retransmission", "tcptrace": "rexmt data pkts"},
-        example="""
-            0.000 > S  0:0(0)
-            0.010 < S. 0:0(0)     ack 1
-            0.020 > .  1:1(0)     ack 1
-            0.030 > P. 1:101(100) ack 1
-            0.260 > P. 1:101(100) ack 1
-            0.270 < .  1:1(0)     ack 101
-        """,
-        counterexample="""
-            0.000 > S  0:0(0)
-            0.010 < S. 0:0(0)         ack 1
-            0.020 > .  1:1(0)         ack 1
-            0.030 > .  1:1001(1000)    ack 1
-            0.031 > .  1001:2001(1000) ack 1
-            0.032 > .  2001:3001(1000) ack 1
-            0.033 > .  3001:4001(1000) ack 1
-            0.040 < .  1:1(0)         ack 1
-            0.041 < .  1:1(0)         ack 1
-            0.042 < .  1:1(0)         ack 1
-            0.043 > .  1:1001(1000)    ack 1   # three duplicate ACKs: fast
-            0.060 < .  1:1(0)         ack 4001
+        severity="info",
+        rfc="RFC 9293 3.8.4",
+        summary="An endpoint asks whether its peer is still there.",
+        evidence="No byte or one, just below what was sent and acknowledged, while the peer's window is open.",
+        innocent="Routine where the application asked for it (SO_KEEPALIVE).",
+        when=bears(MARK_KEEPALIVE),
+        detect=asking,
+        aliases={"Wireshark": "tcp.analysis.keep_alive"},
+        example=ASKED,
+        counterexample=HANDSHAKE
+        + """
+            0.500 < .  1:1(0)     ack 101 win 0
+            60.00 > .  100:100(0) ack 1   # the window is shut: a probe of it
+            60.01 < .  1:1(0)     ack 101 win 0
         """,
     ),
     Rule(
-        kind="zero_window",
+        kind="keepalive_ack",
+        category="data",
+        severity="info",
+        rfc="RFC 9293 3.8.4",
+        summary="An endpoint answered a keepalive.",
+        evidence="The same ACK with the same open window again, after a keepalive.",
+        innocent="Routine.",
+        when=bears(MARK_KEEPALIVE_ACK),
+        detect=answering,
+        aliases={"Wireshark": "tcp.analysis.keep_alive_ack"},
+        example=ASKED,
+        counterexample=HANDSHAKE
+        + """
+            60.00 > P. 101:201(100) ack 1
+            60.01 < .  1:1(0)       ack 201
+        """,
+    ),
+    Rule(
+        kind="keepalive_unanswered",
         category="data",
         severity="medium",
-        rfc="RFC 9293 3.8.6.1",
-        summary="A receiver announced that it has no room left.",
-        evidence="A segment other than SYN, FIN or RST with window 0.",
-        innocent="A pause of the application; a window of 0 for one round trip is flow control at work.",
-        when=when_zero_window,
-        detect=zero_windows,
-        aliases={"Wireshark": "tcp.analysis.zero_window", "Zeek": "history W", "argus": "WINDOW_SHUT"},
-        example="""
-            0.000 > S  0:0(0)
-            0.010 < S. 0:0(0)       ack 1
-            0.020 > .  1:1(0)       ack 1
-            0.030 > P. 1:1001(1000) ack 1
-            0.040 < .  1:1(0)       ack 1001 win 0
-            2.000 < .  1:1(0)       ack 1001 win 5000
+        rfc="RFC 9293 3.8.4",
+        summary="The peer does not answer keepalives.",
+        evidence=(
+            "Two or more keepalives with nothing from the peer since the first of them; low for two just before "
+            "the capture ends."
+        ),
+        innocent="The answers take a way that the capture does not see.",
+        when=bears(MARK_KEEPALIVE),
+        detect=ignored,
+        example=UNHEARD,
+        counterexample=ASKED
+        + """
+            61.01 < .  1:1(0)     ack 101
+            62.00 > .  100:100(0) ack 1
         """,
-        counterexample="""
-            0.000 > S  0:0(0)
-            0.010 < S. 0:0(0)       ack 1
-            0.020 > .  1:1(0)       ack 1
-            0.030 > P. 1:1001(1000) ack 1
-            0.040 < R. 1:1(0)       ack 1001 win 0
+    ),
+    Rule(
+        kind="keepalive_death",
+        category="data",
+        severity="high",
+        rfc="RFC 9293 3.8.4",
+        summary="Keepalives went unanswered until their sender gave the connection up.",
+        evidence=(
+            "Two or more keepalives with nothing from the peer since the first of them, then an RST from their sender."
+        ),
+        innocent="The peer's host was switched off or moved; a firewall forgot an idle connection.",
+        when=bears(MARK_KEEPALIVE),
+        detect=died,
+        example=UNHEARD + "            64.00 > R. 101:101(0) ack 1\n",
+        counterexample=UNHEARD + "            63.01 < R  1:1(0)\n",
+    ),
+    Rule(
+        kind="paws_reject_expected",
+        category="data",
+        severity="medium",
+        rfc="RFC 7323 5",
+        summary="A segment carries an older timestamp than one before it: its receiver drops it.",
+        evidence=(
+            "Data or FIN whose TSval is below the highest of its sender so far, and which was not just "
+            "overtaken; low for old copies."
+        ),
+        innocent="A copy that the network held back; hosts behind one NAT address with clocks of their own.",
+        when=bears(MARK_PAWS),
+        detect=stale,
+        aliases={"Suricata": "pkt_invalid_timestamp", "Linux": "PAWSEstab"},
+        example=STAMPED
+        + """
+            1.000 > P. 101:201(100) ack 1 <ts 50/930>
+        """,
+        counterexample=STAMPED
+        + """
+            1.000 > .  1101:2101(1000) ack 1 <ts 1100/930>
+            1.001 > .  101:1101(1000)  ack 1 <ts 1099/930>   # only overtaken
+            1.010 < .  1:1(0)          ack 2101 <ts 1900/1099>
+        """,
+    ),
+    Rule(
+        kind="segment_without_ack",
+        category="data",
+        severity="medium",
+        rfc="RFC 9293 3.10.7.4",
+        summary="A segment without the ACK flag within a connection.",
+        evidence="Neither SYN nor RST nor ACK is set, and its sender is in a connection with its peer.",
+        innocent="None known; a middlebox or a forger made it.",
+        when=bears(MARK_ODD_FLAGS),
+        detect=without_ack,
+        aliases={"conntrack": "invalid flags"},
+        example=HANDSHAKE + "            1.000 > P 101:201(100)\n",
+        counterexample=HANDSHAKE
+        + """
+            1.000 > P. 101:201(100) ack 1
+            1.010 < R  1:1(0)
+        """,
+    ),
+    Rule(
+        kind="bad_checksum",
+        category="data",
+        severity="low",
+        rfc="RFC 9293 3.1",
+        summary="Segments with a wrong checksum reached the capture point.",
+        evidence="A wrong TCP checksum from an endpoint that computes right ones elsewhere in the connection.",
+        innocent="Damage on a link; not the unfinished checksums of a host that leaves them to its network card.",
+        when=bears(MARK_BAD_CHECKSUM),
+        detect=damaged,
+        aliases={"Wireshark": "tcp.checksum_bad", "Zeek": "bad_TCP_checksum"},
+        example=HANDSHAKE
+        + """
+            1.000 > P. 101:201(100) ack 1 bad
+            1.210 > P. 101:201(100) ack 1
+            1.220 < .  1:1(0)       ack 201
+        """,
+        counterexample=HANDSHAKE
+        + """
+            1.000 > P. 101:201(100) ack 1
+            1.210 > P. 101:201(100) ack 1
+            1.220 < .  1:1(0)       ack 201
         """,
     ),
 )

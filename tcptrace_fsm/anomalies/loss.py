@@ -1,0 +1,472 @@
+"""Rules about segments that were lost, overtaken or doubled, and about what their senders did about it."""
+
+from __future__ import annotations
+
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.anomalies.rule import Hit, Rule, Segment, View, mask, span
+from tcptrace_fsm.kernels.layout import (
+    C_FLAGS,
+    CF_LOG_FULL,
+    E_ACK,
+    E_DUPLICATE_ACKS,
+    E_SEGMENTS,
+    MARK_DSACK,
+    MARK_FAST,
+    MARK_LOST_BEFORE,
+    MARK_OUT_OF_ORDER,
+    MARK_SPURIOUS,
+    MARK_TAIL_LOSS_PROBE,
+    MARK_TIMEOUT,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tcptrace_fsm.anomalies.rule import End, Key
+
+__all__ = ["HANDSHAKE", "RULES", "bears", "counted", "times"]
+
+CHAIN = 4  # so many timeouts in a row for the same byte are no accident
+GIVING_UP = 3  # ... and after so many, falling silent means giving up
+PATIENCE = 4  # silence of so many last waits: the next try was due after two of them
+FEW = 3  # fewer losses than that are the network's daily life
+
+
+def bears(*marks: int) -> Callable[[Key], bool]:
+    """For rules that concern connections with any of these marks."""
+    wanted = mask(*marks)
+    return lambda key: bool(key.marks & wanted)
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "segment"), counted(2, "segment")
+    ('1 segment', '2 segments')
+    """
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def times(n: int, c: View) -> str:
+    """How often, as a person would say it; "at least" where not all was kept."""
+    if n == 1:
+        return "once"
+    return f"at least {n} times" if c[C_FLAGS] & CF_LOG_FULL else f"{n} times"
+
+
+def repeats(end: End, *marks: int) -> list[Segment]:
+    """What an endpoint sent with any of these marks, payload in it; SYNs are another matter."""
+    return [s for s in end.segments if s.length and s.has(*marks) and not s.syn and not s.syn_ack]
+
+
+def graded(n: int) -> str | None:
+    """A loss or two are reported, but not at the rule's full severity."""
+    return "low" if n < FEW else None
+
+
+def timeouts(c: View) -> Iterator[Hit]:
+    """Retransmissions after the retransmission timer ran out, one finding per sender."""
+    for end in c.ends:
+        again = repeats(end, MARK_TIMEOUT)
+        if not again:
+            continue
+        chain = max(chains(end), key=len)
+        row = (
+            f", {len(chain)} times in a row for the same byte over {span(chain[-1].time - chain[0].time)}"
+            if len(chain) > 1
+            else ""
+        )
+        yield Hit(
+            end.side,
+            again[0],
+            f"{end.name} repeated data {times(len(again), c)} because its retransmission timer ran out{row}: "
+            "segments to "
+            f"{end.peer.name} or their ACKs were lost and nothing else told it so",
+            again[1:],
+        )
+
+
+def fast(c: View) -> Iterator[Hit]:
+    """Retransmissions that duplicate ACKs asked for, one finding per sender."""
+    for end in c.ends:
+        again = repeats(end, MARK_FAST)
+        if again:
+            yield Hit(
+                end.side,
+                again[0],
+                f"{end.name} repeated data {times(len(again), c)} after duplicate ACKs from {end.peer.name} "
+                f"({end.peer[E_DUPLICATE_ACKS]} of them, {end[E_SEGMENTS]} segments sent): segments were lost or "
+                "overtaken on the way",
+                again[1:],
+            )
+
+
+def tail_loss_probes(c: View) -> Iterator[Hit]:
+    """The last segment again before any timeout, one finding per sender."""
+    for end in c.ends:
+        again = repeats(end, MARK_TAIL_LOSS_PROBE)
+        if again:
+            yield Hit(
+                end.side,
+                again[0],
+                f"{end.name} sent its last segment again {times(len(again), c)} as a tail-loss probe: the ACK from "
+                f"{end.peer.name} was later than two round trips",
+                again[1:],
+            )
+
+
+def spurious(c: View) -> Iterator[Hit]:
+    """Data sent again although they had arrived, one finding per sender."""
+    for end in c.ends:
+        again = repeats(end, MARK_SPURIOUS)
+        if not again:
+            continue
+        told = [s for s in end.peer.segments if s.has(MARK_DSACK) and s.time >= again[0].time]
+        proof = (
+            f"{end.peer.name} reported duplicates (D-SACK)"
+            if told
+            else "the ACK may have been lost between here and there, as nobody reported a duplicate"
+        )
+        yield Hit(
+            end.side,
+            again[0],
+            f"{end.name} repeated data {times(len(again), c)} whose ACK from {end.peer.name} had already passed "
+            f"here: {proof}",
+            [*again[1:], *told],
+            graded(len(again)) if told else "low",
+        )
+
+
+def out_of_order(c: View) -> Iterator[Hit]:
+    """Segments overtaken by later ones, one finding per sender."""
+    for end in c.ends:
+        late = [s for s in end.segments if s.has(MARK_OUT_OF_ORDER)]
+        if late:
+            yield Hit(
+                end.side,
+                late[0],
+                f"segments of {end.name} were overtaken by later ones {times(len(late), c)} in {end[E_SEGMENTS]} "
+                "segments: the way "
+                f"to this capture has several paths or queues",
+                late[1:],
+            )
+
+
+def lost_before(c: View) -> Iterator[Hit]:
+    """Holes that a retransmission filled, one finding per sender."""
+    for end in c.ends:
+        again = repeats(end, MARK_LOST_BEFORE)
+        if again:
+            yield Hit(
+                end.side,
+                again[0],
+                f"segments of {end.name} were lost between it and the capture point {times(len(again), c)}: later "
+                "ones passed "
+                "here first, the missing ones came only when sent again",
+                again[1:],
+                graded(len(again)),
+            )
+
+
+def lost_after(c: View) -> Iterator[Hit]:
+    """Segments that passed here and were needed again, one finding per sender."""
+    for end in c.ends:
+        again = [s for s in repeats(end, MARK_FAST, MARK_TIMEOUT) if not s.has(MARK_SPURIOUS, MARK_LOST_BEFORE)]
+        told = sum(s.has(MARK_DSACK) for s in end.peer.segments)
+        lost = len(again) - told  # a duplicate that was reported had not been lost
+        if lost <= 0 or c.one_sided:
+            continue
+        yield Hit(
+            end.side,
+            again[0],
+            f"segments of {end.name} had passed here and were needed again {times(lost, c)}: they, or the ACKs of "
+            "them, were "
+            f"lost between the capture point and {end.peer.name}",
+            again[1:],
+            graded(lost),
+        )
+
+
+def chains(end: End) -> list[list[Segment]]:
+    """Timeout retransmissions of the same first byte in a row."""
+    return [list(group) for _, group in groupby(repeats(end, MARK_TIMEOUT), key=lambda s: s.seq)]
+
+
+def waits(chain: list[Segment]) -> list[int]:
+    """The times between the members of a chain, ns."""
+    return [b.time - a.time for a, b in pairwise(chain)]
+
+
+def unanswered(end: End, chain: list[Segment]) -> bool:
+    """Whether what the chain repeats was never acknowledged."""
+    return end.peer[E_ACK] <= chain[0].seq
+
+
+def backoff(c: View) -> Iterator[Hit]:
+    """The same bytes sent again and again, one finding per sender: the longest chain."""
+    for end in c.ends:
+        chain = max(chains(end), key=len, default=[])
+        if len(chain) < CHAIN or c.one_sided:
+            continue
+        gaps = waits(chain)
+        last = "never got through" if unanswered(end, chain) else "got through in the end"
+        yield Hit(
+            end.side,
+            chain[0],
+            f"{end.name} sent the same bytes again {len(chain)} times over {span(chain[-1].time - chain[0].time)}, "
+            "waiting "
+            f"{span(gaps[0])} at first and {span(gaps[-1])} at last; they {last}: the path to {end.peer.name}, or "
+            "back, is broken",
+            chain[1:],
+            None if unanswered(end, chain) else "medium",
+        )
+
+
+def given_up(c: View) -> Iterator[Hit]:
+    """A chain that ends in silence or in an RST from its sender."""
+    for end in c.ends:
+        last = chains(end)[-1:]
+        if not last or len(last[0]) < GIVING_UP or c.one_sided or not unanswered(end, last[0]):
+            continue
+        chain = last[0]
+        rst = next((s for s in end.segments if s.rst and not s.reply_rst and s.time >= chain[-1].time), None)
+        silence = c.end - chain[-1].time
+        if rst is None and (silence < PATIENCE * max(waits(chain)) or any(s.rst for s in c.segments)):
+            continue
+        how = (
+            f"and reset the connection {span(rst.time - chain[-1].time)} later"
+            if rst
+            else f"and has been silent for {span(silence)}"
+        )
+        yield Hit(
+            end.side,
+            rst or chain[-1],
+            f"{end.name} gave up: it sent the same bytes again {len(chain)} times over "
+            f"{span(chain[-1].time - chain[0].time)} without "
+            f"an ACK from {end.peer.name}, {how}",
+            chain,
+        )
+
+
+HANDSHAKE = """
+            0.000 > S  0:0(0)
+            0.010 < S. 0:0(0)     ack 1
+            0.020 > .  1:1(0)     ack 1
+            0.030 > P. 1:101(100) ack 1
+            0.040 < .  1:1(0)     ack 101
+"""
+
+FAST = (
+    HANDSHAKE
+    + """
+            0.100 > .  101:1101(1000)  ack 1
+            0.101 > .  1101:2101(1000) ack 1
+            0.102 > .  2101:3101(1000) ack 1
+            0.103 > .  3101:4101(1000) ack 1
+            0.110 < .  1:1(0)          ack 101
+            0.111 < .  1:1(0)          ack 101
+            0.112 < .  1:1(0)          ack 101
+            0.113 > .  101:1101(1000)  ack 1
+            0.130 < .  1:1(0)          ack 4101
+"""
+)
+
+ONE_TIMEOUT = (
+    HANDSHAKE
+    + """
+            1.000 > P. 101:201(100) ack 1
+            1.230 > P. 101:201(100) ack 1
+            1.240 < .  1:1(0)       ack 201
+"""
+)
+
+BACKOFF = (
+    HANDSHAKE
+    + """
+            1.000 > P. 101:201(100) ack 1
+            1.200 > P. 101:201(100) ack 1
+            1.600 > P. 101:201(100) ack 1
+            2.400 > P. 101:201(100) ack 1
+            4.000 > P. 101:201(100) ack 1
+"""
+)
+
+RULES = (
+    Rule(
+        kind="rto_retransmission",
+        category="data",
+        severity="medium",
+        rfc="RFC 6298 5",
+        summary="Data were sent again because the retransmission timer ran out.",
+        evidence=(
+            "The oldest unacknowledged bytes again, 200 ms or more after they or the last ACK, without duplicate ACKs."
+        ),
+        innocent="A receiver that delays its ACKs; ACKs lost on their way back.",
+        when=bears(MARK_TIMEOUT),
+        detect=timeouts,
+        aliases={"Wireshark": "tcp.analysis.retransmission", "tcptrace": "rexmt data pkts"},
+        example=ONE_TIMEOUT,
+        counterexample=FAST,
+    ),
+    Rule(
+        kind="fast_retransmission",
+        category="data",
+        severity="low",
+        rfc="RFC 5681 3.2",
+        summary="Data were sent again because duplicate ACKs showed a hole.",
+        evidence="The oldest unacknowledged bytes again, after duplicate ACKs for them.",
+        innocent=(
+            "Reordering deep enough to look like loss; duplicate ACKs that the capture missed make it look like "
+            "a timeout."
+        ),
+        when=bears(MARK_FAST),
+        detect=fast,
+        aliases={"Wireshark": "tcp.analysis.fast_retransmission", "tcptrace": "rexmt data pkts, triple dupacks"},
+        example=FAST,
+        counterexample=ONE_TIMEOUT,
+    ),
+    Rule(
+        kind="tlp_probe",
+        category="data",
+        severity="info",
+        rfc="RFC 8985 7",
+        summary="The last segment was sent again to provoke an ACK, before any timeout.",
+        evidence="The end of what was sent again, sooner than a retransmission timeout and without duplicate ACKs.",
+        innocent="Routine on paths whose round trip varies; a sender whose timeout is shorter than 200 ms.",
+        when=bears(MARK_TAIL_LOSS_PROBE),
+        detect=tail_loss_probes,
+        aliases={"Wireshark": "tcp.analysis.retransmission"},
+        example=HANDSHAKE
+        + """
+            1.000 > P. 101:201(100) ack 1
+            1.030 > P. 101:201(100) ack 1
+            1.040 < .  1:1(0)       ack 201
+        """,
+        counterexample=ONE_TIMEOUT,
+    ),
+    Rule(
+        kind="spurious_retransmission",
+        category="data",
+        severity="medium",
+        rfc="RFC 2883 4",
+        summary="Data were sent again although they had arrived.",
+        evidence="Bytes again whose ACK had passed the capture point; proved where the receiver reports the duplicate.",
+        innocent="The ACK was lost behind the capture point: then the sender did right.",
+        when=bears(MARK_SPURIOUS),
+        detect=spurious,
+        aliases={"Wireshark": "tcp.analysis.spurious_retransmission", "Suricata": "pkt_spurious_retransmission"},
+        example=HANDSHAKE
+        + """
+            0.260 > P. 1:101(100) ack 1
+            0.270 < .  1:1(0)     ack 101 <sack 1:101>
+        """,
+        counterexample=ONE_TIMEOUT,
+    ),
+    Rule(
+        kind="out_of_order",
+        category="data",
+        severity="low",
+        rfc="RFC 4737 3",
+        summary="Segments were overtaken by later ones.",
+        evidence=(
+            "Bytes that were missing here come within a round trip, or with an older timestamp than those that "
+            "passed before."
+        ),
+        innocent="A capture fed by several queues or interfaces reorders what the wire did not.",
+        when=bears(MARK_OUT_OF_ORDER),
+        detect=out_of_order,
+        aliases={"Wireshark": "tcp.analysis.out_of_order", "tcptrace": "outoforder pkts", "argus": "out of order"},
+        example=HANDSHAKE
+        + """
+            1.000 > .  1101:2101(1000) ack 1
+            1.001 > .  101:1101(1000)  ack 1
+            1.010 < .  1:1(0)          ack 2101
+        """,
+        counterexample=HANDSHAKE
+        + """
+            1.000 > .  1101:2101(1000) ack 1
+            1.210 > .  101:1101(1000)  ack 1
+            1.220 < .  1:1(0)          ack 2101
+        """,
+    ),
+    Rule(
+        kind="lost_before_v",
+        category="data",
+        severity="medium",
+        rfc="RFC 9293 3.8",
+        summary="Segments were lost on the way from their sender to the capture point.",
+        evidence="Bytes that were passed over come only later than a round trip after, with a newer timestamp.",
+        innocent="Reordering by more than a round trip; a capture that missed the first copy.",
+        when=bears(MARK_LOST_BEFORE),
+        detect=lost_before,
+        aliases={"Wireshark": "tcp.analysis.lost_segment, then out_of_order or retransmission"},
+        example=HANDSHAKE
+        + """
+            1.000 > .  1101:2101(1000) ack 1
+            1.210 > .  101:1101(1000)  ack 1
+            1.220 < .  1:1(0)          ack 2101
+        """,
+        counterexample=ONE_TIMEOUT,
+    ),
+    Rule(
+        kind="lost_after_v",
+        category="data",
+        severity="medium",
+        rfc="RFC 9293 3.8",
+        summary="Segments that had passed the capture point did not arrive, or their ACKs did not come back to it.",
+        evidence="Bytes seen here are sent again after a timeout or duplicate ACKs, and no ACK of them had passed.",
+        innocent="A receiver that took them and delayed its ACK beyond the sender's timeout.",
+        when=bears(MARK_FAST, MARK_TIMEOUT),
+        detect=lost_after,
+        aliases={"Wireshark": "tcp.analysis.retransmission"},
+        example=ONE_TIMEOUT,
+        counterexample=HANDSHAKE
+        + """
+            1.000 > .  1101:2101(1000) ack 1
+            1.210 > .  101:1101(1000)  ack 1
+            1.220 < .  1:1(0)          ack 2101
+        """,
+    ),
+    Rule(
+        kind="rexmit_backoff_chain",
+        category="data",
+        severity="high",
+        rfc="RFC 6298 5 (5.5)",
+        summary="The same bytes had to be sent again and again, each time after a longer wait.",
+        evidence="Four or more timeout retransmissions of the same first byte in a row.",
+        innocent="A link that was down for a while; medium where the bytes got through in the end.",
+        when=bears(MARK_TIMEOUT),
+        detect=backoff,
+        aliases={"tcptrace": "max # retrans", "Suricata": "excessive retransmissions"},
+        example=BACKOFF,
+        counterexample=HANDSHAKE
+        + """
+            1.000 > P. 101:201(100) ack 1
+            1.200 > P. 101:201(100) ack 1
+            1.600 > P. 101:201(100) ack 1
+            1.610 < .  1:1(0)       ack 201
+            2.000 > P. 201:301(100) ack 1
+            2.200 > P. 201:301(100) ack 1
+            2.600 > P. 201:301(100) ack 1
+            2.610 < .  1:1(0)       ack 301
+        """,
+    ),
+    Rule(
+        kind="retransmission_timeout_abort",
+        category="data",
+        severity="high",
+        rfc="RFC 9293 3.8.3",
+        summary="The sender repeated the same bytes until it gave the connection up.",
+        evidence=(
+            "Three or more timeout retransmissions of bytes that are never acknowledged, then its RST, or none "
+            "of the next two due tries."
+        ),
+        innocent="The sender's host went down or off the network; the capture point stopped seeing it.",
+        when=bears(MARK_TIMEOUT),
+        detect=given_up,
+        example=BACKOFF + "            end 60\n",
+        counterexample=BACKOFF + "            end 6\n",
+    ),
+)
