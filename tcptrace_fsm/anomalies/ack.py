@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.anomalies.loss import HANDSHAKE, bears, counted, times
 from tcptrace_fsm.anomalies.rule import Hit, Rule, View, mask
 from tcptrace_fsm.kernels.layout import (
+    C_MARKS,
     E_ACK,
     E_FIN,
     E_HOLE,
