@@ -951,11 +951,14 @@ def track(segments_words: Words, count: int, slots_words: Words, rows_words: Wor
         if s >= 12 * SEGMENT_SIZE and ahead < count * SEGMENT_SIZE:
             c = slots[2 * (segments[ahead + S_CONNECTION] & (control[K_SLOTS] - 1)) + 1] - 1
             if c >= 0:
-                k = 0
-                while k < CONNECTION_SIZE - 64:
-                    prefetch(rows, c + k)
+                prefetch(rows, c)
+                prefetch(rows, c + 8)
+                k = c + C_ENDPOINTS
+                while k < c + C_ENDPOINTS + 40:
+                    prefetch(rows, k)
+                    prefetch(rows, k + ENDPOINT_SIZE)
                     k += 8
-        h = hash_of(segments, s, control[K_SEED])
+        h = segments[s + S_CONNECTION] if s >= 24 * SEGMENT_SIZE else hash_of(segments, s, control[K_SEED])
         slot = find(slots, control[K_SLOTS], h, rows, segments, s)
         if not slots[slot + 1]:
             c = open_connection(s, h, segments, rows, living, control)
