@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, View, span
+from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
+    C_TAKEN_BY,
+    C_TAKEN_FRAME,
+    C_TAKEN_OVER,
     CF_SIMULTANEOUS_OPEN,
     CLIENT,
     E_SYNS,
+    MARK_SYN_AGAIN,
     OPENING_REFUSED,
     OPENING_SIMULTANEOUS,
     OPENING_UNANSWERED,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from tcptrace_fsm.anomalies.rule import Segment
 
 __all__ = ["RULES"]
+
+
+def own_syns(c: View) -> list[Segment]:
+    """The client's SYNs of this attempt: those before anything else that it sent."""
+    first = next((s.frame for s in c.client.segments if not s.syn), None)
+    return [s for s in c.client.segments if s.syn and (first is None or s.frame < first)]
+
+
+def gaps(segments: list[Segment]) -> list[int]:
+    """The times between segments, ns."""
+    return [b.time - a.time for a, b in pairwise(segments)]
+
+
+def listed(times: Iterable[int]) -> str:
+    """Some lengths of time in a row."""
+    return ", ".join(span(t) for t in times)
 
 
 def refused(c: View) -> Iterator[Hit]:
@@ -49,9 +72,85 @@ def no_response(c: View) -> Iterator[Hit]:
         CLIENT,
         syns[0],
         f"{c.server.name} never answered {c.client.name}: {often} in {span(syns[-1].time - syns[0].time)}, then "
-        f"{span(c.end - syns[-1].time)} of silence; a firewall drops them, the host is down, or the answers take another way",
+        f"{span(c.end - syns[-1].time)} of silence; a firewall drops them, the host is down, or the answers take "
+        "another way",
         syns[1:],
         severity,
+    )
+
+
+def syn_repeated(c: View) -> Iterator[Hit]:
+    """A SYN again, in a connection whose server did say something."""
+    syns = own_syns(c)
+    again = [s for s in syns if s.has(MARK_SYN_AGAIN)]
+    if not again:
+        return
+    answer = next((s for s in c.server.segments if s.syn_ack), None)
+    passed = answer is not None and any(answer.frame < s.frame for s in again)
+    why = (
+        "its SYN+ACK had passed here and did not arrive"
+        if passed
+        else "the SYN or its answer was lost before this point"
+    )
+    often = "once" if len(again) == 1 else f"{len(again)} times"
+    yield Hit(
+        CLIENT,
+        again[0],
+        f"{c.client.name} repeated its SYN to {c.server.name} {often}, after {listed(gaps(syns))}: {why}, "
+        f"and the connection opened {span(again[-1].time - syns[0].time)} late",
+        (syns[0], *again[1:]),
+    )
+
+
+def retries_exhausted(c: View) -> Iterator[Hit]:
+    """SYNs on schedule, then not the next one."""
+    syns = own_syns(c)
+    if len(syns) < 3:
+        return
+    silence = c.end - syns[-1].time
+    if silence < 1.9 * gaps(syns)[-1]:
+        return
+    yield Hit(
+        CLIENT,
+        syns[-1],
+        f"{c.client.name} gave up on {c.server.name} after {len(syns)} SYNs in {span(syns[-1].time - syns[0].time)}: "
+        f"the next was due {span(silence - 2 * gaps(syns)[-1])} before the end and did not come",
+        syns[:-1],
+        None if len(syns) >= 5 else "medium",
+    )
+
+
+def backoff(c: View) -> Iterator[Hit]:
+    """Waits that become shorter."""
+    syns = own_syns(c)
+    waits = gaps(syns)
+    if any(after < 0.75 * before for before, after in pairwise(waits)):
+        yield Hit(
+            CLIENT,
+            syns[-1],
+            f"{c.client.name} repeated its SYN to {c.server.name} after {listed(waits)}: the waits should double, or "
+            "at "
+            "first stay alike; something on the path repeats SYNs of its own, or two senders share this port",
+            syns[:-1],
+        )
+
+
+def isn_changed(c: View) -> Iterator[Hit]:
+    """The same client, the same ports, no answer yet, another ISN."""
+    syns = own_syns(c)
+    if not syns or c[C_TAKEN_BY] != CLIENT:
+        return
+    waited = c[C_TAKEN_OVER] - syns[-1].time
+    yield Hit(
+        CLIENT,
+        syns[-1],
+        f"{c.client.name} sent {c.server.name} a SYN with another ISN (frame {c[C_TAKEN_FRAME]}) {span(waited)} after "
+        "its "
+        f"{'unanswered SYN' if len(syns) == 1 else f'{len(syns)} unanswered SYNs'}: a new attempt from the same port, "
+        "or something "
+        "on the path rewrites sequence numbers",
+        syns[:-1],
+        None if waited < 3 * SECOND else "low",
     )
 
 
@@ -63,7 +162,8 @@ def simultaneous(c: View) -> Iterator[Hit]:
         yield Hit(
             None,
             second,
-            f"{c.client.name} and {c.server.name} opened at the same time: their SYNs crossed {span(second.time - first.time)} apart",
+            f"{c.client.name} and {c.server.name} opened at the same time: their SYNs crossed "
+            f"{span(second.time - first.time)} apart",
             (first,),
         )
 
@@ -76,6 +176,26 @@ def when_refused(key: Key) -> bool:
 def when_unanswered(key: Key) -> bool:
     """No segment but SYNs from the client."""
     return key.opening == OPENING_UNANSWERED
+
+
+def when_syn_again(key: Key) -> bool:
+    """A SYN was repeated, and something came back."""
+    return bool(key.marks & mask(MARK_SYN_AGAIN)) and key.opening != OPENING_UNANSWERED
+
+
+def when_syns(key: Key) -> bool:
+    """A SYN was repeated."""
+    return bool(key.marks & mask(MARK_SYN_AGAIN))
+
+
+def when_retried(key: Key) -> bool:
+    """SYNs, and never an answer."""
+    return key.opening == OPENING_UNANSWERED and bool(key.marks & mask(MARK_SYN_AGAIN))
+
+
+def when_abandoned(key: Key) -> bool:
+    """An unanswered attempt, and then another."""
+    return key.opening == OPENING_UNANSWERED and key.taken_over
 
 
 def when_simultaneous(key: Key) -> bool:
@@ -137,7 +257,8 @@ RULES = (
         severity="info",
         rfc="RFC 9293 3.5 (MUST-10)",
         summary="Both ends connected to each other at the same time; one connection came of it.",
-        evidence="A SYN without ACK from either end, each sent before the other's could have arrived, and both established.",
+        evidence="A SYN without ACK from either end, each sent before the other's could have arrived, and both "
+        "established.",
         innocent="Rare and legal; peer-to-peer programs do it on purpose to pass NAT.",
         when=when_simultaneous,
         detect=simultaneous,
@@ -155,6 +276,116 @@ RULES = (
             0.030 < S. 0:0(0) ack 1
             0.060 > .  1:1(0) ack 1
             0.061 < .  1:1(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="syn_retransmission",
+        category="open",
+        severity="low",
+        rfc="RFC 9293 3.8.1, RFC 6298 5",
+        summary="The SYN had to be sent more than once before the connection opened.",
+        evidence="A SYN with the same ISN again, from a client that has sent nothing else; unanswered ones are "
+        "syn_no_response.",
+        innocent="The same frame captured twice; a listener with a full backlog, which drops SYNs on purpose.",
+        when=when_syn_again,
+        detect=syn_repeated,
+        aliases={
+            "Wireshark": "tcp.analysis.retransmission",
+            "tcptrace": "SYN/FIN pkts sent",
+            "Zeek": "history S twice",
+        },
+        example="""
+            0.000 > S  0:0(0)
+            1.000 > S  0:0(0)
+            1.001 < S. 0:0(0) ack 1
+            1.002 > .  1:1(0) ack 1
+        """,
+        counterexample="""
+            0.0000 > S  0:0(0) id 7
+            0.0001 > S  0:0(0) id 7   # captured twice
+            0.0010 < S. 0:0(0) ack 1
+            0.0020 > .  1:1(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="syn_retry_exhausted",
+        category="open",
+        severity="high",
+        rfc="RFC 9293 3.8.3",
+        summary="The client sent all the SYNs that it was willing to send, and gave up.",
+        evidence="Three or more SYNs, no answer, and then a silence longer than the next wait on the same schedule; "
+        "high from five SYNs on.",
+        innocent="An application with a connection time-out of its own; a capture that ends, which the silence rules "
+        "out.",
+        when=when_retried,
+        detect=retries_exhausted,
+        aliases={"Linux": "tcp_syn_retries, ETIMEDOUT"},
+        example="""
+            0.0 > S 0:0(0)
+            1.0 > S 0:0(0)
+            3.0 > S 0:0(0)
+            7.0 > S 0:0(0)
+            15.0 > S 0:0(0)
+            end 40
+        """,
+        counterexample="""
+            0.0 > S 0:0(0)
+            1.0 > S 0:0(0)
+            3.0 > S 0:0(0)
+            7.0 > S 0:0(0)
+            end 12      # the next would come at 15
+        """,
+    ),
+    Rule(
+        kind="syn_backoff_abnormal",
+        category="open",
+        severity="low",
+        rfc="RFC 6298 5.5",
+        summary="The SYN was repeated on a schedule that no TCP has.",
+        evidence="Three or more SYNs of one ISN, and a wait less than three quarters of the one before it.",
+        innocent="A middlebox or SYN proxy that repeats SYNs; longer waits than expected are not told: those SYNs may "
+        "be lost.",
+        when=when_syns,
+        detect=backoff,
+        example="""
+            0.0 > S 0:0(0)
+            3.0 > S 0:0(0)
+            4.0 > S 0:0(0)
+            end 5
+        """,
+        counterexample="""
+            0.0 > S 0:0(0)
+            1.0 > S 0:0(0)
+            2.0 > S 0:0(0)   # Linux since 6.5: four times after 1 s, then doubled
+            4.0 > S 0:0(0)
+            end 5
+        """,
+    ),
+    Rule(
+        kind="syn_isn_changed",
+        category="open",
+        severity="medium",
+        rfc="RFC 9293 3.4.1",
+        summary="A second SYN from the same port had another ISN, although the first was not answered.",
+        evidence="A SYN, no answer, then a SYN on the same four-tuple with another ISN; low where 3 s or more lie "
+        "between.",
+        innocent="An application that gave up and tried again from a bound port; a NAT that gives two clients one "
+        "port.",
+        when=when_abandoned,
+        detect=isn_changed,
+        aliases={"Zeek": "SYN_seq_jump", "Suricata": "3whs_syn_flood", "Wireshark": "tcp.analysis.reused_ports"},
+        example="""
+            0.00 > S  0:0(0)
+            isn 7777 5000
+            1.00 > S  0:0(0)
+            1.01 < S. 0:0(0) ack 1
+            1.02 > .  1:1(0) ack 1
+        """,
+        counterexample="""
+            0.00 > S  0:0(0)
+            1.00 > S  0:0(0)
+            1.01 < S. 0:0(0) ack 1
+            1.02 > .  1:1(0) ack 1
         """,
     ),
 )

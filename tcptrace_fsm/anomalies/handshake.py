@@ -1,0 +1,792 @@
+"""Rules about the answer to a SYN, and the answer to that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.kernels.layout import (
+    C_TAKEN_OVER,
+    CLIENT,
+    CLOSING_ABORTED,
+    E_SEGMENTS,
+    MARK_ACK_UNSEEN,
+    MARK_BASE_CHANGED,
+    MARK_CAPTURE_DUPLICATE,
+    MARK_FIRST_PLAIN,
+    MARK_SPURIOUS,
+    MARK_STRAY_SYN,
+    MARK_SYN_ACK_AGAIN,
+    OPENING_HANDSHAKE,
+    OPENING_INCOMPLETE,
+    SERVER,
+    TCP_RST,
+    TCP_SYN,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tcptrace_fsm.anomalies.rule import End, Segment
+
+__all__ = ["RULES"]
+
+
+def syn_acks(end: End) -> list[Segment]:
+    """The SYN+ACKs of an endpoint, without copies that the capture made."""
+    return [s for s in end.segments if s.syn_ack and not s.has(MARK_CAPTURE_DUPLICATE)]
+
+
+def first_syn(c: View) -> Segment | None:
+    """The client's first SYN."""
+    return next((s for s in c.client.segments if s.syn and not s.has(MARK_STRAY_SYN)), None)
+
+
+def is_plain(s: Segment) -> bool:
+    """Neither SYN nor RST, and no copy that the capture made."""
+    return not s.flags & (TCP_SYN | TCP_RST) and not s.has(MARK_CAPTURE_DUPLICATE)
+
+
+def first_plain(end: End) -> Segment | None:
+    """The first segment of an endpoint that is neither SYN nor RST."""
+    return next((s for s in end.segments if is_plain(s)), None)
+
+
+# --- SYN+ACKs that do not fit ----------------------------------------------------------------------------------------
+
+
+def bad_ack(c: View) -> Iterator[Hit]:
+    """A SYN+ACK that acknowledges what the SYN was not."""
+    syn = first_syn(c)
+    if syn is None:
+        return
+    bad = [s for s in syn_acks(c.server) if s.frame > syn.frame and not 1 <= s.ack <= 1 + syn.length]
+    if bad:
+        rst = next((s for s in c.client.segments if s.rst and s.frame > bad[0].frame), None)
+        then = f"; {c.client.name} answered with RST" if rst else ""
+        yield Hit(
+            SERVER,
+            bad[0],
+            f"the SYN+ACK of {c.server.name} acknowledges {bad[0].ack - 1:+d} from the SYN of {c.client.name}{then}: "
+            "it answers "
+            "an older SYN, or somebody else sent it",
+            (syn, *bad[1:], *((rst,) if rst else ())),
+        )
+
+
+def repeated(c: View) -> Iterator[Hit]:
+    """The SYN+ACK again."""
+    answers = syn_acks(c.server)
+    again = [s for s in answers[1:] if s.has(MARK_SYN_ACK_AGAIN)]  # in a simultaneous open the SYN came first
+    if not again:
+        return
+    first = answers[0]
+    ack = first_plain(c.client)
+    seen = ack is not None and ack.frame < again[-1].frame
+    why = "although the ACK of it had passed here" if seen else "and no ACK of it had been seen"
+    yield Hit(
+        SERVER,
+        again[0],
+        f"{c.server.name} repeated its SYN+ACK to {c.client.name} "
+        f"{'once' if len(again) == 1 else f'{len(again)} times'}, "
+        f"the last time {span(again[-1].time - first.time)} after the first, {why}",
+        (first, *again[1:]),
+    )
+
+
+def isn_changed(c: View) -> Iterator[Hit]:
+    """SYN+ACKs of one SYN with different ISNs."""
+    answers = syn_acks(c.server)
+    other = [s for s in answers if s.seq and s.has(MARK_BASE_CHANGED) and s.ack == answers[0].ack]
+    if other:
+        yield Hit(
+            SERVER,
+            other[0],
+            f"{c.server.name} answered one SYN of {c.client.name} with {len({s.seq for s in answers})} different ISNs "
+            "within "
+            f"{span(other[-1].time - answers[0].time)}: several hosts or a SYN proxy behind one address, or a forged "
+            "answer",
+            (answers[0], *other[1:]),
+        )
+
+
+def ack_changed(c: View) -> Iterator[Hit]:
+    """SYN+ACKs of one SYN with different ACKs."""
+    answers = [s for s in syn_acks(c.server) if not s.seq]
+    if any(s.length for s in c.client.segments if s.syn):
+        return  # data in the SYN may be acknowledged or not
+    other = [s for s in answers if s.ack != answers[0].ack]
+    if other:
+        yield Hit(
+            SERVER,
+            other[0],
+            f"{c.server.name} repeated its SYN+ACK to {c.client.name} with another ACK, "
+            f"{other[0].ack - answers[0].ack:+d}, "
+            f"{span(other[0].time - answers[0].time)} after the first: one of the two does not belong to this SYN",
+            (answers[0], *other[1:]),
+        )
+
+
+def flood(c: View) -> Iterator[Hit]:
+    """Many different SYN+ACKs."""
+    answers = syn_acks(c.server)
+    different = {(s.seq, s.ack) for s in answers}
+    if len(different) > 5:
+        yield Hit(
+            SERVER,
+            answers[0],
+            f"{c.client.name} was sent {len(different)} different SYN+ACKs from {c.server.name} within "
+            f"{span(answers[-1].time - answers[0].time)}: somebody guesses, or many hosts answer for one",
+            answers[1:],
+        )
+
+
+def unsolicited(c: View) -> Iterator[Hit]:
+    """A SYN+ACK to an endpoint that sent no SYN."""
+    answers = syn_acks(c.server)
+    if not answers or c.segments[0] is not answers[0] or any(s.syn for s in c.segments):
+        return
+    if any(is_plain(s) for s in c.segments) or 0 <= c[C_TAKEN_OVER] - answers[0].time < SECOND:
+        return
+    rst = next((s for s in c.client.segments if s.rst), None)
+    if rst is None and c.end - answers[-1].time < SECOND:
+        return
+    then = f"answered with RST after {span(rst.time - answers[0].time)}" if rst else "did not react"
+    yield Hit(
+        SERVER,
+        answers[0],
+        f"{c.server.name} sent {len(answers)} SYN+ACK to {c.client.name}, which had sent no SYN and {then}: "
+        "backscatter of an "
+        "attack with forged addresses, a stray answer, or a SYN that took another way",
+        (*answers[1:], *((rst,) if rst else ())),
+        None if rst else "low",
+    )
+
+
+def wrong_direction(c: View) -> Iterator[Hit]:
+    """The endpoint that sent the SYN sends a SYN+ACK too."""
+    own = syn_acks(c.client)
+    syn = first_syn(c)
+    if own and syn and not any(s.syn for s in c.server.segments):
+        yield Hit(
+            CLIENT,
+            own[0],
+            f"{c.client.name} sent a SYN+ACK to {c.server.name} {span(own[0].time - syn.time)} after its own SYN, and "
+            "no SYN had "
+            "come from there: a forged or misdirected segment",
+            (syn, *own[1:]),
+        )
+
+
+# --- the third segment -----------------------------------------------------------------------------------------------
+
+
+def half_open(c: View) -> Iterator[Hit]:
+    """A SYN+ACK that the client never acknowledges."""
+    answers = syn_acks(c.server)
+    if not answers or first_syn(c) is None or any(not s.syn for s in c.client.segments):
+        return
+    if any(not s.syn_ack for s in c.server.segments):
+        return
+    waited = c.end - answers[0].time
+    if waited < SECOND:
+        return  # the ACK may yet come
+    severity = "info" if len(answers) == 1 and waited < 3 * SECOND else None
+    yield Hit(
+        CLIENT,
+        answers[-1],
+        f"{c.client.name} never acknowledged the SYN+ACK of {c.server.name}: sent {len(answers)} "
+        f"{'time' if len(answers) == 1 else 'times'}, {span(waited)} of waiting; the SYN was forged, or the SYN+ACK "
+        "does not "
+        "get through",
+        answers[:-1],
+        severity,
+    )
+
+
+class Handshake:
+    """A handshake in which the server repeats its SYN+ACK although the ACK of it had passed here."""
+
+    def __init__(self, c: View) -> None:
+        self.view = c
+        self.answers = [s for s in syn_acks(c.server) if not s.seq]
+        self.ack = first_plain(c.client)
+        self.again: list[Segment] = []
+        self.ignored: list[Segment] = []
+        if self.ack is None or not self.answers or self.ack.frame < self.answers[0].frame:
+            return
+        # an ACK that is still under way to the server when that repeats itself was not lost
+        way = max(SECOND // 5, 2 * (self.answers[0].time - c.segments[0].time))
+        after = self.ack.time + way
+        self.again = [s for s in self.answers[1:] if s.has(MARK_SYN_ACK_AGAIN) and s.time >= after]
+        if self.again:
+            last = self.again[-1].frame
+            self.ignored = [s for s in c.client.segments if is_plain(s) and s.frame < last]
+
+    @property
+    def count(self) -> int:
+        """How many segments of the client the server did not react to, each of which should have opened it."""
+        return sum(s.run for s in self.ignored)
+
+    @property
+    def data(self) -> bool:
+        """Whether there were data among them: a run of plain segments tells only by what follows it."""
+        following = next((s for s in self.view.client.segments if is_plain(s) and s.frame > self.again[-1].frame), None)
+        return any(s.length for s in self.ignored) or (following is not None and following.seq > 1)
+
+    @property
+    def reaction(self) -> Segment | None:
+        """The first segment from the server that shows it open, or gone."""
+        return next((s for s in self.view.server.segments if not s.flags & TCP_SYN), None)
+
+    @property
+    def deferred(self) -> bool:
+        """Whether the server seems to wait for data before it opens."""
+        if not self.again or self.data or self.reaction is None or self.reaction.rst:
+            return False
+        patient = len(self.again) > 1 or self.again[0].time - self.answers[0].time > 5 * SECOND // 2
+        return patient and self.reaction.ack > 1
+
+    @property
+    def overflown(self) -> bool:
+        """Whether the server saw what should have opened it, and would not."""
+        return bool(self.again) and not self.deferred and (self.count >= 3 or len(self.again) >= 3)
+
+
+def third_ack_lost(c: View) -> Iterator[Hit]:
+    """The SYN+ACK comes again although its ACK had passed here, and then all is well."""
+    h = Handshake(c)
+    if not h.again or h.deferred or h.overflown or h.ack is None:
+        return
+    yield Hit(
+        CLIENT,
+        h.again[0],
+        f"the ACK with which {c.client.name} completed the handshake was lost: {c.server.name} repeated its SYN+ACK "
+        f"{span(h.again[0].time - h.ack.time)} after that ACK had passed here",
+        (h.ack, *h.again[1:]),
+    )
+
+
+def accept_queue_overflow(c: View) -> Iterator[Hit]:
+    """ACKs and data reach the server, which stays in SYN_RECEIVED all the same."""
+    h = Handshake(c)
+    if not h.overflown or h.ack is None:
+        return
+    reaction = h.reaction
+    if reaction is None:
+        end = f"and has not opened in {span(c.end - h.ack.time)}"
+    elif reaction.rst:
+        end = f"and reset after {span(reaction.time - h.ack.time)}"
+    else:
+        end = f"and opened only after {span(reaction.time - h.ack.time)}"
+    data = ", data among them," if h.data else ""
+    yield Hit(
+        SERVER,
+        h.again[0],
+        f"{c.server.name} ignored {h.count} segments{data} of {c.client.name} that should have completed the "
+        "handshake, "
+        f"repeated its SYN+ACK {len(h.again)} times {end}: its accept queue is full, because the application does not "
+        "accept() fast enough or the backlog is small",
+        (h.ack, *h.again[1:]),
+        None if h.data or h.count >= 4 else "medium",
+    )
+
+
+def defer_accept(c: View) -> Iterator[Hit]:
+    """ACKs are ignored, the first data are not."""
+    h = Handshake(c)
+    if h.deferred and h.ack and h.reaction:
+        yield Hit(
+            SERVER,
+            h.again[0],
+            f"{c.server.name} ignored the bare ACK of {c.client.name}, repeated its SYN+ACK {len(h.again)} "
+            f"{'time' if len(h.again) == 1 else 'times'} and opened with the first data, "
+            f"{span(h.reaction.time - h.ack.time)} "
+            "later: it seems to use TCP_DEFER_ACCEPT",
+            (h.ack, *h.again[1:], h.reaction),
+        )
+
+
+def abort_on_overflow(c: View) -> Iterator[Hit]:
+    """The ACK that completes the handshake is answered by RST."""
+    answers = syn_acks(c.server)
+    ack = first_plain(c.client)
+    if not answers or ack is None or ack.frame < answers[0].frame or (ack.seq, ack.ack) != (1, 1):
+        return
+    reaction = next((s for s in c.server.segments if s.frame > ack.frame and not s.syn_ack), None)
+    if reaction is None or not reaction.reply_rst or first_plain(c.server) is not None or reaction.seq != 1:
+        return
+    if any(s.rst for s in c.client.segments):
+        return  # the client itself had given up
+    yield Hit(
+        SERVER,
+        reaction,
+        f"{c.server.name} offered the connection with SYN+ACK and answered the ACK of {c.client.name} with RST "
+        f"{span(reaction.time - ack.time)} later: its accept queue is full and tcp_abort_on_overflow set, or the "
+        "listener "
+        "was closed in between",
+        (answers[-1], ack),
+    )
+
+
+def early_data(c: View) -> Iterator[Hit]:
+    """Data from the client before there was an answer to its SYN."""
+    syn = first_syn(c)
+    if syn is None or not c.server[E_SEGMENTS]:
+        return
+    answer = next(iter(syn_acks(c.server)), None)
+    early = [
+        s
+        for s in c.client.segments
+        if s.length and is_plain(s) and s.frame > syn.frame and (answer is None or s.frame < answer.frame)
+    ]
+    if not early or (answer is None and first_plain(c.server) is not None):
+        return
+    ahead = answer.time - early[0].time if answer else None
+    then = "no SYN+ACK came at all" if ahead is None else f"{span(ahead)} ahead of the SYN+ACK"
+    yield Hit(
+        CLIENT,
+        early[0],
+        f"{c.client.name} sent {sum(s.length for s in early)} bytes to {c.server.name} before it could know that the "
+        f"connection was open: {then}",
+        (syn, *early[1:], *((answer,) if answer else ())),
+        "low" if ahead is not None and ahead < SECOND // 1000 else None,  # frames of two queues in the wrong order
+    )
+
+
+def bad_third(c: View) -> Iterator[Hit]:
+    """The first ACK after the SYN+ACK has numbers that the handshake does not allow."""
+    answers = syn_acks(c.server)
+    syn, ack = first_syn(c), first_plain(c.client)
+    if syn is None or not answers or ack is None or not syn.frame < answers[0].frame < ack.frame:
+        return
+    said = max([1, *(s.end for s in c.server.segments if answers[0].frame < s.frame < ack.frame and not s.rst)])
+    if ack.ack < 0 or 1 <= ack.ack <= said:
+        return
+    rst = next((s for s in c.server.segments if s.reply_rst and s.frame > ack.frame and s.seq == ack.ack), None)
+    if rst is None and ack.ack > said:
+        return  # more likely the capture misses what it acknowledges
+    yield Hit(
+        CLIENT,
+        ack,
+        f"the first ACK of {c.client.name} acknowledges {ack.ack - 1:+d} from the SYN+ACK of {c.server.name}"
+        f"{', which answered with RST' if rst else ''}: it answers another SYN+ACK, or was forged to confuse a filter",
+        (answers[0], *((rst,) if rst else ())),
+        None if rst else "medium",
+    )
+
+
+def when_again(key: Key) -> bool:
+    """A SYN+ACK was repeated."""
+    return bool(key.marks & mask(MARK_SYN_ACK_AGAIN))
+
+
+def when_open_again(key: Key) -> bool:
+    """A SYN+ACK was repeated, and the client said something."""
+    return when_again(key) and bool(key.marks & mask(MARK_FIRST_PLAIN))
+
+
+def when_changed(key: Key) -> bool:
+    """A SYN+ACK with other numbers."""
+    return bool(key.marks & mask(MARK_BASE_CHANGED))
+
+
+def when_many(key: Key) -> bool:
+    """Several SYN+ACKs."""
+    return when_changed(key) or when_again(key)
+
+
+def when_failed(key: Key) -> bool:
+    """No handshake was completed."""
+    return key.opening == OPENING_INCOMPLETE
+
+
+def when_misfit(key: Key) -> bool:
+    """No handshake was completed, or one with numbers that do not fit."""
+    return key.opening != OPENING_HANDSHAKE or bool(key.marks & mask(MARK_ACK_UNSEEN, MARK_BASE_CHANGED))
+
+
+def when_aborted(key: Key) -> bool:
+    """An RST took part, and all that was said is a handshake."""
+    return key.opening in (OPENING_HANDSHAKE, OPENING_INCOMPLETE) and when_reset(key)
+
+
+def when_reset(key: Key) -> bool:
+    """An RST took part in the end."""
+    return key.closing == CLOSING_ABORTED
+
+
+def when_early(key: Key) -> bool:
+    """A SYN+ACK behind what acknowledges it, or no handshake."""
+    return bool(key.marks & mask(MARK_SPURIOUS)) or when_failed(key)
+
+
+def when_wrong_way(key: Key) -> bool:
+    """A SYN and a SYN+ACK from one endpoint."""
+    return when_again(key) or when_failed(key)
+
+
+OPENING = """
+            0.000 > S  0:0(0)
+            0.010 < S. 0:0(0)     ack 1
+            0.020 > .  1:1(0)     ack 1
+"""
+
+RULES = (
+    Rule(
+        kind="synack_bad_ack",
+        category="open",
+        severity="high",
+        rfc="RFC 9293 3.10.7.3",
+        summary="A SYN+ACK does not acknowledge the SYN.",
+        evidence="A SYN+ACK after the SYN whose ACK is neither ISN+1 nor within the SYN's data.",
+        innocent="The answer to an old duplicate of a SYN; the client then resets it, as RFC 9293 figure 9 shows.",
+        when=when_misfit,
+        detect=bad_ack,
+        aliases={"Zeek": "bad_SYN_ack", "Suricata": "3whs_synack_with_wrong_ack"},
+        example="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0) ack 5000
+            0.02 > R  5000:5000(0)
+        """,
+        counterexample="""
+            0.00 > S  0:100(100) <tfo>
+            0.01 < S. 0:0(0)     ack 101
+            0.02 > .  101:101(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="synack_retransmission",
+        category="open",
+        severity="low",
+        rfc="RFC 9293 3.8.1",
+        summary="The server had to send its SYN+ACK more than once.",
+        evidence="The same SYN+ACK again.",
+        innocent="The same frame captured twice; a server that waits for data (TCP_DEFER_ACCEPT).",
+        when=when_again,
+        detect=repeated,
+        aliases={"Wireshark": "tcp.analysis.retransmission", "Suricata": "est_synack_resend"},
+        example="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0) ack 1
+            1.01 < S. 0:0(0) ack 1
+            1.02 > .  1:1(0) ack 1
+        """,
+        counterexample="""
+            0.0000 > S  0:0(0)
+            0.0100 < S. 0:0(0) ack 1 id 7
+            0.0101 < S. 0:0(0) ack 1 id 7   # captured twice
+            0.0200 > .  1:1(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="synack_isn_changed",
+        category="open",
+        severity="high",
+        rfc="RFC 9293 3.4.1",
+        summary="One SYN was answered by SYN+ACKs with different ISNs.",
+        evidence="A second SYN+ACK with the same ACK and another sequence number.",
+        innocent="SYN cookies over a change of the time slot; anycast or a load balancer that sends a SYN to two "
+        "hosts.",
+        when=when_changed,
+        detect=isn_changed,
+        aliases={"Suricata": "3whs_synack_resend_with_diff_seq", "Zeek": "SYN_seq_jump"},
+        example="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0) ack 1
+            isn 1000 9999
+            0.02 < S. 0:0(0) ack 1
+            isn 1000 5000
+            0.03 > .  1:1(0) ack 1
+        """,
+        counterexample="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0) ack 1
+            1.01 < S. 0:0(0) ack 1
+            1.03 > .  1:1(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="synack_ack_changed",
+        category="open",
+        severity="high",
+        rfc="RFC 9293 3.10.7.3",
+        summary="A repeated SYN+ACK acknowledges something else than the first.",
+        evidence="The same sequence number and another ACK, and no data in the SYN.",
+        innocent="Two SYNs with different ISNs, one of which was not captured.",
+        when=when_again,
+        detect=ack_changed,
+        aliases={"Suricata": "3whs_synack_resend_with_different_ack"},
+        example="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0) ack 1
+            0.02 < S. 0:0(0) ack 301
+            0.03 > .  1:1(0) ack 1
+        """,
+        counterexample="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0) ack 1
+            1.02 < S. 0:0(0) ack 1
+            1.03 > .  1:1(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="synack_flood",
+        category="open",
+        severity="medium",
+        rfc="RFC 9293 3.10.7.3",
+        summary="A client was sent many different SYN+ACKs.",
+        evidence="More than five SYN+ACKs that differ in sequence number or ACK.",
+        innocent="An anycast address or a load balancer that sends a SYN to all its hosts.",
+        when=when_many,
+        detect=flood,
+        aliases={"Suricata": "3whs_synack_flood"},
+        example="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0)   ack 1
+            0.02 < S. 0:0(0)   ack 2
+            0.03 < S. 0:0(0)   ack 3
+            0.04 < S. 0:0(0)   ack 4
+            0.05 < S. 0:0(0)   ack 5
+            0.06 < S. 0:0(0)   ack 6
+        """,
+        counterexample="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0)   ack 1
+            1.02 < S. 0:0(0)   ack 1
+            3.03 < S. 0:0(0)   ack 1
+            7.04 < S. 0:0(0)   ack 1
+            15.0 < S. 0:0(0)   ack 1
+            31.0 < S. 0:0(0)   ack 1
+        """,
+    ),
+    Rule(
+        kind="unsolicited_synack",
+        category="open",
+        severity="medium",
+        rfc="RFC 9293 3.5.1",
+        summary="A SYN+ACK came to an endpoint that had sent no SYN.",
+        evidence="A SYN+ACK without a SYN, answered by RST or by nothing, and nothing else from the server.",
+        innocent="A capture that began between SYN and SYN+ACK, of one direction only, or that misses the SYN.",
+        when=when_failed,
+        detect=unsolicited,
+        aliases={"Zeek": "unsolicited_SYN_response, connection_originator_SYN_ack"},
+        example="""
+            0.00 < S. 0:0(0) ack 1
+            0.01 > R  1:1(0)
+        """,
+        counterexample="""
+            0.00 < S. 0:0(0) ack 1
+            0.01 > .  1:1(0) ack 1
+            0.02 > P. 1:101(100) ack 1
+        """,
+    ),
+    Rule(
+        kind="synack_in_wrong_direction",
+        category="open",
+        severity="medium",
+        rfc="RFC 9293 3.5",
+        summary="The endpoint that opened sends a SYN+ACK although nobody opened to it.",
+        evidence="SYN and SYN+ACK from one endpoint, and no SYN from the other.",
+        innocent="A simultaneous open whose other SYN was not captured.",
+        when=when_wrong_way,
+        detect=wrong_direction,
+        aliases={"Suricata": "3whs_synack_in_wrong_direction", "conntrack": "invalid", "Zeek": "repeated_SYN_with_ack"},
+        example="""
+            0.00 > S  0:0(0)
+            0.01 > S. 0:0(0) ack 1
+            0.02 < S. 0:0(0) ack 1
+            0.03 > .  1:1(0) ack 1
+        """,
+        counterexample="""
+            0.000 > S  0:0(0)
+            0.001 < S  0:0(0)
+            0.030 > S. 0:0(0) ack 1
+            0.031 < S. 0:0(0) ack 1
+            0.060 > .  1:1(0) ack 1
+            0.061 < .  1:1(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="half_open_timeout",
+        category="open",
+        severity="medium",
+        rfc="RFC 9293 3.8.3, RFC 4987 2",
+        summary="The client never acknowledged the SYN+ACK: the server is left in SYN_RECEIVED.",
+        evidence="SYN and SYN+ACK, and nothing but SYNs from the client for a second or more; info below 3 s.",
+        innocent="A capture that ends, or that misses the client's direction after the SYN.",
+        when=when_failed,
+        detect=half_open,
+        aliases={"Zeek": "S1", "conntrack": "SYN_RECV", "Wireshark": "completeness 3"},
+        example="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0) ack 1
+            1.01 < S. 0:0(0) ack 1
+            3.01 < S. 0:0(0) ack 1
+            end 8
+        """,
+        counterexample="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0) ack 1
+            1.01 < S. 0:0(0) ack 1
+            1.02 > .  1:1(0) ack 1
+            end 8
+        """,
+    ),
+    Rule(
+        kind="third_ack_lost",
+        category="open",
+        severity="low",
+        rfc="RFC 9293 3.8.1",
+        summary="The ACK that completes the handshake was lost behind the capture point.",
+        evidence="A SYN+ACK repeated a retransmission time after the ACK of it had passed, once or twice.",
+        innocent="A server that ignores the ACK for a while: a full accept queue, TCP_DEFER_ACCEPT.",
+        when=when_open_again,
+        detect=third_ack_lost,
+        example=OPENING
+        + """
+            1.010 < S. 0:0(0)     ack 1
+            1.020 > .  1:1(0)     ack 1
+            1.500 > P. 1:101(100) ack 1
+            1.510 < .  1:1(0)     ack 101
+        """,
+        counterexample="""
+            0.000 > S  0:0(0)
+            0.010 < S. 0:0(0)     ack 1
+            1.010 < S. 0:0(0)     ack 1
+            1.020 > .  1:1(0)     ack 1
+            1.500 > P. 1:101(100) ack 1
+            1.510 < .  1:1(0)     ack 101
+        """,
+    ),
+    Rule(
+        kind="accept_queue_overflow_suspected",
+        category="open",
+        severity="high",
+        rfc="Linux tcp_check_req, RFC 9293 3.10.7.4",
+        summary="The server hears the client and does not open: its accept queue seems to be full.",
+        evidence="Three or more segments that complete the handshake pass, and the SYN+ACK is repeated all the same.",
+        innocent="A path that loses everything towards the server from here on.",
+        when=when_open_again,
+        detect=accept_queue_overflow,
+        aliases={"Linux": "ListenOverflows, ListenDrops"},
+        example=OPENING
+        + """
+            0.100 > P. 1:101(100)   ack 1
+            0.400 > P. 1:101(100)   ack 1
+            1.010 < S. 0:0(0)       ack 1
+            1.020 > .  101:101(0)   ack 1
+            1.200 > P. 1:101(100)   ack 1
+            3.010 < S. 0:0(0)       ack 1
+            3.020 > .  101:101(0)   ack 1
+            end 10
+        """,
+        counterexample=OPENING
+        + """
+            0.100 > P. 1:101(100)   ack 1
+            1.010 < S. 0:0(0)       ack 1
+            1.020 > .  101:101(0)   ack 1
+            1.200 > P. 1:101(100)   ack 1
+            1.210 < .  1:1(0)       ack 101
+            end 10
+        """,
+    ),
+    Rule(
+        kind="defer_accept_suspected",
+        category="open",
+        severity="info",
+        rfc="Linux TCP_DEFER_ACCEPT",
+        summary="The server ignored the bare ACK and opened with the first data: it defers accept().",
+        evidence="A SYN+ACK repeated late or twice after bare ACKs had passed, then data that are acknowledged at "
+        "once.",
+        innocent="A full accept queue of a server whose clients speak late.",
+        when=when_open_again,
+        detect=defer_accept,
+        aliases={"Linux": "TCP_DEFER_ACCEPT", "FreeBSD": "accf_data"},
+        example=OPENING
+        + """
+            1.010 < S. 0:0(0)     ack 1
+            1.020 > .  1:1(0)     ack 1
+            3.010 < S. 0:0(0)     ack 1
+            3.020 > .  1:1(0)     ack 1
+            4.000 > P. 1:101(100) ack 1
+            4.010 < .  1:1(0)     ack 101
+        """,
+        counterexample=OPENING
+        + """
+            1.010 < S. 0:0(0)     ack 1
+            1.020 > .  1:1(0)     ack 1
+            4.000 > P. 1:101(100) ack 1
+            4.010 < .  1:1(0)     ack 101
+        """,
+    ),
+    Rule(
+        kind="abort_on_overflow",
+        category="open",
+        severity="medium",
+        rfc="Linux tcp_abort_on_overflow, RFC 9293 3.5.2",
+        summary="The server offered the connection and then reset the ACK that completed it.",
+        evidence="SYN, SYN+ACK, the ACK of it, and an RST without ACK from the server, which has said nothing else.",
+        innocent="A listener that was closed in between; a SYN proxy whose own connection behind it failed.",
+        when=when_aborted,
+        detect=abort_on_overflow,
+        aliases={"Linux": "tcp_abort_on_overflow"},
+        example=OPENING
+        + """
+            0.030 < R  1:1(0)
+        """,
+        counterexample=OPENING
+        + """
+            0.030 < R. 1:1(0)     ack 1
+        """,
+    ),
+    Rule(
+        kind="data_before_established",
+        category="open",
+        severity="medium",
+        rfc="RFC 9293 3.10.7.3",
+        summary="The client sent data, without Fast Open, before the answer to its SYN.",
+        evidence="A segment with data from the client between its SYN and the SYN+ACK; low where less than 1 ms lies "
+        "between.",
+        innocent="Frames of several queues captured in the wrong order; a capture that misses the SYN+ACK.",
+        when=when_early,
+        detect=early_data,
+        aliases={"Zeek": "data_before_established", "Suricata": "3whs_ack_data_inject"},
+        example="""
+            0.000 > S  0:0(0)
+            0.001 > P. 1:101(100) ack 1
+            0.020 < S. 0:0(0)     ack 1
+            0.030 > .  101:101(0) ack 1
+            0.040 < .  1:1(0)     ack 101
+        """,
+        counterexample=OPENING
+        + """
+            0.021 > P. 1:101(100) ack 1
+            0.040 < .  1:1(0)     ack 101
+        """,
+    ),
+    Rule(
+        kind="handshake_ack_invalid",
+        category="open",
+        severity="high",
+        rfc="RFC 9293 3.10.7.4",
+        summary="The ACK that should complete the handshake acknowledges something else.",
+        evidence="The client's first ACK lies outside of what the server had sent, and the server resets it.",
+        innocent="The ACK of an older SYN+ACK; where no RST answers, the capture may miss what was acknowledged.",
+        when=when_misfit,
+        detect=bad_third,
+        aliases={"Suricata": "3whs_wrong_seq_wrong_ack, 3whs_right_seq_wrong_ack_evasion"},
+        example="""
+            0.000 > S  0:0(0)
+            0.010 < S. 0:0(0) ack 1
+            0.020 > .  1:1(0) ack 9999
+            0.030 < R  9999:9999(0)
+        """,
+        counterexample="""
+            0.000 > S  0:0(0)
+            0.010 < S. 0:0(0)     ack 1
+            0.020 < P. 1:101(100) ack 1
+            0.030 > .  1:1(0)     ack 101
+        """,
+    ),
+)

@@ -1,0 +1,320 @@
+"""Rules about SYNs that no ordinary opening has: to oneself, into an old connection, split, or with odd flags."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.anomalies.rule import Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.kernels.layout import (
+    C_CLIENT_HI,
+    C_CLIENT_LO,
+    C_PORTS,
+    C_SERVER_HI,
+    C_SERVER_LO,
+    C_TAKEN_BY,
+    C_TAKEN_FRAME,
+    C_TAKEN_OVER,
+    CF_SIMULTANEOUS_OPEN,
+    MARK_ACK_PLUS_ONE,
+    MARK_ODD_FLAGS,
+    OPENING_HANDSHAKE,
+    OPENING_INCOMPLETE,
+    OPENING_SIMULTANEOUS,
+    OPENING_UNANSWERED,
+    SERVER,
+    TCP_ACK,
+    TCP_FIN,
+    TCP_RST,
+    TCP_SYN,
+    TCP_URG,
+)
+from tcptrace_fsm.machine import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tcptrace_fsm.anomalies.rule import End, Segment
+
+__all__ = ["RULES"]
+
+SYNCHRONIZED = (
+    State.ESTABLISHED,
+    State.FIN_WAIT_1,
+    State.FIN_WAIT_2,
+    State.CLOSE_WAIT,
+    State.CLOSING,
+    State.LAST_ACK,
+)
+
+
+def self_connect(c: View) -> Iterator[Hit]:
+    """Both ends are one."""
+    same = c[C_CLIENT_HI] == c[C_SERVER_HI] and c[C_CLIENT_LO] == c[C_SERVER_LO]
+    syn = next((s for s in c.segments if s.syn), None)
+    if same and c[C_PORTS] >> 16 == c[C_PORTS] & 65535 and syn:
+        yield Hit(
+            None,
+            syn,
+            f"{c.client.name} connected to itself ({len(c.segments)} segments): a client that retries a local port "
+            "where "
+            "nobody listens was given that very port as its own, and now blocks the server from binding it",
+        )
+
+
+def split_handshake(c: View) -> Iterator[Hit]:
+    """The server answers the SYN with a SYN of its own, not with SYN+ACK."""
+    syn = next((s for s in c.client.segments if s.syn), None)
+    ack = next((s for s in c.server.segments if not s.flags & (TCP_SYN | TCP_RST | TCP_FIN) and s.ack == 1), None)
+    if syn is None or any(s.syn_ack for s in c.server.segments):
+        return
+    if c[C_TAKEN_OVER] >= 0 and c[C_TAKEN_BY] == SERVER and ack and ack.time <= c[C_TAKEN_OVER]:
+        yield Hit(
+            SERVER,
+            ack,
+            f"{c.server.name} acknowledged the SYN of {c.client.name} without a SYN and "
+            f"{span(c[C_TAKEN_OVER] - ack.time)} "
+            f"later sent one of its own (frame {c[C_TAKEN_FRAME]}): a split handshake, which turns the roles round "
+            "for filters",
+            (syn,),
+        )
+    own = next((s for s in c.server.segments if s.syn), None)
+    taken = next((s for s in c.client.segments if s.syn_ack), None)
+    if own and taken and ack and own.time > syn.time:
+        yield Hit(
+            SERVER,
+            own,
+            f"{c.server.name} answered the SYN of {c.client.name} with a bare SYN {span(own.time - syn.time)} later, "
+            "and "
+            "let the client send the SYN+ACK: a split handshake, which turns the roles round for filters",
+            (syn, taken),
+            "low",  # a simultaneous open whose first SYN was lost looks the same
+        )
+
+
+def state_before(end: End, time: int) -> State | None:
+    """The state that an endpoint was in just before a moment."""
+    return next((x.target for x in reversed(end.changes) if x.time < time), None)
+
+
+def answered_by_ack(c: View) -> Iterator[Hit]:
+    """A SYN draws an ACK of something else: its receiver still has an old connection."""
+    if c[C_TAKEN_OVER] >= 0:
+        end = c.ends[1 - c[C_TAKEN_BY]]
+        answer = next((s for s in end.segments if s.time >= c[C_TAKEN_OVER]), None)
+        if answer and state_before(end, answer.time) in SYNCHRONIZED and is_pure_ack(answer):
+            yield answered(c, end, answer, c[C_TAKEN_FRAME])
+            return
+    syn = next((s for s in c.client.segments if s.syn), None)
+    first = next(iter(c.server.segments), None)
+    if syn and first and syn.frame < first.frame and is_pure_ack(first) and first.ack != 1:
+        yield answered(c, c.server, first, syn.frame)
+
+
+def is_pure_ack(s: Segment) -> bool:
+    """An ACK and nothing else."""
+    return s.flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) == TCP_ACK and not s.length
+
+
+def answered(c: View, end: End, answer: Segment, frame: int) -> Hit:
+    """The finding: ``end`` answers the SYN in ``frame`` with ``answer``."""
+    rst = next((s for s in end.peer.segments if s.rst and s.frame > answer.frame), None)
+    then = "which answered with RST, as it should, and has to send its SYN again" if rst else "and no RST cleared it"
+    return Hit(
+        end.side,
+        answer,
+        f"{end.name} answered the SYN in frame {frame} with an ACK of other numbers: it still holds an old connection "
+        "with "
+        f"{end.peer.name}, {then}; {len(c.segments)} segments of it were kept",
+        (rst,) if rst else (),
+    )
+
+
+def odd_syn(flag: int, name: str) -> Callable[[View], Iterator[Hit]]:
+    """A detection of SYNs with a flag that no SYN bears."""
+
+    def detect(c: View) -> Iterator[Hit]:
+        for end in c.ends:
+            odd = [s for s in end.segments if s.flags & TCP_SYN and s.flags & flag]
+            if odd:
+                answer = c.after(odd[-1], side=end.peer.side)
+                said = "was not answered" if answer is None else f"drew {'RST' if answer.rst else 'an answer'}"
+                yield Hit(
+                    end.side,
+                    odd[0],
+                    f"{end.name} sent {len(odd)} SYN with {name} to {end.peer.name}: no TCP does; a scanner, or damage "
+                    f"on the way; it {said}",
+                    odd[1:],
+                )
+
+    return detect
+
+
+def when_incomplete(key: Key) -> bool:
+    """No handshake came of it."""
+    return key.opening in (OPENING_INCOMPLETE, OPENING_UNANSWERED, OPENING_SIMULTANEOUS)
+
+
+def when_self(key: Key) -> bool:
+    """No handshake, or one whose numbers do not fit: both ends share one sequence space."""
+    return when_incomplete(key) or bool(key.marks & mask(MARK_ACK_PLUS_ONE))
+
+
+def when_answered_oddly(key: Key) -> bool:
+    """A SYN into a connection that was there, or an attempt that failed."""
+    return key.taken_over or key.opening == OPENING_INCOMPLETE
+
+
+def when_odd_flags(key: Key) -> bool:
+    """Flags that no TCP sends together, or a SYN that did not open a connection."""
+    return bool(key.marks & mask(MARK_ODD_FLAGS)) or key.opening != OPENING_HANDSHAKE
+
+
+def when_split(key: Key) -> bool:
+    """The server sent a SYN where it should have sent SYN+ACK."""
+    return bool(key.flags & CF_SIMULTANEOUS_OPEN) or (key.taken_over and key.opening == OPENING_INCOMPLETE)
+
+
+RULES = (
+    Rule(
+        kind="self_connect",
+        category="open",
+        severity="medium",
+        rfc="RFC 9293 3.5 (MUST-10)",
+        summary="A socket is connected to itself.",
+        evidence="A SYN whose source and destination address and port are the same.",
+        innocent="None on a real network; on loopback it is a simultaneous open with oneself, by accident.",
+        when=when_self,
+        detect=self_connect,
+        aliases={"Snort": "BAD-TRAFFIC same SRC/DST (land attack)"},
+        example="""
+            addr 10.0.0.1 10.0.0.1
+            port 40000 40000
+            0.00000 > S  0:0(0)
+            0.00001 > S. 0:0(0) ack -3999
+            0.00002 > .  1:1(0) ack -3998
+        """,
+        counterexample="""
+            addr 10.0.0.1 10.0.0.1
+            port 40000 40001
+            0.00000 > S  0:0(0)
+            0.00001 < R. 0:0(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="split_handshake",
+        category="open",
+        severity="medium",
+        rfc="RFC 9293 3.5",
+        summary="The server did not answer the SYN with SYN+ACK but with ACK and SYN apart, or with a SYN alone.",
+        evidence="A bare ACK of the SYN and then a SYN from the server, or a SYN from the server that the client "
+        "answers with SYN+ACK.",
+        innocent="A simultaneous open whose first SYN was lost has the second form, which is therefore low.",
+        when=when_split,
+        detect=split_handshake,
+        aliases={"Suricata": "4whs_*"},
+        example="""
+            0.000 > S  0:0(0)
+            0.010 < .  5:5(0) ack 1
+            0.011 < S  0:0(0)
+            0.020 > S. 0:0(0) ack 1
+            0.030 < .  1:1(0) ack 1
+        """,
+        counterexample="""
+            0.000 > S  0:0(0)
+            0.001 < S  0:0(0)
+            0.030 > S. 0:0(0) ack 1
+            0.031 < S. 0:0(0) ack 1
+            0.060 > .  1:1(0) ack 1
+            0.061 < .  1:1(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="syn_answered_by_ack",
+        category="open",
+        severity="medium",
+        rfc="RFC 9293 3.5.1, RFC 5961 4",
+        summary="A SYN met an old connection: the answer is an ACK with that connection's numbers.",
+        evidence="The first answer to a SYN is a pure ACK that does not acknowledge it, from an endpoint that is not "
+        "in TIME_WAIT.",
+        innocent="The client crashed or lost its state; ports behind a NAT were given to another host. It costs one "
+        "RTO.",
+        when=when_answered_oddly,
+        detect=answered_by_ack,
+        aliases={"conntrack": "SYN ignored, last_ack kept", "Linux": "TCPChallengeACK"},
+        example="""
+            0.00 > S  0:0(0)
+            0.01 < .  9000:9000(0) ack 7777
+            0.02 > R  7777:7777(0)
+            1.00 > S  0:0(0)
+            1.01 < S. 0:0(0) ack 1
+            1.02 > .  1:1(0) ack 1
+        """,
+        counterexample="""
+            0.00 > S  0:0(0)
+            0.01 < R. 0:0(0) ack 1
+            1.00 > S  0:0(0)
+            1.01 < S. 0:0(0) ack 1
+            1.02 > .  1:1(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="syn_fin",
+        category="open",
+        severity="medium",
+        rfc="RFC 9293 3.10.7.4",
+        summary="A segment has both SYN and FIN.",
+        evidence="Both flags in one segment.",
+        innocent="T/TCP (RFC 1644, historic) did this.",
+        when=when_odd_flags,
+        detect=odd_syn(TCP_FIN, "FIN"),
+        aliases={"Suricata": "fin_syn", "Zeek": "baroque_SYN", "conntrack": "invalid flags"},
+        example="""
+            0.000 > SF 0:0(0)
+            0.001 < R. 0:0(0) ack 2
+        """,
+        counterexample="""
+            0.000 > F. 0:0(0) ack 1
+            0.001 < R  1:1(0)
+        """,
+    ),
+    Rule(
+        kind="syn_rst",
+        category="open",
+        severity="medium",
+        rfc="RFC 9293 3.10.7.2",
+        summary="A segment has both SYN and RST.",
+        evidence="Both flags in one segment.",
+        innocent="None known; damaged headers whose checksum was not verified.",
+        when=when_odd_flags,
+        detect=odd_syn(TCP_RST, "RST"),
+        aliases={"Zeek": "TCP_christmas", "conntrack": "invalid flags"},
+        example="""
+            0.000 > SR 0:0(0)
+            end 5
+        """,
+        counterexample="""
+            0.000 > S  0:0(0)
+            0.001 < R. 0:0(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="syn_urg",
+        category="open",
+        severity="medium",
+        rfc="RFC 9293 3.1",
+        summary="A segment has both SYN and URG.",
+        evidence="Both flags in one segment of a connection that did not open in the ordinary way.",
+        innocent="None known; damaged headers whose checksum was not verified.",
+        when=when_odd_flags,
+        detect=odd_syn(TCP_URG, "URG"),
+        aliases={"conntrack": "invalid flags"},
+        example="""
+            0.000 > SU 0:0(0)
+            0.001 < R. 0:0(0) ack 1
+        """,
+        counterexample="""
+            0.000 > S  0:0(0)
+            0.001 < R. 0:0(0) ack 1
+        """,
+    ),
+)
