@@ -7,6 +7,7 @@ every array watched (:func:`watched_engine`), where a negative or too large inde
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from array import array
 from dataclasses import dataclass, field
@@ -45,14 +46,29 @@ MARKS = {v: k[5:].lower() for k, v in vars(at).items() if k.startswith("MARK_")}
 
 
 def pure_kernels() -> dict[str, ModuleType]:
-    """The kernels of the core as plain Python, calling each other and nothing compiled."""
-    names = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "layout"}
-    modules = {name: uncompiled(name) for name in sorted(names)}
-    for module in modules.values():
-        for name, value in list(vars(module).items()):
-            home = getattr(value, "__module__", None) or ""
-            if callable(value) and home.startswith("tcptrace_fsm.kernels."):
-                setattr(module, name, getattr(modules[home.rpartition(".")[2]], name))
+    """The kernels as plain Python, calling each other and nothing compiled."""
+    package = "tcptrace_fsm.kernels."
+    names = sorted({path.stem for path in FOLDER.glob("*.py")} - {"__init__", "layout"})
+    modules: dict[str, ModuleType] = {}
+    saved = {name: sys.modules.get(package + name) for name in names}
+
+    def load(name: str) -> None:
+        if name in modules:
+            return
+        text = (FOLDER / f"{name}.py").read_text()
+        for used in re.findall(r"^from tcptrace_fsm\.kernels\.(\w+) import", text, re.MULTILINE):
+            if used in names:
+                load(used)
+        modules[name] = sys.modules[package + name] = uncompiled(name)  # what is loaded after it finds this one
+
+    try:
+        for name in names:
+            load(name)
+    finally:
+        for name, module in saved.items():
+            sys.modules.pop(package + name, None)
+            if module is not None:
+                sys.modules[package + name] = module
     return modules
 
 
