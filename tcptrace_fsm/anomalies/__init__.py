@@ -8,7 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies import ack, close, data, loss, opening, reset, time_wait, window
+from tcptrace_fsm.anomalies import (
+    abort,
+    ack,
+    close,
+    data,
+    fast_open,
+    fin,
+    handshake,
+    loss,
+    odd_opening,
+    opening,
+    reset,
+    time_wait,
+    window,
+)
 from tcptrace_fsm.anomalies.rule import Finding, Rule, Runner
 
 if TYPE_CHECKING:
@@ -16,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILIES", "RULES", "Finding", "Rule", "runner"]
 
-FAMILIES = (opening, loss, ack, window, data, close, reset, time_wait)
+FAMILIES = (opening, odd_opening, fast_open, handshake, loss, ack, window, data, close, fin, abort, reset, time_wait)
 
 RULES: dict[str, Rule] = {rule.kind: rule for family in FAMILIES for rule in family.RULES}
 """Every rule by its kind."""

@@ -1,0 +1,344 @@
+"""Rules about connections that an endpoint aborts, and what may have been lost by that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tcptrace_fsm.anomalies.evidence import (
+    HANDSHAKE,
+    answered_with_reset,
+    asked_in_vain,
+    bytes_lost,
+    heard,
+    prompt,
+    reset_of,
+    when_aborted,
+)
+from tcptrace_fsm.anomalies.rule import SECOND, Hit, Rule, Segment, View, span
+from tcptrace_fsm.kernels.layout import C_FIRST_TIME, E_ACK, E_ACK_TIME, E_FIN, E_NEXT
+from tcptrace_fsm.machine import Event, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tcptrace_fsm.anomalies.rule import Change, End
+
+__all__ = ["RULES", "late_data"]
+
+OPEN = (State.ESTABLISHED, State.CLOSE_WAIT)
+FINISHED = (State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING, State.LAST_ACK, State.TIME_WAIT)
+IN_VAIN = 2  # so many questions without an answer: the reset is about the peer's silence
+
+
+class Abort(NamedTuple):
+    """An RST by which ``end`` threw away an open connection.
+
+    Attributes
+    ----------
+    end : End
+    change : Change
+    rst : Segment
+    unread : int
+        Bytes of the peer that ``end`` had not acknowledged before.
+    maybe_unread : bool
+        Whether the peer's data were the last thing that happened, just before.
+    lost : int
+        Bytes of ``end`` that were not acknowledged.
+    instead_of_ack : bool
+        Whether it is the only answer to the peer's FIN.
+    """
+
+    end: End
+    change: Change
+    rst: Segment
+    unread: int
+    maybe_unread: bool
+    lost: int
+    instead_of_ack: bool
+
+
+def aborts(c: View) -> Iterator[Abort]:
+    """The aborts of open connections that are not for want of an answer."""
+    for end in c.ends:
+        change = next((x for x in end.changes if x.event is Event.SND_RST and x.source in OPEN), None)
+        rst = reset_of(end, change) if change else None
+        if change is None or rst is None or len(asked_in_vain(end, rst)) >= IN_VAIN:
+            continue
+        peer = end.peer
+        later = [s.seq for s in heard(peer.segments) if s.length and s.frame > rst.frame]
+        sent = min([peer[E_NEXT], *later]) - (peer[E_FIN] >= 0)
+        fin = next((s for s in peer.segments if s.fin and s.frame < rst.frame), None)
+        recent = rst.time - end[E_ACK_TIME] <= prompt(end)
+        yield Abort(
+            end,
+            change,
+            rst,
+            max(0, sent - max(end[E_ACK], 1)),
+            end[E_ACK] > 1 and end[E_ACK_TIME] >= peer[E_ACK_TIME] and recent,
+            bytes_lost(end),
+            fin is not None and end[E_ACK] < peer[E_FIN] <= rst.ack,
+        )
+
+
+def close_with_unread_data(c: View) -> Iterator[Hit]:
+    """Data came, and an RST was the answer."""
+    for abort in aborts(c):
+        if abort.instead_of_ack or not (abort.unread or abort.maybe_unread):
+            continue
+        end = abort.end
+        after = span(max(0, abort.rst.time - end[E_ACK_TIME]))
+        what = (
+            f"{abort.unread} bytes from {end.peer.name} that it had not acknowledged before"
+            if abort.unread
+            else f"the last data of {end.peer.name}, {after} after acknowledging them,"
+        )
+        yield Hit(
+            end.side,
+            abort.rst,
+            f"{end.name} answered {what} with RST: its application closed without reading them, or with SO_LINGER 0",
+            severity=None if abort.unread else "low",
+        )
+
+
+def linger_zero_close(c: View) -> Iterator[Hit]:
+    """An RST in place of a FIN, when nothing was under way."""
+    for abort in aborts(c):
+        end = abort.end
+        if abort.instead_of_ack or abort.unread or abort.maybe_unread or abort.lost:
+            continue
+        if end.peer[E_ACK_TIME] > end[E_ACK_TIME] and abort.rst.time - end.peer[E_ACK_TIME] <= SECOND:
+            yield Hit(
+                end.side,
+                abort.rst,
+                f"{end.name} ended the connection with RST {span(max(0, abort.rst.time - end.peer[E_ACK_TIME]))} after "
+                f"{end.peer.name} had acknowledged all of its data: a close with SO_LINGER 0, which avoids TIME_WAIT",
+            )
+
+
+def abort_rst(c: View) -> Iterator[Hit]:
+    """Any other abort of an open connection."""
+    for abort in aborts(c):
+        end = abort.end
+        acked = end.peer[E_ACK_TIME]
+        lingered = acked > end[E_ACK_TIME] and abort.rst.time - acked <= SECOND and not abort.lost
+        if abort.instead_of_ack or abort.unread or abort.maybe_unread or lingered:
+            continue
+        lost = (
+            f"{abort.lost} bytes that it had sent were not acknowledged"
+            if abort.lost
+            else "all data had been acknowledged"
+        )
+        yield Hit(
+            end.side,
+            abort.rst,
+            f"{end.name} aborted the connection to {end.peer.name} with RST after "
+            f"{span(abort.rst.time - c[C_FIRST_TIME])}; {lost}",
+            severity=None if abort.lost else "low",
+        )
+
+
+def rst_instead_of_ack_of_fin(c: View) -> Iterator[Hit]:
+    """A FIN is answered by RST and ACK."""
+    for abort in aborts(c):
+        if abort.instead_of_ack:
+            end = abort.end
+            fin = next(s for s in end.peer.segments if s.fin)
+            yield Hit(
+                end.side,
+                abort.rst,
+                f"{end.name} answered the FIN of {end.peer.name} with RST, {span(abort.rst.time - fin.time)} later, "
+                "and gave no other ACK: its application aborts what the other side closes",
+                (fin,),
+            )
+
+
+def late_data(end: End) -> tuple[Segment, Segment, int] | None:
+    """Data that came after ``end`` had closed for both directions: the RST it answered with, the data, how late."""
+    found = answered_with_reset(end)
+    if found is None or found[0].event is not Event.GONE or found[0].source not in FINISHED[:2]:
+        return None
+    rst = found[1]
+    data = end.view.before(rst, side=end.peer.side)
+    fin = next((s for s in end.segments if s.fin), None)
+    if data is None or not data.length or data.fin or fin is None:
+        return None
+    return rst, data, data.time - fin.time
+
+
+def rst_on_late_data(c: View) -> Iterator[Hit]:
+    """Data meet an endpoint whose application has closed the whole socket."""
+    for end in c.ends:
+        found = late_data(end)
+        if found is None:
+            continue
+        rst, data, late = found
+        yield Hit(
+            end.side,
+            rst,
+            f"{end.peer.name} sent {data.length} bytes {span(late)} after the FIN of {end.name}, which answered with "
+            "RST: its application had closed without waiting for them, and they are lost",
+            (data,),
+            None if late >= SECOND else "medium",
+        )
+
+
+def rst_after_own_fin(c: View) -> Iterator[Hit]:
+    """An endpoint closes, and then resets of its own accord."""
+    for end in c.ends:
+        change = next((x for x in end.changes if x.event is Event.SND_RST and x.source in FINISHED), None)
+        rst = reset_of(end, change) if change else None
+        fin = next((s for s in end.segments if s.fin), None)
+        if change and rst and fin and fin.frame < rst.frame and len(asked_in_vain(end, rst)) < IN_VAIN:
+            yield Hit(
+                end.side,
+                rst,
+                f"{end.name} sent RST {span(rst.time - fin.time)} after its own FIN, in {change.source.name}: it did "
+                f"not wait for {end.peer.name} to close",
+                (fin,),
+            )
+
+
+RULES = (
+    Rule(
+        kind="abort_rst",
+        category="reset",
+        severity="medium",
+        rfc="RFC 9293 3.10.5",
+        summary="An endpoint aborted an open connection.",
+        evidence="An RST with ACK from an endpoint that had not closed; low where all of its data were acknowledged.",
+        innocent="An application that ends idle connections so; an RST that a firewall sends in its name.",
+        when=when_aborted,
+        detect=abort_rst,
+        aliases={"Zeek": "RSTO or RSTR", "tcptrace": "resets", "Wireshark": "tcp.connection.rst"},
+        example=HANDSHAKE
+        + """
+            9.000 > P. 101:301(200) ack 1
+            9.005 > R. 301:301(0)   ack 1
+        """,
+        counterexample=HANDSHAKE
+        + """
+            9.000 > P. 101:301(200) ack 1
+            9.010 < R  1:1(0)              # no connection there: not an abort, but a discovery
+        """,
+    ),
+    Rule(
+        kind="close_with_unread_data",
+        category="close",
+        severity="medium",
+        rfc="RFC 2525 2.17",
+        summary="An application closed while data for it were waiting: its system says so by RST, and the data are "
+        "lost.",
+        evidence="RST with ACK as the answer to data, without a FIN; low where the data had been acknowledged before.",
+        innocent="A close with SO_LINGER 0 right after the answer was read looks the same.",
+        when=when_aborted,
+        detect=close_with_unread_data,
+        aliases={"Linux": "TCPAbortOnClose"},
+        example=HANDSHAKE
+        + """
+            1.000 < P. 1:1001(1000)    ack 101
+            1.001 < P. 1001:2001(1000) ack 101
+            1.010 > R. 101:101(0)      ack 2001
+        """,
+        counterexample=HANDSHAKE
+        + """
+            1.000 < P. 1:1001(1000)    ack 101
+            1.010 > .  101:101(0)      ack 1001
+            9.010 > R. 101:101(0)      ack 1001
+        """,
+    ),
+    Rule(
+        kind="linger_zero_close",
+        category="close",
+        severity="low",
+        rfc="RFC 9293 3.10.5",
+        summary="An application ended the connection with RST although nothing was left to do: it avoids TIME_WAIT.",
+        evidence="RST with ACK within a second after the ACK of its last data, none of the peer's data after that.",
+        innocent="Data that the capture misses.",
+        when=when_aborted,
+        detect=linger_zero_close,
+        aliases={"Linux": "SO_LINGER with l_linger 0"},
+        example=HANDSHAKE
+        + """
+            0.050 > R. 101:101(0) ack 1
+        """,
+        counterexample=HANDSHAKE
+        + """
+            9.000 > R. 101:101(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="rst_instead_of_ack_of_fin",
+        category="reset",
+        severity="medium",
+        rfc="RFC 9293 3.6",
+        summary="A FIN was answered by RST in place of ACK.",
+        evidence="RST with ACK from an endpoint that had not closed, after the peer's FIN, which it never "
+        "acknowledged.",
+        innocent="Data that were still unread when the FIN came; a firewall that answers for the host.",
+        when=when_aborted,
+        detect=rst_instead_of_ack_of_fin,
+        aliases={"Zeek": "RSTR or RSTO"},
+        example=HANDSHAKE
+        + """
+            1.000 > F. 101:101(0) ack 1
+            1.010 < R. 1:1(0)     ack 102
+        """,
+        counterexample=HANDSHAKE
+        + """
+            1.000 > F. 101:101(0) ack 1
+            1.010 < .  1:1(0)     ack 102
+            1.020 < R. 1:1(0)     ack 102
+        """,
+    ),
+    Rule(
+        kind="rst_on_late_data",
+        category="close",
+        severity="high",
+        rfc="RFC 9293 3.6.1",
+        summary="An application closed although data were still to come; they met no reader, and an RST says so.",
+        evidence="A FIN, later data from the peer, and an RST without ACK in answer to them; medium within a second.",
+        innocent="A client that does not want the rest of an answer.",
+        when=when_aborted,
+        detect=rst_on_late_data,
+        aliases={"Linux": "TCPAbortOnData"},
+        example=HANDSHAKE
+        + """
+            1.000 > F. 101:101(0)   ack 1
+            1.010 < .  1:1(0)       ack 102
+            5.000 < P. 1:1001(1000) ack 102
+            5.001 > R  102:102(0)
+        """,
+        counterexample=HANDSHAKE
+        + """
+            1.000 > F. 101:101(0)   ack 1
+            1.010 < .  1:1(0)       ack 102
+            5.000 < F. 1:1(0)       ack 102
+            5.001 > R  102:102(0)
+        """,
+    ),
+    Rule(
+        kind="rst_after_own_fin",
+        category="reset",
+        severity="low",
+        rfc="RFC 9293 3.10.5",
+        summary="An endpoint closed, and aborted what it had begun to close.",
+        evidence="A FIN, then an RST with ACK from the same side, not for want of answers.",
+        innocent="The way some systems close a socket that was shut down before, and some applications avoid "
+        "TIME_WAIT.",
+        when=when_aborted,
+        detect=rst_after_own_fin,
+        example=HANDSHAKE
+        + """
+            1.000 > F. 101:101(0) ack 1
+            1.010 < .  1:1(0)     ack 102
+            1.500 > R. 102:102(0) ack 1
+        """,
+        counterexample=HANDSHAKE
+        + """
+            1.000 > F. 101:101(0) ack 1
+            1.010 < .  1:1(0)     ack 102
+            1.500 < F. 1:1(0)     ack 102
+            1.510 > R  102:102(0)
+        """,
+    ),
+)

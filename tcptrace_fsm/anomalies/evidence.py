@@ -1,0 +1,146 @@
+"""What rules about closing, resets and reuse ask of a connection, in one place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.anomalies.rule import SECOND, mask
+from tcptrace_fsm.kernels.layout import (
+    CF_CLOSING,
+    CLOSING_ABORTED,
+    E_ACK,
+    E_NEXT,
+    E_RTT_MIN,
+    MARK_BAD_CHECKSUM,
+    MARK_CAPTURE_DUPLICATE,
+    MARK_KEEPALIVE,
+    MARK_RETRANSMISSION,
+    MARK_STRAY_SYN,
+    MARK_ZERO_WINDOW_PROBE,
+)
+from tcptrace_fsm.machine import Event, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tcptrace_fsm.anomalies.rule import Change, End, Key, Segment
+
+__all__ = [
+    "CLOSED_BY_CLIENT",
+    "CLOSED_BY_SERVER",
+    "HANDSHAKE",
+    "answered_with_reset",
+    "asked_in_vain",
+    "bytes_lost",
+    "heard",
+    "prompt",
+    "reset_of",
+    "state_at",
+    "times",
+    "when_aborted",
+    "when_closing",
+    "when_taken_over",
+]
+
+MILLISECOND = SECOND // 1000
+PROBES = mask(MARK_KEEPALIVE, MARK_ZERO_WINDOW_PROBE, MARK_RETRANSMISSION)
+NOBODYS = mask(MARK_CAPTURE_DUPLICATE, MARK_BAD_CHECKSUM, MARK_STRAY_SYN)
+
+HANDSHAKE = """
+            0.000 > S  0:0(0)
+            0.010 < S. 0:0(0)     ack 1
+            0.020 > .  1:1(0)     ack 1
+            0.030 > P. 1:101(100) ack 1
+            0.040 < .  1:1(0)     ack 101
+"""
+
+CLOSED_BY_CLIENT = (
+    HANDSHAKE
+    + """
+            1.000 > F. 101:101(0) ack 1
+            1.010 < F. 1:1(0)     ack 102
+            1.020 > .  102:102(0) ack 2
+"""
+)
+
+CLOSED_BY_SERVER = (
+    HANDSHAKE
+    + """
+            1.000 < F. 1:1(0)     ack 101
+            1.010 > F. 101:101(0) ack 2
+            1.020 < .  2:2(0)     ack 102
+"""
+)
+
+
+def heard(segments: Iterable[Segment]) -> list[Segment]:
+    """The segments that were sent as part of the connection: no copies that the capture made, no damaged ones."""
+    return [s for s in segments if not s.marks & NOBODYS]
+
+
+def times(n: int) -> str:
+    """How often, in words."""
+    return "once" if n == 1 else "twice" if n == 2 else f"{n} times"
+
+
+def prompt(end: End) -> int:
+    """Within how many ns after a segment has passed here ``end`` surely answers it, if it answers at once."""
+    return int(4 * max(end.peer[E_RTT_MIN], 0) + 50 * MILLISECOND)
+
+
+def state_at(end: End, time: int) -> State:
+    """The state of an endpoint at a moment."""
+    state = end.changes[0].source if end.changes else State.UNKNOWN
+    for change in end.changes:
+        if change.time >= time:
+            break
+        state = change.target
+    return state
+
+
+def reset_of(end: End, change: Change) -> Segment | None:
+    """The RST of ``end`` itself that a change of its state rests on."""
+    return next((s for s in end.segments if s.rst and s.frame == change.frame), None)
+
+
+def answered_with_reset(end: End) -> tuple[Change, Segment] | None:
+    """How ``end``, by an RST without ACK, showed that it had forgotten the connection."""
+    for change in end.changes:
+        if change.event in (Event.GONE, Event.TIMEOUT_FIN_WAIT_2, Event.TIMEOUT_2MSL):
+            rst = reset_of(end, change)
+            if rst:
+                return change, rst
+    return None
+
+
+def asked_in_vain(end: End, before: Segment) -> list[Segment]:
+    """What ``end`` asked (probes, retransmissions) since its peer was last heard, up to ``before``."""
+    asked: list[Segment] = []
+    for s in heard(end.view.segments):
+        if s.frame >= before.frame:
+            break
+        if s.side != end.side:
+            asked = []
+        elif s.marks & PROBES:
+            asked.append(s)
+    return asked
+
+
+def bytes_lost(end: End) -> int:
+    """How much of what ``end`` sent was never acknowledged."""
+    return max(0, end[E_NEXT] - max(end.peer[E_ACK], 1))
+
+
+def when_aborted(key: Key) -> bool:
+    """A reset took part in its end."""
+    return key.closing == CLOSING_ABORTED
+
+
+def when_closing(key: Key) -> bool:
+    """A FIN or an RST was seen."""
+    return bool(key.flags & CF_CLOSING)
+
+
+def when_taken_over(key: Key) -> bool:
+    """A later incarnation followed."""
+    return key.taken_over
