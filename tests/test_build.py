@@ -11,7 +11,8 @@ import tcptrace_fsm.kernels
 from tcptrace_fsm.kernels import layout
 
 FOLDER = Path(tcptrace_fsm.kernels.__file__).parent
-KERNELS = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in {"__init__", "layout"})
+NEVER_COMPILED = {"__init__", "layout", "memory"}
+KERNELS = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in NEVER_COMPILED)
 IN_A_TREE = (FOLDER.parent.parent / "setup.py").exists()
 
 
