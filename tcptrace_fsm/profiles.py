@@ -51,13 +51,27 @@ PROFILES: dict[str, Profile] = {
     p.name: p
     for p in (
         # TCP_TIMEWAIT_LEN is 60 s; the timer wheel lets it run up to one slot (2 s) longer.
-        Profile("linux", Interval(60.0, 61.0, 62.1), Interval(60.0, 61.0, 62.1), True, "TCP_TIMEWAIT_LEN, tcp_fin_timeout"),
+        Profile(
+            "linux", Interval(60.0, 61.0, 62.1), Interval(60.0, 61.0, 62.1), True, "TCP_TIMEWAIT_LEN, tcp_fin_timeout"
+        ),
         # MSL is two minutes (section 3.4.2); there is no FIN_WAIT_2 timer.
         Profile("rfc9293", Interval(240.0, 240.0, 240.0), Interval(1e9, 1e9, 1e9), False, "RFC 9293 3.4.2, MUST-13"),
         # net.inet.tcp.msl is 30 s on FreeBSD and 15 s on macOS; finwait2_timeout is 60 s.
-        Profile("bsd", Interval(30.0, 60.0, 61.0), Interval(60.0, 60.0, 61.0), True, "net.inet.tcp.msl, net.inet.tcp.finwait2_timeout"),
+        Profile(
+            "bsd",
+            Interval(30.0, 60.0, 61.0),
+            Interval(60.0, 60.0, 61.0),
+            True,
+            "net.inet.tcp.msl, net.inet.tcp.finwait2_timeout",
+        ),
         # TcpTimedWaitDelay may be 30 to 300 s, 120 s where it was not set; TcpFinWait2Delay 120 s.
-        Profile("windows", Interval(30.0, 120.0, 240.0), Interval(120.0, 120.0, 240.0), True, "TcpTimedWaitDelay, TcpFinWait2Delay"),
+        Profile(
+            "windows",
+            Interval(30.0, 120.0, 240.0),
+            Interval(120.0, 120.0, 240.0),
+            True,
+            "TcpTimedWaitDelay, TcpFinWait2Delay",
+        ),
     )
 }
 

@@ -64,7 +64,9 @@ __all__ = ["Conversation", "Line", "parse"]
 
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, ".": 16, "U": 32, "E": 64, "W": 128}
 BEGIN = 1_700_000_000_000_000_000  # the first moment of every scripted capture, ns
-LINE = re.compile(r"^(?P<time>\d+(?:\.\d+)?)\s+(?P<way>[<>])\s+(?P<flags>[SFRPUEW.-]+)\s+(?P<seq>-?\d+):(?P<end>-?\d+)\((?P<len>\d+)\)(?P<rest>.*)$")
+LINE = re.compile(
+    r"^(?P<time>\d+(?:\.\d+)?)\s+(?P<way>[<>])\s+(?P<flags>[SFRPUEW.-]+)\s+(?P<seq>-?\d+):(?P<end>-?\d+)\((?P<len>\d+)\)(?P<rest>.*)$"
+)
 
 
 class Line(NamedTuple):
@@ -114,7 +116,14 @@ class Conversation:
 def put(words: array[int], s: int, line: Line) -> None:
     """Write one line as a segment record."""
     options = 0
-    for name, bit in (("mss", OPT_MSS), ("scale", OPT_SCALE), ("sackok", OPT_SACK_PERMITTED), ("ts", OPT_TIMESTAMPS), ("sack", OPT_SACK), ("tfo", OPT_FAST_OPEN | OPT_FAST_OPEN_COOKIE)):
+    for name, bit in (
+        ("mss", OPT_MSS),
+        ("scale", OPT_SCALE),
+        ("sackok", OPT_SACK_PERMITTED),
+        ("ts", OPT_TIMESTAMPS),
+        ("sack", OPT_SACK),
+        ("tfo", OPT_FAST_OPEN | OPT_FAST_OPEN_COOKIE),
+    ):
         if name in line.options:
             options |= bit
     words[s + S_TIME] = line.time
@@ -177,7 +186,9 @@ def parse(text: str) -> Conversation:
         if words[0] == "end":
             other = address("10.255.255.1"), address("10.255.255.2")
             time = BEGIN + round(float(words[1]) * 1e9)
-            conversation.lines.append(Line(time, (other[0], 50000), (other[1], 50001), 16, 7, 7, 0, 65535, {}, 1, 64, bad=False))
+            conversation.lines.append(
+                Line(time, (other[0], 50000), (other[1], 50001), 16, 7, 7, 0, 65535, {}, 1, 64, bad=False)
+            )
             continue
         found = LINE.match(line)
         if not found:

@@ -37,7 +37,9 @@ def collision(c: View) -> Iterator[Hit]:
         return
     end = c.ends[1 - c[C_TAKEN_BY]]
     entered = end.entered(State.TIME_WAIT)
-    answer = next((s for s in end.segments if s.time >= c[C_TAKEN_OVER] and not s.rst and not s.fin and not s.syn_ack), None)
+    answer = next(
+        (s for s in end.segments if s.time >= c[C_TAKEN_OVER] and not s.rst and not s.fin and not s.syn_ack), None
+    )
     if entered and answer:
         yield Hit(
             end.side,

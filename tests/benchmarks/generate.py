@@ -13,7 +13,17 @@ from pathlib import Path
 import numpy as np
 
 HEADERS = 66  # Ethernet, IPv4, TCP with timestamps
-RECORD = np.dtype([("s", "<u4"), ("us", "<u4"), ("cap", "<u4"), ("len", "<u4"), ("eth", "u1", 14), ("ip", "u1", 20), ("tcp", "u1", 32)])
+RECORD = np.dtype(
+    [
+        ("s", "<u4"),
+        ("us", "<u4"),
+        ("cap", "<u4"),
+        ("len", "<u4"),
+        ("eth", "u1", 14),
+        ("ip", "u1", 20),
+        ("tcp", "u1", 32),
+    ]
+)
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 
 
@@ -65,7 +75,17 @@ def connection_packets(counts: np.ndarray, rng: np.random.Generator, spread: flo
     # Distinct four-tuples: 64,000 client ports times as many clients as it takes.
     port = 1024 + conn % 60000
     client = 0x0A000001 + conn // 60000 + rng.integers(0, 200, connections)[conn] * 256
-    packets = {"time": time, "from_server": from_server, "length": length, "flags": flags, "seq": seq, "ack": ack, "port": port, "client": client, "k": k}
+    packets = {
+        "time": time,
+        "from_server": from_server,
+        "length": length,
+        "flags": flags,
+        "seq": seq,
+        "ack": ack,
+        "port": port,
+        "client": client,
+        "k": k,
+    }
     return {name: values[order] for name, values in packets.items()}
 
 
@@ -81,7 +101,12 @@ def write(path: Path, packets: dict[str, np.ndarray], *, snap: bool) -> None:
                 file.write(records.tobytes())
             else:
                 raw = records.tobytes()
-                file.write(b"".join(raw[i * RECORD.itemsize : (i + 1) * RECORD.itemsize] + bytes(int(n)) for i, n in enumerate(part["length"])))
+                file.write(
+                    b"".join(
+                        raw[i * RECORD.itemsize : (i + 1) * RECORD.itemsize] + bytes(int(n))
+                        for i, n in enumerate(part["length"])
+                    )
+                )
 
 
 def make_records(p: dict[str, np.ndarray], *, snap: bool) -> np.ndarray:
