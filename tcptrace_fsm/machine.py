@@ -183,7 +183,7 @@ def _rows() -> tuple[Transition, ...]:
         row(s.SYN_SENT,     e.RCV_SYN_ACK,    s.ESTABLISHED,  "3.10.7.3"),
         row(s.SYN_RECEIVED, e.RCV_ACK_OF_SYN, s.ESTABLISHED,  "3.10.7.4"),
         row(s.SYN_RECEIVED, e.RCV_RST,        s.LISTEN,       "3.10.7.4",     opened=passive, sockets=False),
-        row(s.SYN_RECEIVED, e.RCV_RST,        s.CLOSED,       "3.10.7.4",     opened=passive, sockets=True, drawn=False),
+        row(s.SYN_RECEIVED, e.RCV_RST,        s.CLOSED,       "3.10.7.4", opened=passive, sockets=True, drawn=False),
         row(s.SYN_RECEIVED, e.RCV_RST,        s.CLOSED,       "3.10.7.4",     opened=active, drawn=False),
         # a close before it was open: no segment shows the first two
         row(s.LISTEN,       e.USER_CLOSE,     s.CLOSED,       "3.10.4"),
@@ -211,7 +211,7 @@ def _rows() -> tuple[Transition, ...]:
         row(s.ESTABLISHED,  e.RCV_FIN_ACK_OF_UNSEEN_FIN, s.TIME_WAIT, "3.10.7.4", drawn=False),
         row(s.CLOSE_WAIT,   e.RCV_ACK_OF_UNSEEN_FIN, s.CLOSED, "3.10.7.4",     drawn=False),
         # time
-        row(s.FIN_WAIT_2,   e.TIMEOUT_FIN_WAIT_2, s.CLOSED,   "3.10.8; not in the RFC, every system has it", drawn=False),
+        row(s.FIN_WAIT_2,   e.TIMEOUT_FIN_WAIT_2, s.CLOSED, "3.10.8; not in the RFC, every system has it", drawn=False),
     ]
     synchronized = (
         s.ESTABLISHED, s.FIN_WAIT_1, s.FIN_WAIT_2, s.CLOSE_WAIT, s.CLOSING, s.LAST_ACK, s.TIME_WAIT,
