@@ -259,9 +259,9 @@ E_MSS = 65  # of its SYN, -1 for none
 E_OPTIONS = 66  # OPT_... of its SYN
 E_BACKOFF_SEQ = 67  # first byte of its latest timeout retransmission
 E_BACKOFF_COUNT = 68  # how often in a row that byte was sent again
-E_SPARE_0 = 69  # keep the record a whole number of cache lines
-E_SPARE_1 = 70
-E_SPARE_2 = 71
+E_FIN_TSVAL = 69  # TSval and IP identification of its first FIN, -1 for none: what bears them again is a duplicate
+E_FIN_IP_ID = 70
+E_SPARE = 71  # keeps the record a whole number of cache lines
 ENDPOINT_SIZE = 72
 
 ROLE_SYN = 0

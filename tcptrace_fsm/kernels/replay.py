@@ -590,7 +590,14 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
         open_inside(w, c, side, rows, table, out, scratch, work)
     if scratch[X_STATE] == ST_SYN_RECEIVED and ack >= 1 and arrived(w, scratch[X_LAST_SYN_ACK], scratch[X_SYN_GAP], scratch, work) and (scratch[X_PLAIN_PROOF] >= 0 or not answered_by_rst(w, side, n, work)):
         proof = scratch[X_PLAIN_PROOF]
-        received(EV_RCV_ACK_OF_SYN, w, proof if proof > w else -1, side, ident, table, out, scratch, work)
+        t = work[w + L_TIME]
+        back = rows[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_RTT_MIN]
+        if back >= 0 and t - scratch[X_LAST_SYN_ACK] > back + 10 * MILLISECOND:
+            # The peer must have acknowledged the SYN+ACK before, out of sight: that may have arrived, or been lost.
+            latest = work[proof + L_TIME] if proof > w else t + 3 * scratch[X_HALF] + scratch[X_SLACK]
+            step(EV_RCV_ACK_OF_SYN, t + scratch[X_HALF], scratch[X_LAST_SYN_ACK], latest, work[w + L_FRAME], BASIS_PRESUMED, work[proof + L_FRAME] if proof > w else -1, side, ident, table, out, scratch)
+        else:
+            received(EV_RCV_ACK_OF_SYN, w, proof if proof > w else -1, side, ident, table, out, scratch, work)
     takes_fin = 1 if w == scratch[X_FIN_COPY] and not scratch[X_FIN_TAKEN] else 0
     acked_fin = 0
     if scratch[X_FIN_END] >= 0 and ack >= scratch[X_FIN_END] and scratch[X_STATE] in (ST_FIN_WAIT_1, ST_CLOSING, ST_LAST_ACK):
@@ -606,7 +613,7 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
             if not work[proof + L_MARKS] & M_DSACK or scratch[X_FIRST_FIN] - 205 * MILLISECOND - 6 * scratch[X_HALF] < work[w + L_TIME]:
                 hidden_fin(proof, side, ident, table, out, scratch, work)
     if w == scratch[X_UNSEEN_FIN]:
-        step(EV_RCV_ACK_OF_UNSEEN_FIN, work[w + L_TIME] + scratch[X_HALF], work[w + L_TIME], work[w + L_TIME] + 1000 * MILLISECOND, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
+        step(EV_RCV_ACK_OF_UNSEEN_FIN, work[w + L_TIME] + scratch[X_HALF], scratch[X_TIME], work[w + L_TIME] + 1000 * MILLISECOND, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
         if takes_fin:
             received(EV_RCV_FIN, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)
         return 0

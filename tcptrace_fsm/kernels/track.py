@@ -136,6 +136,8 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
         rows[e + E_TSVAL] = -1
         rows[e + E_TTL] = -1
         rows[e + E_IP_ID] = -1
+        rows[e + E_FIN_TSVAL] = -1
+        rows[e + E_FIN_IP_ID] = -1
         rows[e + E_LAST_SEQ] = -1
         rows[e + E_LAST_LEN] = -1
         rows[e + E_HEAD_TIME] = -1
@@ -845,7 +847,13 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     if not flags & (TCP_SYN | TCP_RST) and not rows[x + E_STAGE] & ES_PLAIN and not marks & M_BAD_CHECKSUM:
         rows[x + E_STAGE] |= ES_PLAIN
         marks |= M_FIRST_PLAIN
-    if flags & TCP_FIN and not marks & M_FIN_AGAIN:
+    if flags & TCP_FIN and marks & M_FIN_AGAIN:
+        # A sender that repeats its FIN gives it a new timestamp and a new identification.
+        if (rows[x + E_FIN_TSVAL] >= 0 and segments[s + S_OPTIONS] & OPT_TIMESTAMPS and segments[s + S_TSVAL] == rows[x + E_FIN_TSVAL]) or (rows[x + E_FIN_IP_ID] > 0 and segments[s + S_IP_ID] == rows[x + E_FIN_IP_ID]):
+            marks |= M_NETWORK_DUPLICATE
+    elif flags & TCP_FIN and not marks & M_BAD_CHECKSUM:
+        rows[x + E_FIN_TSVAL] = segments[s + S_TSVAL] if segments[s + S_OPTIONS] & OPT_TIMESTAMPS else -1
+        rows[x + E_FIN_IP_ID] = segments[s + S_IP_ID]
         # Hosts that number a connection's packets one by one show when one of them did not pass here.
         skipped = segments[s + S_IP_ID] - rows[x + E_IP_ID]
         if 2 <= skipped <= 3 and rows[x + E_IP_ID] > 0 and rows[x + E_LAST_LEN] <= 1460:
