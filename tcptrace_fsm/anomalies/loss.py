@@ -380,8 +380,8 @@ RULES = (
         aliases={"Wireshark": "tcp.analysis.out_of_order", "tcptrace": "outoforder pkts", "argus": "out of order"},
         example=HANDSHAKE
         + """
-            1.000 > .  1101:2101(1000) ack 1
-            1.001 > .  101:1101(1000)  ack 1
+            1.000 > .  1101:2101(1000) ack 1 id 302
+            1.001 > .  101:1101(1000)  ack 1 id 301
             1.010 < .  1:1(0)          ack 2101
         """,
         counterexample=HANDSHAKE
