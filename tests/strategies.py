@@ -294,7 +294,23 @@ def collect(done, connections: list[Connection]) -> None:
 
 HOSTS = (0x0A000001, 0x0A000002)
 PORTS = (80, 40000)
-NUMBERS = (0, 1, 2, 100, 101, 5000, 65536, 300_000, 2**30, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 101, 2**32 - 2, 2**32 - 1)
+NUMBERS = (
+    0,
+    1,
+    2,
+    100,
+    101,
+    5000,
+    65536,
+    300_000,
+    2**30,
+    2**31 - 1,
+    2**31,
+    2**31 + 1,
+    2**32 - 101,
+    2**32 - 2,
+    2**32 - 1,
+)
 STEPS = (
     *(0, 1000, 500_000, 10 * MILLISECOND, 10 * MILLISECOND, 200 * MILLISECOND, SECOND),
     *(3 * SECOND, 62 * SECOND, 70 * SECOND, 140 * SECOND, -1000, -20 * MILLISECOND, -SECOND, -100 * SECOND),
@@ -325,7 +341,9 @@ extras = st.fixed_dictionaries(
         "NET": st.sampled_from((0, 1, 3)),
         "LEN": st.sampled_from((0, 1, 2, 99, 100, 1460, 65495, 262144)),
         "WINDOW": st.sampled_from((0, 1, 100, 65535)),
-        "OPTIONS": st.one_of(st.sampled_from((at.OPT_MSS, at.OPT_SCALE, at.OPT_TIMESTAMPS, at.OPT_SACK)), st.integers(0, 8191)),
+        "OPTIONS": st.one_of(
+            st.sampled_from((at.OPT_MSS, at.OPT_SCALE, at.OPT_TIMESTAMPS, at.OPT_SACK)), st.integers(0, 8191)
+        ),
         "TSVAL": st.sampled_from((0, 1, 2, 2**31, 2**32 - 1)),
         "TSECR": st.sampled_from((0, 1, 2, 2**31, 2**32 - 1)),
         "MSS": st.sampled_from((0, 536, 1460, 65535)),
@@ -382,7 +400,9 @@ def conversations(draw, most: int = 40, *, steps=step_of_time) -> array:
         off = draw(st.sampled_from((0,) * 8 + (-1, 1, -100, 100, 70000)))
         acked = draw(st.sampled_from((0,) * 8 + (-1, 1, -100, 100)))
         seq, ack, length, more = following[side] + off, following[1 - side] + acked, 0, {}
-        flags = {"syn": 2, "syn_ack": 18, "ack": 16, "data": 24, "fin": 17, "rst": 20, "rst_bare": 4, "lost": 24}.get(deed, 16)
+        flags = {"syn": 2, "syn_ack": 18, "ack": 16, "data": 24, "fin": 17, "rst": 20, "rst_bare": 4, "lost": 24}.get(
+            deed, 16
+        )
         if deed in {"data", "lost"}:
             length = draw(st.sampled_from((1, 100, 1460)))
         elif deed == "odd":
@@ -480,8 +500,10 @@ def check(outcome: Outcome, *, unless: frozenset[str] = frozenset()) -> None:
     check_memory(outcome.engine)
 
 
-def check_counted(outcome: Outcome) -> None:
+def check_counted(outcome: Outcome, *, unless: frozenset[str] = frozenset()) -> None:
     """Every segment is counted in exactly one connection, and those with a label in the one that it names."""
+    if "copies" in unless and any(c.marks >= {"stray_syn", "capture_duplicate"} for c in outcome.connections):
+        return
     counted = sum(c.end(side, "E_SEGMENTS") for c in outcome.connections for side in SIDES)
     assert counted == len(outcome.segments) // at.SEGMENT_SIZE
     labelled: dict[tuple[int, str], int] = {}

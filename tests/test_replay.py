@@ -569,7 +569,11 @@ WRONG: dict[tuple[str, str], str] = {
             ("simultaneous_open", "near_server"),
             *[("syn_lost_after_the_capture", place) for place in ("near_client", "between")],
             *[("syn_ack_lost_after_the_capture", place) for place in ("between", "near_server")],
-            *[(name, place) for name in ("refused", "syn_ack_answered_by_reset", "syn_given_up") for place in ("between", "near_server")],
+            *[
+                (name, place)
+                for name in ("refused", "syn_ack_answered_by_reset", "syn_given_up")
+                for place in ("between", "near_server")
+            ],
         ],
         "the ACK in a FIN that is held to be lost is taken all the same: FIN_WAIT_2, in which nobody was": [
             ("last_ack_lost_before_the_capture", place) for place in PLACES
@@ -676,9 +680,7 @@ def test_time_wait_collision():
 
 def test_server_side_only():
     """Only the server's segments: its states are proved, the client's are inferred from its ACKs."""
-    text = "\n".join(
-        line for line in captured(CASES[0].sent, 0.01).splitlines() if " > " not in line
-    )
+    text = "\n".join(line for line in captured(CASES[0].sent, 0.01).splitlines() if " > " not in line)
     connection = run(text).connections[0]
     assert connection.role_basis == "syn_ack"
     assert connection.path("server").startswith("LISTEN SYN_RECEIVED ESTABLISHED CLOSE_WAIT LAST_ACK")

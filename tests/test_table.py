@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tcptrace_fsm.kernels import layout as at
 from tests.kernels import Watched, words
-from tests.strategies import HOSTS, PORTS, SEED, pure_kernels, record
+from tests.strategies import HOSTS, SEED, pure_kernels, record
 
 plain = pure_kernels()["table"]
 TUPLES = [
@@ -72,7 +72,9 @@ def test_the_hash_hangs_on_the_seed():
     assert len({plain.hash_of(key, 0, seed | 1) & 1023 for seed in range(1 << 40, (1 << 40) + 400, 2)}) > 100
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, len(TUPLES) - 1), st.booleans()), max_size=60), st.integers(0, 3))
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, len(TUPLES) - 1), st.booleans()), max_size=60), st.integers(0, 3)
+)
 def test_table_behaves_as_a_dict(deeds, spread):
     """However entries come and go, and however few slots their hashes share, what is in is found and the rest is not."""
     size = 64

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptrace_fsm.kernels import compiled
 from tcptrace_fsm.kernels import layout as at
 from tests import naive_track
 from tests.kernels import Watched, words
@@ -42,11 +41,6 @@ CLOSE = """
 """
 
 
-TRUNCATED = pytest.mark.xfail(
-    compiled(), strict=True, reason="compiled, a mark above bit 31 that comes out of `A if test else B` is cut to a C int"
-)
-
-
 def only(text: str, **how) -> Connection:
     """The one connection of a conversation."""
     (connection,) = run(text, **how).connections
@@ -56,7 +50,6 @@ def only(text: str, **how) -> Connection:
 # --- incarnations -----------------------------------------------------------------------------------------------------
 
 
-@TRUNCATED
 def test_same_isn_again_is_a_retransmission():
     """A SYN sent again before its answer belongs to the attempt that sent it first."""
     connection = only("0 > S 0:0(0)\n1 > S 0:0(0)\n1.02 < S. 0:0(0) ack 1\n1.04 > . 1:1(0) ack 1")
@@ -104,6 +97,17 @@ def test_pending_syn_repeated_then_discarded():
     assert connection.end("client", "E_SEGMENTS") == 5
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="capture duplicates beyond the first are not logged, and what is discarded is counted by its log",
+)
+def test_stray_syn_captured_three_times():
+    """Three captures of one stray SYN are three segments of the connection that it fell into."""
+    syns = "5.0000 > S 0:0(0) id 9\n5.0001 > S 0:0(0) id 9\n5.0002 > S 0:0(0) id 9\n"
+    connection = only(OPEN + "isn 900000 0\n" + syns + "isn 1000 5000\n6 > P. 1:101(100) ack 1\n")
+    assert connection.end("client", "E_SEGMENTS") == 6
+
+
 def test_pending_syn_at_the_end_is_an_attempt():
     """A SYN that nothing has decided by the end of the capture is an unanswered attempt."""
     first, second = run(PENDING).connections
@@ -118,7 +122,9 @@ def test_pending_syn_that_outlives_its_patience_has_an_id():
     assert [c["C_ID"] for c in outcome.connections] == list(range(len(outcome.connections)))
 
 
-@pytest.mark.xfail(strict=True, reason="the connection behind a pending SYN is freed, the next SYN reads and writes row -1")
+@pytest.mark.xfail(
+    strict=True, reason="the connection behind a pending SYN is freed, the next SYN reads and writes row -1"
+)
 def test_second_stray_syn_after_silence_stays_in_bounds():
     """A stray SYN after 70 s of silence, and another: no index leaves its array (compiled, nothing else would stop it)."""
     run(OPEN + "isn 900000 0\n71 > S 0:0(0)\nisn 910000 0\n71.1 > S 0:0(0)\n", engine=watched_engine(), step=1)
@@ -126,7 +132,9 @@ def test_second_stray_syn_after_silence_stays_in_bounds():
 
 def test_nothing_is_learnt_from_a_reset():
     """An RST before the SYN+ACK, with sequence number 0, does not set the server's numbers."""
-    connection = only("0 > S 0:0(0)\nisn 1000 0\n0.01 < R. 0:0(0) ack 900\nisn 1000 5000\n0.02 < S. 0:0(0) ack 1\n0.04 > . 1:1(0) ack 1")
+    connection = only(
+        "0 > S 0:0(0)\nisn 1000 0\n0.01 < R. 0:0(0) ack 900\nisn 1000 5000\n0.02 < S. 0:0(0) ack 1\n0.04 > . 1:1(0) ack 1"
+    )
     assert connection.end("server", "E_BASE") == 5000
     assert connection.path("client") == "CLOSED SYN_SENT ESTABLISHED"
 
@@ -258,7 +266,9 @@ def test_fin_that_joins_repeated_data_is_no_byte():
     assert connection.end("client", "E_UNIQUE") == 100
 
 
-@pytest.mark.xfail(strict=True, reason="a hole made by an ACK stays when the first segment seen moves the end back below it")
+@pytest.mark.xfail(
+    strict=True, reason="a hole made by an ACK stays when the first segment seen moves the end back below it"
+)
 def test_no_byte_is_counted_twice_when_the_stream_begins_behind_an_ack():
     """One direction's ACK runs ahead of the first segment seen of the other: its bytes still count once."""
     segments = array("q")
@@ -284,7 +294,11 @@ def streams(draw) -> tuple[str, list[Sent]]:
     following = {"client": 1, "server": 1}
     before: dict[str, list[tuple[int, int]]] = {"client": [], "server": []}
     missing: dict[str, list[tuple[int, int]]] = {"client": [], "server": []}
-    deeds = draw(st.lists(st.tuples(st.sampled_from(("client", "server")), st.sampled_from("nnnnrl"), st.integers(2, 50)), max_size=30))
+    deeds = draw(
+        st.lists(
+            st.tuples(st.sampled_from(("client", "server")), st.sampled_from("nnnnrl"), st.integers(2, 50)), max_size=30
+        )
+    )
     for sender, deed, length in deeds:
         if deed == "r" and before[sender]:
             begin, length = draw(st.sampled_from(before[sender]))
@@ -308,7 +322,9 @@ def streams(draw) -> tuple[str, list[Sent]]:
     lines = [f"isn {isn[0]} {isn[1]}"]
     for n, (sender, flags, begin, length) in enumerate(seen):
         ack = "" if flags == "S" else "ack 1"
-        lines.append(f"{0.5 * n:.1f} {'>' if sender == 'client' else '<'} {flags} {begin}:{begin + length}({length}) {ack}")
+        lines.append(
+            f"{0.5 * n:.1f} {'>' if sender == 'client' else '<'} {flags} {begin}:{begin + length}({length}) {ack}"
+        )
     return "\n".join(lines), seen
 
 
@@ -423,7 +439,9 @@ def test_capture_duplicates_count_once():
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="an endpoint that was only answered counts as an attempt given up: its SYN opens a second")
+@pytest.mark.xfail(
+    strict=True, reason="an endpoint that was only answered counts as an attempt given up: its SYN opens a second"
+)
 def test_handshake_captured_in_the_wrong_order():
     """The SYN+ACK stamped before the SYN: the roles are right, and so are the states."""
     connection = only("0.000 < S. 0:0(0) ack 1\n0.000001 > S 0:0(0)\n0.02 > . 1:1(0) ack 1\n0.03 > P. 1:101(100) ack 1")
@@ -453,8 +471,8 @@ def test_overtaken_segment_is_no_retransmission():
         ("1.0 > F. 1:1(0) ack 1\n1.3 > F. 1:1(0) ack 1", "fin_again"),
         ("1.0 > F. 1:1(0) ack 1\n1.1 > P. 2:102(100) ack 1", "beyond_fin"),
         ("1.0 > R. 1:1(0) ack 1\n1.1 > P. 1:101(100) ack 1", "after_rst"),
-        pytest.param("1.0 > R 400:400(0)", "rst_inexact", marks=TRUNCATED),
-        pytest.param("1.0 > R 900000:900000(0)", "rst_outside", marks=TRUNCATED),
+        ("1.0 > R 400:400(0)", "rst_inexact"),
+        ("1.0 > R 900000:900000(0)", "rst_outside"),
         ("1.0 > SF 0:0(0)", "odd_flags"),
     ],
 )

@@ -47,7 +47,7 @@ from tests.strategies import (
 BYTES = 12  # of input that make one segment record
 LENGTHS = (0, 0, 0, 1, 2, 100, 1460, 262144)
 PROFILES = ("linux", "rfc9293", "bsd", "windows")
-KNOWN = frozenset()  # invariants known not to hold
+KNOWN = frozenset({"dense", "unique", "copies"})  # tests/test_track.py has the minimal cases, as expected failures
 
 
 def segments_of(data: bytes) -> array:
@@ -107,7 +107,7 @@ def hold(outcome: Outcome) -> None:
     """Hold a result to the invariants."""
     check(outcome, unless=KNOWN)
     if all(c["C_ID"] >= 0 for c in outcome.connections):
-        check_counted(outcome)
+        check_counted(outcome, unless=KNOWN)
     for finding in outcome.findings:
         assert finding.message
         assert all(frame >= 1 for frame in finding.frames)
@@ -160,7 +160,9 @@ def instrument(atheris) -> int:
     functions: set[FunctionType] = set()
     watched_engine()
     for module in (plain_capture(), links, tunnels, fragments, streams, *anomalies.FAMILIES):
-        functions.update(f for f in vars(module).values() if isinstance(f, FunctionType) and f.__module__ == module.__name__)
+        functions.update(
+            f for f in vars(module).values() if isinstance(f, FunctionType) and f.__module__ == module.__name__
+        )
         for kind in vars(module).values():
             if isinstance(kind, type) and kind.__module__ == module.__name__:
                 functions.update(f for f in vars(kind).values() if isinstance(f, FunctionType))
