@@ -6,9 +6,11 @@ nothing of windows, holes or times, and takes for granted that nobody was overta
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Sent(NamedTuple):

@@ -12,6 +12,7 @@ import sys
 from array import array
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import FunctionType, ModuleType
 
@@ -426,7 +427,7 @@ def conversations(draw, most: int = 40, *, steps=step_of_time) -> array:
     return out
 
 
-# --- what must hold whatever was fed ------------------------------------------------------------------------------------
+# --- what must hold whatever was fed ----------------------------------------------------------------------------------
 
 # Words that say where something lies in memory, not what it is.
 PLACES = {"C_HASH", "C_OLDER", "C_NEWER", "C_LOG_HEAD", "C_LOG_TAIL", "C_LIVING", "C_LIFE"}
@@ -449,7 +450,7 @@ def check_transitions(connection: Connection) -> None:
         for change in changes:
             assert (change.source, change.event, change.target) in ROWS, change
             assert change.earliest <= change.time <= change.latest, change
-        for one, other in zip(changes, changes[1:], strict=False):
+        for one, other in pairwise(changes):
             assert one.target == other.source, (one, other)
             assert one.time <= other.time, (one, other)
         if changes:

@@ -49,7 +49,7 @@ def test_every_index_is_in_bounds(segments):
 @relaxed
 @given(short)
 def test_every_segment_is_counted_once(segments):
-    """Each segment belongs to one connection, or to a SYN that became one; each label names a connection that exists."""
+    """Each segment belongs to one connection, or to a SYN that became one; each label names one that exists."""
     check_counted(run(segments, engine=plain_engine()), unless=NOT_YET)
 
 

@@ -529,7 +529,8 @@ CASES = [
         end 4
         """,
         "SYN_SENT ? inferred, ESTABLISHED ? inferred, FIN_WAIT_1 2.000 sent, TIME_WAIT 2.040 acked",
-        "SYN_RECEIVED ? inferred, ESTABLISHED ? inferred, CLOSE_WAIT 2.020 acked, LAST_ACK 2.020 sent, CLOSED 2.060 presumed",
+        "SYN_RECEIVED ? inferred, ESTABLISHED ? inferred, "
+        "CLOSE_WAIT 2.020 acked, LAST_ACK 2.020 sent, CLOSED 2.060 presumed",
         "normal",
     ),
     Case(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from array import array
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from tcptrace_fsm.kernels import layout as at
 from tests.kernels import Watched, words
 from tests.strategies import HOSTS, SEED, pure_kernels, record
+
+if TYPE_CHECKING:
+    from array import array
 
 plain = pure_kernels()["table"]
 TUPLES = [
@@ -76,7 +79,7 @@ def test_the_hash_hangs_on_the_seed():
     st.lists(st.tuples(st.booleans(), st.integers(0, len(TUPLES) - 1), st.booleans()), max_size=60), st.integers(0, 3)
 )
 def test_table_behaves_as_a_dict(deeds, spread):
-    """However entries come and go, and however few slots their hashes share, what is in is found and the rest is not."""
+    """However entries come and go, and however few slots their hashes share, what is in is found, the rest not."""
     size = 64
     slots, rows = Watched(words(2 * size)), words(at.CONNECTION_SIZE * len(TUPLES))
     twin: dict[frozenset, int] = {}

@@ -126,14 +126,15 @@ def test_pending_syn_that_outlives_its_patience_has_an_id():
     strict=True, reason="the connection behind a pending SYN is freed, the next SYN reads and writes row -1"
 )
 def test_second_stray_syn_after_silence_stays_in_bounds():
-    """A stray SYN after 70 s of silence, and another: no index leaves its array (compiled, nothing else would stop it)."""
+    """A stray SYN after 70 s of silence, and another: no index leaves its array (compiled, nothing would stop it)."""
     run(OPEN + "isn 900000 0\n71 > S 0:0(0)\nisn 910000 0\n71.1 > S 0:0(0)\n", engine=watched_engine(), step=1)
 
 
 def test_nothing_is_learnt_from_a_reset():
     """An RST before the SYN+ACK, with sequence number 0, does not set the server's numbers."""
     connection = only(
-        "0 > S 0:0(0)\nisn 1000 0\n0.01 < R. 0:0(0) ack 900\nisn 1000 5000\n0.02 < S. 0:0(0) ack 1\n0.04 > . 1:1(0) ack 1"
+        "0 > S 0:0(0)\nisn 1000 0\n0.01 < R. 0:0(0) ack 900\n"
+        "isn 1000 5000\n0.02 < S. 0:0(0) ack 1\n0.04 > . 1:1(0) ack 1"
     )
     assert connection.end("server", "E_BASE") == 5000
     assert connection.path("client") == "CLOSED SYN_SENT ESTABLISHED"
@@ -210,7 +211,7 @@ def relative(connection: Connection) -> list[int]:
 
 @pytest.mark.parametrize("before", [0, 1, 2, 50, 100, 101, 200, 201, 301, 302, 303])
 def test_wrap_changes_nothing(before):
-    """Wherever in the conversation both sequence numbers wrap, in the SYN, in data, in the FIN, the result is the same."""
+    """Wherever both sequence numbers wrap, in the SYN, in data, in the FIN, the result is the same."""
     far = only(STREAM)
     wrapped = only(f"isn {(2**32 - before) % 2**32} {(2**32 - min(before, 102)) % 2**32}\n" + STREAM)
     assert relative(wrapped) == relative(far)
@@ -301,8 +302,7 @@ def streams(draw) -> tuple[str, list[Sent]]:
     )
     for sender, deed, length in deeds:
         if deed == "r" and before[sender]:
-            begin, length = draw(st.sampled_from(before[sender]))
-            seen.append(Sent(sender, ".", begin, length))
+            seen.append(Sent(sender, ".", *draw(st.sampled_from(before[sender]))))
             continue
         begin = following[sender]
         following[sender] += length
@@ -382,7 +382,7 @@ def test_median_estimate_stays_in_order(samples):
 
 @given(st.integers(0, 10**9), st.sampled_from(("uniform", "exponential", "two humps")))
 def test_median_estimate_is_close(seed, shape):
-    """Over a thousand round-trip times of the shapes that networks give, the estimate is within a tenth of the median."""
+    """Over a thousand round-trip times, in the shapes that networks give, the estimate is within a tenth."""
     random = Random(seed)
     draw = {
         "uniform": lambda: random.randint(10 * MILLISECOND, 50 * MILLISECOND),
