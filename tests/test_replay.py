@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import pytest
 
-from tcptrace_fsm.kernels import compiled
 from tests.strategies import BEGIN, SECOND, Connection, Outcome, run
 
 ONE_WAY = 0.020
@@ -562,32 +561,17 @@ CASES = [
         "none",
     ),
 ]
-# Cases in which the analyser does not yet say what happened: why, and in which of them.
+# Cases in which the analyser does not yet say what happened, and why.
 WRONG: dict[tuple[str, str], str] = {
-    pair: reason
-    for reason, pairs in {
-        "without a round-trip time the bracket is 1 ms wide, however far the endpoint may be": [
-            ("simultaneous_open", "near_server"),
-            *[("syn_lost_after_the_capture", place) for place in ("near_client", "between")],
-            *[("syn_ack_lost_after_the_capture", place) for place in ("between", "near_server")],
-            *[
-                (name, place)
-                for name in ("refused", "syn_ack_answered_by_reset", "syn_given_up")
-                for place in ("between", "near_server")
-            ],
-        ],
-        "the ACK in a FIN that is held to be lost is taken all the same: FIN_WAIT_2, in which nobody was": [
-            ("last_ack_lost_before_the_capture", place) for place in PLACES
-        ],
-        "the answer whose round trip is the least one is put before what it acknowledges (a tie)": [
-            ("third_ack_lost_before_the_capture_data_completes", place) for place in PLACES
-        ],
-    }.items()
-    for pair in pairs
+    (
+        "simultaneous_open",
+        "near_server",
+    ): "without a round-trip time the bracket is 1 ms wide, however far the endpoint",
+    (
+        "last_ack_lost_before_the_capture",
+        "near_client",
+    ): "the ACK in a FIN that is held to be lost is taken all the same",
 }
-if compiled():
-    for place in PLACES:
-        WRONG["capture_ends_in_last_ack", place] = "compiled, 3000 * MILLISECOND overflows a C int"
 
 
 def ends(connection: Connection) -> tuple[str, str]:

@@ -11,9 +11,6 @@ from tests.fuzz.harness import TARGETS, capture_target, segments_of, segments_ta
 
 CORPUS = Path(__file__).parent / "corpus"
 FILES = sorted(path for path in CORPUS.rglob("*") if path.is_file())
-BROKEN = {
-    "segments/pending_evicted": "the connection behind a pending SYN is freed, the next SYN reads and writes row -1",
-}
 
 
 def test_there_is_a_corpus():
@@ -21,19 +18,7 @@ def test_there_is_a_corpus():
     assert {path.parent.name for path in FILES} == set(TARGETS)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(
-            path,
-            id=f"{path.parent.name}-{path.name}",
-            marks=[pytest.mark.xfail(strict=True, reason=BROKEN[f"{path.parent.name}/{path.name}"])]
-            if f"{path.parent.name}/{path.name}" in BROKEN
-            else [],
-        )
-        for path in FILES
-    ],
-)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_corpus(path):
     """No index out of bounds, no exception, and every invariant holds."""
     TARGETS[path.parent.name](path.read_bytes())
