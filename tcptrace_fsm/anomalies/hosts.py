@@ -1,0 +1,480 @@
+"""Surveys of hosts and listeners: what one server or client does in many connections."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.anomalies.rule import SECOND, Key, Rule, mask, span
+from tcptrace_fsm.anomalies.survey import (
+    Collector,
+    Found,
+    Group,
+    Survey,
+    end_of,
+    host_of,
+    name,
+    socket_of,
+)
+from tcptrace_fsm.kernels.layout import (
+    C_LAST_TIME,
+    C_PORTS,
+    C_SERVER_STATE,
+    C_TAKEN_BY,
+    C_TAKEN_OVER,
+    CLIENT,
+    CONNECTION_SIZE,
+    E_OPTIONS,
+    E_SEGMENTS,
+    E_SYNS,
+    MARK_FIRST_PLAIN,
+    MARK_SYN_ACK_AGAIN,
+    OPT_DAMAGED,
+    OPT_MSS,
+    OPT_NOP_RUN,
+    OPT_SACK_PERMITTED,
+    OPT_SCALE,
+    OPT_SHORT,
+    OPT_TIMESTAMPS,
+    SERVER,
+)
+from tcptrace_fsm.machine import State
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterator
+
+    from tcptrace_fsm.anomalies.survey import Block, Name
+    from tcptrace_fsm.profiles import Profile
+
+__all__ = ["RULES", "SURVEYS"]
+
+FEW = 5  # connections that make a pattern
+
+
+class Leaks(Collector):
+    """Sockets in CLOSE_WAIT, by the address (and, of a server, the port) that holds them."""
+
+    def __init__(self, profile: Profile) -> None:
+        super().__init__(profile)
+        self.since: dict[Name, list[int]] = {}
+
+    def see(self, words: array[int], c: int) -> None:
+        """A connection that ended, as far as the capture goes, in CLOSE_WAIT on one side."""
+        side = SERVER if words[c + C_SERVER_STATE] == State.CLOSE_WAIT else CLIENT
+        holder = socket_of(words, c, SERVER) if side == SERVER else host_of(words, c, CLIENT)
+        self.groups.of(holder).add(words, c)
+        self.since.setdefault(holder, []).append(words[c + C_LAST_TIME])
+
+    def finish(self, now: int) -> Iterator[Found]:
+        """Those who hold several for longer than a pause explains."""
+        for holder, group in self.groups.items():
+            held = [now - t for t in self.since[holder] if now - t >= 10 * SECOND]
+            if len(held) >= FEW:
+                port = len(holder) > 3
+                yield Found(
+                    group,
+                    SERVER if port else CLIENT,
+                    f"{name(holder)}{'' if port else ':*'} holds {len(held)} sockets in CLOSE_WAIT, the oldest for "
+                    f"{span(max(held))}: its application does not close connections that its peers have closed",
+                    "high" if median(held) >= 60 * SECOND else None,
+                )
+
+
+class Overflows(Collector):
+    """Handshakes that a listener would not complete."""
+
+    def see(self, words: array[int], c: int) -> None:
+        """A connection whose SYN+ACK was repeated although the client had said something."""
+        server, client = end_of(c, SERVER), end_of(c, CLIENT)
+        if words[server + E_SYNS] >= 3 and words[client + E_SEGMENTS] - words[client + E_SYNS] >= 3:
+            self.groups.of(socket_of(words, c, SERVER)).add(words, c, host_of(words, c, CLIENT))
+
+    def finish(self, now: int) -> Iterator[Found]:
+        """Listeners that did it to several."""
+        del now
+        for listener, group in self.groups.items():
+            if group.count >= 3:
+                yield Found(
+                    group,
+                    SERVER,
+                    f"{name(listener)} let {group.count} handshakes of {group.counted} clients wait, within "
+                    f"{span(group.lasted)}, by repeating SYN+ACKs that had been acknowledged: its accept queue is full",
+                )
+
+
+class Reuse(Collector):
+    """Four-tuples taken again, by client and listener."""
+
+    def __init__(self, profile: Profile) -> None:
+        super().__init__(profile)
+        self.gaps: dict[Name, list[int]] = {}
+
+    def see(self, words: array[int], c: int) -> None:
+        """An incarnation after which the client opened another."""
+        if words[c + C_TAKEN_BY] != CLIENT:
+            return
+        pair = host_of(words, c, CLIENT) + socket_of(words, c, SERVER)
+        self.groups.of(pair).add(words, c, (words[c + C_PORTS] >> 16,))
+        gaps = self.gaps.setdefault(pair, [])
+        if len(gaps) < 4096:
+            gaps.append(words[c + C_TAKEN_OVER] - words[c + C_LAST_TIME])
+
+    def finish(self, now: int) -> Iterator[Found]:
+        """Pairs that go round many ports faster than TIME_WAIT."""
+        del now
+        limit = self.profile.time_wait.usual * SECOND
+        for pair, group in self.groups.items():
+            usual = median(self.gaps[pair])
+            if len(group.members) >= 20 and usual < limit:
+                client, listener = pair[:3], pair[3:]
+                yield Found(
+                    group,
+                    CLIENT,
+                    f"{name(client)} has used {group.counted} ports more than once for {name(listener)}, usually "
+                    f"{span(usual)} after the last use, TIME_WAIT being {span(limit)}: it is short of local ports; "
+                    "keep "
+                    "connections open or widen the port range",
+                    "high" if len(group.members) >= 100 else "medium",
+                )
+
+
+class Options(Collector):
+    """SYNs or SYN+ACKs with some peculiarity of their options, in one finding."""
+
+    def __init__(self, profile: Profile) -> None:
+        super().__init__(profile)
+        self.known: dict[tuple[int, int], tuple[int, ...]] = {}
+
+    def odd(self, client: int, server: int) -> tuple[int, ...]:
+        """Which sides are peculiar, given the options of SYN and SYN+ACK."""
+        raise NotImplementedError
+
+    def block(self, block: Block) -> None:
+        """Few pairs of options occur in a block: where none is odd, no connection is looked at."""
+        pairs = block.kinds(E_OPTIONS)
+        for pair in pairs:
+            if pair not in self.known:
+                self.known[pair] = self.odd(*pair)
+        if not any(self.known[pair] for pair in pairs):
+            return
+        for i, pair in enumerate(block.both(E_OPTIONS)):
+            for side in self.known[pair]:
+                self.take(block.words, i * CONNECTION_SIZE, side)
+
+    def take(self, words: array[int], c: int, side: int) -> None:
+        """One that is peculiar."""
+        if words[end_of(c, side) + E_SYNS] and self.fits(words, c):
+            self.groups.of((side,)).add(
+                words, c, socket_of(words, c, side) if side == SERVER else host_of(words, c, side)
+            )
+
+    def fits(self, words: array[int], c: int) -> bool:
+        """Whether enough of the connection was seen."""
+        del words, c
+        return True
+
+    def say(self, side: int, group: Group) -> str:
+        """The message."""
+        raise NotImplementedError
+
+    def finish(self, now: int) -> Iterator[Found]:
+        """One finding for each side that has any."""
+        del now
+        for (side,), group in self.groups.items():
+            yield Found(group, side, self.say(side, group))
+
+
+def whose(side: int, group: Group) -> str:
+    """How many SYNs or SYN+ACKs of how many, and one of them by name."""
+    what, who = ("SYN", "hosts") if side == CLIENT else ("SYN+ACK", "listeners")
+    return f"{group.count:,} {what}s of {group.counted} {who} ({name(min(group.members))} for one)"
+
+
+class NotOffered(Options):
+    """A SYN+ACK with options that the SYN did not have."""
+
+    wanted = OPT_SCALE | OPT_SACK_PERMITTED | OPT_TIMESTAMPS
+
+    def odd(self, client: int, server: int) -> tuple[int, ...]:
+        """More in the answer than in the question."""
+        return (SERVER,) if server & ~client & self.wanted and not client & (OPT_DAMAGED | OPT_SHORT) else ()
+
+    def fits(self, words: array[int], c: int) -> bool:
+        """The SYN was captured."""
+        return bool(words[end_of(c, CLIENT) + E_SYNS])
+
+    def say(self, side: int, group: Group) -> str:
+        """The message."""
+        return (
+            f"{whose(side, group)} have window scale, SACK or timestamps although the SYN did not offer them: one of "
+            "the two was rewritten on the way, or the listener is faulty"
+        )
+
+
+class NoMss(Options):
+    """SYNs without MSS."""
+
+    def odd(self, client: int, server: int) -> tuple[int, ...]:
+        """Options, or none, and no MSS among them."""
+        blind = OPT_DAMAGED | OPT_SHORT
+        return (
+            *((CLIENT,) if not client & (OPT_MSS | blind) else ()),
+            *((SERVER,) if not server & (OPT_MSS | blind) else ()),
+        )
+
+    def say(self, side: int, group: Group) -> str:
+        """The message."""
+        return (
+            f"{whose(side, group)} came without an MSS option: their peers must send segments of 536 bytes, or 1220 "
+            "with IPv6; scanners' SYNs are like that"
+        )
+
+
+class NopRun(Options):
+    """SYNs with long runs of NOPs."""
+
+    def odd(self, client: int, server: int) -> tuple[int, ...]:
+        """Four NOPs in a row."""
+        return (*((CLIENT,) if client & OPT_NOP_RUN else ()), *((SERVER,) if server & OPT_NOP_RUN else ()))
+
+    def say(self, side: int, group: Group) -> str:
+        """The message."""
+        return f"{whose(side, group)} have four or more NOPs in a row: a middlebox has blanked an option out"
+
+
+class Damaged(Options):
+    """SYNs whose options cannot be read."""
+
+    def odd(self, client: int, server: int) -> tuple[int, ...]:
+        """An impossible length."""
+        return (*((CLIENT,) if client & OPT_DAMAGED else ()), *((SERVER,) if server & OPT_DAMAGED else ()))
+
+    def say(self, side: int, group: Group) -> str:
+        """The message."""
+        return f"{whose(side, group)} have an option with an impossible length; what follows it is lost to the receiver"
+
+
+class Cookies(Options):
+    """Listeners that answer some SYNs with less than others."""
+
+    offered = OPT_SCALE | OPT_SACK_PERMITTED
+
+    def __init__(self, profile: Profile) -> None:
+        super().__init__(profile)
+        self.full: dict[Name, int] = {}
+
+    def odd(self, client: int, server: int) -> tuple[int, ...]:
+        """Scale and SACK were offered and neither came back."""
+        poor = (
+            client & self.offered == self.offered
+            and not server & self.offered
+            and not server & (OPT_DAMAGED | OPT_SHORT)
+        )
+        return (SERVER,) if poor else ()
+
+    def block(self, block: Block) -> None:
+        """Listeners that can do better are remembered as soon as there are any that did not."""
+        super().block(block)
+        if len(self.full) < 4096:
+            wanted = self.offered
+            for i, (client, server) in enumerate(block.both(E_OPTIONS)):
+                if client & server & wanted == wanted:
+                    listener = socket_of(block.words, i * CONNECTION_SIZE, SERVER)
+                    self.full[listener] = self.full.get(listener, 0) + 1
+                if i >= 64:
+                    break
+
+    def take(self, words: array[int], c: int, side: int) -> None:
+        """One that got less than it asked for."""
+        if words[end_of(c, side) + E_SYNS]:
+            self.groups.of(socket_of(words, c, SERVER)).add(words, c)
+
+    def finish(self, now: int) -> Iterator[Found]:
+        """Listeners that did both."""
+        del now
+        for listener, group in self.groups.items():
+            if listener in self.full:
+                yield Found(
+                    group,
+                    SERVER,
+                    f"{name(listener)} answered {group.count:,} SYNs without the window scale and SACK that it grants "
+                    "to "
+                    f"others, over {span(group.lasted)}: it was sending SYN cookies, so its backlog was full",
+                )
+
+
+def when_close_wait(key: Key) -> bool:
+    """One end is in CLOSE_WAIT."""
+    return not key.taken_over and State.CLOSE_WAIT in (key.client_state, key.server_state)
+
+
+def when_open_again(key: Key) -> bool:
+    """A SYN+ACK was repeated, and the client said something."""
+    both_marks = mask(MARK_SYN_ACK_AGAIN, MARK_FIRST_PLAIN)
+    return key.marks & both_marks == both_marks
+
+
+def when_taken_over(key: Key) -> bool:
+    """The four-tuple was used again."""
+    return key.taken_over
+
+
+def many(count: int, text: str, *, first: int = 41000, step: float = 0.01, start: float = 0) -> str:
+    """An example with ``count`` connections like ``text``, from one port after another, each ``step`` seconds later."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return "\n".join(
+        f"port {first + i} 80\n" + "\n".join(_moved(line, start + i * step) for line in lines) for i in range(count)
+    )
+
+
+def _moved(line: str, by: float) -> str:
+    time, rest = line.strip().split(None, 1)
+    return f"{float(time) + by:.4f} {rest}"
+
+
+LEAK = """
+0.000 > S  0:0(0)
+0.001 < S. 0:0(0)     ack 1
+0.002 > .  1:1(0)     ack 1
+0.003 > F. 1:1(0)     ack 1
+0.004 < .  1:1(0)     ack 2
+"""
+CLOSED = (
+    LEAK
+    + """
+0.005 < F. 1:1(0)     ack 2
+0.006 > .  2:2(0)     ack 2
+"""
+)
+OVERFLOW = """
+0.000 > S  0:0(0)
+0.001 < S. 0:0(0)     ack 1
+0.002 > .  1:1(0)     ack 1
+0.300 > P. 1:101(100) ack 1
+1.001 < S. 0:0(0)     ack 1
+1.002 > .  101:101(0) ack 1
+3.001 < S. 0:0(0)     ack 1
+"""
+ONE_LOST = """
+0.000 > S  0:0(0)
+0.001 < S. 0:0(0)     ack 1
+0.002 > .  1:1(0)     ack 1
+1.001 < S. 0:0(0)     ack 1
+1.002 > .  1:1(0)     ack 1
+1.300 > P. 1:101(100) ack 1
+1.301 < .  1:1(0)     ack 101
+"""
+RICH = """
+0.000 > S  0:0(0)         <mss 1460,scale 7,sackok>
+0.001 < S. 0:0(0)     ack 1 <mss 1460,scale 7,sackok>
+0.002 > .  1:1(0)     ack 1
+"""
+POOR = """
+0.000 > S  0:0(0)         <mss 1460,scale 7,sackok>
+0.001 < S. 0:0(0)     ack 1 <mss 1460>
+0.002 > .  1:1(0)     ack 1
+"""
+BARE = """
+0.000 > S  0:0(0)
+0.001 < S. 0:0(0)     ack 1 <mss 1460>
+0.002 > .  1:1(0)     ack 1
+"""
+GENEROUS = """
+0.000 > S  0:0(0)         <mss 1460>
+0.001 < S. 0:0(0)     ack 1 <mss 1460,scale 7,sackok>
+0.002 > .  1:1(0)     ack 1
+"""
+
+SURVEYS = (
+    Survey(
+        kind="close_wait_leak",
+        category="close",
+        severity="medium",
+        rfc="RFC 9293 3.6",
+        summary="An application leaves many connections in CLOSE_WAIT: it does not close what its peers have closed.",
+        evidence="Five or more connections of one listener, or one client host, in CLOSE_WAIT for 10 s at the end; "
+        "high from a median of 60 s on.",
+        innocent="Half-closed connections that are meant to be: the peers still read.",
+        make=Leaks,
+        when=when_close_wait,
+        aliases={"netstat": "CLOSE_WAIT"},
+        example=many(6, LEAK) + "\nend 90",
+        counterexample=many(6, CLOSED) + "\nend 90",
+    ),
+    Survey(
+        kind="accept_queue_overflow",
+        category="open",
+        severity="high",
+        rfc="Linux tcp_check_req, RFC 9293 3.10.7.4",
+        summary="A listener left several clients in half-done handshakes: its accept queue overflows.",
+        evidence="Three or more connections of one listener with SYN+ACKs repeated twice or more although the client "
+        "had answered.",
+        innocent="A path that loses what goes to the server.",
+        make=Overflows,
+        when=when_open_again,
+        aliases={"Linux": "ListenOverflows, ListenDrops"},
+        example=many(3, OVERFLOW) + "\nend 10",
+        counterexample=many(3, ONE_LOST) + "\nend 10",
+    ),
+    Survey(
+        kind="port_exhaustion_suspected",
+        category="time_wait",
+        severity="high",
+        rfc="RFC 6056 3.2, RFC 9293 3.6.1",
+        summary="A client goes round its local ports so fast that it meets its own connections in TIME_WAIT.",
+        evidence="Twenty or more ports of one client used again for one listener, at a median gap below 2MSL; high "
+        "from 100 on.",
+        innocent="Several hosts behind one address; a load generator that binds its ports.",
+        make=Reuse,
+        when=when_taken_over,
+        aliases={"Linux": "EADDRNOTAVAIL"},
+        example=many(20, CLOSED) + "\nisn 500000 900000\n" + many(20, CLOSED, start=5),
+        counterexample=many(20, CLOSED) + "\nisn 500000 900000\n" + many(20, CLOSED, start=300),
+    ),
+    Survey(
+        kind="syncookie_suspected",
+        category="open",
+        severity="info",
+        rfc="RFC 4987 3.6",
+        summary="A listener answered some SYNs without the options that it grants to others: it was using SYN cookies.",
+        evidence="SYN+ACKs without window scale and SACK to SYNs that offered both, from a listener that elsewhere "
+        "grants them.",
+        innocent="Several machines behind one address; Linux hides the options in the timestamp, so this shows "
+        "without timestamps only.",
+        make=Cookies,
+        every=True,
+        aliases={"Linux": "SyncookiesSent"},
+        example=many(3, RICH) + "\n" + many(3, POOR, first=42000),
+        counterexample=many(3, POOR),
+    ),
+    Survey(
+        kind="option_not_negotiated",
+        category="open",
+        severity="low",
+        rfc="RFC 7323 2.2, 3.2, RFC 2018 2",
+        summary="A SYN+ACK grants options that the SYN did not ask for.",
+        evidence="Window scale, SACK permitted or timestamps in a SYN+ACK and not in its SYN, both captured.",
+        innocent="A middlebox that strips options from SYNs after the capture point's side.",
+        make=NotOffered,
+        every=True,
+        example=GENEROUS,
+        counterexample=POOR,
+    ),
+    Survey(
+        kind="mss_absent",
+        category="open",
+        severity="low",
+        rfc="RFC 9293 3.7.1 (SHLD-5)",
+        summary="SYNs do not say how long segments may be.",
+        evidence="A SYN or SYN+ACK without the MSS option.",
+        innocent="Scanners and tiny stacks; SYN cookies keep the MSS.",
+        make=NoMss,
+        every=True,
+        aliases={"Wireshark": "tcp.options.mss.absent"},
+        example=BARE,
+        counterexample=POOR,
+    ),
+)
+
+RULES: tuple[Rule, ...] = ()

@@ -1,0 +1,566 @@
+"""Surveys of scans and floods: one host that asks many, or many that ask one."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.anomalies.hosts import many
+from tcptrace_fsm.anomalies.rule import SECOND, Key, Rule, mask, span
+from tcptrace_fsm.anomalies.survey import Collector, Found, Survey, end_of, host_of, name, socket_of
+from tcptrace_fsm.kernels.layout import (
+    BASE_SYN,
+    C_FIRST_TIME,
+    C_LAST_TIME,
+    C_OPENING,
+    C_PORTS,
+    C_ROLE_BASIS,
+    CLIENT,
+    CLOSING_ABORTED,
+    CONNECTION_SIZE,
+    E_BASE,
+    E_BASE_KNOWN,
+    E_BYTES,
+    E_LAST_FLAGS,
+    E_OPTIONS,
+    E_RSTS,
+    E_SEGMENTS,
+    E_SYNS,
+    E_WINDOW,
+    E_ZERO_WINDOWS,
+    MARK_ZERO_WINDOW,
+    OPENING_HANDSHAKE,
+    OPENING_INCOMPLETE,
+    OPENING_MIDSTREAM,
+    OPENING_REFUSED,
+    OPENING_UNANSWERED,
+    OPT_SCALE,
+    OPT_TIMESTAMPS,
+    ROLE_SYN_ACK,
+    SERVER,
+    TCP_ACK,
+    TCP_FIN,
+    TCP_PSH,
+    TCP_RST,
+    TCP_URG,
+)
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterator
+
+    from tcptrace_fsm.anomalies.survey import Block, Name
+    from tcptrace_fsm.profiles import Profile
+
+__all__ = ["RULES", "SURVEYS"]
+
+RULES: tuple[Rule, ...] = ()  # what one connection shows is in attack.py
+
+TARGETS = 20  # different listeners that make a scan
+WINDOW = 10 * SECOND  # a flood is counted within such a time
+FLOOD = 100  # half-open connections within it
+STORM = 200  # stray segments within it
+
+
+# --- scans with SYN ---------------------------------------------------------------------------------------------------
+
+
+class Scan(Collector):
+    """Attempts that came to nothing, by the host that made them.
+
+    A SYN scan is made of SYNs by hand, which bear MSS at most; a connect scan is made by the scanner's system, whose
+    SYNs offer window scale or timestamps.
+    """
+
+    def __init__(self, profile: Profile, *, by_system: bool) -> None:
+        super().__init__(profile)
+        self.by_system = by_system
+
+    def see(self, words: array[int], c: int) -> None:
+        """An attempt that was refused or unanswered, or a connection that was reset before any data."""
+        client, server = end_of(c, CLIENT), end_of(c, SERVER)
+        if words[client + E_BYTES] or words[server + E_BYTES] or not words[client + E_SYNS]:
+            return
+        group = self.groups.of(host_of(words, c, CLIENT))
+        group.add(words, c, socket_of(words, c, SERVER))
+        if words[client + E_OPTIONS] & (OPT_SCALE | OPT_TIMESTAMPS) or words[c + C_OPENING] == OPENING_HANDSHAKE:
+            group.tally("system")
+        opening = words[c + C_OPENING]
+        group.tally(
+            "refused" if opening == OPENING_REFUSED else "unanswered" if opening == OPENING_UNANSWERED else "open"
+        )
+
+    def finish(self, now: int) -> Iterator[Found]:
+        """Hosts that tried many."""
+        del now
+        for host, group in self.groups.items():
+            if len(group.members) < TARGETS or (2 * group.more.get("system", 0) > group.count) is not self.by_system:
+                continue
+            hosts = len({target[:3] for target in group.members})
+            what = {k: group.more.get(k, 0) for k in ("refused", "unanswered", "open")}
+            per_second = len(group.members) * SECOND / max(group.lasted, 1)
+            yield Found(
+                group,
+                CLIENT,
+                f"{name(host)} tried {group.counted} ports of {hosts:,} {'host' if hosts == 1 else 'hosts'} in "
+                f"{span(group.lasted)}: {what['refused']:,} refused, {what['unanswered']:,} unanswered, "
+                f"{what['open']:,} open "
+                "and dropped without data",
+                None if per_second >= 0.1 else "low",
+            )
+
+
+# --- scans with other flags, and floods of stray segments -------------------------------------------------------------
+
+
+def prober(words: array[int], c: int) -> int | None:
+    """The side that sent something to a peer which answered with RST or not at all; None where there is none."""
+    for side in (CLIENT, SERVER):
+        own, other = end_of(c, side), end_of(c, 1 - side)
+        asks = words[own + E_SEGMENTS]
+        if 0 < asks <= 3 and not words[own + E_BYTES] and words[other + E_SEGMENTS] == words[other + E_RSTS] <= asks:
+            return side
+    return None
+
+
+class Probes(Collector):
+    """Single segments with certain flags, outside of any connection, by the host that sent them."""
+
+    def __init__(self, profile: Profile, *, flags: int, least: int, text: str) -> None:
+        super().__init__(profile)
+        self.flags = flags
+        self.least = least
+        self.text = text
+
+    def see(self, words: array[int], c: int) -> None:
+        """A connection that was never opened, as far as the capture tells."""
+        side = prober(words, c)
+        if side is None or words[end_of(c, side) + E_LAST_FLAGS] & 63 != self.flags:
+            return
+        group = self.groups.of(host_of(words, c, side))
+        group.add(words, c, socket_of(words, c, 1 - side))
+        group.tally("by server", side)
+        if words[end_of(c, 1 - side) + E_RSTS]:
+            group.tally("reset")
+
+    def finish(self, now: int) -> Iterator[Found]:
+        """Hosts that asked enough."""
+        del now
+        for host, group in self.groups.items():
+            if len(group.members) >= self.least:
+                yield Found(
+                    group,
+                    SERVER if 2 * group.more["by server"] > group.count else CLIENT,
+                    f"{name(host)} sent {self.text} to {group.counted} ports that had no connection with it, "
+                    f"{group.more.get('reset', 0):,} of which answered with RST: a scan for open ports",
+                    None if len(group.members) >= max(3, self.least) else "low",
+                )
+
+
+class Storm(Collector):
+    """Stray segments with certain flags, by the host that they were sent to."""
+
+    def __init__(self, profile: Profile, *, flags: int, text: str) -> None:
+        super().__init__(profile)
+        self.flags = flags
+        self.text = text
+
+    def see(self, words: array[int], c: int) -> None:
+        """A connection that was never opened, as far as the capture tells."""
+        for side in (CLIENT, SERVER):
+            own = end_of(c, side)
+            if (
+                0 < words[own + E_SEGMENTS] <= 3
+                and words[own + E_LAST_FLAGS] & 55 == self.flags
+                and not words[own + E_BYTES]
+            ):
+                group = self.groups.of(host_of(words, c, 1 - side))
+                group.add(words, c, host_of(words, c, side))
+                group.tally(f"window {words[c + C_FIRST_TIME] // WINDOW}")
+                return
+
+    def finish(self, now: int) -> Iterator[Found]:
+        """Hosts that were sent too many at once."""
+        del now
+        for host, group in self.groups.items():
+            peak = group.peak("window ")
+            if peak >= STORM:
+                yield Found(
+                    group,
+                    None,
+                    f"{name(host)} was sent {group.count:,} {self.text} without a connection from {group.counted} "
+                    "hosts, up to "
+                    f"{peak:,} within {span(WINDOW)}: a flood, or the answers to one in its name",
+                )
+
+
+class SynFlood(Collector):
+    """SYNs that nobody follows up, by listener."""
+
+    def see(self, words: array[int], c: int) -> None:
+        """An attempt whose client did nothing but send SYNs."""
+        client = end_of(c, CLIENT)
+        if words[client + E_SEGMENTS] != words[client + E_SYNS] or not words[client + E_SYNS]:
+            return
+        group = self.groups.of(socket_of(words, c, SERVER))
+        group.add(words, c, host_of(words, c, CLIENT))
+        group.tally(f"window {words[c + C_FIRST_TIME] // WINDOW}")
+        if words[end_of(c, SERVER) + E_SEGMENTS]:
+            group.tally("answered")
+
+    def finish(self, now: int) -> Iterator[Found]:
+        """Listeners that were sent too many at once."""
+        del now
+        for listener, group in self.groups.items():
+            peak = group.peak("window ")
+            if peak >= FLOOD:
+                yield Found(
+                    group,
+                    CLIENT,
+                    f"{name(listener)} was sent {group.count:,} SYNs from {group.counted} hosts that never completed "
+                    "a handshake, "
+                    f"up to {peak:,} within {span(WINDOW)}; it answered {group.more.get('answered', 0):,}: a SYN "
+                    "flood, whose "
+                    "addresses are probably forged",
+                )
+
+
+class Backscatter(Collector):
+    """Answers to SYNs that were not sent, by the host that is sent them."""
+
+    def see(self, words: array[int], c: int) -> None:
+        """A connection of which the server's answer was seen, and nothing from the client but RST."""
+        client, server = end_of(c, CLIENT), end_of(c, SERVER)
+        if words[c + C_ROLE_BASIS] != ROLE_SYN_ACK or words[client + E_SEGMENTS] != words[client + E_RSTS]:
+            return
+        if words[server + E_SYNS] != words[server + E_SEGMENTS]:
+            return
+        self.groups.of((0, *host_of(words, c, CLIENT))).add(words, c, host_of(words, c, SERVER))
+        self.groups.of((1, *host_of(words, c, SERVER))).add(words, c, host_of(words, c, CLIENT))
+
+    def finish(self, now: int) -> Iterator[Found]:
+        """One that is answered by many, or one that answers many."""
+        del now
+        for (way, *host), group in self.groups.items():
+            if len(group.members) < TARGETS // 2:
+                continue
+            text = f"{group.counted} hosts sent SYN+ACKs to {name(tuple(host))}, which had sent no SYN"
+            if way:
+                text = f"{name(tuple(host))} sent SYN+ACKs to {group.counted} hosts that had sent no SYN"
+            yield Found(
+                group,
+                SERVER,
+                f"{text}, {group.count:,} in {span(group.lasted)}: somebody attacks in the name of "
+                f"{'those' if way else 'that host'}",
+            )
+
+
+class Holds(Collector):
+    """Clients that open connections and keep their windows shut."""
+
+    def see(self, words: array[int], c: int) -> None:
+        """A connection whose client's last window is 0."""
+        client = end_of(c, CLIENT)
+        if words[client + E_ZERO_WINDOWS] and words[client + E_WINDOW] == 0:
+            held = words[c + C_LAST_TIME] - words[c + C_FIRST_TIME]
+            if held >= 10 * SECOND:
+                self.groups.of(host_of(words, c, CLIENT)).add(words, c, socket_of(words, c, SERVER))
+
+    def finish(self, now: int) -> Iterator[Found]:
+        """Clients that do it several times."""
+        del now
+        for host, group in self.groups.items():
+            if group.count >= 5:
+                yield Found(
+                    group,
+                    CLIENT,
+                    f"{name(host)} holds {group.count:,} connections to {group.counted} listeners with its window at "
+                    "0, over "
+                    f"{span(group.lasted)}: each of them binds memory on the server for as long as it likes "
+                    "(sockstress)",
+                )
+
+
+class Numbers(Collector):
+    """Initial sequence numbers of listeners' hosts, as far as a sample goes."""
+
+    sample = 20_000  # connections looked at
+    enough = 64  # numbers of one host
+
+    def __init__(self, profile: Profile) -> None:
+        super().__init__(profile)
+        self.numbers: dict[Name, dict[Name, int]] = {}
+        self.looked = 0
+
+    def block(self, block: Block) -> None:
+        """The first connections of the pass."""
+        if self.looked >= self.sample:
+            return
+        words = block.words
+        for c in range(0, min(block.count, self.sample - self.looked) * CONNECTION_SIZE, CONNECTION_SIZE):
+            server = end_of(c, SERVER)
+            if words[server + E_BASE_KNOWN] == BASE_SYN and words[server + E_SYNS]:
+                host = host_of(words, c, SERVER)
+                numbers = self.numbers.setdefault(host, {})
+                if len(numbers) < self.enough:
+                    # a four-tuple that is used again may well count on from its last number (RFC 6528)
+                    pair = (*host_of(words, c, CLIENT), words[c + C_PORTS])
+                    if pair not in numbers:
+                        numbers[pair] = words[server + E_BASE]
+                        self.groups.of(host).add(words, c)
+        self.looked += block.count
+
+    def finish(self, now: int) -> Iterator[Found]:
+        """Hosts whose numbers are near to one another."""
+        del now
+        for host, numbers in self.numbers.items():
+            values = sorted(numbers.values())
+            if len(values) < 10:
+                continue
+            # The smallest arc of the circle of 32-bit numbers that holds all but one of ten.
+            keep = len(values) - len(values) // 10
+            around = values + [v + (1 << 32) for v in values]
+            width = min(around[i + keep - 1] - around[i] for i in range(len(values)))
+            if width < 1 << 26:
+                yield Found(
+                    self.groups[host],
+                    SERVER,
+                    f"{name(host)} chose {keep} of {len(values)} initial sequence numbers within {width:,} of one "
+                    "another, out of "
+                    "4,294,967,296: they can be guessed, and connections forged or reset from afar",
+                )
+
+
+def when_failed(key: Key) -> bool:
+    """An attempt that came to nothing, or a connection that was reset."""
+    if key.opening in (OPENING_REFUSED, OPENING_UNANSWERED):
+        return True
+    return key.opening in (OPENING_INCOMPLETE, OPENING_HANDSHAKE) and key.closing == CLOSING_ABORTED
+
+
+def when_half_open(key: Key) -> bool:
+    """An attempt that was not refused and not completed."""
+    return key.opening in (OPENING_UNANSWERED, OPENING_INCOMPLETE)
+
+
+def when_incomplete(key: Key) -> bool:
+    """More than SYNs, and no handshake."""
+    return key.opening == OPENING_INCOMPLETE
+
+
+def when_never_opened(key: Key) -> bool:
+    """Not opened, as far as the capture tells."""
+    return key.opening == OPENING_MIDSTREAM
+
+
+def when_zero_window(key: Key) -> bool:
+    """A window of 0."""
+    return bool(key.marks & mask(MARK_ZERO_WINDOW))
+
+
+def targets(count: int, text: str) -> str:
+    """An example with ``count`` listeners on different ports."""
+    return "\n".join(
+        f"port {50000 + i} {1000 + i}\n{text.format(i / 100, i / 100 + 0.001, i / 100 + 0.002)}" for i in range(count)
+    )
+
+
+def clients(count: int, text: str, *, step: float = 0.01) -> str:
+    """An example with ``count`` client hosts."""
+    return "\n".join(
+        f"addr 10.1.{i // 250}.{i % 250 + 1} "
+        f"10.0.0.2\n{text.format(i * step, i * step + step / 4, i * step + step / 2)}"
+        for i in range(count)
+    )
+
+
+SYN_PROBE = "{0:.4f} > S 0:0(0) <mss 1460>\n{1:.4f} < R. 0:0(0) ack 1"
+SYSTEM_PROBE = "{0:.4f} > S 0:0(0) <mss 1460,scale 7>\n{1:.4f} < R. 0:0(0) ack 1"
+HALF = "{0:.4f} > S 0:0(0)\n{1:.4f} < S. 0:0(0) ack 1"
+WHOLE = HALF + "\n{2:.4f} > . 1:1(0) ack 1"
+SHUT = """
+    0.00 > S  0:0(0)
+    0.01 < S. 0:0(0)     ack 1
+    0.02 > .  1:1(0)     ack 1 win 0
+    5.00 < .  1:2(1)     ack 1
+    5.01 > .  1:1(0)     ack 1 win 0
+    20.0 < .  1:2(1)     ack 1
+    20.1 > .  1:1(0)     ack 1 win 0
+"""
+OPENS = SHUT.replace("20.1 > .  1:1(0)     ack 1 win 0", "20.1 > .  1:1(0)     ack 2 win 5000")
+
+
+def probe(flags: str) -> str:
+    """A segment with these flags, answered by RST."""
+    return f"{{0:.4f}} > {flags} 0:0(0){' ack 0' if '.' in flags else ''}\n{{1:.4f}} < R. 0:0(0) ack 1"
+
+
+def flag_scan(
+    kind: str, flags: int, least: int, text: str, shown: str, *, aka: dict[str, str], innocent: str
+) -> Survey:
+    """The declaration of a scan with segments that open nothing."""
+    return Survey(
+        kind=kind,
+        category="scan",
+        severity="medium",
+        rfc="RFC 9293 3.10.7.1",
+        summary=f"A host looks for open ports with {text}.",
+        evidence=f"Lone {text}, answered by RST or by nothing, to {least} or more ports of other hosts; low below 3.",
+        innocent=innocent,
+        make=partial(Probes, flags=flags, least=least, text=text),
+        when=when_never_opened,
+        aliases=aka,
+        example=targets(max(3, least), probe(shown)),
+        counterexample=targets(least - 1, probe(shown)) if least > 1 else targets(3, SYN_PROBE),
+    )
+
+
+NEVER = "None known: no TCP sends such segments."
+LATE = "Connections that one side has forgotten, or that were over when the capture began."
+
+SURVEYS = (
+    Survey(
+        kind="syn_scan",
+        category="scan",
+        severity="medium",
+        rfc="RFC 9293 3.10.7.1",
+        summary="A host looks for open ports with SYNs of its own making.",
+        evidence="Twenty or more ports of one or several hosts, all refused, unanswered, or reset without data; low "
+        "below one in 10 s.",
+        innocent="A monitoring system or vulnerability scanner of one's own; a peer-to-peer program with a stale list.",
+        make=partial(Scan, by_system=False),
+        when=when_failed,
+        aliases={"Zeek": "Scan::Port_Scan, Scan::Address_Scan", "nmap": "-sS"},
+        example=targets(20, SYN_PROBE),
+        counterexample=targets(19, SYN_PROBE),
+    ),
+    Survey(
+        kind="connect_scan",
+        category="scan",
+        severity="low",
+        rfc="RFC 9293 3.10.7.1",
+        summary="A host tries one port after another with connections of its system.",
+        evidence="As syn_scan, with SYNs that offer window scale or timestamps, or with completed handshakes.",
+        innocent="A client with a long list of addresses that are down; service discovery.",
+        make=partial(Scan, by_system=True),
+        when=when_failed,
+        aliases={"Zeek": "Scan::Port_Scan, Scan::Address_Scan", "nmap": "-sT"},
+        example=targets(20, SYSTEM_PROBE),
+        counterexample=targets(20, SYN_PROBE),
+    ),
+    flag_scan(
+        "null_scan",
+        0,
+        1,
+        "segments without any flag",
+        "-",
+        aka={"nmap": "-sN", "conntrack": "invalid flags"},
+        innocent=NEVER,
+    ),
+    flag_scan(
+        "fin_scan", TCP_FIN, 1, "FINs without ACK", "F", aka={"nmap": "-sF", "Zeek": "history F"}, innocent=NEVER
+    ),
+    flag_scan(
+        "xmas_scan",
+        TCP_FIN | TCP_PSH | TCP_URG,
+        1,
+        "segments with FIN, PSH and URG",
+        "FPU",
+        aka={"nmap": "-sX"},
+        innocent=NEVER,
+    ),
+    flag_scan("maimon_scan", TCP_FIN | TCP_ACK, 5, "FIN+ACKs", "F.", aka={"nmap": "-sM"}, innocent=LATE),
+    flag_scan(
+        "ack_scan", TCP_ACK, 10, "bare ACKs", ".", aka={"nmap": "-sA, and -sW, which sends the same"}, innocent=LATE
+    ),
+    Survey(
+        kind="syn_flood",
+        category="scan",
+        severity="high",
+        rfc="RFC 4987 2",
+        summary="A listener is flooded with SYNs that nobody follows up.",
+        evidence="A hundred or more attempts within 10 s at one listener whose clients sent nothing but SYNs.",
+        innocent="A crowd of clients at a server that is down or overloaded; a capture that misses the clients' ACKs.",
+        make=SynFlood,
+        when=when_half_open,
+        aliases={"Suricata": "3whs_syn_flood", "Linux": "possible SYN flooding on port"},
+        example=clients(100, HALF),
+        counterexample=clients(100, WHOLE),
+    ),
+    Survey(
+        kind="ack_flood",
+        category="scan",
+        severity="high",
+        rfc="RFC 9293 3.10.7.1",
+        summary="A host is flooded with ACKs that belong to no connection.",
+        evidence="Two hundred or more four-tuples within 10 s with bare ACKs to one host and no connection.",
+        innocent="A server that has just restarted, and whose many clients go on.",
+        make=partial(Storm, flags=TCP_ACK, text="bare ACKs"),
+        when=when_never_opened,
+        example=clients(200, "{0:.4f} > . 0:0(0) ack 0\n{1:.4f} < R 0:0(0)"),
+        counterexample=clients(200, WHOLE),
+    ),
+    Survey(
+        kind="rst_flood",
+        category="scan",
+        severity="high",
+        rfc="RFC 9293 3.5.3",
+        summary="A host is flooded with RSTs that belong to no connection.",
+        evidence="Two hundred or more four-tuples within 10 s with RSTs to one host and no connection.",
+        innocent="The answers to a scan, or to a flood in that host's name, of which the capture holds one direction.",
+        make=partial(Storm, flags=TCP_RST, text="RSTs"),
+        when=when_never_opened,
+        example=clients(200, "{0:.4f} > R 0:0(0)"),
+        counterexample=clients(150, "{0:.4f} > R 0:0(0)"),
+    ),
+    Survey(
+        kind="backscatter",
+        category="scan",
+        severity="info",
+        rfc="RFC 9293 3.5.1",
+        summary="Answers come to hosts that have not asked: somebody uses their addresses.",
+        evidence="SYN+ACKs without a SYN, and nothing back but RST, from ten or more hosts to one, or from one to ten "
+        "or more.",
+        innocent="A capture of one direction only, or one that began in the middle of a burst.",
+        make=Backscatter,
+        when=when_incomplete,
+        aliases={"Zeek": "RSTRH", "CAIDA": "backscatter"},
+        example=clients(10, "{0:.4f} < S. 0:0(0) ack 1\n{1:.4f} > R 1:1(0)"),
+        counterexample=clients(10, "{0:.4f} < S. 0:0(0) ack 1\n{1:.4f} > . 1:1(0) ack 1"),
+    ),
+    Survey(
+        kind="zero_window_hold",
+        category="scan",
+        severity="high",
+        rfc="RFC 6429 3, RFC 9293 3.8.6.1",
+        summary="A client keeps many connections open with its window shut.",
+        evidence="Five or more connections of one client, each of 10 s or more, whose last announced window is 0.",
+        innocent="A client machine that is suspended or overloaded.",
+        make=Holds,
+        when=when_zero_window,
+        aliases={"CVE-2008-4609": "sockstress"},
+        example=many(5, SHUT),
+        counterexample=many(5, OPENS),
+    ),
+    Survey(
+        kind="sequence_prediction_isn",
+        category="scan",
+        severity="medium",
+        rfc="RFC 6528 3",
+        summary="A host's initial sequence numbers are close together: they can be guessed.",
+        evidence="Nine tenths of ten or more ISNs of one host, on different four-tuples, within 1/64 of the number "
+        "space.",
+        innocent="A simulator or test; hosts older than RFC 6528.",
+        make=Numbers,
+        every=True,
+        aliases={"nmap": "TCP Sequence Prediction"},
+        example="\n".join(
+            f"isn 1 {64000 * i + 9}\n" + many(1, "0 > S 0:0(0)\n0.001 < S. 0:0(0) ack 1", first=41000 + i, start=i)
+            for i in range(10)
+        ),
+        counterexample="\n".join(
+            f"isn 1 {429000000 * i + 9}\n" + many(1, "0 > S 0:0(0)\n0.001 < S. 0:0(0) ack 1", first=41000 + i, start=i)
+            for i in range(10)
+        ),
+    ),
+)

@@ -1,0 +1,145 @@
+"""Every survey proves itself: its example gives one finding, its counterexample none."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from tcptrace_fsm.anomalies import SURVEYS, surveys
+from tcptrace_fsm.anomalies.hosts import many
+from tcptrace_fsm.anomalies.rule import SEVERITIES, SIDES, Finding
+from tcptrace_fsm.anomalies.survey import Surveyor
+from tcptrace_fsm.engine import Engine
+from tcptrace_fsm.profiles import profile
+from tcptrace_fsm.schema import CATEGORIES
+from tcptrace_fsm.script import Conversation, parse
+
+HEALTHY = """
+    0.000 > S  0:0(0)              <mss 1460,scale 7,sackok>
+    0.010 < S. 0:0(0)       ack 1  <mss 1460,scale 7,sackok>
+    0.020 > .  1:1(0)       ack 1
+    0.030 > P. 1:101(100)   ack 1
+    0.040 < P. 1:501(500)   ack 101
+    0.050 > .  101:101(0)   ack 501
+    0.060 > F. 101:101(0)   ack 501
+    0.070 < F. 501:501(0)   ack 102
+    0.080 > .  102:102(0)   ack 502
+"""
+
+
+class Shown:
+    """Stands where the rules stand: hands everything to the surveys while the logs are still there."""
+
+    def __init__(self, surveyor: Surveyor) -> None:
+        self.surveyor = surveyor
+
+    def connections(self, done, log, now):
+        self.surveyor.connections(done, log)
+        return []
+
+
+def findings(text: str, kind: str | None = None) -> list[Finding]:
+    """What the surveys say about a capture."""
+    linux = profile("linux")
+    surveyor = surveys(linux) if kind is None else Surveyor([SURVEYS[kind]], linux)
+    engine = Engine(linux, rules=Shown(surveyor))
+    lines = parse(text).lines
+    for i in range(0, len(lines), 50):  # in several blocks, as a capture comes
+        engine.feed(Renumbered(lines[i : i + 50], i))
+    engine.finish()
+    return surveyor.finish(engine.now)
+
+
+class Renumbered(Conversation):
+    """Some lines of a conversation, with the frame numbers that they have in it."""
+
+    def __init__(self, lines, before):
+        super().__init__(lines)
+        self.before = before
+
+    @property
+    def segments(self):
+        from tcptrace_fsm.kernels.layout import S_FRAME, SEGMENT_SIZE
+
+        words = super().segments
+        for i in range(len(self.lines)):
+            words[i * SEGMENT_SIZE + S_FRAME] += self.before
+        return words
+
+
+@pytest.mark.parametrize("kind", SURVEYS)
+def test_example_gives_one_finding(kind):
+    """The example gives exactly one finding of its kind."""
+    assert [f.kind for f in findings(SURVEYS[kind].example, kind)] == [kind]
+
+
+@pytest.mark.parametrize("kind", SURVEYS)
+def test_counterexample_gives_none(kind):
+    """What only looks alike gives none."""
+    assert [f.message for f in findings(SURVEYS[kind].counterexample, kind)] == []
+
+
+@pytest.mark.parametrize("kind", SURVEYS)
+def test_findings_are_fit_to_print(kind):
+    """Each finding names a number, and has the frames, the connection and the time of one example at least."""
+    (found,) = findings(SURVEYS[kind].example, kind)
+    assert found.severity in SEVERITIES
+    assert found.category in CATEGORIES
+    assert found.side in (None, *SIDES)
+    assert found.conn_id >= 0
+    assert found.time > 0
+    assert list(found.frames) == sorted(set(found.frames))
+    assert found.frame in found.frames
+    assert min(found.frames) >= 1
+    assert re.search(r"\d", found.message)
+    assert found.message[-1] != "."
+
+
+@pytest.mark.parametrize("kind", SURVEYS)
+def test_declaration_is_complete(kind):
+    """A survey says what it means, what shows it, what else could, and where that stands."""
+    survey = SURVEYS[kind]
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", kind)
+    for text in (survey.summary, survey.evidence, survey.innocent):
+        assert text.endswith("."), text
+    assert re.match(r"RFC \d+|Linux |libpcap|Wireshark", survey.rfc), survey.rfc
+    assert survey.severity in SEVERITIES
+    assert survey.when or survey.every
+
+
+def test_kinds_are_unique_across_families_and_rules():
+    """No two surveys share a kind, and none has a rule's."""
+    from tcptrace_fsm.anomalies import FAMILIES, RULES
+
+    kinds = [survey.kind for family in FAMILIES for survey in getattr(family, "SURVEYS", ())]
+    assert len(kinds) == len(set(kinds)) == len(SURVEYS)
+    assert not set(kinds) & set(RULES)
+
+
+def test_healthy_connections_give_no_finding_above_info():
+    """Thirty clients, data both ways, normal close."""
+    text = "\n".join(f"isn 1 {1 + i * 140_000_000}\n" + many(1, HEALTHY, first=41000 + i, start=i) for i in range(30))
+    assert [f.message for f in findings(text) if f.severity != "info"] == []
+
+
+def test_nothing_at_all():
+    """An empty capture."""
+    assert findings("") == []
+
+
+def test_healthy_connections_are_cheap():
+    """All surveys together take a few hundred nanoseconds for a connection that concerns none of them."""
+    linux = profile("linux")
+    engine = Engine(linux)
+    engine.feed(parse(many(8000, HEALTHY, first=2000, step=0.1)))
+    engine.finish()
+    done = engine.take()
+    spent = []
+    for _ in range(3):
+        surveyor = surveys(linux)
+        begun = time.perf_counter()
+        surveyor.connections(done)
+        spent.append(time.perf_counter() - begun)
+    assert min(spent) / done.count < 3e-6  # seconds; generous, for machines that are busy with other things
