@@ -10,6 +10,7 @@ from tcptrace_fsm.anomalies.evidence import (
     asked_in_vain,
     bytes_lost,
     heard,
+    persisting,
     prompt,
     reset_of,
     when_aborted,
@@ -62,7 +63,7 @@ def aborts(c: View) -> Iterator[Abort]:
     for end in c.ends:
         change = next((x for x in end.changes if x.event is Event.SND_RST and x.source in OPEN), None)
         rst = reset_of(end, change) if change else None
-        if change is None or rst is None or len(asked_in_vain(end, rst)) >= IN_VAIN:
+        if change is None or rst is None or len(asked_in_vain(end, rst)) >= IN_VAIN or persisting(end, rst):
             continue
         peer = end.peer
         later = [s.seq for s in heard(peer.segments) if s.length and s.frame > rst.frame]

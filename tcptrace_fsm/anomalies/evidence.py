@@ -9,8 +9,11 @@ from tcptrace_fsm.kernels.layout import (
     CF_CLOSING,
     CLOSING_ABORTED,
     E_ACK,
+    E_ACK_TIME,
+    E_LAST_TIME,
     E_NEXT,
     E_RTT_MIN,
+    E_WINDOW,
     MARK_BAD_CHECKSUM,
     MARK_CAPTURE_DUPLICATE,
     MARK_KEEPALIVE,
@@ -33,6 +36,7 @@ __all__ = [
     "asked_in_vain",
     "bytes_lost",
     "heard",
+    "persisting",
     "prompt",
     "reset_of",
     "state_at",
@@ -114,16 +118,27 @@ def answered_with_reset(end: End) -> tuple[Change, Segment] | None:
 
 
 def asked_in_vain(end: End, before: Segment) -> list[Segment]:
-    """What ``end`` asked (probes, retransmissions) since its peer was last heard, up to ``before``."""
+    """What ``end`` asked (probes, retransmissions) since its peer was last heard, up to ``before``.
+
+    Plain answers are not in the log; the row tells when the last of them came.
+    """
+    latest = (end.peer[E_LAST_TIME], end.peer[E_ACK_TIME])
+    heard_at = max([t for t in latest if t <= before.time], default=-1)
     asked: list[Segment] = []
     for s in heard(end.view.segments):
         if s.frame >= before.frame:
             break
         if s.side != end.side:
             asked = []
-        elif s.marks & PROBES:
+        elif s.marks & PROBES and s.time > heard_at:
             asked.append(s)
     return asked
+
+
+def persisting(end: End, before: Segment) -> bool:
+    """Whether ``end`` was probing a window that was still closed when it sent ``before``."""
+    probed = any(s.has(MARK_ZERO_WINDOW_PROBE) and s.frame < before.frame for s in end.segments)
+    return probed and end.peer[E_WINDOW] == 0
 
 
 def bytes_lost(end: End) -> int:

@@ -63,14 +63,19 @@ def lost_last_ack(end: End) -> tuple[Segment, Segment, bool] | None:
     been received: by the timestamp that it echoes (RFC 7323 section 4.3) or by a duplicate SACK (RFC 2883).
     """
     fins = fins_of(end.peer)
-    if not end.entered(State.TIME_WAIT) or len(fins) < 2:
+    if not end.entered(State.TIME_WAIT) or not fins:
         return None
     acks = [s for s in heard(end.segments) if not s.rst and s.ack >= end.peer[E_FIN]]
     if not acks:
         return None
-    again = next((f for f in fins[1:] if f.time > acks[0].time), None)
+    later = [
+        s for s in heard(end.peer.segments) if s.time > acks[0].time + COPIED and not s.has(MARK_NETWORK_DUPLICATE)
+    ]
+    again = next((s for s in later if s.fin or (s.length and s.has(MARK_SPURIOUS) and s.tsval >= fins[0].tsval)), None)
     if again:
         return acks[0], again, True
+    if len(fins) < 2:
+        return None
     echoed = acks[0].tsecr in [f.tsval for f in fins[:-1] if f.tsval >= 0] and acks[0].tsecr != fins[-1].tsval
     return (acks[0], fins[-1], False) if echoed or acks[0].has(MARK_DSACK) else None
 
@@ -83,8 +88,9 @@ def last_ack_lost(c: View) -> Iterator[Hit]:
             continue
         ack, again, passed = found
         first = fins_of(end.peer)[0]
+        what = "its FIN" if again.fin else "data"
         how = (
-            f"repeated its FIN {span(again.time - ack.time)} after that ACK had passed here"
+            f"repeated {what} {span(again.time - ack.time)} after that ACK had passed here"
             if passed
             else f"repeated its FIN {span(again.time - first.time)} after the first, which had been received, as the "
             "next ACK shows"
@@ -256,6 +262,11 @@ def when_fin_again(key: Key) -> bool:
     return bool(key.marks & mask(MARK_FIN_AGAIN))
 
 
+def when_close_again(key: Key) -> bool:
+    """A FIN, or data that had been acknowledged, were repeated."""
+    return when_closing(key) and bool(key.marks & mask(MARK_FIN_AGAIN, MARK_SPURIOUS))
+
+
 def when_odd_flags(key: Key) -> bool:
     """A combination of flags that no TCP sends."""
     return bool(key.marks & mask(MARK_ODD_FLAGS))
@@ -316,7 +327,7 @@ RULES = (
         summary="The ACK of the last FIN got lost; TIME_WAIT is there to send it again.",
         evidence="A FIN sent again after the ACK of it had passed, or although the next ACK proves it was received.",
         innocent="The FIN and its ACK may just have crossed on a slow way.",
-        when=when_fin_again,
+        when=when_close_again,
         detect=last_ack_lost,
         aliases={"Wireshark": "tcp.analysis.retransmission of a FIN"},
         example=HANDSHAKE

@@ -1,0 +1,327 @@
+"""Rules about resets that their receiver should not, or did not, believe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.anomalies.evidence import HANDSHAKE, heard, prompt, state_at, when_aborted
+from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
+from tcptrace_fsm.kernels.layout import (
+    BASE_SYN,
+    CF_CLOSING,
+    E_ACK,
+    E_BASE_KNOWN,
+    E_NEXT,
+    MARK_AFTER_RST,
+    MARK_RST_INEXACT,
+    MARK_RST_OUTSIDE,
+    OPENING_INCOMPLETE,
+    OPENING_UNANSWERED,
+    TCP_ACK,
+    TCP_FIN,
+    TCP_RST,
+    TCP_SYN,
+)
+from tcptrace_fsm.machine import Event, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tcptrace_fsm.anomalies.rule import End
+
+__all__ = ["RULES"]
+
+OVERTAKEN = SECOND * 3 // 1000  # what follows an RST so soon, and lies before it, was overtaken by it
+UNSYNCHRONIZED = (State.CLOSED, State.LISTEN, State.SYN_SENT, State.SYN_RECEIVED, State.UNKNOWN)
+
+
+def talks_on(end: End) -> tuple[Segment, Segment] | None:
+    """An RST that ``end`` cannot have meant: the RST, and what ``end`` says after it."""
+    rst: Segment | None = None
+    for s in heard(end.segments):
+        if s.rst:
+            if state_at(end, s.time) not in UNSYNCHRONIZED:
+                rst = rst or s
+        elif rst and s.has(MARK_AFTER_RST) and (s.last_time - rst.time >= OVERTAKEN or s.end > rst.seq):
+            return rst, s
+    return None
+
+
+def took_effect(end: End, rst: Segment) -> bool:
+    """Whether the RST ended the connection of its receiver ``end``."""
+    return any(x.event is Event.RCV_RST and x.frame == rst.frame for x in end.changes)
+
+
+def rst_injection_suspected(c: View) -> Iterator[Hit]:
+    """A reset that worked, from an endpoint that knows nothing of it."""
+    for end in c.ends:
+        found = talks_on(end)
+        if found is None or not took_effect(end.peer, found[0]):
+            continue
+        rst, later = found
+        yield Hit(
+            end.side,
+            rst,
+            f"an RST in the name of {end.name} ended the connection for {end.peer.name}, but {end.name} went on "
+            f"{span(later.last_time - rst.time)} later as if it had not sent any: somebody else did",
+            (later,),
+        )
+
+
+def rst_ignored(c: View) -> Iterator[Hit]:
+    """An exact reset after which both go on."""
+    for end in c.ends:
+        found = talks_on(end)
+        if found is None:
+            continue
+        rst, later = found
+        if rst.has(MARK_RST_INEXACT, MARK_RST_OUTSIDE) or took_effect(end.peer, rst):
+            continue
+        answer = next((s for s in heard(end.peer.segments) if s.last_time > rst.time + OVERTAKEN and not s.rst), None)
+        if answer:
+            yield Hit(
+                end.side,
+                rst,
+                f"an RST of {end.name} at the exact sequence number had no effect: {span(later.last_time - rst.time)} "
+                f"later {end.name} goes on, and so does {end.peer.name}; it was lost on its way, or dropped as forged",
+                (later, answer),
+            )
+
+
+def misplaced(end: End, mark: int) -> list[Segment]:
+    """RSTs of ``end`` with a mark, unless ``end`` proved by an exact one that it meant it."""
+    resets = [s for s in heard(end.segments) if s.rst]
+    if any(not s.has(MARK_RST_INEXACT, MARK_RST_OUTSIDE) for s in resets):
+        return []
+    answers = {s.ack for s in heard(end.peer.segments)}
+    return [s for s in resets if s.has(mark) and not (s.reply_rst and s.seq in answers)]
+
+
+def rst_seq_inexact(c: View) -> Iterator[Hit]:
+    """An RST inside the window, but not at its edge."""
+    for end in c.ends:
+        found = misplaced(end, MARK_RST_INEXACT)
+        if found:
+            off = found[0].seq - end.peer[E_ACK]
+            yield Hit(
+                end.side,
+                found[0],
+                f"an RST of {end.name} lies inside the window of {end.peer.name} but {abs(off)} bytes off its edge: "
+                "it is answered with a challenge ACK and not obeyed; a blind guess, or an abort with data lost "
+                "before it",
+                found[1:],
+            )
+
+
+def rst_out_of_window(c: View) -> Iterator[Hit]:
+    """An RST outside the window."""
+    for end in c.ends:
+        found = misplaced(end, MARK_RST_OUTSIDE)
+        if found:
+            off = found[0].seq - end.peer[E_ACK]
+            yield Hit(
+                end.side,
+                found[0],
+                f"an RST of {end.name} lies outside the window of {end.peer.name}, {abs(off)} bytes "
+                f"{'beyond' if off > 0 else 'below'} its edge: it is dropped; a blind guess, or of another connection",
+                found[1:],
+            )
+
+
+def rst_challenged(c: View) -> Iterator[Hit]:
+    """An inexact RST draws an ACK."""
+    plain = TCP_FIN | TCP_SYN | TCP_RST
+    for end in c.ends:
+        for rst in (s for s in heard(end.segments) if s.rst and s.has(MARK_RST_INEXACT)):
+            answer = c.after(rst, side=end.peer.side)
+            if answer is None or answer.time - rst.time > prompt(end.peer):
+                continue
+            if answer.flags & TCP_ACK and not answer.flags & plain and not answer.length:
+                yield Hit(
+                    end.peer.side,
+                    answer,
+                    f"{end.peer.name} did not believe an RST of {end.name} and asked back by a challenge ACK "
+                    f"{span(answer.time - rst.time)} later: its connection lives on",
+                    (rst,),
+                )
+                break
+
+
+def rst_bad_ack(c: View) -> Iterator[Hit]:
+    """An RST whose acknowledgment number is impossible."""
+    for end in c.ends:
+        peer = end.peer
+        if peer[E_BASE_KNOWN] < BASE_SYN:
+            continue
+        for s in heard(end.segments):
+            if not s.rst or not s.flags & TCP_ACK or s.ack < 0:
+                continue
+            asked = state_at(peer, s.time) is State.SYN_SENT
+            if s.ack > peer[E_NEXT] or (asked and s.ack < 1):
+                said = (
+                    "does not acknowledge its SYN" if asked else f"acknowledges {s.ack - peer[E_NEXT]} bytes too many"
+                )
+                yield Hit(
+                    end.side,
+                    s,
+                    f"an RST of {end.name} to {peer.name} {said} (ack {s.ack}): it must not be obeyed",
+                )
+                break
+
+
+def when_talked_on(key: Key) -> bool:
+    """Segments from an endpoint that had sent an RST."""
+    return bool(key.marks & mask(MARK_AFTER_RST))
+
+
+def when_inexact(key: Key) -> bool:
+    """An RST inside the window, but not at its edge."""
+    return bool(key.marks & mask(MARK_RST_INEXACT))
+
+
+def when_outside(key: Key) -> bool:
+    """An RST outside the window."""
+    return bool(key.marks & mask(MARK_RST_OUTSIDE))
+
+
+def when_reset_seen(key: Key) -> bool:
+    """A reset that was obeyed, disbelieved or met by a SYN."""
+    opening = key.opening in (OPENING_INCOMPLETE, OPENING_UNANSWERED) and bool(key.flags & CF_CLOSING)
+    return when_aborted(key) or opening or bool(key.marks & mask(MARK_AFTER_RST, MARK_RST_INEXACT, MARK_RST_OUTSIDE))
+
+
+RULES = (
+    Rule(
+        kind="rst_injection_suspected",
+        category="reset",
+        severity="high",
+        rfc="RFC 5961 3",
+        summary="A connection was reset by somebody who is neither of its ends.",
+        evidence="An RST that its receiver obeys, and segments of its supposed sender afterwards.",
+        innocent="Segments that the RST overtook (told apart by 3 ms and their numbers); two hosts behind one address.",
+        when=when_talked_on,
+        detect=rst_injection_suspected,
+        aliases={"Suricata": "suspected_rst_inject", "Zeek": "data_after_reset"},
+        example=HANDSHAKE
+        + """
+            1.000 < R  1:1(0)
+            1.100 < P. 1:501(500) ack 101
+        """,
+        counterexample=HANDSHAKE
+        + """
+            1.000 < R. 501:501(0) ack 101
+            1.001 < P. 1:501(500) ack 101   # overtaken
+        """,
+    ),
+    Rule(
+        kind="rst_ignored",
+        category="reset",
+        severity="medium",
+        rfc="RFC 9293 3.5.3",
+        summary="A valid RST had no effect: both ends went on.",
+        evidence="An RST at the left edge of the window, then segments of both sides.",
+        innocent="An RST that was lost behind the capture point, or that a firewall dropped.",
+        when=when_talked_on,
+        detect=rst_ignored,
+        aliases={"Zeek": "data_after_reset"},
+        example=HANDSHAKE
+        + """
+            1.000 < R  1:1(0)
+            1.100 < P. 1:501(500) ack 101
+            1.110 > .  101:101(0) ack 501
+        """,
+        counterexample=HANDSHAKE
+        + """
+            1.000 < R  1:1(0)
+            1.100 < P. 1:501(500) ack 101
+        """,
+    ),
+    Rule(
+        kind="rst_seq_inexact",
+        category="reset",
+        severity="medium",
+        rfc="RFC 5961 3.2",
+        summary="An RST inside the window but not at its edge; a careful receiver asks back before it believes it.",
+        evidence="A sequence number inside the window that is neither the next expected nor the sender's next.",
+        innocent="A real abort whose data before it were lost; its sender then repeats the RST at the right place.",
+        when=when_inexact,
+        detect=rst_seq_inexact,
+        aliases={"conntrack": "state kept", "Linux": "TCPChallengeACK"},
+        example=HANDSHAKE
+        + """
+            1.000 < R 2000:2000(0)
+            1.001 > . 101:101(0) ack 1
+            2.000 < P. 1:501(500) ack 101
+        """,
+        counterexample=HANDSHAKE
+        + """
+            1.000 < P. 501:1001(500) ack 101   # the 500 bytes before it are lost
+            1.010 < R  1001:1001(0)
+        """,
+    ),
+    Rule(
+        kind="rst_out_of_window",
+        category="reset",
+        severity="medium",
+        rfc="RFC 9293 3.5.3",
+        summary="An RST outside the window, which its receiver drops.",
+        evidence="A sequence number below the next expected or beyond the window, and no valid RST besides.",
+        innocent="A late RST of an earlier connection; a window that the capture does not show.",
+        when=when_outside,
+        detect=rst_out_of_window,
+        aliases={"conntrack": "invalid rst", "Suricata": "dropped by the reset policy"},
+        example=HANDSHAKE
+        + """
+            1.000 < R  800000:800000(0)
+            2.000 < P. 1:501(500) ack 101
+        """,
+        counterexample=HANDSHAKE
+        + """
+            1.000 < R  1:1(0)
+        """,
+    ),
+    Rule(
+        kind="rst_challenged",
+        category="reset",
+        severity="low",
+        rfc="RFC 5961 3.2",
+        summary="An endpoint answered a doubtful RST by a challenge ACK instead of obeying.",
+        evidence="An RST inside the window but not at its edge, and within a round trip a pure ACK in answer.",
+        innocent="Protection at work; a genuine sender answers with an exact RST.",
+        when=when_inexact,
+        detect=rst_challenged,
+        aliases={"Linux": "TCPChallengeACK", "conntrack": "challenge ACK"},
+        example=HANDSHAKE
+        + """
+            1.000 < R 2000:2000(0)
+            1.001 > . 101:101(0) ack 1
+        """,
+        counterexample=HANDSHAKE
+        + """
+            1.000 < R 2000:2000(0)
+            9.001 > . 101:101(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="rst_bad_ack",
+        category="reset",
+        severity="low",
+        rfc="RFC 9293 3.10.7.3",
+        summary="An RST acknowledges what was never sent.",
+        evidence="Its acknowledgment lies beyond all that the peer sent, or, in answer to a SYN, does not cover the "
+        "SYN.",
+        innocent="Stacks that put 0 there; a SYN that the capture misses.",
+        when=when_reset_seen,
+        detect=rst_bad_ack,
+        aliases={"Suricata": "rst_invalid_ack"},
+        example="""
+            0.000 > S  0:0(0)
+            0.010 < R. 0:0(0) ack 7001
+            1.000 > S  0:0(0)
+        """,
+        counterexample="""
+            0.000 > S  0:0(0)
+            0.010 < R. 0:0(0) ack 1
+        """,
+    ),
+)
