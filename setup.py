@@ -27,8 +27,8 @@ def write_layout_pxd() -> None:
     finally:
         sys.path.pop(0)
     values = {k: v for k, v in vars(layout).items() if isinstance(v, int) and k[0].isupper()}
-    # Masks are 64 bits wide. As members of an enum they would be ints to Cython, and lose their upper half on the way.
-    masks = {k: v for k, v in values.items() if k.startswith("M_")}
+    # Masks and times are 64 bits wide. As members of an enum they would be ints, and lose their upper half on the way.
+    masks = {k: v for k, v in values.items() if k.startswith("M_") or k == "MILLISECOND"}
     too_wide = [k for k, v in values.items() if k not in masks and not -(2**31) < v < 2**31]
     if too_wide:
         raise ValueError(f"layout.py: {too_wide} do not fit a C int")
@@ -36,7 +36,7 @@ def write_layout_pxd() -> None:
     lines = ["# Generated from layout.py by setup.py.", "cdef enum:", "    _SIGNED = -1"]
     lines += [f"    {k} = {int(v)}" for k, v in values.items() if k not in masks]
     lines += ["cdef extern from *:", '    """']
-    lines += [f"    #define TCPTRACE_FSM_{k} (1LL << {v.bit_length() - 1})" for k, v in masks.items()]
+    lines += [f"    #define TCPTRACE_FSM_{k} {v}LL" for k, v in masks.items()]
     lines += ['    """']
     lines += [f'    const long long {k} "TCPTRACE_FSM_{k}"' for k in masks]
     text = "\n".join(lines) + "\n"

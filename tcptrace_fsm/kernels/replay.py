@@ -142,7 +142,7 @@ def received(event: int, w: int, proof: int, side: int, ident: int, table: Words
         if answer > arrival and answer - arrival < 30 * MILLISECOND and event != EV_RCV_ACK_OF_SYN and (event != EV_RCV_FIN or scratch[X_STATE] != ST_ESTABLISHED):
             arrival = answer
         return step(event, arrival, t, work[proof + L_TIME], work[w + L_FRAME], BASIS_ACKED, work[proof + L_FRAME], side, ident, table, out, scratch)
-    latest = t + 3 * scratch[X_HALF] + scratch[X_SLACK]
+    latest = t + scratch[X_HALF] + scratch[X_REACH]
     return step(event, t + scratch[X_HALF], t, latest, work[w + L_FRAME], BASIS_PRESUMED, -1, side, ident, table, out, scratch)
 
 
@@ -178,6 +178,9 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
     if rows[y + E_RTT_MIN] > 0:
         scratch[X_HALF] = rows[y + E_RTT_MIN] // 2
     scratch[X_SLACK] = MILLISECOND + scratch[X_HALF] // 2
+    scratch[X_REACH] = 2 * scratch[X_HALF] + scratch[X_SLACK]
+    if rows[y + E_RTT_MIN] < 0:
+        scratch[X_REACH] = 250 * MILLISECOND  # nothing tells how far away it is
     scratch[X_FIN_END] = rows[x + E_FIN]
     scratch[X_PEER_FIN_END] = rows[y + E_FIN]
     w = 0
@@ -419,10 +422,10 @@ def fin_earliest(w: int, x: int, rows: Words, scratch: Words, work: Words) -> in
     CLOSE changes the state at once; the FIN follows behind what is still queued. An endpoint that was busy sending may
     have been closed since it began to be.
     """
-    earliest = work[w + L_TIME] - 2 * scratch[X_HALF] - scratch[X_SLACK]
+    earliest = work[w + L_TIME] - scratch[X_REACH]
     since = rows[x + E_BUSY_SINCE]
-    if since >= 0 and since - 2 * scratch[X_HALF] - scratch[X_SLACK] < earliest:
-        earliest = since - 2 * scratch[X_HALF] - scratch[X_SLACK]
+    if since >= 0 and since - scratch[X_REACH] < earliest:
+        earliest = since - scratch[X_REACH]
     if scratch[X_TIME] > earliest:
         earliest = scratch[X_TIME]
     return earliest
@@ -456,7 +459,7 @@ def own_segment(w: int, c: int, side: int, n: int, rows: Words, timers: Words, t
     ident = rows[c + C_ID]
     flags = work[w + L_INFO] & LOG_FLAGS_MASK
     t = work[w + L_TIME]
-    slack = 2 * scratch[X_HALF] + scratch[X_SLACK]
+    slack = scratch[X_REACH]
     if flags & TCP_RST:
         # An endpoint that talks on after an RST did not send it (or it is older, and was overtaken).
         if scratch[X_LAST_ALIVE] > t + 3 * MILLISECOND or not scratch[X_STARTED]:
@@ -594,13 +597,14 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
         back = rows[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_RTT_MIN]
         if back >= 0 and t - scratch[X_LAST_SYN_ACK] > back + 10 * MILLISECOND:
             # The peer must have acknowledged the SYN+ACK before, out of sight: that may have arrived, or been lost.
-            latest = work[proof + L_TIME] if proof > w else t + 3 * scratch[X_HALF] + scratch[X_SLACK]
+            latest = work[proof + L_TIME] if proof > w else t + scratch[X_HALF] + scratch[X_REACH]
             step(EV_RCV_ACK_OF_SYN, t + scratch[X_HALF], scratch[X_LAST_SYN_ACK], latest, work[w + L_FRAME], BASIS_PRESUMED, work[proof + L_FRAME] if proof > w else -1, side, ident, table, out, scratch)
         else:
             received(EV_RCV_ACK_OF_SYN, w, proof if proof > w else -1, side, ident, table, out, scratch, work)
     takes_fin = 1 if w == scratch[X_FIN_COPY] and not scratch[X_FIN_TAKEN] else 0
     acked_fin = 0
-    if scratch[X_FIN_END] >= 0 and ack >= scratch[X_FIN_END] and scratch[X_STATE] in (ST_FIN_WAIT_1, ST_CLOSING, ST_LAST_ACK):
+    lost = 1 if flags & TCP_FIN and w < scratch[X_FIN_COPY] else 0  # a copy of the FIN that did not arrive: nor did its ACK
+    if not lost and scratch[X_FIN_END] >= 0 and ack >= scratch[X_FIN_END] and scratch[X_STATE] in (ST_FIN_WAIT_1, ST_CLOSING, ST_LAST_ACK):
         acked_fin = arrived(w, scratch[X_LAST_FIN], scratch[X_FIN_GAP], scratch, work)
     if scratch[X_SYN_ACK_PROOF] < 0 and not scratch[X_STARTED]:
         takes_fin = 0
@@ -645,7 +649,7 @@ def own_first(i: int, j: int, c: int, side: int, rows: Words, scratch: Words, wo
         proof = scratch[X_FIN_PROOF]
     if proof >= 0:
         return 1 if i < proof else 0
-    return 1 if work[i + L_TIME] - scratch[X_HALF] <= work[j + L_TIME] + scratch[X_HALF] else 0
+    return 1 if work[i + L_TIME] - scratch[X_HALF] < work[j + L_TIME] + scratch[X_HALF] else 0
 
 
 # --- one endpoint -------------------------------------------------------------------------------------------------------
@@ -689,8 +693,8 @@ def run_out(c: int, side: int, rows: Words, timers: Words, table: Words, out: Wo
         last = scratch[X_LAST_FIN]
         if scratch[X_FINS] > 1:
             give_up(last, scratch[X_FIN_GAP], side, ident, table, out, scratch)
-        elif state == ST_LAST_ACK and (scratch[X_PEER_UNSEEN] or end > last + 3000 * MILLISECOND):
-            # Neither acknowledged nor repeated: the ACK passed where the capture did not look.
+        elif state == ST_LAST_ACK and (scratch[X_PEER_UNSEEN] or end > last + 300 * MILLISECOND + 10 * scratch[X_HALF]):
+            # Neither acknowledged nor repeated when its timer must have run out: the ACK passed out of sight.
             step(EV_RCV_ACK_OF_FIN, last + MILLISECOND + scratch[X_HALF], last, last + 1000 * MILLISECOND, -1, BASIS_INFERRED, -1, side, ident, table, out, scratch)
     taken = taken_over(c, side, rows)
     if taken >= 0 and scratch[X_STARTED]:

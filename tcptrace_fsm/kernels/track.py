@@ -193,8 +193,10 @@ def open_connection(s: int, h: int, segments: Words, rows: Words, living: Words,
 
 
 def make_due(c: int, rows: Words, due: Words, control: Words) -> int:
-    """Put a row on the list of those that are over."""
+    """Put a row on the list of those that are over. A SYN that is still pending counts as a connection of its own."""
     if rows[c + C_LIFE] == LIFE_LIVE:
+        if rows[c + C_ID] < 0:
+            confirm(c, rows, control)
         rows[c + C_LIFE] = LIFE_DUE
         due[control[K_DUE]] = c
         control[K_DUE] += 1
@@ -282,8 +284,10 @@ def discard(c: int, slot: int, slots: Words, rows: Words, log: Words, living: Wo
         else:
             sender = old + C_ENDPOINTS
             peer = old + C_ENDPOINTS + ENDPOINT_SIZE
-        rows[sender + E_SEGMENTS] += 1
-        rows[sender + E_SYNS] += 1
+        rows[sender + E_SEGMENTS] += rows[c + C_ENDPOINTS + E_SEGMENTS]
+        rows[sender + E_SYNS] += rows[c + C_ENDPOINTS + E_SYNS]
+        rows[c + C_ENDPOINTS + E_SEGMENTS] = 0
+        rows[c + C_ENDPOINTS + E_SYNS] = 0
         rows[sender + E_RUN] = -1
         rows[peer + E_RUN] = -1
         rows[old + C_MARKS] |= log[r + L_MARKS]
@@ -316,7 +320,7 @@ def route(newest: int, s: int, h: int, slot: int, segments: Words, slots: Words,
     if flags & TCP_SYN and not flags & (TCP_ACK | TCP_RST):
         if rows[x + E_BASE_KNOWN] >= BASE_PEER and segments[s + S_SEQ] == rows[x + E_BASE]:
             # The same ISN: a retransmission, unless the attempt has already had its answer.
-            if is_over(newest, rows) and rows[y + E_SEGMENTS]:
+            if rows[x + E_SEGMENTS] and rows[y + E_SEGMENTS] and is_over(newest, rows):
                 return new_incarnation(newest, s, h, slot, segments, slots, rows, living, due, control)
             return newest
         if pending:
@@ -682,10 +686,11 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
     if rows[x + E_SEGMENTS] == 0 and not flags & TCP_SYN and rows[x + E_BASE_KNOWN] < BASE_SYN:
         following = seq  # the first that is seen of it opens no hole
         rows[x + E_NEXT] = seq
+        rows[x + E_HOLES] = 0
     if seq < following and not marks & (M_SYN_AGAIN | M_SYN_ACK_AGAIN):
         marks |= sent_before(x, y, seq, end, s, now, segments, rows)
-        if end > following:
-            rows[x + E_UNIQUE] += end - following if end - following < length else length
+        if seq + length > following:
+            rows[x + E_UNIQUE] += seq + length - following if seq + length - following < length else length
     elif seq > following:
         if seq - following < 1 << 30:
             marks |= M_GAP
@@ -865,7 +870,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         if flags & TCP_ACK:
             if rows[c + C_SYN_ACK_TIME] < 0:
                 rows[c + C_SYN_ACK_TIME] = now
-                if rows[c + C_OLDER] >= 0:
+                if rows[c + C_OLDER] >= 0 and rows[rows[c + C_OLDER] + C_LIFE] == LIFE_LIVE:
                     rows[rows[c + C_OLDER] + C_ACCEPTED] = now
             if rows[c + C_FLAGS] & CF_DATA_IN_SYN and side == SERVER and ack > 1:
                 rows[c + C_FLAGS] |= CF_FAST_OPEN
@@ -975,7 +980,16 @@ def track(segments_words: Words, count: int, slots_words: Words, rows_words: Wor
             control[K_USED] += 1
         else:
             c = slots[slot + 1] - 1
-            if rows[c + C_OLDER] >= 0 or (segments[s + S_FLAGS] & TCP_SYN):
+            if segments[s + S_TIME] - rows[c + C_LAST_TIME] > control[K_LINGER] and is_spent(c, segments[s + S_TIME], rows, control):
+                # Whether the sweep has come by already must make no difference.
+                make_due(c, rows, due, control)
+                if rows[c + C_OLDER] >= 0:
+                    make_due(rows[c + C_OLDER], rows, due, control)
+                c = open_connection(s, h, segments, rows, living, control)
+                rows[c + C_INCARNATION] = rows[slots[slot + 1] - 1 + C_INCARNATION] + 1
+                rows[c + C_PREVIOUS_ID] = rows[slots[slot + 1] - 1 + C_ID]
+                slots[slot + 1] = c + 1
+            elif rows[c + C_OLDER] >= 0 or (segments[s + S_FLAGS] & TCP_SYN):
                 c = route(c, s, h, slot, segments, slots, rows, log, living, due, control)
         side = 1 - is_client(rows, c, segments, s)
         if rows[c + C_ID] < 0:
@@ -995,6 +1009,21 @@ def track(segments_words: Words, count: int, slots_words: Words, rows_words: Wor
     return control[K_DUE]
 
 
+def is_spent(c: int, now: int, rows: Words, control: Words) -> int:
+    """Whether a connection has been over for so long that nothing is expected of it any more: 1 or 0."""
+    silent = now - rows[c + C_LAST_TIME]
+    if silent <= control[K_LINGER] or not is_over(c, rows):
+        return 0
+    if rows[c + C_NEWER] >= 0 and rows[rows[c + C_NEWER] + C_FLAGS] & CF_PENDING:
+        return 0  # a SYN inside it is not decided yet
+    if rows[c + C_FLAGS] & CF_PENDING and rows[c + C_OLDER] >= 0:
+        return 0  # nor is it: the four-tuple may yet prove to be the old connection's
+    x = c + C_ENDPOINTS
+    if rows[x + E_SEGMENTS] == rows[x + E_SYNS] and not rows[x + ENDPOINT_SIZE + E_SEGMENTS]:
+        return 1 if silent > control[K_LINGER_SYN] else 0
+    return 1
+
+
 def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
     """Look at up to ``budget`` live rows, going round, and make due those that have been over for long enough.
 
@@ -1011,12 +1040,8 @@ def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words
         if i >= control[K_LIVE]:
             i = 0
         c = living[i]
-        silent = control[K_NOW] - rows[c + C_LAST_TIME]
-        if silent > control[K_LINGER] and rows[c + C_LIFE] == LIFE_LIVE and is_over(c, rows):
-            x = c + C_ENDPOINTS
-            asked = 1 if rows[x + E_SEGMENTS] == rows[x + E_SYNS] and not rows[x + ENDPOINT_SIZE + E_SEGMENTS] else 0
-            if not asked or silent > control[K_LINGER_SYN]:
-                make_due(c, rows, due, control)
+        if rows[c + C_LIFE] == LIFE_LIVE and is_spent(c, control[K_NOW], rows, control):
+            make_due(c, rows, due, control)
         i += 1
         budget -= 1
     control[K_SWEEP] = i
@@ -1024,7 +1049,7 @@ def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words
 
 
 def make_all_due(rows_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
-    """At the end of the capture: everything is over. A SYN that is still pending counts as a connection of its own."""
+    """At the end of the capture: everything is over."""
     rows = pointer(rows_words)
     living = pointer(living_words)
     due = pointer(due_words)
@@ -1032,9 +1057,6 @@ def make_all_due(rows_words: Words, living_words: Words, due_words: Words, contr
     i = 0
     while i < control[K_LIVE]:
         c = living[i]
-        if rows[c + C_ID] < 0:
-            rows[c + C_FLAGS] &= ~CF_PENDING
-            give_id(c, rows, control)
         make_due(c, rows, due, control)
         i += 1
     return control[K_DUE]
