@@ -142,4 +142,4 @@ def test_healthy_connections_are_cheap():
         begun = time.perf_counter()
         surveyor.connections(done)
         spent.append(time.perf_counter() - begun)
-    assert min(spent) / done.count < 3e-6  # seconds; generous, for machines that are busy with other things
+    assert min(spent) / done.count < 5e-6  # seconds; generous, for machines that are busy with other things

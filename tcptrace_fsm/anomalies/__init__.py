@@ -11,31 +11,68 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.anomalies import (
     abort,
     ack,
+    attack,
+    capture_faults,
     close,
     data,
     fast_open,
     fin,
     handshake,
+    hosts,
     loss,
     odd_opening,
     opening,
     reset,
+    reset_checks,
+    reuse,
+    scan,
     time_wait,
+    timer,
     window,
 )
 from tcptrace_fsm.anomalies.rule import Finding, Rule, Runner
+from tcptrace_fsm.anomalies.survey import Survey, Surveyor
 
 if TYPE_CHECKING:
     from tcptrace_fsm.profiles import Profile
 
-__all__ = ["FAMILIES", "RULES", "Finding", "Rule", "runner"]
+__all__ = ["FAMILIES", "RULES", "SURVEYS", "Finding", "Rule", "Survey", "runner", "surveys"]
 
-FAMILIES = (opening, odd_opening, fast_open, handshake, loss, ack, window, data, close, fin, abort, reset, time_wait)
+FAMILIES = (
+    opening,
+    odd_opening,
+    fast_open,
+    handshake,
+    loss,
+    ack,
+    window,
+    data,
+    close,
+    fin,
+    abort,
+    reset,
+    reset_checks,
+    time_wait,
+    reuse,
+    timer,
+    hosts,
+    attack,
+    scan,
+    capture_faults,
+)
 
 RULES: dict[str, Rule] = {rule.kind: rule for family in FAMILIES for rule in family.RULES}
 """Every rule by its kind."""
+
+SURVEYS: dict[str, Survey] = {survey.kind: survey for family in FAMILIES for survey in getattr(family, "SURVEYS", ())}
+"""Every survey by its kind."""
 
 
 def runner(profile: Profile) -> Runner:
     """A runner of all rules, for one pass."""
     return Runner(tuple(RULES.values()), profile)
+
+
+def surveys(profile: Profile) -> Surveyor:
+    """All surveys, for one pass."""
+    return Surveyor(SURVEYS.values(), profile)

@@ -69,7 +69,7 @@ class Leaks(Collector):
     def finish(self, now: int) -> Iterator[Found]:
         """Those who hold several for longer than a pause explains."""
         for holder, group in self.groups.items():
-            held = [now - t for t in self.since[holder] if now - t >= 10 * SECOND]
+            held = [now - t for t in self.since[holder] if now - t >= 3 * SECOND]
             if len(held) >= FEW:
                 port = len(holder) > 3
                 yield Found(
@@ -77,7 +77,7 @@ class Leaks(Collector):
                     SERVER if port else CLIENT,
                     f"{name(holder)}{'' if port else ':*'} holds {len(held)} sockets in CLOSE_WAIT, the oldest for "
                     f"{span(max(held))}: its application does not close connections that its peers have closed",
-                    "high" if median(held) >= 60 * SECOND else None,
+                    "high" if median(held) >= 60 * SECOND else "low" if median(held) < 5 * SECOND else None,
                 )
 
 
@@ -139,6 +139,11 @@ class Reuse(Collector):
                 )
 
 
+def kinds_of_options(block: Block) -> set[tuple[int, int]]:
+    """The different pairs of options, of SYN and SYN+ACK."""
+    return set(block.both(E_OPTIONS))
+
+
 class Options(Collector):
     """SYNs or SYN+ACKs with some peculiarity of their options, in one finding."""
 
@@ -152,7 +157,7 @@ class Options(Collector):
 
     def block(self, block: Block) -> None:
         """Few pairs of options occur in a block: where none is odd, no connection is looked at."""
-        pairs = block.kinds(E_OPTIONS)
+        pairs = block.once("options", kinds_of_options)
         for pair in pairs:
             if pair not in self.known:
                 self.known[pair] = self.odd(*pair)
@@ -393,8 +398,9 @@ SURVEYS = (
         severity="medium",
         rfc="RFC 9293 3.6",
         summary="An application leaves many connections in CLOSE_WAIT: it does not close what its peers have closed.",
-        evidence="Five or more connections of one listener, or one client host, in CLOSE_WAIT for 10 s at the end; "
-        "high from a median of 60 s on.",
+        evidence="Five or more connections of one listener, or of one client host, in CLOSE_WAIT for 3 s or more at "
+        "the end; high "
+        "from a median of 60 s on, low below 5 s.",
         innocent="Half-closed connections that are meant to be: the peers still read.",
         make=Leaks,
         when=when_close_wait,

@@ -284,7 +284,7 @@ class Holds(Collector):
 class Numbers(Collector):
     """Initial sequence numbers of listeners' hosts, as far as a sample goes."""
 
-    sample = 20_000  # connections looked at
+    sample = 4096  # connections looked at
     enough = 64  # numbers of one host
 
     def __init__(self, profile: Profile) -> None:

@@ -13,7 +13,7 @@ import socket
 import struct
 from array import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tcptrace_fsm.anomalies.rule import BORING, SIDES, Finding, Key
 from tcptrace_fsm.kernels.layout import (
@@ -65,6 +65,7 @@ __all__ = [
     "socket_of",
 ]
 
+T = TypeVar("T")
 EXAMPLES = 8  # frames given with a finding
 MOST_GROUPS = 65536  # hosts or listeners told apart; what comes after them is not told
 MOST_MEMBERS = 4096  # distinct things counted within a group
@@ -115,7 +116,7 @@ class Block:
         self.words = words
         self.count = count
         self.log = log
-        self._kinds: dict[int, set[tuple[int, int]]] = {}
+        self._made: dict[str, Any] = {}
 
     def column(self, word: int) -> array[int]:
         """One word of every record."""
@@ -125,11 +126,12 @@ class Block:
         """One word of both endpoints, for every record: client's, server's."""
         return zip(self.column(end_of(0, CLIENT) + word), self.column(end_of(0, SERVER) + word), strict=True)
 
-    def kinds(self, word: int) -> set[tuple[int, int]]:
-        """The different pairs that ``both`` gives."""
-        if word not in self._kinds:
-            self._kinds[word] = set(self.both(word))
-        return self._kinds[word]
+    def once(self, what: str, make: Callable[[Block], T]) -> T:
+        """Something that is made of the block for whoever asks first, and kept for the others."""
+        if what not in self._made:
+            self._made[what] = make(self)
+        kept: T = self._made[what]
+        return kept
 
 
 class Found(NamedTuple):
