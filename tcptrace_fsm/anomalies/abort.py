@@ -150,6 +150,7 @@ def rst_instead_of_ack_of_fin(c: View) -> Iterator[Hit]:
                 f"{end.name} answered the FIN of {end.peer.name} with RST, {span(abort.rst.time - fin.time)} later, "
                 "and gave no other ACK: its application aborts what the other side closes",
                 (fin,),
+                None if abort.lost or abort.unread else "low",
             )
 
 
@@ -173,13 +174,14 @@ def rst_on_late_data(c: View) -> Iterator[Hit]:
         if found is None:
             continue
         rst, data, late = found
+        fin_end = end[E_FIN]  # what does not acknowledge it was under way already
         yield Hit(
             end.side,
             rst,
             f"{end.peer.name} sent {data.length} bytes {span(late)} after the FIN of {end.name}, which answered with "
             "RST: its application had closed without waiting for them, and they are lost",
             (data,),
-            None if late >= SECOND else "medium",
+            "low" if data.ack < fin_end else None if late >= SECOND else "medium",
         )
 
 
@@ -193,8 +195,8 @@ def rst_after_own_fin(c: View) -> Iterator[Hit]:
             yield Hit(
                 end.side,
                 rst,
-                f"{end.name} sent RST {span(rst.time - fin.time)} after its own FIN, in {change.source.name}: it did "
-                f"not wait for {end.peer.name} to close",
+                f"{end.name} sent RST {span(rst.time - fin.time)} after its own FIN, in {change.source.name}: it "
+                f"did not let the close with {end.peer.name} come to its end",
                 (fin,),
             )
 
@@ -273,8 +275,7 @@ RULES = (
         severity="medium",
         rfc="RFC 9293 3.6",
         summary="A FIN was answered by RST in place of ACK.",
-        evidence="RST with ACK from an endpoint that had not closed, after the peer's FIN, which it never "
-        "acknowledged.",
+        evidence="RST with ACK that is the only acknowledgment of the peer's FIN; low where no data were lost.",
         innocent="Data that were still unread when the FIN came; a firewall that answers for the host.",
         when=when_aborted,
         detect=rst_instead_of_ack_of_fin,
@@ -297,7 +298,8 @@ RULES = (
         severity="high",
         rfc="RFC 9293 3.6.1",
         summary="An application closed although data were still to come; they met no reader, and an RST says so.",
-        evidence="A FIN, later data from the peer, and an RST without ACK in answer to them; medium within a second.",
+        evidence="A FIN, later data from the peer, and an RST without ACK in answer; less if soon, or under way "
+        "before.",
         innocent="A client that does not want the rest of an answer.",
         when=when_aborted,
         detect=rst_on_late_data,

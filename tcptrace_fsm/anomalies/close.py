@@ -172,7 +172,7 @@ def simultaneous_close(c: View) -> Iterator[Hit]:
 def vanished(c: View) -> Iterator[Hit]:
     """Both ends are established and have been silent for longer than any keepalive waits."""
     silent = c.end - c[C_LAST_TIME]
-    if silent < KEEPALIVE or not c.segments:
+    if silent < KEEPALIVE or c.one_sided or not c.segments:
         return
     for end in c.ends:
         if end.state is not State.ESTABLISHED:

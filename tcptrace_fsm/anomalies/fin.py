@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["RULES"]
 
 COPIED = SECOND // 1000
+ELSEWHERE = 1 << 24  # bytes; what lies so far off is of another connection on the same ports
 STORM = 10  # segments without data, one after another, that nobody asked for
 
 
@@ -200,6 +201,7 @@ def fin_seq_changed(c: View) -> Iterator[Hit]:
                 f"{end.name} ended its stream twice: at byte {fins[0].end - 1}, and {span(other.time - fins[0].time)} "
                 f"later at byte {other.end - 1}; one of the two FINs is not its own",
                 (fins[0],),
+                "low" if abs(other.end - fins[0].end) > ELSEWHERE else None,
             )
 
 
@@ -215,6 +217,7 @@ def data_beyond_fin(c: View) -> Iterator[Hit]:
                 f"{end.name} sent data up to byte {beyond[0].end - 1}, {span(beyond[0].time - fin.time)} after its FIN "
                 f"had ended the stream at byte {fin.end - 1}: the FIN is forged, or the data are",
                 (fin, *beyond[1:]),
+                "low" if beyond[0].end - fin.end > ELSEWHERE else None,
             )
 
 

@@ -8,9 +8,11 @@ from tcptrace_fsm.anomalies.abort import late_data
 from tcptrace_fsm.anomalies.evidence import HANDSHAKE, heard, state_at, times, when_aborted
 from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
+    C_FIRST_TIME,
     CF_CLOSING,
     CF_MIDSTREAM,
     CLIENT,
+    E_ACK_TIME,
     E_RSTS,
     MARK_FIN_AGAIN,
     MARK_RETRANSMISSION,
@@ -88,13 +90,15 @@ def half_open(c: View) -> Iterator[Hit]:
         if rst is None or cause is None:
             continue
         last = [s for s in end.segments if not s.rst and s.frame < rst.frame]
-        silent = f", {span(rst.time - last[-1].last_time)} after it was last heard" if last else ""
+        alive = [s.last_time for s in last] + [t for t in (end[E_ACK_TIME],) if 0 < t < rst.time]
+        silent = rst.time - max(alive, default=c[C_FIRST_TIME])
         yield Hit(
             end.side,
             rst,
-            f"{end.name} no longer knew the connection and answered {end.peer.name} with RST{silent}: it crashed, was "
-            "restarted, or something between them lost its state",
+            f"{end.name} no longer knew the connection and answered {end.peer.name} with RST, {span(silent)} after it "
+            "was last heard: it crashed, was restarted, or something between them lost its state",
             (cause,),
+            "low" if silent < SECOND // 10 else None,
         )
 
 

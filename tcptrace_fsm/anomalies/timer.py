@@ -37,6 +37,7 @@ __all__ = ["RULES"]
 R2 = 100 * SECOND  # RFC 9293 3.8.3 (SHLD-11): the least that R2 should come to
 USUAL_RTO = (SECOND, 3 * SECOND)  # RFC 6298 2.1 and 5.7
 NEAR = 5  # a fifth more or less still counts as that
+QUICKEST = SECOND // 10  # what comes sooner is no timer's work
 TELLING = 5 * SECOND  # a lifetime bound below that says nothing
 
 
@@ -49,7 +50,7 @@ def rto_initial_unusual(c: View) -> Iterator[Hit]:
         if any(syns[0].frame < s.frame < syns[1].frame for s in end.peer.segments):
             continue
         gap = syns[1].time - syns[0].time
-        if all(abs(gap - usual) > usual // NEAR for usual in USUAL_RTO):
+        if gap >= QUICKEST and all(abs(gap - usual) > usual // NEAR for usual in USUAL_RTO):
             yield Hit(
                 end.side,
                 syns[1],
@@ -68,8 +69,8 @@ def fin_wait_2_lifetime(c: View) -> Iterator[Hit]:
             continue
         rst = found[1]
         cause = c.before(rst, side=end.peer.side)
-        if cause is None or (cause.length and found[0].event is Event.GONE):
-            continue  # data reset an orphan at any time: that tells nothing of a timer
+        if cause is None or rst.time - entered.time < SECOND or (cause.length and found[0].event is Event.GONE):
+            continue  # data, unlike a FIN, are answered so at any time: that tells nothing of a timer
         alive = [s.last_time for s in end.segments if not s.rst and entered.time < s.last_time < rst.time]
         least = max([0, *(t - entered.time for t in alive)])
         yield Hit(
@@ -88,7 +89,7 @@ def time_wait_lifetime(c: View) -> Iterator[Hit]:
         if entered is None:
             continue
         found = answered_with_reset(end)
-        rst = found[1] if found and found[0].source is State.TIME_WAIT else None
+        rst = found[1] if found and found[0].event is Event.TIMEOUT_2MSL else None
         said = [s for s in heard(end.segments) if not s.rst and s.last_time > entered.time]
         alive = said[-1].last_time - entered.time if said else 0
         if rst is None and alive < TELLING:
