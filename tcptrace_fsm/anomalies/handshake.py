@@ -97,16 +97,19 @@ def repeated(c: View) -> Iterator[Hit]:
 def isn_changed(c: View) -> Iterator[Hit]:
     """SYN+ACKs of one SYN with different ISNs."""
     answers = syn_acks(c.server)
+    if not answers or answers[0].seq:
+        return  # the first belongs to something that was not captured
     other = [s for s in answers if s.seq and s.has(MARK_BASE_CHANGED) and s.ack == answers[0].ack]
     if other:
+        waited = other[0].time - answers[0].time
         yield Hit(
             SERVER,
             other[0],
-            f"{c.server.name} answered one SYN of {c.client.name} with {len({s.seq for s in answers})} different ISNs "
-            "within "
-            f"{span(other[-1].time - answers[0].time)}: several hosts or a SYN proxy behind one address, or a forged "
-            "answer",
+            f"{c.server.name} answered one SYN of {c.client.name} with {len({s.seq for s in answers})} different "
+            "ISNs, the second "
+            f"{span(waited)} after the first: several hosts or a SYN proxy behind one address, or a forged answer",
             (answers[0], *other[1:]),
+            "medium" if waited >= SECOND // 5 else None,  # a repetition by another host, or with the next cookie
         )
 
 
@@ -485,7 +488,8 @@ RULES = (
         severity="high",
         rfc="RFC 9293 3.4.1",
         summary="One SYN was answered by SYN+ACKs with different ISNs.",
-        evidence="A second SYN+ACK with the same ACK and another sequence number.",
+        evidence="A second SYN+ACK with the same ACK and another sequence number; medium where it comes 200 ms or "
+        "more later.",
         innocent="SYN cookies over a change of the time slot; anycast or a load balancer that sends a SYN to two "
         "hosts.",
         when=when_changed,

@@ -71,13 +71,14 @@ class Leaks(Collector):
         for holder, group in self.groups.items():
             held = [now - t for t in self.since[holder] if now - t >= 3 * SECOND]
             if len(held) >= FEW:
-                port = len(holder) > 3
+                listens = len(holder) > 3
+                usual = median(held)
                 yield Found(
                     group,
-                    SERVER if port else CLIENT,
-                    f"{name(holder)}{'' if port else ':*'} holds {len(held)} sockets in CLOSE_WAIT, the oldest for "
+                    SERVER if listens else CLIENT,
+                    f"{name(holder)}{'' if listens else ':*'} holds {len(held)} sockets in CLOSE_WAIT, the oldest for "
                     f"{span(max(held))}: its application does not close connections that its peers have closed",
-                    "high" if median(held) >= 60 * SECOND else "low" if median(held) < 5 * SECOND else None,
+                    "high" if usual >= 60 * SECOND else "low" if usual < 5 * SECOND or not listens else None,
                 )
 
 
@@ -399,8 +400,7 @@ SURVEYS = (
         rfc="RFC 9293 3.6",
         summary="An application leaves many connections in CLOSE_WAIT: it does not close what its peers have closed.",
         evidence="Five or more connections of one listener, or of one client host, in CLOSE_WAIT for 3 s or more at "
-        "the end; high "
-        "from a median of 60 s on, low below 5 s.",
+        "the end; high from a median of 60 s on, low below 5 s and, up to there, for clients.",
         innocent="Half-closed connections that are meant to be: the peers still read.",
         make=Leaks,
         when=when_close_wait,

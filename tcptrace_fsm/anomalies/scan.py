@@ -214,14 +214,14 @@ class SynFlood(Collector):
         for listener, group in self.groups.items():
             peak = group.peak("window ")
             if peak >= FLOOD:
+                lone = len(group.members) == 1
+                who = f"one host, {name(min(group.members))}," if lone else f"{group.counted} hosts"
+                what = "a SYN flood" if lone else "a SYN flood, whose addresses are probably forged"
                 yield Found(
                     group,
                     CLIENT,
-                    f"{name(listener)} was sent {group.count:,} SYNs from {group.counted} hosts that never completed "
-                    "a handshake, "
-                    f"up to {peak:,} within {span(WINDOW)}; it answered {group.more.get('answered', 0):,}: a SYN "
-                    "flood, whose "
-                    "addresses are probably forged",
+                    f"{name(listener)} was sent {group.count:,} SYNs from {who} that never completed a handshake, "
+                    f"up to {peak:,} within {span(WINDOW)}; it answered {group.more.get('answered', 0):,}: {what}",
                 )
 
 
