@@ -13,6 +13,7 @@ from tcptrace_fsm.anomalies import (
     ack,
     attack,
     capture_faults,
+    capture_point,
     close,
     data,
     fast_open,
@@ -26,6 +27,7 @@ from tcptrace_fsm.anomalies import (
     reset_checks,
     reuse,
     scan,
+    syn_ack,
     time_wait,
     timer,
     window,
@@ -42,6 +44,7 @@ FAMILIES = (
     opening,
     odd_opening,
     fast_open,
+    syn_ack,
     handshake,
     loss,
     ack,
@@ -59,6 +62,7 @@ FAMILIES = (
     attack,
     scan,
     capture_faults,
+    capture_point,
 )
 
 RULES: dict[str, Rule] = {rule.kind: rule for family in FAMILIES for rule in family.RULES}

@@ -1,33 +1,28 @@
-"""Surveys of the capture itself: what it misses, what it holds twice, where it was taken."""
+"""Surveys of the capture itself: what it misses, what it holds twice, how its clock ran."""
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import pairwise
-from operator import gt, sub
+from operator import sub
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm.anomalies.hosts import many
 from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, View, mask, span
-from tcptrace_fsm.anomalies.survey import Collector, Found, Group, Survey, end_of, host_of, name
+from tcptrace_fsm.anomalies.survey import Collector, Found, Group, Survey, end_of
 from tcptrace_fsm.kernels.layout import (
     C_FIRST_TIME,
     C_LAST_TIME,
     C_LOG_HEAD,
     C_MARKS,
     C_ROLE_BASIS,
-    C_TAKEN_OVER,
-    C_VANTAGE,
+    C_SYN_ACK_TIME,
+    C_SYN_TIME,
     CLIENT,
     CLOSING_NONE,
     CLOSING_NORMAL,
     CONNECTION_SIZE,
     E_ACK,
-    E_CHECKSUMS,
     E_HOLE,
     E_HOLES,
-    E_LONGEST,
-    E_MSS,
     E_NEXT,
     E_OUT_OF_ORDER,
     E_RETRANSMITTED,
@@ -52,8 +47,6 @@ from tcptrace_fsm.kernels.layout import (
     OPENING_UNANSWERED,
     ROLE_SYN_ACK,
     SERVER,
-    VANTAGE_NEAR_CLIENT,
-    VANTAGE_NEAR_SERVER,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +54,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tcptrace_fsm.anomalies.survey import Block
-    from tcptrace_fsm.profiles import Profile
 
 __all__ = ["RULES", "SURVEYS"]
 
@@ -285,12 +277,18 @@ def too_long(stamps: list[tuple[int, int]]) -> int:
 class Reversed(One):
     """Handshakes whose SYN+ACK was captured before the SYN."""
 
-    def see(self, words: array[int], c: int) -> None:
-        """A lone SYN+ACK, and the SYN within 10 ms."""
-        late = words[c + C_TAKEN_OVER] - words[c + C_FIRST_TIME]
-        alone = words[end_of(c, CLIENT) + E_SEGMENTS] == 0 and words[end_of(c, SERVER) + E_SEGMENTS] == 1
-        if words[c + C_ROLE_BASIS] == ROLE_SYN_ACK and alone and 0 <= late < 10 * MILLISECOND:
-            self.group.add(words, c)
+    def block(self, block: Block) -> None:
+        """Those that began with a SYN+ACK, and the SYN within 10 ms."""
+        roles = block.column(C_ROLE_BASIS)
+        if not roles.count(ROLE_SYN_ACK):
+            return
+        words = block.words
+        for i, role in enumerate(roles):
+            c = i * CONNECTION_SIZE
+            if role == ROLE_SYN_ACK and words[end_of(c, CLIENT) + E_SYNS]:
+                late = words[c + C_SYN_TIME] - words[c + C_SYN_ACK_TIME]
+                if 0 <= late < 10 * MILLISECOND:
+                    self.group.add(words, c)
 
     def found(self, group: Group, now: int) -> Found:
         """The finding."""
@@ -302,98 +300,6 @@ class Reversed(One):
             "captured by "
             "queues or interfaces that do not keep order",
         )
-
-
-def longer(block: Block) -> list[tuple[int, int, int]]:
-    """Where the longest payload exceeds the peer's MSS, if that is known: the record, the side, the length."""
-    found = []
-    for side in (CLIENT, SERVER):
-        own, peer = end_of(0, side), end_of(0, 1 - side)
-        longest, most = block.column(own + E_LONGEST), block.column(peer + E_MSS)
-        if any(map(gt, longest, most)):
-            pairs = enumerate(zip(longest, most, strict=True))
-            found += [(i * CONNECTION_SIZE, side, sent) for i, (sent, mss) in pairs if sent > mss > 0]
-    return found
-
-
-class Offload(Collector):
-    """Hosts whose segments are longer than any that their peers take.
-
-    They were captured before they were cut up, or after they had been put together.
-    """
-
-    def __init__(self, profile: Profile, *, receiving: bool) -> None:
-        super().__init__(profile)
-        self.receiving = receiving
-
-    def block(self, block: Block) -> None:
-        """Those that are longer."""
-        for c, side, sent in block.once("longer", longer):
-            self.take(block.words, c, side, sent)
-
-    def take(self, words: array[int], c: int, side: int, sent: int) -> None:
-        """One that is longer: put together by its receiver's card if the capture was taken there."""
-        at_peer = words[c + C_VANTAGE] == (VANTAGE_NEAR_SERVER if side == CLIENT else VANTAGE_NEAR_CLIENT)
-        if (at_peer and not words[end_of(c, side) + E_CHECKSUMS] & 4) is self.receiving:
-            group = self.groups.of(())
-            group.add(words, c, host_of(words, c, side))
-            group.more["longest"] = max(sent, group.more.get("longest", 0))
-
-    def finish(self, now: int) -> Iterator[Found]:
-        """One finding for the capture."""
-        del now
-        for group in self.groups.values():
-            one = name(min(group.members))
-            what = "put together by the receiving host's card (GRO, LRO)" if self.receiving else "captured before the "
-            "sending host's card cut them up (TSO, GSO)"
-            yield Found(
-                group,
-                None,
-                f"{group.count:,} of {self.total:,} connections have segments of up to {group.more['longest']:,} "
-                "bytes, longer than "
-                f"their peers' MSS, sent by {group.counted} hosts ({one} for one): {what}; they are not what was on "
-                "the wire",
-            )
-
-
-def vantage(block: Block) -> array[int]:
-    """What each connection says about where the capture was taken."""
-    return block.column(C_VANTAGE)
-
-
-class Vantage(Collector):
-    """On whose side the capture was taken."""
-
-    def __init__(self, profile: Profile, *, near: int) -> None:
-        super().__init__(profile)
-        self.near = near
-
-    def block(self, block: Block) -> None:
-        """Votes of connections whose round trips tell."""
-        votes = block.once("vantage", vantage)
-        n = votes.count(self.near)
-        if n:
-            group = self.groups.of(())
-            if not group.count:
-                group.add(block.words, votes.index(self.near) * CONNECTION_SIZE)
-                n -= 1
-            group.count += n
-        self.groups.of((0,)).count += votes.count(VANTAGE_NEAR_CLIENT) + votes.count(VANTAGE_NEAR_SERVER)
-
-    def finish(self, now: int) -> Iterator[Found]:
-        """If nearly all of those agree."""
-        del now
-        group = self.groups.get(())
-        told = self.groups.of((0,)).count
-        if group and group.count >= 10 and 5 * group.count >= 4 * told:
-            who = "client" if self.near == VANTAGE_NEAR_CLIENT else "server"
-            yield Found(
-                group,
-                CLIENT if who == "client" else SERVER,
-                f"the capture was taken next to the {who}s: {group.count:,} of {self.total:,} connections have nearly "
-                "all of their "
-                f"round trip beyond it; what the {who}s send is seen even where it is lost later",
-            )
 
 
 def unacked(c: View) -> Iterator[Hit]:
@@ -448,11 +354,6 @@ def when_backwards(key: Key) -> bool:
     return bool(key.marks & mask(MARK_TIME_BACK))
 
 
-def when_reversed(key: Key) -> bool:
-    """An attempt that another took over at once."""
-    return key.opening == OPENING_INCOMPLETE and key.taken_over
-
-
 WHOLE = """
     0.000 > S  0:0(0)              <mss 1000>
     0.010 < S. 0:0(0)       ack 1  <mss 1000>
@@ -471,13 +372,6 @@ def without(*lines: int) -> str:
     return "\n".join(line for i, line in enumerate(WHOLE.strip().splitlines()) if i not in lines)
 
 
-BEHIND = (
-    WHOLE.replace("0.011 >", "0.019 >")
-    .replace("0.031 >", "0.039 >")
-    .replace("0.010 <", "0.001 <")
-    .replace("0.030 <", "0.021 <")
-    .replace("0.071 >", "0.095 >")
-)
 STAMPED = """
     0.000 > S  0:0(0)            <ts 1000/0>
     0.100 < S. 0:0(0)     ack 1  <ts 5000/1000>
@@ -593,10 +487,10 @@ SURVEYS = (
         "low",
         "RFC 9293 3.5",
         "The SYN+ACK stands in the capture before its SYN.",
-        "A lone SYN+ACK, and within 10 ms a SYN of the other side.",
+        "A SYN+ACK, and less than 10 ms after it the SYN that it answers.",
         "Two interfaces or queues, one for each direction.",
         make=Reversed,
-        when=when_reversed,
+        every=True,
         aliases={"Zeek": "flipped roles"},
         example="""
             0.0000 < S. 0:0(0) ack 1
@@ -608,64 +502,6 @@ SURVEYS = (
             0.0001 < S. 0:0(0) ack 1
             0.0200 > .  1:1(0) ack 1
         """,
-    ),
-    fault(
-        "offload_tx",
-        "info",
-        "RFC 9293 3.7.1",
-        "Segments were captured before the sending host's network card cut them up.",
-        "Payloads longer than the peer's MSS, not captured next to their receiver, or with checksums left to the card.",
-        "Virtual networks, in which such segments travel whole.",
-        make=partial(Offload, receiving=False),
-        every=True,
-        example=many(
-            1,
-            WHOLE.replace("1:101(100)", "1:8001(8000)")
-            .replace("ack 101", "ack 8001")
-            .replace("ack 102", "ack 8002")
-            .replace("101:101", "8001:8001")
-            .replace("102:102", "8002:8002"),
-        ),
-        counterexample=WHOLE,
-    ),
-    fault(
-        "offload_rx",
-        "info",
-        "RFC 9293 3.7.1",
-        "Segments were captured after the receiving host had put several together.",
-        "Payloads longer than the peer's MSS, captured next to that peer.",
-        "A router or bridge with receive offload.",
-        make=partial(Offload, receiving=True),
-        every=True,
-        example=WHOLE.replace("< P. 1:501(500)", "< P. 1:5001(5000)")
-        .replace("ack 501", "ack 5001")
-        .replace("ack 502", "ack 5002")
-        .replace("501:501", "5001:5001"),
-        counterexample=WHOLE,
-    ),
-    fault(
-        "vantage_near_client",
-        "info",
-        "RFC 9293 3.8.1",
-        "The capture was taken on, or next to, the clients.",
-        "Four fifths of ten or more connections whose round trips tell have nearly all of it on the servers' side.",
-        "A proxy in front of the servers' side.",
-        make=partial(Vantage, near=VANTAGE_NEAR_CLIENT),
-        every=True,
-        example=many(10, WHOLE, step=0.1),
-        counterexample=many(9, WHOLE, step=0.1),
-    ),
-    fault(
-        "vantage_near_server",
-        "info",
-        "RFC 9293 3.8.1",
-        "The capture was taken on, or next to, the servers.",
-        "Four fifths of ten or more connections whose round trips tell have nearly all of it on the clients' side.",
-        "A proxy in front of the clients' side.",
-        make=partial(Vantage, near=VANTAGE_NEAR_SERVER),
-        every=True,
-        example=many(10, BEHIND, step=0.1),
-        counterexample=many(10, WHOLE, step=0.1),
     ),
 )
 

@@ -31,7 +31,6 @@ from tcptrace_fsm.kernels.layout import (
     MARK_SYN_ACK_AGAIN,
     OPT_DAMAGED,
     OPT_MSS,
-    OPT_NOP_RUN,
     OPT_SACK_PERMITTED,
     OPT_SCALE,
     OPT_SHORT,
@@ -235,30 +234,6 @@ class NoMss(Options):
             f"{whose(side, group)} came without an MSS option: their peers must send segments of 536 bytes, or 1220 "
             "with IPv6; scanners' SYNs are like that"
         )
-
-
-class NopRun(Options):
-    """SYNs with long runs of NOPs."""
-
-    def odd(self, client: int, server: int) -> tuple[int, ...]:
-        """Four NOPs in a row."""
-        return (*((CLIENT,) if client & OPT_NOP_RUN else ()), *((SERVER,) if server & OPT_NOP_RUN else ()))
-
-    def say(self, side: int, group: Group) -> str:
-        """The message."""
-        return f"{whose(side, group)} have four or more NOPs in a row: a middlebox has blanked an option out"
-
-
-class Damaged(Options):
-    """SYNs whose options cannot be read."""
-
-    def odd(self, client: int, server: int) -> tuple[int, ...]:
-        """An impossible length."""
-        return (*((CLIENT,) if client & OPT_DAMAGED else ()), *((SERVER,) if server & OPT_DAMAGED else ()))
-
-    def say(self, side: int, group: Group) -> str:
-        """The message."""
-        return f"{whose(side, group)} have an option with an impossible length; what follows it is lost to the receiver"
 
 
 class Cookies(Options):

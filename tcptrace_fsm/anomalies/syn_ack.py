@@ -1,0 +1,349 @@
+"""Rules about the answer to a SYN: SYN+ACKs that do not fit, or that come again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.anomalies.handshake import (
+    first_plain,
+    first_syn,
+    is_plain,
+    syn_acks,
+    when_again,
+    when_failed,
+    when_misfit,
+)
+from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.kernels.layout import (
+    C_TAKEN_OVER,
+    CLIENT,
+    MARK_BASE_CHANGED,
+    MARK_SYN_ACK_AGAIN,
+    SERVER,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+__all__ = ["RULES"]
+
+
+def bad_ack(c: View) -> Iterator[Hit]:
+    """A SYN+ACK that acknowledges what the SYN was not."""
+    syn = first_syn(c)
+    if syn is None:
+        return
+    bad = [s for s in syn_acks(c.server) if s.frame > syn.frame and not 1 <= s.ack <= 1 + syn.length]
+    if bad:
+        rst = next((s for s in c.client.segments if s.rst and s.frame > bad[0].frame), None)
+        then = f"; {c.client.name} answered with RST" if rst else ""
+        yield Hit(
+            SERVER,
+            bad[0],
+            f"the SYN+ACK of {c.server.name} acknowledges {bad[0].ack - 1:+d} from the SYN of {c.client.name}{then}: "
+            "it answers "
+            "an older SYN, or somebody else sent it",
+            (syn, *bad[1:], *((rst,) if rst else ())),
+        )
+
+
+def repeated(c: View) -> Iterator[Hit]:
+    """The SYN+ACK again."""
+    answers = syn_acks(c.server)
+    again = [s for s in answers[1:] if s.has(MARK_SYN_ACK_AGAIN)]  # in a simultaneous open the SYN came first
+    if not again:
+        return
+    first = answers[0]
+    ack = first_plain(c.client)
+    seen = ack is not None and ack.frame < again[-1].frame
+    why = "although the ACK of it had passed here" if seen else "and no ACK of it had been seen"
+    yield Hit(
+        SERVER,
+        again[0],
+        f"{c.server.name} repeated its SYN+ACK to {c.client.name} "
+        f"{'once' if len(again) == 1 else f'{len(again)} times'}, "
+        f"the last time {span(again[-1].time - first.time)} after the first, {why}",
+        (first, *again[1:]),
+    )
+
+
+def isn_changed(c: View) -> Iterator[Hit]:
+    """SYN+ACKs of one SYN with different ISNs."""
+    answers = syn_acks(c.server)
+    if not answers or answers[0].seq:
+        return  # the first belongs to something that was not captured
+    other = [s for s in answers if s.seq and s.has(MARK_BASE_CHANGED) and s.ack == answers[0].ack]
+    if other:
+        waited = other[0].time - answers[0].time
+        yield Hit(
+            SERVER,
+            other[0],
+            f"{c.server.name} answered one SYN of {c.client.name} with {len({s.seq for s in answers})} different "
+            "ISNs, the second "
+            f"{span(waited)} after the first: several hosts or a SYN proxy behind one address, or a forged answer",
+            (answers[0], *other[1:]),
+            "medium" if waited >= SECOND // 5 else None,  # a repetition by another host, or with the next cookie
+        )
+
+
+def ack_changed(c: View) -> Iterator[Hit]:
+    """SYN+ACKs of one SYN with different ACKs."""
+    answers = [s for s in syn_acks(c.server) if not s.seq]
+    if any(s.length for s in c.client.segments if s.syn):
+        return  # data in the SYN may be acknowledged or not
+    other = [s for s in answers if s.ack != answers[0].ack]
+    if other:
+        yield Hit(
+            SERVER,
+            other[0],
+            f"{c.server.name} repeated its SYN+ACK to {c.client.name} with another ACK, "
+            f"{other[0].ack - answers[0].ack:+d}, "
+            f"{span(other[0].time - answers[0].time)} after the first: one of the two does not belong to this SYN",
+            (answers[0], *other[1:]),
+        )
+
+
+def flood(c: View) -> Iterator[Hit]:
+    """Many different SYN+ACKs."""
+    answers = syn_acks(c.server)
+    different = {(s.seq, s.ack) for s in answers}
+    if len(different) > 5:
+        yield Hit(
+            SERVER,
+            answers[0],
+            f"{c.client.name} was sent {len(different)} different SYN+ACKs from {c.server.name} within "
+            f"{span(answers[-1].time - answers[0].time)}: somebody guesses, or many hosts answer for one",
+            answers[1:],
+        )
+
+
+def unsolicited(c: View) -> Iterator[Hit]:
+    """A SYN+ACK to an endpoint that sent no SYN."""
+    answers = syn_acks(c.server)
+    if not answers or c.segments[0] is not answers[0] or any(s.syn for s in c.segments):
+        return
+    if any(is_plain(s) for s in c.segments) or 0 <= c[C_TAKEN_OVER] - answers[0].time < SECOND:
+        return
+    rst = next((s for s in c.client.segments if s.rst), None)
+    if rst is None and c.end - answers[-1].time < SECOND:
+        return
+    then = f"answered with RST after {span(rst.time - answers[0].time)}" if rst else "did not react"
+    yield Hit(
+        SERVER,
+        answers[0],
+        f"{c.server.name} sent {len(answers)} SYN+ACK to {c.client.name}, which had sent no SYN and {then}: "
+        "backscatter of an "
+        "attack with forged addresses, a stray answer, or a SYN that took another way",
+        (*answers[1:], *((rst,) if rst else ())),
+        None if rst else "low",
+    )
+
+
+def wrong_direction(c: View) -> Iterator[Hit]:
+    """The endpoint that sent the SYN sends a SYN+ACK too."""
+    own = syn_acks(c.client)
+    syn = first_syn(c)
+    if own and syn and not any(s.syn for s in c.server.segments):
+        yield Hit(
+            CLIENT,
+            own[0],
+            f"{c.client.name} sent a SYN+ACK to {c.server.name} {span(own[0].time - syn.time)} after its own SYN, and "
+            "no SYN had "
+            "come from there: a forged or misdirected segment",
+            (syn, *own[1:]),
+        )
+
+
+def when_changed(key: Key) -> bool:
+    """A SYN+ACK with other numbers."""
+    return bool(key.marks & mask(MARK_BASE_CHANGED))
+
+
+def when_many(key: Key) -> bool:
+    """Several SYN+ACKs."""
+    return when_changed(key) or when_again(key)
+
+
+def when_wrong_way(key: Key) -> bool:
+    """A SYN and a SYN+ACK from one endpoint."""
+    return when_again(key) or when_failed(key)
+
+
+RULES = (
+    Rule(
+        kind="synack_bad_ack",
+        category="open",
+        severity="high",
+        rfc="RFC 9293 3.10.7.3",
+        summary="A SYN+ACK does not acknowledge the SYN.",
+        evidence="A SYN+ACK after the SYN whose ACK is neither ISN+1 nor within the SYN's data.",
+        innocent="The answer to an old duplicate of a SYN; the client then resets it, as RFC 9293 figure 9 shows.",
+        when=when_misfit,
+        detect=bad_ack,
+        aliases={"Zeek": "bad_SYN_ack", "Suricata": "3whs_synack_with_wrong_ack"},
+        example="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0) ack 5000
+            0.02 > R  5000:5000(0)
+        """,
+        counterexample="""
+            0.00 > S  0:100(100) <tfo>
+            0.01 < S. 0:0(0)     ack 101
+            0.02 > .  101:101(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="synack_retransmission",
+        category="open",
+        severity="low",
+        rfc="RFC 9293 3.8.1",
+        summary="The server had to send its SYN+ACK more than once.",
+        evidence="The same SYN+ACK again.",
+        innocent="The same frame captured twice; a server that waits for data (TCP_DEFER_ACCEPT).",
+        when=when_again,
+        detect=repeated,
+        aliases={"Wireshark": "tcp.analysis.retransmission", "Suricata": "est_synack_resend"},
+        example="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0) ack 1
+            1.01 < S. 0:0(0) ack 1
+            1.02 > .  1:1(0) ack 1
+        """,
+        counterexample="""
+            0.0000 > S  0:0(0)
+            0.0100 < S. 0:0(0) ack 1 id 7
+            0.0101 < S. 0:0(0) ack 1 id 7   # captured twice
+            0.0200 > .  1:1(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="synack_isn_changed",
+        category="open",
+        severity="high",
+        rfc="RFC 9293 3.4.1",
+        summary="One SYN was answered by SYN+ACKs with different ISNs.",
+        evidence="A second SYN+ACK with the same ACK and another sequence number; medium where it comes 200 ms or "
+        "more later.",
+        innocent="SYN cookies over a change of the time slot; anycast or a load balancer that sends a SYN to two "
+        "hosts.",
+        when=when_changed,
+        detect=isn_changed,
+        aliases={"Suricata": "3whs_synack_resend_with_diff_seq", "Zeek": "SYN_seq_jump"},
+        example="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0) ack 1
+            isn 1000 9999
+            0.02 < S. 0:0(0) ack 1
+            isn 1000 5000
+            0.03 > .  1:1(0) ack 1
+        """,
+        counterexample="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0) ack 1
+            1.01 < S. 0:0(0) ack 1
+            1.03 > .  1:1(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="synack_ack_changed",
+        category="open",
+        severity="high",
+        rfc="RFC 9293 3.10.7.3",
+        summary="A repeated SYN+ACK acknowledges something else than the first.",
+        evidence="The same sequence number and another ACK, and no data in the SYN.",
+        innocent="Two SYNs with different ISNs, one of which was not captured.",
+        when=when_again,
+        detect=ack_changed,
+        aliases={"Suricata": "3whs_synack_resend_with_different_ack"},
+        example="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0) ack 1
+            0.02 < S. 0:0(0) ack 301
+            0.03 > .  1:1(0) ack 1
+        """,
+        counterexample="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0) ack 1
+            1.02 < S. 0:0(0) ack 1
+            1.03 > .  1:1(0) ack 1
+        """,
+    ),
+    Rule(
+        kind="synack_flood",
+        category="open",
+        severity="medium",
+        rfc="RFC 9293 3.10.7.3",
+        summary="A client was sent many different SYN+ACKs.",
+        evidence="More than five SYN+ACKs that differ in sequence number or ACK.",
+        innocent="An anycast address or a load balancer that sends a SYN to all its hosts.",
+        when=when_many,
+        detect=flood,
+        aliases={"Suricata": "3whs_synack_flood"},
+        example="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0)   ack 1
+            0.02 < S. 0:0(0)   ack 2
+            0.03 < S. 0:0(0)   ack 3
+            0.04 < S. 0:0(0)   ack 4
+            0.05 < S. 0:0(0)   ack 5
+            0.06 < S. 0:0(0)   ack 6
+        """,
+        counterexample="""
+            0.00 > S  0:0(0)
+            0.01 < S. 0:0(0)   ack 1
+            1.02 < S. 0:0(0)   ack 1
+            3.03 < S. 0:0(0)   ack 1
+            7.04 < S. 0:0(0)   ack 1
+            15.0 < S. 0:0(0)   ack 1
+            31.0 < S. 0:0(0)   ack 1
+        """,
+    ),
+    Rule(
+        kind="unsolicited_synack",
+        category="open",
+        severity="medium",
+        rfc="RFC 9293 3.5.1",
+        summary="A SYN+ACK came to an endpoint that had sent no SYN.",
+        evidence="A SYN+ACK without a SYN, answered by RST or by nothing, and nothing else from the server.",
+        innocent="A capture that began between SYN and SYN+ACK, of one direction only, or that misses the SYN.",
+        when=when_failed,
+        detect=unsolicited,
+        aliases={"Zeek": "unsolicited_SYN_response, connection_originator_SYN_ack"},
+        example="""
+            0.00 < S. 0:0(0) ack 1
+            0.01 > R  1:1(0)
+        """,
+        counterexample="""
+            0.00 < S. 0:0(0) ack 1
+            0.01 > .  1:1(0) ack 1
+            0.02 > P. 1:101(100) ack 1
+        """,
+    ),
+    Rule(
+        kind="synack_in_wrong_direction",
+        category="open",
+        severity="medium",
+        rfc="RFC 9293 3.5",
+        summary="The endpoint that opened sends a SYN+ACK although nobody opened to it.",
+        evidence="SYN and SYN+ACK from one endpoint, and no SYN from the other.",
+        innocent="A simultaneous open whose other SYN was not captured.",
+        when=when_wrong_way,
+        detect=wrong_direction,
+        aliases={"Suricata": "3whs_synack_in_wrong_direction", "conntrack": "invalid", "Zeek": "repeated_SYN_with_ack"},
+        example="""
+            0.00 > S  0:0(0)
+            0.01 > S. 0:0(0) ack 1
+            0.02 < S. 0:0(0) ack 1
+            0.03 > .  1:1(0) ack 1
+        """,
+        counterexample="""
+            0.000 > S  0:0(0)
+            0.001 < S  0:0(0)
+            0.030 > S. 0:0(0) ack 1
+            0.031 < S. 0:0(0) ack 1
+            0.060 > .  1:1(0) ack 1
+            0.061 < .  1:1(0) ack 1
+        """,
+    ),
+)
