@@ -129,10 +129,10 @@ def open_capture(source: Source) -> Any:
 
 def new_engine(profile: Profile) -> Any:
     """Make an engine with all anomaly rules; see :class:`tcptrace_fsm.engine.Engine`."""
-    from tcptrace_fsm.anomalies import runner
+    from tcptrace_fsm.anomalies import runner, surveys
     from tcptrace_fsm.engine import Engine
 
-    return Engine(profile, rules=runner(profile))
+    return Engine(profile, rules=runner(profile), surveys=surveys(profile))
 
 
 def _hand_segments(batch: Any, sinks: Sequence[Sink]) -> None:

@@ -40,6 +40,7 @@ from tcptrace_fsm.machine import table
 
 if TYPE_CHECKING:
     from tcptrace_fsm.anomalies.rule import Finding, Runner
+    from tcptrace_fsm.anomalies.survey import Surveyor
     from tcptrace_fsm.profiles import Profile
 
 __all__ = ["Engine", "Finished", "SegmentBatch"]
@@ -103,13 +104,23 @@ class Engine:
         Timers.
     rules : Runner or None
         The anomaly rules to apply to each connection; None for none.
+    surveys : Surveyor or None
+        Those that look across connections; None for none.
     seed : int or None
         Of the flow table's hash; random if None.
     """
 
-    def __init__(self, profile: Profile, *, rules: Runner | None = None, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        rules: Runner | None = None,
+        surveys: Surveyor | None = None,
+        seed: int | None = None,
+    ) -> None:
         self.profile = profile
         self.rules = rules
+        self.surveys = surveys
         self.control = words(CONTROL_SIZE)
         self.control[K_SEED] = (secrets.randbits(61) if seed is None else seed) | 1
         self.control[K_SLOTS] = 1024
@@ -169,6 +180,10 @@ class Engine:
         grow(self.due, self.control[K_LIVE])
         make_all_due(self.rows, self.living, self.due, self.control)
         self._settle()
+        if self.surveys is not None:
+            found = self.surveys.finish(self.control[K_NOW])
+            if found:
+                self.ready.append(Finished(words(0), 0, words(0), 0, found))
 
     def take(self) -> Finished | None:
         """The next connections that are over, or None."""
@@ -195,6 +210,8 @@ class Engine:
             done = Finished(block, end - start, out, transitions)
             if self.rules is not None:
                 done.findings = self.rules.connections(done, self.log, self.control[K_NOW])
+            if self.surveys is not None:
+                self.surveys.connections(done, self.log)
             self.ready.append(done)
             start = end
         release(self.slots, self.rows, self.log, self.living, self.due, control)

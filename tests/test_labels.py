@@ -165,7 +165,6 @@ def fix(reason):
     return pytest.mark.xfail(strict=True, reason=reason)
 
 
-@fix("sent_before compares a relative sequence number with one on the wire (E_LAST_SEQ)")
 def test_the_same_packet_delivered_twice():
     """The same IP identification and numbers, milliseconds apart: the network's copy, not the sender's."""
     text = """

@@ -194,22 +194,30 @@ C_TAKEN_OVER = 29  # time of the SYN that took the four-tuple over, -1 for none
 C_TAKEN_FRAME = 30  # its frame
 C_TAKEN_BY = 31  # side that sent it
 C_ACCEPTED = 32  # time at which the other side accepted it, -1 if it did not
-C_HISTORY = 33  # Zeek's history letters, 6 bits each, 10 to a word; three words
-C_HISTORY_LENGTH = 36
+C_TAKEN_SEQ = 33  # its ISN, relative to the E_BASE of the side that sent it
+C_TAKEN_TSVAL = 34  # its TSval, -1 for none
+C_HISTORY = 35  # Zeek's history letters, 6 bits each, 10 to a word; three words
+C_HISTORY_LENGTH = 38
 # Results, filled when the connection is over
-C_OPENING = 37  # OPENING_...
-C_CLOSING = 38  # CLOSING_...
-C_CLOSED_FIRST = 39  # WHO_...
-C_RESET_BY = 40  # WHO_...
-C_CLIENT_STATE = 41  # machine.State
-C_SERVER_STATE = 42
-C_CLIENT_BASIS = 43  # machine.Basis
-C_SERVER_BASIS = 44
-C_VANTAGE = 45  # VANTAGE_...
-C_TRANSITIONS = 46  # number of rows in the transitions table
-C_SPARE = 47  # keeps the endpoints on a cache line of their own
-C_ENDPOINTS = 48  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
-CONNECTION_SIZE = 192  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
+C_OPENING = 39  # OPENING_...
+C_CLOSING = 40  # CLOSING_...
+C_CLOSED_FIRST = 41  # WHO_...
+C_RESET_BY = 42  # WHO_...
+C_CLIENT_STATE = 43  # machine.State
+C_SERVER_STATE = 44
+C_CLIENT_BASIS = 45  # machine.Basis
+C_SERVER_BASIS = 46
+C_VANTAGE = 47  # VANTAGE_...
+C_TRANSITIONS = 48  # number of rows in the transitions table
+C_SPARE_0 = 49  # keep the endpoints on cache lines of their own
+C_SPARE_1 = 50
+C_SPARE_2 = 51
+C_SPARE_3 = 52
+C_SPARE_4 = 53
+C_SPARE_5 = 54
+C_SPARE_6 = 55
+C_ENDPOINTS = 56  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
+CONNECTION_SIZE = 200  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
 
 # One endpoint within a connection: word C_ENDPOINTS + side * ENDPOINT_SIZE + E_...
 # Sequence numbers in here are 64 bits wide and relative: 0 is the endpoint's SYN, 1 its first byte of data.
@@ -280,6 +288,7 @@ CF_FAST_OPEN = 64  # ... acknowledged by the SYN+ACK
 CF_SPLIT = 128  # a later incarnation took the four-tuple over
 CF_REFUSED = 256  # an RST answered its SYN
 CF_SIMULTANEOUS_OPEN = 512
+CF_UNCONFIRMED = 1024  # a SYN inside a live connection that nothing ever decided
 
 BASE_NONE = 0
 BASE_GUESSED = 1  # from its first segment
@@ -478,7 +487,9 @@ MARK_ODD_FLAGS = 43  # combinations that no TCP sends
 MARK_RST_INEXACT = 44  # RST within the window but not at its left edge (RFC 5961)
 MARK_RST_OUTSIDE = 45  # RST outside the window
 MARK_SENT_BEFORE = 46  # a FIN that had been sent before, out of sight: its sender's IP identification skips one
-MARKS = 47  # how many there are
+MARK_HALF_CLOSE_DATA = 47  # new data from an endpoint that has acknowledged the peer's FIN
+MARK_CLOSE_SLOW = 48  # a FIN five seconds or more after its sender acknowledged the peer's
+MARKS = 49  # how many there are
 
 # The same as masks
 M_RETRANSMISSION = 1 << MARK_RETRANSMISSION
@@ -528,6 +539,8 @@ M_ODD_FLAGS = 1 << MARK_ODD_FLAGS
 M_RST_INEXACT = 1 << MARK_RST_INEXACT
 M_RST_OUTSIDE = 1 << MARK_RST_OUTSIDE
 M_SENT_BEFORE = 1 << MARK_SENT_BEFORE
+M_HALF_CLOSE_DATA = 1 << MARK_HALF_CLOSE_DATA
+M_CLOSE_SLOW = 1 << MARK_CLOSE_SLOW
 
 # --- the machine's numbers, for the kernels --------------------------------------------------------------------------------
 ST_CLOSED = int(State.CLOSED)

@@ -583,7 +583,8 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
             if not scratch[X_STARTED] and side == CLIENT:
                 scratch[X_OPENED] = OPENED_ACTIVE
                 inferred(EV_SND_SYN, w, -1, side, ident, table, out, scratch, work)
-            if scratch[X_SYN_ACK_PROOF] >= 0 or not rows[c + C_MARKS] & M_SYN_ACK_AGAIN:
+            waited = scratch[X_END] - work[w + L_TIME]  # whoever gets a SYN+ACK answers it at once
+            if scratch[X_SYN_ACK_PROOF] >= 0 or scratch[X_UNSEEN] or (waited < 250 * MILLISECOND + 4 * scratch[X_HALF] and not rows[c + C_MARKS] & M_SYN_ACK_AGAIN):
                 received(EV_RCV_SYN_ACK, w, scratch[X_SYN_ACK_PROOF], side, ident, table, out, scratch, work)
         if flags & TCP_SYN:
             return 0
@@ -911,6 +912,7 @@ def interesting(count: int, boring: int, block_words: Words, out_words: Words, c
             or block[c + C_CLOSING] != CLOSING_NORMAL
             or block[c + C_INCARNATION]
             or block[c + C_FLAGS] & ~quiet
+            or not block[c + C_ENDPOINTS + E_STAGE] & block[c + C_ENDPOINTS + ENDPOINT_SIZE + E_STAGE] & ES_ACKS_FIN
         ):
             chosen[2 * n] = c
             chosen[2 * n + 1] = t

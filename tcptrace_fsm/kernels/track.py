@@ -196,6 +196,7 @@ def make_due(c: int, rows: Words, due: Words, control: Words) -> int:
     """Put a row on the list of those that are over. A SYN that is still pending counts as a connection of its own."""
     if rows[c + C_LIFE] == LIFE_LIVE:
         if rows[c + C_ID] < 0:
+            rows[c + C_FLAGS] |= CF_UNCONFIRMED
             confirm(c, rows, control)
         rows[c + C_LIFE] = LIFE_DUE
         due[control[K_DUE]] = c
@@ -257,6 +258,9 @@ def new_incarnation(old: int, s: int, h: int, slot: int, segments: Words, slots:
     rows[old + C_TAKEN_FRAME] = segments[s + S_FRAME]
     rows[old + C_TAKEN_BY] = 1 - is_client(rows, old, segments, s)
     rows[old + C_ACCEPTED] = -1
+    sender = old + C_ENDPOINTS + rows[old + C_TAKEN_BY] * ENDPOINT_SIZE
+    rows[old + C_TAKEN_SEQ] = widen(segments[s + S_SEQ], rows[sender + E_BASE], rows[sender + E_NEXT])
+    rows[old + C_TAKEN_TSVAL] = segments[s + S_TSVAL] if segments[s + S_OPTIONS] & OPT_TIMESTAMPS else -1
     rows[c + C_INCARNATION] = rows[old + C_INCARNATION] + 1
     rows[c + C_PREVIOUS_ID] = rows[old + C_ID]
     slots[slot + 1] = c + 1
@@ -605,7 +609,7 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: 
         rows[x + E_RETRANSMITTED_BYTES] += length
         forget_samples(x, rows)
         return M_LOST_BEFORE | M_RETRANSMISSION
-    if segments[s + S_IP_ID] > 0 and segments[s + S_IP_ID] == rows[x + E_IP_ID] and seq == rows[x + E_LAST_SEQ]:
+    if segments[s + S_IP_ID] > 0 and segments[s + S_IP_ID] == rows[x + E_IP_ID] and segments[s + S_SEQ] == rows[x + E_LAST_SEQ]:
         return M_NETWORK_DUPLICATE
     marks = M_RETRANSMISSION
     rows[x + E_RETRANSMITTED] += 1
@@ -796,7 +800,7 @@ def take_rst(x: int, y: int, seq: int, rows: Words) -> int:
 
 def plain_marks() -> int:
     """The marks that alone make no log record before the close: routine, or counted in the row."""
-    return M_WINDOW_UPDATE | M_ACK_AGAIN | M_DUPLICATE_ACK | M_ACK_OLD | M_WINDOW_FULL
+    return M_HALF_CLOSE_DATA | M_WINDOW_UPDATE | M_ACK_AGAIN | M_DUPLICATE_ACK | M_ACK_OLD | M_WINDOW_FULL
 
 
 def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: Words, control: Words) -> int:
@@ -863,6 +867,11 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         skipped = segments[s + S_IP_ID] - rows[x + E_IP_ID]
         if 2 <= skipped <= 3 and rows[x + E_IP_ID] > 0 and rows[x + E_LAST_LEN] <= 1460:
             marks |= M_SENT_BEFORE
+    if rows[x + E_STAGE] & ES_ACKS_FIN and not flags & TCP_RST:
+        if length and not marks & M_RETRANSMISSION:
+            marks |= M_HALF_CLOSE_DATA
+        if flags & TCP_FIN and not marks & (M_FIN_AGAIN | M_ACKS_FIN) and now - rows[x + E_ACK_TIME] >= 5000 * MILLISECOND:
+            marks |= M_CLOSE_SLOW
     if flags & TCP_RST:
         rows[x + E_STAGE] |= ES_RST
     # handshake as seen here
