@@ -178,16 +178,16 @@ def rules(
     kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="Show this rule in full.")] = None,
 ) -> None:
     """List the anomaly catalogue, or explain one of its rules."""
-    from tcptrace_fsm.anomalies import RULES
+    from tcptrace_fsm.anomalies import CATALOGUE
 
     if kind is None:
-        width = max((len(name) for name in RULES), default=0)
-        for name, rule in sorted(RULES.items(), key=lambda item: (-schema.SEVERITIES.index(item[1].severity), item[0])):
+        width = max((len(name) for name in CATALOGUE), default=0)
+        for name, rule in sorted(CATALOGUE.items(), key=lambda item: (-schema.SEVERITIES.index(item[1].severity), item[0])):
             print(f"{rule.severity:<7} {rule.category:<10} {name:<{width}}  {rule.summary}".rstrip())
         return
-    if kind not in RULES:
-        raise UsageError(f"no rule {kind!r}; there are {', '.join(sorted(RULES))}")
-    for line in explain(RULES[kind]):
+    if kind not in CATALOGUE:
+        raise UsageError(f"no rule {kind!r}; there are {', '.join(sorted(CATALOGUE))}")
+    for line in explain(CATALOGUE[kind]):
         print(line)
 
 

@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 
 from tcptrace_fsm import schema
-from tcptrace_fsm.anomalies import FAMILIES, RULES
+from tcptrace_fsm.anomalies import CATALOGUE, FAMILIES
 from tcptrace_fsm.machine import EVENT_TEXT, TRANSITIONS, Opened, State, Transition
 
 __all__ = ["COMMAND", "LEFT_OUT", "PAGES", "main"]
@@ -119,18 +119,18 @@ def title(family: object) -> str:
 def anomalies(left_out: str) -> str:
     """The text of ``docs/anomalies.md``, which ends with what is written by hand."""
     lines = [
-        *ANOMALIES_HEAD.format(command=COMMAND, count=len(RULES)).splitlines(),
+        *ANOMALIES_HEAD.format(command=COMMAND, count=len(CATALOGUE)).splitlines(),
         "",
         "| kind | severity | category | meaning |",
         "|---|---|---|---|",
     ]
     lines += [
         f"| [`{rule.kind}`](#{rule.kind}) | {rule.severity} | {rule.category} | {rule.summary} |"
-        for rule in RULES.values()
+        for rule in CATALOGUE.values()
     ]
     for family in FAMILIES:
         lines += ["", f"## {title(family)}"]
-        for rule in family.RULES:
+        for rule in (*family.RULES, *getattr(family, "SURVEYS", ())):
             lines += [
                 "",
                 f"### {rule.kind}",

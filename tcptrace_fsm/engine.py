@@ -201,7 +201,7 @@ class Engine:
             out = words((24 + 2 * longest + 16 * (stop - start)) * TRANSITION_SIZE)
             self.scratch[X_TOP] = 0
             end = replay_due(
-                start, stop, len(out), control[K_NOW], self.due, self.rows, self.log, self.timers, self.table, out,
+                start, stop, len(out), self.due, self.rows, self.log, self.timers, self.table, out,
                 self.scratch, self.work,
             )  # fmt: skip
             block = words((end - start) * CONNECTION_SIZE)
@@ -209,7 +209,7 @@ class Engine:
             transitions = self.scratch[X_TOP] // TRANSITION_SIZE
             done = Finished(block, end - start, out, transitions)
             if self.rules is not None:
-                done.findings = self.rules.connections(done, self.log, self.control[K_NOW])
+                done.findings = self.rules.connections(done, self.log)
             if self.surveys is not None:
                 self.surveys.connections(done, self.log)
             self.ready.append(done)

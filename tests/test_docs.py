@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tcptrace_fsm import docs
-from tcptrace_fsm.anomalies import RULES
+from tcptrace_fsm.anomalies import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs"
@@ -44,13 +44,13 @@ def test_the_command_says_where_it_has_to_be_run(tmp_path, monkeypatch):
 
 def test_every_rule_is_explained():
     text = docs.page("anomalies.md", FOLDER)
-    for kind in RULES:
+    for kind in CATALOGUE:
         assert text.count(f"\n### {kind}\n") == 1
 
 
 def test_kinds_that_the_left_out_section_points_to_exist():
     named = set(re.findall(r"`([a-z]+(?:_[a-z0-9]+)+)`", (FOLDER / docs.LEFT_OUT).read_text(encoding="utf-8")))
-    assert named <= set(RULES)
+    assert named <= set(CATALOGUE)
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda p: p.name)

@@ -35,7 +35,7 @@ class Shown:
     def __init__(self, surveyor: Surveyor) -> None:
         self.surveyor = surveyor
 
-    def connections(self, done, log, now):
+    def connections(self, done, log):
         self.surveyor.connections(done, log)
         return []
 

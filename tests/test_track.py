@@ -435,7 +435,7 @@ def test_handshake_captured_in_the_wrong_order():
 
 def test_overtaken_segment_is_no_retransmission():
     """A segment that fills a hole within 3 ms was overtaken, not lost."""
-    connection = only(OPEN + "1.000 > P. 101:201(100) ack 1\n1.001 > P. 1:101(100) ack 1")
+    connection = only(OPEN + "1.000 > P. 101:201(100) ack 1 id 901\n1.001 > P. 1:101(100) ack 1 id 900")
     assert connection.end("client", "E_OUT_OF_ORDER") == 1
     assert connection.end("client", "E_RETRANSMITTED") == 0
     assert connection.end("client", "E_UNIQUE") == 200

@@ -38,7 +38,7 @@ from tcptrace_fsm.anomalies.survey import Survey, Surveyor
 if TYPE_CHECKING:
     from tcptrace_fsm.profiles import Profile
 
-__all__ = ["FAMILIES", "RULES", "SURVEYS", "Finding", "Rule", "Survey", "runner", "surveys"]
+__all__ = ["CATALOGUE", "FAMILIES", "RULES", "SURVEYS", "Finding", "Rule", "Survey", "runner", "surveys"]
 
 FAMILIES = (
     opening,
@@ -70,6 +70,10 @@ RULES: dict[str, Rule] = {rule.kind: rule for family in FAMILIES for rule in fam
 
 SURVEYS: dict[str, Survey] = {survey.kind: survey for family in FAMILIES for survey in getattr(family, "SURVEYS", ())}
 """Every survey by its kind."""
+
+
+CATALOGUE: dict[str, Rule | Survey] = {**RULES, **SURVEYS}
+"""Every kind of finding there is: what the documentation, the ``rules`` command and the tests go through."""
 
 
 def runner(profile: Profile) -> Runner:

@@ -28,6 +28,7 @@ from tcptrace_fsm.kernels.layout import (
     C_MARKS,
     C_NET,
     C_OPENING,
+    C_OVER_TIME,
     C_PORTS,
     C_SERVER_BASIS,
     C_SERVER_HI,
@@ -313,7 +314,7 @@ class View:
         The pool of log records.
     changes : list of Change
     now : int
-        The capture's latest moment, ns.
+        The moment as of which it is judged: the capture's latest for whatever is still open then, ns.
     profile : Profile
     """
 
@@ -497,7 +498,7 @@ class Runner:
         self.profile = profile
         self.chosen: dict[Key, tuple[Rule, ...]] = {}
 
-    def connections(self, done: Finished, log: array[int], now: int) -> list[Finding]:
+    def connections(self, done: Finished, log: array[int]) -> list[Finding]:
         """The findings about connections that are over, while ``log`` still holds their logs."""
         words = done.connections
         chosen = array("q", bytes(16 * done.count))
@@ -520,7 +521,7 @@ class Runner:
                 rules = self.chosen[key] = tuple(rule for rule in self.rules if rule.when(key))
             if rules:
                 changes = read_changes(done.transitions, t, words[c + C_TRANSITIONS])
-                view = View(words, c, log, changes, now, self.profile)
+                view = View(words, c, log, changes, words[c + C_OVER_TIME], self.profile)
                 found += [rule.finding(view, hit) for rule in rules for hit in rule.detect(view)]
         return found
 

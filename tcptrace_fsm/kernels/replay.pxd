@@ -36,6 +36,6 @@ cdef long long who(long long side) noexcept nogil
 cdef long long conclude(long long c, long long first, long long last, long long saw_client, long long saw_server, long long* rows, long long* out) noexcept nogil
 cdef long long final_state(long long x, long long* rows, long long* scratch) noexcept nogil
 cdef long long replay(long long c, long long now, long long* rows, long long* log, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
-cpdef long long replay_due(long long start, long long count, long long room, long long now, long long[::1] due_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] timers_words, long long[::1] table_words, long long[::1] out_words, long long[::1] scratch_words, long long[::1] work_words) noexcept nogil
+cpdef long long replay_due(long long start, long long count, long long room, long long[::1] due_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] timers_words, long long[::1] table_words, long long[::1] out_words, long long[::1] scratch_words, long long[::1] work_words) noexcept nogil
 cpdef long long collect(long long start, long long end, long long[::1] due_words, long long[::1] rows_words, long long[::1] block_words) noexcept nogil
 cpdef long long interesting(long long count, long long boring, long long[::1] block_words, long long[::1] out_words, long long[::1] chosen_words) noexcept nogil

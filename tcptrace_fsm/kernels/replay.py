@@ -852,7 +852,7 @@ def replay(c: int, now: int, rows: Words, log: Words, timers: Words, table: Word
     return rows[c + C_TRANSITIONS]
 
 
-def replay_due(start: int, count: int, room: int, now: int, due_words: Words, rows_words: Words, log_words: Words, timers_words: Words, table_words: Words, out_words: Words, scratch_words: Words, work_words: Words) -> int:
+def replay_due(start: int, count: int, room: int, due_words: Words, rows_words: Words, log_words: Words, timers_words: Words, table_words: Words, out_words: Words, scratch_words: Words, work_words: Words) -> int:
     """Replay the due connections from ``start`` on while there is room for their transitions.
 
     Returns the index of the first that was not replayed; ``scratch[X_TOP]`` is the end of what was written.
@@ -869,7 +869,7 @@ def replay_due(start: int, count: int, room: int, now: int, due_words: Words, ro
     while i < count:
         if scratch[X_TOP] + (24 + 2 * rows[due[i] + C_LOG_COUNT]) * TRANSITION_SIZE > room:
             break
-        replay(due[i], now, rows, log, timers, table, out, scratch, work)
+        replay(due[i], rows[due[i] + C_OVER_TIME], rows, log, timers, table, out, scratch, work)
         i += 1
     return i
 

@@ -9,7 +9,7 @@ cdef long long new_row(long long s, long long h, long long swap, long long* segm
 cdef long long give_id(long long c, long long* rows, long long* control) noexcept nogil
 cdef long long server_port_first(long long ports) noexcept nogil
 cdef long long open_connection(long long s, long long h, long long* segments, long long* rows, long long* living, long long* control) noexcept nogil
-cdef long long make_due(long long c, long long* rows, long long* due, long long* control) noexcept nogil
+cdef long long make_due(long long c, long long moment, long long* rows, long long* due, long long* control) noexcept nogil
 cdef long long is_over(long long c, long long* rows) noexcept nogil
 cdef long long fits(long long c, long long side, long long s, long long* segments, long long* rows) noexcept nogil
 cdef long long new_incarnation(long long old, long long s, long long h, long long slot, long long* segments, long long* slots, long long* rows, long long* living, long long* due, long long* control) noexcept nogil
@@ -27,7 +27,7 @@ cdef long long is_capture_duplicate(long long x, long long s, long long ack, lon
 cdef long long place(long long x, long long y, long long s, long long* segments, long long* rows) noexcept nogil
 cdef long long sent_before(long long x, long long y, long long seq, long long end, long long s, long long now, long long* segments, long long* rows) noexcept nogil
 cdef long long take_sequence(long long c, long long x, long long y, long long side, long long s, long long seq, long long now, long long* segments, long long* rows) noexcept nogil
-cdef long long take_ack(long long x, long long y, long long s, long long ack, long long now, long long* segments, long long* rows) noexcept nogil
+cdef long long take_ack(long long x, long long y, long long s, long long ack, long long now, long long overtaken, long long* segments, long long* rows) noexcept nogil
 cdef long long take_rst(long long x, long long y, long long seq, long long* rows) noexcept nogil
 cdef long long plain_marks() noexcept nogil
 cdef long long take_segment(long long c, long long side, long long s, long long* segments, long long* rows, long long* log, long long* control) noexcept nogil

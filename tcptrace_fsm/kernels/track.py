@@ -192,13 +192,14 @@ def open_connection(s: int, h: int, segments: Words, rows: Words, living: Words,
     return c
 
 
-def make_due(c: int, rows: Words, due: Words, control: Words) -> int:
-    """Put a row on the list of those that are over. A SYN that is still pending counts as a connection of its own."""
+def make_due(c: int, moment: int, rows: Words, due: Words, control: Words) -> int:
+    """Put a row on the list of those that are over, to be judged as of ``moment``. A SYN that is still pending counts as a connection of its own."""
     if rows[c + C_LIFE] == LIFE_LIVE:
         if rows[c + C_ID] < 0:
             rows[c + C_FLAGS] |= CF_UNCONFIRMED
             confirm(c, rows, control)
         rows[c + C_LIFE] = LIFE_DUE
+        rows[c + C_OVER_TIME] = moment
         due[control[K_DUE]] = c
         control[K_DUE] += 1
     return 0
@@ -248,8 +249,11 @@ def fits(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
 
 def new_incarnation(old: int, s: int, h: int, slot: int, segments: Words, slots: Words, rows: Words, living: Words, due: Words, control: Words) -> int:
     """A new row for the tuple of ``old``, opened by the SYN at hand; ``old`` lingers behind it."""
-    if rows[old + C_OLDER] >= 0:
-        make_due(rows[old + C_OLDER], rows, due, control)
+    older = rows[old + C_OLDER]
+    if older >= 0:
+        make_due(older, segments[s + S_TIME], rows, due, control)
+        rows[older + C_NEWER] = -1
+        rows[old + C_OLDER] = -1
     c = open_connection(s, h, segments, rows, living, control)
     rows[c + C_OLDER] = old
     rows[old + C_NEWER] = c
@@ -474,11 +478,16 @@ def take_samples(e: int, ack: int, now: int, rows: Words) -> int:
 
 
 def add_hole(e: int, start: int, end: int, rows: Words) -> int:
-    """Bytes ``start`` to ``end`` were passed over. With no room left, the last hole grows to take them in."""
+    """Bytes ``start`` to ``end`` were passed over. With no room left, the first hole is forgotten."""
     n = rows[e + E_HOLES]
     if n == 4:
-        rows[e + E_HOLE + 7] = end
-        return 0
+        # What is forgotten counts as seen: its sender will send it again.
+        rows[e + E_UNIQUE] += rows[e + E_HOLE + 1] - rows[e + E_HOLE]
+        n = 0
+        while n < 6:
+            rows[e + E_HOLE + n] = rows[e + E_HOLE + n + 2]
+            n += 1
+        n = 3
     rows[e + E_HOLE + 2 * n] = start
     rows[e + E_HOLE + 2 * n + 1] = end
     rows[e + E_HOLES] = n + 1
@@ -545,6 +554,8 @@ def is_capture_duplicate(x: int, s: int, ack: int, segments: Words, rows: Words)
         return 0
     if segments[s + S_IP_ID] > 0:
         return 1
+    if segments[s + S_IP_ID] == 0 and segments[s + S_FLAGS] & TCP_SYN:
+        return 0  # Linux numbers every SYN+ACK 0, and may answer a SYN in the moment in which it repeats itself
     # Without an IP identification, repeated pure ACKs are as likely to be duplicate ACKs.
     return 1 if segments[s + S_LEN] or segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST) else 0
 
@@ -602,7 +613,11 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: 
         quick = 3 * MILLISECOND
         if rows[x + E_RTT_MIN] > quick:
             quick = rows[x + E_RTT_MIN]
-        if older or now - rows[x + E_LAST_TIME] < quick:
+        # Its sender's numbering of packets tells which of them it sent first, however quick its retransmissions are.
+        ahead = 0
+        if segments[s + S_IP_ID] > 0 and rows[x + E_IP_ID] > 0:
+            ahead = ((segments[s + S_IP_ID] - rows[x + E_IP_ID] + 32768) & 65535) - 32768
+        if older or -4096 < ahead < 0 or (not 0 < ahead < 4096 and now - rows[x + E_LAST_TIME] < quick):
             rows[x + E_OUT_OF_ORDER] += 1
             return M_OUT_OF_ORDER
         rows[x + E_RETRANSMITTED] += 1
@@ -634,7 +649,9 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: 
         elif end == rows[x + E_NEXT]:
             marks |= M_TAIL_LOSS_PROBE
         rows[x + E_HEAD_TIME] = now
-    elif end == rows[x + E_NEXT] and rows[y + E_DUP_RUN] == 0 and not flags & TCP_SYN:
+    elif rows[y + E_DUP_RUN] > 0:
+        marks |= M_FAST
+    elif end == rows[x + E_NEXT] and not flags & TCP_SYN:
         marks |= M_TAIL_LOSS_PROBE
     return marks
 
@@ -723,13 +740,17 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
     return marks
 
 
-def take_ack(x: int, y: int, s: int, ack: int, now: int, segments: Words, rows: Words) -> int:
+def take_ack(x: int, y: int, s: int, ack: int, now: int, overtaken: int, segments: Words, rows: Words) -> int:
     """What the segment's acknowledgment and window say. Returns marks."""
     flags = segments[s + S_FLAGS]
     pure = 1 if segments[s + S_LEN] == 0 and not flags & (TCP_SYN | TCP_FIN | TCP_RST) else 0
     marks = 0
     window = scaled_window(x, y, s, segments, rows)
     before = rows[x + E_WINDOW]
+    # A SACK block above the ACK tells of a hole, whatever the window does (RFC 6675 section 2: DupAck).
+    holes = 0
+    if segments[s + S_SACKS] and rows[y + E_BASE_KNOWN] and widen(segments[s + S_SACK], rows[y + E_BASE], rows[y + E_NEXT]) > ack:
+        holes = 1
     if ack > rows[y + E_NEXT]:
         marks |= M_ACK_UNSEEN
         if ack == rows[y + E_NEXT] + 1:
@@ -744,7 +765,7 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, segments: Words, rows: 
         take_samples(y, ack, now, rows)
         rows[x + E_ACK] = ack
         rows[x + E_ACK_TIME] = now
-        rows[x + E_DUP_RUN] = 0
+        rows[x + E_DUP_RUN] = holes
         rows[y + E_HEAD_TIME] = now if ack < rows[y + E_NEXT] else -1
         if rows[y + E_BASE_KNOWN] >= BASE_PEER and not rows[x + E_STAGE] & ES_ACKS_SYN:
             rows[x + E_STAGE] |= ES_ACKS_SYN
@@ -753,11 +774,11 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, segments: Words, rows: 
             rows[x + E_STAGE] |= ES_ACKS_FIN
             marks |= M_ACKS_FIN
     elif ack == rows[x + E_ACK]:
-        if pure:
+        if pure and not overtaken:
             last = rows[y + E_LAST_FLAGS]
             if rows[x + E_STAGE] & ES_ACKS_FIN:
                 marks |= M_ACK_AGAIN
-            elif window == before and ack < rows[y + E_NEXT] and window != 0:
+            elif (window == before or holes) and ack < rows[y + E_NEXT] and window != 0:
                 rows[x + E_DUP_RUN] += 1
                 rows[x + E_DUPLICATE_ACKS] += 1
                 marks |= M_DUPLICATE_ACK
@@ -774,7 +795,7 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, segments: Words, rows: 
     if window == 0 and not flags & (TCP_SYN | TCP_FIN | TCP_RST):
         rows[x + E_ZERO_WINDOWS] += 1
         marks |= M_ZERO_WINDOW
-    if not flags & TCP_RST and ack >= rows[x + E_LAST_ACK]:
+    if not flags & TCP_RST and ack >= rows[x + E_LAST_ACK] and not overtaken:
         rows[x + E_WINDOW] = window
         edge = ack + window
         if window >= 0:
@@ -831,6 +852,10 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
             rows[y + E_RUN] = -1
         rows[c + C_MARKS] |= marks
         return marks
+    overtaken = 0
+    if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and rows[x + E_TSVAL] >= 0 and newer(rows[x + E_TSVAL], segments[s + S_TSVAL]) and not flags & TCP_RST:
+        overtaken = 1
+        marks |= M_PAWS
     if flags & TCP_RST:
         rows[x + E_RSTS] += 1
         marks |= take_rst(x, y, seq, rows)
@@ -841,17 +866,18 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     if segments[s + S_CHECKSUM]:
         rows[x + E_CHECKSUMS] |= 1 << (segments[s + S_CHECKSUM] - 1)
     if ack >= 0 and not marks & M_BAD_CHECKSUM and not flags & TCP_RST:
-        marks |= take_ack(x, y, s, ack, now, segments, rows)
+        # A pure ACK that begins below what its sender has sent was overtaken too.
+        late = overtaken
+        if not length and not flags & (TCP_SYN | TCP_FIN) and seq < rows[x + E_NEXT] and not marks & (M_KEEPALIVE | M_ZERO_WINDOW_PROBE):
+            late = 1
+        marks |= take_ack(x, y, s, ack, now, late, segments, rows)
+    if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and not overtaken:
+        rows[x + E_TSVAL] = segments[s + S_TSVAL]
     if rows[x + E_STAGE] & ES_RST and not flags & TCP_RST:
         marks |= M_AFTER_RST
-    if segments[s + S_OPTIONS] & OPT_TIMESTAMPS:
-        if rows[x + E_TSVAL] >= 0 and newer(rows[x + E_TSVAL], segments[s + S_TSVAL]) and not flags & TCP_RST:
-            marks |= M_PAWS
-        else:
-            rows[x + E_TSVAL] = segments[s + S_TSVAL]
     if now < control[K_NOW]:
         marks |= M_TIME_BACK
-    if (flags & TCP_SYN and flags & (TCP_FIN | TCP_RST)) or not flags & (TCP_SYN | TCP_RST | TCP_ACK) or flags & (TCP_FIN | TCP_RST) == TCP_FIN | TCP_RST:
+    if (flags & TCP_SYN and flags & (TCP_FIN | TCP_RST | TCP_URG)) or not flags & (TCP_SYN | TCP_RST | TCP_ACK) or flags & (TCP_FIN | TCP_RST) == TCP_FIN | TCP_RST:
         marks |= M_ODD_FLAGS
     if not flags & (TCP_SYN | TCP_RST) and not rows[x + E_STAGE] & ES_PLAIN and not marks & M_BAD_CHECKSUM:
         rows[x + E_STAGE] |= ES_PLAIN
@@ -904,7 +930,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     rows[x + E_LAST_ACK] = ack if ack >= 0 else rows[x + E_LAST_ACK]
     rows[x + E_LAST_LEN] = length
     rows[x + E_LAST_FLAGS] = flags
-    if rows[x + E_IP_ID] < 0 or ((segments[s + S_IP_ID] - rows[x + E_IP_ID]) & 65535) < 32768:
+    if rows[x + E_IP_ID] <= 0 or ((segments[s + S_IP_ID] - rows[x + E_IP_ID]) & 65535) < 32768:
         rows[x + E_IP_ID] = segments[s + S_IP_ID]
     if rows[x + E_TTL] < 0:
         rows[x + E_TTL] = segments[s + S_TTL]
@@ -991,9 +1017,7 @@ def track(segments_words: Words, count: int, slots_words: Words, rows_words: Wor
             c = slots[slot + 1] - 1
             if segments[s + S_TIME] - rows[c + C_LAST_TIME] > control[K_LINGER] and is_spent(c, segments[s + S_TIME], rows, control):
                 # Whether the sweep has come by already must make no difference.
-                make_due(c, rows, due, control)
-                if rows[c + C_OLDER] >= 0:
-                    make_due(rows[c + C_OLDER], rows, due, control)
+                make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
                 c = open_connection(s, h, segments, rows, living, control)
                 rows[c + C_INCARNATION] = rows[slots[slot + 1] - 1 + C_INCARNATION] + 1
                 rows[c + C_PREVIOUS_ID] = rows[slots[slot + 1] - 1 + C_ID]
@@ -1050,7 +1074,7 @@ def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words
             i = 0
         c = living[i]
         if rows[c + C_LIFE] == LIFE_LIVE and is_spent(c, control[K_NOW], rows, control):
-            make_due(c, rows, due, control)
+            make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
         i += 1
         budget -= 1
     control[K_SWEEP] = i
@@ -1066,7 +1090,7 @@ def make_all_due(rows_words: Words, living_words: Words, due_words: Words, contr
     i = 0
     while i < control[K_LIVE]:
         c = living[i]
-        make_due(c, rows, due, control)
+        make_due(c, control[K_NOW], rows, due, control)
         i += 1
     return control[K_DUE]
 
