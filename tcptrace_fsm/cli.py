@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from tcptrace_fsm.analysis import Run
-    from tcptrace_fsm.anomalies import Rule
+    from tcptrace_fsm.anomalies import Rule, Survey
 
 __all__ = ["app", "main"]
 
@@ -182,7 +182,9 @@ def rules(
 
     if kind is None:
         width = max((len(name) for name in CATALOGUE), default=0)
-        for name, rule in sorted(CATALOGUE.items(), key=lambda item: (-schema.SEVERITIES.index(item[1].severity), item[0])):
+        for name, rule in sorted(
+            CATALOGUE.items(), key=lambda item: (-schema.SEVERITIES.index(item[1].severity), item[0])
+        ):
             print(f"{rule.severity:<7} {rule.category:<10} {name:<{width}}  {rule.summary}".rstrip())
         return
     if kind not in CATALOGUE:
@@ -191,7 +193,7 @@ def rules(
         print(line)
 
 
-def explain(rule: Rule) -> Iterator[str]:
+def explain(rule: Rule | Survey) -> Iterator[str]:
     """Everything that a rule says of itself."""
     import textwrap
 
@@ -330,7 +332,7 @@ class _Bar:
         from tcptrace_fsm.kernels import compiled
 
         if not compiled():
-            say("the kernels are not compiled: the result is the same, at about a hundredth of the speed")
+            say("the kernels are not compiled: the result is the same, at about a sixtieth of the speed")
 
     def stop(self) -> None:
         """Take the bar away."""

@@ -9,12 +9,12 @@ One segment a line, after the time in seconds since the line's conversation bega
     0.500  > F.   101:101(0)  ack 1    <ts 100/50>
 
 ``>`` is sent by the client (10.0.0.1:40000), ``<`` by the server (10.0.0.2:80). Flags are tcpdump's: S, F, R, P, U, E,
-W, and a dot for ACK. Sequence numbers are relative: 0 is the SYN, 1 the first byte; ``begin:end(length)`` counts payload
-only. ``isn C S`` on a line of its own sets the sequence numbers on the wire of what follows (a new incarnation, for
-instance), ``port C S`` the ports, ``addr C S`` the addresses. After the numbers may come ``ack N``, ``win N``, ``id N``, ``ttl N``,
-``bad`` (wrong checksum) and options in angle brackets: ``mss N``, ``scale N``, ``sackok``, ``ts VAL/ECR``,
-``sack A:B ...``, ``tfo``. ``#`` begins a comment. ``end T`` lets the capture last until T seconds, by a segment of another
-connection.
+W, and a dot for ACK. Sequence numbers are relative: 0 is the SYN, 1 the first byte; ``begin:end(length)`` counts
+payload only. ``isn C S`` on a line of its own sets the sequence numbers on the wire of what follows (a new
+incarnation, for instance), ``port C S`` the ports, ``addr C S`` the addresses. After the numbers may come ``ack N``,
+``win N``, ``id N``, ``ttl N``, ``bad`` (wrong checksum) and options in angle brackets: ``mss N``, ``scale N``,
+``sackok``, ``ts VAL/ECR``, ``sack A:B ...``, ``tfo``. ``#`` begins a comment. ``end T`` lets the capture last until T
+seconds, by a segment of another connection.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from array import array
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from tcptrace_fsm.errors import UsageError
@@ -209,7 +210,7 @@ def parse(text: str) -> Conversation:
                 options[name] = numbers
             rest = rest.replace(bracket[0], "")
         given = rest.split()
-        numbers_of = {k: int(v) for k, v in zip(given, given[1:], strict=False) if k in {"ack", "win", "id", "ttl"}}
+        numbers_of = {k: int(v) for k, v in pairwise(given) if k in {"ack", "win", "id", "ttl"}}
         flags = sum(FLAGS[f] for f in found["flags"] if f != "-")
         windows[side] = numbers_of.get("win", windows[side])
         ip_id[side] = numbers_of.get("id", ip_id[side] + 1)

@@ -63,8 +63,8 @@ from tcptrace_fsm.kernels.layout import (
     MARK_ACKS_SYN,
     MARK_CAPTURE_DUPLICATE,
     MARK_FIRST_PLAIN,
-    MARK_SENT_BEFORE,
     MARK_GAP,
+    MARK_SENT_BEFORE,
     MARK_TIME_BACK,
     MARK_WINDOW_UPDATE,
     SERVER,
@@ -502,7 +502,7 @@ class Runner:
         """The findings about connections that are over, while ``log`` still holds their logs."""
         words = done.connections
         chosen = array("q", bytes(16 * done.count))
-        n = interesting(done.count, BORING, words, done.transitions, chosen)
+        n = interesting(done.count, BORING, words, chosen)
         found: list[Finding] = []
         for i in range(n):
             c, t = chosen[2 * i], chosen[2 * i + 1]

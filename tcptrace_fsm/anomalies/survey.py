@@ -324,7 +324,7 @@ class Surveyor:
         for take in self.every:
             take(block)
         chosen = array("q", bytes(16 * count))
-        for i in range(interesting(count, BORING, words, done.transitions, chosen)):
+        for i in range(interesting(count, BORING, words, chosen)):
             c = chosen[2 * i]
             key = (
                 words[c + C_MARKS],

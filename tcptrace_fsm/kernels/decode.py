@@ -205,7 +205,7 @@ def decode_tcp(data: Buffer, at: int, end: int, length: int, routed: int, segmen
 
     if (
         offset == 32
-        and stop <= end
+        and end - at >= 32
         and number32(data[at + 20], data[at + 21], data[at + 22], data[at + 23]) == 0x0101080A
     ):
         segments[s + S_OPTIONS] = OPT_TIMESTAMPS  # nearly every segment after the handshake

@@ -369,7 +369,7 @@ T_BASIS = 9
 T_CONFIRMED_BY = 10  # frame, -1 for none
 TRANSITION_SIZE = 11
 
-# --- scratch of the replay: what it holds of the endpoint at hand ---------------------------------------------------------
+# --- scratch of the replay: what it holds of the endpoint at hand ---------------------------------------------------
 X_STATE = 0  # machine.State
 X_OPENED = 1  # machine.Opened
 X_STARTED = 2  # 1 once the endpoint has left its first state
@@ -409,7 +409,7 @@ X_PEER_UNSEEN = 35
 X_END = 36  # last moment that counts, ns
 SCRATCH_SIZE = 37
 
-# --- timers of the profile, ns ------------------------------------------------------------------------------------------
+# --- timers of the profile, ns --------------------------------------------------------------------------------------
 P_TIME_WAIT_LEAST = 0
 P_TIME_WAIT_USUAL = 1
 P_TIME_WAIT_MOST = 2
@@ -439,7 +439,7 @@ K_LOG_LIMIT = 16  # log records per connection before marked data segments are o
 K_LABELS = 17  # 1: S_CONNECTION, S_SIDE and S_MARKS are wanted for every segment
 CONTROL_SIZE = 18
 
-# --- marks: what is notable about one segment (bit numbers; M_... are masks in kernels, MARKS names them) --------------
+# --- marks: what is notable about one segment (bit numbers; M_... are masks in kernels, MARKS names them) -----------
 MARK_RETRANSMISSION = 0  # repeats sequence space that was seen before
 MARK_TIMEOUT = 1  # ... after a retransmission timeout
 MARK_FAST = 2  # ... after three duplicate ACKs or SACK
@@ -542,7 +542,7 @@ M_SENT_BEFORE = 1 << MARK_SENT_BEFORE
 M_HALF_CLOSE_DATA = 1 << MARK_HALF_CLOSE_DATA
 M_CLOSE_SLOW = 1 << MARK_CLOSE_SLOW
 
-# --- the machine's numbers, for the kernels --------------------------------------------------------------------------------
+# --- the machine's numbers, for the kernels -------------------------------------------------------------------------
 ST_CLOSED = int(State.CLOSED)
 ST_LISTEN = int(State.LISTEN)
 ST_SYN_SENT = int(State.SYN_SENT)

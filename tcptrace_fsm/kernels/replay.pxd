@@ -21,12 +21,12 @@ cdef long long open_inside(long long w, long long c, long long side, long long* 
 cdef long long fin_earliest(long long w, long long x, long long* rows, long long* scratch, long long* work) noexcept nogil
 cdef long long own_fin(long long w, long long c, long long side, long long ident, long long* rows, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long hidden_fin(long long w, long long side, long long ident, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
-cdef long long own_segment(long long w, long long c, long long side, long long n, long long* rows, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
+cdef long long own_segment(long long w, long long c, long long side, long long* rows, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long answered_by_rst(long long w, long long side, long long n, long long* work) noexcept nogil
 cdef long long unanswered(long long w, long long side, long long* work) noexcept nogil
 cdef long long takes_rst(long long w, long long c, long long side, long long* rows, long long* scratch, long long* work) noexcept nogil
 cdef long long peer_segment(long long w, long long c, long long side, long long n, long long* rows, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
-cdef long long own_first(long long i, long long j, long long c, long long side, long long* rows, long long* scratch, long long* work) noexcept nogil
+cdef long long own_first(long long i, long long j, long long* scratch, long long* work) noexcept nogil
 cdef long long run_2msl(long long t, long long side, long long ident, long long* timers, long long* table, long long* out, long long* scratch) noexcept nogil
 cdef long long give_up(long long last, long long gap, long long side, long long ident, long long* table, long long* out, long long* scratch) noexcept nogil
 cdef long long taken_over(long long c, long long side, long long* rows) noexcept nogil
@@ -38,4 +38,4 @@ cdef long long final_state(long long x, long long* rows, long long* scratch) noe
 cdef long long replay(long long c, long long now, long long* rows, long long* log, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cpdef long long replay_due(long long start, long long count, long long room, long long[::1] due_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] timers_words, long long[::1] table_words, long long[::1] out_words, long long[::1] scratch_words, long long[::1] work_words) noexcept nogil
 cpdef long long collect(long long start, long long end, long long[::1] due_words, long long[::1] rows_words, long long[::1] block_words) noexcept nogil
-cpdef long long interesting(long long count, long long boring, long long[::1] block_words, long long[::1] out_words, long long[::1] chosen_words) noexcept nogil
+cpdef long long interesting(long long count, long long boring, long long[::1] block_words, long long[::1] chosen_words) noexcept nogil

@@ -9,8 +9,8 @@ shows what passed one point, not what arrived. It sees the whole connection at o
   own segments tell which one arrived: by the timestamp that it echoes (RFC 7323 section 4.3: TS.Recent is taken from
   the segment that was accepted first), by a duplicate SACK (RFC 2883), by not acknowledging it in between, by sending
   its own again.
-* A pure ACK, a last ACK, an RST calls for no answer. It is ``presumed`` to have arrived unless the endpoint goes on to do
-  what it would have stopped: it sends its FIN or SYN+ACK again, or talks on after the RST.
+* A pure ACK, a last ACK, an RST calls for no answer. It is ``presumed`` to have arrived unless the endpoint goes on
+  to do what it would have stopped: it sends its FIN or SYN+ACK again, or talks on after the RST.
 * Some changes only the clock makes (``timer``), and some only context shows (``inferred``).
 
 Order and time. An endpoint's own segments were sent half a round trip before they passed the capture point, its peer's
@@ -71,12 +71,15 @@ def next_of(side: int, w: int, n: int, work: Words) -> int:
 
 
 def is_real(w: int, work: Words) -> int:
-    """Whether a record is the sender's own and could have arrived: no copy made by the capture, no bad checksum, and
-    no stray SYN, which is judged by what it draws."""
+    """Whether a record is the sender's own and could have arrived.
+
+    Not a copy made by the capture, not one with a bad checksum, not a stray SYN, which is judged by what it draws.
+    """
     marks = work[w + L_MARKS]
     if marks & (M_CAPTURE_DUPLICATE | M_BAD_CHECKSUM | M_STRAY_SYN | M_NETWORK_DUPLICATE):
         return 0
-    # A repetition with a timestamp older than what its sender has used since is an old duplicate: the network's, not its.
+    # A repetition with a timestamp older than what its sender has used since is an old duplicate: the network's,
+    # not its.
     if marks & M_PAWS and marks & (M_RETRANSMISSION | M_FIN_AGAIN | M_SYN_AGAIN | M_SYN_ACK_AGAIN):
         return 0
     return 1
@@ -85,7 +88,20 @@ def is_real(w: int, work: Words) -> int:
 # --- moving -----------------------------------------------------------------------------------------------------------
 
 
-def step(event: int, time: int, earliest: int, latest: int, frame: int, basis: int, confirmed: int, side: int, ident: int, table: Words, out: Words, scratch: Words) -> int:
+def step(
+    event: int,
+    time: int,
+    earliest: int,
+    latest: int,
+    frame: int,
+    basis: int,
+    confirmed: int,
+    side: int,
+    ident: int,
+    table: Words,
+    out: Words,
+    scratch: Words,
+) -> int:
     """Give the endpoint one event. The one place where a state is assigned. Returns 1 if it moved, else 0."""
     state = scratch[X_STATE]
     target = table[(scratch[X_OPENED] * STATES + state) * EVENTS + event]
@@ -126,40 +142,70 @@ def step(event: int, time: int, earliest: int, latest: int, frame: int, basis: i
     return 1
 
 
-def sent(event: int, w: int, earliest: int, side: int, ident: int, table: Words, out: Words, scratch: Words, work: Words) -> int:
+def sent(
+    event: int, w: int, earliest: int, side: int, ident: int, table: Words, out: Words, scratch: Words, work: Words
+) -> int:
     """An event that the endpoint's own segment ``w`` shows."""
     t = work[w + L_TIME]
-    return step(event, t - scratch[X_HALF], earliest, t, work[w + L_FRAME], BASIS_SENT, -1, side, ident, table, out, scratch)
+    return step(
+        event, t - scratch[X_HALF], earliest, t, work[w + L_FRAME], BASIS_SENT, -1, side, ident, table, out, scratch
+    )
 
 
-def received(event: int, w: int, proof: int, side: int, ident: int, table: Words, out: Words, scratch: Words, work: Words) -> int:
-    """An event that the peer's segment ``w`` caused: proved by the endpoint's own segment ``proof``, or presumed (-1)."""
+def received(
+    event: int, w: int, proof: int, side: int, ident: int, table: Words, out: Words, scratch: Words, work: Words
+) -> int:
+    """An event that the peer's segment ``w`` caused: proved by the own segment ``proof``, or presumed (-1)."""
     t = work[w + L_TIME]
     if proof >= 0:
         # A SYN, and a FIN that ends the connection, are answered at once: the answer dates the arrival best.
         arrival = t + scratch[X_HALF]
         answer = work[proof + L_TIME] - scratch[X_HALF]
-        if answer > arrival and answer - arrival < 30 * MILLISECOND and event != EV_RCV_ACK_OF_SYN and (event != EV_RCV_FIN or scratch[X_STATE] != ST_ESTABLISHED):
+        if (
+            answer > arrival
+            and answer - arrival < 30 * MILLISECOND
+            and event != EV_RCV_ACK_OF_SYN
+            and (event != EV_RCV_FIN or scratch[X_STATE] != ST_ESTABLISHED)
+        ):
             arrival = answer
-        return step(event, arrival, t, work[proof + L_TIME], work[w + L_FRAME], BASIS_ACKED, work[proof + L_FRAME], side, ident, table, out, scratch)
+        return step(
+            event,
+            arrival,
+            t,
+            work[proof + L_TIME],
+            work[w + L_FRAME],
+            BASIS_ACKED,
+            work[proof + L_FRAME],
+            side,
+            ident,
+            table,
+            out,
+            scratch,
+        )
     latest = t + scratch[X_HALF] + scratch[X_REACH]
-    return step(event, t + scratch[X_HALF], t, latest, work[w + L_FRAME], BASIS_PRESUMED, -1, side, ident, table, out, scratch)
+    return step(
+        event, t + scratch[X_HALF], t, latest, work[w + L_FRAME], BASIS_PRESUMED, -1, side, ident, table, out, scratch
+    )
 
 
-def inferred(event: int, w: int, earliest: int, side: int, ident: int, table: Words, out: Words, scratch: Words, work: Words) -> int:
+def inferred(
+    event: int, w: int, earliest: int, side: int, ident: int, table: Words, out: Words, scratch: Words, work: Words
+) -> int:
     """An event without a segment of its own in the capture; segment ``w`` makes us conclude it."""
     t = work[w + L_TIME]
-    return step(event, t - scratch[X_HALF], earliest, t, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
+    return step(
+        event, t - scratch[X_HALF], earliest, t, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch
+    )
 
 
-# --- what the endpoint's own segments prove -----------------------------------------------------------------------------
+# --- what the endpoint's own segments prove -------------------------------------------------------------------------
 
 
 def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) -> int:
     """One look over the log: the endpoint's last words of each kind, and its first proofs of what it received."""
     k = 0
     while k < SCRATCH_SIZE:
-        if k != X_TOP and k != X_END:
+        if k not in (X_TOP, X_END):
             scratch[k] = 0
         k += 1
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
@@ -218,7 +264,12 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
                     scratch[X_FIRST_FIN] = t
                 scratch[X_FINS] += 1
                 scratch[X_LAST_FIN] = t
-            if scratch[X_PEER_FIN_END] >= 0 and ack >= scratch[X_PEER_FIN_END] and not flags & TCP_RST and scratch[X_FIN_PROOF] < 0:
+            if (
+                scratch[X_PEER_FIN_END] >= 0
+                and ack >= scratch[X_PEER_FIN_END]
+                and not flags & TCP_RST
+                and scratch[X_FIN_PROOF] < 0
+            ):
                 scratch[X_FIN_PROOF] = w
         w += LOG_SIZE
     return 0
@@ -233,9 +284,12 @@ def arrives_after(w: int, moment: int, scratch: Words, work: Words) -> int:
 
 
 def arrived(w: int, repeated: int, gap: int, scratch: Words, work: Words) -> int:
-    """Whether to presume that the ACK in the peer's segment ``w`` arrived, where the endpoint last repeated what it
-    acknowledges at capture time ``repeated``, ``gap`` after the time before: not before that; and where three such ACKs in
-    a row have been lost, only if it should have repeated itself once more and did not."""
+    """Whether to presume that the ACK in the peer's segment ``w`` arrived.
+
+    The endpoint last repeated what it acknowledges at capture time ``repeated``, ``gap`` after the time before. Not
+    before that; and where three such ACKs in a row have been lost, only if it should have repeated itself once more and
+    did not.
+    """
     if not arrives_after(w, repeated, scratch, work):
         scratch[X_DENIED] += 1
         return 0
@@ -269,7 +323,14 @@ def find_syn_ack_copy(side: int, n: int, scratch: Words, work: Words) -> int:
     w = next_of(1 - side, 0, n, work)
     while w < n:
         flags = work[w + L_INFO] & LOG_FLAGS_MASK
-        if flags & TCP_SYN and flags & TCP_ACK and not flags & TCP_RST and is_real(w, work) and work[w + L_SEQ] == 0 and work[w + L_ACK] >= 1:
+        if (
+            flags & TCP_SYN
+            and flags & TCP_ACK
+            and not flags & TCP_RST
+            and is_real(w, work)
+            and work[w + L_SEQ] == 0
+            and work[w + L_ACK] >= 1
+        ):
             if proof >= 0 and w > proof and scratch[X_SYN_ACK_COPY] >= 0:
                 break
             if arrives_after(w, scratch[X_LAST_SYN], scratch, work):
@@ -302,13 +363,20 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
             copies += 1
             # It carries the ACK of the endpoint's own FIN: had it arrived, that FIN would not have been sent again.
             repeated = 0
-            if scratch[X_FIN_END] >= 0 and work[w + L_ACK] >= scratch[X_FIN_END] and not arrives_after(w, scratch[X_LAST_FIN], scratch, work):
+            if (
+                scratch[X_FIN_END] >= 0
+                and work[w + L_ACK] >= scratch[X_FIN_END]
+                and not arrives_after(w, scratch[X_LAST_FIN], scratch, work)
+            ):
                 repeated = 1
             # Had it arrived, this later segment of the endpoint would have acknowledged it.
             v = next_of(side, 0, n, work)
             while v < n and not repeated and (proof < 0 or v < proof):
                 if work[v + L_ACK] >= 0 and work[v + L_ACK] < end and is_real(v, work):
-                    if not arrives_after(w, work[v + L_END_TIME], scratch, work) and work[v + L_END_TIME] > work[w + L_TIME] + 5 * MILLISECOND:
+                    if (
+                        not arrives_after(w, work[v + L_END_TIME], scratch, work)
+                        and work[v + L_END_TIME] > work[w + L_TIME] + 5 * MILLISECOND
+                    ):
                         repeated = 1
                 v = next_of(side, v + LOG_SIZE, n, work)
             if not repeated:
@@ -319,7 +387,13 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
                 last = w
                 if proof >= 0 and echoed < 0 and work[w + L_TSVAL] >= 0 and work[w + L_TSVAL] == work[proof + L_TSECR]:
                     echoed = w
-        elif proof >= 0 and last >= 0 and echoed < 0 and work[w + L_TSVAL] >= 0 and work[w + L_TSVAL] == work[proof + L_TSECR]:
+        elif (
+            proof >= 0
+            and last >= 0
+            and echoed < 0
+            and work[w + L_TSVAL] >= 0
+            and work[w + L_TSVAL] == work[proof + L_TSECR]
+        ):
             # It echoes a segment that follows the FIN in sequence, which it can have accepted only with the FIN.
             if work[w + L_SEQ] >= end and is_real(w, work):
                 echoed = last
@@ -343,7 +417,11 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
         stop = scratch[X_END]
         if rst < n:
             stop = work[rst + L_TIME]
-        if rst < n and not work[rst + L_INFO] & TCP_ACK and not arrives_after(last, work[rst + L_TIME] - 500 * MILLISECOND, scratch, work):
+        if (
+            rst < n
+            and not work[rst + L_INFO] & TCP_ACK
+            and not arrives_after(last, work[rst + L_TIME] - 500 * MILLISECOND, scratch, work)
+        ):
             rst = n
         if rst < n and not work[rst + L_INFO] & TCP_ACK:
             if first != last:
@@ -359,7 +437,8 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
 def find_unseen_fin(sender: int, n: int, c: int, rows: Words, work: Words) -> int:
     """A segment of ``sender`` that acknowledges a FIN of the other side which the capture does not hold, or -1.
 
-    It acknowledges exactly one more than was seen, nothing was seen beyond that, and nothing was acknowledged beyond it.
+    It acknowledges exactly one more than was seen, nothing was seen beyond that, and nothing was acknowledged beyond
+    it.
     """
     x = c + C_ENDPOINTS + sender * ENDPOINT_SIZE
     y = c + C_ENDPOINTS + (1 - sender) * ENDPOINT_SIZE
@@ -397,7 +476,7 @@ def find_unseen_fin(sender: int, n: int, c: int, rows: Words, work: Words) -> in
     return found
 
 
-# --- one segment, seen by one endpoint ----------------------------------------------------------------------------------
+# --- one segment, seen by one endpoint ------------------------------------------------------------------------------
 
 
 def open_inside(w: int, c: int, side: int, rows: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
@@ -431,7 +510,9 @@ def fin_earliest(w: int, x: int, rows: Words, scratch: Words, work: Words) -> in
     return earliest
 
 
-def own_fin(w: int, c: int, side: int, ident: int, rows: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+def own_fin(
+    w: int, c: int, side: int, ident: int, rows: Words, table: Words, out: Words, scratch: Words, work: Words
+) -> int:
     """The endpoint's FIN passes as segment ``w``: it closed just before, unless this FIN is a repetition already."""
     earliest = fin_earliest(w, c + C_ENDPOINTS + side * ENDPOINT_SIZE, rows, scratch, work)
     t = work[w + L_TIME]
@@ -441,7 +522,20 @@ def own_fin(w: int, c: int, side: int, ident: int, rows: Words, table: Words, ou
         again = 205 * MILLISECOND + 4 * scratch[X_HALF]
         if t - again < scratch[X_TIME]:
             again = 10 * MILLISECOND
-        return step(EV_SND_FIN, t - again, scratch[X_TIME], t, work[w + L_FRAME], BASIS_SENT, -1, side, ident, table, out, scratch)
+        return step(
+            EV_SND_FIN,
+            t - again,
+            scratch[X_TIME],
+            t,
+            work[w + L_FRAME],
+            BASIS_SENT,
+            -1,
+            side,
+            ident,
+            table,
+            out,
+            scratch,
+        )
     return sent(EV_SND_FIN, w, earliest, side, ident, table, out, scratch, work)
 
 
@@ -451,10 +545,14 @@ def hidden_fin(w: int, side: int, ident: int, table: Words, out: Words, scratch:
     first = scratch[X_FIRST_FIN] - 205 * MILLISECOND - 4 * scratch[X_HALF]  # what passes later is the retransmission
     if first > t - scratch[X_HALF] or first < scratch[X_TIME]:
         first = t - scratch[X_HALF]
-    return step(EV_SND_FIN, first, scratch[X_TIME], t, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
+    return step(
+        EV_SND_FIN, first, scratch[X_TIME], t, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch
+    )
 
 
-def own_segment(w: int, c: int, side: int, n: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+def own_segment(
+    w: int, c: int, side: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words
+) -> int:
     """The endpoint sends segment ``w``: what that proves about its state."""
     ident = rows[c + C_ID]
     flags = work[w + L_INFO] & LOG_FLAGS_MASK
@@ -470,10 +568,49 @@ def own_segment(w: int, c: int, side: int, n: int, rows: Words, timers: Words, t
         # An RST without ACK answers a segment to a connection that is no more (RFC 9293 3.5.2, group 1).
         since = scratch[X_SINCE]
         if state == ST_FIN_WAIT_2 and t - since >= timers[P_FIN_WAIT_2_LEAST]:
-            return step(EV_TIMEOUT_FIN_WAIT_2, since + timers[P_FIN_WAIT_2_USUAL], since + timers[P_FIN_WAIT_2_LEAST], t, work[w + L_FRAME], BASIS_TIMER, -1, side, ident, table, out, scratch)
+            return step(
+                EV_TIMEOUT_FIN_WAIT_2,
+                since + timers[P_FIN_WAIT_2_USUAL],
+                since + timers[P_FIN_WAIT_2_LEAST],
+                t,
+                work[w + L_FRAME],
+                BASIS_TIMER,
+                -1,
+                side,
+                ident,
+                table,
+                out,
+                scratch,
+            )
         if state == ST_TIME_WAIT and t - since >= timers[P_TIME_WAIT_LEAST]:
-            return step(EV_TIMEOUT_2MSL, since + timers[P_TIME_WAIT_USUAL], since + timers[P_TIME_WAIT_LEAST], t, work[w + L_FRAME], BASIS_TIMER, -1, side, ident, table, out, scratch)
-        return step(EV_GONE, t - scratch[X_HALF], scratch[X_TIME], t, work[w + L_FRAME], BASIS_SENT, -1, side, ident, table, out, scratch)
+            return step(
+                EV_TIMEOUT_2MSL,
+                since + timers[P_TIME_WAIT_USUAL],
+                since + timers[P_TIME_WAIT_LEAST],
+                t,
+                work[w + L_FRAME],
+                BASIS_TIMER,
+                -1,
+                side,
+                ident,
+                table,
+                out,
+                scratch,
+            )
+        return step(
+            EV_GONE,
+            t - scratch[X_HALF],
+            scratch[X_TIME],
+            t,
+            work[w + L_FRAME],
+            BASIS_SENT,
+            -1,
+            side,
+            ident,
+            table,
+            out,
+            scratch,
+        )
     if flags & TCP_SYN and not flags & TCP_ACK:
         if not scratch[X_STARTED]:
             scratch[X_OPENED] = OPENED_ACTIVE
@@ -500,14 +637,44 @@ def own_segment(w: int, c: int, side: int, n: int, rows: Words, timers: Words, t
         if scratch[X_STATE] == ST_FIN_WAIT_1 and t - scratch[X_TIME] < 30 * MILLISECOND:
             event = EV_RCV_FIN_ACK_OF_FIN
         elif scratch[X_STATE] == ST_FIN_WAIT_1 and scratch[X_PEER_UNSEEN]:
-            step(EV_RCV_ACK_OF_FIN, scratch[X_TIME] + 40 * MILLISECOND, scratch[X_TIME], t, -1, BASIS_INFERRED, work[w + L_FRAME], side, ident, table, out, scratch)
-        step(event, t - scratch[X_HALF], scratch[X_TIME], t, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
+            step(
+                EV_RCV_ACK_OF_FIN,
+                scratch[X_TIME] + 40 * MILLISECOND,
+                scratch[X_TIME],
+                t,
+                -1,
+                BASIS_INFERRED,
+                work[w + L_FRAME],
+                side,
+                ident,
+                table,
+                out,
+                scratch,
+            )
+        step(
+            event,
+            t - scratch[X_HALF],
+            scratch[X_TIME],
+            t,
+            work[w + L_FRAME],
+            BASIS_INFERRED,
+            -1,
+            side,
+            ident,
+            table,
+            out,
+            scratch,
+        )
     if w == scratch[X_FIN_PROOF] and not scratch[X_FIN_TAKEN] and not flags & TCP_SYN:
         scratch[X_FIN_TAKEN] = 1
         inferred(EV_RCV_FIN, w, scratch[X_TIME], side, ident, table, out, scratch, work)
     if flags & TCP_FIN:
         own_fin(w, c, side, ident, rows, table, out, scratch, work)
-    elif scratch[X_FIN_END] >= 0 and work[w + L_SEQ] >= scratch[X_FIN_END] and scratch[X_STATE] in (ST_ESTABLISHED, ST_CLOSE_WAIT):
+    elif (
+        scratch[X_FIN_END] >= 0
+        and work[w + L_SEQ] >= scratch[X_FIN_END]
+        and scratch[X_STATE] in (ST_ESTABLISHED, ST_CLOSE_WAIT)
+    ):
         hidden_fin(w, side, ident, table, out, scratch, work)
     if scratch[X_STATE] == ST_TIME_WAIT and work[w + L_END_TIME] > scratch[X_SINCE]:
         scratch[X_SINCE] = work[w + L_END_TIME] - scratch[X_HALF]  # what it answers restarted 2MSL
@@ -515,8 +682,10 @@ def own_segment(w: int, c: int, side: int, n: int, rows: Words, timers: Words, t
 
 
 def answered_by_rst(w: int, side: int, n: int, work: Words) -> int:
-    """Whether the first that the endpoint says after the peer's segment ``w`` is an RST without ACK: it knows no such
-    connection (RFC 9293 3.5.2)."""
+    """Whether the first that the endpoint says after the peer's segment ``w`` is an RST without ACK.
+
+    Then it knows no such connection (RFC 9293 3.5.2).
+    """
     v = next_of(side, w, n, work)
     return 1 if v < n and work[v + L_INFO] & (TCP_RST | TCP_ACK) == TCP_RST else 0
 
@@ -551,20 +720,32 @@ def takes_rst(w: int, c: int, side: int, rows: Words, scratch: Words, work: Word
         return arrives_after(w, scratch[X_LAST_SYN], scratch, work)
     if work[w + L_MARKS] & (M_RST_OUTSIDE | M_RST_INEXACT):
         return 0
-    if scratch[X_FIN_TAKEN] and work[w + L_SEQ] < scratch[X_PEER_FIN_END] and state not in (ST_CLOSE_WAIT, ST_LAST_ACK, ST_CLOSING):
+    if (
+        scratch[X_FIN_TAKEN]
+        and work[w + L_SEQ] < scratch[X_PEER_FIN_END]
+        and state not in (ST_CLOSE_WAIT, ST_LAST_ACK, ST_CLOSING)
+    ):
         return 0  # one short of RCV.NXT: Linux lets that pass in these three states only
     if unanswered(w, side, work) >= 2:
         return 0
     return arrives_after(w, scratch[X_LAST_ALIVE], scratch, work)
 
 
-def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+def peer_segment(
+    w: int, c: int, side: int, n: int, rows: Words, table: Words, out: Words, scratch: Words, work: Words
+) -> int:
     """The peer's segment ``w`` arrives, if it does: what it does to the endpoint."""
     ident = rows[c + C_ID]
     flags = work[w + L_INFO] & LOG_FLAGS_MASK
     ack = work[w + L_ACK]
     if flags & TCP_RST:
-        if scratch[X_STATE] == ST_LISTEN and not scratch[X_STARTED] and not flags & TCP_ACK and work[w + L_SEQ] == 1 and scratch[X_SYN_COPY] >= 0:
+        if (
+            scratch[X_STATE] == ST_LISTEN
+            and not scratch[X_STARTED]
+            and not flags & TCP_ACK
+            and work[w + L_SEQ] == 1
+            and scratch[X_SYN_COPY] >= 0
+        ):
             # It answers a SYN+ACK (RFC 9293 3.5.2 group 1), which did not pass here.
             received(EV_RCV_SYN, scratch[X_SYN_COPY], w, side, ident, table, out, scratch, work)
         if takes_rst(w, c, side, rows, scratch, work):
@@ -575,8 +756,23 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
             proof = scratch[X_SYN_PROOF]
             if proof >= 0:
                 received(EV_RCV_SYN, w, proof, side, ident, table, out, scratch, work)
-            elif scratch[X_PLAIN_PROOF] >= 0 or (scratch[X_UNSEEN] and rows[c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE + E_ACK] >= 1):
-                step(EV_RCV_SYN, work[w + L_TIME] + scratch[X_HALF], work[w + L_TIME], work[w + L_TIME] + 1000 * MILLISECOND, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
+            elif scratch[X_PLAIN_PROOF] >= 0 or (
+                scratch[X_UNSEEN] and rows[c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE + E_ACK] >= 1
+            ):
+                step(
+                    EV_RCV_SYN,
+                    work[w + L_TIME] + scratch[X_HALF],
+                    work[w + L_TIME],
+                    work[w + L_TIME] + 1000 * MILLISECOND,
+                    work[w + L_FRAME],
+                    BASIS_INFERRED,
+                    -1,
+                    side,
+                    ident,
+                    table,
+                    out,
+                    scratch,
+                )
         return 0
     if scratch[X_STATE] == ST_SYN_SENT or (flags & TCP_SYN and not scratch[X_STARTED]):
         if w == scratch[X_SYN_ACK_COPY] and (scratch[X_SYN_ACK_PROOF] >= 0 or not answered_by_rst(w, side, n, work)):
@@ -584,7 +780,11 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
                 scratch[X_OPENED] = OPENED_ACTIVE
                 inferred(EV_SND_SYN, w, -1, side, ident, table, out, scratch, work)
             waited = scratch[X_END] - work[w + L_TIME]  # whoever gets a SYN+ACK answers it at once
-            if scratch[X_SYN_ACK_PROOF] >= 0 or scratch[X_UNSEEN] or (waited < 250 * MILLISECOND + 4 * scratch[X_HALF] and not rows[c + C_MARKS] & M_SYN_ACK_AGAIN):
+            if (
+                scratch[X_SYN_ACK_PROOF] >= 0
+                or scratch[X_UNSEEN]
+                or (waited < 250 * MILLISECOND + 4 * scratch[X_HALF] and not rows[c + C_MARKS] & M_SYN_ACK_AGAIN)
+            ):
                 received(EV_RCV_SYN_ACK, w, scratch[X_SYN_ACK_PROOF], side, ident, table, out, scratch, work)
         if flags & TCP_SYN:
             return 0
@@ -592,41 +792,106 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
     if not scratch[X_STARTED] and scratch[X_UNSEEN] and not flags & TCP_SYN and ack >= 1:
         # Nothing of this endpoint is in the capture, but its peer answers it.
         open_inside(w, c, side, rows, table, out, scratch, work)
-    if scratch[X_STATE] == ST_SYN_RECEIVED and ack >= 1 and arrived(w, scratch[X_LAST_SYN_ACK], scratch[X_SYN_GAP], scratch, work) and (scratch[X_PLAIN_PROOF] >= 0 or not answered_by_rst(w, side, n, work)):
+    if (
+        scratch[X_STATE] == ST_SYN_RECEIVED
+        and ack >= 1
+        and arrived(w, scratch[X_LAST_SYN_ACK], scratch[X_SYN_GAP], scratch, work)
+        and (scratch[X_PLAIN_PROOF] >= 0 or not answered_by_rst(w, side, n, work))
+    ):
         proof = scratch[X_PLAIN_PROOF]
         t = work[w + L_TIME]
         back = rows[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_RTT_MIN]
         if back >= 0 and t - scratch[X_LAST_SYN_ACK] > back + 10 * MILLISECOND:
             # The peer must have acknowledged the SYN+ACK before, out of sight: that may have arrived, or been lost.
             latest = work[proof + L_TIME] if proof > w else t + scratch[X_HALF] + scratch[X_REACH]
-            step(EV_RCV_ACK_OF_SYN, t + scratch[X_HALF], scratch[X_LAST_SYN_ACK], latest, work[w + L_FRAME], BASIS_PRESUMED, work[proof + L_FRAME] if proof > w else -1, side, ident, table, out, scratch)
+            step(
+                EV_RCV_ACK_OF_SYN,
+                t + scratch[X_HALF],
+                scratch[X_LAST_SYN_ACK],
+                latest,
+                work[w + L_FRAME],
+                BASIS_PRESUMED,
+                work[proof + L_FRAME] if proof > w else -1,
+                side,
+                ident,
+                table,
+                out,
+                scratch,
+            )
         else:
             received(EV_RCV_ACK_OF_SYN, w, proof if proof > w else -1, side, ident, table, out, scratch, work)
     takes_fin = 1 if w == scratch[X_FIN_COPY] and not scratch[X_FIN_TAKEN] else 0
     acked_fin = 0
-    lost = 1 if flags & TCP_FIN and w < scratch[X_FIN_COPY] else 0  # a copy of the FIN that did not arrive: nor did its ACK
-    if not lost and scratch[X_FIN_END] >= 0 and ack >= scratch[X_FIN_END] and scratch[X_STATE] in (ST_FIN_WAIT_1, ST_CLOSING, ST_LAST_ACK):
+    lost = (
+        1 if flags & TCP_FIN and w < scratch[X_FIN_COPY] else 0
+    )  # a copy of the FIN that did not arrive: nor did its ACK
+    if (
+        not lost
+        and scratch[X_FIN_END] >= 0
+        and ack >= scratch[X_FIN_END]
+        and scratch[X_STATE] in (ST_FIN_WAIT_1, ST_CLOSING, ST_LAST_ACK)
+    ):
         acked_fin = arrived(w, scratch[X_LAST_FIN], scratch[X_FIN_GAP], scratch, work)
     if scratch[X_SYN_ACK_PROOF] < 0 and not scratch[X_STARTED]:
         takes_fin = 0
     if takes_fin:
         scratch[X_FIN_TAKEN] = 1
         proof = scratch[X_FIN_PROOF]
-        if proof >= 0 and scratch[X_STATE] == ST_ESTABLISHED and scratch[X_FIN_END] >= 0 and work[proof + L_SEQ] >= scratch[X_FIN_END] and not work[proof + L_INFO] & TCP_FIN:
-            # It acknowledges this FIN by a segment of its own, as after a FIN that it had sent before; unless that segment
-            # answers a second copy. Then its retransmission timer tells when its own FIN first went out.
-            if not work[proof + L_MARKS] & M_DSACK or scratch[X_FIRST_FIN] - 205 * MILLISECOND - 6 * scratch[X_HALF] < work[w + L_TIME]:
+        if (
+            proof >= 0
+            and scratch[X_STATE] == ST_ESTABLISHED
+            and scratch[X_FIN_END] >= 0
+            and work[proof + L_SEQ] >= scratch[X_FIN_END]
+            and not work[proof + L_INFO] & TCP_FIN
+        ):
+            # It acknowledges this FIN by a segment of its own, as after a FIN that it had sent before;
+            # unless that segment answers a second copy. Then its retransmission timer tells when its own
+            # FIN first went out.
+            if (
+                not work[proof + L_MARKS] & M_DSACK
+                or scratch[X_FIRST_FIN] - 205 * MILLISECOND - 6 * scratch[X_HALF] < work[w + L_TIME]
+            ):
                 hidden_fin(proof, side, ident, table, out, scratch, work)
     if w == scratch[X_UNSEEN_FIN]:
-        step(EV_RCV_ACK_OF_UNSEEN_FIN, work[w + L_TIME] + scratch[X_HALF], scratch[X_TIME], work[w + L_TIME] + 1000 * MILLISECOND, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch)
+        step(
+            EV_RCV_ACK_OF_UNSEEN_FIN,
+            work[w + L_TIME] + scratch[X_HALF],
+            scratch[X_TIME],
+            work[w + L_TIME] + 1000 * MILLISECOND,
+            work[w + L_FRAME],
+            BASIS_INFERRED,
+            -1,
+            side,
+            ident,
+            table,
+            out,
+            scratch,
+        )
         if takes_fin:
             received(EV_RCV_FIN, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)
         return 0
     if takes_fin and acked_fin and scratch[X_STATE] == ST_FIN_WAIT_1:
         waited = work[w + L_TIME] - scratch[X_LAST_FIN]
-        if waited > 250 * MILLISECOND + 10 * scratch[X_HALF] or (waited > 38 * MILLISECOND + 2 * scratch[X_HALF] and work[w + L_MARKS] & M_SENT_BEFORE and not rows[c + C_MARKS] & M_PAWS):
+        if waited > 250 * MILLISECOND + 10 * scratch[X_HALF] or (
+            waited > 38 * MILLISECOND + 2 * scratch[X_HALF]
+            and work[w + L_MARKS] & M_SENT_BEFORE
+            and not rows[c + C_MARKS] & M_PAWS
+        ):
             # It has waited too long not to repeat its FIN: an ACK must have reached it that did not pass here.
-            step(EV_RCV_ACK_OF_FIN, scratch[X_LAST_FIN] + 40 * MILLISECOND + scratch[X_HALF], scratch[X_LAST_FIN], work[w + L_TIME], -1, BASIS_INFERRED, work[w + L_FRAME], side, ident, table, out, scratch)
+            step(
+                EV_RCV_ACK_OF_FIN,
+                scratch[X_LAST_FIN] + 40 * MILLISECOND + scratch[X_HALF],
+                scratch[X_LAST_FIN],
+                work[w + L_TIME],
+                -1,
+                BASIS_INFERRED,
+                work[w + L_FRAME],
+                side,
+                ident,
+                table,
+                out,
+                scratch,
+            )
             received(EV_RCV_FIN, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)
             return 0
         received(EV_RCV_FIN_ACK_OF_FIN, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)
@@ -638,7 +903,7 @@ def peer_segment(w: int, c: int, side: int, n: int, rows: Words, table: Words, o
     return 0
 
 
-def own_first(i: int, j: int, c: int, side: int, rows: Words, scratch: Words, work: Words) -> int:
+def own_first(i: int, j: int, scratch: Words, work: Words) -> int:
     """Whether the endpoint sent its segment ``i`` before the peer's segment ``j`` arrived: 1 or 0."""
     flags = work[j + L_INFO] & LOG_FLAGS_MASK
     proof = -1
@@ -653,22 +918,50 @@ def own_first(i: int, j: int, c: int, side: int, rows: Words, scratch: Words, wo
     return 1 if work[i + L_TIME] - scratch[X_HALF] < work[j + L_TIME] + scratch[X_HALF] else 0
 
 
-# --- one endpoint -------------------------------------------------------------------------------------------------------
+# --- one endpoint ---------------------------------------------------------------------------------------------------
 
 
 def run_2msl(t: int, side: int, ident: int, timers: Words, table: Words, out: Words, scratch: Words) -> int:
     """Let TIME_WAIT end if it must have ended before ``t`` and the endpoint gives no sign of life after."""
     since = scratch[X_SINCE]
     if scratch[X_STATE] == ST_TIME_WAIT and t > since + timers[P_TIME_WAIT_MOST] and scratch[X_LAST_ALIVE] < t:
-        step(EV_TIMEOUT_2MSL, since + timers[P_TIME_WAIT_USUAL], since + timers[P_TIME_WAIT_LEAST], since + timers[P_TIME_WAIT_MOST], -1, BASIS_TIMER, -1, side, ident, table, out, scratch)
+        step(
+            EV_TIMEOUT_2MSL,
+            since + timers[P_TIME_WAIT_USUAL],
+            since + timers[P_TIME_WAIT_LEAST],
+            since + timers[P_TIME_WAIT_MOST],
+            -1,
+            BASIS_TIMER,
+            -1,
+            side,
+            ident,
+            table,
+            out,
+            scratch,
+        )
     return 0
 
 
 def give_up(last: int, gap: int, side: int, ident: int, table: Words, out: Words, scratch: Words) -> int:
-    """An endpoint that repeated itself ``gap`` after the time before, at ``last``, and then no more: it gave up when its
-    timer ran out once more, one to two gaps later (RFC 6298 section 5.5, RFC 9293 3.8.3)."""
+    """An endpoint that repeated itself at ``last``, ``gap`` after the time before, and then no more.
+
+    It gave up when its timer ran out once more, one to two gaps later (RFC 6298 section 5.5, RFC 9293 3.8.3).
+    """
     if scratch[X_END] > last + 2 * gap + gap // 4 + 200 * MILLISECOND:
-        step(EV_TIMEOUT_RETRANSMISSION, last + 2 * gap, last + gap - scratch[X_SLACK], last + 2 * gap + gap // 4 + 200 * MILLISECOND, -1, BASIS_TIMER, -1, side, ident, table, out, scratch)
+        step(
+            EV_TIMEOUT_RETRANSMISSION,
+            last + 2 * gap,
+            last + gap - scratch[X_SLACK],
+            last + 2 * gap + gap // 4 + 200 * MILLISECOND,
+            -1,
+            BASIS_TIMER,
+            -1,
+            side,
+            ident,
+            table,
+            out,
+            scratch,
+        )
     return 0
 
 
@@ -680,13 +973,26 @@ def taken_over(c: int, side: int, rows: Words) -> int:
 
 
 def run_out(c: int, side: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words) -> int:
-    """What happens to the endpoint after the last segment: timers, up to the end of the capture or of the incarnation."""
+    """What happens to the endpoint after the last segment, up to the end of capture or incarnation: timers."""
     ident = rows[c + C_ID]
     state = scratch[X_STATE]
     end = scratch[X_END]
     since = scratch[X_SINCE]
     if state == ST_TIME_WAIT and end > since + timers[P_TIME_WAIT_USUAL]:
-        step(EV_TIMEOUT_2MSL, since + timers[P_TIME_WAIT_USUAL], since + timers[P_TIME_WAIT_LEAST], since + timers[P_TIME_WAIT_MOST], -1, BASIS_TIMER, -1, side, ident, table, out, scratch)
+        step(
+            EV_TIMEOUT_2MSL,
+            since + timers[P_TIME_WAIT_USUAL],
+            since + timers[P_TIME_WAIT_LEAST],
+            since + timers[P_TIME_WAIT_MOST],
+            -1,
+            BASIS_TIMER,
+            -1,
+            side,
+            ident,
+            table,
+            out,
+            scratch,
+        )
     elif state in (ST_SYN_SENT, ST_SYN_RECEIVED) and scratch[X_SYNS] > 1:
         last = scratch[X_LAST_SYN] if state == ST_SYN_SENT else scratch[X_LAST_SYN_ACK]
         give_up(last, scratch[X_SYN_GAP], side, ident, table, out, scratch)
@@ -696,14 +1002,38 @@ def run_out(c: int, side: int, rows: Words, timers: Words, table: Words, out: Wo
             give_up(last, scratch[X_FIN_GAP], side, ident, table, out, scratch)
         elif state == ST_LAST_ACK and (scratch[X_PEER_UNSEEN] or end > last + 300 * MILLISECOND + 10 * scratch[X_HALF]):
             # Neither acknowledged nor repeated when its timer must have run out: the ACK passed out of sight.
-            step(EV_RCV_ACK_OF_FIN, last + MILLISECOND + scratch[X_HALF], last, last + 1000 * MILLISECOND, -1, BASIS_INFERRED, -1, side, ident, table, out, scratch)
+            step(
+                EV_RCV_ACK_OF_FIN,
+                last + MILLISECOND + scratch[X_HALF],
+                last,
+                last + 1000 * MILLISECOND,
+                -1,
+                BASIS_INFERRED,
+                -1,
+                side,
+                ident,
+                table,
+                out,
+                scratch,
+            )
     taken = taken_over(c, side, rows)
     if taken >= 0 and scratch[X_STARTED]:
         step(EV_REUSED, taken, scratch[X_TIME], taken, -1, BASIS_INFERRED, -1, side, ident, table, out, scratch)
     return 0
 
 
-def replay_side(c: int, side: int, n: int, now: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+def replay_side(
+    c: int,
+    side: int,
+    n: int,
+    now: int,
+    rows: Words,
+    timers: Words,
+    table: Words,
+    out: Words,
+    scratch: Words,
+    work: Words,
+) -> int:
     """Walk one endpoint through the machine, in its own order of events."""
     ident = rows[c + C_ID]
     scratch[X_END] = now
@@ -725,10 +1055,10 @@ def replay_side(c: int, side: int, n: int, now: int, rows: Words, timers: Words,
     i = next_of(side, 0, n, work)
     j = next_of(1 - side, 0, n, work)
     while i < n or j < n:
-        if j >= n or (i < n and own_first(i, j, c, side, rows, scratch, work)):
+        if j >= n or (i < n and own_first(i, j, scratch, work)):
             if is_real(i, work):
                 run_2msl(work[i + L_TIME], side, ident, timers, table, out, scratch)
-                own_segment(i, c, side, n, rows, timers, table, out, scratch, work)
+                own_segment(i, c, side, rows, timers, table, out, scratch, work)
             i = next_of(side, i + LOG_SIZE, n, work)
         else:
             if is_real(j, work):
@@ -739,7 +1069,7 @@ def replay_side(c: int, side: int, n: int, now: int, rows: Words, timers: Words,
     return 0
 
 
-# --- the connection as a whole --------------------------------------------------------------------------------------------
+# --- the connection as a whole --------------------------------------------------------------------------------------
 
 
 def who(side: int) -> int:
@@ -831,7 +1161,9 @@ def final_state(x: int, rows: Words, scratch: Words) -> int:
     return ST_CLOSED if rows[x + E_RSTS] else ST_UNKNOWN
 
 
-def replay(c: int, now: int, rows: Words, log: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+def replay(
+    c: int, now: int, rows: Words, log: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words
+) -> int:
     """Replay the connection of row ``c``; ``now`` is the capture's latest moment.
 
     Writes its transitions at word ``scratch[X_TOP]`` of ``out`` (which must have room for
@@ -852,7 +1184,19 @@ def replay(c: int, now: int, rows: Words, log: Words, timers: Words, table: Word
     return rows[c + C_TRANSITIONS]
 
 
-def replay_due(start: int, count: int, room: int, due_words: Words, rows_words: Words, log_words: Words, timers_words: Words, table_words: Words, out_words: Words, scratch_words: Words, work_words: Words) -> int:
+def replay_due(
+    start: int,
+    count: int,
+    room: int,
+    due_words: Words,
+    rows_words: Words,
+    log_words: Words,
+    timers_words: Words,
+    table_words: Words,
+    out_words: Words,
+    scratch_words: Words,
+    work_words: Words,
+) -> int:
     """Replay the due connections from ``start`` on while there is room for their transitions.
 
     Returns the index of the first that was not replayed; ``scratch[X_TOP]`` is the end of what was written.
@@ -891,15 +1235,14 @@ def collect(start: int, end: int, due_words: Words, rows_words: Words, block_wor
     return w
 
 
-def interesting(count: int, boring: int, block_words: Words, out_words: Words, chosen_words: Words) -> int:
+def interesting(count: int, boring: int, block_words: Words, chosen_words: Words) -> int:
     """Which of ``count`` finished connections any rule may have something to say about.
 
-    Not: those that opened by handshake and closed normally, once only, with no marks but ``boring`` ones. For each of the
-    others, ``chosen`` gets two words: where its record begins in ``block``, and its transitions in ``out``. Returns how
-    many.
+    Not: those that opened by handshake and closed normally, once only, with no marks but ``boring`` ones. For each of
+    the others, ``chosen`` gets two words: where its record begins in ``block``, and its transitions in ``out``.
+    Returns how many.
     """
     block = pointer(block_words)
-    out = pointer(out_words)
     chosen = pointer(chosen_words)
     n = 0
     c = 0

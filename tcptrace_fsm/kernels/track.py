@@ -32,7 +32,19 @@ __all__ = ["expire", "make_all_due", "release", "track"]
 # --- log --------------------------------------------------------------------------------------------------------------
 
 
-def log_segment(c: int, x: int, side: int, s: int, seq: int, ack: int, marks: int, segments: Words, rows: Words, log: Words, control: Words) -> int:
+def log_segment(
+    c: int,
+    x: int,
+    side: int,
+    s: int,
+    seq: int,
+    ack: int,
+    marks: int,
+    segments: Words,
+    rows: Words,
+    log: Words,
+    control: Words,
+) -> int:
     """Append a segment to the connection's log. Returns its record."""
     r = control[K_LOG_FREE]
     if r >= 0:
@@ -43,7 +55,9 @@ def log_segment(c: int, x: int, side: int, s: int, seq: int, ack: int, marks: in
     log[r + L_TIME] = segments[s + S_TIME]
     log[r + L_FRAME] = segments[s + S_FRAME]
     length = segments[s + S_LEN]
-    log[r + L_INFO] = (segments[s + S_FLAGS] & LOG_FLAGS_MASK) | side << LOG_SIDE_SHIFT | length << LOG_LEN_SHIFT | bit(LOG_RUN_SHIFT)
+    log[r + L_INFO] = (
+        (segments[s + S_FLAGS] & LOG_FLAGS_MASK) | side << LOG_SIDE_SHIFT | length << LOG_LEN_SHIFT | bit(LOG_RUN_SHIFT)
+    )
     log[r + L_SEQ] = seq
     log[r + L_ACK] = ack
     log[r + L_MARKS] = marks
@@ -193,7 +207,10 @@ def open_connection(s: int, h: int, segments: Words, rows: Words, living: Words,
 
 
 def make_due(c: int, moment: int, rows: Words, due: Words, control: Words) -> int:
-    """Put a row on the list of those that are over, to be judged as of ``moment``. A SYN that is still pending counts as a connection of its own."""
+    """Put a row on the list of those that are over, to be judged as of ``moment``.
+
+    A SYN that is still pending counts as a connection of its own.
+    """
     if rows[c + C_LIFE] == LIFE_LIVE:
         if rows[c + C_ID] < 0:
             rows[c + C_FLAGS] |= CF_UNCONFIRMED
@@ -247,7 +264,18 @@ def fits(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
     return told
 
 
-def new_incarnation(old: int, s: int, h: int, slot: int, segments: Words, slots: Words, rows: Words, living: Words, due: Words, control: Words) -> int:
+def new_incarnation(
+    old: int,
+    s: int,
+    h: int,
+    slot: int,
+    segments: Words,
+    slots: Words,
+    rows: Words,
+    living: Words,
+    due: Words,
+    control: Words,
+) -> int:
     """A new row for the tuple of ``old``, opened by the SYN at hand; ``old`` lingers behind it."""
     older = rows[old + C_OLDER]
     if older >= 0:
@@ -317,7 +345,19 @@ def discard(c: int, slot: int, slots: Words, rows: Words, log: Words, living: Wo
     return old
 
 
-def route(newest: int, s: int, h: int, slot: int, segments: Words, slots: Words, rows: Words, log: Words, living: Words, due: Words, control: Words) -> int:
+def route(
+    newest: int,
+    s: int,
+    h: int,
+    slot: int,
+    segments: Words,
+    slots: Words,
+    rows: Words,
+    log: Words,
+    living: Words,
+    due: Words,
+    control: Words,
+) -> int:
     """Which incarnation of a known four-tuple a segment belongs to; opens one where it must. Returns its row."""
     flags = segments[s + S_FLAGS]
     side = 1 - is_client(rows, newest, segments, s)
@@ -338,7 +378,9 @@ def route(newest: int, s: int, h: int, slot: int, segments: Words, slots: Words,
                 return newest
         elif side == SERVER and not rows[y + E_STAGE] & (ES_PLAIN | ES_SYN_ACK) and not rows[x + E_SEGMENTS]:
             return newest  # simultaneous open
-        elif rows[x + E_BASE_KNOWN] == BASE_NONE and not rows[x + E_SEGMENTS] and rows[newest + C_ROLE_BASIS] > ROLE_SYN:
+        elif (
+            rows[x + E_BASE_KNOWN] == BASE_NONE and not rows[x + E_SEGMENTS] and rows[newest + C_ROLE_BASIS] > ROLE_SYN
+        ):
             return newest  # the SYN of a connection whose SYN+ACK was stamped first
         if is_over(newest, rows):
             return new_incarnation(newest, s, h, slot, segments, slots, rows, living, due, control)
@@ -351,25 +393,43 @@ def route(newest: int, s: int, h: int, slot: int, segments: Words, slots: Words,
         # Does it answer, to the number, what the old connection last said?
         was = 1 - is_client(rows, old, segments, s)
         told = old + C_ENDPOINTS + (1 - was) * ENDPOINT_SIZE
-        if rows[told + E_ACK] >= 0 and low32(rows[old + C_ENDPOINTS + was * ENDPOINT_SIZE + E_BASE] + rows[told + E_ACK]) == segments[s + S_SEQ]:
+        if (
+            rows[told + E_ACK] >= 0
+            and low32(rows[old + C_ENDPOINTS + was * ENDPOINT_SIZE + E_BASE] + rows[told + E_ACK])
+            == segments[s + S_SEQ]
+        ):
             return old
     if flags & TCP_ACK and rows[y + E_BASE_KNOWN] == BASE_SYN:
         answered = widen(segments[s + S_ACK], rows[y + E_BASE], 1)
         if 1 <= answered <= rows[y + E_NEXT]:
             if flags & (TCP_SYN | TCP_RST) or not pending:
                 return newest
-        elif rows[y + E_SEGMENTS] == rows[y + E_SYNS] and fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1:
+        elif (
+            rows[y + E_SEGMENTS] == rows[y + E_SYNS]
+            and fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1
+        ):
             return old  # the new SYN met the old connection, which answers with its own numbers
     if pending:
         # The old connection goes on: by its own numbers, and from the very side that sent the SYN.
-        if side == CLIENT and not flags & TCP_RST and fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1:
+        if (
+            side == CLIENT
+            and not flags & TCP_RST
+            and fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1
+        ):
             return discard(newest, slot, slots, rows, log, living, control)
         if side == CLIENT and segments[s + S_SEQ] == low32(rows[x + E_BASE] + 1):
             return newest
         return old
-    if rows[x + E_BASE_KNOWN] >= BASE_PEER and rows[y + E_BASE_KNOWN] >= BASE_PEER and fits(newest, side, s, segments, rows) == 1:
+    if (
+        rows[x + E_BASE_KNOWN] >= BASE_PEER
+        and rows[y + E_BASE_KNOWN] >= BASE_PEER
+        and fits(newest, side, s, segments, rows) == 1
+    ):
         return newest
-    if fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1 and fits(newest, side, s, segments, rows) != 1:
+    if (
+        fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1
+        and fits(newest, side, s, segments, rows) != 1
+    ):
         return old
     return newest
 
@@ -624,7 +684,11 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: 
         rows[x + E_RETRANSMITTED_BYTES] += length
         forget_samples(x, rows)
         return M_LOST_BEFORE | M_RETRANSMISSION
-    if segments[s + S_IP_ID] > 0 and segments[s + S_IP_ID] == rows[x + E_IP_ID] and segments[s + S_SEQ] == rows[x + E_LAST_SEQ]:
+    if (
+        segments[s + S_IP_ID] > 0
+        and segments[s + S_IP_ID] == rows[x + E_IP_ID]
+        and segments[s + S_SEQ] == rows[x + E_LAST_SEQ]
+    ):
         return M_NETWORK_DUPLICATE
     marks = M_RETRANSMISSION
     rows[x + E_RETRANSMITTED] += 1
@@ -690,7 +754,12 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
         if length > rows[x + E_LONGEST]:
             rows[x + E_LONGEST] = length
     if length == 0 and not flags & (TCP_SYN | TCP_FIN):
-        if seq == rows[x + E_NEXT] - 1 and rows[x + E_STAGE] & ES_PLAIN and rows[x + E_FIN] < 0 and rows[y + E_ACK] > seq:
+        if (
+            seq == rows[x + E_NEXT] - 1
+            and rows[x + E_STAGE] & ES_PLAIN
+            and rows[x + E_FIN] < 0
+            and rows[y + E_ACK] > seq
+        ):
             rows[x + E_KEEPALIVES] += 1
             return M_ZERO_WINDOW_PROBE if rows[y + E_WINDOW] == 0 else M_KEEPALIVE
         if seq > rows[x + E_NEXT] and seq - rows[x + E_NEXT] < 1 << 30:
@@ -749,14 +818,20 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, overtaken: int, segment
     before = rows[x + E_WINDOW]
     # A SACK block above the ACK tells of a hole, whatever the window does (RFC 6675 section 2: DupAck).
     holes = 0
-    if segments[s + S_SACKS] and rows[y + E_BASE_KNOWN] and widen(segments[s + S_SACK], rows[y + E_BASE], rows[y + E_NEXT]) > ack:
+    if (
+        segments[s + S_SACKS]
+        and rows[y + E_BASE_KNOWN]
+        and widen(segments[s + S_SACK], rows[y + E_BASE], rows[y + E_NEXT]) > ack
+    ):
         holes = 1
     if ack > rows[y + E_NEXT]:
         marks |= M_ACK_UNSEEN
         if ack == rows[y + E_NEXT] + 1:
             marks |= M_ACK_PLUS_ONE
         # Nobody acknowledges beyond the window that it announced: such a number teaches nothing.
-        if (before >= 0 and rows[x + E_EDGE] >= 0 and ack <= rows[x + E_EDGE] + 1) or (before < 0 and ack - rows[y + E_NEXT] < 1 << 30):
+        if (before >= 0 and rows[x + E_EDGE] >= 0 and ack <= rows[x + E_EDGE] + 1) or (
+            before < 0 and ack - rows[y + E_NEXT] < 1 << 30
+        ):
             add_hole(y, rows[y + E_NEXT], ack, rows)
             rows[y + E_NEXT] = ack
         else:
@@ -784,7 +859,12 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, overtaken: int, segment
                 marks |= M_DUPLICATE_ACK
             elif window > before >= 0 and rows[x + E_STAGE] & ES_PLAIN:
                 marks |= M_WINDOW_UPDATE
-            elif window == before and rows[y + E_LAST_LEN] <= 1 and rows[y + E_LAST_SEQ] == low32(rows[y + E_BASE] + rows[y + E_NEXT] - 1) and not last & (TCP_SYN | TCP_FIN | TCP_RST):
+            elif (
+                window == before
+                and rows[y + E_LAST_LEN] <= 1
+                and rows[y + E_LAST_SEQ] == low32(rows[y + E_BASE] + rows[y + E_NEXT] - 1)
+                and not last & (TCP_SYN | TCP_FIN | TCP_RST)
+            ):
                 marks |= M_ZERO_WINDOW_PROBE_ACK if window == 0 else M_KEEPALIVE_ACK
     else:
         marks |= M_ACK_OLD
@@ -853,7 +933,12 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         rows[c + C_MARKS] |= marks
         return marks
     overtaken = 0
-    if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and rows[x + E_TSVAL] >= 0 and newer(rows[x + E_TSVAL], segments[s + S_TSVAL]) and not flags & TCP_RST:
+    if (
+        segments[s + S_OPTIONS] & OPT_TIMESTAMPS
+        and rows[x + E_TSVAL] >= 0
+        and newer(rows[x + E_TSVAL], segments[s + S_TSVAL])
+        and not flags & TCP_RST
+    ):
         overtaken = 1
         marks |= M_PAWS
     if flags & TCP_RST:
@@ -868,7 +953,12 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     if ack >= 0 and not marks & M_BAD_CHECKSUM and not flags & TCP_RST:
         # A pure ACK that begins below what its sender has sent was overtaken too.
         late = overtaken
-        if not length and not flags & (TCP_SYN | TCP_FIN) and seq < rows[x + E_NEXT] and not marks & (M_KEEPALIVE | M_ZERO_WINDOW_PROBE):
+        if (
+            not length
+            and not flags & (TCP_SYN | TCP_FIN)
+            and seq < rows[x + E_NEXT]
+            and not marks & (M_KEEPALIVE | M_ZERO_WINDOW_PROBE)
+        ):
             late = 1
         marks |= take_ack(x, y, s, ack, now, late, segments, rows)
     if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and not overtaken:
@@ -877,14 +967,22 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         marks |= M_AFTER_RST
     if now < control[K_NOW]:
         marks |= M_TIME_BACK
-    if (flags & TCP_SYN and flags & (TCP_FIN | TCP_RST | TCP_URG)) or not flags & (TCP_SYN | TCP_RST | TCP_ACK) or flags & (TCP_FIN | TCP_RST) == TCP_FIN | TCP_RST:
+    if (
+        (flags & TCP_SYN and flags & (TCP_FIN | TCP_RST | TCP_URG))
+        or not flags & (TCP_SYN | TCP_RST | TCP_ACK)
+        or flags & (TCP_FIN | TCP_RST) == TCP_FIN | TCP_RST
+    ):
         marks |= M_ODD_FLAGS
     if not flags & (TCP_SYN | TCP_RST) and not rows[x + E_STAGE] & ES_PLAIN and not marks & M_BAD_CHECKSUM:
         rows[x + E_STAGE] |= ES_PLAIN
         marks |= M_FIRST_PLAIN
     if flags & TCP_FIN and marks & M_FIN_AGAIN:
         # A sender that repeats its FIN gives it a new timestamp and a new identification.
-        if (rows[x + E_FIN_TSVAL] >= 0 and segments[s + S_OPTIONS] & OPT_TIMESTAMPS and segments[s + S_TSVAL] == rows[x + E_FIN_TSVAL]) or (rows[x + E_FIN_IP_ID] > 0 and segments[s + S_IP_ID] == rows[x + E_FIN_IP_ID]):
+        if (
+            rows[x + E_FIN_TSVAL] >= 0
+            and segments[s + S_OPTIONS] & OPT_TIMESTAMPS
+            and segments[s + S_TSVAL] == rows[x + E_FIN_TSVAL]
+        ) or (rows[x + E_FIN_IP_ID] > 0 and segments[s + S_IP_ID] == rows[x + E_FIN_IP_ID]):
             marks |= M_NETWORK_DUPLICATE
     elif flags & TCP_FIN and not marks & M_BAD_CHECKSUM:
         rows[x + E_FIN_TSVAL] = segments[s + S_TSVAL] if segments[s + S_OPTIONS] & OPT_TIMESTAMPS else -1
@@ -896,7 +994,11 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     if rows[x + E_STAGE] & ES_ACKS_FIN and not flags & TCP_RST:
         if length and not marks & M_RETRANSMISSION:
             marks |= M_HALF_CLOSE_DATA
-        if flags & TCP_FIN and not marks & (M_FIN_AGAIN | M_ACKS_FIN) and now - rows[x + E_ACK_TIME] >= 5000 * MILLISECOND:
+        if (
+            flags & TCP_FIN
+            and not marks & (M_FIN_AGAIN | M_ACKS_FIN)
+            and now - rows[x + E_ACK_TIME] >= 5000 * MILLISECOND
+        ):
             marks |= M_CLOSE_SLOW
     if flags & TCP_RST:
         rows[x + E_STAGE] |= ES_RST
@@ -913,15 +1015,28 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
             rows[c + C_SYN_TIME] = now
         if side == SERVER and not flags & TCP_ACK:
             rows[c + C_FLAGS] |= CF_SIMULTANEOUS_OPEN
-    elif rows[c + C_HANDSHAKE_ACK_TIME] < 0 and side == CLIENT and rows[c + C_SYN_ACK_TIME] >= 0 and flags & TCP_ACK and not flags & TCP_RST:
+    elif (
+        rows[c + C_HANDSHAKE_ACK_TIME] < 0
+        and side == CLIENT
+        and rows[c + C_SYN_ACK_TIME] >= 0
+        and flags & TCP_ACK
+        and not flags & TCP_RST
+    ):
         rows[c + C_HANDSHAKE_ACK_TIME] = now
     # since when it may be held back by a window: from the first of a train of segments without a pause
     if length or flags & TCP_FIN:
         pause = 50 * MILLISECOND
         if 4 * rows[x + E_RTT_MIN] > pause:
             pause = 4 * rows[x + E_RTT_MIN]
-        blocked = 1 if rows[y + E_WINDOW] == 0 or (rows[y + E_EDGE] >= 0 and rows[x + E_NEXT] + rows[x + E_LONGEST] > rows[y + E_EDGE]) else 0
-        if rows[x + E_BUSY_SINCE] < 0 or (now - rows[x + E_LAST_TIME] > pause and not blocked and not rows[x + E_HEAD_TIME] >= 0):
+        blocked = (
+            1
+            if rows[y + E_WINDOW] == 0
+            or (rows[y + E_EDGE] >= 0 and rows[x + E_NEXT] + rows[x + E_LONGEST] > rows[y + E_EDGE])
+            else 0
+        )
+        if rows[x + E_BUSY_SINCE] < 0 or (
+            now - rows[x + E_LAST_TIME] > pause and not blocked and not rows[x + E_HEAD_TIME] >= 0
+        ):
             rows[x + E_BUSY_SINCE] = now
     # the row
     rows[x + E_SEGMENTS] += 1
@@ -945,7 +1060,11 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     stage = rows[c + C_FLAGS]
     notable = marks & ~plain_marks()
     if important or notable:
-        if important or notable & (M_FIRST_PLAIN | M_ACKS_SYN | M_ACKS_FIN) or rows[c + C_LOG_COUNT] < control[K_LOG_LIMIT]:
+        if (
+            important
+            or notable & (M_FIRST_PLAIN | M_ACKS_SYN | M_ACKS_FIN)
+            or rows[c + C_LOG_COUNT] < control[K_LOG_LIMIT]
+        ):
             if rows[c + C_LOG_COUNT] < 64 * control[K_LOG_LIMIT]:
                 log_segment(c, x, side, s, seq, ack, marks, segments, rows, log, control)
                 rows[x + E_RUN] = -1
@@ -965,7 +1084,16 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
 # --- the loop ---------------------------------------------------------------------------------------------------------
 
 
-def track(segments_words: Words, count: int, slots_words: Words, rows_words: Words, log_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
+def track(
+    segments_words: Words,
+    count: int,
+    slots_words: Words,
+    rows_words: Words,
+    log_words: Words,
+    living_words: Words,
+    due_words: Words,
+    control_words: Words,
+) -> int:
     """Take ``count`` segments.
 
     The caller makes room first: for ``count`` more rows (in ``rows``, ``living`` and ``due``), twice ``count`` log
@@ -1015,7 +1143,9 @@ def track(segments_words: Words, count: int, slots_words: Words, rows_words: Wor
             control[K_USED] += 1
         else:
             c = slots[slot + 1] - 1
-            if segments[s + S_TIME] - rows[c + C_LAST_TIME] > control[K_LINGER] and is_spent(c, segments[s + S_TIME], rows, control):
+            if segments[s + S_TIME] - rows[c + C_LAST_TIME] > control[K_LINGER] and is_spent(
+                c, segments[s + S_TIME], rows, control
+            ):
                 # Whether the sweep has come by already must make no difference.
                 make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
                 c = open_connection(s, h, segments, rows, living, control)
@@ -1107,7 +1237,9 @@ def free_row(c: int, rows: Words, living: Words, control: Words) -> int:
     return 0
 
 
-def release(slots_words: Words, rows_words: Words, log_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
+def release(
+    slots_words: Words, rows_words: Words, log_words: Words, living_words: Words, due_words: Words, control_words: Words
+) -> int:
     """Free the rows on the due list with their logs and slots, and empty the list."""
     slots = pointer(slots_words)
     rows = pointer(rows_words)

@@ -1,7 +1,7 @@
 """Make benchmark captures: many TCP connections, interleaved, from a seed.
 
-``web``: connections of mixed sizes with payload; ``snap``: the same, headers only; ``bulk``: few and long; ``synflood``: a
-connection a packet; ``small``: a thousand packets of ``snap``.
+``web``: connections of mixed sizes with payload; ``snap``: the same, headers only; ``bulk``: few and long;
+``synflood``: a connection a packet; ``small``: a thousand packets of ``snap``.
 """
 
 from __future__ import annotations
