@@ -189,7 +189,7 @@ C_FIRST_TIME = 24
 C_FIRST_FRAME = 25
 C_SYN_TIME = 26  # handshake as seen here: first SYN, first SYN+ACK of it, first ACK of that; -1 where not seen
 C_COMPLETENESS = 27  # Wireshark's tcp.completeness bits
-C_STREAM = 28  # Wireshark's tcp.stream, -1 where unknown
+C_STREAM = 28  # Wireshark's tcp.stream of its first segment
 C_TAKEN_OVER = 29  # time of the SYN that took the four-tuple over, -1 for none
 C_TAKEN_FRAME = 30  # its frame
 C_TAKEN_BY = 31  # side that sent it
@@ -210,12 +210,12 @@ C_SERVER_BASIS = 46
 C_VANTAGE = 47  # VANTAGE_...
 C_TRANSITIONS = 48  # number of rows in the transitions table
 C_OVER_TIME = 49  # the moment as of which it is judged, ns
-C_SPARE_0 = 50  # keep the endpoints on cache lines of their own
-C_SPARE_1 = 51
-C_SPARE_2 = 52
-C_SPARE_3 = 53
-C_SPARE_4 = 54
-C_SPARE_5 = 55
+C_STREAM_NOW = 50  # ... and of its latest: Wireshark splits where this project may not
+C_STREAM_CLIENT = 51  # what Wireshark takes for the client's and the server's ISN there; -1 for none
+C_STREAM_SERVER = 52
+C_SPARE_0 = 53  # keep the endpoints on cache lines of their own
+C_SPARE_1 = 54
+C_SPARE_2 = 55
 C_ENDPOINTS = 56  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
 CONNECTION_SIZE = 200  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
 
@@ -272,6 +272,9 @@ E_FIN_IP_ID = 70
 E_SPARE = 71  # keeps the record a whole number of cache lines
 ENDPOINT_SIZE = 72
 
+HISTORY_PER_WORD = 10  # letters of C_HISTORY to a word, 6 bits each
+HISTORY_MOST = 30
+
 ROLE_SYN = 0
 ROLE_SYN_ACK = 1
 ROLE_PORT = 2
@@ -303,6 +306,7 @@ ES_ACKS_SYN = 8  # has acknowledged the peer's SYN
 ES_ACKS_FIN = 16  # has acknowledged the peer's FIN
 ES_RST = 32
 ES_DATA = 64
+ES_TOLD = 128  # and the five bits above: letters that the history already has of it
 
 LIFE_FREE = 0
 LIFE_LIVE = 1
