@@ -72,3 +72,9 @@ def test_the_same_isn_after_a_refusal_is_one_stream_there_and_two_attempts_here(
     """Wireshark calls the second SYN a retransmission."""
     text = "0 > S 0:0(0)\n0.1 < R. 0:0(0) ack 1\n1 > S 0:0(0)\n1.1 < R. 0:0(0) ack 1"
     assert [s for s, *_ in joined(text)] == [0, 0]
+
+
+def test_history_tells_of_a_turned_direction_and_of_repeated_data():
+    """A handshake met at its SYN+ACK begins with ^; T and t are data sent again."""
+    text = "0 < S. 0:0(0) ack 1\n0.1 > . 1:1(0) ack 1\n0.2 > P. 1:9(8) ack 1\n0.6 > P. 1:9(8) ack 1"
+    assert joined(text)[0][2] == "^hADT"

@@ -274,6 +274,7 @@ ENDPOINT_SIZE = 72
 
 HISTORY_PER_WORD = 10  # letters of C_HISTORY to a word, 6 bits each
 HISTORY_MOST = 30
+HISTORY_FLIPPED = 27  # the letter ^: the originator is not the sender of the first segment
 
 ROLE_SYN = 0
 ROLE_SYN_ACK = 1
@@ -306,7 +307,7 @@ ES_ACKS_SYN = 8  # has acknowledged the peer's SYN
 ES_ACKS_FIN = 16  # has acknowledged the peer's FIN
 ES_RST = 32
 ES_DATA = 64
-ES_TOLD = 128  # and the five bits above: letters that the history already has of it
+ES_TOLD = 128  # and the bits above: letters that the history already has of it
 
 LIFE_FREE = 0
 LIFE_LIVE = 1

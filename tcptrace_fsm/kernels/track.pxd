@@ -33,7 +33,7 @@ cdef long long plain_marks() noexcept nogil
 cdef long long take_segment(long long c, long long side, long long s, long long* segments, long long* rows, long long* log, long long* control) noexcept nogil
 cdef long long number_stream(long long c, long long side, long long s, long long* segments, long long* rows, long long* control) noexcept nogil
 cdef long long tell(long long c, long long x, long long side, long long letter, long long* rows) noexcept nogil
-cdef long long join_words(long long c, long long side, long long s, long long* segments, long long* rows, long long* control) noexcept nogil
+cdef long long join_words(long long c, long long side, long long s, long long marks, long long* segments, long long* rows, long long* control) noexcept nogil
 cpdef long long track(long long[::1] segments_words, long long count, long long[::1] slots_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil
 cdef long long is_spent(long long c, long long now, long long* rows, long long* control) noexcept nogil
 cpdef long long expire(long long budget, long long[::1] rows_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil

@@ -1118,7 +1118,7 @@ def number_stream(c: int, side: int, s: int, segments: Words, rows: Words, contr
 
 
 def tell(c: int, x: int, side: int, letter: int, rows: Words) -> int:
-    """Add a letter to Zeek's history, once for each endpoint; ``letter`` counts from 0 in SHADFR.
+    """Add a letter to Zeek's history, once for each endpoint; ``letter`` counts from 0 in SHADFRCGT.
 
     Letters are numbered as in ``schema.HISTORY_LETTERS``: 1 ... 13 for the originator, 14 ... for the responder.
     """
@@ -1132,7 +1132,7 @@ def tell(c: int, x: int, side: int, letter: int, rows: Words) -> int:
     return 0
 
 
-def join_words(c: int, side: int, s: int, segments: Words, rows: Words, control: Words) -> int:
+def join_words(c: int, side: int, s: int, marks: int, segments: Words, rows: Words, control: Words) -> int:
     """Keep what other tools say of a connection: ``tcp.stream``, ``tcp.completeness``, Zeek's history."""
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
     flags = segments[s + S_FLAGS]
@@ -1140,6 +1140,11 @@ def join_words(c: int, side: int, s: int, segments: Words, rows: Words, control:
     if flags & TCP_SYN or rows[c + C_STREAM_NOW] < 0 or rows[c + (C_STREAM_SERVER if side else C_STREAM_CLIENT)] < 0:
         number_stream(c, side, s, segments, rows, control)
     told = 0
+    if rows[c + C_ROLE_BASIS] == ROLE_SYN_ACK and not rows[c + C_HISTORY_LENGTH]:
+        rows[c + C_HISTORY] = HISTORY_FLIPPED
+        rows[c + C_HISTORY_LENGTH] = 1
+    if marks & M_RETRANSMISSION and length:
+        tell(c, x, side, 8, rows)
     if flags & TCP_SYN:
         told = 2 if flags & TCP_ACK else 1
         tell(c, x, side, 1 if flags & TCP_ACK else 0, rows)
@@ -1241,7 +1246,7 @@ def track(
             elif side == SERVER:
                 confirm(c, rows, control)
         marks = take_segment(c, side, s, segments, rows, log, control)
-        join_words(c, side, s, segments, rows, control)
+        join_words(c, side, s, marks, segments, rows, control)
         if segments[s + S_TIME] > control[K_NOW]:
             control[K_NOW] = segments[s + S_TIME]
         else:
