@@ -88,9 +88,7 @@ JUDGED_BY_THE_CLOCK_OF_THE_BATCH = exchange(
 )
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a row on the due list can still be reached, and is judged by the end of its batch"
-)
+@pytest.mark.xfail(strict=True, reason="what a row on the due list still learns depends on where its batch ends")
 @relaxed
 @given(either, st.sampled_from((1, 2, 7)))
 @example(HANDED_OVER_AND_STILL_REACHED, 1)
