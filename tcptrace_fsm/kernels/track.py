@@ -1234,6 +1234,8 @@ def track(
                 # Whether the sweep has come by already must make no difference.
                 make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
                 c = open_connection(s, h, segments, rows, living, control)
+                rows[c + C_INCARNATION] = rows[slots[slot + 1] - 1 + C_INCARNATION] + 1
+                rows[c + C_PREVIOUS_ID] = rows[slots[slot + 1] - 1 + C_ID]
                 slots[slot + 1] = c + 1
             elif rows[c + C_OLDER] >= 0 or (segments[s + S_FLAGS] & TCP_SYN):
                 c = route(c, s, h, slot, segments, slots, rows, log, living, due, control)
