@@ -8,6 +8,7 @@ Heavy modules are imported by the commands that need them, for ``--help`` and a 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -342,6 +343,10 @@ class _Bar:
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    # numpy is used for copying columns: threads of its linear algebra would only spin.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Most of what is made lives as long as the process; looking through it for garbage so often finds none.
+    gc.set_threshold(50_000, 20, 20)
     sys.exit(run_command())
 
 
