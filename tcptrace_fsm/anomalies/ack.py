@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.loss import HANDSHAKE, bears, counted, times
+from tcptrace_fsm.anomalies.evidence import HANDSHAKE
+from tcptrace_fsm.anomalies.loss import bears, counted, times
 from tcptrace_fsm.anomalies.rule import Hit, Rule, View, mask
 from tcptrace_fsm.kernels.layout import (
     C_MARKS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.anomalies.evidence import HANDSHAKE
 from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     MARK_ACK_UNSEEN,
@@ -178,14 +179,6 @@ def when_unacceptable(key: Key) -> bool:
     """A segment that its receiver has to drop."""
     return bool(key.marks & mask(MARK_BAD_CHECKSUM, MARK_PAWS))
 
-
-HANDSHAKE = """
-            0.000 > S  0:0(0)
-            0.010 < S. 0:0(0)     ack 1
-            0.020 > .  1:1(0)     ack 1
-            0.030 > P. 1:101(100) ack 1
-            0.040 < .  1:1(0)     ack 101
-"""
 
 RULES = (
     Rule(

@@ -6,7 +6,8 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.loss import HANDSHAKE, bears, counted, times
+from tcptrace_fsm.anomalies.evidence import HANDSHAKE
+from tcptrace_fsm.anomalies.loss import bears, counted, times
 from tcptrace_fsm.anomalies.rule import Hit, Rule, Segment, View, span
 from tcptrace_fsm.kernels.layout import (
     E_LAST_TIME,

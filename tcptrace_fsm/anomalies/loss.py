@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.anomalies.evidence import HANDSHAKE
 from tcptrace_fsm.anomalies.rule import Hit, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.anomalies.rule import End, Key
 
-__all__ = ["HANDSHAKE", "RULES", "bears", "counted", "times"]
+__all__ = ["RULES", "bears", "counted", "times"]
 
 CHAIN = 4  # so many timeouts in a row for the same byte are no accident
 GIVING_UP = 3  # ... and after so many, falling silent means giving up
@@ -249,14 +250,6 @@ def given_up(c: View) -> Iterator[Hit]:
             chain,
         )
 
-
-HANDSHAKE = """
-            0.000 > S  0:0(0)
-            0.010 < S. 0:0(0)     ack 1
-            0.020 > .  1:1(0)     ack 1
-            0.030 > P. 1:101(100) ack 1
-            0.040 < .  1:1(0)     ack 101
-"""
 
 FAST = (
     HANDSHAKE

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
-from tcptrace_fsm.anomalies.loss import HANDSHAKE, bears, counted, times
+from tcptrace_fsm.anomalies.evidence import HANDSHAKE
+from tcptrace_fsm.anomalies.loss import bears, counted, times
 from tcptrace_fsm.anomalies.rule import SECOND, Hit, Rule, Segment, View, span
 from tcptrace_fsm.kernels.layout import (
     E_ACK,
