@@ -16,14 +16,13 @@ from tcptrace_fsm.kernels.layout import (
     MARK_RST_INEXACT,
     MARK_RST_OUTSIDE,
     MARK_STRAY_SYN,
+    MILLISECOND,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = ["RULES"]
-
-MILLISECOND = SECOND // 1000
 
 
 def steps(numbers: Sequence[int]) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.rule import SECOND, mask
+from tcptrace_fsm.anomalies.rule import mask
 from tcptrace_fsm.kernels.layout import (
     CF_CLOSING,
     CLOSING_ABORTED,
@@ -20,6 +20,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_RETRANSMISSION,
     MARK_STRAY_SYN,
     MARK_ZERO_WINDOW_PROBE,
+    MILLISECOND,
 )
 from tcptrace_fsm.machine import Event, State
 
@@ -46,7 +47,6 @@ __all__ = [
     "when_taken_over",
 ]
 
-MILLISECOND = SECOND // 1000
 PROBES = mask(MARK_KEEPALIVE, MARK_ZERO_WINDOW_PROBE, MARK_RETRANSMISSION)
 NOBODYS = mask(MARK_CAPTURE_DUPLICATE, MARK_BAD_CHECKSUM, MARK_STRAY_SYN)
 
