@@ -262,6 +262,10 @@ def _handling(handler: CtrlC) -> Iterator[None]:
 
 def watch(run: Run, batches: Iterator[Any]) -> Iterator[Any]:
     """Pass batches on; stop at Ctrl-C, show progress on a terminal, say once if it could be faster."""
+    # What there is now lives as long as the process; looking through it for garbage again and again would find none.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    gc.enable()
     handler = CtrlC()
     with _handling(handler), progress() as advance:
         while not handler.asked:
@@ -345,8 +349,7 @@ def main() -> None:
     """Run the command line and exit with its status."""
     # numpy is used for copying columns: threads of its linear algebra would only spin.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Most of what is made lives as long as the process; looking through it for garbage so often finds none.
-    gc.set_threshold(50_000, 20, 20)
+    gc.disable()  # until the capture is read: what is imported is no garbage
     sys.exit(run_command())
 
 

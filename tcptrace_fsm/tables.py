@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 
 from tcptrace_fsm import schema
 from tcptrace_fsm.kernels import layout as k
+from tcptrace_fsm.kernels.columns import scatter
 from tcptrace_fsm.links import encapsulation_name
 
 if TYPE_CHECKING:
@@ -162,31 +163,32 @@ class Rows:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._whole = len(source.words) == source.size
-        self._words = np.array(source.words, dtype=np.intp)
-        self._parts: list[Words] = []
+        self._words = np.array(source.words, dtype=np.int64)
+        self._parts: list[tuple[array[int], int]] = []
         self.count = 0
 
     def add(self, block: array[int], count: int) -> None:
-        """Take the first ``count`` records of a block."""
+        """Take the first ``count`` records of a block, which is kept."""
         if count:
-            size = self._source.size
-            records = np.frombuffer(block, dtype=np.int64, count=count * size).reshape(count, size)
-            self._parts.append(records if self._whole else records[:, self._words])
+            self._parts.append((block, count))
             self.count += count
 
     def take(self) -> dict[int, Words]:
         """Hand out what was collected, by word of the record, ordered by conn_id; begin anew."""
-        records = np.concatenate(self._parts) if self._parts else np.empty((0, len(self._words)), dtype=np.int64)
+        size, count = self._source.size, self.count
+        keys = [np.frombuffer(block, np.int64, n * size)[self._source.key :: size] for block, n in self._parts]
+        places = np.arange(count)
+        key = np.concatenate(keys) if keys else places
+        if (key[1:] < key[:-1]).any():
+            places[np.argsort(key, kind="stable")] = np.arange(count)
+        # Columns that lie a round number of bytes apart would fight for the same lines of the processor's cache.
+        stride = count + 8 + (count & 1)
+        columns = np.empty((len(self._words), stride), dtype=np.int64)
+        begin = 0
+        for block, n in self._parts:
+            begin = scatter(n, size, block, len(self._words), self._words, begin, places, stride, columns.reshape(-1))
         self._parts, self.count = [], 0
-        order = records[:, self._source.words.index(self._source.key)]
-        if (order[1:] < order[:-1]).any():
-            records = records.take(np.argsort(order, kind="stable"), axis=0)
-        columns = np.empty((len(self._words), len(records)), dtype=np.int64)
-        # A thousand records at a time, for they stay in the processor's cache while their words are put in columns.
-        for begin in range(0, len(records), 1024):
-            columns[:, begin : begin + 1024] = records[begin : begin + 1024].T
-        return dict(zip(self._source.words, columns, strict=True))
+        return dict(zip(self._source.words, columns[:, :count], strict=True))
 
 
 def build(name: str, rows: dict[int, Words]) -> Any:
