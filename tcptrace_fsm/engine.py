@@ -37,6 +37,7 @@ from tcptrace_fsm.kernels.replay import collect, longest_log, replay_due
 from tcptrace_fsm.kernels.table import move_slots
 from tcptrace_fsm.kernels.track import expire, make_all_due, release, track
 from tcptrace_fsm.machine import table
+from tcptrace_fsm.room import grown, room
 
 if TYPE_CHECKING:
     from tcptrace_fsm.anomalies.rule import Finding, Runner
@@ -48,7 +49,7 @@ __all__ = ["Engine", "Finished", "SegmentBatch"]
 LOG_LIMIT = 256  # log records per connection before marked data segments are only counted
 LINGER_SYN = 130  # seconds; Linux gives up a connect() after 127 s
 SECOND = 1_000_000_000
-CHUNK = 8192  # finished connections handed out at once
+CHUNK = 4096  # finished connections handed out at once
 
 
 class SegmentBatch(Protocol):
@@ -89,12 +90,6 @@ def words(n: int) -> array[int]:
     return ZERO * n
 
 
-def grow(a: array[int], n: int) -> None:
-    """Give ``a`` at least ``n`` words, in steps that keep the cost of growing linear."""
-    if len(a) < n:
-        a.extend(words(max(n, len(a) + len(a) // 2) - len(a)))
-
-
 class Engine:
     """The state of a pass over one timeline.
 
@@ -129,18 +124,21 @@ class Engine:
         self.control[K_LOG_LIMIT] = LOG_LIMIT
         self.control[K_LINGER] = int((profile.time_wait.most + 5) * SECOND)
         self.control[K_LINGER_SYN] = max(LINGER_SYN * SECOND, self.control[K_LINGER])
-        self.slots = words(2 * self.control[K_SLOTS])
-        self.rows = words(0)
-        self.log = words(0)
-        self.living = words(0)
-        self.due = words(0)
+        self.slots = room(2 * self.control[K_SLOTS])
+        self.rows = room(0)
+        self.log = room(0)
+        self.living = room(0)
+        self.due = room(0)
         self.table = array("q", table(sockets=profile.sockets))
         self.timers = words(PROFILE_SIZE)
         for i, seconds in enumerate((*profile.time_wait, *profile.fin_wait_2)):
             self.timers[i] = int(seconds * SECOND)
         self.scratch = words(SCRATCH_SIZE)
-        self.work = words(0)
+        self.work = room(0)
+        self.out = room(0)
         self.ready: list[Finished] = []
+        self._settled = 0  # how many of those that are due have been judged
+        self._finishing = False
 
     @property
     def now(self) -> int:
@@ -157,61 +155,70 @@ class Engine:
         count = batch.count
         if not count:
             return
+        self._settle_all()
         control = self.control
-        grow(self.rows, control[K_ROW_TOP] + count * CONNECTION_SIZE)
-        grow(self.log, control[K_LOG_TOP] + count * LOG_SIZE)
-        grow(self.living, control[K_LIVE] + count)
-        grow(self.due, control[K_LIVE] + count)
+        self.rows = grown(self.rows, control[K_ROW_TOP] + count * CONNECTION_SIZE)
+        self.log = grown(self.log, control[K_LOG_TOP] + count * LOG_SIZE)
+        self.living = grown(self.living, control[K_LIVE] + count)
+        self.due = grown(self.due, control[K_LIVE] + count)
         size = control[K_SLOTS]
         if 2 * (control[K_USED] + count) > size:
             while 2 * (control[K_USED] + count) > size:
                 size *= 2
-            slots = words(2 * size)
+            slots = room(2 * size)
             move_slots(self.slots, control[K_SLOTS], slots, size)
             self.slots = slots
             control[K_SLOTS] = size
         track(batch.segments, count, self.slots, self.rows, self.log, self.living, self.due, control)
         expire(count // 4 + 64, self.rows, self.living, self.due, control)
-        if control[K_DUE]:
-            self._settle()
 
     def finish(self) -> None:
         """The capture is over: whatever is still live is judged as it stands."""
-        grow(self.due, self.control[K_LIVE])
+        self._settle_all()
+        self.due = grown(self.due, self.control[K_LIVE])
         make_all_due(self.rows, self.living, self.due, self.control)
-        self._settle()
-        if self.surveys is not None:
-            found = self.surveys.finish(self.control[K_NOW])
-            if found:
-                self.ready.append(Finished(words(0), 0, words(0), 0, found))
+        self._finishing = True
 
     def take(self) -> Finished | None:
-        """The next connections that are over, or None."""
+        """The next connections that are over, or None. They are judged when they are asked for."""
+        if not self.ready:
+            self._settle()
         return self.ready.pop(0) if self.ready else None
 
+    def _settle_all(self) -> None:
+        """Judge what the caller has not asked for before the next batch changes the rows."""
+        while self.control[K_DUE]:
+            self._settle()
+
     def _settle(self) -> None:
-        """Replay what is due, let the rules see it, hand it out, free it."""
+        """Replay some of what is due, let the rules see it, make it ready; once all is, free the rows."""
         control = self.control
         count = control[K_DUE]
-        longest = longest_log(self.rows, self.due, count)
-        grow(self.work, longest * LOG_SIZE)
-        start = 0
-        while start < count:
-            stop = min(count, start + CHUNK)
-            out = words((24 + 2 * longest + 16 * (stop - start)) * TRANSITION_SIZE)
+        if count:
+            start, stop = self._settled, min(count, self._settled + CHUNK)
+            longest = longest_log(self.rows, self.due, count)
+            self.work = grown(self.work, longest * LOG_SIZE)
+            self.out = grown(self.out, (24 + 2 * longest + 16 * (stop - start)) * TRANSITION_SIZE)
             self.scratch[X_TOP] = 0
             end = replay_due(
-                start, stop, len(out), self.due, self.rows, self.log, self.timers, self.table, out,
+                start, stop, len(self.out), self.due, self.rows, self.log, self.timers, self.table, self.out,
                 self.scratch, self.work,
             )  # fmt: skip
             block = words((end - start) * CONNECTION_SIZE)
             collect(start, end, self.due, self.rows, block)
-            transitions = self.scratch[X_TOP] // TRANSITION_SIZE
-            done = Finished(block, end - start, out, transitions)
+            transitions = array("q", self.out[: self.scratch[X_TOP]].tobytes())
+            done = Finished(block, end - start, transitions, len(transitions) // TRANSITION_SIZE)
             if self.rules is not None:
                 done.findings = self.rules.connections(done, self.log)
             if self.surveys is not None:
                 self.surveys.connections(done, self.log)
             self.ready.append(done)
-            start = end
-        release(self.slots, self.rows, self.log, self.living, self.due, control)
+            self._settled = end
+            if end == count:
+                release(self.slots, self.rows, self.log, self.living, self.due, control)
+                self._settled = 0
+        elif self._finishing and self.surveys is not None:
+            found = self.surveys.finish(control[K_NOW])
+            self._finishing = False
+            if found:
+                self.ready.append(Finished(words(0), 0, words(0), 0, found))

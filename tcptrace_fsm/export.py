@@ -64,7 +64,9 @@ class ParquetTable:
         from tcptrace_fsm.tables import arrow_schema
 
         if self._writer is None:
-            numbers, repeats, compression = {}, [], {}
+            numbers: dict[str, str] = {}
+            repeats: list[str] = []
+            compression: dict[str, str] = {}
             for field, column in zip(table.schema, schema.TABLES[self._name], strict=True):
                 compression[field.name] = "none"
                 if pa.types.is_dictionary(field.type):
@@ -73,11 +75,12 @@ class ParquetTable:
                     compression[field.name] = "lz4"
                 else:
                     numbers[field.name] = "DELTA_BINARY_PACKED"
+            # The type stubs know less than the function does.
             self._writer = pq.ParquetWriter(
                 self._path,
                 table.schema,
-                compression=compression,
-                use_dictionary=cast("Any", repeats),  # the type stubs know only the bool
+                compression=cast("Any", compression),
+                use_dictionary=cast("Any", repeats),
                 column_encoding=numbers,
                 write_statistics=cast("Any", [name for name in SKIPPED_BY if name in table.schema.names]),
                 store_schema=False,

@@ -28,6 +28,7 @@ LAYERS = (
     "script",
     "anomalies",
     "docs",
+    "room",
     "engine",
     "tables",
     "segments",

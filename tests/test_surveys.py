@@ -48,6 +48,8 @@ def findings(text: str, kind: str | None = None) -> list[Finding]:
     for i in range(0, len(lines), 50):  # in several blocks, as a capture comes
         engine.feed(Renumbered(lines[i : i + 50], i))
     engine.finish()
+    while engine.take() is not None:
+        pass  # what is over is judged when it is asked for
     return surveyor.finish(engine.now)
 
 

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tcptrace_fsm.anomalies.survey import Block
+    from tcptrace_fsm.kernels import Words
 
 __all__ = ["RULES", "SURVEYS"]
 
@@ -250,7 +251,7 @@ class Backwards(One):
         )
 
 
-def leap(words: array[int], c: int, log: array[int]) -> int:
+def leap(words: array[int], c: int, log: Words) -> int:
     """By how much the capture's clock ran on in a connection while its endpoints' clocks did not, ns; or 0."""
     stamps: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
     r = words[c + C_LOG_HEAD]

@@ -19,6 +19,7 @@ from tcptrace_fsm.kernels.layout import (
     E_NEXT,
     E_SEGMENTS,
     MARK_FIN_AGAIN,
+    MARK_HALF_CLOSE_DATA,
     MARK_RETRANSMISSION,
 )
 from tcptrace_fsm.machine import Basis, Event, State
@@ -252,6 +253,11 @@ def when_fin(key: Key) -> bool:
     return bool(key.flags & CF_CLOSING) and key.closing != CLOSING_NONE
 
 
+def when_half_close_data(key: Key) -> bool:
+    """An endpoint sent new data after it had acknowledged the other's FIN."""
+    return when_fin(key) and bool(key.marks & mask(MARK_HALF_CLOSE_DATA))
+
+
 def when_open(key: Key) -> bool:
     """Nobody closed."""
     established = (State.ESTABLISHED, State.ESTABLISHED)
@@ -267,7 +273,7 @@ RULES = (
         summary="One side closed its direction and went on to receive data in the other.",
         evidence="New data that acknowledge the other side's FIN.",
         innocent="Legal and intended: shutdown() after a request, as rsh, rsync or nc -N do.",
-        when=when_fin,
+        when=when_half_close_data,
         detect=half_close,
         aliases={"Zeek": "S2 or S3 while it lasts"},
         example=HANDSHAKE

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from tcptrace_fsm.engine import Finished
+    from tcptrace_fsm.kernels import Words
     from tcptrace_fsm.profiles import Profile
 
     See = Callable[[array[int], int], None]
@@ -108,11 +109,11 @@ class Block:
     words : array('q')
         Their records.
     count : int
-    log : array('q') or None
+    log : int64 array or None
         The pool that holds their logs.
     """
 
-    def __init__(self, words: array[int], count: int, log: array[int] | None) -> None:
+    def __init__(self, words: array[int], count: int, log: Words | None) -> None:
         self.words = words
         self.count = count
         self.log = log
@@ -316,7 +317,7 @@ class Surveyor:
         self.chosen[key] = chosen
         return chosen
 
-    def connections(self, done: Finished, log: array[int] | None = None) -> None:
+    def connections(self, done: Finished, log: Words | None = None) -> None:
         """Show connections that are over, while ``log`` still holds their logs."""
         words, count = done.connections, done.count
         self.total += count

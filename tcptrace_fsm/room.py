@@ -1,0 +1,58 @@
+"""Flat arrays of ``int64`` that grow in place.
+
+The engine's arrays grow to hundreds of megabytes while a capture is read. To copy them at each step would need both
+copies at once, and touch memory that may never be used; the system can move pages to another address instead, and
+hands out zeros only where they are asked for.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import cast
+
+__all__ = ["grown", "room"]
+
+WORD = 8
+STEP = 1 << 16  # bytes; sizes are multiples of it
+PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
+
+
+def room(n: int) -> memoryview:
+    """An array of at least ``n`` zeros.
+
+    Returns
+    -------
+    memoryview
+        Of format ``q``.
+
+    """
+    return memoryview(mmap.mmap(-1, _bytes(n), **PRIVATE)).cast("q")
+
+
+def grown(words: memoryview, n: int) -> memoryview:
+    """The array with room for at least ``n`` words, in steps that keep the cost of growing linear.
+
+    Returns
+    -------
+    memoryview
+        With the same content, and zeros behind it. The one given is not to be used any more.
+
+    """
+    had = len(words)
+    if had >= n:
+        return words
+    wanted = max(n, had + had // 2)
+    memory = cast("mmap.mmap", words.obj)
+    words.release()
+    try:
+        memory.resize(_bytes(wanted))
+    except (SystemError, OSError, ValueError):  # not every system can move pages
+        larger = mmap.mmap(-1, _bytes(wanted), **PRIVATE)
+        larger[: WORD * had] = memory[: WORD * had]
+        memory.close()
+        memory = larger
+    return memoryview(memory).cast("q")
+
+
+def _bytes(n: int) -> int:
+    return (WORD * max(n, 1) + STEP - 1) // STEP * STEP
