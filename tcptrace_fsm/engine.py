@@ -9,8 +9,10 @@ from __future__ import annotations
 import secrets
 from array import array
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+from tcptrace_fsm.anomalies.rule import notable
 from tcptrace_fsm.kernels.layout import (
     CONNECTION_SIZE,
     CONTROL_SIZE,
@@ -40,7 +42,7 @@ from tcptrace_fsm.machine import table
 from tcptrace_fsm.room import grown, room
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.anomalies.rule import Finding, Runner
+    from tcptrace_fsm.anomalies.rule import Finding, Key, Runner
     from tcptrace_fsm.anomalies.survey import Surveyor
     from tcptrace_fsm.profiles import Profile
 
@@ -80,6 +82,11 @@ class Finished:
     transitions: array[int]
     transition_count: int
     findings: list[Finding] = field(default_factory=list)
+
+    @cached_property
+    def notable(self) -> list[tuple[int, int, Key]]:
+        """Those that rules and surveys are to look at; see :func:`tcptrace_fsm.anomalies.rule.notable`."""
+        return list(notable(self.connections, self.count))
 
 
 ZERO = array("q", [0])
@@ -212,6 +219,7 @@ class Engine:
                 done.findings = self.rules.connections(done, self.log)
             if self.surveys is not None:
                 self.surveys.connections(done, self.log)
+            done.__dict__.pop("notable", None)
             self.ready.append(done)
             self._settled = end
             if end == count:

@@ -40,7 +40,9 @@ from tcptrace_fsm.kernels.layout import (
     CF_MIDSTREAM,
     CLIENT,
     E_SEGMENTS,
+    E_STAGE,
     ENDPOINT_SIZE,
+    ES_ACKS_FIN,
     L_ACK,
     L_END_FRAME,
     L_END_TIME,
@@ -89,12 +91,12 @@ from tcptrace_fsm.kernels.replay import interesting
 from tcptrace_fsm.machine import Basis, Event, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from tcptrace_fsm.engine import Finished
     from tcptrace_fsm.profiles import Profile
 
-__all__ = ["Change", "End", "Finding", "Hit", "Key", "Rule", "Runner", "Segment", "View", "mask", "span"]
+__all__ = ["Change", "End", "Finding", "Hit", "Key", "Rule", "Runner", "Segment", "View", "mask", "notable", "span"]
 
 SIDES = ("client", "server")
 SEVERITIES = ("info", "low", "medium", "high")
@@ -179,6 +181,8 @@ class Key(NamedTuple):
     server_state: int
     reused: bool
     taken_over: bool
+    acknowledged: bool
+    """Whether each end acknowledged the other's FIN."""
 
 
 class Segment(NamedTuple):
@@ -495,6 +499,33 @@ class Rule:
         )
 
 
+def notable(words: array[int], count: int) -> Iterator[tuple[int, int, Key]]:
+    """The finished connections that any rule or survey may have something to say about.
+
+    Yields
+    ------
+    record, changes, key : int, int, Key
+        Where its record begins in ``words``; where its transitions begin; by what rules are chosen.
+
+    """
+    chosen = array("q", bytes(16 * count))
+    for i in range(interesting(count, BORING, words, chosen)):
+        c = chosen[2 * i]
+        acknowledged = words[c + C_ENDPOINTS + E_STAGE] & words[c + C_ENDPOINTS + ENDPOINT_SIZE + E_STAGE] & ES_ACKS_FIN
+        key = Key(
+            words[c + C_MARKS],
+            words[c + C_FLAGS],
+            words[c + C_OPENING],
+            words[c + C_CLOSING],
+            words[c + C_CLIENT_STATE],
+            words[c + C_SERVER_STATE],
+            words[c + C_INCARNATION] > 0,
+            words[c + C_TAKEN_OVER] >= 0,
+            acknowledged > 0,
+        )
+        yield c, chosen[2 * i + 1], key
+
+
 class Runner:
     """Applies the rules to the connections of one pass.
 
@@ -512,21 +543,8 @@ class Runner:
     def connections(self, done: Finished, log: memoryview) -> list[Finding]:
         """The findings about connections that are over, while ``log`` still holds their logs."""
         words = done.connections
-        chosen = array("q", bytes(16 * done.count))
-        n = interesting(done.count, BORING, words, chosen)
         found: list[Finding] = []
-        for i in range(n):
-            c, t = chosen[2 * i], chosen[2 * i + 1]
-            key = Key(
-                words[c + C_MARKS],
-                words[c + C_FLAGS],
-                words[c + C_OPENING],
-                words[c + C_CLOSING],
-                words[c + C_CLIENT_STATE],
-                words[c + C_SERVER_STATE],
-                words[c + C_INCARNATION] > 0,
-                words[c + C_TAKEN_OVER] >= 0,
-            )
+        for c, t, key in done.notable:
             rules = self.chosen.get(key)
             if rules is None:
                 rules = self.chosen[key] = tuple(rule for rule in self.rules if rule.when(key))
