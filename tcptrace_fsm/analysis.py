@@ -54,6 +54,8 @@ class Run:
         Those opened so far.
     tally : Tally
         The counts so far.
+    hurried : int
+        Connections that were judged sooner than usual, because there were too many at once.
 
     """
 
@@ -64,6 +66,7 @@ class Run:
         self.captures: list[Any] = []
         self.tally = Tally()
         self.interrupted = False
+        self.hurried = 0
 
     def go(
         self, sinks: Sequence[Sink] = (), *, watch: Callable[[Run, Iterator[Any]], Iterator[Any]] | None = None
@@ -85,6 +88,7 @@ class Run:
             if self.labels:
                 _hand_segments(batch, sinks)
             self._deliver(engine, sinks)
+        self.hurried = engine.hurried
         engine.finish()
         self._deliver(engine, sinks)
 
@@ -117,6 +121,7 @@ class Run:
         waits = self.profile.time_wait, self.profile.fin_wait_2
         known = {"profile": self.profile.name, "time_wait": waits[0].usual, "fin_timeout": waits[1].usual}
         said = summary_dict(self.captures, self.tally, {**known, **options})
+        said["connections"]["judged_early"] = self.hurried
         return {**said, "interrupted": True} if self.interrupted else said
 
 

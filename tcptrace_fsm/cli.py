@@ -229,6 +229,11 @@ def warn(run: Run) -> None:
     for capture in run.captures:
         if capture.truncated:
             say(f"warning: {capture.name}: {capture.truncated}; analysed up to there")
+    if run.hurried:
+        say(
+            f"warning: too many connections at once; {run.hurried:,} that never opened, or were over, were judged "
+            "without waiting for what might follow"
+        )
     if run.interrupted:
         say(f"stopped by Ctrl-C after {count(sum(c.frames for c in run.captures), 'frame')}; analysed up to there")
 

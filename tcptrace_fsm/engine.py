@@ -16,7 +16,9 @@ from tcptrace_fsm.anomalies.rule import notable
 from tcptrace_fsm.kernels.layout import (
     CONNECTION_SIZE,
     CONTROL_SIZE,
+    K_CROWD,
     K_DUE,
+    K_HURRIED,
     K_LINGER,
     K_LINGER_SYN,
     K_LIVE,
@@ -24,6 +26,7 @@ from tcptrace_fsm.kernels.layout import (
     K_LOG_LIMIT,
     K_LOG_TOP,
     K_NOW,
+    K_PATIENCE,
     K_ROW_FREE,
     K_ROW_TOP,
     K_SEED,
@@ -51,6 +54,7 @@ __all__ = ["Engine", "Finished", "SegmentBatch"]
 LOG_LIMIT = 256  # log records per connection before marked data segments are only counted
 LINGER_SYN = 130  # seconds; Linux gives up a connect() after 127 s
 SECOND = 1_000_000_000
+CROWD = 500_000  # live connections; their rows and logs take a little under 1 GB
 CHUNK = 4096  # finished connections handed out at once
 
 
@@ -110,6 +114,9 @@ class Engine:
         Those that look across connections; None for none.
     seed : int or None
         Of the flow table's hash; random if None.
+    crowd : int
+        Live connections from which on those that never opened, or are over, are judged sooner than others: the bound
+        on memory that a flood of SYNs meets.
     """
 
     def __init__(
@@ -119,6 +126,7 @@ class Engine:
         rules: Runner | None = None,
         surveys: Surveyor | None = None,
         seed: int | None = None,
+        crowd: int = CROWD,
     ) -> None:
         self.profile = profile
         self.rules = rules
@@ -131,6 +139,8 @@ class Engine:
         self.control[K_LOG_LIMIT] = LOG_LIMIT
         self.control[K_LINGER] = int((profile.time_wait.most + 5) * SECOND)
         self.control[K_LINGER_SYN] = max(LINGER_SYN * SECOND, self.control[K_LINGER])
+        self.control[K_CROWD] = crowd
+        self.control[K_PATIENCE] = self.control[K_LINGER_SYN]
         self.slots = room(2 * self.control[K_SLOTS])
         self.rows = room(0)
         self.log = room(0)
@@ -156,6 +166,11 @@ class Engine:
     def live(self) -> int:
         """How many connections are in memory."""
         return self.control[K_LIVE]
+
+    @property
+    def hurried(self) -> int:
+        """How many connections were judged sooner than usual, because there were too many at once."""
+        return self.control[K_HURRIED]
 
     def feed(self, batch: SegmentBatch) -> None:
         """Take a batch of segments, in capture order."""

@@ -42,6 +42,8 @@ STATES = tuple(s.name for s in State)
 EVENTS = tuple(EVENT_TEXT.values())
 BASES = tuple(b.name.lower() for b in Basis)
 SEVERITIES = ("info", "low", "medium", "high")
+MOST_FINDINGS = 100_000
+"""Findings of one kind about single connections in the anomalies table; after so many nobody looks for more."""
 CATEGORIES = ("open", "data", "close", "reset", "time_wait", "timer", "scan", "capture")
 
 HISTORY_LETTERS = "SHADFRCGTWIQXshadfrcgtwiqx^"

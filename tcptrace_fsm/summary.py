@@ -173,6 +173,7 @@ def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any]) -> 
         },
         "transitions": tally.transitions,
         "anomalies": {name: kind.count for name, kind in tally.worst_first()},
+        "anomalies_not_all_listed": [name for name, kind in tally.worst_first() if kind.count >= schema.MOST_FINDINGS],
         "worst": [
             {
                 "kind": name,
@@ -315,12 +316,13 @@ def first_screen(
 
 def _findings(worst: list[dict[str, Any]], width: int) -> Iterator[tuple[str, str]]:
     names = max(len(kind["kind"]) for kind in worst)
-    counts = max(len(f"{kind['count']:,}") for kind in worst)
+    numbers = {kind["kind"]: f"{kind['count']:,}{'+' * (kind['count'] >= schema.MOST_FINDINGS)}" for kind in worst}
+    counts = max(map(len, numbers.values()))
     for kind in worst:
         ids = kind["conn_ids"]
         shown = ", ".join(str(i) for i in ids[:_SHOWN_IDS]) + (" ..." if len(ids) > _SHOWN_IDS else "")
         text = f"{kind['message']}   (connection{'s' if len(ids) > 1 else ''} {shown})"
-        head = f"{kind['severity'].upper():<7} {kind['kind']:<{names}}  {kind['count']:>{counts},}"
+        head = f"{kind['severity'].upper():<7} {kind['kind']:<{names}}  {numbers[kind['kind']]:>{counts}}"
         room = width - len(head) - 2
         if room < 40:  # a narrow terminal: the sentence goes below
             yield head, kind["severity"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from array import array
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptrace_fsm import schema, tables
+from tcptrace_fsm.kernels import columns
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.machine import Basis, Event, State
 
 from . import fakes
 from .fakes import SECOND, START
+from .kernels import uncompiled
 
 
 def connections(*records):
@@ -354,3 +357,22 @@ def test_relative_numbers_follow_any_walk(steps, cut):
 
 def test_codes_of_dictionaries_stay_narrow():
     assert tables.coded(np.array([0, 1], dtype=np.int8), schema.SIDES).indices.type == "int8"
+
+
+@pytest.mark.parametrize("kernel", [columns, uncompiled("columns")])
+@given(st.data())
+def test_records_become_columns(kernel, data):
+    """Each chosen word of each record stands in its column, at the record's place; nothing else is touched."""
+    size, count = data.draw(st.integers(1, 9)), data.draw(st.integers(0, 6))
+    block = array("q", data.draw(st.lists(st.integers(-9, 9), min_size=count * size + 1, max_size=count * size + 1)))
+    chosen = array("q", data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=4)))
+    begin = data.draw(st.integers(0, 3))
+    places = array("q", [7] * begin + data.draw(st.permutations(range(count))) + [7])
+    stride = count + data.draw(st.integers(0, 2)) + 1
+    made = array("q", [99] * (stride * len(chosen)))
+    kernel.scatter(count, size, block, len(chosen), chosen, begin, places, stride, made)
+    expected = [99] * len(made)
+    for i in range(count):
+        for j, word in enumerate(chosen):
+            expected[j * stride + places[begin + i]] = block[i * size + word]
+    assert list(made) == expected

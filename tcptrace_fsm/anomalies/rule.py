@@ -10,8 +10,9 @@ from __future__ import annotations
 import socket
 import struct
 from array import array
+from collections import Counter
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.kernels.layout import (
@@ -89,6 +90,7 @@ from tcptrace_fsm.kernels.layout import (
 )
 from tcptrace_fsm.kernels.replay import interesting
 from tcptrace_fsm.machine import Basis, Event, State
+from tcptrace_fsm.schema import MOST_FINDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -105,6 +107,7 @@ SECOND = 1_000_000_000
 STATES, EVENTS, BASES = tuple(State), tuple(Event), tuple(Basis)
 
 
+@cache
 def mask(*marks: int) -> int:
     """The mask of some ``MARK_`` numbers."""
     return sum(1 << m for m in set(marks))
@@ -539,6 +542,7 @@ class Runner:
         self.rules = rules
         self.profile = profile
         self.chosen: dict[Key, tuple[Rule, ...]] = {}
+        self.made: Counter[str] = Counter()
 
     def connections(self, done: Finished, log: memoryview) -> list[Finding]:
         """The findings about connections that are over, while ``log`` still holds their logs."""
@@ -547,10 +551,18 @@ class Runner:
         for c, t, key in done.notable:
             rules = self.chosen.get(key)
             if rules is None:
-                rules = self.chosen[key] = tuple(rule for rule in self.rules if rule.when(key))
+                rules = self.chosen[key] = tuple(
+                    rule for rule in self.rules if self.made[rule.kind] < MOST_FINDINGS and rule.when(key)
+                )
             if rules:
                 view = View(words, c, log, done.transitions, t, words[c + C_OVER_TIME], self.profile)
-                found += [rule.finding(view, hit) for rule in rules for hit in rule.detect(view)]
+                for rule in rules:
+                    new = [rule.finding(view, hit) for hit in rule.detect(view)]
+                    if new:
+                        found += new
+                        self.made[rule.kind] += len(new)
+                        if self.made[rule.kind] >= MOST_FINDINGS:
+                            self.chosen.clear()  # it is asked no more
         return found
 
 

@@ -204,13 +204,17 @@ class Group:
 class Groups(dict[Name, Group]):
     """Groups by what their connections have in common."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._others = Group()
+
     def of(self, key: Name) -> Group:
         """The group of that key; one that nobody reads where there are too many."""
         group = self.get(key)
         if group is None:
-            group = Group()
-            if len(self) < MOST_GROUPS:
-                self[key] = group
+            if len(self) >= MOST_GROUPS:
+                return self._others
+            group = self[key] = Group()
         return group
 
 

@@ -442,7 +442,10 @@ K_NEXT_STREAM = 14  # next tcp.stream
 K_TIME_BACK = 15  # segments stamped earlier than one before them
 K_LOG_LIMIT = 16  # log records per connection before marked data segments are only counted
 K_LABELS = 17  # 1: S_CONNECTION, S_SIDE and S_MARKS are wanted for every segment
-CONTROL_SIZE = 18
+K_CROWD = 18  # live rows from which on those that came to nothing, or are over, leave sooner
+K_PATIENCE = 19  # how long they may then be silent, ns
+K_HURRIED = 20  # how many left sooner
+CONTROL_SIZE = 21
 
 # --- marks: what is notable about one segment (bit numbers; M_... are masks in kernels, MARKS names them) -----------
 MARK_RETRANSMISSION = 0  # repeats sequence space that was seen before

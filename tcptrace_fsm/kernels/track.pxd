@@ -36,6 +36,7 @@ cdef long long tell(long long c, long long x, long long side, long long letter, 
 cdef long long join_words(long long c, long long side, long long s, long long marks, long long* segments, long long* rows, long long* control) noexcept nogil
 cpdef long long track(long long[::1] segments_words, long long count, long long[::1] slots_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil
 cdef long long is_spent(long long c, long long now, long long* rows, long long* control) noexcept nogil
+cdef long long is_open(long long c, long long* rows) noexcept nogil
 cpdef long long expire(long long budget, long long[::1] rows_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil
 cpdef long long make_all_due(long long[::1] rows_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil
 cdef long long free_row(long long c, long long* rows, long long* living, long long* control) noexcept nogil

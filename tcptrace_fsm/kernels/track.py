@@ -1273,15 +1273,30 @@ def is_spent(c: int, now: int, rows: Words, control: Words) -> int:
     return 1
 
 
+def is_open(c: int, rows: Words) -> int:
+    """Whether an end has sent more than SYNs: 1 or 0."""
+    x = c + C_ENDPOINTS
+    return 1 if (rows[x + E_STAGE] | rows[x + ENDPOINT_SIZE + E_STAGE]) & ES_PLAIN else 0
+
+
 def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
     """Look at up to ``budget`` live rows, going round, and make due those that have been over for long enough.
 
-    A row whose connection is still open is kept however long it is silent.
+    A row whose connection is still open is kept however long it is silent. Where there is a crowd, a flood of SYNs say,
+    patience with what never opened, or is over, halves with every call until it suffices.
     """
     rows = pointer(rows_words)
     living = pointer(living_words)
     due = pointer(due_words)
     control = pointer(control_words)
+    crowded = 1 if control[K_LIVE] - control[K_DUE] > control[K_CROWD] else 0
+    if crowded:
+        budget *= 16
+        control[K_PATIENCE] -= control[K_PATIENCE] // 2
+    else:
+        control[K_PATIENCE] += control[K_PATIENCE] // 4 + MILLISECOND
+        if control[K_PATIENCE] > control[K_LINGER_SYN]:
+            control[K_PATIENCE] = control[K_LINGER_SYN]
     if budget > control[K_LIVE]:
         budget = control[K_LIVE]
     i = control[K_SWEEP]
@@ -1289,8 +1304,19 @@ def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words
         if i >= control[K_LIVE]:
             i = 0
         c = living[i]
-        if rows[c + C_LIFE] == LIFE_LIVE and is_spent(c, control[K_NOW], rows, control):
-            make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
+        if rows[c + C_LIFE] == LIFE_LIVE:
+            if is_spent(c, control[K_NOW], rows, control):
+                make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
+            elif (
+                crowded
+                and control[K_NOW] - rows[c + C_LAST_TIME] >= control[K_PATIENCE]
+                and rows[c + C_OLDER] < 0
+                and rows[c + C_NEWER] < 0
+                and (is_over(c, rows) or not is_open(c, rows))
+                and control[K_LIVE] - control[K_DUE] > control[K_CROWD]
+            ):
+                make_due(c, control[K_NOW], rows, due, control)
+                control[K_HURRIED] += 1
         i += 1
         budget -= 1
     control[K_SWEEP] = i
