@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tcptrace_fsm import schema
+from tcptrace_fsm.arrow import coded, encoded, lists, numbers, texts
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.kernels.columns import scatter
 from tcptrace_fsm.links import encapsulation_name
@@ -41,7 +41,6 @@ __all__ = [
     "arrow_schema",
     "assemble",
     "build",
-    "coded",
     "community_id",
     "findings_table",
     "plain",
@@ -221,15 +220,10 @@ def _column(column: schema.Column, values: Words) -> Any:
     if column.words is not None:
         return coded(values.astype(np.int8), column.words, mask)
     if column.type in {"timestamp", "duration"}:
-        return pa.array(values, mask=mask).view(ARROW_TYPES[column.type])
+        return numbers(values, mask, ARROW_TYPES[column.type])
     if column.type != "int64":
         values = values.astype(column.type)
-    return pa.array(values, mask=mask)
-
-
-def coded(codes: NDArray[Any], words: Sequence[str], mask: NDArray[np.bool_] | None = None) -> Any:
-    """Arrow dictionary of codes (``int8`` where their words are fixed and few, else ``int32``)."""
-    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=mask), pa.array(words, pa.string()))
+    return numbers(values, mask)
 
 
 # --- derived columns of connections -----------------------------------------------------------------------------------
@@ -415,12 +409,12 @@ def _zeek_history(rows: dict[int, Words]) -> Any:
 def _handshake_rtt(rows: dict[int, Words]) -> Any:
     syn, syn_ack, ack = rows[k.C_SYN_TIME], rows[k.C_SYN_ACK_TIME], rows[k.C_HANDSHAKE_ACK_TIME]
     unseen = (syn == -1) | (syn_ack == -1) | (ack == -1)
-    return pa.array(np.where(unseen, 0, ack - syn), mask=unseen).view(ARROW_TYPES["duration"])
+    return numbers(np.where(unseen, 0, ack - syn), unseen, ARROW_TYPES["duration"])
 
 
 def _isn(side: int) -> Callable[[dict[int, Words]], Any]:
     def derive(rows: dict[int, Words]) -> Any:
-        return pa.array(_e(rows, side, k.E_BASE), mask=_e(rows, side, k.E_BASE_KNOWN) < k.BASE_PEER)
+        return numbers(_e(rows, side, k.E_BASE), _e(rows, side, k.E_BASE_KNOWN) < k.BASE_PEER)
 
     return derive
 
@@ -435,7 +429,7 @@ def _rtt_median(side: int) -> Callable[[dict[int, Words]], Any]:
             if few.any():
                 ordered = np.sort(heights[:n, few], axis=0)
                 median[few] = (ordered[(n - 1) // 2] + ordered[n // 2]) // 2
-        return pa.array(median, mask=count <= 0).view(ARROW_TYPES["duration"])
+        return numbers(median, count <= 0, ARROW_TYPES["duration"])
 
     return derive
 
@@ -443,8 +437,8 @@ def _rtt_median(side: int) -> Callable[[dict[int, Words]], Any]:
 DERIVED: dict[str, Callable[[dict[int, Words]], Any]] = {
     "client_ip": lambda rows: _addresses(rows, k.C_CLIENT_HI, k.C_CLIENT_LO),
     "server_ip": lambda rows: _addresses(rows, k.C_SERVER_HI, k.C_SERVER_LO),
-    "client_port": lambda rows: pa.array((rows[k.C_PORTS] >> 16).astype(np.uint16)),
-    "server_port": lambda rows: pa.array((rows[k.C_PORTS] & 0xFFFF).astype(np.uint16)),
+    "client_port": lambda rows: numbers((rows[k.C_PORTS] >> 16).astype(np.uint16)),
+    "server_port": lambda rows: numbers((rows[k.C_PORTS] & 0xFFFF).astype(np.uint16)),
     "encapsulation": _encapsulation,
     "community_id": _community_ids,
     "zeek_conn_state": _zeek_conn_state,
@@ -459,18 +453,22 @@ DERIVED: dict[str, Callable[[dict[int, Words]], Any]] = {
 
 
 # --- findings ---------------------------------------------------------------------------------------------------------
+REPEATED = {"side", "kind", "category", "severity", "basis", "rfc", "possible_artefact"}
+
+
 def findings_table(findings: Iterable[Any]) -> Any:
     """Make the anomalies table of these findings, ordered by connection and time."""
     ordered = sorted(findings, key=lambda f: (f.conn_id, f.time))
     arrays = []
     for column in schema.TABLES["anomalies"]:
         values = [getattr(f, column.name) for f in ordered]
-        if column.name == "frame":
-            values = [None if v is None or v < 0 else v for v in values]
-        if column.type == "timestamp":
-            arrays.append(pa.array(values, pa.int64()).view(ARROW_TYPES["timestamp"]))
-        elif column.name in {"side", "kind", "category", "severity", "basis", "rfc", "possible_artefact"}:
-            arrays.append(pc.dictionary_encode(pa.array(values, pa.string())))
+        if column.type == "list<int64>":
+            arrays.append(lists(values))
+        elif column.name in REPEATED:
+            arrays.append(encoded(values))
+        elif column.type == "string":
+            arrays.append(texts(values))
         else:
-            arrays.append(pa.array(values, ARROW_TYPES[column.type]))
+            found = np.array([-1 if v is None else v for v in values], dtype=np.int64)
+            arrays.append(numbers(found, found < 0 if column.nullable else None, ARROW_TYPES[column.type]))
     return assemble("anomalies", arrays)
