@@ -213,8 +213,8 @@ C_OVER_TIME = 49  # the moment as of which it is judged, ns
 C_STREAM_NOW = 50  # ... and of its latest: Wireshark splits where this project may not
 C_STREAM_CLIENT = 51  # what Wireshark takes for the client's and the server's ISN there; -1 for none
 C_STREAM_SERVER = 52
-C_SPARE_0 = 53  # keep the endpoints on cache lines of their own
-C_SPARE_1 = 54
+C_LOCAL = 53  # WHO_...: at whose host the capture was taken, for certain
+C_SPARE_1 = 54  # keep the endpoints on cache lines of their own
 C_SPARE_2 = 55
 C_ENDPOINTS = 56  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
 CONNECTION_SIZE = 200  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
@@ -412,7 +412,8 @@ X_PEER_FIN_END = 33
 X_UNSEEN = 34  # 1 where the capture holds nothing from it
 X_PEER_UNSEEN = 35
 X_END = 36  # last moment that counts, ns
-SCRATCH_SIZE = 37
+X_LOCAL = 37  # 1 where the capture was taken at this endpoint's host
+SCRATCH_SIZE = 38
 
 # --- timers of the profile, ns --------------------------------------------------------------------------------------
 P_TIME_WAIT_LEAST = 0

@@ -17,6 +17,10 @@ Order and time. An endpoint's own segments were sent half a round trip before th
 arrive half a round trip after. The two streams are merged in the endpoint's own order of events: by these local times,
 but never against the evidence. A segment that acknowledges the peer's FIN comes after the FIN, one that does not comes
 before it, whatever the capture's order. Each change carries the bracket within which it must lie.
+
+At the host itself (``C_LOCAL``) there is no way to go and nothing to lose: what the capture shows arriving has arrived
+(``acked``, and the very frame confirms it), what it shows leaving is sent at that moment, in the capture's order. What
+is left to judge is whether TCP accepted it.
 """
 
 from __future__ import annotations
@@ -157,6 +161,10 @@ def received(
 ) -> int:
     """An event that the peer's segment ``w`` caused: proved by the own segment ``proof``, or presumed (-1)."""
     t = work[w + L_TIME]
+    if scratch[X_LOCAL]:
+        latest = work[proof + L_TIME] if proof >= 0 else t + scratch[X_REACH]
+        confirmed = work[proof + L_FRAME] if proof >= 0 else work[w + L_FRAME]
+        return step(event, t, t, latest, work[w + L_FRAME], BASIS_ACKED, confirmed, side, ident, table, out, scratch)
     if proof >= 0:
         # A SYN, and a FIN that ends the connection, are answered at once: the answer dates the arrival best.
         arrival = t + scratch[X_HALF]
@@ -227,6 +235,11 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
     scratch[X_REACH] = 2 * scratch[X_HALF] + scratch[X_SLACK]
     if rows[y + E_RTT_MIN] < 0:
         scratch[X_REACH] = 250 * MILLISECOND  # nothing tells how far away it is
+    if rows[c + C_LOCAL] & who(side):
+        scratch[X_LOCAL] = 1
+        scratch[X_HALF] = 0
+        scratch[X_SLACK] = MILLISECOND // 5  # what a segment takes from the capture's stamp to TCP
+        scratch[X_REACH] = MILLISECOND
     scratch[X_FIN_END] = rows[x + E_FIN]
     scratch[X_PEER_FIN_END] = rows[y + E_FIN]
     w = 0
@@ -293,6 +306,8 @@ def arrived(w: int, repeated: int, gap: int, scratch: Words, work: Words) -> int
     if not arrives_after(w, repeated, scratch, work):
         scratch[X_DENIED] += 1
         return 0
+    if scratch[X_LOCAL]:
+        return 1
     return 1 if scratch[X_DENIED] < 3 or scratch[X_END] > repeated + 2 * gap + gap // 4 else 0
 
 
@@ -516,7 +531,7 @@ def own_fin(
     """The endpoint's FIN passes as segment ``w``: it closed just before, unless this FIN is a repetition already."""
     earliest = fin_earliest(w, c + C_ENDPOINTS + side * ENDPOINT_SIZE, rows, scratch, work)
     t = work[w + L_TIME]
-    if work[w + L_MARKS] & M_SENT_BEFORE and not rows[c + C_MARKS] & M_PAWS:
+    if work[w + L_MARKS] & M_SENT_BEFORE and not rows[c + C_MARKS] & M_PAWS and not scratch[X_LOCAL]:
         # Lost before it got here and sent again: a lone segment after 200 ms (RFC 8985 section 7.2 and the least RTO of
         # most systems), one that follows others a few milliseconds after.
         again = 205 * MILLISECOND + 4 * scratch[X_HALF]
@@ -726,7 +741,7 @@ def takes_rst(w: int, c: int, side: int, rows: Words, scratch: Words, work: Word
         and state not in (ST_CLOSE_WAIT, ST_LAST_ACK, ST_CLOSING)
     ):
         return 0  # one short of RCV.NXT: Linux lets that pass in these three states only
-    if unanswered(w, side, work) >= 2:
+    if not scratch[X_LOCAL] and unanswered(w, side, work) >= 2:
         return 0
     return arrives_after(w, scratch[X_LAST_ALIVE], scratch, work)
 
@@ -801,7 +816,7 @@ def peer_segment(
         proof = scratch[X_PLAIN_PROOF]
         t = work[w + L_TIME]
         back = rows[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_RTT_MIN]
-        if back >= 0 and t - scratch[X_LAST_SYN_ACK] > back + 10 * MILLISECOND:
+        if back >= 0 and t - scratch[X_LAST_SYN_ACK] > back + 10 * MILLISECOND and not scratch[X_LOCAL]:
             # The peer must have acknowledged the SYN+ACK before, out of sight: that may have arrived, or been lost.
             latest = work[proof + L_TIME] if proof > w else t + scratch[X_HALF] + scratch[X_REACH]
             step(
@@ -915,6 +930,8 @@ def own_first(i: int, j: int, scratch: Words, work: Words) -> int:
         proof = scratch[X_FIN_PROOF]
     if proof >= 0:
         return 1 if i < proof else 0
+    if scratch[X_LOCAL]:
+        return 1 if i < j else 0
     return 1 if work[i + L_TIME] - scratch[X_HALF] < work[j + L_TIME] + scratch[X_HALF] else 0
 
 
