@@ -1156,8 +1156,23 @@ def conclude(c: int, first: int, last: int, saw_client: int, saw_server: int, ro
         rows[c + C_CLOSED_FIRST] = WHO_CLIENT if fin_client <= fin_server else WHO_SERVER
     if reset:
         rows[c + C_RESET_BY] = (WHO_CLIENT if rows[x + E_RSTS] else 0) | (WHO_SERVER if rows[y + E_RSTS] else 0)
-    # where the capture was taken: the share of the round trip on either side of it
-    near = rows[y + E_RTT_MIN]
+    return 0
+
+
+def first_hop(ttl: int) -> int:
+    """Whether a TTL or hop limit is one that hosts begin with: no router has touched it. 1 or 0."""
+    return 1 if ttl in (64, 128, 255) else 0
+
+
+def locate(c: int, rows: Words) -> int:
+    """Where the capture was taken: the share of the round trip on either side of it.
+
+    A host that answers within a quarter of a millisecond, while the rest of the way takes eight times as long or more,
+    and whose packets no router has touched yet, is where the capture was taken, or on the same wire.
+    """
+    x = c + C_ENDPOINTS
+    y = x + ENDPOINT_SIZE
+    near = rows[y + E_RTT_MIN]  # the client's part
     far = rows[x + E_RTT_MIN]
     if near >= 0 and far >= 0:
         if near + far < MILLISECOND // 2:
@@ -1168,6 +1183,12 @@ def conclude(c: int, first: int, last: int, saw_client: int, saw_server: int, ro
             rows[c + C_VANTAGE] = VANTAGE_NEAR_SERVER
         else:
             rows[c + C_VANTAGE] = VANTAGE_BETWEEN
+    if not rows[c + C_LOCAL]:
+        close = MILLISECOND // 4
+        if rows[c + C_VANTAGE] == VANTAGE_NEAR_CLIENT and near <= close and first_hop(rows[x + E_TTL]):
+            rows[c + C_LOCAL] = WHO_CLIENT
+        elif rows[c + C_VANTAGE] == VANTAGE_NEAR_SERVER and far <= close and first_hop(rows[y + E_TTL]):
+            rows[c + C_LOCAL] = WHO_SERVER
     return 0
 
 
@@ -1187,6 +1208,7 @@ def replay(
     ``8 + 2 * log records`` of them) and its results into the row. Returns the number of transitions.
     """
     n = gather(c, rows, log, work)
+    locate(c, rows)
     first = scratch[X_TOP]
     x = c + C_ENDPOINTS
     replay_side(c, CLIENT, n, now, rows, timers, table, out, scratch, work)
