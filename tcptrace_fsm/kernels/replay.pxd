@@ -25,6 +25,7 @@ cdef long long own_segment(long long w, long long c, long long side, long long* 
 cdef long long answered_by_rst(long long w, long long side, long long n, long long* work) noexcept nogil
 cdef long long unanswered(long long w, long long side, long long* work) noexcept nogil
 cdef long long takes_rst(long long w, long long c, long long side, long long* rows, long long* scratch, long long* work) noexcept nogil
+cdef long long ack_went_before(long long w, long long c, long long side, long long n, long long* rows, long long* scratch, long long* work) noexcept nogil
 cdef long long peer_segment(long long w, long long c, long long side, long long n, long long* rows, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long own_first(long long i, long long j, long long* scratch, long long* work) noexcept nogil
 cdef long long run_2msl(long long t, long long side, long long ident, long long* timers, long long* table, long long* out, long long* scratch) noexcept nogil

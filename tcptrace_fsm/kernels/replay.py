@@ -746,6 +746,28 @@ def takes_rst(w: int, c: int, side: int, rows: Words, scratch: Words, work: Word
     return arrives_after(w, scratch[X_LAST_ALIVE], scratch, work)
 
 
+def ack_went_before(w: int, c: int, side: int, n: int, rows: Words, scratch: Words, work: Words) -> int:
+    """Whether the endpoint's FIN was acknowledged out of sight before the peer's FIN ``w``, which does so too.
+
+    It has waited too long not to repeat its own; or the peer's numbering of packets shows that one went before, later
+    than an ACK is delayed at least. Unless that one was this FIN's first copy, lost before it got here: then a least
+    RTO has passed (RFC 6298 section 2.4 as systems have it). Or it comes right behind, overtaken.
+    """
+    waited = work[w + L_TIME] - scratch[X_LAST_FIN]
+    if waited > 250 * MILLISECOND + 10 * scratch[X_HALF]:
+        return 1
+    if (
+        waited < 38 * MILLISECOND + 2 * scratch[X_HALF]
+        or not work[w + L_MARKS] & M_SENT_BEFORE
+        or rows[c + C_MARKS] & M_PAWS
+        or 200 * MILLISECOND <= waited <= 220 * MILLISECOND + 4 * scratch[X_HALF]
+    ):
+        return 0
+    v = next_of(1 - side, w + LOG_SIZE, n, work)
+    overtaken = 1 if v < n and work[v + L_SEQ] == work[w + L_SEQ] and not work[v + L_INFO] & TCP_FIN else 0
+    return 1 - overtaken
+
+
 def peer_segment(
     w: int, c: int, side: int, n: int, rows: Words, table: Words, out: Words, scratch: Words, work: Words
 ) -> int:
@@ -886,12 +908,7 @@ def peer_segment(
             received(EV_RCV_FIN, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)
         return 0
     if takes_fin and acked_fin and scratch[X_STATE] == ST_FIN_WAIT_1:
-        waited = work[w + L_TIME] - scratch[X_LAST_FIN]
-        if waited > 250 * MILLISECOND + 10 * scratch[X_HALF] or (
-            waited > 38 * MILLISECOND + 2 * scratch[X_HALF]
-            and work[w + L_MARKS] & M_SENT_BEFORE
-            and not rows[c + C_MARKS] & M_PAWS
-        ):
+        if ack_went_before(w, c, side, n, rows, scratch, work):
             # It has waited too long not to repeat its FIN: an ACK must have reached it that did not pass here.
             step(
                 EV_RCV_ACK_OF_FIN,
