@@ -82,6 +82,8 @@ def is_real(w: int, work: Words) -> int:
     marks = work[w + L_MARKS]
     if marks & (M_CAPTURE_DUPLICATE | M_BAD_CHECKSUM | M_STRAY_SYN | M_NETWORK_DUPLICATE):
         return 0
+    if not work[w + L_INFO] & (TCP_SYN | TCP_RST | TCP_ACK):
+        return 0  # nobody takes a segment without ACK (RFC 9293 3.10.7.4, fifth check)
     # A repetition with a timestamp older than what its sender has used since is an old duplicate: the network's,
     # not its.
     if marks & M_PAWS and marks & (M_RETRANSMISSION | M_FIN_AGAIN | M_SYN_AGAIN | M_SYN_ACK_AGAIN):
@@ -226,6 +228,8 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
     while k <= X_PEER_UNSEEN_FIN:
         scratch[k] = -1
         k += 1
+    scratch[X_FIN_FILL] = -1
+    scratch[X_OWN] = -1
     scratch[X_UNSEEN] = 0 if rows[x + E_SEGMENTS] else 1
     scratch[X_PEER_UNSEEN] = 0 if rows[y + E_SEGMENTS] else 1
     # the peer's segment to this endpoint's answer and back to the capture point
@@ -423,6 +427,8 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
         elif work[proof + L_MARKS] & M_DSACK:
             chosen = first
         scratch[X_FIN_COPY] = chosen
+        if chosen >= 0:
+            find_filling(chosen, proof, side, n, scratch, work)
     elif last >= 0:
         # Nothing acknowledges it. An RST without ACK answers the copy before it, so that this one met no connection; an
         # earlier copy may have. Otherwise presume that the last one arrived, unless it should have been sent once more.
@@ -446,6 +452,32 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
         elif copies == 1 or (copies == 2 and stop - work[last + L_TIME] < gap + gap // 2):
             if scratch[X_LAST_ALIVE] <= work[last + L_TIME] + 2 * scratch[X_HALF] + 500 * MILLISECOND:
                 scratch[X_FIN_COPY] = last
+    return 0
+
+
+def find_filling(copy: int, proof: int, side: int, n: int, scratch: Words, work: Words) -> int:
+    """Find what filled the hole before the peer's FIN ``copy``, where the endpoint first acknowledged less."""
+    held = 0
+    v = next_of(side, copy, n, work)
+    while v < proof and not held:
+        if (
+            is_real(v, work)
+            and 0 <= work[v + L_ACK] < scratch[X_PEER_FIN_END] - 1
+            and not arrives_after(copy, work[v + L_TIME], scratch, work)
+        ):
+            held = v
+        # A duplicate ACK right behind is an answer to the FIN itself.
+        if work[v + L_MARKS] & M_DUPLICATE_ACK and scratch[X_LOCAL]:
+            held = v
+        v = next_of(side, v + LOG_SIZE, n, work)
+    if not held:
+        return 0
+    w = next_of(1 - side, held, n, work)
+    while w < proof:
+        if work[w + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK and work[w + L_SEQ] < scratch[X_PEER_FIN_END] - 1:
+            if is_real(w, work):
+                scratch[X_FIN_FILL] = w
+        w = next_of(1 - side, w + LOG_SIZE, n, work)
     return 0
 
 
@@ -573,6 +605,7 @@ def own_segment(
     flags = work[w + L_INFO] & LOG_FLAGS_MASK
     t = work[w + L_TIME]
     slack = scratch[X_REACH]
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
     if flags & TCP_RST:
         # An endpoint that talks on after an RST did not send it (or it is older, and was overtaken).
         if scratch[X_LAST_ALIVE] > t + 3 * MILLISECOND or not scratch[X_STARTED]:
@@ -639,11 +672,20 @@ def own_segment(
                 inferred(EV_SND_SYN, w, -1, side, ident, table, out, scratch, work)
             inferred(EV_RCV_SYN, w, t - slack, side, ident, table, out, scratch, work)
         return 0
-    # a plain segment or a FIN: it is past the handshake
+    # a plain segment or a FIN: it is past the handshake, or still in a connection before
+    if not scratch[X_STARTED] and scratch[X_SYN_PROOF] > w and work[w + L_MARKS] & M_ACK_UNSEEN:
+        return 0
     if not scratch[X_STARTED] or scratch[X_STATE] == ST_SYN_SENT:
         if scratch[X_STARTED] or flags & TCP_ACK:
             open_inside(w, c, side, rows, table, out, scratch, work)
-    elif scratch[X_STATE] == ST_SYN_RECEIVED and not rows[c + C_FLAGS] & CF_FAST_OPEN:
+    elif (
+        scratch[X_STATE] == ST_SYN_RECEIVED
+        and not rows[c + C_FLAGS] & CF_FAST_OPEN
+        # closed before it was open, as only a simultaneous open can be
+        and not (
+            flags & TCP_FIN and scratch[X_OPENED] == OPENED_ACTIVE and rows[y + E_ACK] < 1 and rows[y + E_SEGMENTS]
+        )
+    ):
         open_inside(w, c, side, rows, table, out, scratch, work)
     if w == scratch[X_PEER_UNSEEN_FIN] and not scratch[X_FIN_TAKEN]:
         scratch[X_FIN_TAKEN] = 1
@@ -722,7 +764,20 @@ def unanswered(w: int, side: int, work: Words) -> int:
     return asked
 
 
-def takes_rst(w: int, c: int, side: int, rows: Words, scratch: Words, work: Words) -> int:
+def challenged(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
+    """Whether the RST ``w`` is not what the endpoint waits for next: it draws a challenge ACK (RFC 5961 section 3.2).
+
+    That is a pure ACK right behind it which falls short of the RST, and repeats the endpoint's last.
+    """
+    v = next_of(side, w, n, work)
+    if v >= n or work[v + L_TIME] - work[w + L_TIME] > scratch[X_REACH] or scratch[X_OWN] < 0:
+        return 0
+    if work[v + L_INFO] & (TCP_SYN | TCP_FIN | TCP_RST) or work[v + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK:
+        return 0
+    return 1 if 0 <= work[v + L_ACK] < work[w + L_SEQ] and work[v + L_ACK] == work[scratch[X_OWN] + L_ACK] else 0
+
+
+def takes_rst(w: int, c: int, side: int, n: int, rows: Words, scratch: Words, work: Words) -> int:
     """Whether the peer's RST ``w`` ended the endpoint's connection: acceptable, and silence (or RSTs) ever after."""
     state = scratch[X_STATE]
     if state in (ST_CLOSED, ST_LISTEN):
@@ -734,6 +789,8 @@ def takes_rst(w: int, c: int, side: int, rows: Words, scratch: Words, work: Word
             return 0
         return arrives_after(w, scratch[X_LAST_SYN], scratch, work)
     if work[w + L_MARKS] & (M_RST_OUTSIDE | M_RST_INEXACT):
+        return 0
+    if challenged(w, side, n, scratch, work):
         return 0
     if (
         scratch[X_FIN_TAKEN]
@@ -785,7 +842,7 @@ def peer_segment(
         ):
             # It answers a SYN+ACK (RFC 9293 3.5.2 group 1), which did not pass here.
             received(EV_RCV_SYN, scratch[X_SYN_COPY], w, side, ident, table, out, scratch, work)
-        if takes_rst(w, c, side, rows, scratch, work):
+        if takes_rst(w, c, side, n, rows, scratch, work):
             received(EV_RCV_RST, w, -1, side, ident, table, out, scratch, work)
         return 0
     if flags & TCP_SYN and not flags & TCP_ACK:
@@ -833,7 +890,10 @@ def peer_segment(
         scratch[X_STATE] == ST_SYN_RECEIVED
         and ack >= 1
         and arrived(w, scratch[X_LAST_SYN_ACK], scratch[X_SYN_GAP], scratch, work)
-        and (scratch[X_PLAIN_PROOF] >= 0 or not answered_by_rst(w, side, n, work))
+        and (
+            (scratch[X_PLAIN_PROOF] >= 0 and not work[w + L_MARKS] & M_ACK_UNSEEN)
+            or not answered_by_rst(w, side, n, work)
+        )
     ):
         proof = scratch[X_PLAIN_PROOF]
         t = work[w + L_TIME]
@@ -857,7 +917,8 @@ def peer_segment(
             )
         else:
             received(EV_RCV_ACK_OF_SYN, w, proof if proof > w else -1, side, ident, table, out, scratch, work)
-    takes_fin = 1 if w == scratch[X_FIN_COPY] and not scratch[X_FIN_TAKEN] else 0
+    fin_at = scratch[X_FIN_FILL] if scratch[X_FIN_FILL] >= 0 else scratch[X_FIN_COPY]
+    takes_fin = 1 if w == fin_at and not scratch[X_FIN_TAKEN] else 0
     acked_fin = 0
     lost = (
         1 if flags & TCP_FIN and w < scratch[X_FIN_COPY] else 0
@@ -943,7 +1004,7 @@ def own_first(i: int, j: int, scratch: Words, work: Words) -> int:
         proof = scratch[X_SYN_PROOF]
     elif j == scratch[X_SYN_ACK_COPY] and flags & TCP_SYN:
         proof = scratch[X_SYN_ACK_PROOF]
-    elif j == scratch[X_FIN_COPY] and flags & TCP_FIN:
+    elif j == scratch[X_FIN_COPY] and flags & TCP_FIN and scratch[X_FIN_FILL] < 0:
         proof = scratch[X_FIN_PROOF]
     if proof >= 0:
         return 1 if i < proof else 0
@@ -1000,10 +1061,11 @@ def give_up(last: int, gap: int, side: int, ident: int, table: Words, out: Words
 
 
 def taken_over(c: int, side: int, rows: Words) -> int:
-    """When a new incarnation took the endpoint's place: as it sent the SYN, or accepted it; -1 where none did."""
+    """When a new incarnation took the endpoint's place: as it sent the SYN, or answered it; -1 where none did."""
     if rows[c + C_TAKEN_OVER] < 0 or rows[c + C_TAKEN_BY] == side:
         return rows[c + C_TAKEN_OVER]
-    return rows[c + C_ACCEPTED]
+    # A host that knows a connection answers a SYN in it by ACK (RFC 5961 section 4.2): an RST shows that it is gone.
+    return rows[c + C_ACCEPTED] if rows[c + C_ACCEPTED] >= 0 else rows[c + C_REFUSED]
 
 
 def run_out(c: int, side: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words) -> int:
@@ -1052,7 +1114,21 @@ def run_out(c: int, side: int, rows: Words, timers: Words, table: Words, out: Wo
             )
     taken = taken_over(c, side, rows)
     if taken >= 0 and scratch[X_STARTED]:
-        step(EV_REUSED, taken, scratch[X_TIME], taken, -1, BASIS_INFERRED, -1, side, ident, table, out, scratch)
+        refused = 1 if rows[c + C_TAKEN_BY] != side and rows[c + C_ACCEPTED] < 0 else 0
+        step(
+            EV_GONE if refused else EV_REUSED,
+            taken,
+            scratch[X_TIME],
+            taken,
+            -1,
+            BASIS_INFERRED,
+            -1,
+            side,
+            ident,
+            table,
+            out,
+            scratch,
+        )
     return 0
 
 
@@ -1093,6 +1169,7 @@ def replay_side(
             if is_real(i, work):
                 run_2msl(work[i + L_TIME], side, ident, timers, table, out, scratch)
                 own_segment(i, c, side, rows, timers, table, out, scratch, work)
+                scratch[X_OWN] = i
             i = next_of(side, i + LOG_SIZE, n, work)
         else:
             if is_real(j, work):
