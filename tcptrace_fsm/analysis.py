@@ -47,6 +47,8 @@ class Run:
     profile : Profile
     labels : bool
         Whether segments are wanted one by one.
+    taken_at : sequence of str
+        Addresses of the host on which the captures were taken; see :class:`tcptrace_fsm.engine.Engine`.
 
     Attributes
     ----------
@@ -59,10 +61,13 @@ class Run:
 
     """
 
-    def __init__(self, captured: Sequence[Source], profile: Profile, *, labels: bool = False) -> None:
+    def __init__(
+        self, captured: Sequence[Source], profile: Profile, *, labels: bool = False, taken_at: Sequence[str] = ()
+    ) -> None:
         self._captured = captured
         self.profile = profile
         self.labels = labels
+        self.taken_at = tuple(taken_at)
         self.captures: list[Any] = []
         self.tally = Tally()
         self.interrupted = False
@@ -81,7 +86,7 @@ class Run:
             Wraps the batches: to show progress, or to stop early.
 
         """
-        engine = new_engine(self.profile)
+        engine = new_engine(self.profile, self.taken_at)
         batches = self._batches()
         for batch in watch(self, batches) if watch else batches:
             engine.feed(batch)
@@ -119,7 +124,13 @@ class Run:
     def summary(self, **options: Any) -> dict[str, Any]:
         """Tell what ``summary.json`` says but for the versions, with the options that are not the profile's."""
         waits = self.profile.time_wait, self.profile.fin_wait_2
-        known = {"profile": self.profile.name, "time_wait": waits[0].usual, "fin_timeout": waits[1].usual}
+        known: dict[str, Any] = {
+            "profile": self.profile.name,
+            "time_wait": waits[0].usual,
+            "fin_timeout": waits[1].usual,
+        }
+        if self.taken_at:
+            known["taken_at"] = list(self.taken_at)
         said = summary_dict(self.captures, self.tally, {**known, **options})
         said["connections"]["judged_early"] = self.hurried
         return {**said, "interrupted": True} if self.interrupted else said
@@ -132,12 +143,12 @@ def open_capture(source: Source) -> Any:
     return opener(source)
 
 
-def new_engine(profile: Profile) -> Any:
+def new_engine(profile: Profile, taken_at: Sequence[str] = ()) -> Any:
     """Make an engine with all anomaly rules; see :class:`tcptrace_fsm.engine.Engine`."""
     from tcptrace_fsm.anomalies import runner, surveys
     from tcptrace_fsm.engine import Engine
 
-    return Engine(profile, rules=runner(profile), surveys=surveys(profile))
+    return Engine(profile, rules=runner(profile), surveys=surveys(profile), taken_at=taken_at)
 
 
 def _hand_segments(batch: Any, sinks: Sequence[Sink]) -> None:
@@ -542,6 +553,7 @@ def analyze(
     fin_timeout: float | None = None,
     tables: Sequence[str] | None = None,
     filter: str | None = None,  # noqa: A002 - as the command line's --filter
+    taken_at: Sequence[str] = (),
 ) -> Trace:
     """Analyse captures.
 
@@ -557,6 +569,9 @@ def analyze(
         Name ``segments`` among them to keep every segment's row from the first reading on.
     filter : str or None
         Not available yet.
+    taken_at : sequence of str
+        Addresses of the host on which the captures were taken, where that is known: what they show arriving there is
+        then certain to have arrived.
 
     Returns
     -------
@@ -583,9 +598,11 @@ def analyze(
     if "segments" in chosen:
         table = _new_segment_table()
         sinks.append(_SegmentSink(table))  # type: ignore[arg-type]
-    run = Run(captured, profile, labels=table is not None)
+    taken_at = tuple(taken_at)
+    run = Run(captured, profile, labels=table is not None, taken_at=taken_at)
     run.go(sinks)
-    return Trace(run, kept, (lambda: Run(captured, profile, labels=True)) if rereadable else None, table)
+    again = (lambda: Run(captured, profile, labels=True, taken_at=taken_at)) if rereadable else None
+    return Trace(run, kept, again, table)
 
 
 def check_filter(text: str | None) -> None:

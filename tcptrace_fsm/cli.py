@@ -68,6 +68,14 @@ FinTimeout = Annotated[
         "--fin-timeout", metavar="S", help="How long an orphaned FIN_WAIT_2 lasts, in place of the profile's."
     ),
 ]
+TakenAt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--taken-at",
+        metavar="IP",
+        help="An address of the host that took the capture: what arrives there has arrived. May be repeated.",
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -103,6 +111,7 @@ def analyze(
     profile: ProfileOption = "linux",
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
+    taken_at: TakenAt = None,
     only: Annotated[
         str | None, typer.Option("--filter", metavar="EXPR", help="Not available yet.", hidden=True)
     ] = None,
@@ -124,7 +133,8 @@ def analyze(
     if fail_on is not None and fail_on not in schema.SEVERITIES:
         raise UsageError(f"no severity {fail_on!r}; there are {', '.join(schema.SEVERITIES)}")
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
-    run = Run(sources(captures), timers, labels=out is not None and "segments" in chosen)
+    labels = out is not None and "segments" in chosen
+    run = Run(sources(captures), timers, labels=labels, taken_at=taken_at or ())
     if out is None:
         run.go(watch=watch)
         summary = run.summary(tables=[], fail_on=fail_on)
@@ -156,6 +166,7 @@ def netstat(
     profile: ProfileOption = "linux",
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
+    taken_at: TakenAt = None,
 ) -> None:
     """Show what netstat -nat would have shown at some moment, for both ends of every connection."""
     from tcptrace_fsm import netstat as view
@@ -163,7 +174,8 @@ def netstat(
 
     only = view.check_host(host)
     moment(at, (0, 0))  # nonsense is refused before a large capture is read
-    run = Run(sources(captures), find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout))
+    timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
+    run = Run(sources(captures), timers, taken_at=taken_at or ())
     kept = Kept()
     run.go([kept], watch=watch)
     warn(run)

@@ -13,7 +13,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from tcptrace_fsm.anomalies.rule import notable
+from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels.layout import (
+    C_CLIENT_HI,
+    C_CLIENT_LO,
+    C_LOCAL,
+    C_NET,
+    C_SERVER_HI,
+    C_SERVER_LO,
     CONNECTION_SIZE,
     CONTROL_SIZE,
     K_CROWD,
@@ -36,6 +43,8 @@ from tcptrace_fsm.kernels.layout import (
     PROFILE_SIZE,
     SCRATCH_SIZE,
     TRANSITION_SIZE,
+    WHO_CLIENT,
+    WHO_SERVER,
     X_TOP,
 )
 from tcptrace_fsm.kernels.replay import collect, longest_log, replay_due
@@ -45,6 +54,8 @@ from tcptrace_fsm.machine import table
 from tcptrace_fsm.room import grown, room
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tcptrace_fsm.anomalies.rule import Finding, Key, Runner
     from tcptrace_fsm.anomalies.survey import Surveyor
     from tcptrace_fsm.profiles import Profile
@@ -101,6 +112,24 @@ def words(n: int) -> array[int]:
     return ZERO * n
 
 
+def address_words(address: str) -> tuple[int, int, int]:
+    """An address as the records have it: 1 for IPv6, upper word, lower word.
+
+    Raises
+    ------
+    UsageError
+        When it is none.
+    """
+    from ipaddress import ip_address
+
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        raise UsageError(f"--taken-at takes an IP address, not {address!r}") from None
+    high, low = int(parsed) >> 64, int(parsed) & (1 << 64) - 1
+    return int(parsed.version == 6), high - (high >> 63 << 64), low - (low >> 63 << 64)
+
+
 class Engine:
     """The state of a pass over one timeline.
 
@@ -117,6 +146,16 @@ class Engine:
     crowd : int
         Live connections from which on those that never opened, or are over, are judged sooner than others: the bound
         on memory that a flood of SYNs meets.
+    taken_at : iterable of str
+        All addresses of the host on which the capture was taken, where that is known. Its endpoints are then judged as
+        seen from within: what arrives in the capture has arrived (basis ``acked``, confirmed by that very frame), what
+        leaves is sent at that moment, in the capture's order, and no loss behind the capture point is presumed. Their
+        peers are judged as ever. Wrong addresses make wrong states.
+
+    Raises
+    ------
+    UsageError
+        When an address is none.
     """
 
     def __init__(
@@ -127,8 +166,10 @@ class Engine:
         surveys: Surveyor | None = None,
         seed: int | None = None,
         crowd: int = CROWD,
+        taken_at: Iterable[str] = (),
     ) -> None:
         self.profile = profile
+        self.taken_at = frozenset(address_words(address) for address in taken_at)
         self.rules = rules
         self.surveys = surveys
         self.control = words(CONTROL_SIZE)
@@ -219,6 +260,8 @@ class Engine:
         if count:
             start, stop = self._settled, min(count, self._settled + CHUNK)
             longest = longest_log(self.rows, self.due, count)
+            if self.taken_at:
+                self._place(start, stop)
             self.work = grown(self.work, longest * LOG_SIZE)
             self.out = grown(self.out, (24 + 2 * longest + 16 * (stop - start)) * TRANSITION_SIZE)
             self.scratch[X_TOP] = 0
@@ -245,3 +288,13 @@ class Engine:
             self._finishing = False
             if found:
                 self.ready.append(Finished(words(0), 0, words(0), 0, found))
+
+    def _place(self, start: int, stop: int) -> None:
+        """Note at whose host the capture of the due connections was taken."""
+        rows, here = self.rows, self.taken_at
+        for c in self.due[start:stop]:
+            six = rows[c + C_NET] & 1
+            if (six, rows[c + C_CLIENT_HI], rows[c + C_CLIENT_LO]) in here:
+                rows[c + C_LOCAL] |= WHO_CLIENT
+            if (six, rows[c + C_SERVER_HI], rows[c + C_SERVER_LO]) in here:
+                rows[c + C_LOCAL] |= WHO_SERVER

@@ -17,6 +17,7 @@ from tcptrace_fsm.kernels.layout import (
     CF_SIMULTANEOUS_OPEN,
     MARK_ACK_PLUS_ONE,
     MARK_ODD_FLAGS,
+    MARK_SYN_AGAIN,
     OPENING_INCOMPLETE,
     OPENING_SIMULTANEOUS,
     OPENING_UNANSWERED,
@@ -161,8 +162,8 @@ def when_self(key: Key) -> bool:
 
 
 def when_answered_oddly(key: Key) -> bool:
-    """A SYN into a connection that was there, or an attempt that failed."""
-    return key.taken_over or key.opening == OPENING_INCOMPLETE
+    """A SYN into a connection that was there, an attempt that failed, or had to be made again."""
+    return key.taken_over or key.opening == OPENING_INCOMPLETE or bool(key.marks & mask(MARK_SYN_AGAIN))
 
 
 def when_odd_flags(key: Key) -> bool:

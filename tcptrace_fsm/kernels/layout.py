@@ -213,9 +213,9 @@ C_OVER_TIME = 49  # the moment as of which it is judged, ns
 C_STREAM_NOW = 50  # ... and of its latest: Wireshark splits where this project may not
 C_STREAM_CLIENT = 51  # what Wireshark takes for the client's and the server's ISN there; -1 for none
 C_STREAM_SERVER = 52
-C_SPARE_0 = 53  # keep the endpoints on cache lines of their own
-C_SPARE_1 = 54
-C_SPARE_2 = 55
+C_LOCAL = 53  # WHO_...: at whose host the capture was taken, for certain
+C_REFUSED = 54  # time at which the other side refused it by RST, -1 if it did not
+C_SPARE = 55  # keeps the endpoints on cache lines of their own
 C_ENDPOINTS = 56  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
 CONNECTION_SIZE = 200  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
 
@@ -269,7 +269,7 @@ E_BACKOFF_SEQ = 67  # first byte of its latest timeout retransmission
 E_BACKOFF_COUNT = 68  # how often in a row that byte was sent again
 E_FIN_TSVAL = 69  # TSval and IP identification of its first FIN, -1 for none: what bears them again is a duplicate
 E_FIN_IP_ID = 70
-E_SPARE = 71  # keeps the record a whole number of cache lines
+E_BLOCKED_SINCE = 71  # since when the peer's window has kept it from sending, ns; -1 where it does not
 ENDPOINT_SIZE = 72
 
 HISTORY_PER_WORD = 10  # letters of C_HISTORY to a word, 6 bits each
@@ -412,7 +412,10 @@ X_PEER_FIN_END = 33
 X_UNSEEN = 34  # 1 where the capture holds nothing from it
 X_PEER_UNSEEN = 35
 X_END = 36  # last moment that counts, ns
-SCRATCH_SIZE = 37
+X_LOCAL = 37  # 1 where the capture was taken at this endpoint's host
+X_FIN_FILL = 38  # the peer's segment that filled the hole before its FIN: index in the log, -1 for none
+X_OWN = 39  # its own latest segment so far, -1 for none
+SCRATCH_SIZE = 40
 
 # --- timers of the profile, ns --------------------------------------------------------------------------------------
 P_TIME_WAIT_LEAST = 0

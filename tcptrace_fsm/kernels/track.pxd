@@ -15,6 +15,7 @@ cdef long long fits(long long c, long long side, long long s, long long* segment
 cdef long long new_incarnation(long long old, long long s, long long h, long long slot, long long* segments, long long* slots, long long* rows, long long* living, long long* due, long long* control) noexcept nogil
 cdef long long confirm(long long c, long long* rows, long long* control) noexcept nogil
 cdef long long discard(long long c, long long slot, long long* slots, long long* rows, long long* log, long long* living, long long* control) noexcept nogil
+cdef long long unlearn(long long x, long long y, long long* rows) noexcept nogil
 cdef long long route(long long newest, long long s, long long h, long long slot, long long* segments, long long* slots, long long* rows, long long* log, long long* living, long long* due, long long* control) noexcept nogil
 cdef long long rtt_sample(long long e, long long value, long long* rows) noexcept nogil
 cdef long long await_ack(long long e, long long end, long long now, long long* rows) noexcept nogil

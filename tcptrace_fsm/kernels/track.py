@@ -121,6 +121,7 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
     rows[c + C_NEWER] = -1
     rows[c + C_TAKEN_OVER] = -1
     rows[c + C_ACCEPTED] = -1
+    rows[c + C_REFUSED] = -1
     rows[c + C_ID] = -1
     rows[c + C_PREVIOUS_ID] = -1
     rows[c + C_FIRST_TIME] = segments[s + S_TIME]
@@ -161,6 +162,7 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
         rows[e + E_ACK_TIME] = -1
         rows[e + E_BACKOFF_SEQ] = -1
         rows[e + E_BUSY_SINCE] = -1
+        rows[e + E_BLOCKED_SINCE] = -1
         rows[e + E_RTT_MIN] = -1
         side += 1
     return c
@@ -293,6 +295,7 @@ def new_incarnation(
     rows[old + C_TAKEN_FRAME] = segments[s + S_FRAME]
     rows[old + C_TAKEN_BY] = 1 - is_client(rows, old, segments, s)
     rows[old + C_ACCEPTED] = -1
+    rows[old + C_REFUSED] = -1
     sender = old + C_ENDPOINTS + rows[old + C_TAKEN_BY] * ENDPOINT_SIZE
     rows[old + C_TAKEN_SEQ] = widen(segments[s + S_SEQ], rows[sender + E_BASE], rows[sender + E_NEXT])
     rows[old + C_TAKEN_TSVAL] = segments[s + S_TSVAL] if segments[s + S_OPTIONS] & OPT_TIMESTAMPS else -1
@@ -348,6 +351,22 @@ def discard(c: int, slot: int, slots: Words, rows: Words, log: Words, living: Wo
     return old
 
 
+def unlearn(x: int, y: int, rows: Words) -> int:
+    """Forget the numbers of what ``y`` said before ``x`` had to repeat its SYN: they were of another connection."""
+    rows[x + E_NEXT] = 1
+    rows[x + E_HOLES] = 0
+    rows[y + E_BASE_KNOWN] = BASE_NONE
+    rows[y + E_NEXT] = 0
+    rows[y + E_HOLES] = 0
+    rows[y + E_ACK] = -1
+    rows[y + E_LAST_ACK] = -1
+    rows[y + E_EDGE] = -1
+    rows[y + E_WINDOW] = -1
+    rows[y + E_FIN] = -1
+    rows[y + E_STAGE] &= ~(ES_PLAIN | ES_ACKS_SYN | ES_ACKS_FIN | ES_DATA)
+    return 0
+
+
 def route(
     newest: int,
     s: int,
@@ -370,9 +389,18 @@ def route(
     old = rows[newest + C_OLDER]
     if flags & TCP_SYN and not flags & (TCP_ACK | TCP_RST):
         if rows[x + E_BASE_KNOWN] >= BASE_PEER and segments[s + S_SEQ] == rows[x + E_BASE]:
-            # The same ISN: a retransmission, unless the attempt has already had its answer.
-            if rows[x + E_SEGMENTS] and rows[y + E_SEGMENTS] and is_over(newest, rows):
+            # The same ISN: a retransmission, unless the attempt has already had its answer. No answer are an RST that
+            # the SYN's sender itself sends, and one whose ACK is not acceptable (RFC 9293 3.10.7.3).
+            opening = 1 if rows[x + E_SEGMENTS] == rows[x + E_SYNS] + rows[x + E_RSTS] else 0
+            if (
+                rows[x + E_SEGMENTS]
+                and rows[y + E_SEGMENTS]
+                and is_over(newest, rows)
+                and (not opening or rows[newest + C_FLAGS] & CF_REFUSED)
+            ):
                 return new_incarnation(newest, s, h, slot, segments, slots, rows, living, due, control)
+            if opening and rows[y + E_SEGMENTS] and not rows[y + E_STAGE] & ES_SYN:
+                unlearn(x, y, rows)
             return newest
         if pending:
             if side == CLIENT:  # yet another ISN: the pending attempt was given up
@@ -947,6 +975,12 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     if flags & TCP_RST:
         rows[x + E_RSTS] += 1
         marks |= take_rst(x, y, seq, rows)
+        if 1 <= ack <= rows[y + E_NEXT] and not rows[x + E_STAGE] and rows[y + E_SEGMENTS] == rows[y + E_SYNS]:
+            rows[c + C_FLAGS] |= CF_REFUSED
+            if rows[c + C_OLDER] >= 0 and rows[rows[c + C_OLDER] + C_LIFE] == LIFE_LIVE:
+                rows[rows[c + C_OLDER] + C_REFUSED] = now
+    elif not flags & (TCP_SYN | TCP_ACK):
+        marks |= M_ODD_FLAGS  # nobody takes a segment without ACK (RFC 9293 3.10.7.4, fifth check)
     elif segments[s + S_CHECKSUM] == CHECKSUM_BAD and rows[x + E_CHECKSUMS] & 1:
         marks |= M_BAD_CHECKSUM  # its sender computes good ones elsewhere: this one reached nobody
     else:
@@ -1026,6 +1060,8 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         and not flags & TCP_RST
     ):
         rows[c + C_HANDSHAKE_ACK_TIME] = now
+    if rows[x + E_WINDOW] == 0 and rows[y + E_BLOCKED_SINCE] < 0:
+        rows[y + E_BLOCKED_SINCE] = now
     # since when it may be held back by a window: from the first of a train of segments without a pause
     if length or flags & TCP_FIN:
         pause = 50 * MILLISECOND
@@ -1041,6 +1077,11 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
             now - rows[x + E_LAST_TIME] > pause and not blocked and not rows[x + E_HEAD_TIME] >= 0
         ):
             rows[x + E_BUSY_SINCE] = now
+            # ... or from when its peer's window closed, if it goes on as soon as that opens
+            if rows[x + E_BLOCKED_SINCE] >= 0 and now - rows[y + E_LAST_TIME] <= pause:
+                rows[x + E_BUSY_SINCE] = rows[x + E_BLOCKED_SINCE]
+        if rows[y + E_WINDOW] != 0:
+            rows[x + E_BLOCKED_SINCE] = -1
     # the row
     rows[x + E_SEGMENTS] += 1
     rows[x + E_LAST_TIME] = now
