@@ -92,6 +92,21 @@ def join_wireshark(c: int, s: int, segments: Words, rows: Words, streams: Words,
     stream = rows[c + C_STREAM_NOW]
     if segments[s + S_NET] >> 1:
         control[K_WRAPPED] = 1
+    if (
+        stream == rows[c + C_STREAM]
+        and flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) == TCP_ACK
+        and rows[c + C_COMPLETENESS] & (COMPLETE_DATA if length else COMPLETE_ACK)
+        and not control[K_WRAPPED]
+        and rows[c + C_OLDER] < 0
+        and rows[c + C_NEWER] < 0
+    ):
+        w = (stream & (control[K_STREAM_MOST] - 1)) * STREAM_SIZE
+        if (
+            streams[w + W_NUMBER] == stream
+            and streams[w + W_BITS] & W_BASES
+            and streams[w + W_BITS] & 63 == rows[c + C_COMPLETENESS] & 63
+        ):
+            return stream  # most segments of a connection: nothing new
     # Other rows of the same four-tuple (in another VLAN, of another incarnation) may have met a newer stream.
     if (
         stream < 0
@@ -127,6 +142,8 @@ def join_wireshark(c: int, s: int, segments: Words, rows: Words, streams: Words,
         streams[w + own] = seq if flags & TCP_SYN else low32(seq - 1)
     if streams[w + peer] < 0 and flags & TCP_ACK:
         streams[w + peer] = low32(segments[s + S_ACK] - 1)
+    if streams[w + own] >= 0 and streams[w + peer] >= 0:
+        streams[w + W_BITS] |= W_BASES
     told = 0
     if flags & TCP_ACK:
         if flags & TCP_SYN:
@@ -141,7 +158,7 @@ def join_wireshark(c: int, s: int, segments: Words, rows: Words, streams: Words,
         streams[w + W_BITS] |= told
     else:
         # In a stream's first segment Wireshark sees nothing but a SYN; when it reads the capture again, it sees more.
-        streams[w + W_BITS] = W_MET | told << W_FIRST_SHIFT
+        streams[w + W_BITS] |= W_MET | told << W_FIRST_SHIFT
         if flags & (TCP_SYN | TCP_ACK) == TCP_SYN:
             streams[w + W_BITS] |= COMPLETE_SYN
             if length:
@@ -457,6 +474,8 @@ def zeek_first(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
             elif peer == Z_SYN_SENT:
                 zeek_enter(c, 1 - side, Z_ESTABLISHED, rows)
             zeek_enter(c, side, Z_ESTABLISHED, rows)
+            if rows[c + C_ZEEK] & Z_ATTEMPT:
+                rows[c + C_ZEEK_GONE] = -1
     if flags & TCP_FIN:
         zeek_enter(c, side, Z_CLOSED, rows)
         closes = 1
@@ -556,10 +575,40 @@ def zeek_clean(c: int, side: int, rows: Words) -> int:
     return 1 if state == Z_CLOSED and zeek_before(c, side, rows) == Z_ESTABLISHED else 0
 
 
+def zeek_as_before(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
+    """Take a segment of an established connection that tells Zeek nothing new. Returns 1 if it is one."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    e = c + C_ZEEK_ENDS + side * ZE_SIZE
+    p = c + C_ZEEK_ENDS + (1 - side) * ZE_SIZE
+    length = segments[s + S_LEN]
+    end = low32(segments[s + S_SEQ] - rows[e + ZE_START] + length)
+    if (
+        segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) != TCP_ACK
+        or not rows[x + E_STAGE] & (ES_TOLD << HISTORY_D if length else ES_TOLD << HISTORY_A)
+        or not segments[s + S_WINDOW]
+        or (length and end <= rows[e + ZE_LAST])
+        or end > ZEEK_NEAR
+        or rows[x + ENDPOINT_SIZE * (1 - 2 * side) + E_HOLES]
+        or rows[c + C_ZEEK_GONE] >= 0
+        or segments[s + S_TIME] - rows[c + C_ZEEK_TIME] >= 60000 * MILLISECOND
+        or segments[s + S_CHECKSUM] == CHECKSUM_BAD
+    ):
+        return 0
+    rows[c + C_ZEEK_TIME] = segments[s + S_TIME]
+    if end > rows[e + ZE_LAST]:
+        rows[e + ZE_LAST] = end
+    ack = low32(segments[s + S_ACK] - rows[p + ZE_START])
+    if rows[p + ZE_ACK] < ack <= ZEEK_NEAR and segments[s + S_ACK]:
+        rows[p + ZE_ACK] = ack
+    return 1
+
+
 def join_zeek(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
     """Let a segment change what Zeek says of the connection (TCPSessionAdapter::Process)."""
     z = rows[c + C_ZEEK]
     if z & Z_GONE:
+        return 0
+    if z & Z_STATES == Z_BOTH_ESTABLISHED and zeek_as_before(c, side, s, segments, rows):
         return 0
     if not z & Z_STARTED:
         zeek_begin(c, side, s, segments, rows)
