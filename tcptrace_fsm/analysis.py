@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from tcptrace_fsm.filters import Filter
+
     Source = str | os.PathLike[str] | BinaryIO
 
 __all__ = ["Connection", "Run", "Sink", "Trace", "analyze", "moment", "sources", "versions"]
@@ -47,6 +49,8 @@ class Run:
     profile : Profile
     labels : bool
         Whether segments are wanted one by one.
+    keep : Filter or None
+        Which frames to look at.
 
     Attributes
     ----------
@@ -57,10 +61,13 @@ class Run:
 
     """
 
-    def __init__(self, captured: Sequence[Source], profile: Profile, *, labels: bool = False) -> None:
+    def __init__(
+        self, captured: Sequence[Source], profile: Profile, *, labels: bool = False, keep: Filter | None = None
+    ) -> None:
         self._captured = captured
         self.profile = profile
         self.labels = labels
+        self.keep = keep
         self.captures: list[Any] = []
         self.tally = Tally()
         self.interrupted = False
@@ -92,7 +99,7 @@ class Run:
         """Give the batches of all captures, one after another, frames numbered on."""
         for source in self._captured:
             before = sum(capture.frames for capture in self.captures)
-            capture = open_capture(source)
+            capture = open_capture(source, self.keep)
             self.captures.append(capture)
             for batch in capture.segments():
                 if before and batch.count:
@@ -116,15 +123,17 @@ class Run:
         """Tell what ``summary.json`` says but for the versions, with the options that are not the profile's."""
         waits = self.profile.time_wait, self.profile.fin_wait_2
         known = {"profile": self.profile.name, "time_wait": waits[0].usual, "fin_timeout": waits[1].usual}
+        if self.keep is not None:
+            known["filter"] = self.keep.expression
         said = summary_dict(self.captures, self.tally, {**known, **options})
         return {**said, "interrupted": True} if self.interrupted else said
 
 
-def open_capture(source: Source) -> Any:
+def open_capture(source: Source, keep: Filter | None = None) -> Any:
     """Open one capture; see :func:`tcptrace_fsm.capture.open_capture`."""
     from tcptrace_fsm.capture import open_capture as opener
 
-    return opener(source)
+    return opener(source, keep=keep)
 
 
 def new_engine(profile: Profile) -> Any:
@@ -551,7 +560,7 @@ def analyze(
     tables : sequence of str or None
         Name ``segments`` among them to keep every segment's row from the first reading on.
     filter : str or None
-        Not available yet.
+        Look only at the frames that this expression keeps, in tcpdump's language (pcap-filter(7)).
 
     Returns
     -------
@@ -565,7 +574,7 @@ def analyze(
         When an argument makes no sense.
 
     """
-    check_filter(filter)
+    keep = new_filter(filter)
     if not isinstance(profile, Profile):
         profile = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
     elif time_wait is not None or fin_timeout is not None:
@@ -578,19 +587,15 @@ def analyze(
     if "segments" in chosen:
         table = _new_segment_table()
         sinks.append(_SegmentSink(table))  # type: ignore[arg-type]
-    run = Run(captured, profile, labels=table is not None)
+    run = Run(captured, profile, labels=table is not None, keep=keep)
     run.go(sinks)
-    return Trace(run, kept, (lambda: Run(captured, profile, labels=True)) if rereadable else None, table)
+    return Trace(run, kept, (lambda: Run(captured, profile, labels=True, keep=keep)) if rereadable else None, table)
 
 
-def check_filter(text: str | None) -> None:
-    """Refuse what is not there yet rather than ignore it.
+def new_filter(expression: str | None) -> Filter | None:
+    """Compile a filter expression; see :class:`tcptrace_fsm.filters.Filter`."""
+    if expression is None:
+        return None
+    from tcptrace_fsm.filters import Filter
 
-    Raises
-    ------
-    UsageError
-        Whenever a filter is given.
-
-    """
-    if text is not None:
-        raise UsageError("--filter is not available yet; filter the tables, or the capture with tshark or tcpdump")
+    return Filter(expression)

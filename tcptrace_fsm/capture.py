@@ -76,6 +76,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
+    from tcptrace_fsm.filters import Filter
+
 __all__ = ["Batch", "Capture", "Interface", "open_capture"]
 
 BATCH_FRAMES = 2048
@@ -211,8 +213,9 @@ class Capture:
 
     """
 
-    def __init__(self, stream: Stream, chunk_size: int) -> None:
+    def __init__(self, stream: Stream, chunk_size: int, keep: Filter | None = None) -> None:
         self._stream = stream
+        self._keep = keep
         self._chunk_size = max(1, chunk_size)
         self._buffer = bytearray(self._chunk_size + 64)
         self._end = 0  # bytes in the buffer
@@ -610,6 +613,9 @@ class Capture:
         batch.data = self._buffer
         batch.first_frame = self.frames + 1
         batch.frame_count = count
+        if self._keep is not None:
+            self._keep.prepare(self.link_types)
+            self._keep.mark(self._buffer, batch.frames, count)
         batch.count = decode(self._buffer, batch.frames, count, batch.first_frame, 0, batch.segments, self.outcomes)
         if self.outcomes[OUTCOME_PEEL]:
             self._peel_frames(batch)
@@ -679,7 +685,9 @@ def _merge(batch: Batch, found: array[int]) -> None:
     batch.count = len(merged) // size
 
 
-def open_capture(source: str | os.PathLike[str] | BinaryIO, *, chunk_size: int = 1 << 20) -> Capture:
+def open_capture(
+    source: str | os.PathLike[str] | BinaryIO, *, chunk_size: int = 1 << 20, keep: Filter | None = None
+) -> Capture:
     """Open a capture and read its file header.
 
     Parameters
@@ -688,6 +696,8 @@ def open_capture(source: str | os.PathLike[str] | BinaryIO, *, chunk_size: int =
         ``-`` is standard input. Nothing is ever sought.
     chunk_size : int
         Bytes read at once.
+    keep : Filter or None
+        Which frames to look at; the others are counted (``OUTCOME_FILTERED``) and keep their numbers.
 
     Raises
     ------
@@ -706,7 +716,7 @@ def open_capture(source: str | os.PathLike[str] | BinaryIO, *, chunk_size: int =
     """
     stream = open_stream(source)
     try:
-        return Capture(stream, chunk_size)
+        return Capture(stream, chunk_size, keep)
     except BaseException:
         stream.close()
         raise

@@ -104,7 +104,8 @@ def analyze(
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
     only: Annotated[
-        str | None, typer.Option("--filter", metavar="EXPR", help="Not available yet.", hidden=True)
+        str | None,
+        typer.Option("--filter", metavar="EXPR", help="Only these frames, in tcpdump's words."),
     ] = None,
     fail_on: Annotated[
         str | None,
@@ -116,15 +117,15 @@ def analyze(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing.")] = False,
 ) -> None:
     """Replay captures: how connections opened and closed, their states at the end, and what went wrong."""
-    from tcptrace_fsm.analysis import Run, check_filter, sources, versions
+    from tcptrace_fsm.analysis import Run, new_filter, sources, versions
 
-    check_filter(only)
+    keep = new_filter(only)
     check_format(form)
     chosen = check_tables(tables)
     if fail_on is not None and fail_on not in schema.SEVERITIES:
         raise UsageError(f"no severity {fail_on!r}; there are {', '.join(schema.SEVERITIES)}")
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
-    run = Run(sources(captures), timers, labels=out is not None and "segments" in chosen)
+    run = Run(sources(captures), timers, labels=out is not None and "segments" in chosen, keep=keep)
     if out is None:
         run.go(watch=watch)
         summary = run.summary(tables=[], fail_on=fail_on)

@@ -155,6 +155,8 @@ def frames_dict(captures: Iterable[Any]) -> dict[str, Any]:
         "malformed": {name: outcomes[n] for n, name in MALFORMED.items() if outcomes[n]},
         "unsupported_link": {str(n): times for n, times in sorted(links.items())},
     }
+    if outcomes[k.OUTCOME_FILTERED]:
+        counted["filtered"] = outcomes[k.OUTCOME_FILTERED]
     unknown = outcomes[k.OUTCOME_PEEL] + outcomes[k.OUTCOME_UNSUPPORTED_LINK] - sum(links.values())
     return {**counted, "undecoded": unknown} if unknown else counted
 
@@ -301,6 +303,8 @@ def first_screen(
     bad += [f"{n:,} of unsupported {link_name(int(number))}" for number, n in frames["unsupported_link"].items()]
     if bad:
         yield from field("not read", ", ".join(bad))
+    if "filtered" in frames:
+        yield from field("filter", f"{count(frames['filtered'], 'frame')} left out")
     if summary["worst"]:
         yield "", ""
         yield from _findings(summary["worst"], width)

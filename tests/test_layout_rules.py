@@ -22,6 +22,7 @@ LAYERS = (
     "schema",
     "streams",
     "links",
+    "filters",
     "fragments",
     "tunnels",
     "capture",

@@ -33,7 +33,8 @@ OUTCOME_BAD_IP_HEADER = 8  # version, header length or total length contradict e
 OUTCOME_BAD_IP_EXTENSION = 9  # IPv6 extension headers that run past the packet
 OUTCOME_BAD_TCP_HEADER = 10  # data offset below 5, or past the IP payload
 OUTCOME_TOO_DEEP = 11  # more layers than anybody means
-OUTCOMES = 12  # how many there are
+OUTCOME_FILTERED = 12  # not looked at, by the user's wish: F_LINK is -1 - LINKTYPE_ number
+OUTCOMES = 13  # how many there are
 
 # What the walk is told and what it answers: one row of control words.
 WALK_BEGIN = 0  # first byte not yet walked; moved on by the walk
