@@ -123,27 +123,28 @@ def join_wireshark(c: int, s: int, segments: Words, rows: Words, streams: Words,
         streams[w + W_LOW_BASE] = -1
         streams[w + W_HIGH_BASE] = -1
         streams[w + W_BITS] = W_MET
-    high = is_high(segments, s)
-    own = W_HIGH_BASE if high else W_LOW_BASE
-    peer = W_LOW_BASE if high else W_HIGH_BASE
-    seq = segments[s + S_SEQ]
-    if flags & TCP_SYN and streams[w + own] >= 0 and streams[w + own] != seq:
-        if flags & TCP_ACK:
-            streams[w + own] = seq
-        else:
-            stream = open_stream(COMPLETE_SYN | W_MET, streams, control)
-            renumber_stream(c, s, stream, segments, rows, known, control)
-            w = (stream & (control[K_STREAM_MOST] - 1)) * STREAM_SIZE
+    if flags & TCP_SYN or not streams[w + W_BITS] & W_BASES:
+        high = is_high(segments, s)
+        own = W_HIGH_BASE if high else W_LOW_BASE
+        peer = W_LOW_BASE if high else W_HIGH_BASE
+        seq = segments[s + S_SEQ]
+        if flags & TCP_SYN and streams[w + own] >= 0 and streams[w + own] != seq:
+            if flags & TCP_ACK:
+                streams[w + own] = seq
+            else:
+                stream = open_stream(COMPLETE_SYN | W_MET, streams, control)
+                renumber_stream(c, s, stream, segments, rows, known, control)
+                w = (stream & (control[K_STREAM_MOST] - 1)) * STREAM_SIZE
+        if streams[w + own] < 0:
+            streams[w + own] = seq if flags & TCP_SYN else low32(seq - 1)
+        if streams[w + peer] < 0 and flags & TCP_ACK:
+            streams[w + peer] = low32(segments[s + S_ACK] - 1)
+        if streams[w + peer] >= 0:
+            streams[w + W_BITS] |= W_BASES
     rows[c + C_STREAM_NOW] = stream
     if rows[c + C_STREAM] < 0:
         rows[c + C_STREAM] = stream
     shown = streams[w + W_BITS] & 63
-    if streams[w + own] < 0:
-        streams[w + own] = seq if flags & TCP_SYN else low32(seq - 1)
-    if streams[w + peer] < 0 and flags & TCP_ACK:
-        streams[w + peer] = low32(segments[s + S_ACK] - 1)
-    if streams[w + own] >= 0 and streams[w + peer] >= 0:
-        streams[w + W_BITS] |= W_BASES
     told = 0
     if flags & TCP_ACK:
         if flags & TCP_SYN:
@@ -576,7 +577,7 @@ def zeek_clean(c: int, side: int, rows: Words) -> int:
 
 
 def zeek_as_before(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
-    """Take a segment of an established connection that tells Zeek nothing new. Returns 1 if it is one."""
+    """Take a segment of an established connection that changes little for Zeek. Returns 1 if it is one."""
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
     e = c + C_ZEEK_ENDS + side * ZE_SIZE
     p = c + C_ZEEK_ENDS + (1 - side) * ZE_SIZE
@@ -584,16 +585,17 @@ def zeek_as_before(c: int, side: int, s: int, segments: Words, rows: Words) -> i
     end = low32(segments[s + S_SEQ] - rows[e + ZE_START] + length)
     if (
         segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) != TCP_ACK
-        or not rows[x + E_STAGE] & (ES_TOLD << HISTORY_D if length else ES_TOLD << HISTORY_A)
         or not segments[s + S_WINDOW]
         or (length and end <= rows[e + ZE_LAST])
         or end > ZEEK_NEAR
         or rows[x + ENDPOINT_SIZE * (1 - 2 * side) + E_HOLES]
         or rows[c + C_ZEEK_GONE] >= 0
         or segments[s + S_TIME] - rows[c + C_ZEEK_TIME] >= 60000 * MILLISECOND
-        or segments[s + S_CHECKSUM] == CHECKSUM_BAD
+        or (segments[s + S_CHECKSUM] == CHECKSUM_BAD and rows[x + E_CHECKSUMS] & 1)
     ):
         return 0
+    if not rows[x + E_STAGE] & (ES_TOLD << HISTORY_D if length else ES_TOLD << HISTORY_A):
+        zeek_once(c, side, HISTORY_D if length else HISTORY_A, rows)
     rows[c + C_ZEEK_TIME] = segments[s + S_TIME]
     if end > rows[e + ZE_LAST]:
         rows[e + ZE_LAST] = end
