@@ -51,6 +51,8 @@ class Run:
         Whether segments are wanted one by one.
     keep : Filter or None
         Which frames to look at.
+    follow : bool
+        Whether the last capture is still being written.
 
     Attributes
     ----------
@@ -62,9 +64,16 @@ class Run:
     """
 
     def __init__(
-        self, captured: Sequence[Source], profile: Profile, *, labels: bool = False, keep: Filter | None = None
+        self,
+        captured: Sequence[Source],
+        profile: Profile,
+        *,
+        labels: bool = False,
+        keep: Filter | None = None,
+        follow: bool = False,
     ) -> None:
         self._captured = captured
+        self.follow = follow
         self.profile = profile
         self.labels = labels
         self.keep = keep
@@ -97,14 +106,18 @@ class Run:
 
     def _batches(self) -> Iterator[Any]:
         """Give the batches of all captures, one after another, frames numbered on."""
-        for source in self._captured:
-            before = sum(capture.frames for capture in self.captures)
-            capture = open_capture(source, self.keep)
-            self.captures.append(capture)
-            for batch in capture.segments():
-                if before and batch.count:
-                    _renumber(batch, before)
-                yield batch
+        for number, source in enumerate(self._captured, 1):
+            follow = self.follow and number == len(self._captured)
+            while True:
+                before = sum(capture.frames for capture in self.captures)
+                capture = open_capture(source, self.keep, follow=follow)
+                self.captures.append(capture)
+                for batch in capture.segments():
+                    if before and batch.count:
+                        _renumber(batch, before)
+                    yield batch
+                if not follow or not capture.replaced:
+                    break
 
     def _deliver(self, engine: Any, sinks: Sequence[Sink]) -> None:
         while (finished := engine.take()) is not None:
@@ -129,11 +142,11 @@ class Run:
         return {**said, "interrupted": True} if self.interrupted else said
 
 
-def open_capture(source: Source, keep: Filter | None = None) -> Any:
+def open_capture(source: Source, keep: Filter | None = None, *, follow: bool = False) -> Any:
     """Open one capture; see :func:`tcptrace_fsm.capture.open_capture`."""
     from tcptrace_fsm.capture import open_capture as opener
 
-    return opener(source, keep=keep)
+    return opener(source, keep=keep, follow=follow)
 
 
 def new_engine(profile: Profile) -> Any:
@@ -178,7 +191,7 @@ _MAGICS = tuple(
     bytes.fromhex(magic)
     for magic in (
         *("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1", "0a0d0d0a"),
-        *("1f8b", "28b52ffd"),
+        *("736e6f6f", "1f8b", "28b52ffd", "425a68", "fd377a58", "04224d18"),
     )
 )
 

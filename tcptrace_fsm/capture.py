@@ -261,6 +261,16 @@ class Capture:
         return self._stream.consumed
 
     @property
+    def waiting(self) -> bool:
+        """Whether bytes are being waited for at this moment."""
+        return self._stream.waiting
+
+    @property
+    def replaced(self) -> bool:
+        """Whether a file that was followed was cut, or gave its name to another one."""
+        return self._stream.replaced
+
+    @property
     def size(self) -> int | None:
         """Bytes of the file, where known."""
         return self._stream.size
@@ -686,7 +696,11 @@ def _merge(batch: Batch, found: array[int]) -> None:
 
 
 def open_capture(
-    source: str | os.PathLike[str] | BinaryIO, *, chunk_size: int = 1 << 20, keep: Filter | None = None
+    source: str | os.PathLike[str] | BinaryIO,
+    *,
+    chunk_size: int = 1 << 20,
+    keep: Filter | None = None,
+    follow: bool = False,
 ) -> Capture:
     """Open a capture and read its file header.
 
@@ -698,6 +712,8 @@ def open_capture(
         Bytes read at once.
     keep : Filter or None
         Which frames to look at; the others are counted (``OUTCOME_FILTERED``) and keep their numbers.
+    follow : bool
+        Whether to wait for more at the end of the file, until it is replaced.
 
     Raises
     ------
@@ -714,7 +730,7 @@ def open_capture(
     ('pcap', [1], [])
 
     """
-    stream = open_stream(source)
+    stream = open_stream(source, follow=follow)
     try:
         return Capture(stream, chunk_size, keep)
     except BaseException:
