@@ -224,7 +224,7 @@ def sources(given: Source | Iterable[Source]) -> list[Source]:
 def _files(name: str) -> list[str]:
     """Give the files that a name stands for."""
     path = Path(name)
-    if path.is_dir():
+    if name and path.is_dir():
         inside = [str(file) for file in path.iterdir() if _looks_like_capture(file)]
         if not inside:
             raise CaptureError(name, 0, "a directory without a capture in it")

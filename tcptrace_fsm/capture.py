@@ -430,7 +430,7 @@ class Capture:
         if len(start) < 24:
             raise CaptureError(self.name, len(start), "the file ends inside its 24-byte header")
         major, minor = self._number(start, 4, 2), self._number(start, 6, 2)
-        if major < 2:
+        if major not in {2, 543}:  # 543.0 is that of a modified libpcap, otherwise as 2.4
             raise CaptureError(self.name, 4, f"pcap version {major}.{minor} is not known")
         link = self._number(start, 20, 4) & 0x03FFFFFF  # the upper bits tell of the frame check sequence
         snaplen = self._number(start, 16, 4)

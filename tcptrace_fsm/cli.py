@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tcptrace_fsm import schema
-from tcptrace_fsm.errors import CaptureError, UsageError
+from tcptrace_fsm.errors import CaptureError, UsageError, printable
 from tcptrace_fsm.export import FORMATS, Export, check_format, check_tables
 from tcptrace_fsm.profiles import PROFILES
 from tcptrace_fsm.profiles import profile as find_profile
@@ -224,7 +224,7 @@ def explain(rule: Rule | Survey) -> Iterator[str]:
 # --- around a run -----------------------------------------------------------------------------------------------------
 def say(message: str) -> None:
     """One line on standard error."""
-    print(f"tcptrace-fsm: {message}", file=sys.stderr)
+    print(f"tcptrace-fsm: {printable(message)}", file=sys.stderr)
 
 
 def warn(run: Run) -> None:

@@ -100,11 +100,24 @@ def _xz() -> Unpacker:
     return lzma.LZMADecompressor(memlimit=LZMA_MEMORY)
 
 
-def _lz4() -> Unpacker:
-    from importlib import import_module  # not one of our dependencies
+class _Lz4:
+    """One lz4 frame."""
 
-    unpacker: Unpacker = import_module("lz4.frame").LZ4FrameDecompressor()
-    return unpacker
+    def __init__(self) -> None:
+        from importlib import import_module  # not one of our dependencies
+
+        self._object: Any = import_module("lz4.frame").LZ4FrameDecompressor()
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._object.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._object.unused_data or b""  # None for nothing
+
+    def decompress(self, data: bytes, max_length: int = PIECE) -> bytes:
+        return bytes(self._object.decompress(data, max_length))
 
 
 COMPRESSIONS: dict[str, tuple[bytes, Any, str]] = {
@@ -112,7 +125,7 @@ COMPRESSIONS: dict[str, tuple[bytes, Any, str]] = {
     "zstd": (b"\x28\xb5\x2f\xfd", _Zstd, "zstandard"),
     "bzip2": (b"BZh", _bzip2, ""),
     "xz": (b"\xfd7zXZ\x00", _xz, ""),
-    "lz4": (b"\x04\x22\x4d\x18", _lz4, "lz4"),
+    "lz4": (b"\x04\x22\x4d\x18", _Lz4, "lz4"),
 }
 """Name: the bytes it begins with, the decoder, and the package that it needs."""
 
