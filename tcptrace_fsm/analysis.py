@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from tcptrace_fsm.filters import Filter
+
     Source = str | os.PathLike[str] | BinaryIO
 
 __all__ = ["Connection", "Run", "Sink", "Trace", "analyze", "moment", "sources", "versions"]
@@ -49,6 +51,10 @@ class Run:
         Whether segments are wanted one by one.
     taken_at : sequence of str
         Addresses of the host on which the captures were taken; see :class:`tcptrace_fsm.engine.Engine`.
+    keep : Filter or None
+        Which frames to look at.
+    follow : bool
+        Whether the last capture is still being written.
 
     Attributes
     ----------
@@ -62,12 +68,21 @@ class Run:
     """
 
     def __init__(
-        self, captured: Sequence[Source], profile: Profile, *, labels: bool = False, taken_at: Sequence[str] = ()
+        self,
+        captured: Sequence[Source],
+        profile: Profile,
+        *,
+        labels: bool = False,
+        taken_at: Sequence[str] = (),
+        keep: Filter | None = None,
+        follow: bool = False,
     ) -> None:
         self._captured = captured
+        self.follow = follow
         self.profile = profile
         self.labels = labels
         self.taken_at = tuple(taken_at)
+        self.keep = keep
         self.captures: list[Any] = []
         self.tally = Tally()
         self.interrupted = False
@@ -99,14 +114,18 @@ class Run:
 
     def _batches(self) -> Iterator[Any]:
         """Give the batches of all captures, one after another, frames numbered on."""
-        for source in self._captured:
-            before = sum(capture.frames for capture in self.captures)
-            capture = open_capture(source)
-            self.captures.append(capture)
-            for batch in capture.segments():
-                if before and batch.count:
-                    _renumber(batch, before)
-                yield batch
+        for number, source in enumerate(self._captured, 1):
+            follow = self.follow and number == len(self._captured)
+            while True:
+                before = sum(capture.frames for capture in self.captures)
+                capture = open_capture(source, self.keep, follow=follow)
+                self.captures.append(capture)
+                for batch in capture.segments():
+                    if before and batch.count:
+                        _renumber(batch, before)
+                    yield batch
+                if not follow or not capture.replaced:
+                    break
 
     def _deliver(self, engine: Any, sinks: Sequence[Sink]) -> None:
         while (finished := engine.take()) is not None:
@@ -131,16 +150,18 @@ class Run:
         }
         if self.taken_at:
             known["taken_at"] = list(self.taken_at)
+        if self.keep is not None:
+            known["filter"] = self.keep.expression
         said = summary_dict(self.captures, self.tally, {**known, **options})
         said["connections"]["judged_early"] = self.hurried
         return {**said, "interrupted": True} if self.interrupted else said
 
 
-def open_capture(source: Source) -> Any:
+def open_capture(source: Source, keep: Filter | None = None, *, follow: bool = False) -> Any:
     """Open one capture; see :func:`tcptrace_fsm.capture.open_capture`."""
     from tcptrace_fsm.capture import open_capture as opener
 
-    return opener(source)
+    return opener(source, keep=keep, follow=follow)
 
 
 def new_engine(profile: Profile, taken_at: Sequence[str] = ()) -> Any:
@@ -185,7 +206,7 @@ _MAGICS = tuple(
     bytes.fromhex(magic)
     for magic in (
         *("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1", "0a0d0d0a"),
-        *("1f8b", "28b52ffd"),
+        *("736e6f6f", "1f8b", "28b52ffd", "425a68", "fd377a58", "04224d18"),
     )
 )
 
@@ -218,7 +239,7 @@ def sources(given: Source | Iterable[Source]) -> list[Source]:
 def _files(name: str) -> list[str]:
     """Give the files that a name stands for."""
     path = Path(name)
-    if path.is_dir():
+    if name and path.is_dir():
         inside = [str(file) for file in path.iterdir() if _looks_like_capture(file)]
         if not inside:
             raise CaptureError(name, 0, "a directory without a capture in it")
@@ -568,7 +589,7 @@ def analyze(
     tables : sequence of str or None
         Name ``segments`` among them to keep every segment's row from the first reading on.
     filter : str or None
-        Not available yet.
+        Look only at the frames that this expression keeps, in tcpdump's language (pcap-filter(7)).
     taken_at : sequence of str
         Addresses of the host on which the captures were taken, where that is known: what they show arriving there is
         then certain to have arrived.
@@ -585,7 +606,7 @@ def analyze(
         When an argument makes no sense.
 
     """
-    check_filter(filter)
+    keep = new_filter(filter)
     if not isinstance(profile, Profile):
         profile = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
     elif time_wait is not None or fin_timeout is not None:
@@ -599,20 +620,16 @@ def analyze(
         table = _new_segment_table()
         sinks.append(_SegmentSink(table))  # type: ignore[arg-type]
     taken_at = tuple(taken_at)
-    run = Run(captured, profile, labels=table is not None, taken_at=taken_at)
+    run = Run(captured, profile, labels=table is not None, taken_at=taken_at, keep=keep)
     run.go(sinks)
-    again = (lambda: Run(captured, profile, labels=True, taken_at=taken_at)) if rereadable else None
+    again = (lambda: Run(captured, profile, labels=True, taken_at=taken_at, keep=keep)) if rereadable else None
     return Trace(run, kept, again, table)
 
 
-def check_filter(text: str | None) -> None:
-    """Refuse what is not there yet rather than ignore it.
+def new_filter(expression: str | None) -> Filter | None:
+    """Compile a filter expression; see :class:`tcptrace_fsm.filters.Filter`."""
+    if expression is None:
+        return None
+    from tcptrace_fsm.filters import Filter
 
-    Raises
-    ------
-    UsageError
-        Whenever a filter is given.
-
-    """
-    if text is not None:
-        raise UsageError("--filter is not available yet; filter the tables, or the capture with tshark or tcpdump")
+    return Filter(expression)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tcptrace_fsm import schema
-from tcptrace_fsm.errors import CaptureError, UsageError
+from tcptrace_fsm.errors import CaptureError, UsageError, printable
 from tcptrace_fsm.export import FORMATS, Export, check_format, check_tables
 from tcptrace_fsm.profiles import PROFILES
 from tcptrace_fsm.profiles import profile as find_profile
@@ -113,7 +113,8 @@ def analyze(
     fin_timeout: FinTimeout = None,
     taken_at: TakenAt = None,
     only: Annotated[
-        str | None, typer.Option("--filter", metavar="EXPR", help="Not available yet.", hidden=True)
+        str | None,
+        typer.Option("--filter", metavar="EXPR", help="Only these frames, in tcpdump's words."),
     ] = None,
     fail_on: Annotated[
         str | None,
@@ -121,26 +122,31 @@ def analyze(
             "--fail-on", metavar="|".join(schema.SEVERITIES), help="Exit with 3 when something this severe was found."
         ),
     ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Go on as the last capture grows, tell findings as they come, until Ctrl-C."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json instead of the summary.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing.")] = False,
 ) -> None:
     """Replay captures: how connections opened and closed, their states at the end, and what went wrong."""
-    from tcptrace_fsm.analysis import Run, check_filter, sources, versions
+    from tcptrace_fsm.analysis import Run, new_filter, sources, versions
 
-    check_filter(only)
+    keep = new_filter(only)
     check_format(form)
     chosen = check_tables(tables)
     if fail_on is not None and fail_on not in schema.SEVERITIES:
         raise UsageError(f"no severity {fail_on!r}; there are {', '.join(schema.SEVERITIES)}")
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
     labels = out is not None and "segments" in chosen
-    run = Run(sources(captures), timers, labels=labels, taken_at=taken_at or ())
+    run = Run(sources(captures), timers, labels=labels, taken_at=taken_at or (), keep=keep, follow=follow)
+    told = [Told(run)] if follow and not quiet and not as_json else []
     if out is None:
-        run.go(watch=watch)
+        run.go(told, watch=watch)
         summary = run.summary(tables=[], fail_on=fail_on)
     else:
         with Export(out, form, chosen) as export:
-            run.go([export], watch=watch)
+            run.go([export, *told], watch=watch)
             summary = run.summary(tables=list(chosen), format=form, fail_on=fail_on)
             if run.captures:
                 export.commit({**summary, "versions": versions()})
@@ -230,7 +236,7 @@ def explain(rule: Rule | Survey) -> Iterator[str]:
 # --- around a run -----------------------------------------------------------------------------------------------------
 def say(message: str) -> None:
     """One line on standard error."""
-    print(f"tcptrace-fsm: {message}", file=sys.stderr)
+    print(f"tcptrace-fsm: {printable(message)}", file=sys.stderr)
 
 
 def warn(run: Run) -> None:
@@ -250,22 +256,38 @@ def warn(run: Run) -> None:
         say(f"stopped by Ctrl-C after {count(sum(c.frames for c in run.captures), 'frame')}; analysed up to there")
 
 
+class Told:
+    """Tells findings as they come: when their connection is over, and nothing more is expected of it."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def take(self, finished: Any) -> None:
+        """Print the findings, one line each."""
+        from tcptrace_fsm.summary import iso_time
+
+        for f in finished.findings:
+            line = f"{iso_time(f.time)}  {f.severity.upper():<6}  {f.kind}  {f.message}"
+            print(line if f.conn_id < 0 else f"{line}   (connection {f.conn_id})", flush=True)
+
+
 class CtrlC:
     """Ctrl-C ends the reading, not the analysis: what was read is finished, summarised and written.
 
-    While a batch is being fed, the signal is only noted, for half a batch must not be left in the engine; while the
-    next one is awaited (a pipe may be silent for hours) it interrupts. A second Ctrl-C interrupts whatever is going on.
+    While a batch is being decoded or fed, the signal is only noted, for half a batch must not be left anywhere; while
+    bytes are awaited (a pipe may be silent for hours) it interrupts. A second Ctrl-C interrupts whatever is going on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run: Run) -> None:
         self.asked = False
         self.awaiting = False
+        self._run = run
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        if self.awaiting or self.asked:
-            self.asked = True
+        first, self.asked = not self.asked, True
+        captures = self._run.captures
+        if not first or (self.awaiting and (not captures or getattr(captures[-1], "waiting", True))):
             raise KeyboardInterrupt
-        self.asked = True
 
 
 @contextmanager
@@ -283,8 +305,8 @@ def watch(run: Run, batches: Iterator[Any]) -> Iterator[Any]:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     gc.enable()
-    handler = CtrlC()
-    with _handling(handler), progress() as advance:
+    handler = CtrlC(run)
+    with _handling(handler), progress(hidden=run.follow) as advance:
         while not handler.asked:
             handler.awaiting = True
             try:
@@ -302,9 +324,9 @@ def watch(run: Run, batches: Iterator[Any]) -> Iterator[Any]:
 
 
 @contextmanager
-def progress() -> Iterator[Any]:
+def progress(*, hidden: bool = False) -> Iterator[Any]:
     """Show a progress bar on a terminal for whatever takes longer than a moment; nothing elsewhere."""
-    if not sys.stderr.isatty():
+    if hidden or not sys.stderr.isatty():
         yield lambda _run: None
         return
     bar = _Bar()

@@ -32,16 +32,20 @@ from tcptrace_fsm.kernels.layout import (
     K_LOG_FREE,
     K_LOG_LIMIT,
     K_LOG_TOP,
+    K_NEXT_STREAM,
     K_NOW,
     K_PATIENCE,
     K_ROW_FREE,
     K_ROW_TOP,
     K_SEED,
     K_SLOTS,
+    K_STREAM_MOST,
+    K_STREAM_SLOTS,
     K_USED,
     LOG_SIZE,
     PROFILE_SIZE,
     SCRATCH_SIZE,
+    STREAM_SIZE,
     TRANSITION_SIZE,
     WHO_CLIENT,
     WHO_SERVER,
@@ -67,6 +71,7 @@ LINGER_SYN = 130  # seconds; Linux gives up a connect() after 127 s
 SECOND = 1_000_000_000
 CROWD = 500_000  # live connections; their rows and logs take a little under 1 GB
 CHUNK = 4096  # finished connections handed out at once
+STREAMS = 1 << 20  # of Wireshark's that are remembered
 
 
 class SegmentBatch(Protocol):
@@ -187,6 +192,11 @@ class Engine:
         self.log = room(0)
         self.living = room(0)
         self.due = room(0)
+        self.control[K_STREAM_MOST] = STREAMS
+        self.control[K_STREAM_SLOTS] = 1024
+        self.known = words(2 * self.control[K_STREAM_SLOTS])
+        self.streams = room(0)
+        self.forgotten = 0  # streams before this one are known to nobody
         self.table = array("q", table(sockets=profile.sockets))
         self.timers = words(PROFILE_SIZE)
         for i, seconds in enumerate((*profile.time_wait, *profile.fin_wait_2)):
@@ -232,8 +242,29 @@ class Engine:
             move_slots(self.slots, control[K_SLOTS], slots, size)
             self.slots = slots
             control[K_SLOTS] = size
-        track(batch.segments, count, self.slots, self.rows, self.log, self.living, self.due, control)
+        self._make_room_for_streams(count)
+        track(
+            batch.segments, count, self.slots, self.rows, self.log, self.living, self.due,
+            self.streams, self.known, control,
+        )  # fmt: skip
         expire(count // 4 + 64, self.rows, self.living, self.due, control)
+
+    def _make_room_for_streams(self, count: int) -> None:
+        """Let ``count`` segments open as many streams; when they are too many to remember, all are forgotten."""
+        control = self.control
+        most = control[K_NEXT_STREAM] + count
+        self.streams = grown(self.streams, min(most, control[K_STREAM_MOST]) * STREAM_SIZE)
+        size = control[K_STREAM_SLOTS]
+        if most - self.forgotten > control[K_STREAM_MOST]:
+            self.known = words(2 * size)
+            self.forgotten = control[K_NEXT_STREAM]
+        while 2 * (most - self.forgotten) > size:
+            size *= 2
+        if size > control[K_STREAM_SLOTS]:
+            known = words(2 * size)
+            move_slots(self.known, control[K_STREAM_SLOTS], known, size)
+            self.known = known
+            control[K_STREAM_SLOTS] = size
 
     def finish(self) -> None:
         """The capture is over: whatever is still live is judged as it stands."""

@@ -22,6 +22,7 @@ LAYERS = (
     "schema",
     "streams",
     "links",
+    "filters",
     "fragments",
     "tunnels",
     "capture",
@@ -119,7 +120,7 @@ def numbered(prefix):
 # Words that are more than one word wide, or whose numbers are bits.
 WIDE = {
     "S": {"S_SACK": 8},
-    "C": {"C_HISTORY": 3},
+    "C": {"C_HISTORY": 3, "C_ZEEK_ENDS": 2 * layout.ZE_SIZE, "C_SPARE": 4},
     "E": {"E_RTT_MARKER": 10, "E_SAMPLES": 8, "E_HOLE": 8},
 }
 

@@ -200,7 +200,7 @@ STREAM = """
 def relative(connection: Connection) -> list[int]:
     """All words of a connection that do not say where its numbers begin."""
     bases = {at.C_ENDPOINTS + side * at.ENDPOINT_SIZE + word for side in (0, 1) for word in (at.E_BASE, at.E_LAST_SEQ)}
-    bases |= {at.C_STREAM_CLIENT, at.C_STREAM_SERVER}
+    bases |= {at.C_ZEEK_ENDS + side * at.ZE_SIZE + at.ZE_START for side in (0, 1)}
     return [word for i, word in enumerate(connection.words) if i not in bases]
 
 

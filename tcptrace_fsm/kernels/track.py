@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.kernels.joins import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.sequence import bit, low32, newer, widen
@@ -133,8 +134,6 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
     rows[c + C_HANDSHAKE_ACK_TIME] = -1
     rows[c + C_STREAM] = -1
     rows[c + C_STREAM_NOW] = -1
-    rows[c + C_STREAM_CLIENT] = -1
-    rows[c + C_STREAM_SERVER] = -1
     rows[c + C_LIFE] = LIFE_LIVE
     rows[c + C_LIVING] = control[K_LIVE]
     living[control[K_LIVE]] = c
@@ -296,6 +295,8 @@ def new_incarnation(
     rows[old + C_TAKEN_BY] = 1 - is_client(rows, old, segments, s)
     rows[old + C_ACCEPTED] = -1
     rows[old + C_REFUSED] = -1
+    if zeek_is_gone(old, s, segments, rows):
+        rows[old + C_ZEEK] |= Z_GONE
     sender = old + C_ENDPOINTS + rows[old + C_TAKEN_BY] * ENDPOINT_SIZE
     rows[old + C_TAKEN_SEQ] = widen(segments[s + S_SEQ], rows[sender + E_BASE], rows[sender + E_NEXT])
     rows[old + C_TAKEN_TSVAL] = segments[s + S_TSVAL] if segments[s + S_OPTIONS] & OPT_TIMESTAMPS else -1
@@ -344,6 +345,7 @@ def discard(c: int, slot: int, slots: Words, rows: Words, log: Words, living: Wo
         r = following
     rows[c + C_LOG_HEAD] = -1
     rows[old + C_NEWER] = -1
+    rows[old + C_STREAM_NOW] = rows[c + C_STREAM_NOW]
     rows[old + C_FLAGS] &= ~CF_SPLIT
     rows[old + C_TAKEN_OVER] = -1
     slots[slot + 1] = old + 1
@@ -1125,88 +1127,6 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     return marks
 
 
-# --- what joins with other tools -------------------------------------------------------------------------------------
-
-
-def number_stream(c: int, side: int, s: int, segments: Words, rows: Words, control: Words) -> int:
-    """Give the row the ``tcp.stream`` that Wireshark 4.0 has for this segment.
-
-    Wireshark opens a new stream for a four-tuple that it has not met, and for a SYN whose sequence number differs from
-    the first that this direction had in the stream so far, whatever else happened.
-    """
-    base = C_STREAM_SERVER if side else C_STREAM_CLIENT
-    if rows[c + C_STREAM_NOW] < 0:
-        old = rows[c + C_OLDER]
-        if old >= 0:  # the stream so far is that of the incarnation before
-            same = 1 if rows[old + C_PORTS] == rows[c + C_PORTS] else 0
-            rows[c + C_STREAM_NOW] = rows[old + C_STREAM_NOW]
-            rows[c + C_STREAM_CLIENT] = rows[old + C_STREAM_CLIENT] if same else rows[old + C_STREAM_SERVER]
-            rows[c + C_STREAM_SERVER] = rows[old + C_STREAM_SERVER] if same else rows[old + C_STREAM_CLIENT]
-        if rows[c + C_STREAM_NOW] < 0:
-            rows[c + C_STREAM_NOW] = control[K_NEXT_STREAM]
-            control[K_NEXT_STREAM] += 1
-    if segments[s + S_FLAGS] & (TCP_SYN | TCP_ACK) == TCP_SYN:
-        if rows[c + base] >= 0 and rows[c + base] != segments[s + S_SEQ]:
-            rows[c + C_STREAM_NOW] = control[K_NEXT_STREAM]
-            control[K_NEXT_STREAM] += 1
-            rows[c + C_STREAM_CLIENT] = -1
-            rows[c + C_STREAM_SERVER] = -1
-    if rows[c + base] < 0:
-        rows[c + base] = segments[s + S_SEQ] if segments[s + S_FLAGS] & TCP_SYN else low32(segments[s + S_SEQ] - 1)
-    if rows[c + C_STREAM] < 0:
-        rows[c + C_STREAM] = rows[c + C_STREAM_NOW]
-    return 0
-
-
-def tell(c: int, x: int, side: int, letter: int, rows: Words) -> int:
-    """Add a letter to Zeek's history, once for each endpoint; ``letter`` counts from 0 in SHADFRCGT.
-
-    Letters are numbered as in ``schema.HISTORY_LETTERS``: 1 ... 13 for the originator, 14 ... for the responder.
-    """
-    n = rows[c + C_HISTORY_LENGTH]
-    seen = ES_TOLD << letter
-    if not rows[x + E_STAGE] & seen and n < HISTORY_MOST:
-        rows[x + E_STAGE] |= seen
-        code = letter + 1 + 13 * side
-        rows[c + C_HISTORY + n // HISTORY_PER_WORD] |= code << 6 * (n % HISTORY_PER_WORD)
-        rows[c + C_HISTORY_LENGTH] = n + 1
-    return 0
-
-
-def join_words(c: int, side: int, s: int, marks: int, segments: Words, rows: Words, control: Words) -> int:
-    """Keep what other tools say of a connection: ``tcp.stream``, ``tcp.completeness``, Zeek's history."""
-    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
-    flags = segments[s + S_FLAGS]
-    length = segments[s + S_LEN]
-    if flags & TCP_SYN or rows[c + C_STREAM_NOW] < 0 or rows[c + (C_STREAM_SERVER if side else C_STREAM_CLIENT)] < 0:
-        number_stream(c, side, s, segments, rows, control)
-    told = 0
-    if rows[c + C_ROLE_BASIS] == ROLE_SYN_ACK and not rows[c + C_HISTORY_LENGTH]:
-        rows[c + C_HISTORY] = HISTORY_FLIPPED
-        rows[c + C_HISTORY_LENGTH] = 1
-    if marks & M_RETRANSMISSION and length:
-        tell(c, x, side, 8, rows)
-    if flags & TCP_SYN:
-        told = 2 if flags & TCP_ACK else 1
-        tell(c, x, side, 1 if flags & TCP_ACK else 0, rows)
-    elif flags & TCP_ACK:
-        told = 4
-        if not length and not flags & (TCP_FIN | TCP_RST):
-            tell(c, x, side, 2, rows)
-    if length:
-        told |= 8
-        tell(c, x, side, 3, rows)
-    if flags & TCP_FIN:
-        tell(c, x, side, 4, rows)
-        if flags & TCP_ACK:
-            told |= 16
-    if flags & TCP_RST:
-        told |= 32
-        tell(c, x, side, 5, rows)
-    rows[c + C_COMPLETENESS] |= told
-    return 0
-
-
 # --- the loop ---------------------------------------------------------------------------------------------------------
 
 
@@ -1218,17 +1138,20 @@ def track(
     log_words: Words,
     living_words: Words,
     due_words: Words,
+    streams_words: Words,
+    known_words: Words,
     control_words: Words,
 ) -> int:
     """Take ``count`` segments.
 
     The caller makes room first: for ``count`` more rows (in ``rows``, ``living`` and ``due``), twice ``count`` log
-    records and slots.
+    records and slots, and ``count`` more streams.
 
     Parameters
     ----------
-    segments, slots, rows, log, living, due, control : int64 arrays
-        Records as laid out in :mod:`.layout`; ``living`` lists the live rows, ``due`` those that are over.
+    segments, slots, rows, log, living, due, streams, known, control : int64 arrays
+        Records as laid out in :mod:`.layout`; ``living`` lists the live rows, ``due`` those that are over, ``known``
+        finds Wireshark's streams.
 
     Returns
     -------
@@ -1241,6 +1164,8 @@ def track(
     log = pointer(log_words)
     living = pointer(living_words)
     due = pointer(due_words)
+    streams = pointer(streams_words)
+    known = pointer(known_words)
     control = pointer(control_words)
     s = 0
     while s < count * SEGMENT_SIZE:
@@ -1287,7 +1212,8 @@ def track(
             elif side == SERVER:
                 confirm(c, rows, control)
         marks = take_segment(c, side, s, segments, rows, log, control)
-        join_words(c, side, s, marks, segments, rows, control)
+        join_wireshark(c, s, segments, rows, streams, known, control)
+        join_zeek(c, side, s, segments, rows)
         if segments[s + S_TIME] > control[K_NOW]:
             control[K_NOW] = segments[s + S_TIME]
         else:
