@@ -20,10 +20,12 @@ from tcptrace_fsm.profiles import profile as find_profile
 from tcptrace_fsm.summary import Tally, summary_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from datetime import datetime
 
     import pandas as pd
+
+    from tcptrace_fsm.conversation import Conversation
 
     Source = str | os.PathLike[str] | BinaryIO
 
@@ -120,6 +122,13 @@ class Run:
         first = [c.first_time for c in self.captures if c.first_time is not None]
         last = [c.last_time for c in self.captures if c.last_time is not None]
         return min(first, default=None), max(last, default=None)
+
+    @property
+    def name(self) -> str:
+        """What the captures are called together."""
+        names = [os.path.basename(c.name) for c in self.captures]  # noqa: PTH119 - a name may be "-"
+        called = names[0] if len(names) == 1 else f"{len(names)} captures"
+        return "standard input" if called == "-" else called
 
     def summary(self, **options: Any) -> dict[str, Any]:
         """Tell what ``summary.json`` says but for the versions, with the options that are not the profile's."""
@@ -381,6 +390,50 @@ class Trace:
             raise UsageError(f"no connection {conn_id}; there are {len(self.connections):,}, numbered from 0")
         return Connection(self, conn_id)
 
+    def conversations(
+        self, wanted: Collection[int] | None = None, *, limit: int | None = None
+    ) -> Iterator[Conversation]:
+        """Give connections with their segments, for pictures of them. The captures are read once more.
+
+        Parameters
+        ----------
+        wanted : collection of int or None
+            Which; None for all.
+        limit : int or None
+            Segments of one connection, roughly; of a longer one a sample is kept. None for the usual limit.
+
+        """
+        from tcptrace_fsm.conversation import LIMIT, Collector
+
+        if self._again is None:
+            yield from self._kept_conversations(wanted)
+            return
+        collector = Collector(wanted, limit=limit or LIMIT)
+        run = self._again()
+        run.go([collector])
+        yield from collector.conversations(run.name, run.span)
+
+    def _kept_conversations(self, wanted: Collection[int] | None) -> Iterator[Conversation]:
+        """Give conversations of a stream whose segments were kept when it was read."""
+        import pyarrow as pa
+
+        from tcptrace_fsm.conversation import as_integers, from_tables
+
+        kept = self.segments  # or an error that says what to do
+        findings = [finding for f in self._kept.finished for finding in f.findings]
+        for row in as_integers(pa.Table.from_pandas(self.connections)).to_pylist():
+            conn_id = row["conn_id"]
+            if wanted is None or conn_id in wanted:
+                yield from_tables(
+                    row,
+                    pa.Table.from_pandas(kept[kept["conn_id"] == conn_id], preserve_index=False),
+                    pa.Table.from_pandas(
+                        self.transitions[self.transitions["conn_id"] == conn_id], preserve_index=False
+                    ),
+                    [f for f in findings if f.conn_id == conn_id],
+                    (self._run.name, *self._run.span),
+                )
+
     def export(
         self,
         directory: str | os.PathLike[str],
@@ -460,6 +513,10 @@ class Connection:
     def states(self) -> pd.DataFrame:
         """Its endpoints' stays in states."""
         return self._rows(self._trace.states)
+
+    def conversation(self) -> Conversation:
+        """Everything that a picture of it needs; see :mod:`tcptrace_fsm.conversation`."""
+        return next(self._trace.conversations({self.conn_id}))
 
     def __repr__(self) -> str:
         row = self.row
