@@ -18,12 +18,7 @@ chosen connections only (or of all), of a long transfer a fair sample, and gives
 ``trace.conversations(wanted)`` and ``trace.connection(n).conversation()``. Pictures of a conversation are made by
 :func:`tcptrace_fsm.ladder.ladder_svg` and :func:`tcptrace_fsm.ladder.ladder_text`.
 
-What became of a segment
-------------------------
-A capture does not show what arrived. `Segment.fate` says what the analysis holds: it follows the replay where that
-decided (which copy of a SYN, SYN+ACK or FIN was taken, whether a last ACK stopped the FIN's repetition) and, for data,
-the receiver's ACKs and SACK blocks: data that was sent again before the receiver acknowledged it is held lost, unless a
-duplicate SACK (RFC 2883) tells that both copies came.
+What became of each segment is judged in :mod:`tcptrace_fsm.fates`.
 """
 
 from __future__ import annotations
@@ -36,6 +31,7 @@ import numpy as np
 import pyarrow as pa
 
 from tcptrace_fsm import schema
+from tcptrace_fsm.fates import distance, judge
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.segments import SegmentTable
 from tcptrace_fsm.tables import SOURCES, Rows, build, plain
@@ -85,8 +81,8 @@ class Segment(NamedTuple):
     sender_state, receiver_state : str or None
         After this segment.
     fate : str
-        ``lost``: the analysis holds that it did not arrive. ``unknown``: nothing tells. Empty: it arrived, proved or
-        presumed.
+        ``lost``: the analysis holds that it did not arrive, or was discarded on arrival. ``unknown``: nothing tells.
+        Empty: it arrived, proved or presumed. See :mod:`tcptrace_fsm.fates`.
     left_out, left_out_bytes : int
         Segments of both sides that were sampled away right before this one, and their payload.
 
@@ -191,9 +187,7 @@ class Conversation:
 
     def distance(self, side: str) -> int | None:
         """Half a round trip between capture point and that endpoint, ns; None where no answer of it was timed."""
-        other = "server" if side == "client" else "client"
-        shortest = self.row[f"{other}_rtt_min"]
-        return None if shortest is None else shortest // 2
+        return distance(self.row, side)
 
     def stays(self, side: str) -> list[Stay]:
         """Give that endpoint's states in order, from the capture's first moment to its last (or its last timer)."""
@@ -513,7 +507,9 @@ def _conversation(
     ended = row["last_time"] if last is None else last
     told = tuple(sorted(findings, key=lambda f: (f.time, f.frame or 0)))
     ordered = tuple(sorted(changes, key=lambda c: c.time))
-    return Conversation(row["conn_id"], name, began, ended, row, _with_fates(segments, ordered), ordered, told)
+    judged = judge(segments, ordered)
+    sent = tuple(s._replace(fate=judged[i]) if i in judged else s for i, s in enumerate(segments))
+    return Conversation(row["conn_id"], name, began, ended, row, sent, ordered, told)
 
 
 _CHANGE = tuple({"earliest": "time_earliest", "latest": "time_latest"}.get(name, name) for name in Change._fields)
@@ -545,120 +541,3 @@ def _sent(segments: Any, left_out: Sequence[tuple[int, int]] = ()) -> list[Segme
             else s._replace(sack=blocks)
         )
     return made
-
-
-# --- what became of a segment -----------------------------------------------------------------------------------------
-_COPIES = frozenset({"capture_duplicate", "network_duplicate"})
-_PROBES = frozenset({"keepalive", "keepalive_ack", "zero_window_probe", "zero_window_probe_ack"})
-_AGAIN = frozenset(
-    {"retransmission", "fast_retransmission", "tail_loss_probe", "fin_retransmission", "syn_retransmission"}
-)
-_FLYING = 512  # segments of one side whose ACK is awaited; of more the oldest are no longer looked at
-
-
-def _with_fates(segments: Sequence[Segment], changes: Sequence[Change]) -> tuple[Segment, ...]:
-    """Give the segments with what the analysis holds of their arrival."""
-    fates: dict[int, str] = {}
-    for side in schema.SIDES:
-        _judge_control(segments, changes, side, fates)
-    _judge_data(segments, fates)
-    return tuple(s._replace(fate=fates[i]) if fates.get(i) else s for i, s in enumerate(segments))
-
-
-def _judge_control(segments: Sequence[Segment], changes: Sequence[Change], side: str, fates: dict[int, str]) -> None:
-    """Judge what was sent to ``side`` and ought to have moved it."""
-    mine = [c for c in changes if c.side == side]
-    taken = {c.event: c.frame for c in mine if c.frame is not None}
-    whole = {event: frame for event, frame in taken.items() if event.startswith("rcv FIN")}
-    fin_frame = min(whole.values(), default=None)
-    ack_frame = min(
-        (frame for event, frame in taken.items() if "ACK of FIN" in event),
-        default=None,
-    )
-    fin_end = next((s.end for s in segments if s.side == side and "FIN" in s.flags), None)
-    acknowledged = -1
-    lived = max((i for i, s in enumerate(segments) if s.side == side and "RST" not in s.flags), default=-1)
-    syns = [i for i, s in enumerate(segments) if s.side != side and s.flags.startswith("SYN")]
-    fins = [i for i, s in enumerate(segments) if s.side != side and "FIN" in s.flags]
-    for i, s in enumerate(segments):
-        if s.side == side:
-            acknowledged = max(acknowledged, -1 if s.rel_ack is None else s.rel_ack)
-            continue
-        if s.label in _COPIES:
-            continue
-        if "RST" in s.flags:
-            exact = s.rel_seq is not None and s.rel_seq == acknowledged
-            if exact and i < lived and s.receiver_state not in {"CLOSED", "LISTEN", "UNKNOWN", None}:
-                fates[i] = "lost"
-            continue
-        if s.flags.startswith("SYN"):
-            took = taken.get("rcv SYN+ACK" if "ACK" in s.flags else "rcv SYN")
-            if took is None:
-                if s.receiver_state in {"LISTEN", "SYN_SENT", None} or (
-                    s.receiver_state == "UNKNOWN" and "ACK" not in s.flags
-                ):
-                    fates[i] = "unknown"
-            elif s.frame < took and any(segments[j].frame == took for j in syns):
-                fates[i] = "lost"
-            continue
-        if "FIN" in s.flags:
-            if fin_frame is not None and s.frame < fin_frame and any(segments[j].frame == fin_frame for j in fins):
-                fates[i] = "lost"
-                continue
-            if fin_frame is None and s.receiver_state in {"ESTABLISHED", "FIN_WAIT_1", "FIN_WAIT_2"}:
-                fates[i] = "unknown"
-                continue
-        if s.rel_ack is None:
-            continue
-        if s.receiver_state == "SYN_RECEIVED" and s.rel_ack >= 1 and s.sender_state != "SYN_SENT":
-            if taken.get("rcv ACK of SYN", s.frame) > s.frame:
-                fates[i] = "lost"
-        elif (
-            fin_end is not None
-            and s.rel_ack >= fin_end
-            and s.receiver_state in {"FIN_WAIT_1", "CLOSING", "LAST_ACK"}
-            and (ack_frame is None or s.frame < ack_frame)
-        ):
-            fates[i] = "lost"
-
-
-def _judge_data(segments: Sequence[Segment], fates: dict[int, str]) -> None:
-    """Judge payload by the receiver's ACKs: what was sent again before it was acknowledged had been lost."""
-    flying: dict[str, list[int]] = {"client": [], "server": []}
-    lost: dict[str, list[int]] = {"client": [], "server": []}
-    for i, s in enumerate(segments):
-        if s.label in _COPIES:
-            continue
-        other = "server" if s.side == "client" else "client"
-        if s.rel_ack is not None:
-            came = [(0, s.rel_ack), *s.sack]
-            flying[other] = [j for j in flying[other] if not _within(segments[j], came)]
-            first = s.sack[:1]
-            if first and (first[0][1] <= s.rel_ack or _inside(first[0], s.sack[1:])):
-                for j in [j for j in lost[other] if _within(segments[j], first)][-1:]:
-                    fates.pop(j, None)  # a duplicate SACK: both copies came
-                    lost[other].remove(j)
-        if not s.payload_len or s.rel_seq is None or s.label in _PROBES:
-            continue
-        if s.label in _AGAIN:
-            end = s.rel_seq + s.payload_len
-            for j in flying[s.side]:
-                earlier = segments[j]
-                begin = earlier.rel_seq or 0
-                if begin < end and s.rel_seq < begin + earlier.payload_len:
-                    fates.setdefault(j, "lost")
-                    lost[s.side].append(j)
-            gone = set(lost[s.side][-_FLYING:])
-            flying[s.side] = [j for j in flying[s.side] if j not in gone]
-        flying[s.side] = [*flying[s.side][-_FLYING:], i]
-
-
-def _within(segment: Segment, ranges: Iterable[tuple[int, int]]) -> bool:
-    """Whether one of the ranges covers the segment's payload."""
-    begin = segment.rel_seq or 0
-    return any(a <= begin and begin + segment.payload_len <= b for a, b in ranges)
-
-
-def _inside(block: tuple[int, int], ranges: Iterable[tuple[int, int]]) -> bool:
-    """Whether one of the ranges covers the block."""
-    return any(a <= block[0] and block[1] <= b for a, b in ranges)

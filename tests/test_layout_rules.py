@@ -36,6 +36,7 @@ LAYERS = (
     "export",
     "summary",
     "netstat",
+    "fates",
     "conversation",
     "ladder",
     "diagram",
