@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     Words = NDArray[np.int64]
 
-__all__ = ["LIMIT", "Change", "Collector", "Conversation", "Segment", "Stay", "as_integers", "from_tables"]
+__all__ = ["LIMIT", "Change", "Collector", "Conversation", "LeftOut", "Segment", "Stay", "as_integers", "from_tables"]
 
 LIMIT = 4000
 """Segments kept of one connection, unless told otherwise; of a longer one a sample stays, and what went is counted."""
@@ -53,6 +53,25 @@ GROUP = 50000
 """Segments that are made tuples at once."""
 BEGINNING = 100
 """Segments at a connection's beginning that no sampling touches."""
+
+
+class LeftOut(NamedTuple):
+    """Segments that a sample left out, by sender: with payload, without, and the payload's bytes."""
+
+    client_data: int = 0
+    server_data: int = 0
+    client_empty: int = 0
+    server_empty: int = 0
+    client_bytes: int = 0
+    server_bytes: int = 0
+
+    @property
+    def segments(self) -> int:
+        """How many."""
+        return self.client_data + self.server_data + self.client_empty + self.server_empty
+
+
+NONE_LEFT_OUT = LeftOut()
 
 
 class Segment(NamedTuple):
@@ -83,8 +102,8 @@ class Segment(NamedTuple):
     fate : str
         ``lost``: the analysis holds that it did not arrive, or was discarded on arrival. ``unknown``: nothing tells.
         Empty: it arrived, proved or presumed. See :mod:`tcptrace_fsm.fates`.
-    left_out, left_out_bytes : int
-        Segments of both sides that were sampled away right before this one, and their payload.
+    left_out : LeftOut
+        What was sampled away right before this one.
 
     """
 
@@ -103,8 +122,7 @@ class Segment(NamedTuple):
     sender_state: str | None
     receiver_state: str | None
     fate: str = ""
-    left_out: int = 0
-    left_out_bytes: int = 0
+    left_out: LeftOut = NONE_LEFT_OUT
 
     @property
     def end(self) -> int | None:
@@ -183,7 +201,7 @@ class Conversation:
     @property
     def total(self) -> int:
         """Segments of the connection, those included that were sampled away."""
-        return len(self.segments) + sum(s.left_out for s in self.segments)
+        return len(self.segments) + sum(s.left_out.segments for s in self.segments)
 
     def distance(self, side: str) -> int | None:
         """Half a round trip between capture point and that endpoint, ns; None where no answer of it was timed."""
@@ -230,8 +248,8 @@ class _Part:
     transition_count: int
 
 
-_EMPTY = np.empty((0, k.SEGMENT_SIZE + 2), dtype=np.int64)
-_LEFT_OUT, _LEFT_OUT_BYTES = k.SEGMENT_SIZE, k.SEGMENT_SIZE + 1
+_LEFT_OUT = slice(k.SEGMENT_SIZE, k.SEGMENT_SIZE + len(LeftOut._fields))
+_EMPTY = np.empty((0, _LEFT_OUT.stop), dtype=np.int64)
 _NOTABLE = sum(1 << mark for mark, name in schema.LABELS if name not in {"duplicate_ack", "window_update"})
 _TUPLE = [k.S_NET, k.S_SRC_HI, k.S_SRC_LO, k.S_DST_HI, k.S_DST_LO, k.S_PORTS]
 
@@ -360,7 +378,7 @@ class Collector:
         order = np.argsort(records[:, k.S_CONNECTION], kind="stable")
         segments = pa.concat_tables(parts).take(order)
         ids = records[order, k.S_CONNECTION]
-        left_out = records[order, _LEFT_OUT : _LEFT_OUT_BYTES + 1]
+        left_out = records[order, _LEFT_OUT]
         changes = build("transitions", self._changes.take())
         changed = changes.column("conn_id").to_numpy()
         rows = as_integers(build("connections", self._rows.take()))
@@ -390,8 +408,8 @@ def _groups(conn_ids: Words, ids: Words) -> Iterator[tuple[int, int]]:
 
 
 def _widened(records: Words) -> Words:
-    """Give the records two words more, for what is sampled away before them."""
-    wide = np.zeros((len(records), k.SEGMENT_SIZE + 2), dtype=np.int64)
+    """Give the records more words, for what is sampled away before them."""
+    wide = np.zeros((len(records), _LEFT_OUT.stop), dtype=np.int64)
     wide[:, : k.SEGMENT_SIZE] = records
     return wide
 
@@ -407,22 +425,20 @@ def _sample(records: Words, wanted: int) -> NDArray[np.bool_]:
             if len(at) < 2:
                 break
             stays[at[1::2]] = False
+    stays[-1] = True  # which counts those before it
     return stays
 
 
 def _count_dropped(records: Words, stays: NDArray[np.bool_]) -> Words:
-    """Drop the records that do not stay; each that stays counts those dropped right before it.
-
-    The last of a connection always counts for its own: what goes after it is added to it.
-    """
+    """Drop the records that do not stay; each that stays counts those dropped right before it."""
     kept = records[stays]
     if stays.all() or not len(kept):
         return kept
-    segments = np.cumsum(np.where(stays, 0, 1 + records[:, _LEFT_OUT]))
-    size = np.cumsum(np.where(stays, 0, records[:, k.S_LEN] + records[:, _LEFT_OUT_BYTES]))
-    at = np.flatnonzero(stays)
-    kept[:, _LEFT_OUT] += np.diff(segments[at], prepend=0)
-    kept[:, _LEFT_OUT_BYTES] += np.diff(size[at], prepend=0)
+    side, size = records[:, k.S_SIDE], records[:, k.S_LEN]
+    own = [(side == s) & ((size > 0) == data) for data in (True, False) for s in (k.CLIENT, k.SERVER)]
+    own += [np.where(side == s, size, 0) for s in (k.CLIENT, k.SERVER)]
+    gone = np.cumsum(np.where(stays[:, None], 0, records[:, _LEFT_OUT] + np.stack(own, axis=1)), axis=0)
+    kept[:, _LEFT_OUT] += np.diff(gone[np.flatnonzero(stays)], prepend=0, axis=0)
     return kept
 
 
@@ -525,7 +541,7 @@ def _moved(changes: Any) -> list[Change]:
     return [Change(*values) for values in _columns(changes, _CHANGE)]
 
 
-def _sent(segments: Any, left_out: Sequence[tuple[int, int]] = ()) -> list[Segment]:
+def _sent(segments: Any, left_out: Sequence[Sequence[int]] = ()) -> list[Segment]:
     """Make segments of the table's rows; SACK blocks become relative like the ACK."""
     half, whole = 1 << 31, 1 << 32
     made = []
@@ -535,9 +551,6 @@ def _sent(segments: Any, left_out: Sequence[tuple[int, int]] = ()) -> list[Segme
         if s.sack and s.rel_ack is not None:
             wide = [s.rel_ack + (edge - ack + half) % whole - half for edge in cast("Any", s.sack)]
             blocks = tuple(zip(wide[::2], wide[1::2], strict=True))
-        made.append(
-            s._replace(sack=blocks, left_out=left_out[i][0], left_out_bytes=left_out[i][1])
-            if left_out
-            else s._replace(sack=blocks)
-        )
+        before = LeftOut(*left_out[i]) if left_out and any(left_out[i]) else NONE_LEFT_OUT
+        made.append(s._replace(sack=blocks, left_out=before))
     return made
