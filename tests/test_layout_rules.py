@@ -38,6 +38,7 @@ LAYERS = (
     "netstat",
     "fates",
     "conversation",
+    "palette",
     "ladder",
     "diagram",
     "extract",
