@@ -109,7 +109,8 @@ def _judge_control(segments: Sequence[Segment], mine: Sequence[Change], side: st
         elif "FIN" in s.flags and fin_frame is not None and s.frame < fin_frame and fin_frame in fin_frames:
             fates[i] = LOST
         elif "FIN" in s.flags and fin_frame is None and s.receiver_state in {"ESTABLISHED", "FIN_WAIT_1", "FIN_WAIT_2"}:
-            fates[i] = UNKNOWN
+            if reset < i:
+                fates[i] = UNKNOWN
         elif s.rel_ack is None:
             continue
         elif s.receiver_state == "SYN_RECEIVED" and s.rel_ack >= 1 and s.sender_state != "SYN_SENT":
@@ -158,7 +159,7 @@ def _judge_silence(segments: Sequence[Segment], side: str, fates: dict[int, str]
     after = [i for i in range(last + 1, len(segments)) if segments[i].label not in _COPIES]
     unheard = [i for i in after if fates.get(i) or segments[i].label in {"keepalive", "zero_window_probe"}]
     if len(unheard) > 1:
-        for i in after:
+        for i in after[after.index(unheard[0]) :]:
             fates.setdefault(i, UNKNOWN)
 
 

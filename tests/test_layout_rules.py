@@ -16,6 +16,7 @@ PACKAGE = Path(tcptrace_fsm.__file__).parent
 # A module imports, at its top, only what stands before it. (Inside functions too, but for what starts a command.)
 LAYERS = (
     "errors",
+    "files",
     "machine",
     "kernels",
     "profiles",

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from tcptrace_fsm.ladder.picture import ladder_style, ladder_svg
-from tcptrace_fsm.ladder.text import ladder_text
+from tcptrace_fsm.ladder.picture import MOST_DRAWN, ladder_style, ladder_svg
+from tcptrace_fsm.ladder.text import MOST_PRINTED, ladder_text, plainer
 
-__all__ = ["ladder_style", "ladder_svg", "ladder_text"]
+__all__ = ["MOST_DRAWN", "MOST_PRINTED", "ladder_style", "ladder_svg", "ladder_text", "plainer"]

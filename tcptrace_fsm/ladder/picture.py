@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.conversation import Change, Conversation, Segment
 
-__all__ = ["ladder_style", "ladder_svg"]
+__all__ = ["MOST_DRAWN", "ladder_style", "ladder_svg"]
 
+MOST_DRAWN = 100
+"""Rows for segments in a picture, unless told otherwise."""
 WIDTH = 780
 FRAME, TIME = 44, 132  # right edges of these columns
 LEFT, RIGHT = 252, 636  # the lifelines: where arrows begin and end
@@ -88,7 +90,9 @@ def _colours(dark: bool, under: str) -> str:
 
 
 # --- the picture ------------------------------------------------------------------------------------------------------
-def ladder_svg(conversation: Conversation, *, most: int = 120, standalone: bool = True, notes: bool = True) -> str:
+def ladder_svg(
+    conversation: Conversation, *, most: int = MOST_DRAWN, standalone: bool = True, notes: bool = True
+) -> str:
     """Draw a ladder as SVG.
 
     Parameters

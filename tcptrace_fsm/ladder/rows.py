@@ -7,6 +7,7 @@ segments that tell nothing new are folded into one row. What only a clock did ha
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -78,13 +79,15 @@ class Fold:
         """How many it stands for."""
         return sum(self.data.values()) + sum(self.empty.values())
 
-    def lines(self, ahead: str = "\u25b6", back: str = "\u25c0") -> list[str]:
+    def lines(self, ahead: str = "\u25b6", back: str = "\u25c0", width: int = 46) -> list[str]:
         """Say what is in it.
 
         Parameters
         ----------
         ahead, back : str
             Signs for the ways from and to the client.
+        width : int
+            Characters to a line, about.
 
         """
         said = []
@@ -96,8 +99,8 @@ class Fold:
                 said.append(f"{count(self.empty[side], 'empty ' + only if self.data[side] else only)} {sign}")
         if self.labels:
             named = sorted(self.labels.items(), key=lambda item: (item[0] != "lost", -item[1], item[0]))
-            said.append(", ".join(f"{n:,} {label(name)}" for name, n in named))
-        return said
+            said.append(", ".join(f"{n:,} {_several(label(name), n)}" for name, n in named))
+        return [line for text in said for line in textwrap.wrap(text, width)]
 
 
 @dataclass
@@ -377,6 +380,16 @@ def label(name: str) -> str:
     """
     words = {"fin": "FIN", "syn": "SYN", "ack": "ACK"}
     return " ".join(words.get(word, word) for word in name.split("_"))
+
+
+def _several(name: str, n: int) -> str:
+    """Put a label in the plural where it has one.
+
+    >>> _several("duplicate ACK", 2), _several("out of order", 2)
+    ('duplicate ACKs', 'out of order')
+    """
+    ends = ("retransmission", "ACK", "keepalive", "probe", "window", "update", "duplicate", "SYN", "FIN", "RST")
+    return name + "s" if n != 1 and name.endswith(ends) else name
 
 
 def pieces(segment: Segment, *, short: bool = False) -> list[str]:

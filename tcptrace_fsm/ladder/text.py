@@ -13,13 +13,45 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.conversation import Change, Conversation, Segment
 
-__all__ = ["ladder_text"]
+__all__ = ["MOST_PRINTED", "ladder_text", "plainer"]
 
+MOST_PRINTED = 200
+"""Rows for segments in a terminal, unless told otherwise."""
 NARROWEST = 60
 """Columns below which nothing gets narrower."""
 STATES = 12  # the longest name, SYN_RECEIVED
 KNOWN, PRESUMED = "\u2588", "\u2592"  # a full block, and a hatched one
 FIRM = frozenset({"sent", "acked"})
+
+
+_ASCII = str.maketrans(
+    {
+        KNOWN: "#",
+        PRESUMED: ":",
+        **dict.fromkeys("\u2500\u254c", "-"),
+        **dict.fromkeys("\u2510\u250c\u2514\u2518\u253c", "+"),
+        "\u2502": "|",
+        "\u25b6": ">",
+        "\u25c0": "<",
+        "\u00d7": "x",
+        "\u22ee": ":",
+        "\u00b7": ".",
+        "\u00b5": "u",
+    }
+)
+
+
+def plainer(line: str, encoding: str | None) -> str:
+    """Give a line in what an output can show: signs that it lacks become ASCII.
+
+    >>> plainer("\u2588\u2500\u25b6\u2588", "ascii")
+    '#->#'
+    """
+    try:
+        line.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return line.translate(_ASCII).encode("ascii", "replace").decode()
+    return line
 
 
 class Lane(NamedTuple):
@@ -49,7 +81,9 @@ class _Paint:
         return self(text, 245)
 
 
-def ladder_text(conversation: Conversation, *, width: int = 100, colour: bool = False, most: int = 200) -> list[str]:
+def ladder_text(
+    conversation: Conversation, *, width: int = 100, colour: bool = False, most: int = MOST_PRINTED
+) -> list[str]:
     """Draw a ladder in characters.
 
     Parameters
@@ -174,15 +208,14 @@ class _Ladder:
             return
         told = next(changes, {})
         head = f"{row.segment.frame:>{self._frames - 1}} " if self._frames and row.segment else " " * self._frames
-        if row.kind == "arrive":
-            head = " " * self._frames
         head += f"{self._clock(row.time):>{self._times - 1}}"
+        if row.kind == "arrive":  # that is no moment of the capture
+            head = ""
         if row.kind == "clock":
             why = ", ".join(f"{c.event}" for c in row.changes)
             yield self._middle_line(f"({why})", head=head, told=told)
         elif row.fold is not None:
-            said = row.fold.lines()
-            for i, text in enumerate(w for line in said for w in textwrap.wrap(line, self._middle - 4)):
+            for i, text in enumerate(row.fold.lines(width=self._middle - 4)):
                 yield self._middle_line(text, head="" if i else head, told={} if i else told, dotted=True)
         elif row.segment is not None:
             for text, shown, above in self._arrow(row):
