@@ -208,8 +208,10 @@ class _Picture:
         if before is None:
             return 0
         room: float = LINE
-        if before.kind in {"pause", "clock"} or row.kind == "pause":
+        if row.kind == "pause":
             room = 24
+        elif before.kind == "pause":
+            room = 24 + 0.6 * self._slant
         if row.kind == "fold" and row.fold is not None:
             room = 22 + NOTE * len(row.fold.lines()) / 2
         if before.kind == "fold" and before.fold is not None:
@@ -299,7 +301,7 @@ class _Picture:
         room = int((whole * (0.94 if place == 0.5 else 0.5) - 10) / CHARACTER)
         text = _fit(pieces(s), pieces(s, short=True), room)
         slope = angle if s.side == "client" else atan2(y0 - y1, x0 - x1)
-        centre = place if not s.fate else min(place, 0.46)
+        centre = place if not s.fate else min(place, 0.4)
         tx, ty = x0 + (x1 - x0) * centre, y0 + (y1 - y0) * centre
         named = f' class="{("arrow " + kind).strip()}"'
         self._add(f"<g{named}><title>{escape(self._told(s))}</title>{line}{tip}</g>")
@@ -379,7 +381,7 @@ class _Picture:
         if lost or unknown:
             said.append(
                 " ".join(
-                    ["\u00d7 lost, as far as the rest tells."] * lost
+                    ["\u00d7 lost, or discarded on arrival, as the rest tells."] * lost
                     + ["? nothing tells whether it arrived."] * unknown
                 )
             )

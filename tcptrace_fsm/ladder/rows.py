@@ -311,13 +311,12 @@ def _crossed(made: list[Row]) -> list[Row]:
 
 def _mark(conversation: Conversation, made: list[Row], own: dict[int, Row]) -> None:
     """Mark each finding where it shows."""
-    last = [row for row in made if row.segment is not None or row.fold is not None]
     for number, finding in enumerate(conversation.findings, 1):
         row = None if finding.frame is None else own.get(finding.frame)
         if row is None and finding.frame is not None:
-            row = next((r for r in last if r.fold and r.fold.last.frame >= finding.frame), None)
+            row = next((r for r in made if r.fold and r.fold.first.frame <= finding.frame <= r.fold.last.frame), None)
         if row is None:
-            row = next((r for r in reversed(last) if r.time <= finding.time), last[0] if last else None)
+            row = next((r for r in reversed(made) if r.time <= finding.time), made[0] if made else None)
         if row is not None:
             _landed(made, row).findings.append((number, finding))
 
