@@ -51,6 +51,8 @@ class Run:
         Whether segments are wanted one by one.
     taken_at : sequence of str
         Addresses of the host on which the captures were taken; see :class:`tcptrace_fsm.engine.Engine`.
+    fragments : bool
+        Whether each capture is to note which frames a segment was put together from.
 
     Attributes
     ----------
@@ -64,9 +66,16 @@ class Run:
     """
 
     def __init__(
-        self, captured: Sequence[Source], profile: Profile, *, labels: bool = False, taken_at: Sequence[str] = ()
+        self,
+        captured: Sequence[Source],
+        profile: Profile,
+        *,
+        labels: bool = False,
+        fragments: bool = False,
+        taken_at: Sequence[str] = (),
     ) -> None:
         self._captured = captured
+        self._fragments = fragments
         self.profile = profile
         self.labels = labels
         self.taken_at = tuple(taken_at)
@@ -105,6 +114,8 @@ class Run:
             before = sum(capture.frames for capture in self.captures)
             capture = open_capture(source)
             self.captures.append(capture)
+            if self._fragments:
+                capture.fragments.joined = {}
             for batch in capture.segments():
                 if before and batch.count:
                     _renumber(batch, before)

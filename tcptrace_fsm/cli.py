@@ -1,4 +1,4 @@
-"""The command line: ``tcptrace-fsm analyze | netstat | ladder | rules``.
+"""The command line: ``tcptrace-fsm analyze | netstat | ladder | diagram | extract | rules``.
 
 Exit status: 0 done, 1 the capture cannot be read (one line on stderr), 2 wrong usage, 3 ``--fail-on`` met, 130 stopped
 with Ctrl-C (after what was read until then was summarised and written).
@@ -196,7 +196,9 @@ def ladder(
             help="Captures, as for analyze, then the connection's number; it may be left out where there is only one.",
         ),
     ],
-    svg: Annotated[str | None, typer.Option("--svg", metavar="FILE", help="Draw it as SVG into this file.")] = None,
+    svg: Annotated[
+        str | None, typer.Option("--svg", metavar="FILE", help="Draw it as SVG into this file; - is standard output.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Fold nothing: a row for each segment.")] = False,
     profile: ProfileOption = "linux",
     time_wait: TimeWait = None,
@@ -205,7 +207,6 @@ def ladder(
     """Draw a connection's segments between two lifelines, each endpoint's states down its side."""
     from tcptrace_fsm.analysis import Run, sources
     from tcptrace_fsm.conversation import LIMIT, Collector
-    from tcptrace_fsm.files import write_whole
     from tcptrace_fsm.ladder import MOST_DRAWN, MOST_PRINTED, ladder_svg, ladder_text, plainer
 
     captures, conn_ids = split_ids(named)
@@ -221,11 +222,85 @@ def ladder(
     there_are(run, conn_ids or [0])
     (conversation,) = collector.conversations(run.name, run.span)
     if svg is not None:
-        write_whole(svg, ladder_svg(conversation, most=UNFOLDED if everything else MOST_DRAWN) + "\n")
+        put(svg, ladder_svg(conversation, most=UNFOLDED if everything else MOST_DRAWN))
     else:
         most = UNFOLDED if everything else MOST_PRINTED
         for line in ladder_text(conversation, width=terminal_width(), colour=coloured(sys.stdout), most=most):
             print(plainer(line, sys.stdout.encoding))
+    if run.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+@app.command()
+def diagram(
+    captures: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CAPTURE...]", help="Show what its endpoints did; captures as for analyze."),
+    ] = None,
+    svg: Annotated[
+        str | None, typer.Option("--svg", metavar="FILE", help="Draw it as SVG into this file; - is standard output.")
+    ] = None,
+    profile: ProfileOption = "linux",
+    time_wait: TimeWait = None,
+    fin_timeout: FinTimeout = None,
+) -> None:
+    """Draw figure 5 of RFC 9293 as SVG, weighted by what a capture's endpoints did; without --svg, tell it in lines."""
+    from tcptrace_fsm.analysis import Run, sources
+    from tcptrace_fsm.diagram import Taken, diagram_svg, diagram_text
+
+    taken, name, interrupted = None, "", False
+    timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
+    if captures:
+        run = Run(sources(captures), timers)
+        taken = Taken()
+        run.go([taken], watch=watch)
+        warn(run)
+        name, interrupted = run.name, run.interrupted
+    if svg is not None:
+        put(svg, diagram_svg(taken, capture=name))
+    else:
+        for line in diagram_text(taken):
+            print(line)
+    if interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+@app.command()
+def extract(
+    named: Annotated[
+        list[str],
+        typer.Argument(metavar="CAPTURE... CONN_ID...", help="Captures, as for analyze, then connections' numbers."),
+    ],
+    out: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Where to write; compressed if it ends in .gz or .zst; - is standard output.",
+        ),
+    ],
+) -> None:
+    """Copy the frames of connections, byte for byte, into a capture of the same format."""
+    from tcptrace_fsm import extract as copying
+    from tcptrace_fsm.analysis import Run, sources
+
+    captures, conn_ids = split_ids(named)
+    if not conn_ids:
+        raise UsageError("name the connections to extract by their numbers, behind the capture")
+    expanded = sources(captures)
+    copying.check_output(out, expanded)
+    with copying.rereadable(expanded) as twice:
+        run = Run(twice, find_profile("linux"), labels=True, fragments=True)
+        frames = copying.Frames(conn_ids)
+        run.go([frames], watch=watch)
+        warn(run)
+        there_are(run, conn_ids)
+        numbers = frames.numbers(run.captures)
+        with copying.output_file(out) as file:
+            copied = copying.copy_frames(twice[: len(run.captures)], [c.frames for c in run.captures], numbers, file)
+    many = "s" if len(set(conn_ids)) > 1 else ""
+    say(f"{count(copied, 'frame')} of connection{many} {', '.join(map(str, sorted(set(conn_ids))))} written to {out}")
     if run.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
 
@@ -301,6 +376,16 @@ def there_are(run: Run, conn_ids: list[int]) -> None:
     if missing:
         known = count(run.tally.connections, "connection")
         raise UsageError(f"no connection {missing[0]}; {run.name} has {known}, numbered from 0")
+
+
+def put(name: str, text: str) -> None:
+    """Write a picture to a file, whole or not at all, or to standard output for ``-``."""
+    from tcptrace_fsm.files import write_whole
+
+    if name == "-":
+        print(text)
+    else:
+        write_whole(name, text + "\n")
 
 
 def coloured(out: Any) -> bool:

@@ -43,7 +43,18 @@ if TYPE_CHECKING:
 
     Words = NDArray[np.int64]
 
-__all__ = ["LIMIT", "Change", "Collector", "Conversation", "LeftOut", "Segment", "Stay", "as_integers", "from_tables"]
+__all__ = [
+    "LIMIT",
+    "Change",
+    "Collector",
+    "Conversation",
+    "LeftOut",
+    "Segment",
+    "Stay",
+    "Undecided",
+    "as_integers",
+    "from_tables",
+]
 
 LIMIT = 4000
 """Segments kept of one connection, unless told otherwise; of a longer one a sample stays, and what went is counted."""
@@ -274,9 +285,7 @@ class Collector:
         self._kept: list[Words] = []
         self._kept_count = 0
         self._room = max(65536, 4 * limit)
-        self._undecided: list[Words] = []
-        self._undecided_count = 0
-        self._owners: dict[int, Any] = {}
+        self._undecided = Undecided()
         self._rows = Rows(SOURCES["connections"])
         self._changes = Rows(SOURCES["transitions"])
         self._table = SegmentTable()
@@ -299,10 +308,7 @@ class Collector:
             self._kept_count += len(self._kept[-1])
             if self._kept_count > self._room:
                 self._thin()
-        undecided = ids < 0
-        if undecided.any() and self._undecided_count < UNDECIDED:
-            self._undecided.append(_widened(records[undecided]))
-            self._undecided_count += len(self._undecided[-1])
+        self._undecided.take_segments(records)
 
     def take(self, finished: Any) -> None:
         """Take what is over: keep the chosen connections' rows, transitions and findings."""
@@ -319,16 +325,9 @@ class Collector:
             self._rows.add(array("q", part.connections.tobytes()), part.count)
             self._changes.add(array("q", part.transitions.tobytes()), part.transition_count)
             self._tuples.append(part.connections)
-        if self._undecided_count:
-            self._own(records)
+        self._undecided.take(records)
         wanted = None if self._wanted is None else set(self._wanted.tolist())
         self.findings += [f for f in finished.findings if wanted is None or f.conn_id in wanted]
-
-    def _own(self, records: Words) -> None:
-        """Note which connections began with a SYN that was undecided when it came."""
-        undecided = np.concatenate(self._undecided)[:, k.S_FRAME]
-        for c in records[np.isin(records[:, k.C_FIRST_FRAME], undecided)]:
-            self._owners[int(c[k.C_FIRST_FRAME])] = int(c[k.C_ID])
 
     def _thin(self) -> None:
         """Drop every other plain segment of the connections that have more than their share."""
@@ -348,17 +347,11 @@ class Collector:
         """Give all records in order of frames, the undecided ones with the connection that they prove to belong to."""
         self._thin()
         records = self._kept[0]
-        if self._undecided and self._tuples:
-            found = _adopt(np.concatenate(self._undecided), np.concatenate(self._tuples), self._owners)
-            if self._wanted is not None:
-                found = found[np.isin(found[:, k.S_CONNECTION], self._wanted)]
-            records = np.concatenate([records, found])
+        if self._tuples:
+            found = self._undecided.adopted(np.concatenate(self._tuples))
+            found = found[self._chosen(found[:, k.S_CONNECTION])]
+            records = np.concatenate([records, _widened(found)])
         return records[np.argsort(records[:, k.S_FRAME], kind="stable")]
-
-    def frames(self) -> Words:
-        """Give the numbers of the frames kept, in order."""
-        numbers: Words = self._settled()[:, k.S_FRAME]
-        return numbers
 
     def conversations(self, capture: str, span: tuple[int | None, int | None]) -> Iterator[Conversation]:
         """Give the chosen connections that there are, by ``conn_id``. To be called once, when the run is over.
@@ -442,37 +435,63 @@ def _count_dropped(records: Words, stays: NDArray[np.bool_]) -> Words:
     return kept
 
 
-def _adopt(undecided: Words, connections: Words, owners: dict[int, int]) -> Words:
-    """Give the undecided SYNs of these connections: those that began one, and those that fell into one."""
-    taken = []
-    begun: dict[tuple[int, ...], int] = {}  # attempt (four-tuple and ISN) to the connection that came of it
-    sides: dict[tuple[int, ...], list[Words]] = {}
-    for c in connections:
-        ends = [[c[hi], c[lo]] for hi, lo in ((k.C_CLIENT_HI, k.C_CLIENT_LO), (k.C_SERVER_HI, k.C_SERVER_LO))]
-        ports = int(c[k.C_PORTS])
-        there = (int(c[k.C_NET]), *map(int, ends[0] + ends[1]), ports)
-        back = (int(c[k.C_NET]), *map(int, ends[1] + ends[0]), (ports & 0xFFFF) << 16 | ports >> 16)
-        sides.setdefault(there, []).append(c)
-        sides.setdefault(back, []).append(c)
-    for record in undecided:
-        key = tuple(int(w) for w in record[_TUPLE])
-        attempt = (*key, int(record[k.S_SEQ]))
-        frame = int(record[k.S_FRAME])
-        if frame in owners:
-            begun[attempt] = owners[frame]
-        copy = record.copy()
-        if attempt in begun:
-            copy[k.S_CONNECTION] = begun[attempt]
-            taken.append(copy)
-            continue
-        for c in sides.get(key, ()):
-            if c[k.C_FIRST_FRAME] <= frame and c[k.C_FIRST_TIME] <= record[k.S_TIME] <= c[k.C_OVER_TIME]:
-                copy[k.S_CONNECTION] = c[k.C_ID]
-                same = c[k.C_PORTS] == record[k.S_PORTS] and c[k.C_CLIENT_LO] == record[k.S_SRC_LO]
-                copy[k.S_SIDE] = k.CLIENT if same else k.SERVER
+class Undecided:
+    """SYNs inside live connections, of which only what follows tells whether they begin another.
+
+    When they are tracked they belong to no connection yet (``conn_id`` -1); here they find the one that they belong to.
+    """
+
+    def __init__(self) -> None:
+        self._records: list[Words] = []
+        self._count = 0
+        self._owners: dict[int, int] = {}  # frame of a connection's first segment to its conn_id
+
+    def take_segments(self, records: Words) -> None:
+        """Take labelled segments, of which only the undecided are kept."""
+        undecided = records[records[:, k.S_CONNECTION] < 0]
+        if len(undecided) and self._count < UNDECIDED:
+            self._records.append(undecided)
+            self._count += len(undecided)
+
+    def take(self, connections: Words) -> None:
+        """Learn of connections that are over: which of them began with an undecided SYN."""
+        if self._count:
+            frames = np.concatenate(self._records)[:, k.S_FRAME]
+            for c in connections[np.isin(connections[:, k.C_FIRST_FRAME], frames)]:
+                self._owners[int(c[k.C_FIRST_FRAME])] = int(c[k.C_ID])
+
+    def adopted(self, connections: Words) -> Words:
+        """Give the SYNs of these connections, numbered: those that began one, and those that fell into one."""
+        taken = []
+        begun: dict[tuple[int, ...], int] = {}  # attempt (four-tuple and ISN) to the connection that came of it
+        known: dict[
+            tuple[int, ...], list[tuple[int, Words]]
+        ] = {}  # four-tuple to the sender's side, and the connection
+        for c in connections:
+            client, server = (c[k.C_CLIENT_HI], c[k.C_CLIENT_LO]), (c[k.C_SERVER_HI], c[k.C_SERVER_LO])
+            ports = int(c[k.C_PORTS])
+            back = (ports & 0xFFFF) << 16 | ports >> 16
+            for side, ends in (
+                (k.CLIENT, (c[k.C_NET], *client, *server, ports)),
+                (k.SERVER, (c[k.C_NET], *server, *client, back)),
+            ):
+                known.setdefault(tuple(map(int, ends)), []).append((side, c))
+        for record in np.concatenate(self._records) if self._records else ():
+            key = tuple(map(int, record[_TUPLE]))
+            attempt, frame = (*key, int(record[k.S_SEQ])), int(record[k.S_FRAME])
+            if frame in self._owners:
+                begun[attempt] = self._owners[frame]
+            copy = record.copy()
+            if attempt in begun:
+                copy[k.S_CONNECTION] = begun[attempt]
                 taken.append(copy)
-                break
-    return np.array(taken) if taken else _EMPTY
+                continue
+            for side, c in known.get(key, ()):
+                if c[k.C_FIRST_FRAME] <= frame and c[k.C_FIRST_TIME] <= record[k.S_TIME] <= c[k.C_OVER_TIME]:
+                    copy[k.S_CONNECTION], copy[k.S_SIDE] = c[k.C_ID], side
+                    taken.append(copy)
+                    break
+        return np.array(taken) if taken else np.empty((0, k.SEGMENT_SIZE), dtype=np.int64)
 
 
 # --- from tables to tuples --------------------------------------------------------------------------------------------
