@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tcptrace_fsm.conversation import Conversation
+    from tcptrace_fsm.diagram import Diagram
+    from tcptrace_fsm.ladder import Ladder
 
     Source = str | os.PathLike[str] | BinaryIO
 
@@ -300,6 +302,11 @@ class Trace:
         self._frames: dict[str, pd.DataFrame] = {}
 
     @property
+    def rereadable(self) -> bool:
+        """Whether the segments can be had: they were kept, or the captures can be read once more."""
+        return self._again is not None or self._segment_table is not None or "segments" in self._frames
+
+    @property
     def connections(self) -> pd.DataFrame:
         """One row per connection."""
         return self._frame("connections")
@@ -387,6 +394,15 @@ class Trace:
             frame[name] = frame[name].astype("Int64")
         frame["timer_left"] = pd.to_timedelta(frame["timer_left"].astype("Int64"), unit="ns")
         return frame
+
+    def diagram(self) -> Diagram:
+        """Draw figure 5 of RFC 9293, weighted by what the endpoints did; shows itself in a notebook."""
+        from tcptrace_fsm.diagram import Diagram, Taken
+
+        taken = Taken()
+        for finished in self._kept.finished:
+            taken.take(finished)
+        return Diagram(taken, self._run.name)
 
     def connection(self, conn_id: int) -> Connection:
         """One connection, with its rows of every table.
@@ -496,6 +512,7 @@ class Connection:
     def __init__(self, trace: Trace, conn_id: int) -> None:
         self.conn_id = conn_id
         self._trace = trace
+        self._conversation: Conversation | None = None
 
     @property
     def row(self) -> pd.Series[Any]:
@@ -526,8 +543,28 @@ class Connection:
         return self._rows(self._trace.states)
 
     def conversation(self) -> Conversation:
-        """Everything that a picture of it needs; see :mod:`tcptrace_fsm.conversation`."""
-        return next(self._trace.conversations({self.conn_id}))
+        """Everything that a picture of it needs; see :mod:`tcptrace_fsm.conversation`. Kept once it was asked for."""
+        if self._conversation is None:
+            self._conversation = next(self._trace.conversations({self.conn_id}))
+        return self._conversation
+
+    def ladder(self, *, most: int | None = None) -> Ladder:
+        """Draw its segments between two lifelines, each endpoint's states down its side.
+
+        Parameters
+        ----------
+        most : int or None
+            Rows for segments at most, about; None for the usual.
+
+        Returns
+        -------
+        Ladder
+            Shows itself in a notebook, prints itself in a terminal; its ``svg`` is the picture's text.
+
+        """
+        from tcptrace_fsm.ladder import Ladder
+
+        return Ladder(self.conversation(), most=most)
 
     def __repr__(self) -> str:
         row = self.row
@@ -538,6 +575,12 @@ class Connection:
             lines.append(f"  {t['time']:%H:%M:%S.%f}  {t['side']:<6}  {change}  ({t['event']}, {t['basis']})")
         lines += [f"  {a['severity'].upper()}  {a['kind']}: {a['message']}" for a in self.anomalies.to_dict("records")]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str | None:
+        """Show a notebook the ladder; a stream that cannot be read again is told in words."""
+        if self._trace.rereadable:
+            return self.ladder()._repr_html_()
+        return None
 
 
 def _new_segment_table() -> Any:

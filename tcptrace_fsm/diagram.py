@@ -24,7 +24,7 @@ from tcptrace_fsm.palette import INK, SEVERITY, STATE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["ARROWS", "Taken", "Way", "diagram_style", "diagram_svg", "diagram_text"]
+__all__ = ["ARROWS", "Diagram", "Taken", "Way", "diagram_style", "diagram_svg", "diagram_text"]
 
 S, E = State, Event
 
@@ -88,6 +88,34 @@ class Taken:
     def total(self, way: Way) -> int:
         """How often a way was taken, by either side."""
         return self.client[way] + self.server[way]
+
+
+class Diagram:
+    """The figure with what a capture did, as a notebook gets it: it shows itself.
+
+    Attributes
+    ----------
+    taken : Taken
+        The counts.
+
+    """
+
+    def __init__(self, taken: Taken, capture: str) -> None:
+        self.taken = taken
+        self._capture = capture
+
+    @property
+    def svg(self) -> str:
+        """The picture, an SVG file's text."""
+        return diagram_svg(self.taken, capture=self._capture)
+
+    def __str__(self) -> str:
+        return "\n".join(diagram_text(self.taken))
+
+    __repr__ = __str__
+
+    def _repr_svg_(self) -> str:
+        return self.svg
 
 
 # --- where everything stands ------------------------------------------------------------------------------------------

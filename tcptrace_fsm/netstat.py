@@ -132,7 +132,7 @@ def sockets(
     host: str | None = None,
     last_time: int | None = None,
 ) -> list[Socket]:
-    """Every endpoint that existed at a moment: listeners first, then by connection.
+    """Every endpoint that existed at a moment, as netstat orders them: IPv4 before IPv6, listeners before connections.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def sockets(
                 else:
                     found.append(socket)
     found.sort(key=lambda s: (s.conn_id, s.side))
-    return [listeners[key] for key in sorted(listeners)] + found
+    return sorted([listeners[key] for key in sorted(listeners)] + found, key=lambda s: (s.proto, s.conn_id is not None))
 
 
 def _ends(

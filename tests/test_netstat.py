@@ -112,6 +112,18 @@ def test_ipv6_is_tcp6():
     assert (socket.proto, socket.local_ip) == ("tcp6", "2001:db8::1")
 
 
+def test_the_order_is_netstats():
+    six = fakes.connection(0, "2001:db8::1", "2001:db8::2")
+    four = fakes.connection(1)
+    changes = [fakes.transition(n, 1, START, S.LISTEN, S.SYN_RECEIVED, Event.RCV_SYN, Basis.ACKED) for n in (0, 1)] + [
+        fakes.transition(n, 0, START, S.CLOSED, S.SYN_SENT) for n in (0, 1)
+    ]
+    found = netstat.sockets([fakes.finished([six, four], changes)], START, PROFILES["linux"])
+    assert [(s.proto, s.state) for s in found] == [
+        (proto, state) for proto in ("tcp", "tcp6") for state in ("LISTEN", "SYN_SENT", "SYN_RECEIVED")
+    ]
+
+
 def test_hosts_are_addresses():
     assert netstat.check_host("2001:DB8:0::1") == "2001:db8::1"
     assert netstat.check_host(None) is None
