@@ -58,6 +58,15 @@ def test_time_wait_tells_what_is_left():
     assert (client.timer, client.timer_left) == ("timewait", 46 * SECOND)
 
 
+def test_time_wait_ends_although_the_capture_has_ended_before():
+    changes = [fakes.transition(0, 0, START, S.FIN_WAIT_2, S.TIME_WAIT, Event.RCV_FIN, Basis.PRESUMED)]
+    done = fakes.finished([fakes.connection()], changes)
+    alive = [(40000, 80, "TIME_WAIT", "presumed")]
+    for seconds, last, wanted in ((60.9, 10, alive), (61, 10, []), (61, 100, alive), (120, 100, alive)):
+        # A capture of 100 s in which it is still alive has shown that its timer began anew.
+        assert shown(seconds, done, last_time=START + last * SECOND) == wanted, (seconds, last)
+
+
 def test_an_endpoint_that_never_changed_is_where_it_ended():
     done = fakes.finished(
         [fakes.connection(words={k.C_CLIENT_STATE: int(S.ESTABLISHED), k.C_CLIENT_BASIS: int(Basis.INFERRED)})]
