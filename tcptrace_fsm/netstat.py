@@ -200,7 +200,7 @@ def _ends(
         if timer == "timewait" and left is not None and left <= 0:
             # The analysis held it alive until the capture's end; after that only its timer counts, unless some segment
             # had restarted that, in which case nobody knows how long it lasts.
-            if last_time is not None and last_time < at and last_time < at - left:
+            if last_time is not None and last_time < at and last_time < at + left:
                 continue
             left = None
         yield Socket(
