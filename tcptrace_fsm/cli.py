@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 EXIT_UNREADABLE, EXIT_USAGE, EXIT_FAIL_ON, EXIT_INTERRUPTED = 1, 2, 3, 130
-UNFOLDED = 1_000_000  # segments that a ladder of everything draws
+UNFOLDED = 1_000_000  # segments kept for a ladder of everything
 LARGE = 100 << 20  # bytes; from here on it is worth saying that the kernels are not compiled
 
 # typer keeps click inside or beside itself, by version; its own exception leads to click's either way.
@@ -222,9 +222,9 @@ def ladder(
     there_are(run, conn_ids or [0])
     (conversation,) = collector.conversations(run.name, run.span)
     if svg is not None:
-        put(svg, ladder_svg(conversation, most=UNFOLDED if everything else MOST_DRAWN))
+        put(svg, ladder_svg(conversation, most=None if everything else MOST_DRAWN))
     else:
-        most = UNFOLDED if everything else MOST_PRINTED
+        most = None if everything else MOST_PRINTED
         for line in ladder_text(conversation, width=terminal_width(), colour=coloured(sys.stdout), most=most):
             print(plainer(line, sys.stdout.encoding))
     if run.interrupted:

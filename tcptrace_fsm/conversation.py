@@ -58,6 +58,8 @@ __all__ = [
 
 LIMIT = 4000
 """Segments kept of one connection, unless told otherwise; of a longer one a sample stays, and what went is counted."""
+ROOM = 65536
+"""Segments kept of all connections before any of them is looked at for being too long."""
 UNDECIDED = 65536
 """Segments of no connection yet (SYNs inside others) that are kept until it is known whose they are."""
 GROUP = 50000
@@ -284,7 +286,7 @@ class Collector:
         self._limit = max(limit, 2 * BEGINNING)
         self._kept: list[Words] = []
         self._kept_count = 0
-        self._room = max(65536, 4 * limit)
+        self._room = max(ROOM, 4 * limit)
         self._undecided = Undecided()
         self._rows = Rows(SOURCES["connections"])
         self._changes = Rows(SOURCES["transitions"])
@@ -486,11 +488,14 @@ class Undecided:
                 copy[k.S_CONNECTION] = begun[attempt]
                 taken.append(copy)
                 continue
-            for side, c in known.get(key, ()):
-                if c[k.C_FIRST_FRAME] <= frame and c[k.C_FIRST_TIME] <= record[k.S_TIME] <= c[k.C_OVER_TIME]:
-                    copy[k.S_CONNECTION], copy[k.S_SIDE] = c[k.C_ID], side
-                    taken.append(copy)
-                    break
+            open_then = [
+                (int(c[k.C_FIRST_FRAME]), side, int(c[k.C_ID]))
+                for side, c in known.get(key, ())
+                if c[k.C_FIRST_FRAME] <= frame and (c[k.C_TAKEN_OVER] < 0 or frame < c[k.C_TAKEN_FRAME])
+            ]
+            if open_then:
+                _, copy[k.S_SIDE], copy[k.S_CONNECTION] = max(open_then)
+                taken.append(copy)
         return np.array(taken) if taken else np.empty((0, k.SEGMENT_SIZE), dtype=np.int64)
 
 

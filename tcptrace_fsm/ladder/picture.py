@@ -91,15 +91,15 @@ def _colours(dark: bool, under: str) -> str:
 
 # --- the picture ------------------------------------------------------------------------------------------------------
 def ladder_svg(
-    conversation: Conversation, *, most: int = MOST_DRAWN, standalone: bool = True, notes: bool = True
+    conversation: Conversation, *, most: int | None = MOST_DRAWN, standalone: bool = True, notes: bool = True
 ) -> str:
     """Draw a ladder as SVG.
 
     Parameters
     ----------
     conversation : Conversation
-    most : int
-        Rows for segments at most, about; what tells least is folded ("1,204 data segments").
+    most : int or None
+        Rows for segments at most, about; what tells least is folded ("1,204 data segments"). None folds nothing.
     standalone : bool
         With its own style. False inside a page that gives :func:`ladder_style` once.
     notes : bool
@@ -147,7 +147,7 @@ class _Picture:
 
     # --- the whole ---
 
-    def svg(self, most: int, *, standalone: bool, notes: bool) -> str:
+    def svg(self, most: int | None, *, standalone: bool, notes: bool) -> str:
         of = self._of
         self._text(16, 24, f"Connection {of.conn_id}", "sans", "head")
         self._text(16, 42, f"{of.capture}: {endings(of)}", "sans", "faint")

@@ -166,9 +166,11 @@ def _weights(conversation: Conversation) -> list[int]:
     return weights
 
 
-def _items(conversation: Conversation, most: int) -> list[Segment | Fold]:
+def _items(conversation: Conversation, most: int | None) -> list[Segment | Fold]:
     """Fold what tells least until there are no more than ``most`` items, if that can be."""
     segments = conversation.segments
+    if most is None:
+        return _folded(segments, [True] * len(segments))
     if len(segments) <= min(SHORT, most) and conversation.total == len(segments):
         return list(segments)
     weights = _weights(conversation)
@@ -217,14 +219,14 @@ def _fold(run: Sequence[Segment]) -> Fold:
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
-def rows(conversation: Conversation, most: int = 200) -> list[Row]:
+def rows(conversation: Conversation, most: int | None = 200) -> list[Row]:
     """Lay out a conversation.
 
     Parameters
     ----------
     conversation : Conversation
-    most : int
-        Rows for segments, about.
+    most : int or None
+        Rows for segments, about; None to fold nothing.
 
     """
     items = _items(conversation, most)

@@ -82,7 +82,7 @@ class _Paint:
 
 
 def ladder_text(
-    conversation: Conversation, *, width: int = 100, colour: bool = False, most: int = MOST_PRINTED
+    conversation: Conversation, *, width: int = 100, colour: bool = False, most: int | None = MOST_PRINTED
 ) -> list[str]:
     """Draw a ladder in characters.
 
@@ -93,8 +93,8 @@ def ladder_text(
         Columns; no fewer than 60 are used.
     colour : bool
         Whether to colour it with ANSI sequences.
-    most : int
-        Rows for segments at most, about; what tells least is folded ("1,204 data segments").
+    most : int or None
+        Rows for segments at most, about; what tells least is folded ("1,204 data segments"). None folds nothing.
 
     Returns
     -------
@@ -127,7 +127,7 @@ class _Ladder:
 
     # --- the whole ---
 
-    def lines(self, most: int) -> Iterator[str]:
+    def lines(self, most: int | None) -> Iterator[str]:
         of, paint = self._of, self._paint
         yield from textwrap.wrap(f"connection {of.conn_id} of {of.capture}   {endings(of)}", self._width)
         yield ""
@@ -136,8 +136,11 @@ class _Ladder:
         head = f"{'frame':>{self._frames - 1}} " if self._frames else ""
         head += f"{'time':>{self._times - 1}} "
         if len(client) + len(server) + 4 > ends:
-            yield f"{'':<{self._left}}{paint('client ' + client, None, bold=True)}"
-            yield f"{paint.faint(head):<{self._left}}{paint(f'server {server}'.rjust(ends), None, bold=True)}"
+            above = "client " + client
+            indent = max(0, min(self._left, self._width - len(above)))
+            yield " " * indent + paint(above, None, bold=True)
+            below = f"server {server}".rjust(max(0, self._left + ends - len(head)))
+            yield paint.faint(head) + paint(below, None, bold=True)
         else:
             both = f"{'client ' + client}{'server ' + server:>{max(1, ends - len(client) - 7)}}"
             if len(both) > ends:
