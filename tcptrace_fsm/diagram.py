@@ -180,7 +180,7 @@ ARROWS: dict[Way, Arrow] = {
         Arrow("M452,242C372,246 302,278 254,332", 346, 292, "start", "snd SYN+ACK"),
     Way(S.SYN_RECEIVED, E.RCV_RST, S.LISTEN):
         Arrow("M160,332C162,240 310,216 452,222", 214, 226, "end", "passive only"),
-    Way(S.SYN_SENT, E.RCV_SYN, S.SYN_RECEIVED): Arrow("M782,356H258", 520, 376, "middle", "snd SYN+ACK"),
+    Way(S.SYN_SENT, E.RCV_SYN, S.SYN_RECEIVED): Arrow("M782,356H258", 520, 278, "middle", "snd SYN+ACK"),
     Way(S.SYN_RECEIVED, E.RCV_ACK_OF_SYN, S.ESTABLISHED): Arrow("M254,372C292,436 372,482 452,484", 364, 424, "start"),
     Way(S.SYN_SENT, E.RCV_SYN_ACK, S.ESTABLISHED):
         Arrow("M786,372C748,436 668,482 588,484", 676, 424, "end", "snd ACK"),

@@ -31,10 +31,10 @@ def whole_file(name: str | os.PathLike[str]) -> Iterator[Path]:
 
     """
     path = Path(name)
+    if path.is_dir() or not path.name:
+        raise UsageError(f"cannot write to {path}: it is a directory")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        if path.is_dir():
-            raise UsageError(f"cannot write to {path}: it is a directory")
         temporary.touch()
         yield temporary
         if path.exists():
