@@ -180,10 +180,10 @@ ARROWS: dict[Way, Arrow] = {
         Arrow("M452,242C372,246 302,278 254,332", 346, 292, "start", "snd SYN+ACK"),
     Way(S.SYN_RECEIVED, E.RCV_RST, S.LISTEN):
         Arrow("M160,332C162,240 310,216 452,222", 214, 226, "end", "passive only"),
-    Way(S.SYN_SENT, E.RCV_SYN, S.SYN_RECEIVED): Arrow("M782,356H258", 520, 278, "middle", "snd SYN+ACK"),
-    Way(S.SYN_RECEIVED, E.RCV_ACK_OF_SYN, S.ESTABLISHED): Arrow("M254,372C292,436 372,482 452,484", 364, 408, "start"),
+    Way(S.SYN_SENT, E.RCV_SYN, S.SYN_RECEIVED): Arrow("M782,356H258", 520, 374, "middle", "snd SYN+ACK"),
+    Way(S.SYN_RECEIVED, E.RCV_ACK_OF_SYN, S.ESTABLISHED): Arrow("M254,372C292,436 372,482 452,484", 340, 398, "start"),
     Way(S.SYN_SENT, E.RCV_SYN_ACK, S.ESTABLISHED):
-        Arrow("M786,372C748,436 668,482 588,484", 676, 408, "end", "snd ACK"),
+        Arrow("M786,372C748,436 668,482 588,484", 700, 398, "end", "snd ACK"),
     Way(S.SYN_RECEIVED, E.SND_FIN, S.FIN_WAIT_1): Arrow("M160,372V612", 150, 484, "end", "CLOSE"),
     Way(S.ESTABLISHED, E.SND_FIN, S.FIN_WAIT_1): Arrow("M452,500C372,504 302,556 254,612", 346, 562, "start", "CLOSE"),
     Way(S.ESTABLISHED, E.RCV_FIN, S.CLOSE_WAIT): Arrow("M588,500C668,504 738,556 786,612", 694, 562, "end", "snd ACK"),
@@ -199,7 +199,7 @@ ARROWS: dict[Way, Arrow] = {
 
 NOTED: dict[Way, Arrow] = {
     Way(S.FIN_WAIT_1, E.RCV_FIN_ACK_OF_FIN, S.TIME_WAIT):
-        Arrow("M254,652C290,790 370,920 452,922", 388, 826, "start", "snd ACK, note 2"),
+        Arrow("M254,652C290,790 370,920 452,922", 372, 826, "start", "snd ACK, note 2"),
 }
 """What the RFC has in a note to the figure, and Stevens as an arrow: drawn where somebody went there."""
 # fmt: on
@@ -314,9 +314,7 @@ def diagram_svg(taken: Taken | None = None, *, capture: str = "", standalone: bo
         parts += _key()
     for words, x, y, width, tall in GROUPS:
         parts.append(f'<rect class="group" x="{x}" y="{y}" width="{width}" height="{tall}" rx="8"/>')
-        parts.append(
-            f'<text class="small faint" x="{x + width - 8}" y="{y + tall - 8}" text-anchor="end">{words}</text>'
-        )
+        parts.append(f'<text class="small faint" x="{x + 10}" y="{y + tall - 10}">{words}</text>')
     drawn = sorted(arrows, key=lambda way: taken.total(way) if taken else 0)
     for way in drawn:
         parts += _strands(way, arrows[way], taken)
