@@ -206,7 +206,7 @@ NOTED: dict[Way, Arrow] = {
 
 GROUPS = (
     ("active close", 30, 592, 600, 378),
-    ("passive close", 762, 592, 250, 240),
+    ("passive close", 738, 592, 280, 240),
 )
 """Stevens' frames: words, left, top, width, height."""
 
