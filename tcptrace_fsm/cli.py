@@ -203,6 +203,7 @@ def ladder(
     profile: ProfileOption = "linux",
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
+    taken_at: TakenAt = None,
 ) -> None:
     """Draw a connection's segments between two lifelines, each endpoint's states down its side."""
     from tcptrace_fsm.analysis import Run, sources
@@ -213,7 +214,7 @@ def ladder(
     if len(conn_ids) > 1:
         raise UsageError(f"a ladder shows one connection, not {len(conn_ids)}")
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
-    run = Run(sources(captures), timers, labels=True)
+    run = Run(sources(captures), timers, labels=True, taken_at=taken_at or ())
     collector = Collector(conn_ids or [0], limit=UNFOLDED if everything else LIMIT)
     run.go([collector], watch=watch)
     warn(run)
@@ -243,6 +244,7 @@ def diagram(
     profile: ProfileOption = "linux",
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
+    taken_at: TakenAt = None,
 ) -> None:
     """Draw figure 5 of RFC 9293 as SVG, weighted by what a capture's endpoints did; without --svg, tell it in lines."""
     from tcptrace_fsm.analysis import Run, sources
@@ -251,7 +253,7 @@ def diagram(
     taken, name, interrupted = None, "", False
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
     if captures:
-        run = Run(sources(captures), timers)
+        run = Run(sources(captures), timers, taken_at=taken_at or ())
         taken = Taken()
         run.go([taken], watch=watch)
         warn(run)
