@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["coded", "encoded", "lists", "numbers", "texts"]
+__all__ = ["coded", "encoded", "lists", "numbers", "texts", "words"]
 
 _TYPES = {np.dtype(t): getattr(pa, t)() for t in ("int8", "int16", "int32", "int64", "uint16")}
 
@@ -39,6 +39,12 @@ def numbers(values: NDArray[Any], mask: NDArray[np.bool_] | None = None, kind: A
     return pa.Array.from_buffers(
         kind or _TYPES[values.dtype], len(values), [_validity(mask), pa.py_buffer(values.data)]
     )
+
+
+def words(column: Any) -> NDArray[np.int64]:
+    """View an array of ``int64`` as numpy; where it has no value, any number stands."""
+    whole = np.frombuffer(column.buffers()[1], dtype=np.int64)
+    return whole[column.offset : column.offset + len(column)]
 
 
 def texts(values: Sequence[str | None]) -> Any:

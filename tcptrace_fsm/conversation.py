@@ -31,6 +31,7 @@ import numpy as np
 import pyarrow as pa
 
 from tcptrace_fsm import schema
+from tcptrace_fsm.arrow import numbers
 from tcptrace_fsm.fates import distance, judge
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.segments import SegmentTable
@@ -371,7 +372,7 @@ class Collector:
         self._table.add(_Batch(np.ascontiguousarray(records[:, : k.SEGMENT_SIZE]), len(records)))
         parts = [plain(part, "segments") for part in self._table.resolved()]
         order = np.argsort(records[:, k.S_CONNECTION], kind="stable")
-        segments = pa.concat_tables(parts).take(order)
+        segments = pa.concat_tables(parts).take(numbers(order))
         ids = records[order, k.S_CONNECTION]
         left_out = records[order, _LEFT_OUT]
         changes = build("transitions", self._changes.take())

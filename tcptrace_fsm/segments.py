@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from tcptrace_fsm import schema
-from tcptrace_fsm.arrow import coded, numbers
+from tcptrace_fsm.arrow import coded, numbers, words
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables import ARROW_TYPES, assemble
 
@@ -211,7 +211,7 @@ class _Resolver:
         sender_state, receiver_state = self._after(sender, frame, changes), self._after(receiver, frame, changes)
         self._state[changes.end] = changes.state  # of several for one end the last one stays
         no_ack = (flags & k.TCP_ACK) == 0
-        ack = column["ack"].fill_null(0).to_numpy()
+        ack = words(column["ack"])
         rel_seq = self._relative(column["seq"].to_numpy(), sender, sender, self._seq_before, self._based[sender])
         has_ack = self._based[receiver] & ~no_ack
         rel_ack = self._relative(ack, sender, receiver, self._ack_before, has_ack)

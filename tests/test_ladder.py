@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
+import sys
 from html import escape
 from itertools import pairwise
 from pathlib import Path
@@ -335,3 +337,11 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch):
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
     assert not cli.coloured(Out(True))
+
+
+def test_the_command_waits_for_no_pandas():
+    looked = (
+        "import sys; from tcptrace_fsm import cli; "
+        "cli.run_command(['ladder', 'sample_pcaps/lost_time_wait.pcap', '0']); sys.exit('pandas' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", looked], capture_output=True, check=False).returncode == 0
