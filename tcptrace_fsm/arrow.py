@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["coded", "encoded", "lists", "numbers", "texts", "words"]
 
 _TYPES = {np.dtype(t): getattr(pa, t)() for t in ("int8", "int16", "int32", "int64", "uint16")}
+_KINDS = {kind: dtype for dtype, kind in _TYPES.items()}
 
 
 def numbers(values: NDArray[Any], mask: NDArray[np.bool_] | None = None, kind: Any = None) -> Any:
@@ -41,9 +42,9 @@ def numbers(values: NDArray[Any], mask: NDArray[np.bool_] | None = None, kind: A
     )
 
 
-def words(column: Any) -> NDArray[np.int64]:
-    """View an array of ``int64`` as numpy; where it has no value, any number stands."""
-    whole = np.frombuffer(column.buffers()[1], dtype=np.int64)
+def words(column: Any) -> NDArray[Any]:
+    """View an array of numbers as numpy; where it has no value, any number stands."""
+    whole = np.frombuffer(column.buffers()[1], dtype=_KINDS[column.type])
     return whole[column.offset : column.offset + len(column)]
 
 

@@ -375,17 +375,18 @@ class Collector:
         segments = pa.concat_tables(parts).take(numbers(order))
         ids = records[order, k.S_CONNECTION]
         left_out = records[order, _LEFT_OUT]
-        changes = build("transitions", self._changes.take())
-        changed = changes.column("conn_id").to_numpy()
-        rows = as_integers(build("connections", self._rows.take()))
+        change_words, row_words = self._changes.take(), self._rows.take()
+        changed, known = change_words[k.T_CONNECTION], row_words[k.C_ID]
+        changes = build("transitions", change_words)
+        rows = as_integers(build("connections", row_words))
         by_connection: dict[int, list[Any]] = {}
         for finding in self.findings:
             by_connection.setdefault(finding.conn_id, []).append(finding)
-        for group in _groups(rows.column("conn_id").to_numpy(), ids):
+        for group in _groups(known, ids):
             (begin, end), (first, last) = np.searchsorted(ids, group), np.searchsorted(changed, group)
             sent = _sent(segments.slice(begin, end - begin), left_out[begin:end].tolist())
             moved = _moved(changes.slice(first, last - first))
-            at, to = np.searchsorted(rows.column("conn_id").to_numpy(), group)
+            at, to = np.searchsorted(known, group)
             for row in rows.slice(at, to - at).to_pylist():
                 conn_id = row["conn_id"]
                 a, b = np.searchsorted(ids[begin:end], [conn_id, conn_id + 1])
