@@ -78,6 +78,9 @@ def _colours(dark: bool, under: str) -> str:
         f".ladder .tip{{fill:{ink};stroke:none}}",
         f".ladder .again line{{stroke:{amber}}}",
         f".ladder .again .tip,.ladder .again text{{fill:{amber}}}",
+        f".ladder .copy line{{stroke:{rule}}}",
+        f".ladder .copy .tip{{fill:{rule}}}",
+        f".ladder .copy text{{fill:{faint}}}",
         f".ladder .red line,.ladder .red .cross{{stroke:{red}}}",
         f".ladder .red .tip,.ladder .red text{{fill:{red}}}",
         f".ladder .fold{{stroke:{rule};fill:{paper}}}",
@@ -134,6 +137,7 @@ class _Picture:
         self._texts: list[str] = []
         self._y = 0.0
         self._leaving: dict[int, float] = {}
+        self._long: list[tuple[Segment, _Arrow]] = []  # those that take more than one row
         self._marks: dict[str, list[tuple[float, Change]]] = {"client": [], "server": []}
 
     # --- elements ---
@@ -165,6 +169,8 @@ class _Picture:
             self._y += self._room(before, row)
             self._row(row)
             before = row
+        for s, ends in self._long:
+            self._arrow(s, ends, _free(s, ends, self._long))
         bottom = self._y + self._slant + 26
         bands = [part for side in ("client", "server") for part in self._band(side, top, bottom)]
         height = bottom + 16
@@ -242,7 +248,7 @@ class _Picture:
             self._stamp(y, s.frame, s.time)
         elif s is not None and row.kind == "arrive":
             ends = _Arrow(self._leaving[s.frame], y)
-            self._arrow(s, ends, 0.27)
+            self._long.append((s, ends))
         elif s is not None:
             there = (1 - self._share if s.side == "client" else self._share) * self._slant
             back = (self._share if s.side == "client" else 1 - self._share) * self._slant
@@ -288,7 +294,7 @@ class _Picture:
         whole = hypot(x1 - x0, y1 - y0)
         short = whole * 0.82 if s.fate else whole - 1
         ex, ey = x0 + short * cos(angle), y0 + short * sin(angle)
-        kind = "red" if s.fate == "lost" or "RST" in s.flags else "again" if "retransmission" in s.label else ""
+        kind = _kind(s)
         stroke = ' class="unknown"' if s.fate == "unknown" else ""
         line = f'<line x1="{x0}" y1="{y0:.1f}" x2="{ex:.1f}" y2="{ey:.1f}"{stroke}/>'
         if s.fate == "lost":
@@ -393,6 +399,26 @@ class _Picture:
         else:
             said.append("Distances down the page are not to scale.")
         return said
+
+
+def _kind(s: Segment) -> str:
+    """How a segment is coloured."""
+    if s.label.endswith("_duplicate"):
+        return "copy"
+    if s.fate == "lost" or "RST" in s.flags:
+        return "red"
+    return "again" if "retransmission" in s.label else ""
+
+
+def _free(s: Segment, ends: _Arrow, others: Sequence[tuple[Segment, _Arrow]]) -> float:
+    """Where on its way the text of a long arrow is farthest from the arrows that cross it."""
+    crossings = [
+        (other.arrived - ends.sent) / ((ends.arrived - ends.sent) - (other.sent - other.arrived) or 1.0)
+        for t, other in others
+        if t.side != s.side
+    ]
+    met = [c for c in crossings if 0 <= c <= 1]
+    return max((0.26, 0.5, 0.74), key=lambda place: (min((abs(place - c) for c in met), default=1), -place))
 
 
 def _fit(said: Sequence[str], short: Sequence[str], room: int) -> str:

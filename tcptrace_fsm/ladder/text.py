@@ -323,7 +323,9 @@ def _fit(said: list[str], room: int) -> str:
 
 
 def _ink(s: Segment) -> int | None:
-    """Give a segment's colour: what is lost or repeated stands out, RSTs are red."""
+    """Give a segment's colour: what is lost or repeated stands out, RSTs are red, copies made on the way are faint."""
+    if s.label.endswith("_duplicate"):
+        return 240
     if s.fate == "lost" or "RST" in s.flags:
         return SEVERITY["high"].ansi
     return SEVERITY["medium"].ansi if "retransmission" in s.label else None
