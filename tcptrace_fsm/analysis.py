@@ -112,9 +112,11 @@ class Run:
         batches = self._batches()
         for batch in watch(self, batches) if watch else batches:
             engine.feed(batch)
+            _tell_losses(self.captures, engine)
             if self.labels:
                 _hand_segments(batch, sinks)
             self._deliver(engine, sinks)
+        _tell_losses(self.captures, engine)
         self.hurried = engine.hurried
         engine.finish()
         self._deliver(engine, sinks)
@@ -186,6 +188,19 @@ def new_engine(profile: Profile, taken_at: Sequence[str] = ()) -> Any:
     from tcptrace_fsm.engine import Engine
 
     return Engine(profile, rules=runner(profile), surveys=surveys(profile), taken_at=taken_at)
+
+
+MUCH_LOST = 1000
+"""From one frame in so many on, what the capturing machine lost may explain anything."""
+
+
+def _tell_losses(captures: Sequence[Any], engine: Any) -> None:
+    """Let the rules know what the capturing machine lost by its own count (pcapng statistics)."""
+    lost = sum(getattr(capture, "dropped", None) or 0 for capture in captures)
+    if lost:
+        seen = sum(capture.frames for capture in captures)
+        if lost * MUCH_LOST >= seen and engine.rules is not None:
+            engine.rules.lost = f"the capturing machine lost {lost:,} frames beside the {seen:,} in the capture"
 
 
 def _hand_segments(batch: Any, sinks: Sequence[Sink]) -> None:
