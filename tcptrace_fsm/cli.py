@@ -574,6 +574,9 @@ def run_command(arguments: list[str] | None = None) -> int:
     except _CommandLineError as error:
         say(usage_message(error))
         return EXIT_USAGE
+    except KeyboardInterrupt:  # before there was anything to finish, or asked twice
+        say("stopped by Ctrl-C")
+        return EXIT_INTERRUPTED
     except (BrokenPipeError, SystemExit):
         # The reader has gone (head, a pager); in this mode SystemExit is typer's word for that. Nobody is left to tell,
         # and the interpreter must not try at exit either.
