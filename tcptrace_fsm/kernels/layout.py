@@ -108,7 +108,7 @@ S_OFFSET = 31  # first byte of the TCP header in the chunk; -1 where it lies in 
 S_CAPTURED = 32  # payload bytes captured
 S_CONNECTION = 33  # conn_id, set by track
 S_SIDE = 34  # CLIENT or SERVER, the sender; set by track
-S_MARKS = 35  # M_... bits, set by track
+S_MARKS = 35  # M_... bits, set by track; before that the timeline's clock, ns, where others know more of it; else 0
 SEGMENT_SIZE = 36
 
 # Links that decode reads itself (https://www.tcpdump.org/linktypes.html); all others go the slow way.
@@ -293,6 +293,7 @@ CF_SPLIT = 128  # a later incarnation took the four-tuple over
 CF_REFUSED = 256  # an RST answered its SYN
 CF_SIMULTANEOUS_OPEN = 512
 CF_UNCONFIRMED = 1024  # a SYN inside a live connection that nothing ever decided
+CF_LONG_AFTER = 2048  # the use of the four-tuple before it was over for so long that it had been forgotten
 
 BASE_NONE = 0
 BASE_GUESSED = 1  # from its first segment
@@ -442,7 +443,13 @@ K_NEXT_STREAM = 14  # next tcp.stream
 K_TIME_BACK = 15  # segments stamped earlier than one before them
 K_LOG_LIMIT = 16  # log records per connection before marked data segments are only counted
 K_LABELS = 17  # 1: S_CONNECTION, S_SIDE and S_MARKS are wanted for every segment
-CONTROL_SIZE = 18
+K_PAST = 18  # size of the table of past uses, a power of two
+K_PAST_USED = 19  # entries in it
+CONTROL_SIZE = 20
+
+# Past uses of four-tuples: two words each, the hash plus one (0: free), and conn_id << PAST_SHIFT | incarnation.
+PAST_SHIFT = 20
+PAST_MOST = 1 << 20  # a use is remembered until as many other connections have begun
 
 # --- marks: what is notable about one segment (bit numbers; M_... are masks in kernels, MARKS names them) -----------
 MARK_RETRANSMISSION = 0  # repeats sequence space that was seen before
@@ -495,6 +502,9 @@ MARK_SENT_BEFORE = 46  # a FIN that had been sent before, out of sight: its send
 MARK_HALF_CLOSE_DATA = 47  # new data from an endpoint that has acknowledged the peer's FIN
 MARK_CLOSE_SLOW = 48  # a FIN five seconds or more after its sender acknowledged the peer's
 MARKS = 49  # how many there are
+# Two bits of S_MARKS alone, which are no marks: with this segment a conn_id, or a tcp.stream, was given.
+SEGMENT_NAMES = 60
+SEGMENT_BEGINS_STREAM = 61
 
 # The same as masks
 M_RETRANSMISSION = 1 << MARK_RETRANSMISSION
@@ -546,6 +556,8 @@ M_RST_OUTSIDE = 1 << MARK_RST_OUTSIDE
 M_SENT_BEFORE = 1 << MARK_SENT_BEFORE
 M_HALF_CLOSE_DATA = 1 << MARK_HALF_CLOSE_DATA
 M_CLOSE_SLOW = 1 << MARK_CLOSE_SLOW
+M_NAMES = 1 << SEGMENT_NAMES
+M_BEGINS_STREAM = 1 << SEGMENT_BEGINS_STREAM
 
 # --- the machine's numbers, for the kernels -------------------------------------------------------------------------
 ST_CLOSED = int(State.CLOSED)
