@@ -236,7 +236,8 @@ class Engine:
             if self.rules is not None:
                 done.findings = self.rules.connections(done, self.log)
             if self.surveys is not None:
-                self.surveys.connections(done, self.log)
+                self.surveys.measure(done, self.log)
+                self.surveys.connections(done)
             self.ready.append(done)
             self._settled = end
             if end == count:

@@ -461,7 +461,7 @@ DERIVED: dict[str, Callable[[dict[int, Words]], Any]] = {
 # --- findings ---------------------------------------------------------------------------------------------------------
 def findings_table(findings: Iterable[Any]) -> Any:
     """Make the anomalies table of these findings, ordered by connection and time."""
-    ordered = sorted(findings, key=lambda f: (f.conn_id, f.time))
+    ordered = sorted(findings, key=lambda f: (f.conn_id, f.time, f.kind, f.side or "", f.message))
     arrays = []
     for column in schema.TABLES["anomalies"]:
         values = [getattr(f, column.name) for f in ordered]
