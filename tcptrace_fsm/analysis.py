@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from tcptrace_fsm.errors import CaptureError, UsageError
 from tcptrace_fsm.export import Export, check_tables
-from tcptrace_fsm.kernels.layout import S_FRAME, SEGMENT_SIZE
 from tcptrace_fsm.profiles import Profile
 from tcptrace_fsm.profiles import profile as find_profile
 from tcptrace_fsm.summary import Tally, summary_dict
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import pandas as pd
+
+    from tcptrace_fsm.timeline import Origins
 
     Source = str | os.PathLike[str] | BinaryIO
 
@@ -52,6 +53,8 @@ class Run:
     ----------
     captures : list of Capture
         Those opened so far.
+    origins : Origins or None
+        Of several captures: which frame of which stands at each position of the timeline; None for one.
     tally : Tally
         The counts so far.
 
@@ -64,6 +67,11 @@ class Run:
         self.captures: list[Any] = []
         self.tally = Tally()
         self.interrupted = False
+        self.origins: Origins | None = None
+        if len(captured) > 1:
+            from tcptrace_fsm.timeline import Origins
+
+            self.origins = Origins([])
 
     def go(
         self, sinks: Sequence[Sink] = (), *, watch: Callable[[Run, Iterator[Any]], Iterator[Any]] | None = None
@@ -89,15 +97,16 @@ class Run:
         self._deliver(engine, sinks)
 
     def _batches(self) -> Iterator[Any]:
-        """Give the batches of all captures, one after another, frames numbered on."""
+        """Give the batches of all captures as one timeline."""
+        if self.origins is not None:
+            from tcptrace_fsm.timeline import Timeline
+
+            yield from Timeline(self._captured, open_capture, self.captures, self.origins).batches()
+            return
         for source in self._captured:
-            before = sum(capture.frames for capture in self.captures)
             capture = open_capture(source)
             self.captures.append(capture)
-            for batch in capture.segments():
-                if before and batch.count:
-                    _renumber(batch, before)
-                yield batch
+            yield from capture.segments()
 
     def _deliver(self, engine: Any, sinks: Sequence[Sink]) -> None:
         while (finished := engine.take()) is not None:
@@ -120,11 +129,11 @@ class Run:
         return {**said, "interrupted": True} if self.interrupted else said
 
 
-def open_capture(source: Source) -> Any:
+def open_capture(source: Source, **more: Any) -> Any:
     """Open one capture; see :func:`tcptrace_fsm.capture.open_capture`."""
     from tcptrace_fsm.capture import open_capture as opener
 
-    return opener(source)
+    return opener(source, **more)
 
 
 def new_engine(profile: Profile) -> Any:
@@ -140,14 +149,6 @@ def _hand_segments(batch: Any, sinks: Sequence[Sink]) -> None:
         take = getattr(sink, "take_segments", None)
         if take is not None:
             take(batch)
-
-
-def _renumber(batch: Any, before: int) -> None:
-    """Count a batch's frames on from those of the captures before."""
-    import numpy as np
-
-    words = np.frombuffer(batch.segments, dtype=np.int64, count=batch.count * SEGMENT_SIZE)
-    words[S_FRAME::SEGMENT_SIZE] += before
 
 
 def versions() -> dict[str, str]:
@@ -178,7 +179,8 @@ def sources(given: Source | Iterable[Source]) -> list[Source]:
     """Expand what the user named to single captures, in the order in which they are read.
 
     A directory stands for the captures in it, a pattern for the files that match, each by name, with numbers in it
-    counting as numbers (``x.pcap2`` before ``x.pcap10``).
+    counting as numbers (``x.pcap2`` before ``x.pcap10``). Which of them comes first is for their times to tell
+    (:mod:`tcptrace_fsm.timeline`), for the names of a ring begin anew.
 
     Raises
     ------
@@ -301,7 +303,8 @@ class Trace:
         from tcptrace_fsm.tables import SOURCES, Rows, build, findings_table
 
         if name == "anomalies":
-            yield findings_table(finding for f in self._kept.finished for finding in f.findings)
+            found = (finding for f in self._kept.finished for finding in f.findings)
+            yield findings_table(found, self._run.origins)
             return
         if name == "segments":
             yield from self._segments().resolved()
@@ -311,8 +314,8 @@ class Trace:
             block, n = (f.connections, f.count) if name == "connections" else (f.transitions, f.transition_count)
             rows.add(block, n)
             if rows.count >= SOURCES[name].group:
-                yield build(name, rows.take())
-        yield build(name, rows.take())
+                yield build(name, rows.take(), self._run.origins)
+        yield build(name, rows.take(), self._run.origins)
 
     def _segments(self) -> Any:
         if self._segment_table is not None:
@@ -320,8 +323,9 @@ class Trace:
             return table
         if self._again is None:
             raise UsageError('a stream cannot be read again: analyze(..., tables=["segments"]) keeps its segments')
-        table = _new_segment_table()
-        self._again().go([_SegmentSink(table)])
+        again = self._again()
+        table = _new_segment_table(again.origins)
+        again.go([_SegmentSink(table)])
         return table
 
     def at(self, when: float | datetime, host: str | None = None) -> pd.DataFrame:
@@ -384,9 +388,11 @@ class Trace:
 
         """
         chosen = check_tables(tables)
-        with Export(directory, format, chosen) as export:
-            if "segments" in chosen:
-                self._again_or_fail().go([export])
+        again = self._again_or_fail() if "segments" in chosen else None
+        origins = again.origins if again else self._run.origins
+        with Export(directory, format, chosen, origins=origins) as export:
+            if again:
+                again.go([export])
             else:
                 for finished in self._kept.finished:
                     export.take(finished)
@@ -456,10 +462,10 @@ class Connection:
         return "\n".join(lines)
 
 
-def _new_segment_table() -> Any:
+def _new_segment_table(origins: Origins | None) -> Any:
     from tcptrace_fsm.segments import SegmentTable
 
-    return SegmentTable()
+    return SegmentTable(origins=origins)
 
 
 class _SegmentSink:
@@ -575,10 +581,10 @@ def analyze(
     rereadable = all(isinstance(c, str) and Path(c).is_file() for c in captured)
     kept, sinks, table = Kept(), [], None
     sinks.append(kept)
-    if "segments" in chosen:
-        table = _new_segment_table()
+    run = Run(captured, profile, labels="segments" in chosen)
+    if run.labels:
+        table = _new_segment_table(run.origins)
         sinks.append(_SegmentSink(table))  # type: ignore[arg-type]
-    run = Run(captured, profile, labels=table is not None)
     run.go(sinks)
     return Trace(run, kept, (lambda: Run(captured, profile, labels=True)) if rereadable else None, table)
 

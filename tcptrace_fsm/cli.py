@@ -129,7 +129,7 @@ def analyze(
         run.go(watch=watch)
         summary = run.summary(tables=[], fail_on=fail_on)
     else:
-        with Export(out, form, chosen) as export:
+        with Export(out, form, chosen, origins=run.origins) as export:
             run.go([export], watch=watch)
             summary = run.summary(tables=list(chosen), format=form, fail_on=fail_on)
             if run.captures:

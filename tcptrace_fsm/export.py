@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from tcptrace_fsm.timeline import Origins
+
 __all__ = ["FORMATS", "Export", "Format", "TableWriter", "check_format", "check_tables"]
 
 DEFAULT_TABLES = ("connections", "transitions", "anomalies")
@@ -61,17 +63,18 @@ class ParquetTable:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from tcptrace_fsm.tables import arrow_schema
+        from tcptrace_fsm.tables import arrow_schema, has_files
 
         if self._writer is None:
+            files = has_files(table, self._name)
             numbers: dict[str, str] = {}
             repeats: list[str] = []
             compression: dict[str, str] = {}
-            for field, column in zip(table.schema, schema.TABLES[self._name], strict=True):
+            for field, column in zip(table.schema, schema.declared(self._name, files=files), strict=True):
                 compression[field.name] = "none"
                 if pa.types.is_dictionary(field.type):
                     repeats.append(field.name)
-                elif column.type in {"string", "list<int64>"}:
+                elif column.type in {"string", "list<int64>", "list<string>"}:
                     compression[field.name] = "lz4"
                 else:
                     numbers[field.name] = "DELTA_BINARY_PACKED"
@@ -85,7 +88,7 @@ class ParquetTable:
                 write_statistics=cast("Any", [name for name in SKIPPED_BY if name in table.schema.names]),
                 store_schema=False,
             )
-            declared = arrow_schema(self._name)
+            declared = arrow_schema(self._name, files=files)
             kept = {b"ARROW:schema": base64.b64encode(declared.serialize()), **declared.metadata}
             self._writer.add_key_value_metadata(kept)
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
@@ -104,13 +107,17 @@ class CsvTable:
     """
 
     def __init__(self, path: Path, name: str) -> None:
+        del name  # the table brings the names of its columns
         self._file = path.open("wb")
-        self._file.write((",".join(schema.columns(name)) + "\n").encode())
+        self._begun = False
 
     def write(self, table: Any) -> None:
         """Append rows."""
         import pyarrow.compute as pc
 
+        if not self._begun:
+            self._begun = True
+            self._file.write((",".join(table.column_names) + "\n").encode())
         for batch in table.to_batches(max_chunksize=65536):
             fields = [csv_text(column) for column in batch.columns]
             fields[-1] = pc.binary_join_element_wise(fields[-1], "\n", "", null_handling="replace")
@@ -215,6 +222,8 @@ class Export:
         One of :data:`FORMATS`.
     tables : sequence of str
         Which tables to write.
+    origins : Origins or None
+        Of several captures: which frame of which stands at each position.
 
     Examples
     --------
@@ -229,11 +238,17 @@ class Export:
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], form: str = "parquet", tables: Sequence[str] | None = None
+        self,
+        directory: str | os.PathLike[str],
+        form: str = "parquet",
+        tables: Sequence[str] | None = None,
+        *,
+        origins: Origins | None = None,
     ) -> None:
         self._format = check_format(form)
         self.tables = check_tables(tables)
         self._directory = Path(directory)
+        self._origins = origins
         self._temporary: dict[str, Path] = {}
         self._writers: dict[str, TableWriter] = {}
         self._rows: dict[str, Any] = {}
@@ -256,7 +271,7 @@ class Export:
         if "segments" in self.tables:
             from tcptrace_fsm.segments import SegmentTable
 
-            self._segments = SegmentTable(self._place("segments.spool"))
+            self._segments = SegmentTable(self._place("segments.spool"), self._origins)
         return self
 
     def _place(self, final: str) -> Path:
@@ -287,9 +302,9 @@ class Export:
 
         for name, rows in self._rows.items():
             if everything or rows.count >= SOURCES[name].group:
-                self._writers[name].write(build(name, rows.take()))
+                self._writers[name].write(build(name, rows.take(), self._origins))
         if "anomalies" in self.tables and (everything or len(self._findings) >= FINDINGS_GROUP):
-            self._writers["anomalies"].write(findings_table(self._findings))
+            self._writers["anomalies"].write(findings_table(self._findings, self._origins))
             self._findings = []
 
     def commit(self, summary: dict[str, Any]) -> None:

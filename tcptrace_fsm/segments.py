@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tcptrace_fsm.timeline import Origins
+
     Words = NDArray[np.int64]
 
 __all__ = ["SegmentTable"]
@@ -41,11 +43,14 @@ class SegmentTable:
     ----------
     spool : path or None
         Temporary file; None keeps everything in memory.
+    origins : Origins or None
+        Of several captures: which frame of which stands at each position.
 
     """
 
-    def __init__(self, spool: Path | None = None) -> None:
+    def __init__(self, spool: Path | None = None, origins: Origins | None = None) -> None:
         self._spool = spool
+        self._origins = origins
         self._file: Any = None
         self._batches: list[Any] = []
         self._waiting: list[Words] = []
@@ -78,7 +83,7 @@ class SegmentTable:
     def resolved(self) -> Iterator[Any]:
         """Give the table's rows in order of frames, a row group at a time."""
         self._write()
-        resolver = _Resolver(self._connections, self._transitions)
+        resolver = _Resolver(self._connections, self._transitions, self._origins)
         self._connections, self._transitions = [], []
         for part in self._read():
             yield resolver.complete(part)
@@ -170,7 +175,8 @@ def _sack(records: Words) -> Any:
 class _Resolver:
     """Completes batches of segments, which come in order of frames, from what is known of their connections."""
 
-    def __init__(self, connections: list[Words], transitions: list[Words]) -> None:
+    def __init__(self, connections: list[Words], transitions: list[Words], origins: Origins | None = None) -> None:
+        self._origins = origins
         known = np.concatenate(connections) if connections else np.empty((0, len(_CONNECTION_WORDS)), dtype=np.int64)
         # An endpoint's place is 2 * conn_id + side. Two more stand for the segments of no connection (conn_id -1).
         ends = 2 * (int(known[:, 0].max()) + 1 if len(known) else 0) + 2
@@ -228,7 +234,13 @@ class _Resolver:
             "sender_state": coded(sender_state, schema.STATES, sender_state < 0),
             "receiver_state": coded(receiver_state, schema.STATES, receiver_state < 0),
         }
-        return assemble("segments", [made.get(c.name, column.get(c.name)) for c in schema.TABLES["segments"]])
+        if self._origins is not None:
+            codes = self._origins.codes(column["frame"].to_numpy())
+            made["frame"] = pa.array(codes & (1 << schema.FILE_SHIFT) - 1)
+            made["file"] = coded((codes >> schema.FILE_SHIFT).astype(np.int32), self._origins.names)
+        files = self._origins is not None
+        columns = schema.declared("segments", files=files)
+        return assemble("segments", [made.get(c.name, column.get(c.name)) for c in columns], files=files)
 
     def _due(self, frame: Words, time: Words) -> _Due:
         """Return the changes up to the batch's last frame, each with the frame from which it holds."""
