@@ -87,7 +87,7 @@ class Run:
 
         """
         engine = new_engine(self.profile)
-        batches = self._batches()
+        batches = self.batches()
         for batch in watch(self, batches) if watch else batches:
             engine.feed(batch)
             if self.labels:
@@ -96,7 +96,7 @@ class Run:
         engine.finish()
         self._deliver(engine, sinks)
 
-    def _batches(self) -> Iterator[Any]:
+    def batches(self) -> Iterator[Any]:
         """Give the batches of all captures as one timeline."""
         if self.origins is not None:
             from tcptrace_fsm.timeline import Timeline
@@ -543,6 +543,7 @@ def analyze(
     fin_timeout: float | None = None,
     tables: Sequence[str] | None = None,
     filter: str | None = None,  # noqa: A002 - as the command line's --filter
+    jobs: int = 1,
 ) -> Trace:
     """Analyse captures.
 
@@ -558,6 +559,8 @@ def analyze(
         Name ``segments`` among them to keep every segment's row from the first reading on.
     filter : str or None
         Not available yet.
+    jobs : int
+        Processes that share the work.
 
     Returns
     -------
@@ -581,7 +584,12 @@ def analyze(
     rereadable = all(isinstance(c, str) and Path(c).is_file() for c in captured)
     kept, sinks, table = Kept(), [], None
     sinks.append(kept)
-    run = Run(captured, profile, labels="segments" in chosen)
+    if jobs == 1:
+        run = Run(captured, profile, labels="segments" in chosen)
+    else:
+        from tcptrace_fsm.jobs import Jobs
+
+        run = Jobs(captured, profile, jobs=jobs)
     if run.labels:
         table = _new_segment_table(run.origins)
         sinks.append(_SegmentSink(table))  # type: ignore[arg-type]

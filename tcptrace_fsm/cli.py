@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tcptrace_fsm import schema
-from tcptrace_fsm.errors import CaptureError, UsageError
+from tcptrace_fsm.errors import CaptureError, UsageError, WorkerError
 from tcptrace_fsm.export import FORMATS, Export, check_format, check_tables
 from tcptrace_fsm.profiles import PROFILES
 from tcptrace_fsm.profiles import profile as find_profile
@@ -106,6 +106,7 @@ def analyze(
     only: Annotated[
         str | None, typer.Option("--filter", metavar="EXPR", help="Not available yet.", hidden=True)
     ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", help="Share the work among so many processes.")] = 1,
     fail_on: Annotated[
         str | None,
         typer.Option(
@@ -124,7 +125,13 @@ def analyze(
     if fail_on is not None and fail_on not in schema.SEVERITIES:
         raise UsageError(f"no severity {fail_on!r}; there are {', '.join(schema.SEVERITIES)}")
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
-    run = Run(sources(captures), timers, labels=out is not None and "segments" in chosen)
+    captured, labels = sources(captures), out is not None and "segments" in chosen
+    if jobs == 1:
+        run = Run(captured, timers, labels=labels)
+    else:
+        from tcptrace_fsm.jobs import Jobs
+
+        run = Jobs(captured, timers, labels=labels, jobs=jobs)
     if out is None:
         run.go(watch=watch)
         summary = run.summary(tables=[], fail_on=fail_on)
@@ -224,7 +231,7 @@ def say(message: str) -> None:
 def warn(run: Run) -> None:
     """Say what the reader of a summary must know: that something is missing."""
     if not run.captures:
-        say("stopped by Ctrl-C before anything was read")
+        say("stopped by Ctrl-C before anything was analysed")
         raise typer.Exit(EXIT_INTERRUPTED)
     for capture in run.captures:
         if capture.truncated:
@@ -359,6 +366,9 @@ def run_command(arguments: list[str] | None = None) -> int:
         status = app(arguments, prog_name="tcptrace-fsm", standalone_mode=False)
         sys.stdout.flush()
     except CaptureError as error:
+        say(str(error))
+        return EXIT_UNREADABLE
+    except WorkerError as error:
         say(str(error))
         return EXIT_UNREADABLE
     except UsageError as error:

@@ -255,6 +255,7 @@ class Export:
         self._findings: list[Any] = []
         self._segments: Any = None
         self._made: list[Path] = []
+        self._given: set[str] = set()
 
     def __enter__(self) -> Self:
         from tcptrace_fsm.tables import SOURCES, Rows
@@ -285,6 +286,11 @@ class Export:
         if self._segments is not None:
             self._segments.add(batch)
 
+    def put(self, name: str, table: Any) -> None:
+        """Take some rows of a table that somebody else has made."""
+        self._writers[name].write(table)
+        self._given.add(name)
+
     def take(self, finished: Any) -> None:
         """Take the connections that are over; write each table that has a row group full."""
         if "connections" in self._rows:
@@ -301,7 +307,7 @@ class Export:
         from tcptrace_fsm.tables import SOURCES, build, findings_table
 
         for name, rows in self._rows.items():
-            if everything or rows.count >= SOURCES[name].group:
+            if rows.count >= SOURCES[name].group or (everything and (rows.count or name not in self._given)):
                 self._writers[name].write(build(name, rows.take(), self._origins))
         if "anomalies" in self.tables and (everything or len(self._findings) >= FINDINGS_GROUP):
             self._writers["anomalies"].write(findings_table(self._findings, self._origins))
@@ -318,8 +324,9 @@ class Export:
         """
         self._flush(everything=True)
         if self._segments is not None:
-            for rows in self._segments.resolved():
-                self._writers["segments"].write(rows)
+            if "segments" not in self._given:
+                for rows in self._segments.resolved():
+                    self._writers["segments"].write(rows)
             self._segments.close()
             self._temporary.pop("segments.spool").unlink(missing_ok=True)
         for writer in self._writers.values():

@@ -17,6 +17,7 @@ frame number are put in its place where tables are made (:class:`Origins`).
 from __future__ import annotations
 
 from array import array
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     Words = NDArray[np.int64]
 
-__all__ = ["Member", "Merged", "Origins", "Reader", "Timeline", "merge_blocks", "order", "seams"]
+__all__ = ["Batch", "Member", "Origins", "Reader", "Timeline", "batch_of", "merge_blocks", "order", "seams"]
 
 SEAM = 100_000_000  # ns
 NEVER = (1 << 63) - 1
@@ -64,6 +65,11 @@ class Origins:
         """Take several at once."""
         self._starts.frombytes(positions.tobytes())
         self._codes.frombytes(codes.tobytes())
+
+    def adopt(self, other: Origins) -> None:
+        """Know what another knows."""
+        self.names[:] = other.names
+        self._starts, self._codes = other._starts, other._codes
 
     def codes(self, positions: Words) -> Words:
         """Give capture << FILE_SHIFT | frame for each position; negative ones stay as they are."""
@@ -185,12 +191,17 @@ def clocks_of(records: Words, before: int) -> Words:
     return np.maximum(np.maximum.accumulate(records[:, k.S_TIME]), before)
 
 
-class Merged:
-    """Segments of several captures, as the engine takes them."""
+@dataclass
+class Batch:
+    """Segments as the engine takes them: ``count`` records."""
 
-    def __init__(self, records: Words) -> None:
-        self.segments = np.ascontiguousarray(records).reshape(-1)
-        self.count = len(records)
+    segments: Any
+    count: int
+
+
+def batch_of(records: Words) -> Batch:
+    """Make a batch of some rows."""
+    return Batch(np.ascontiguousarray(records).reshape(-1), len(records))
 
 
 def merge_blocks(parts: Sequence[tuple[Words, Words, int]]) -> tuple[Words, Words]:
@@ -308,9 +319,9 @@ class Timeline:
         records, whose = merge_blocks(parts)
         yield self._placed(records, whose)
 
-    def _placed(self, records: Words, whose: Words) -> Merged:
+    def _placed(self, records: Words, whose: Words) -> Batch:
         """Number records by their positions; ``whose`` gives the capture of each."""
-        merged = Merged(records)
+        merged = batch_of(records)
         if merged.count:
             codes = whose << FILE_SHIFT | records[:, k.S_FRAME]
             # Frames without a segment are counted where they do not interrupt a stretch.
