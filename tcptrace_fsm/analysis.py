@@ -544,6 +544,7 @@ def analyze(
     tables: Sequence[str] | None = None,
     filter: str | None = None,  # noqa: A002 - as the command line's --filter
     jobs: int = 1,
+    client: Any = None,
 ) -> Trace:
     """Analyse captures.
 
@@ -561,6 +562,8 @@ def analyze(
         Not available yet.
     jobs : int
         Processes that share the work.
+    client : dask.distributed.Client or None
+        Whose workers are to share the work; they must see the captures under the same names.
 
     Returns
     -------
@@ -584,7 +587,11 @@ def analyze(
     rereadable = all(isinstance(c, str) and Path(c).is_file() for c in captured)
     kept, sinks, table = Kept(), [], None
     sinks.append(kept)
-    if jobs == 1:
+    if client is not None:
+        from tcptrace_fsm.cluster import Cluster
+
+        run: Run = Cluster(captured, profile, client=client)
+    elif jobs == 1:
         run = Run(captured, profile, labels="segments" in chosen)
     else:
         from tcptrace_fsm.jobs import Jobs

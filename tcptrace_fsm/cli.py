@@ -13,14 +13,14 @@ import json
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tcptrace_fsm import schema
 from tcptrace_fsm.errors import CaptureError, UsageError, WorkerError
-from tcptrace_fsm.export import FORMATS, Export, check_format, check_tables
+from tcptrace_fsm.export import FORMATS, Export, PartitionedExport, check_format, check_tables
 from tcptrace_fsm.profiles import PROFILES
 from tcptrace_fsm.profiles import profile as find_profile
 from tcptrace_fsm.summary import count, first_screen, show, terminal_width
@@ -106,7 +106,13 @@ def analyze(
     only: Annotated[
         str | None, typer.Option("--filter", metavar="EXPR", help="Not available yet.", hidden=True)
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", metavar="N", help="Share the work among so many processes.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="N", help="Share the work among so many processes.")
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option("--dask", metavar="ADDRESS", help="Work on a Dask cluster; 'local' starts one of --jobs workers."),
+    ] = None,
     fail_on: Annotated[
         str | None,
         typer.Option(
@@ -126,21 +132,30 @@ def analyze(
         raise UsageError(f"no severity {fail_on!r}; there are {', '.join(schema.SEVERITIES)}")
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
     captured, labels = sources(captures), out is not None and "segments" in chosen
-    if jobs == 1:
+    with ExitStack() as stack:
         run = Run(captured, timers, labels=labels)
-    else:
-        from tcptrace_fsm.jobs import Jobs
+        exports: Any = Export
+        if dask is not None:
+            from tcptrace_fsm.cluster import Cluster, connect
 
-        run = Jobs(captured, timers, labels=labels, jobs=jobs)
-    if out is None:
-        run.go(watch=watch)
-        summary = run.summary(tables=[], fail_on=fail_on)
-    else:
-        with Export(out, form, chosen, origins=run.origins) as export:
-            run.go([export], watch=watch)
-            summary = run.summary(tables=list(chosen), format=form, fail_on=fail_on)
-            if run.captures:
-                export.commit({**summary, "versions": versions()})
+            if jobs is not None and dask != "local":
+                raise UsageError("--jobs is for this machine; how many workers a cluster has is for the cluster to say")
+            client = stack.enter_context(connect(dask, workers=jobs, say=say))
+            run = Cluster(captured, timers, client=client, labels=labels)
+            exports = PartitionedExport
+        elif jobs is not None and jobs != 1:
+            from tcptrace_fsm.jobs import Jobs
+
+            run = Jobs(captured, timers, labels=labels, jobs=jobs)
+        if out is None:
+            run.go(watch=watch)
+            summary = run.summary(tables=[], fail_on=fail_on)
+        else:
+            with exports(out, form, chosen, origins=run.origins) as export:
+                run.go([export], watch=watch)
+                summary = run.summary(tables=list(chosen), format=form, fail_on=fail_on)
+                if run.captures:
+                    export.commit({**summary, "versions": versions()})
     warn(run)
     if as_json:
         print(json.dumps({**summary, "versions": versions()}, indent=2, ensure_ascii=False))

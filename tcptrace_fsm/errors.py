@@ -1,4 +1,4 @@
-"""The errors that the caller, the file or a helping process can cause. The network's faults are data, never exceptions."""
+"""The errors that caller, file or a helping process can cause. The network's faults are data, never exceptions."""
 
 from __future__ import annotations
 

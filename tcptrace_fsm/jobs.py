@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.analysis import Sink, Source
     from tcptrace_fsm.profiles import Profile
-    from tcptrace_fsm.shares import Facts, Share
+    from tcptrace_fsm.shares import Share
 
 __all__ = ["Jobs", "check_jobs", "work"]
 

@@ -26,7 +26,7 @@ from tcptrace_fsm.engine import Engine, Finished
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.segments import SegmentTable
 from tcptrace_fsm.summary import Tally
-from tcptrace_fsm.tables import SOURCES, Rows, build, findings_table
+from tcptrace_fsm.tables import SOURCES, Rows, build, findings_table, placed
 from tcptrace_fsm.timeline import segments_of
 
 if TYPE_CHECKING:
@@ -226,13 +226,15 @@ class Share:
             clocks, codes = np.append(clocks, pending_clocks[at]), np.append(codes, pending_codes[at])
         return Keys(clocks, codes, late), Keys(*_joined(self._streams))
 
-    def numbered(self, ids: Words, streams: Words) -> Iterator[Finished]:
+    def numbered(self, ids: Words, streams: Words, coded: Origins | None = None) -> Iterator[Finished]:
         """Give what is over with its final numbers.
 
         Parameters
         ----------
         ids, streams : int64[n]
             As `numbers` gives them for its `keys`.
+        coded : Origins or None
+            Where positions are the share's own: codes, which mean the same everywhere, take their places.
 
         """
         cut = self._forgotten(ids)
@@ -253,6 +255,10 @@ class Share:
             rows = changes[: done.transition_count * k.TRANSITION_SIZE].reshape(-1, k.TRANSITION_SIZE)
             rows[:, k.T_CONNECTION] = ids[rows[:, k.T_CONNECTION]]
             findings = [finding._replace(conn_id=int(ids[finding.conn_id])) for finding in done.findings]
+            if coded is not None:
+                for table, place in ((records, _PLACES[0]), (rows, _PLACES[1])):
+                    table[:, place] = coded.codes(table[:, place])
+                findings = [placed(finding, coded) for finding in findings]
             connections = array("q", words.tobytes())
             yield Finished(connections, done.count, array("q", changes.tobytes()), done.transition_count, findings)
 
@@ -275,6 +281,9 @@ class Share:
             elif previous in found:
                 found[local] = found[previous][0], True
         return found
+
+
+_PLACES = [k.C_FIRST_FRAME, k.C_LAST_FRAME], [k.T_FRAME, k.T_CONFIRMED_BY]
 
 
 def _joined(pairs: list[tuple[Words, Words]]) -> tuple[Words, Words]:
@@ -353,18 +362,14 @@ def harvest(
     take : sequence of callable
         Take connections that are over.
     coded : Origins or None
-        Where positions are the share's own: the surveys see codes, which mean the same everywhere.
+        As for :meth:`Share.numbered`.
 
     """
     tally, surveyor = Tally(), surveys(share.profile)
-    for finished in share.numbered(ids, streams):
+    for finished in share.numbered(ids, streams, coded):
         for one in take:
             one(finished)
         tally.take(finished)
-        if coded is not None:
-            words = np.frombuffer(finished.connections, dtype=np.int64).copy()
-            words[k.C_FIRST_FRAME :: k.CONNECTION_SIZE] = coded.codes(words[k.C_FIRST_FRAME :: k.CONNECTION_SIZE])
-            finished.connections = array("q", words.tobytes())
         surveyor.connections(finished)
     return Yield(tally, surveyor.seen)
 

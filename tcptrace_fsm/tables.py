@@ -46,6 +46,8 @@ __all__ = [
     "coded",
     "community_id",
     "findings_table",
+    "has_files",
+    "placed",
     "plain",
     "to_pandas",
 ]
@@ -500,7 +502,7 @@ def findings_table(findings: Iterable[Any], origins: Origins | None = None) -> A
     """Make the anomalies table of these findings, ordered by connection and time."""
     ordered = sorted(findings, key=lambda f: (f.conn_id, f.time, f.kind, f.side or "", f.message))
     if origins is not None:
-        ordered = [_placed(finding, origins) for finding in ordered]
+        ordered = [placed(finding, origins) for finding in ordered]
     arrays = []
     for column in schema.declared("anomalies", files=origins is not None):
         values = [getattr(f, column.after or column.name) for f in ordered]
@@ -526,7 +528,7 @@ def findings_table(findings: Iterable[Any], origins: Origins | None = None) -> A
     return assemble("anomalies", arrays, files=origins is not None)
 
 
-def _placed(finding: Any, origins: Origins) -> Any:
+def placed(finding: Any, origins: Origins) -> Any:
     """A finding with the codes of its frames."""
     frame = -1 if finding.frame is None else finding.frame
     codes = origins.codes(np.array([frame, *finding.frames], dtype=np.int64)).tolist()

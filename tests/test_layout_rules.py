@@ -17,6 +17,7 @@ PACKAGE = Path(tcptrace_fsm.__file__).parent
 LAYERS = (
     "errors",
     "machine",
+    "remote",
     "kernels",
     "profiles",
     "schema",
@@ -39,13 +40,14 @@ LAYERS = (
     "netstat",
     "analysis",
     "jobs",
+    "cluster",
     "__init__",
     "cli",
     "__main__",
 )
 # analysis tells the version, which __init__ knows; __init__ imports analysis when that is first asked for.
 # analyze() starts the runs that are made of several processes, which are built on its Run.
-ALLOWED = {("analysis", "__init__"), ("analysis", "jobs")}
+ALLOWED = {("analysis", "__init__"), ("analysis", "jobs"), ("analysis", "cluster")}
 
 
 def modules():

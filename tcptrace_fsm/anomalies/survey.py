@@ -414,7 +414,8 @@ class Survey:
             found.severity or self.severity,
             "inferred",
             found.message,
-            tuple(sorted({frame for _, frame in group.examples} | {group.frame})),
+            # In order of conn_id, for frames of several captures are in no order of their own.
+            tuple(dict.fromkeys([group.frame, *(frame for _, frame in group.examples)])),
             self.rfc,
             None,
         )
