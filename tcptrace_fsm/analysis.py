@@ -16,6 +16,7 @@ from tcptrace_fsm.errors import CaptureError, UsageError
 from tcptrace_fsm.export import Export, check_tables
 from tcptrace_fsm.profiles import Profile
 from tcptrace_fsm.profiles import profile as find_profile
+from tcptrace_fsm.remote import is_remote, list_remote
 from tcptrace_fsm.summary import Tally, summary_dict
 
 if TYPE_CHECKING:
@@ -203,6 +204,11 @@ def sources(given: Source | Iterable[Source]) -> list[Source]:
 
 def _files(name: str) -> list[str]:
     """Give the files that a name stands for."""
+    if is_remote(name):
+        listed = sorted(list_remote(name), key=_by_number)
+        if not listed:
+            raise CaptureError(name, 0, "nothing there")
+        return listed
     path = Path(name)
     if path.is_dir():
         inside = [str(file) for file in path.iterdir() if _looks_like_capture(file)]
@@ -584,7 +590,7 @@ def analyze(
         raise UsageError("time_wait and fin_timeout go with a profile's name; a Profile has its own")
     chosen = check_tables(tables)
     captured = sources(source)
-    rereadable = all(isinstance(c, str) and Path(c).is_file() for c in captured)
+    rereadable = all(isinstance(c, str) and (is_remote(c) or Path(c).is_file()) for c in captured)
     kept, sinks, table = Kept(), [], None
     sinks.append(kept)
     if client is not None:

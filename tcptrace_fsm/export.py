@@ -382,8 +382,8 @@ class Export:
 
     Parameters
     ----------
-    directory : path
-        Made where it is missing.
+    directory : path or URL
+        Made where it is missing. To a remote storage, everything is copied at the end, ``summary.json`` last.
     form : str
         One of :data:`FORMATS`.
     tables : sequence of str
@@ -413,6 +413,7 @@ class Export:
     ) -> None:
         self._format = check_format(form)
         self.tables = check_tables(tables)
+        self._remote = os.fspath(directory).rstrip("/") if is_remote(os.fspath(directory)) else ""
         self._directory = Path(directory)
         self._origins = origins
         self._temporary: dict[str, Path] = {}
@@ -427,7 +428,11 @@ class Export:
         from tcptrace_fsm.tables import SOURCES, Rows
 
         try:
-            self._made = _make(self._directory)
+            if self._remote:
+                self._directory = Path(tempfile.mkdtemp(prefix="tcptrace-fsm-"))
+                self._made = [self._directory]
+            else:
+                self._made = _make(self._directory)
             for name in self.tables:
                 self._writers[name] = self._format.writer(self._place(name + self._format.suffix), name)
             self._place(SUMMARY).touch()
@@ -500,6 +505,12 @@ class Export:
         self._writers = {}
         self._temporary[SUMMARY].write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         ours = {name + form.suffix for name in schema.TABLES for form in FORMATS.values()}
+        if self._remote:
+            for gone in (SUMMARY, *sorted(ours)):
+                remove_remote(f"{self._remote}/{gone}")
+            for final, temporary in sorted(self._temporary.items(), key=lambda item: item[0] == SUMMARY):
+                put_remote(temporary, f"{self._remote}/{final}")
+            return
         for stale in ours - set(self._temporary):
             _remove(self._directory / stale)
         for final, temporary in self._temporary.items():

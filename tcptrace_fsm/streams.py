@@ -12,6 +12,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tcptrace_fsm.errors import CaptureError
+from tcptrace_fsm.remote import is_remote, open_remote
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -244,7 +245,7 @@ class Stream:
 
 
 def open_stream(source: str | os.PathLike[str] | BinaryIO) -> Stream:
-    """Open a capture's bytes: a path, ``-`` for standard input, or a binary file object.
+    """Open a capture's bytes: a path, a URL, ``-`` for standard input, or a binary file object.
 
     Raises
     ------
@@ -259,6 +260,9 @@ def open_stream(source: str | os.PathLike[str] | BinaryIO) -> Stream:
     name = os.fspath(source)
     if name == "-":
         return Stream(sys.stdin.buffer, "-", None, own=False)
+    if is_remote(name):
+        remote, size = open_remote(name)
+        return Stream(remote, name, size, own=True)
     try:
         file = open(name, "rb", buffering=0)  # noqa: SIM115, PTH123 - the stream closes it; a path may be any PathLike
     except (OSError, ValueError) as reason:
