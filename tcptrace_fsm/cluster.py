@@ -148,6 +148,7 @@ class Cluster(Run):
 
     def _steps(self, sinks: Sequence[Sink]) -> Iterator[bool]:
         """Do one step after another; yields now and then."""
+        from tcptrace_fsm.links import known_paths, learn_paths
         from tcptrace_fsm.shares import numbers, survey_findings
 
         names = [os.fspath(source) for source in self._captured]  # type: ignore[arg-type]
@@ -155,6 +156,9 @@ class Cluster(Run):
         submit = self._submit
         scans = yield from self._results([submit(scan, name, place, seed) for place, name in enumerate(names)])
         plan = _plan(scans)
+        for one in scans:
+            learn_paths(one.paths)
+        paths = known_paths()
         self.captures = [scans[step.place].facts for step in plan]
         if self.origins is not None:
             self.origins.names[:] = [names[step.place] for step in plan]
@@ -175,7 +179,7 @@ class Cluster(Run):
         writers: list[Any] = [sink for sink in sinks if hasattr(sink, "part")]
         takers = [sink for sink in sinks if not hasattr(sink, "part")]
         gleaned = [
-            submit(glean, share, ids[n], streams[n], n, several, [w.part for w in writers], bool(takers))
+            submit(glean, share, ids[n], streams[n], n, several, paths, [w.part for w in writers], bool(takers))
             for n, share in enumerate(shares)
         ]
         yields = []
@@ -241,6 +245,7 @@ class Scan:
     first: int
     last: int
     keys: Words
+    paths: dict[int, str]
 
 
 @dataclass
@@ -259,6 +264,7 @@ def scan(name: str, place: int, seed: int) -> Scan:
     from tcptrace_fsm.capture import open_capture
     from tcptrace_fsm.kernels.layout import S_TIME
     from tcptrace_fsm.kernels.share import keys
+    from tcptrace_fsm.links import known_paths
     from tcptrace_fsm.shares import facts
     from tcptrace_fsm.timeline import NEVER, segments_of
 
@@ -278,7 +284,7 @@ def scan(name: str, place: int, seed: int) -> Scan:
             if fresh > 2 * len(known[0]) + (1 << 16):
                 known, fresh = [np.unique(np.concatenate(known))], 0
     whole = np.unique(np.concatenate(known)) if known else np.empty(0, dtype=np.int64)
-    return Scan(facts(capture), place, first, last, whole)
+    return Scan(facts(capture), place, first, last, whole, known_paths())
 
 
 def _plan(scans: Sequence[Scan]) -> list[Step]:
@@ -363,7 +369,7 @@ def follow_rows(frame: Any, profile: Profile, now: int, segments: bool) -> tuple
     by = np.lexsort((codes, clocks))
     for begin in range(0, len(by), BLOCK):
         rows = by[begin : begin + BLOCK]
-        records = frame.iloc[rows, : k.SEGMENT_SIZE].to_numpy(dtype=np.int64)
+        records = np.array(frame.iloc[rows, : k.SEGMENT_SIZE], dtype=np.int64)
         positions = np.arange(begin + 1, begin + 1 + len(rows))
         origins.stretches(positions, codes[rows])
         records[:, k.S_FRAME] = positions
@@ -379,15 +385,21 @@ def glean(
     streams: Words,
     number: int,
     names: list[str] | None,
+    paths: dict[int, str],
     writers: list[Callable[[int], PartitionedExport]],
     wanted: bool,
 ) -> tuple[Yield, list[Any]]:
-    """Number what a share has, write its tables, count and survey it; ``wanted``: hand out its connections too."""
+    """Number what a share has, write its tables, count and survey it; ``wanted``: hand out its connections too.
+
+    ``paths`` are the tunnels that any worker has met, for their codes to become names here.
+    """
     from contextlib import ExitStack
 
+    from tcptrace_fsm.links import learn_paths
     from tcptrace_fsm.shares import Parts, harvest
     from tcptrace_fsm.timeline import Origins
 
+    learn_paths(paths)
     share, origins = followed
     everywhere = None
     if names is not None:

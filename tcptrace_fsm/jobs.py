@@ -73,6 +73,7 @@ class Jobs(Run):
             Wraps what comes from the processes: to show progress, or to stop. What is stopped leaves nothing.
 
         """
+        from tcptrace_fsm.links import learn_paths
         from tcptrace_fsm.shares import numbers, survey_findings
 
         writers: list[Any] = [sink for sink in sinks if hasattr(sink, "put")]
@@ -97,6 +98,7 @@ class Jobs(Run):
                 return
             heard = crew.said("keys")
             self.captures, now = heard[0]["captures"], heard[0]["now"]
+            learn_paths(heard[0]["paths"])
             if self.origins is not None:
                 self.origins.adopt(heard[0]["origins"])
             ids = numbers([one["keys"][0] for one in heard])
@@ -274,9 +276,11 @@ def _work(say: Callable[[str, Any], None]) -> None:
         share, now = _follow(run, asked, spool, say)
         first: dict[str, Any] = {}
         if number == 0:
+            from tcptrace_fsm.links import known_paths
             from tcptrace_fsm.shares import facts
 
             first = {"captures": [facts(c) for c in run.captures], "origins": run.origins, "now": now}
+            first["paths"] = known_paths()
         say("keys", {"keys": share.keys, **first})
         _harvest(run, share, pickle.load(sys.stdin.buffer), folder, number, say)  # noqa: S301
 

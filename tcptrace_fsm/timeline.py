@@ -7,8 +7,9 @@ Captures are numbered by the time of their first segment, those that begin toget
 
 Rotated files (``tcpdump -C``, ``-G``, rings) follow one another in time: each is opened when the one before it ends,
 and its batches pass through as they are. Where a capture begins while another still runs, both are read side by side,
-a batch of each at a time, in memory that does not grow with their length. A file that begins up to ``SEAM`` before the
-one before it ends continues that one all the same, for a capture's times may be a little out of order just there.
+a batch of each at a time, in memory that does not grow with their length. A file that begins just before the one before
+it ends continues that one all the same, for a capture's times may be a little out of order where it is cut
+(:func:`continues`).
 
 Inside, a segment is known by its *position* in the timeline, because that grows from segment to segment; capture and
 frame number are put in its place where tables are made (:class:`Origins`).
@@ -32,7 +33,18 @@ if TYPE_CHECKING:
 
     Words = NDArray[np.int64]
 
-__all__ = ["Batch", "Member", "Origins", "Reader", "Timeline", "batch_of", "merge_blocks", "order", "seams"]
+__all__ = [
+    "Batch",
+    "Member",
+    "Origins",
+    "Reader",
+    "Timeline",
+    "batch_of",
+    "continues",
+    "merge_blocks",
+    "order",
+    "seams",
+]
 
 SEAM = 100_000_000  # ns
 NEVER = (1 << 63) - 1
@@ -109,18 +121,36 @@ def seams(ordered: Sequence[Member]) -> list[int]:
     That is the latest time of the capture which it continues, if it begins shortly before that one's end.
     """
     floors = []
-    last, alone = -NEVER, True
-    for member in ordered:
+    last, begun, alone = -NEVER, -NEVER, True
+    following = [member.first for member in ordered[1:]] + [NEVER]
+    for member, after in zip(ordered, following, strict=True):
         floor = -NEVER
         if member.first >= last:
-            alone = True
-        elif alone and last <= member.first + SEAM:
+            alone, begun = True, member.first
+        elif alone and continues(begun, last, member.first, after):
             floor = last
         else:
             alone = False
         floors.append(floor)
         last = max(last, member.last)
     return floors
+
+
+def continues(begun: int, last: int, first: int, after: int) -> bool:
+    """Whether a capture that begins before the one before it has ended is its continuation.
+
+    Parameters
+    ----------
+    begun, last : int
+        ns; when that one began and ended; of several that continue one another, the first and the last of them.
+    first : int
+        When the capture at hand begins.
+    after : int
+        When the next begins. What is cut in two is not cut into three at the same moment.
+
+    """
+    overlap = last - first
+    return overlap <= SEAM and 4 * overlap <= last - begun and after >= last
 
 
 class Reader:
@@ -238,6 +268,7 @@ class Timeline:
         members = [Member(place, first_time(source, opener), NEVER) for place, source in enumerate(sources)]
         self._waiting = [(member.first, sources[member.place]) for member in order(members)]
         self._open: list[Reader] = []
+        self._begun = -NEVER  # when the latest to be opened begins
         self._top = 0  # the last position given
         self._current = (-1, 0)  # capture of the last stretch, and by how much its positions exceed its frames
 
@@ -256,7 +287,8 @@ class Timeline:
 
     def _begin(self, floor: int = -NEVER) -> Reader:
         """Open the next capture."""
-        capture = self._opener(self._waiting.pop(0)[1])
+        self._begun, source = self._waiting.pop(0)
+        capture = self._opener(source)
         reader = Reader(capture.segments(), len(self.captures), floor)
         self.captures.append(capture)
         self.origins.names.append(capture.name)
@@ -266,6 +298,7 @@ class Timeline:
     def _one_after_another(self) -> Iterator[Any]:
         """Read the only open capture, and what continues it, until another begins beside it."""
         (reader,) = self._open
+        begun = self._begun
         while True:
             while reader.advance(keep=False):
                 if reader.clock > self._next_first:
@@ -279,7 +312,8 @@ class Timeline:
             until = self._next_first + SEAM
             while reader.clock <= until and reader.advance():
                 held.append((reader.records, reader.clocks))
-            if reader.clock > until:
+            after = self._waiting[1][0] if len(self._waiting) > 1 else NEVER
+            if not continues(begun, reader.clock, self._next_first, after):
                 reader.records, reader.clocks = (np.concatenate(parts) for parts in zip(*held, strict=True))
                 self._begin().advance()
                 return

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+from itertools import accumulate
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
-from tcptrace_fsm.timeline import SEAM, Member, order, seams
+from tcptrace_fsm.kernels import layout as k
+from tcptrace_fsm.schema import FILE_SHIFT
+from tcptrace_fsm.timeline import SEAM, Member, Origins, Timeline, batch_of, order, seams, segments_of
 from tests import builders as b
 from tests.many_files import SAMPLES, TABLES, pcap_frames, plain, rotated, same, side_by_side, town
 
@@ -152,5 +156,52 @@ def test_which_captures_continue_which():
     assert seams(members((0, second), (second, 2 * second))) == [-(2**63) + 1] * 2
     assert seams(members((0, second), (second - SEAM, 2 * second)))[1] == second
     assert seams(members((0, second), (second - SEAM - 1, 2 * second)))[1] < 0
+    assert seams(members((0, SEAM), (1, SEAM)))[1] < 0  # as long as both are
+    assert max(seams(members((0, second), (second - 3, 2 * second), (second - 2, 2 * second)))) < 0
     # two series side by side, both rotated at the same moment: nothing continues anything
     assert max(seams(members((0, second), (1, second + 5), (second - 3, 2 * second), (second - 1, 2 * second)))) < 0
+
+
+class Made:
+    """A capture made of times: its batches, a few segments each."""
+
+    def __init__(self, name, times, step):
+        self.name, self._times, self._step = name, times, step
+
+    def segments(self):
+        for begin in range(0, len(self._times), self._step):
+            part = self._times[begin : begin + self._step]
+            words = np.zeros((len(part), k.SEGMENT_SIZE), dtype=np.int64)
+            words[:, k.S_FRAME] = np.arange(begin + 1, begin + 1 + len(part))
+            words[:, k.S_TIME] = part
+            yield batch_of(words)
+        yield batch_of(np.zeros((0, k.SEGMENT_SIZE), dtype=np.int64))
+
+
+TICK = SEAM // 4
+stretch = st.builds(
+    lambda begin, steps: list(accumulate(steps, initial=begin)),
+    st.integers(0, 30).map(lambda n: n * TICK),
+    st.lists(st.sampled_from((0, TICK, TICK, 2 * TICK, 5 * TICK, -TICK, -3 * TICK)), max_size=12),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(stretch, min_size=2, max_size=5), st.integers(1, 5))
+def test_what_is_read_piece_by_piece_is_in_the_declared_order(captures, step):
+    """The order of (clock, capture, frame), worked out from the whole captures, is the one in which they are read."""
+    found, origins = [], Origins([])
+    made = [Made(str(place), times, step) for place, times in enumerate(captures)]
+    timeline = Timeline([one.name for one in made], lambda name, **_: made[int(name)], [], origins)
+    for batch in timeline.batches():
+        found += segments_of(batch)[:, k.S_FRAME].tolist()
+    assert found == sorted(set(found))
+    ordered = order(Member(place, times[0], max(times)) for place, times in enumerate(captures))
+    declared = []
+    for index, (member, floor) in enumerate(zip(ordered, seams(ordered), strict=True)):
+        times = captures[member.place]
+        clocks = np.maximum(np.maximum.accumulate(times), floor).tolist()
+        declared += [(clock, index, frame) for frame, clock in enumerate(clocks, 1)]
+    told = [(code >> FILE_SHIFT, code & (1 << FILE_SHIFT) - 1) for code in origins.codes(np.array(found)).tolist()]
+    assert told == [place[1:] for place in sorted(declared)]
+    assert origins.names == [str(member.place) for member in ordered]
