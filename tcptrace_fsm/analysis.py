@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from tcptrace_fsm.errors import CaptureError, UsageError
 from tcptrace_fsm.export import Export, check_tables
+from tcptrace_fsm.kernels.layout import S_FRAME, SEGMENT_SIZE
 from tcptrace_fsm.profiles import Profile
 from tcptrace_fsm.profiles import profile as find_profile
 from tcptrace_fsm.remote import is_remote, list_remote
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from tcptrace_fsm.filters import Filter
     from tcptrace_fsm.timeline import Origins
 
     Source = str | os.PathLike[str] | BinaryIO
@@ -49,6 +51,12 @@ class Run:
     profile : Profile
     labels : bool
         Whether segments are wanted one by one.
+    taken_at : sequence of str
+        Addresses of the host on which the captures were taken; see :class:`tcptrace_fsm.engine.Engine`.
+    keep : Filter or None
+        Which frames to look at.
+    follow : bool
+        Whether the last capture is still being written.
 
     Attributes
     ----------
@@ -58,13 +66,27 @@ class Run:
         Of several captures: which frame of which stands at each position of the timeline; None for one.
     tally : Tally
         The counts so far.
+    hurried : int
+        Connections that were judged sooner than usual, because there were too many at once.
 
     """
 
-    def __init__(self, captured: Sequence[Source], profile: Profile, *, labels: bool = False) -> None:
+    def __init__(
+        self,
+        captured: Sequence[Source],
+        profile: Profile,
+        *,
+        labels: bool = False,
+        taken_at: Sequence[str] = (),
+        keep: Filter | None = None,
+        follow: bool = False,
+    ) -> None:
         self._captured = captured
+        self.follow = follow
         self.profile = profile
         self.labels = labels
+        self.taken_at = tuple(taken_at)
+        self.keep = keep
         self.captures: list[Any] = []
         self.tally = Tally()
         self.interrupted = False
@@ -73,6 +95,7 @@ class Run:
             from tcptrace_fsm.timeline import Origins
 
             self.origins = Origins([])
+        self.hurried = 0
 
     def go(
         self, sinks: Sequence[Sink] = (), *, watch: Callable[[Run, Iterator[Any]], Iterator[Any]] | None = None
@@ -87,13 +110,14 @@ class Run:
             Wraps the batches: to show progress, or to stop early.
 
         """
-        engine = new_engine(self.profile)
+        engine = new_engine(self.profile, self.taken_at)
         batches = self.batches()
         for batch in watch(self, batches) if watch else batches:
             engine.feed(batch)
             if self.labels:
                 _hand_segments(batch, sinks)
             self._deliver(engine, sinks)
+        self.hurried = engine.hurried
         engine.finish()
         self._deliver(engine, sinks)
 
@@ -102,12 +126,24 @@ class Run:
         if self.origins is not None:
             from tcptrace_fsm.timeline import Timeline
 
-            yield from Timeline(self._captured, open_capture, self.captures, self.origins).batches()
+            yield from Timeline(self._captured, self._open, self.captures, self.origins).batches()
             return
-        for source in self._captured:
-            capture = open_capture(source)
+        while True:
+            before = sum(capture.frames for capture in self.captures)
+            capture = open_capture(self._captured[0], self.keep, follow=self.follow)
             self.captures.append(capture)
-            yield from capture.segments()
+            for batch in capture.segments():
+                if before and batch.count:
+                    _renumber(batch, before)
+                yield batch
+            if not self.follow or not capture.replaced:
+                return
+
+    def _open(self, source: Source, *, chunk_size: int | None = None) -> Any:
+        """Open one of several captures; ``chunk_size`` is given for a first look at it."""
+        if chunk_size is not None:
+            return open_capture(source, self.keep, chunk_size=chunk_size)
+        return open_capture(source, self.keep, follow=self.follow and source is self._captured[-1])
 
     def _deliver(self, engine: Any, sinks: Sequence[Sink]) -> None:
         while (finished := engine.take()) is not None:
@@ -125,24 +161,33 @@ class Run:
     def summary(self, **options: Any) -> dict[str, Any]:
         """Tell what ``summary.json`` says but for the versions, with the options that are not the profile's."""
         waits = self.profile.time_wait, self.profile.fin_wait_2
-        known = {"profile": self.profile.name, "time_wait": waits[0].usual, "fin_timeout": waits[1].usual}
+        known: dict[str, Any] = {
+            "profile": self.profile.name,
+            "time_wait": waits[0].usual,
+            "fin_timeout": waits[1].usual,
+        }
+        if self.taken_at:
+            known["taken_at"] = list(self.taken_at)
+        if self.keep is not None:
+            known["filter"] = self.keep.expression
         said = summary_dict(self.captures, self.tally, {**known, **options})
+        said["connections"]["judged_early"] = self.hurried
         return {**said, "interrupted": True} if self.interrupted else said
 
 
-def open_capture(source: Source, **more: Any) -> Any:
+def open_capture(source: Source, keep: Filter | None = None, *, follow: bool = False, **more: Any) -> Any:
     """Open one capture; see :func:`tcptrace_fsm.capture.open_capture`."""
     from tcptrace_fsm.capture import open_capture as opener
 
-    return opener(source, **more)
+    return opener(source, keep=keep, follow=follow, **more)
 
 
-def new_engine(profile: Profile) -> Any:
+def new_engine(profile: Profile, taken_at: Sequence[str] = ()) -> Any:
     """Make an engine with all anomaly rules; see :class:`tcptrace_fsm.engine.Engine`."""
     from tcptrace_fsm.anomalies import runner, surveys
     from tcptrace_fsm.engine import Engine
 
-    return Engine(profile, rules=runner(profile), surveys=surveys(profile))
+    return Engine(profile, rules=runner(profile), surveys=surveys(profile), taken_at=taken_at)
 
 
 def _hand_segments(batch: Any, sinks: Sequence[Sink]) -> None:
@@ -150,6 +195,14 @@ def _hand_segments(batch: Any, sinks: Sequence[Sink]) -> None:
         take = getattr(sink, "take_segments", None)
         if take is not None:
             take(batch)
+
+
+def _renumber(batch: Any, before: int) -> None:
+    """Count a batch's frames on from those of the file that this one has replaced."""
+    import numpy as np
+
+    words = np.frombuffer(batch.segments, dtype=np.int64, count=batch.count * SEGMENT_SIZE)
+    words[S_FRAME::SEGMENT_SIZE] += before
 
 
 def versions() -> dict[str, str]:
@@ -171,7 +224,7 @@ _MAGICS = tuple(
     bytes.fromhex(magic)
     for magic in (
         *("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1", "0a0d0d0a"),
-        *("1f8b", "28b52ffd"),
+        *("736e6f6f", "1f8b", "28b52ffd", "425a68", "fd377a58", "04224d18"),
     )
 )
 
@@ -210,7 +263,7 @@ def _files(name: str) -> list[str]:
             raise CaptureError(name, 0, "nothing there")
         return listed
     path = Path(name)
-    if path.is_dir():
+    if name and path.is_dir():
         inside = [str(file) for file in path.iterdir() if _looks_like_capture(file)]
         if not inside:
             raise CaptureError(name, 0, "a directory without a capture in it")
@@ -551,6 +604,7 @@ def analyze(
     filter: str | None = None,  # noqa: A002 - as the command line's --filter
     jobs: int = 1,
     client: Any = None,
+    taken_at: Sequence[str] = (),
 ) -> Trace:
     """Analyse captures.
 
@@ -565,7 +619,10 @@ def analyze(
     tables : sequence of str or None
         Name ``segments`` among them to keep every segment's row from the first reading on.
     filter : str or None
-        Not available yet.
+        Look only at the frames that this expression keeps, in tcpdump's language (pcap-filter(7)).
+    taken_at : sequence of str
+        Addresses of the host on which the captures were taken, where that is known: what they show arriving there is
+        then certain to have arrived.
     jobs : int
         Processes that share the work.
     client : dask.distributed.Client or None
@@ -583,7 +640,7 @@ def analyze(
         When an argument makes no sense.
 
     """
-    check_filter(filter)
+    keep = new_filter(filter)
     if not isinstance(profile, Profile):
         profile = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
     elif time_wait is not None or fin_timeout is not None:
@@ -593,31 +650,29 @@ def analyze(
     rereadable = all(isinstance(c, str) and (is_remote(c) or Path(c).is_file()) for c in captured)
     kept, sinks, table = Kept(), [], None
     sinks.append(kept)
+    known: dict[str, Any] = {"taken_at": tuple(taken_at), "keep": keep}
     if client is not None:
         from tcptrace_fsm.cluster import Cluster
 
-        run: Run = Cluster(captured, profile, client=client)
+        run: Run = Cluster(captured, profile, client=client, **known)
     elif jobs == 1:
-        run = Run(captured, profile, labels="segments" in chosen)
+        run = Run(captured, profile, labels="segments" in chosen, **known)
     else:
         from tcptrace_fsm.jobs import Jobs
 
-        run = Jobs(captured, profile, jobs=jobs)
+        run = Jobs(captured, profile, jobs=jobs, **known)
     if run.labels:
         table = _new_segment_table(run.origins)
         sinks.append(_SegmentSink(table))  # type: ignore[arg-type]
     run.go(sinks)
-    return Trace(run, kept, (lambda: Run(captured, profile, labels=True)) if rereadable else None, table)
+    again = (lambda: Run(captured, profile, labels=True, **known)) if rereadable else None
+    return Trace(run, kept, again, table)
 
 
-def check_filter(text: str | None) -> None:
-    """Refuse what is not there yet rather than ignore it.
+def new_filter(expression: str | None) -> Filter | None:
+    """Compile a filter expression; see :class:`tcptrace_fsm.filters.Filter`."""
+    if expression is None:
+        return None
+    from tcptrace_fsm.filters import Filter
 
-    Raises
-    ------
-    UsageError
-        Whenever a filter is given.
-
-    """
-    if text is not None:
-        raise UsageError("--filter is not available yet; filter the tables, or the capture with tshark or tcpdump")
+    return Filter(expression)

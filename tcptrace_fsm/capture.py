@@ -76,6 +76,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
+    from tcptrace_fsm.filters import Filter
+
 __all__ = ["Batch", "Capture", "Interface", "open_capture"]
 
 BATCH_FRAMES = 2048
@@ -211,8 +213,9 @@ class Capture:
 
     """
 
-    def __init__(self, stream: Stream, chunk_size: int) -> None:
+    def __init__(self, stream: Stream, chunk_size: int, keep: Filter | None = None) -> None:
         self._stream = stream
+        self._keep = keep
         self._chunk_size = max(1, chunk_size)
         self._buffer = bytearray(self._chunk_size + 64)
         self._end = 0  # bytes in the buffer
@@ -256,6 +259,16 @@ class Capture:
     def bytes_read(self) -> int:
         """Bytes of the file read so far, as they lie on the disk."""
         return self._stream.consumed
+
+    @property
+    def waiting(self) -> bool:
+        """Whether bytes are being waited for at this moment."""
+        return self._stream.waiting
+
+    @property
+    def replaced(self) -> bool:
+        """Whether a file that was followed was cut, or gave its name to another one."""
+        return self._stream.replaced
 
     @property
     def size(self) -> int | None:
@@ -417,7 +430,7 @@ class Capture:
         if len(start) < 24:
             raise CaptureError(self.name, len(start), "the file ends inside its 24-byte header")
         major, minor = self._number(start, 4, 2), self._number(start, 6, 2)
-        if major < 2:
+        if major not in {2, 543}:  # 543.0 is that of a modified libpcap, otherwise as 2.4
             raise CaptureError(self.name, 4, f"pcap version {major}.{minor} is not known")
         link = self._number(start, 20, 4) & 0x03FFFFFF  # the upper bits tell of the frame check sequence
         snaplen = self._number(start, 16, 4)
@@ -610,6 +623,9 @@ class Capture:
         batch.data = self._buffer
         batch.first_frame = self.frames + 1
         batch.frame_count = count
+        if self._keep is not None:
+            self._keep.prepare(self.link_types)
+            self._keep.mark(self._buffer, batch.frames, count)
         batch.count = decode(self._buffer, batch.frames, count, batch.first_frame, 0, batch.segments, self.outcomes)
         if self.outcomes[OUTCOME_PEEL]:
             self._peel_frames(batch)
@@ -679,7 +695,13 @@ def _merge(batch: Batch, found: array[int]) -> None:
     batch.count = len(merged) // size
 
 
-def open_capture(source: str | os.PathLike[str] | BinaryIO, *, chunk_size: int = 1 << 20) -> Capture:
+def open_capture(
+    source: str | os.PathLike[str] | BinaryIO,
+    *,
+    chunk_size: int = 1 << 20,
+    keep: Filter | None = None,
+    follow: bool = False,
+) -> Capture:
     """Open a capture and read its file header.
 
     Parameters
@@ -688,6 +710,10 @@ def open_capture(source: str | os.PathLike[str] | BinaryIO, *, chunk_size: int =
         ``-`` is standard input. Nothing is ever sought.
     chunk_size : int
         Bytes read at once.
+    keep : Filter or None
+        Which frames to look at; the others are counted (``OUTCOME_FILTERED``) and keep their numbers.
+    follow : bool
+        Whether to wait for more at the end of the file, until it is replaced.
 
     Raises
     ------
@@ -704,9 +730,9 @@ def open_capture(source: str | os.PathLike[str] | BinaryIO, *, chunk_size: int =
     ('pcap', [1], [])
 
     """
-    stream = open_stream(source)
+    stream = open_stream(source, follow=follow)
     try:
-        return Capture(stream, chunk_size)
+        return Capture(stream, chunk_size, keep)
     except BaseException:
         stream.close()
         raise

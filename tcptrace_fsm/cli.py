@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tcptrace_fsm import schema
-from tcptrace_fsm.errors import CaptureError, UsageError, WorkerError
+from tcptrace_fsm.errors import CaptureError, UsageError, WorkerError, printable
 from tcptrace_fsm.export import FORMATS, Export, PartitionedExport, check_format, check_tables
 from tcptrace_fsm.profiles import PROFILES
 from tcptrace_fsm.profiles import profile as find_profile
@@ -68,6 +68,14 @@ FinTimeout = Annotated[
         "--fin-timeout", metavar="S", help="How long an orphaned FIN_WAIT_2 lasts, in place of the profile's."
     ),
 ]
+TakenAt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--taken-at",
+        metavar="IP",
+        help="An address of the host that took the capture: what arrives there has arrived. May be repeated.",
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -103,8 +111,10 @@ def analyze(
     profile: ProfileOption = "linux",
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
+    taken_at: TakenAt = None,
     only: Annotated[
-        str | None, typer.Option("--filter", metavar="EXPR", help="Not available yet.", hidden=True)
+        str | None,
+        typer.Option("--filter", metavar="EXPR", help="Only these frames, in tcpdump's words."),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", metavar="N", help="Share the work among so many processes.")
@@ -119,40 +129,49 @@ def analyze(
             "--fail-on", metavar="|".join(schema.SEVERITIES), help="Exit with 3 when something this severe was found."
         ),
     ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Go on as the last capture grows, tell findings as they come, until Ctrl-C."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json instead of the summary.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing.")] = False,
 ) -> None:
     """Replay captures: how connections opened and closed, their states at the end, and what went wrong."""
-    from tcptrace_fsm.analysis import Run, check_filter, sources, versions
+    from tcptrace_fsm.analysis import Run, new_filter, sources, versions
 
-    check_filter(only)
+    keep = new_filter(only)
     check_format(form)
     chosen = check_tables(tables)
     if fail_on is not None and fail_on not in schema.SEVERITIES:
         raise UsageError(f"no severity {fail_on!r}; there are {', '.join(schema.SEVERITIES)}")
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
     captured, labels = sources(captures), out is not None and "segments" in chosen
+    known: dict[str, Any] = {"labels": labels, "taken_at": taken_at or (), "keep": keep}
     with ExitStack() as stack:
-        run = Run(captured, timers, labels=labels)
         exports: Any = Export
+        if follow and (jobs is not None or dask is not None):
+            raise UsageError("--follow reads one capture as it grows, which cannot be shared by --jobs or --dask")
         if dask is not None:
             from tcptrace_fsm.cluster import Cluster, connect
 
             if jobs is not None and dask != "local":
                 raise UsageError("--jobs is for this machine; how many workers a cluster has is for the cluster to say")
             client = stack.enter_context(connect(dask, workers=jobs, say=say))
-            run = Cluster(captured, timers, client=client, labels=labels)
+            run: Run = Cluster(captured, timers, client=client, **known)
             exports = PartitionedExport
         elif jobs is not None and jobs != 1:
             from tcptrace_fsm.jobs import Jobs
 
-            run = Jobs(captured, timers, labels=labels, jobs=jobs)
+            run = Jobs(captured, timers, jobs=jobs, **known)
+        else:
+            run = Run(captured, timers, follow=follow, **known)
+        told = [Told(run)] if follow and not quiet and not as_json else []
         if out is None:
-            run.go(watch=watch)
+            run.go(told, watch=watch)
             summary = run.summary(tables=[], fail_on=fail_on)
         else:
             with exports(out, form, chosen, origins=run.origins) as export:
-                run.go([export], watch=watch)
+                run.go([export, *told], watch=watch)
                 summary = run.summary(tables=list(chosen), format=form, fail_on=fail_on)
                 if run.captures:
                     export.commit({**summary, "versions": versions()})
@@ -178,6 +197,7 @@ def netstat(
     profile: ProfileOption = "linux",
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
+    taken_at: TakenAt = None,
 ) -> None:
     """Show what netstat -nat would have shown at some moment, for both ends of every connection."""
     from tcptrace_fsm import netstat as view
@@ -185,7 +205,8 @@ def netstat(
 
     only = view.check_host(host)
     moment(at, (0, 0))  # nonsense is refused before a large capture is read
-    run = Run(sources(captures), find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout))
+    timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
+    run = Run(sources(captures), timers, taken_at=taken_at or ())
     kept = Kept()
     run.go([kept], watch=watch)
     warn(run)
@@ -240,7 +261,7 @@ def explain(rule: Rule | Survey) -> Iterator[str]:
 # --- around a run -----------------------------------------------------------------------------------------------------
 def say(message: str) -> None:
     """One line on standard error."""
-    print(f"tcptrace-fsm: {message}", file=sys.stderr)
+    print(f"tcptrace-fsm: {printable(message)}", file=sys.stderr)
 
 
 def warn(run: Run) -> None:
@@ -251,26 +272,47 @@ def warn(run: Run) -> None:
     for capture in run.captures:
         if capture.truncated:
             say(f"warning: {capture.name}: {capture.truncated}; analysed up to there")
+    if run.hurried:
+        say(
+            f"warning: too many connections at once; {run.hurried:,} that never opened, or were over, were judged "
+            "without waiting for what might follow"
+        )
     if run.interrupted:
         say(f"stopped by Ctrl-C after {count(sum(c.frames for c in run.captures), 'frame')}; analysed up to there")
+
+
+class Told:
+    """Tells findings as they come: when their connection is over, and nothing more is expected of it."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def take(self, finished: Any) -> None:
+        """Print the findings, one line each."""
+        from tcptrace_fsm.summary import iso_time
+
+        for f in finished.findings:
+            line = f"{iso_time(f.time)}  {f.severity.upper():<6}  {f.kind}  {f.message}"
+            print(line if f.conn_id < 0 else f"{line}   (connection {f.conn_id})", flush=True)
 
 
 class CtrlC:
     """Ctrl-C ends the reading, not the analysis: what was read is finished, summarised and written.
 
-    While a batch is being fed, the signal is only noted, for half a batch must not be left in the engine; while the
-    next one is awaited (a pipe may be silent for hours) it interrupts. A second Ctrl-C interrupts whatever is going on.
+    While a batch is being decoded or fed, the signal is only noted, for half a batch must not be left anywhere; while
+    bytes are awaited (a pipe may be silent for hours) it interrupts. A second Ctrl-C interrupts whatever is going on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run: Run) -> None:
         self.asked = False
         self.awaiting = False
+        self._run = run
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        if self.awaiting or self.asked:
-            self.asked = True
+        first, self.asked = not self.asked, True
+        captures = self._run.captures
+        if not first or (self.awaiting and (not captures or getattr(captures[-1], "waiting", True))):
             raise KeyboardInterrupt
-        self.asked = True
 
 
 @contextmanager
@@ -288,8 +330,8 @@ def watch(run: Run, batches: Iterator[Any]) -> Iterator[Any]:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     gc.enable()
-    handler = CtrlC()
-    with _handling(handler), progress() as advance:
+    handler = CtrlC(run)
+    with _handling(handler), progress(hidden=run.follow) as advance:
         while not handler.asked:
             handler.awaiting = True
             try:
@@ -307,9 +349,9 @@ def watch(run: Run, batches: Iterator[Any]) -> Iterator[Any]:
 
 
 @contextmanager
-def progress() -> Iterator[Any]:
+def progress(*, hidden: bool = False) -> Iterator[Any]:
     """Show a progress bar on a terminal for whatever takes longer than a moment; nothing elsewhere."""
-    if not sys.stderr.isatty():
+    if hidden or not sys.stderr.isatty():
         yield lambda _run: None
         return
     bar = _Bar()

@@ -98,10 +98,10 @@ class Cluster(Run):
         As the workers see them.
     profile : Profile
     client : dask.distributed.Client
-    labels : bool
-        Whether segments are wanted one by one.
     partitions : int or None
         Of the shuffled rows; None for two to each worker thread.
+    known
+        As for a Run.
 
     """
 
@@ -111,10 +111,10 @@ class Cluster(Run):
         profile: Profile,
         *,
         client: Any,
-        labels: bool = False,
         partitions: int | None = None,
+        **known: Any,
     ) -> None:
-        super().__init__(captured, profile, labels=labels)
+        super().__init__(captured, profile, **known)
         check_jobs(2, captured)
         self._client = client
         self._partitions = partitions or max(1, 2 * sum(client.nthreads().values()))
@@ -151,10 +151,11 @@ class Cluster(Run):
         from tcptrace_fsm.links import known_paths, learn_paths
         from tcptrace_fsm.shares import numbers, survey_findings
 
+        only = self.keep.expression if self.keep else None
         names = [os.fspath(source) for source in self._captured]  # type: ignore[arg-type]
         seed = secrets.randbits(60) | 1
         submit = self._submit
-        scans = yield from self._results([submit(scan, name, place, seed) for place, name in enumerate(names)])
+        scans = yield from self._results([submit(scan, name, place, seed, only) for place, name in enumerate(names)])
         plan = _plan(scans)
         for one in scans:
             learn_paths(one.paths)
@@ -166,7 +167,9 @@ class Cluster(Run):
         segments = any("segments" in getattr(sink, "tables", ()) for sink in sinks)
         several = self.origins.names if self.origins is not None else None
         followed = [
-            submit(follow, names[step.place], index, step.floor, step.shared, seed, self.profile, max(now, 0), segments)
+            submit(
+                follow, names[step.place], index, step, seed, only, self.profile, max(now, 0), segments, self.taken_at
+            )
             for index, step in enumerate(plan)
         ]
         shares = [submit(_first, one) for one in followed]
@@ -189,6 +192,7 @@ class Cluster(Run):
             for sink in takers:
                 for finished in said[1]:
                     sink.take(finished)
+        self.hurried = sum(one.hurried for one in yields)
         self.tally, findings = survey_findings(self.profile, yields, max(now, 0))
         if findings:
             from tcptrace_fsm.engine import Finished
@@ -218,7 +222,10 @@ class Cluster(Run):
         with dask.config.set({"dataframe.shuffle.method": "p2p"}):
             frame = dd.from_delayed(rows, meta=_frame_of([]), verify_meta=False)
             parts = frame.shuffle("key", npartitions=self._partitions).to_delayed()
-            following = [dask.delayed(follow_rows, pure=False)(part, self.profile, now, segments) for part in parts]
+            following = [
+                dask.delayed(follow_rows, pure=False)(part, self.profile, now, segments, self.taken_at)
+                for part in parts
+            ]
             futures: list[Any] = self._client.compute(following, retries=RETRIES)
         return futures
 
@@ -257,18 +264,18 @@ class Step:
     shared: Words
 
 
-def scan(name: str, place: int, seed: int) -> Scan:
+def scan(name: str, place: int, seed: int, only: str | None) -> Scan:
     """Decode a capture for what is to be known of it beforehand."""
     import numpy as np
 
-    from tcptrace_fsm.capture import open_capture
+    from tcptrace_fsm.analysis import new_filter, open_capture
     from tcptrace_fsm.kernels.layout import S_TIME
     from tcptrace_fsm.kernels.share import keys
     from tcptrace_fsm.links import known_paths
     from tcptrace_fsm.shares import facts
     from tcptrace_fsm.timeline import NEVER, segments_of
 
-    capture = open_capture(name)
+    capture = open_capture(name, new_filter(only))
     first, last = NEVER, -NEVER
     known: list[Words] = []
     fresh = 0
@@ -317,28 +324,29 @@ def _frame_of(parts: list[tuple[Words, Words, Words, Words]]) -> Any:
 def follow(
     name: str,
     index: int,
-    floor: int,
-    shared: Words,
+    step: Step,
     seed: int,
+    only: str | None,
     profile: Profile,
     now: int,
     segments: bool,
+    taken_at: Sequence[str],
 ) -> tuple[tuple[Share, Origins], Any]:
     """Follow the connections that live in one capture alone; hand out the segments of the others."""
     import numpy as np
 
-    from tcptrace_fsm.capture import open_capture
+    from tcptrace_fsm.analysis import new_filter, open_capture
     from tcptrace_fsm.kernels import layout as k
     from tcptrace_fsm.kernels.share import keys
     from tcptrace_fsm.schema import FILE_SHIFT
     from tcptrace_fsm.shares import Share
     from tcptrace_fsm.timeline import Origins, Reader, batch_of
 
-    share = Share(profile, segments=segments)
+    share, shared = Share(profile, segments=segments, taken_at=taken_at), step.shared
     origins = Origins([])
     origins.stretch(0, index << FILE_SHIFT)
     strays = []
-    reader = Reader(open_capture(name).segments(), index, floor)
+    reader = Reader(open_capture(name, new_filter(only)).segments(), index, step.floor)
     while reader.advance():
         records, clocks = reader.records, reader.clocks
         found = np.empty(len(records), dtype=np.int64)
@@ -356,7 +364,13 @@ def follow(
     return (share, origins), _frame_of(strays) if len(shared) else None
 
 
-def follow_rows(frame: Any, profile: Profile, now: int, segments: bool) -> tuple[Share, Origins]:
+def follow_rows(
+    frame: Any,
+    profile: Profile,
+    now: int,
+    segments: bool,
+    taken_at: Sequence[str],
+) -> tuple[Share, Origins]:
     """Follow connections whose segments came from several captures."""
     import numpy as np
 
@@ -364,7 +378,7 @@ def follow_rows(frame: Any, profile: Profile, now: int, segments: bool) -> tuple
     from tcptrace_fsm.shares import Share
     from tcptrace_fsm.timeline import Origins, batch_of
 
-    share, origins = Share(profile, segments=segments), Origins([])
+    share, origins = Share(profile, segments=segments, taken_at=taken_at), Origins([])
     clocks, codes = (frame[name].to_numpy(dtype=np.int64) for name in ("clock", "code"))
     by = np.lexsort((codes, clocks))
     for begin in range(0, len(by), BLOCK):

@@ -9,12 +9,23 @@ from __future__ import annotations
 import secrets
 from array import array
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+from tcptrace_fsm.anomalies.rule import notable
+from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels.layout import (
+    C_CLIENT_HI,
+    C_CLIENT_LO,
+    C_LOCAL,
+    C_NET,
+    C_SERVER_HI,
+    C_SERVER_LO,
     CONNECTION_SIZE,
     CONTROL_SIZE,
+    K_CROWD,
     K_DUE,
+    K_HURRIED,
     K_LINGER,
     K_LINGER_SYN,
     K_LIVE,
@@ -22,19 +33,26 @@ from tcptrace_fsm.kernels.layout import (
     K_LOG_LIMIT,
     K_LOG_TOP,
     K_NEXT_ID,
+    K_NEXT_STREAM,
     K_NOW,
     K_PAST,
     K_PAST_USED,
+    K_PATIENCE,
     K_ROW_FREE,
     K_ROW_TOP,
     K_SEED,
     K_SLOTS,
+    K_STREAM_MOST,
+    K_STREAM_SLOTS,
     K_USED,
     LOG_SIZE,
     PAST_MOST,
     PROFILE_SIZE,
     SCRATCH_SIZE,
+    STREAM_SIZE,
     TRANSITION_SIZE,
+    WHO_CLIENT,
+    WHO_SERVER,
     X_TOP,
 )
 from tcptrace_fsm.kernels.replay import collect, longest_log, replay_due
@@ -44,7 +62,9 @@ from tcptrace_fsm.machine import table
 from tcptrace_fsm.room import grown, room
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.anomalies.rule import Finding, Runner
+    from collections.abc import Iterable
+
+    from tcptrace_fsm.anomalies.rule import Finding, Key, Runner
     from tcptrace_fsm.anomalies.survey import Surveyor
     from tcptrace_fsm.profiles import Profile
 
@@ -53,7 +73,9 @@ __all__ = ["Engine", "Finished", "SegmentBatch"]
 LOG_LIMIT = 256  # log records per connection before marked data segments are only counted
 LINGER_SYN = 130  # seconds; Linux gives up a connect() after 127 s
 SECOND = 1_000_000_000
+CROWD = 500_000  # live connections; their rows and logs take a little under 1 GB
 CHUNK = 4096  # finished connections handed out at once
+STREAMS = 1 << 20  # of Wireshark's that are remembered
 
 
 class SegmentBatch(Protocol):
@@ -85,6 +107,11 @@ class Finished:
     transition_count: int
     findings: list[Finding] = field(default_factory=list)
 
+    @cached_property
+    def notable(self) -> list[tuple[int, int, Key]]:
+        """Those that rules and surveys are to look at; see :func:`tcptrace_fsm.anomalies.rule.notable`."""
+        return list(notable(self.connections, self.count))
+
 
 ZERO = array("q", [0])
 
@@ -92,6 +119,24 @@ ZERO = array("q", [0])
 def words(n: int) -> array[int]:
     """An array of ``n`` zeros."""
     return ZERO * n
+
+
+def address_words(address: str) -> tuple[int, int, int]:
+    """An address as the records have it: 1 for IPv6, upper word, lower word.
+
+    Raises
+    ------
+    UsageError
+        When it is none.
+    """
+    from ipaddress import ip_address
+
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        raise UsageError(f"--taken-at takes an IP address, not {address!r}") from None
+    high, low = int(parsed) >> 64, int(parsed) & (1 << 64) - 1
+    return int(parsed.version == 6), high - (high >> 63 << 64), low - (low >> 63 << 64)
 
 
 class Engine:
@@ -107,6 +152,19 @@ class Engine:
         Those that look across connections; None for none.
     seed : int or None
         Of the flow table's hash; random if None.
+    crowd : int
+        Live connections from which on those that never opened, or are over, are judged sooner than others: the bound
+        on memory that a flood of SYNs meets.
+    taken_at : iterable of str
+        All addresses of the host on which the capture was taken, where that is known. Its endpoints are then judged as
+        seen from within: what arrives in the capture has arrived (basis ``acked``, confirmed by that very frame), what
+        leaves is sent at that moment, in the capture's order, and no loss behind the capture point is presumed. Their
+        peers are judged as ever. Wrong addresses make wrong states.
+
+    Raises
+    ------
+    UsageError
+        When an address is none.
     """
 
     def __init__(
@@ -116,8 +174,11 @@ class Engine:
         rules: Runner | None = None,
         surveys: Surveyor | None = None,
         seed: int | None = None,
+        crowd: int = CROWD,
+        taken_at: Iterable[str] = (),
     ) -> None:
         self.profile = profile
+        self.taken_at = frozenset(address_words(address) for address in taken_at)
         self.rules = rules
         self.surveys = surveys
         self.control = words(CONTROL_SIZE)
@@ -129,12 +190,19 @@ class Engine:
         self.control[K_LINGER] = int((profile.time_wait.most + 5) * SECOND)
         self.control[K_LINGER_SYN] = max(LINGER_SYN * SECOND, self.control[K_LINGER])
         self.control[K_PAST] = 1024
+        self.control[K_CROWD] = crowd
+        self.control[K_PATIENCE] = self.control[K_LINGER_SYN]
         self.slots = room(2 * self.control[K_SLOTS])
         self.past = room(2 * self.control[K_PAST])
         self.rows = room(0)
         self.log = room(0)
         self.living = room(0)
         self.due = room(0)
+        self.control[K_STREAM_MOST] = STREAMS
+        self.control[K_STREAM_SLOTS] = 1024
+        self.known = words(2 * self.control[K_STREAM_SLOTS])
+        self.streams = room(0)
+        self.forgotten = 0  # streams before this one are known to nobody
         self.table = array("q", table(sockets=profile.sockets))
         self.timers = words(PROFILE_SIZE)
         for i, seconds in enumerate((*profile.time_wait, *profile.fin_wait_2)):
@@ -156,6 +224,11 @@ class Engine:
         """How many connections are in memory."""
         return self.control[K_LIVE]
 
+    @property
+    def hurried(self) -> int:
+        """How many connections were judged sooner than usual, because there were too many at once."""
+        return self.control[K_HURRIED]
+
     def feed(self, batch: SegmentBatch) -> None:
         """Take a batch of segments, in capture order."""
         count = batch.count
@@ -175,8 +248,29 @@ class Engine:
             move_slots(self.slots, control[K_SLOTS], slots, size)
             self.slots = slots
             control[K_SLOTS] = size
-        track(batch.segments, count, self.slots, self.past, self.rows, self.log, self.living, self.due, control)
+        self._make_room_for_streams(count)
+        track(
+            batch.segments, count, self.slots, self.past, self.rows, self.log, self.living, self.due,
+            self.streams, self.known, control,
+        )  # fmt: skip
         expire(count // 4 + 64, self.rows, self.living, self.due, control)
+
+    def _make_room_for_streams(self, count: int) -> None:
+        """Let ``count`` segments open as many streams; when they are too many to remember, all are forgotten."""
+        control = self.control
+        most = control[K_NEXT_STREAM] + count
+        self.streams = grown(self.streams, min(most, control[K_STREAM_MOST]) * STREAM_SIZE)
+        size = control[K_STREAM_SLOTS]
+        if most - self.forgotten > control[K_STREAM_MOST]:
+            self.known = words(2 * size)
+            self.forgotten = control[K_NEXT_STREAM]
+        while 2 * (most - self.forgotten) > size:
+            size *= 2
+        if size > control[K_STREAM_SLOTS]:
+            known = words(2 * size)
+            move_slots(self.known, control[K_STREAM_SLOTS], known, size)
+            self.known = known
+            control[K_STREAM_SLOTS] = size
 
     def finish(self, now: int | None = None) -> None:
         """The capture is over: whatever is still live is judged as it stands.
@@ -222,6 +316,8 @@ class Engine:
         if count:
             start, stop = self._settled, min(count, self._settled + CHUNK)
             longest = longest_log(self.rows, self.due, count)
+            if self.taken_at:
+                self._place(start, stop)
             self.work = grown(self.work, longest * LOG_SIZE)
             self.out = grown(self.out, (24 + 2 * longest + 16 * (stop - start)) * TRANSITION_SIZE)
             self.scratch[X_TOP] = 0
@@ -238,6 +334,7 @@ class Engine:
             if self.surveys is not None:
                 self.surveys.measure(done, self.log)
                 self.surveys.connections(done)
+            done.__dict__.pop("notable", None)
             self.ready.append(done)
             self._settled = end
             if end == count:
@@ -249,3 +346,13 @@ class Engine:
             self._finishing = False
             if found:
                 self.ready.append(Finished(words(0), 0, words(0), 0, found))
+
+    def _place(self, start: int, stop: int) -> None:
+        """Note at whose host the capture of the due connections was taken."""
+        rows, here = self.rows, self.taken_at
+        for c in self.due[start:stop]:
+            six = rows[c + C_NET] & 1
+            if (six, rows[c + C_CLIENT_HI], rows[c + C_CLIENT_LO]) in here:
+                rows[c + C_LOCAL] |= WHO_CLIENT
+            if (six, rows[c + C_SERVER_HI], rows[c + C_SERVER_LO]) in here:
+                rows[c + C_LOCAL] |= WHO_SERVER

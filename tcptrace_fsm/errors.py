@@ -30,5 +30,12 @@ class WorkerError(Exception):
     """Some process that was to share the work is gone; the message says how."""
 
 
+def printable(text: str) -> str:
+    """Text that may be shown on a terminal: what would steer it (in a file's name) is written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class UsageError(Exception):
     """A request that makes no sense; the message says what would."""

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tcptrace_fsm.analysis import Run
+from tcptrace_fsm.analysis import Run, new_filter
 from tcptrace_fsm.errors import CaptureError, UsageError, WorkerError
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def check_jobs(jobs: int, captured: Sequence[Source]) -> None:
 class Jobs(Run):
     """One pass over some captures, by several processes; the result is that of a :class:`Run`."""
 
-    def __init__(self, captured: Sequence[Source], profile: Profile, *, labels: bool = False, jobs: int = 2) -> None:
-        super().__init__(captured, profile, labels=labels)
+    def __init__(self, captured: Sequence[Source], profile: Profile, *, jobs: int = 2, **known: Any) -> None:
+        super().__init__(captured, profile, **known)
         check_jobs(jobs, captured)
         self.jobs = jobs
 
@@ -84,6 +84,8 @@ class Jobs(Run):
                 {
                     "captured": [os.fspath(source) for source in self._captured],  # type: ignore[arg-type]
                     "profile": self.profile,
+                    "taken_at": self.taken_at,
+                    "filter": self.keep.expression if self.keep else None,
                     "seed": int.from_bytes(os.urandom(7), "big") | 1,
                     "segments": "segments" in tables,
                     "folder": folder,
@@ -109,6 +111,7 @@ class Jobs(Run):
                 if kind == "finished":
                     for sink in takers:
                         sink.take(content)
+            self.hurried = sum(one.hurried for one in crew.said("done"))
             self.tally, findings = survey_findings(self.profile, crew.said("done"), now)
             for sink in writers:
                 _put(sink, tables, Path(folder), self.jobs)
@@ -271,7 +274,7 @@ def work() -> None:
 def _work(say: Callable[[str, Any], None]) -> None:
     asked = pickle.load(sys.stdin.buffer)  # noqa: S301 - what started this process
     number, folder = asked["number"], Path(asked["folder"])
-    run = Run(asked["captured"], asked["profile"])
+    run = Run(asked["captured"], asked["profile"], keep=new_filter(asked["filter"]))
     with (folder / f"spool.{number}").open("w+b") as spool:
         share, now = _follow(run, asked, spool, say)
         first: dict[str, Any] = {}
@@ -297,6 +300,7 @@ def _follow(run: Run, asked: dict[str, Any], spool: Any, say: Callable[[str, Any
     number, folder = asked["number"], Path(asked["folder"])
     share = Share(
         asked["profile"],
+        taken_at=asked["taken_at"],
         spool=spool,
         segments=asked["segments"],
         segment_spool=folder / f"segments.{number}.spool" if asked["segments"] else None,

@@ -44,6 +44,8 @@ STATES = tuple(s.name for s in State)
 EVENTS = tuple(EVENT_TEXT.values())
 BASES = tuple(b.name.lower() for b in Basis)
 SEVERITIES = ("info", "low", "medium", "high")
+MOST_FINDINGS = 100_000
+"""Findings of one kind about single connections in the anomalies table; after so many nobody looks for more."""
 CATEGORIES = ("open", "data", "close", "reset", "time_wait", "timer", "scan", "capture")
 
 HISTORY_LETTERS = "SHADFRCGTWIQXshadfrcgtwiqx^"
@@ -258,9 +260,14 @@ _CONNECTIONS: tuple[Column, ...] = (
     _word("server_state", "C_SERVER_STATE", "server's state when the capture ends, timers included", words=STATES),
     _word("client_state_basis", "C_CLIENT_BASIS", "what that rests on, as basis in transitions", words=BASES),
     _word("server_state_basis", "C_SERVER_BASIS", "what that rests on, as basis in transitions", words=BASES),
-    Column("zeek_conn_state", "string", "conn_state as in Zeek's conn.log", "stages and counts of both endpoints"),
-    Column("zeek_history", "string", "history as in Zeek's conn.log", "C_HISTORY, C_HISTORY_LENGTH"),
-    _word("wireshark_completeness", "C_COMPLETENESS", "as Wireshark's tcp.completeness", kind="int32"),
+    Column("zeek_conn_state", "string", "conn_state as in Zeek's conn.log; see joins.md", "C_ZEEK"),
+    Column("zeek_history", "string", "history as in Zeek's conn.log; see joins.md", "C_HISTORY, C_HISTORY_LENGTH"),
+    Column(
+        "wireshark_completeness",
+        "int32",
+        "tcp.completeness as tshark prints it with the stream's last segment, which it leaves out",
+        "C_COMPLETENESS",
+    ),
     Column(
         "handshake_rtt",
         "duration",
@@ -270,6 +277,12 @@ _CONNECTIONS: tuple[Column, ...] = (
         "ns",
     ),
     *_endpoints(),
+    Column(
+        "wireshark_completeness_whole",
+        "int32",
+        "tcp.completeness as Wireshark's window and tshark -2 show it, with the stream's last segment",
+        "C_COMPLETENESS",
+    ),
 )
 
 _TRANSITIONS: tuple[Column, ...] = (

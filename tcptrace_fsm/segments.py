@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from tcptrace_fsm import schema
+from tcptrace_fsm.arrow import coded, numbers
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.tables import ARROW_TYPES, assemble, coded
+from tcptrace_fsm.tables import ARROW_TYPES, assemble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,19 +149,19 @@ def _part(records: Words) -> Any:
     no_stamps = (options & k.OPT_TIMESTAMPS) == 0
     return pa.RecordBatch.from_pydict(
         {
-            "frame": pa.array(records[:, k.S_FRAME]),
-            "time": pa.array(records[:, k.S_TIME]),
-            "conn_id": pa.array(records[:, k.S_CONNECTION]),
-            "side": pa.array(records[:, k.S_SIDE].astype(np.int8)),
-            "seq": pa.array(records[:, k.S_SEQ]),
-            "ack": pa.array(records[:, k.S_ACK], mask=no_ack),
-            "flags": pa.array(flags.astype(np.int16)),
-            "payload_len": pa.array(records[:, k.S_LEN]),
-            "tsval": pa.array(records[:, k.S_TSVAL], mask=no_stamps),
-            "tsecr": pa.array(records[:, k.S_TSECR], mask=no_stamps),
+            "frame": numbers(records[:, k.S_FRAME]),
+            "time": numbers(records[:, k.S_TIME]),
+            "conn_id": numbers(records[:, k.S_CONNECTION]),
+            "side": numbers(records[:, k.S_SIDE].astype(np.int8)),
+            "seq": numbers(records[:, k.S_SEQ]),
+            "ack": numbers(records[:, k.S_ACK], no_ack),
+            "flags": numbers(flags.astype(np.int16)),
+            "payload_len": numbers(records[:, k.S_LEN]),
+            "tsval": numbers(records[:, k.S_TSVAL], no_stamps),
+            "tsecr": numbers(records[:, k.S_TSECR], no_stamps),
             "sack": _sack(records),
-            "label": pa.array(_label_codes(records[:, k.S_MARKS])),
-            "window_raw": pa.array(records[:, k.S_WINDOW]),
+            "label": numbers(_label_codes(records[:, k.S_MARKS])),
+            "window_raw": numbers(records[:, k.S_WINDOW]),
         }
     )
 
@@ -181,8 +182,8 @@ def _sack(records: Words) -> Any:
     having = records[blocks > 0]
     edges = having[:, k.S_SACK : k.S_SACK + 8]
     values = edges[np.arange(8) < 2 * blocks[blocks > 0][:, None]]
-    none = pa.array(offsets, mask=np.append(blocks == 0, False))
-    return pa.ListArray.from_arrays(cast("Any", none), pa.array(values))
+    none = numbers(offsets, np.append(blocks == 0, False))
+    return pa.ListArray.from_arrays(cast("Any", none), numbers(values))
 
 
 class _Resolver:
@@ -246,24 +247,24 @@ class _Resolver:
         raw = column["window_raw"].to_numpy()
         made = {
             "time": column["time"].view(ARROW_TYPES["timestamp"]),
-            "conn_id": pa.array(conn_id, mask=conn_id < 0),
+            "conn_id": numbers(conn_id, conn_id < 0),
             "side": coded(side, schema.SIDES),
             "flags": coded(flags.astype(np.int32), _FLAGS),
             "label": coded(column["label"].to_numpy(), _LABELS),
-            "rel_seq": pa.array(rel_seq, mask=~self._based[sender]),
-            "rel_ack": pa.array(rel_ack, mask=~has_ack),
-            "window": pa.array(raw << np.maximum(shift, 0).astype(np.int64), mask=shift < 0),
+            "rel_seq": numbers(rel_seq, ~self._based[sender]),
+            "rel_ack": numbers(rel_ack, ~has_ack),
+            "window": numbers(raw << np.maximum(shift, 0).astype(np.int64), shift < 0),
             "sender_state": coded(sender_state, schema.STATES, sender_state < 0),
             "receiver_state": coded(receiver_state, schema.STATES, receiver_state < 0),
         }
         if self._origins is not None:
             codes = self._origins.codes(column["frame"].to_numpy())
-            made["frame"] = pa.array(codes & (1 << schema.FILE_SHIFT) - 1)
+            made["frame"] = numbers(codes & (1 << schema.FILE_SHIFT) - 1)
             made["file"] = coded((codes >> schema.FILE_SHIFT).astype(np.int32), self._origins.names)
         files = self._origins is not None
         columns = schema.declared("segments", files=files)
         if self._ids is not None and len(self._ids):
-            made["conn_id"] = pa.array(self._ids[np.maximum(conn_id, 0)], mask=conn_id < 0)
+            made["conn_id"] = numbers(self._ids[np.maximum(conn_id, 0)], conn_id < 0)
         table = assemble("segments", [made.get(c.name, column.get(c.name)) for c in columns], files=files)
         return table.append_column("position", column["frame"]) if self._positions else table
 

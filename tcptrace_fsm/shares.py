@@ -147,6 +147,8 @@ class Share:
         Whether the segments are wanted one by one.
     segment_spool : Path or None
         For these.
+    taken_at : sequence of str
+        Addresses of the host on which the captures were taken.
 
     """
 
@@ -157,10 +159,12 @@ class Share:
         spool: IO[bytes] | None = None,
         segments: bool = False,
         segment_spool: Path | None = None,
+        taken_at: Sequence[str] = (),
     ) -> None:
         self.profile = profile
         measurer: Any = _Measurer(profile)
-        self._engine = Engine(profile, rules=runner(profile), surveys=measurer)
+        self._engine = Engine(profile, rules=runner(profile), surveys=measurer, taken_at=taken_at)
+        self.hurried = 0
         self._over = _Spool(spool)
         self._named: list[tuple[Words, Words]] = []
         self._streams: list[tuple[Words, Words]] = []
@@ -199,6 +203,7 @@ class Share:
 
     def finish(self, now: int) -> None:
         """Judge whatever is still open as of ``now``, the latest time of the timeline, ns."""
+        self.hurried = self._engine.hurried
         self._engine.finish(now)
         self._keep(ending=True)
         del self._engine
@@ -303,6 +308,7 @@ class Yield(NamedTuple):
 
     tally: Tally
     seen: tuple[int, list[Collector]]
+    hurried: int
 
 
 class Parts:
@@ -371,7 +377,7 @@ def harvest(
             one(finished)
         tally.take(finished)
         surveyor.connections(finished)
-    return Yield(tally, surveyor.seen)
+    return Yield(tally, surveyor.seen, share.hurried)
 
 
 def survey_findings(profile: Profile, shares: Sequence[Yield], now: int) -> tuple[Tally, list[Any]]:

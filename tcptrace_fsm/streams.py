@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 import zlib
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Stream", "StreamDamage", "open_stream"]
 
+POLL = 0.1
+"""Seconds between two looks at a file that is followed."""
 PIECE = 1 << 16
 """Compressed bytes read at once."""
 LZMA_MEMORY = 1 << 28
@@ -98,11 +101,24 @@ def _xz() -> Unpacker:
     return lzma.LZMADecompressor(memlimit=LZMA_MEMORY)
 
 
-def _lz4() -> Unpacker:
-    from importlib import import_module  # not one of our dependencies
+class _Lz4:
+    """One lz4 frame."""
 
-    unpacker: Unpacker = import_module("lz4.frame").LZ4FrameDecompressor()
-    return unpacker
+    def __init__(self) -> None:
+        from importlib import import_module  # not one of our dependencies
+
+        self._object: Any = import_module("lz4.frame").LZ4FrameDecompressor()
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._object.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._object.unused_data or b""  # None for nothing
+
+    def decompress(self, data: bytes, max_length: int = PIECE) -> bytes:
+        return bytes(self._object.decompress(data, max_length))
 
 
 COMPRESSIONS: dict[str, tuple[bytes, Any, str]] = {
@@ -110,19 +126,46 @@ COMPRESSIONS: dict[str, tuple[bytes, Any, str]] = {
     "zstd": (b"\x28\xb5\x2f\xfd", _Zstd, "zstandard"),
     "bzip2": (b"BZh", _bzip2, ""),
     "xz": (b"\xfd7zXZ\x00", _xz, ""),
-    "lz4": (b"\x04\x22\x4d\x18", _lz4, "lz4"),
+    "lz4": (b"\x04\x22\x4d\x18", _Lz4, "lz4"),
 }
 """Name: the bytes it begins with, the decoder, and the package that it needs."""
+
+
+class _Tail:
+    """A file that is still being written: whether to look again at its end."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        about = os.fstat(file.fileno())
+        self._name = name
+        self._identity = about.st_dev, about.st_ino
+        self._regular = stat.S_ISREG(about.st_mode)
+        self.replaced = False
+
+    def more(self, consumed: int) -> bool:
+        """Wait a moment; False where nothing more can come: it was cut, or another file has taken its name."""
+        if self.replaced or not self._regular:
+            return False
+        time.sleep(POLL)
+        try:
+            about = os.stat(self._name)  # noqa: PTH116 - a path may be any PathLike
+        except OSError:
+            return True  # moved away; its successor may be on its way
+        # What was written before the name passed on is still to be read: the caller looks once more.
+        self.replaced = (about.st_dev, about.st_ino) != self._identity or about.st_size < consumed
+        return True
 
 
 class _Raw:
     """The file's own bytes; some may be put back."""
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: BinaryIO, name: str, tail: _Tail | None = None) -> None:
         self.consumed = 0
         self.name = name
-        self._file = file
-        self._into = getattr(file, "readinto1", None) or getattr(file, "readinto", None)
+        self.waiting = False
+        self._tail = tail
+        # A buffered reader's readinto1() waits for more than it has; its read1() does not.
+        self._read = getattr(file, "read1", None) or file.read
+        self._into = None if hasattr(file, "read1") else getattr(file, "readinto", None)
         self._back = b""
 
     def read_into(self, room: memoryview) -> int:
@@ -131,16 +174,25 @@ class _Raw:
             self._back = self._back[len(piece) :]
             room[: len(piece)] = piece
             return len(piece)
-        if self._into is not None:
-            count: int = self._into(room) or 0
-        else:
-            data = self._file.read(len(room)) or b""
-            if isinstance(data, str):
-                raise CaptureError(self.name, 0, "a text stream; a capture is read from a binary one")
-            count = len(data)
-            room[:count] = data
+        self.waiting = True
+        try:
+            count = self._take(room)
+            while not count and self._tail is not None and self._tail.more(self.consumed):
+                count = self._take(room)
+        finally:
+            self.waiting = False
         self.consumed += count
         return count
+
+    def _take(self, room: memoryview) -> int:
+        if self._into is not None:
+            count: int = self._into(room) or 0
+            return count
+        data = self._read(len(room)) or b""
+        if isinstance(data, str):
+            raise CaptureError(self.name, 0, "a text stream; a capture is read from a binary one")
+        room[: len(data)] = data
+        return len(data)
 
     def read(self, count: int = PIECE) -> bytes:
         room = bytearray(count)
@@ -172,13 +224,14 @@ class Stream:
 
     """
 
-    def __init__(self, file: BinaryIO, name: str, size: int | None, *, own: bool) -> None:
+    def __init__(self, file: BinaryIO, name: str, size: int | None, *, own: bool, follow: bool = False) -> None:
         self.name = name
         self.size = size
         self.compression = ""
         self._file = file
         self._own = own
-        self._raw = _Raw(file, name)
+        self._tail = _Tail(file, name) if follow else None
+        self._raw = _Raw(file, name, self._tail)
         self._unpacker: Unpacker | None = None
         self._more = False  # the unpacker may give more without more input
         start = self._raw.peek(max(len(magic) for magic, _, _ in COMPRESSIONS.values()))
@@ -195,6 +248,16 @@ class Stream:
     def consumed(self) -> int:
         """Bytes read of the file, compressed ones where it is compressed."""
         return self._raw.consumed
+
+    @property
+    def waiting(self) -> bool:
+        """Whether bytes are being waited for at this moment."""
+        return self._raw.waiting
+
+    @property
+    def replaced(self) -> bool:
+        """Whether a file that is followed was cut, or gave its name to another one."""
+        return self._tail is not None and self._tail.replaced
 
     def read_into(self, room: memoryview) -> int:
         """Fill some of ``room``; return how many bytes, 0 at the end. Raises `StreamDamage`."""
@@ -244,8 +307,10 @@ class Stream:
         return True
 
 
-def open_stream(source: str | os.PathLike[str] | BinaryIO) -> Stream:
+def open_stream(source: str | os.PathLike[str] | BinaryIO, *, follow: bool = False) -> Stream:
     """Open a capture's bytes: a path, a URL, ``-`` for standard input, or a binary file object.
+
+    With ``follow``, the end of a file is not its end: reading waits for more.
 
     Raises
     ------
@@ -259,7 +324,7 @@ def open_stream(source: str | os.PathLike[str] | BinaryIO) -> Stream:
         return Stream(source, str(getattr(source, "name", "stream")), None, own=False)
     name = os.fspath(source)
     if name == "-":
-        return Stream(sys.stdin.buffer, "-", None, own=False)
+        return Stream(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), "-", None, own=False)
     if is_remote(name):
         remote, size = open_remote(name)
         return Stream(remote, name, size, own=True)
@@ -269,7 +334,8 @@ def open_stream(source: str | os.PathLike[str] | BinaryIO) -> Stream:
         raise CaptureError(name, 0, _why(reason)) from reason
     try:
         about = os.fstat(file.fileno())
-        return Stream(file, name, about.st_size if stat.S_ISREG(about.st_mode) else None, own=True)
+        size = about.st_size if stat.S_ISREG(about.st_mode) and not follow else None
+        return Stream(file, name, size, own=True, follow=follow)
     except OSError as reason:
         file.close()
         raise CaptureError(name, 0, _why(reason)) from reason

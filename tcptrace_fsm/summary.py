@@ -15,6 +15,7 @@ from collections import Counter
 from typing import IO, TYPE_CHECKING, Any
 
 from tcptrace_fsm import schema
+from tcptrace_fsm.errors import printable
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.links import link_name
 
@@ -157,7 +158,7 @@ def iso_time(ns: int | None) -> str | None:
 def capture_dict(capture: Any) -> dict[str, Any]:
     """Tell what ``summary.json`` says of one capture."""
     said = {
-        "name": capture.name,
+        "name": capture.name.encode("utf-8", "backslashreplace").decode(),  # a name may be any bytes
         "format": capture.format,
         "compression": capture.compression or None,
         "link_types": [link_name(n) for n in capture.link_types],
@@ -185,6 +186,8 @@ def frames_dict(captures: Iterable[Any]) -> dict[str, Any]:
         "malformed": {name: outcomes[n] for n, name in MALFORMED.items() if outcomes[n]},
         "unsupported_link": {str(n): times for n, times in sorted(links.items())},
     }
+    if outcomes[k.OUTCOME_FILTERED]:
+        counted["filtered"] = outcomes[k.OUTCOME_FILTERED]
     unknown = outcomes[k.OUTCOME_PEEL] + outcomes[k.OUTCOME_UNSUPPORTED_LINK] - sum(links.values())
     return {**counted, "undecoded": unknown} if unknown else counted
 
@@ -203,6 +206,7 @@ def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any]) -> 
         },
         "transitions": tally.transitions,
         "anomalies": {name: kind.count for name, kind in tally.worst_first()},
+        "anomalies_not_all_listed": [name for name, kind in tally.worst_first() if kind.count >= schema.MOST_FINDINGS],
         "worst": [
             {
                 "kind": name,
@@ -285,7 +289,7 @@ def captures_text(captures: list[dict[str, Any]], first: int | None, last: int |
     if first is not None and last is not None:
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(first // 10**9))
         text += f", {duration(last - first)} from {began} UTC"
-    name = "standard input" if one["name"] == "-" else one["name"].rsplit("/", 1)[-1]
+    name = "standard input" if one["name"] == "-" else printable(one["name"].rsplit("/", 1)[-1])
     return (name if len(captures) == 1 else f"{len(captures)} captures"), text
 
 
@@ -331,6 +335,8 @@ def first_screen(
     bad += [f"{n:,} of unsupported {link_name(int(number))}" for number, n in frames["unsupported_link"].items()]
     if bad:
         yield from field("not read", ", ".join(bad))
+    if "filtered" in frames:
+        yield from field("filter", f"{count(frames['filtered'], 'frame')} left out")
     if summary["worst"]:
         yield "", ""
         yield from _findings(summary["worst"], width)
@@ -345,12 +351,13 @@ def first_screen(
 
 def _findings(worst: list[dict[str, Any]], width: int) -> Iterator[tuple[str, str]]:
     names = max(len(kind["kind"]) for kind in worst)
-    counts = max(len(f"{kind['count']:,}") for kind in worst)
+    numbers = {kind["kind"]: f"{kind['count']:,}{'+' * (kind['count'] >= schema.MOST_FINDINGS)}" for kind in worst}
+    counts = max(map(len, numbers.values()))
     for kind in worst:
         ids = kind["conn_ids"]
         shown = ", ".join(str(i) for i in ids[:_SHOWN_IDS]) + (" ..." if len(ids) > _SHOWN_IDS else "")
         text = f"{kind['message']}   (connection{'s' if len(ids) > 1 else ''} {shown})"
-        head = f"{kind['severity'].upper():<7} {kind['kind']:<{names}}  {kind['count']:>{counts},}"
+        head = f"{kind['severity'].upper():<7} {kind['kind']:<{names}}  {numbers[kind['kind']]:>{counts}}"
         room = width - len(head) - 2
         if room < 40:  # a narrow terminal: the sentence goes below
             yield head, kind["severity"]

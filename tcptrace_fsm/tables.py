@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tcptrace_fsm import schema
+from tcptrace_fsm.arrow import coded, encoded, lists, numbers, text_lists, texts
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.kernels.columns import scatter
 from tcptrace_fsm.links import encapsulation_name
@@ -43,7 +43,6 @@ __all__ = [
     "arrow_schema",
     "assemble",
     "build",
-    "coded",
     "community_id",
     "findings_table",
     "has_files",
@@ -163,7 +162,8 @@ SOURCES: dict[str, Source] = {
             *(k.C_NET, k.C_PORTS, k.C_CLIENT_HI, k.C_CLIENT_LO, k.C_SERVER_HI, k.C_SERVER_LO),
             *(k.C_SYN_TIME, k.C_SYN_ACK_TIME, k.C_HANDSHAKE_ACK_TIME),
             *(k.C_HISTORY, k.C_HISTORY + 1, k.C_HISTORY + 2, k.C_HISTORY_LENGTH),
-            *_endpoint_words(k.E_BASE, k.E_BASE_KNOWN, k.E_STAGE, k.E_RTT_COUNT),
+            *(k.C_ZEEK, k.C_COMPLETENESS),
+            *_endpoint_words(k.E_BASE, k.E_BASE_KNOWN, k.E_RTT_COUNT),
             *_endpoint_words(*range(k.E_RTT_MARKER, k.E_RTT_MARKER + 5)),
         ),
         16384,
@@ -249,7 +249,7 @@ def _place(column: schema.Column, codes: Words, origins: Origins) -> Any:
     mask = codes < 0 if column.nullable else None
     if column.after:
         return coded(np.maximum(codes >> schema.FILE_SHIFT, 0).astype(np.int32), origins.names, mask)
-    return pa.array(codes & _FRAME, mask=mask)
+    return numbers(codes & _FRAME, mask)
 
 
 def _column(column: schema.Column, values: Words) -> Any:
@@ -260,15 +260,10 @@ def _column(column: schema.Column, values: Words) -> Any:
     if column.words is not None:
         return coded(values.astype(np.int8), column.words, mask)
     if column.type in {"timestamp", "duration"}:
-        return pa.array(values, mask=mask).view(ARROW_TYPES[column.type])
+        return numbers(values, mask, ARROW_TYPES[column.type])
     if column.type != "int64":
         values = values.astype(column.type)
-    return pa.array(values, mask=mask)
-
-
-def coded(codes: NDArray[Any], words: Sequence[str], mask: NDArray[np.bool_] | None = None) -> Any:
-    """Arrow dictionary of codes (``int8`` where their words are fixed and few, else ``int32``)."""
-    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=mask), pa.array(words, pa.string()))
+    return numbers(values, mask)
 
 
 # --- derived columns of connections -----------------------------------------------------------------------------------
@@ -394,45 +389,37 @@ ZEEK_STATES = ("S0", "S1", "SF", "REJ", "S2", "S3", "RSTO", "RSTR", "RSTOS0", "R
 
 
 def _zeek_conn_state(rows: dict[int, Words]) -> Any:
-    """Zeek's verdict on the last states of originator and responder (its ``conn/main.zeek``, ``conn_state``).
-
-    Zeek's endpoint states are coarser than the machine's and follow from what each end has sent: nothing (inactive), a
-    SYN, a FIN (closed), an RST (reset); and its "established" is given to both by the SYN+ACK alone.
-    """
-    stage = [_e(rows, side, k.E_STAGE) for side in (k.CLIENT, k.SERVER)]
-    fins = [_e(rows, side, k.E_FINS) > 0 for side in (k.CLIENT, k.SERVER)]
-    rsts = [_e(rows, side, k.E_RSTS) > 0 for side in (k.CLIENT, k.SERVER)]
-    sent = [_e(rows, side, k.E_SEGMENTS) > 0 for side in (k.CLIENT, k.SERVER)]
-    empty = [_e(rows, side, k.E_BYTES) == 0 for side in (k.CLIENT, k.SERVER)]
-    both_closed = fins[0] & fins[1]
-    # Zeek is done with a connection at its first RST: of two, the one that ended it counts.
-    other_ended = [rows[k.C_RESET_BY] == who for who in (k.WHO_SERVER, k.WHO_CLIENT)]
-    reset = [r & ~both_closed & ~(o & rsts[1 - i]) for i, (r, o) in enumerate(zip(rsts, other_ended, strict=True))]
-    closed = [f & ~r for f, r in zip(fins, reset, strict=True)]
-    syn = [(s & (k.ES_SYN | k.ES_SYN_ACK)) != 0 for s in stage]
-    plain_first = [s & ~y for s, y in zip(sent, syn, strict=True)]
-    answered = (stage[k.SERVER] & k.ES_SYN_ACK) != 0
-    confirmed = (stage[k.CLIENT] & (k.ES_SYN | k.ES_ACKS_SYN)) != 0
-    established = [answered & confirmed] * 2
-    syn_only = [y & ~e for y, e in zip(syn, established, strict=True)]
-    inactive = [~s for s in sent]
+    """Zeek's verdict on the last states of originator and responder (its ``conn/main.zeek``, ``conn_state``)."""
+    zeek = rows[k.C_ZEEK]
+    flipped = (zeek & k.Z_FLIPPED != 0).astype(np.int64)
+    state = [zeek >> k.Z_STATE_SHIFT + 3 * side & 7 for side in (k.CLIENT, k.SERVER)]
+    origin, responder = np.where(flipped, state[1], state[0]), np.where(flipped, state[0], state[1])
+    silent = [(s == k.Z_INACTIVE) | (s == k.Z_PARTIAL_STATE) for s in (origin, responder)]
+    trying = (origin == k.Z_SYN_SENT) | (origin == k.Z_SYN_ACK_SENT)
+    empty = (origin == k.Z_RESET) & (zeek & k.Z_EMPTY != 0)
+    reset = [s == k.Z_RESET for s in (origin, responder)]
+    closed = [s == k.Z_CLOSED for s in (origin, responder)]
     choices = (
-        (reset[1] & (syn_only[0] | reset[0] & empty[0] & empty[1]), "REJ"),
-        (reset[1] & (inactive[0] | plain_first[0] & ~closed[0] & ~reset[0]), "RSTRH"),
+        (reset[1] & (trying | empty), "REJ"),
+        (reset[1] & silent[0], "RSTRH"),
         (reset[1], "RSTR"),
-        (reset[0] & inactive[1] & syn[0] & ~fins[0] & empty[0], "RSTOS0"),
-        (reset[0] & inactive[1], "OTH"),
+        (reset[0] & silent[1] & (zeek & k.Z_RSTOS0 != 0), "RSTOS0"),
+        (reset[0] & silent[1], "OTH"),
         (reset[0], "RSTO"),
         (closed[0] & closed[1], "SF"),
-        (closed[0] & inactive[1], "SH"),
+        (closed[0] & silent[1], "SH"),
         (closed[0], "S2"),
-        (closed[1] & inactive[0], "SHR"),
+        (closed[1] & silent[0], "SHR"),
         (closed[1], "S3"),
-        (syn_only[0] & inactive[1], "S0"),
-        (established[0] & established[1], "S1"),
+        ((origin == k.Z_SYN_SENT) & (responder == k.Z_INACTIVE), "S0"),
+        ((origin == k.Z_ESTABLISHED) & (responder == k.Z_ESTABLISHED), "S1"),
     )
     codes = np.select([c for c, _ in choices], [ZEEK_STATES.index(s) for _, s in choices], ZEEK_STATES.index("OTH"))
     return coded(codes.astype(np.int8), ZEEK_STATES)
+
+
+def _completeness(shift: int) -> Callable[[dict[int, Words]], Any]:
+    return lambda rows: numbers((rows[k.C_COMPLETENESS] >> shift & 63).astype(np.int32))
 
 
 _HISTORY_CODES = np.full(64, ord("?"), dtype=np.uint8)
@@ -454,12 +441,12 @@ def _zeek_history(rows: dict[int, Words]) -> Any:
 def _handshake_rtt(rows: dict[int, Words]) -> Any:
     syn, syn_ack, ack = rows[k.C_SYN_TIME], rows[k.C_SYN_ACK_TIME], rows[k.C_HANDSHAKE_ACK_TIME]
     unseen = (syn == -1) | (syn_ack == -1) | (ack == -1)
-    return pa.array(np.where(unseen, 0, ack - syn), mask=unseen).view(ARROW_TYPES["duration"])
+    return numbers(np.where(unseen, 0, ack - syn), unseen, ARROW_TYPES["duration"])
 
 
 def _isn(side: int) -> Callable[[dict[int, Words]], Any]:
     def derive(rows: dict[int, Words]) -> Any:
-        return pa.array(_e(rows, side, k.E_BASE), mask=_e(rows, side, k.E_BASE_KNOWN) < k.BASE_PEER)
+        return numbers(_e(rows, side, k.E_BASE), _e(rows, side, k.E_BASE_KNOWN) < k.BASE_PEER)
 
     return derive
 
@@ -474,7 +461,7 @@ def _rtt_median(side: int) -> Callable[[dict[int, Words]], Any]:
             if few.any():
                 ordered = np.sort(heights[:n, few], axis=0)
                 median[few] = (ordered[(n - 1) // 2] + ordered[n // 2]) // 2
-        return pa.array(median, mask=count <= 0).view(ARROW_TYPES["duration"])
+        return numbers(median, count <= 0, ARROW_TYPES["duration"])
 
     return derive
 
@@ -482,12 +469,14 @@ def _rtt_median(side: int) -> Callable[[dict[int, Words]], Any]:
 DERIVED: dict[str, Callable[[dict[int, Words]], Any]] = {
     "client_ip": lambda rows: _addresses(rows, k.C_CLIENT_HI, k.C_CLIENT_LO),
     "server_ip": lambda rows: _addresses(rows, k.C_SERVER_HI, k.C_SERVER_LO),
-    "client_port": lambda rows: pa.array((rows[k.C_PORTS] >> 16).astype(np.uint16)),
-    "server_port": lambda rows: pa.array((rows[k.C_PORTS] & 0xFFFF).astype(np.uint16)),
+    "client_port": lambda rows: numbers((rows[k.C_PORTS] >> 16).astype(np.uint16)),
+    "server_port": lambda rows: numbers((rows[k.C_PORTS] & 0xFFFF).astype(np.uint16)),
     "encapsulation": _encapsulation,
     "community_id": _community_ids,
     "zeek_conn_state": _zeek_conn_state,
     "zeek_history": _zeek_history,
+    "wireshark_completeness": _completeness(0),
+    "wireshark_completeness_whole": _completeness(k.COMPLETE_WHOLE_SHIFT),
     "handshake_rtt": _handshake_rtt,
     "client_isn": _isn(k.CLIENT),
     "server_isn": _isn(k.SERVER),
@@ -498,6 +487,9 @@ DERIVED: dict[str, Callable[[dict[int, Words]], Any]] = {
 
 
 # --- findings ---------------------------------------------------------------------------------------------------------
+REPEATED = {"file", "side", "kind", "category", "severity", "basis", "rfc", "possible_artefact"}
+
+
 def findings_table(findings: Iterable[Any], origins: Origins | None = None) -> Any:
     """Make the anomalies table of these findings, ordered by connection and time."""
     ordered = sorted(findings, key=lambda f: (f.conn_id, f.time, f.kind, f.side or "", f.message))
@@ -519,12 +511,17 @@ def findings_table(findings: Iterable[Any], origins: Origins | None = None) -> A
                 values = [None if v is None else v & _FRAME for v in values]
             else:
                 values = [[v & _FRAME for v in codes] for codes in values]
-        if column.type == "timestamp":
-            arrays.append(pa.array(values, pa.int64()).view(ARROW_TYPES["timestamp"]))
-        elif column.name in {"file", "side", "kind", "category", "severity", "basis", "rfc", "possible_artefact"}:
-            arrays.append(pc.dictionary_encode(pa.array(values, pa.string())))
+        if column.type == "list<int64>":
+            arrays.append(lists(values))
+        elif column.type == "list<string>":
+            arrays.append(text_lists(values))
+        elif column.name in REPEATED:
+            arrays.append(encoded(values))
+        elif column.type == "string":
+            arrays.append(texts(values))
         else:
-            arrays.append(pa.array(values, ARROW_TYPES[column.type]))
+            found = np.array([-1 if v is None else v for v in values], dtype=np.int64)
+            arrays.append(numbers(found, found < 0 if column.nullable else None, ARROW_TYPES[column.type]))
     return assemble("anomalies", arrays, files=origins is not None)
 
 

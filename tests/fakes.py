@@ -124,6 +124,8 @@ class FakeCapture:
 class FakeEngine:
     """Hands out what it was made with: one after each feed, the rest at the end."""
 
+    hurried = 0
+
     def __init__(self, given):
         self._given = list(given)
         self._ready = []

@@ -233,7 +233,14 @@ class Outcome:
 
 
 def run(
-    given: str | Conversation | array, *, engine=installed.Engine, profile="linux", step=None, rules=False, seed=SEED
+    given: str | Conversation | array,
+    *,
+    engine=installed.Engine,
+    profile="linux",
+    step=None,
+    rules=False,
+    seed=SEED,
+    taken_at=(),
 ) -> Outcome:
     """Feed a scripted conversation, or segment records, ``step`` at a time; all at once where None."""
     chosen = find_profile(profile)
@@ -241,7 +248,7 @@ def run(
         from tcptrace_fsm.anomalies import runner
 
         rules = runner(chosen)
-    subject = engine(chosen, rules=rules or None, seed=seed)
+    subject = engine(chosen, rules=rules or None, seed=seed, taken_at=taken_at)
     if isinstance(given, str):
         given = parse(given)
     segments = given if isinstance(given, array) else given.segments

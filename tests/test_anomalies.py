@@ -89,3 +89,12 @@ def test_a_healthy_connection_gives_no_finding():
         0.070 < F. 501:501(0)   ack 102
         0.080 > .  102:102(0)   ack 502
     """)
+
+
+def test_a_kind_is_listed_so_often_and_no_more(monkeypatch):
+    """After the limit nobody looks for more of a kind; other kinds go on."""
+    monkeypatch.setattr("tcptrace_fsm.anomalies.rule.MOST_FINDINGS", 3)
+    text = "".join(f"\nport {2000 + n} 80\n{n}.0 > S 0:0(0)" for n in range(10))
+    text += "".join(f"\nport {3000 + n} 80\n{n}.5 > S 0:0(0)\n{n}.6 < R. 0:0(0) ack 1" for n in range(2))
+    kinds = [f.kind for f in findings(text)]
+    assert (kinds.count("syn_no_response"), kinds.count("connection_refused")) == (3, 2)

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+from functools import partial
 
 import pytest
 import zstandard
@@ -417,6 +418,7 @@ COMPRESSORS = {
     "zstd": zstandard.ZstdCompressor().compress,
     "bzip2": bz2.compress,
     "xz": lzma.compress,
+    "lz4": pytest.importorskip("lz4.frame").compress,
 }
 LARGE = make.pcap(some_frames(5000))
 
@@ -460,7 +462,11 @@ def test_gzip_cut_keeps_what_came_before():
 @pytest.mark.parametrize("kind", COMPRESSORS)
 def test_compressed_stream_damaged(kind):
     """A damaged compressed stream is an end, not a crash."""
-    compress = zstandard.ZstdCompressor(write_checksum=True).compress if kind == "zstd" else COMPRESSORS[kind]
+    compress = COMPRESSORS[kind]
+    if kind == "zstd":
+        compress = zstandard.ZstdCompressor(write_checksum=True).compress
+    elif kind == "lz4":
+        compress = partial(compress, content_checksum=True)
     data = bytearray(compress(LARGE))
     for i in range(len(data) // 2, len(data) // 2 + 8):
         data[i] ^= 0xFF
@@ -479,12 +485,12 @@ def test_what_follows_a_compressed_stream():
     assert capture.truncated.endswith("what follows the gzip stream is not gzip")
 
 
-@pytest.mark.parametrize("kind", ["gzip", "zstd", "bzip2", "xz"])
+@pytest.mark.parametrize("kind", COMPRESSORS)
 def test_compression_bomb(kind):
     """64 MB of zeros in blocks that nobody reads, from a small file: bounded memory."""
     head = make.section() + make.interface(1)
     bomb = COMPRESSORS[kind](head + make.block(0x99, bytes(16_000_000)) * 4)
-    assert len(bomb) < 100_000
+    assert len(bomb) < 300_000
     tracemalloc.start()
     capture, _ = read(bomb)
     peak = tracemalloc.get_traced_memory()[1]

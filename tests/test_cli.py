@@ -168,7 +168,7 @@ def test_an_empty_directory_and_a_pattern_without_match(tmp_path, capsys):
         (["analyze", "x", "--time-wait", "long"], "--time-wait"),
         (["analyze", "x", "--time-wait", "-1"], "--time-wait"),
         (["analyze", "x", "--fail-on", "all"], "info, low, medium, high"),
-        (["analyze", "x", "--filter", "port 80"], "not available yet"),
+        (["analyze", "x", "--filter", "porrt 80"], "'porrt', character 1"),
         (["netstat", "x", "--at", "noon"], "ISO 8601"),
         (["netstat", "x", "--host", "localhost"], "IP address"),
         (["rules", "bogus"], "stuck_close_wait"),
@@ -197,8 +197,8 @@ def test_fail_on(monkeypatch, capsys):
 def stand_in(monkeypatch, done, batches=None):
     """Analyse stand-ins in place of a capture."""
     captured = fakes.FakeCapture([fakes.batch([fakes.segment(1)])] if batches is None else batches)
-    monkeypatch.setattr(analysis, "open_capture", lambda source: captured)
-    monkeypatch.setattr(analysis, "new_engine", lambda profile: fakes.FakeEngine(done))
+    monkeypatch.setattr(analysis, "open_capture", lambda source, keep, follow: captured)
+    monkeypatch.setattr(analysis, "new_engine", lambda *_: fakes.FakeEngine(done))
 
 
 # --- Ctrl-C, pipes, terminals -----------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def test_ctrl_c_while_waiting_loses_nothing(monkeypatch, tmp_path, capsys):
 
 def test_ctrl_c_before_there_is_anything(monkeypatch, tmp_path, capsys):
     stand_in(monkeypatch, [])
-    monkeypatch.setattr(analysis, "open_capture", lambda source: press_ctrl_c())
+    monkeypatch.setattr(analysis, "open_capture", lambda source, keep, follow: press_ctrl_c())
     said = "tcptrace-fsm: stopped by Ctrl-C before anything was analysed\n"
     assert run("analyze", "-", capsys=capsys) == (130, "", said)
     assert run("analyze", "-", "-o", str(tmp_path / "out"), capsys=capsys) == (130, "", said)
@@ -240,7 +240,7 @@ def test_ctrl_c_while_feeding_waits_for_the_batch(monkeypatch, capsys):
             super().feed(batch)
 
     engine = Interrupted(done)
-    monkeypatch.setattr(analysis, "new_engine", lambda profile: engine)
+    monkeypatch.setattr(analysis, "new_engine", lambda *_: engine)
     status, out, err = run("analyze", "-", capsys=capsys)
     assert (status, engine.fed) == (130, 1)
     assert "3 connections" in out

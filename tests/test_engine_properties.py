@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tcptrace_fsm.engine import Engine
 from tcptrace_fsm.kernels import compiled
 from tcptrace_fsm.kernels import layout as at
+from tcptrace_fsm.profiles import profile as find_profile
 from tcptrace_fsm.script import BEGIN, parse
 from tests.kernels import FOLDER
 from tests.strategies import (
@@ -22,7 +23,9 @@ from tests.strategies import (
     anything,
     check,
     check_counted,
+    collect,
     conversations,
+    cut,
     essence,
     plain_engine,
     record,
@@ -192,3 +195,52 @@ def test_two_thousand_connections_leave_nothing_behind():
     check(outcome)
     assert len(outcome.connections) == 2000
     assert outcome.engine.control[at.K_ROW_TOP] < 200 * at.CONNECTION_SIZE
+
+
+def flood(count: int, *, answered: bool) -> array:
+    """A connection that lives through ``count`` SYNs from as many ports, a millisecond apart."""
+    text = """
+        port 1024 443
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0) ack 1
+        0.020 > .  1:1(0) ack 1
+    """
+    for n in range(count):
+        text += f"\nport {2000 + n} 80\n{1 + n / 1000:.3f} > S 0:0(0)"
+        if answered:
+            text += f"\n{1 + n / 1000:.4f} < S. 0:0(0) ack 1"
+    text += """
+        port 1024 443
+        99.000 > P. 1:101(100) ack 1
+        99.010 < .  1:1(0)     ack 101
+    """
+    return parse(text).segments
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_flood_is_judged_early_and_open_connections_are_not(answered):
+    """Too many attempts at once leave before their time, all are told once, and who is connected stays."""
+    engine = Engine(find_profile("linux"), crowd=200)
+    connections: list = []
+    most = 0
+    for batch in cut(flood(3000, answered=answered), 50):
+        engine.feed(batch)
+        while (done := engine.take()) is not None:
+            collect(done, connections)
+        most = max(most, engine.live)
+    engine.finish()
+    while (done := engine.take()) is not None:
+        collect(done, connections)
+    assert most <= 600  # patience needs a few batches to shrink
+    assert engine.hurried >= 2000
+    assert sorted(c["C_ID"] for c in connections) == list(range(3001))
+    first = min(connections, key=lambda c: c["C_ID"])
+    assert first.end("client", "E_BYTES") == 100
+
+
+def test_nobody_is_hurried_where_there_is_no_crowd():
+    """Below the limit every attempt gets its full time."""
+    engine = Engine(find_profile("linux"), crowd=4000)
+    for batch in cut(flood(3000, answered=False), 50):
+        engine.feed(batch)
+    assert (engine.hurried, engine.live) == (0, 3001)

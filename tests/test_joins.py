@@ -1,22 +1,26 @@
-"""Columns that join with other tools' output: Wireshark's tcp.stream and tcp.completeness, Zeek's history letters."""
+"""Columns that join with other tools' output: Wireshark's tcp.stream and tcp.completeness, Zeek's conn.log."""
 
 from __future__ import annotations
 
-import pytest
+import io
+import shutil
+import subprocess
+from array import array
+from collections import defaultdict
+from pathlib import Path
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tcptrace_fsm.analysis import analyze
 from tcptrace_fsm.engine import Engine
-from tcptrace_fsm.kernels.layout import (
-    C_COMPLETENESS,
-    C_HISTORY,
-    C_HISTORY_LENGTH,
-    C_ID,
-    C_STREAM,
-    CONNECTION_SIZE,
-    HISTORY_PER_WORD,
-)
+from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.profiles import profile
-from tcptrace_fsm.schema import HISTORY_LETTERS
 from tcptrace_fsm.script import parse
+from tcptrace_fsm.tables import SOURCES, Rows, build, plain
+from tests import builders as make
+from tests.strategies import Batch, record, watched_engine
 
 OPEN = """
     0.00 > S  0:0(0)
@@ -28,53 +32,263 @@ CLOSE = """
     1.01 < F. 1:1(0) ack 2
     1.02 > .  2:2(0) ack 2
 """
+DATA = "0.1 > P. 1:9(8) ack 1\n0.2 < P. 1:9(8) ack 9\n"
 
 
-def joined(text: str) -> list[tuple[int, int, str]]:
-    """Stream, completeness and history of each connection, in order of conn_id."""
-    engine = Engine(profile("linux"))
-    engine.feed(parse(text))
+def rows_of(batches, engine=None):
+    """The rows of the connections table, in order of conn_id."""
+    engine = engine or Engine(profile("linux"))
+    for batch in batches:
+        engine.feed(batch)
     engine.finish()
-    found = []
+    rows = Rows(SOURCES["connections"])
     while (done := engine.take()) is not None:
-        for c in range(0, done.count * CONNECTION_SIZE, CONNECTION_SIZE):
-            words = done.connections
-            codes = [
-                words[c + C_HISTORY + i // HISTORY_PER_WORD] >> 6 * (i % HISTORY_PER_WORD) & 63
-                for i in range(words[c + C_HISTORY_LENGTH])
-            ]
-            letters = "".join(HISTORY_LETTERS[code - 1] for code in codes)
-            found.append((words[c + C_ID], words[c + C_STREAM], words[c + C_COMPLETENESS], letters))
-    return [rest for _, *rest in sorted(found)]
+        rows.add(done.connections, done.count)
+    return plain(build("connections", rows.take()), "connections").to_pylist()
+
+
+def joined(text: str, engine=None) -> list[dict]:
+    return rows_of([parse(text)], engine)
+
+
+def zeek(text: str) -> list[str]:
+    """conn_state and history of each connection."""
+    return [f"{row['zeek_conn_state']} {row['zeek_history']}" for row in joined(text)]
+
+
+# --- Wireshark --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "whole"),
+    [
+        # the bits of tcp.completeness: 1 SYN, 2 SYN+ACK, 4 ACK, 8 data, 16 FIN, 32 RST
+        (OPEN + CLOSE, 1 + 2 + 4 + 16, 1 + 2 + 4 + 16),
+        (OPEN + DATA + CLOSE, 31, 31),
+        ("0 > S 0:0(0)", 0, 1),
+        ("0 > S 0:0(0)\n0.1 < R. 0:0(0) ack 1", 1, 1 + 4 + 32),
+        (OPEN + "0.5 > R. 1:1(0) ack 1", 1 + 2 + 4, 1 + 2 + 4 + 32),
+        # A stream that begins with anything but a SYN shows nothing of its first segment; read twice, it does.
+        ("0 < S. 0:0(0) ack 1\n0.1 > . 1:1(0) ack 1\n0.2 > . 1:1(0) ack 1", 4, 2 + 4),
+        # Data is no ACK there.
+        ("0 > P. 1:9(8) ack 1\n0.1 < P. 1:9(8) ack 9\n0.2 > P. 9:17(8) ack 9", 8, 8),
+        ("0 > S 0:100(100)\n0.1 < S. 0:0(0) ack 101\n0.2 > . 101:101(0) ack 1", 1 + 2 + 8, 1 + 2 + 4 + 8),
+    ],
+)
+def test_completeness_as_tshark_and_as_wireshark_show_it(text, shown, whole):
+    """tshark prints what was known before the segment; Wireshark's window what is known at last."""
+    (row,) = joined(text)
+    assert (row["wireshark_completeness"], row["wireshark_completeness_whole"]) == (shown, whole)
+
+
+def streams(text: str) -> list[int]:
+    return [row["tcp_stream"] for row in joined(text)]
+
+
+def test_another_isn_is_another_stream_in_both():
+    """A reused four-tuple."""
+    assert streams(OPEN + CLOSE + "isn 900000 900000\n9 > S 0:0(0)\n9.1 < S. 0:0(0) ack 1") == [0, 1]
+
+
+def test_the_same_isn_after_a_refusal_is_one_stream_there_and_two_attempts_here():
+    """Wireshark calls the second SYN a retransmission."""
+    assert streams("0 > S 0:0(0)\n0.1 < R. 0:0(0) ack 1\n1 > S 0:0(0)\n1.1 < R. 0:0(0) ack 1") == [0, 0]
+
+
+def test_a_stream_outlives_its_connection():
+    """Wireshark forgets none: a late RST, long after the connection was handed out, is of its stream."""
+    late = "\nport 1 2\n500 > S 0:0(0)\nport 40000 80\n600 < R 2:2(0)\n"
+    assert streams(OPEN + CLOSE + late) == [0, 1, 0]
+
+
+def test_a_stream_is_the_same_in_every_vlan():
+    """Wireshark looks at addresses and ports only."""
+    segment = make.ipv4(make.tcp(b"", seq=5, flags="S"))
+    answer = make.ipv4(
+        make.tcp(b"", seq=9, ack=6, flags="SA", src_port=80, dst_port=40000), src="10.0.0.2", dst="10.0.0.1"
+    )
+    frames = [make.ethernet(segment, 0x0800, 7), make.ethernet(answer, 0x0800, 8), make.ethernet(segment)]
+    trace = analyze(io.BytesIO(make.pcap(list(enumerate(frames)))))
+    assert set(trace.connections["encapsulation"]) == {"vlan 7", "vlan 8", ""}
+    assert set(trace.connections["tcp_stream"]) == {0}
+
+
+class Wireshark:
+    """Streams the slow and obvious way: a dict of conversations."""
+
+    def __init__(self):
+        self.conversations = {}
+        self.count = 0
+
+    def take(self, source, target, flags, seq, ack, length):
+        """Number of the stream, and its completeness before and after."""
+        key = frozenset([source, target])
+        new = key not in self.conversations
+        if new:
+            self.open(key, "")
+        c = self.conversations[key]
+        if "S" in flags and c["base"].get(source, seq) != seq:
+            if "A" in flags:
+                c["base"][source] = seq
+            else:
+                c = self.open(key, "s")
+        before = set(c["told"])
+        c["base"].setdefault(source, seq if "S" in flags else (seq - 1) % 2**32)
+        if "A" in flags:
+            c["base"].setdefault(target, (ack - 1) % 2**32)
+        if new:
+            c["told"] |= {"s"} | ({"d"} if length else set()) if "S" in flags and "A" not in flags else set()
+        else:
+            if "A" in flags:
+                c["told"].add("h" if "S" in flags else "d" if length else "a")
+                c["told"] |= {"f"} if "F" in flags else set()
+            c["told"] |= {"r"} if "R" in flags else set()
+        return c["number"], before
+
+    def open(self, key, told):
+        self.conversations[key] = {"number": self.count, "base": {}, "told": set(told)}
+        self.count += 1
+        return self.conversations[key]
+
+
+FLAGS = {"S": 2, "SA": 18, "A": 16, "PA": 24, "FA": 17, "F": 1, "R": 4, "RA": 20, "SF": 3}
+SEGMENT = st.tuples(
+    st.sampled_from([(1, 2), (2, 1), (1, 3)]),
+    st.sampled_from(sorted(FLAGS)),
+    st.sampled_from([0, 5, 6, 2**32 - 1]),
+    st.sampled_from([0, 5, 6, 7]),
+    st.sampled_from([0, 0, 8]),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(SEGMENT, max_size=12))
+def test_streams_are_those_of_the_naive_twin(segments):
+    """Any segments, closely spaced: the number of the first, the completeness with the last."""
+    twin = Wireshark()
+    words, number_of, shown = [], {}, {}
+    for frame, (ports, flags, seq, ack, length) in enumerate(segments, 1):
+        number_of[frame], before = twin.take(*ports, flags, seq, ack, length)
+        shown[number_of[frame]] = sum({"s": 1, "h": 2, "a": 4, "d": 8, "f": 16, "r": 32}[b] for b in before)
+        words += record(frame, frame * 10**6, (1, 1), ports, seq, ack, FLAGS[flags], LEN=length)
+    for engine in (Engine(profile("linux")), watched_engine()(profile("linux"))):
+        batch = Batch(array("q", words), len(segments))
+        rows = rows_of([batch], engine)
+        frames = defaultdict(set)
+        for s in range(0, len(words), k.SEGMENT_SIZE):
+            frames[batch.segments[s + k.S_CONNECTION]].add(batch.segments[s + k.S_FRAME])
+        for row in rows:
+            number = row["tcp_stream"]
+            assert number == number_of[row["first_frame"]]
+            # Where Wireshark puts the row's segments, and no others, into one stream.
+            if frames[row["conn_id"]] == {frame for frame, other in number_of.items() if other == number}:
+                assert row["wireshark_completeness"] == shown[number]
+
+
+def test_more_streams_than_are_remembered():
+    """Beyond the bound the old ones are forgotten, and numbering goes on."""
+    lines = "".join(
+        f"port {1000 + i} 80\n{i / 100} > S 0:0(0)\n{i / 100 + 0.001} < R. 0:0(0) ack 1\n" for i in range(500)
+    )
+    made = Engine(profile("linux"))
+    made.control[k.K_STREAM_MOST] = 2048
+    numbers = []
+    for i in range(6):
+        text = "\n".join([f"addr 10.1.0.{i} 10.0.0.2", lines])
+        made.feed(parse(text))
+        numbers.append(made.control[k.K_NEXT_STREAM])
+    assert numbers == [500, 1000, 1500, 2000, 2500, 3000]
+    assert made.forgotten > 0
+    assert len(made.known) <= 4 * 4096
+
+
+# --- Zeek -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        # the bits of tcp.completeness: 1 SYN, 2 SYN+ACK, 4 ACK, 8 data, 16 FIN, 32 RST
-        (OPEN + CLOSE, [[0, 1 + 2 + 4 + 16, "ShAFf"]]),
-        ("0 > S 0:0(0)", [[0, 1, "S"]]),
-        ("0 > S 0:0(0)\n0.1 < R. 0:0(0) ack 1", [[0, 1 + 4 + 32, "Sr"]]),
-        (OPEN + "0.1 > P. 1:9(8) ack 1\n0.2 < P. 1:9(8) ack 9", [[0, 1 + 2 + 4 + 8, "ShADd"]]),
+        (OPEN + CLOSE, "SF ShAFf"),
+        (OPEN + DATA + CLOSE, "SF ShADdFf"),
+        (OPEN + DATA, "S1 ShADd"),
+        ("0 > S 0:0(0)", "S0 S"),
+        ("0 > S 0:0(0)\n0.1 < R. 0:0(0) ack 1", "REJ Sr"),
+        ("0 > S 0:0(0)\n0.1 > R 1:1(0)", "RSTOS0 SR"),
+        ("0 > S 0:0(0)\n0.1 > . 1:1(0) ack 1\n0.2 > R 1:1(0)", "OTH SAR"),
+        ("0 > S 0:0(0)\n0.1 > F 1:1(0)", "SH SF"),
+        (OPEN + "1 > F. 1:1(0) ack 1", "S2 ShAF"),
+        (OPEN + "1 < F. 1:1(0) ack 1", "S3 ShAf"),
+        (OPEN + "1 > R. 1:1(0) ack 1", "RSTO ShAR"),
+        (OPEN + "1 < R. 1:1(0) ack 1", "RSTR ShAr"),
+        # data in a FIN is no D
+        (OPEN + "1 > F. 1:9(8) ack 1", "S2 ShAF"),
+        # T: data wholly sent before; a keepalive's byte counts too. W: no window. C: a wrong checksum, else ignored.
+        (OPEN + DATA + "0.6 > P. 1:9(8) ack 9", "S1 ShADdT"),
+        (OPEN + DATA + "0.6 > . 9:9(0) ack 9 win 0", "S1 ShADdW"),
+        (OPEN + "0.6 > P. 1:9(8) ack 1 bad", "S1 ShAC"),
+        # G: bytes acknowledged that were not seen
+        (OPEN + "0.6 > P. 101:109(8) ack 1\n0.7 < . 1:1(0) ack 109", "S1 ShADaG"),
+        # without a SYN: the port of a server turns the direction
+        ("0 < S. 0:0(0) ack 1\n0.1 > . 1:1(0) ack 1", "S1 ^hA"),
+        ("0 < F. 1:1(0) ack 1\n0.1 > . 1:1(0) ack 2", "SHR ^fA"),
+        ("0 > P. 1:9(8) ack 1\n0.1 < . 1:1(0) ack 9", "OTH Da"),
+        ("port 40000 50000\n0 < S. 0:0(0) ack 1\n0.1 > . 1:1(0) ack 1", "OTH Ha"),
+        # the same flag again tells only if its number differs
+        ("0 > S 0:0(0)\n1 > S 0:0(0)", "S0 S"),
+        (OPEN + "1 > R 1:1(0)\n1.1 > R 1:1(0)\n1.2 > R 9:9(0)", "RSTO ShARR"),
+        ("0 > SF 0:0(0)", "SH Q"),
+        ("0 > FR 1:1(0)", "OTH I"),
     ],
 )
-def test_completeness_and_history(text, expected):
-    """What a connection has shown, in the two other tools' own words."""
-    assert joined(text) == expected
+def test_state_and_history(text, expected):
+    """What Zeek's source says that it writes."""
+    assert zeek(text) == [expected]
 
 
-def test_another_isn_is_another_stream_in_both():
-    """A reused four-tuple."""
-    assert [s for s, *_ in joined(OPEN + CLOSE + "isn 900000 900000\n9 > S 0:0(0)\n9.1 < S. 0:0(0) ack 1")] == [0, 1]
+def test_zeek_drops_what_is_over_and_this_row_stays_with_what_it_said():
+    """Five seconds after a close, an unanswered SYN or an RST, or after five minutes of silence."""
+    assert zeek(OPEN + CLOSE + "5.9 < R 2:2(0)") == ["SF ShAFfr"]
+    assert zeek(OPEN + CLOSE + "6.1 < R 2:2(0)") == ["SF ShAFf"]
+    assert zeek("0 > S 0:0(0)\n4 > S 0:0(0)\n4.1 < S. 0:0(0) ack 1") == ["S1 Sh"]
+    assert zeek("0 > S 0:0(0)\n6 > S 0:0(0)\n6.1 < S. 0:0(0) ack 1") == ["S0 S"]
+    assert zeek(OPEN + "290 > P. 1:9(8) ack 1") == ["S1 ShAD"]
+    assert zeek(OPEN + "310 > P. 1:9(8) ack 1") == ["S1 ShA"]
+    assert zeek("port 40000 22\n" + OPEN + "310 > P. 1:9(8) ack 1") == ["S1 ShAD"]
 
 
-def test_the_same_isn_after_a_refusal_is_one_stream_there_and_two_attempts_here():
-    """Wireshark calls the second SYN a retransmission."""
-    text = "0 > S 0:0(0)\n0.1 < R. 0:0(0) ack 1\n1 > S 0:0(0)\n1.1 < R. 0:0(0) ack 1"
-    assert [s for s, *_ in joined(text)] == [0, 0]
+def test_repeated_things_are_told_the_first_tenth_and_hundredth_time():
+    """One letter for each power of ten."""
+    again = "".join(f"{1 + i / 100} > P. 1:9(8) ack 1 id {i + 5}\n" for i in range(100))
+    assert zeek(OPEN + "0.1 > P. 1:9(8) ack 1\n" + again) == ["S1 ShADTTT"]
 
 
-def test_history_tells_of_a_turned_direction_and_of_repeated_data():
-    """A handshake met at its SYN+ACK begins with ^; T and t are data sent again."""
-    text = "0 < S. 0:0(0) ack 1\n0.1 > . 1:1(0) ack 1\n0.2 > P. 1:9(8) ack 1\n0.6 > P. 1:9(8) ack 1"
-    assert joined(text)[0][2] == "^hADT"
+def test_a_history_has_room_for_thirty_letters():
+    """However many there might be."""
+    text = OPEN + "".join(f"{1 + i / 100} > R {i + 1}:{i + 1}(0)\n" for i in range(60))
+    assert joined(text)[0]["zeek_history"] == "ShA" + "R" * 27
+
+
+# --- tshark itself ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not shutil.which("tshark"), reason="no tshark")
+def test_streams_lengths_and_completeness_are_tsharks(tmp_path):
+    """The sample captures, frame by frame."""
+    samples = sorted((Path(__file__).parents[1] / "sample_pcaps").glob("*.pcap*"))
+    for sample in samples:
+        fields = ("frame.number", "tcp.stream", "tcp.len", "tcp.completeness")
+        command = ["tshark", "-n", "-r", str(sample), "-Y", "tcp and not icmp and not icmpv6", "-T", "fields"]
+        told = subprocess.run(
+            [*command, *(x for f in fields for x in ("-e", f))], capture_output=True, text=True, check=True
+        ).stdout
+        frames = {int(f): (int(s), int(n), int(c)) for f, s, n, c in (line.split("\t") for line in told.splitlines())}
+        trace = analyze(str(sample), tables=["segments"])
+        segments, connections = trace.segments, trace.connections
+        assert dict(zip(segments["frame"], segments["payload_len"], strict=True)) == {
+            f: n for f, (_, n, _) in frames.items()
+        }
+        last = {s: c for s, _, c in frames.values()}
+        for row in connections.to_dict("records"):
+            assert row["tcp_stream"] == frames[row["first_frame"]][0], sample.name
+        whole = connections.groupby("tcp_stream")["wireshark_completeness"].last().to_dict()
+        assert {s: last[s] for s in whole} == whole, sample.name

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from tests.lab import pcap, runner, score, truth
+from tests.lab.network import HOSTS
 from tests.lab.scenario import REGISTRY
 from tests.lab.scenarios import load, random_spec
 
@@ -72,9 +73,7 @@ def test_each_transition_has_its_packet(recordings, name):
     wanted = {"SYN_SENT": pcap.SYN, "SYN_RECEIVED": pcap.SYN, "CLOSE_WAIT": pcap.FIN, "LAST_ACK": pcap.FIN,
               "FIN_WAIT_1": pcap.FIN, "CLOSING": pcap.FIN, "ESTABLISHED": pcap.ACK, "FIN_WAIT_2": pcap.ACK,
               "TIME_WAIT": pcap.ACK}  # fmt: skip
-    segments = {
-        h: [(f.time, s) for f in pcap.read(folder / f"{h}.pcap") if (s := pcap.parse(f.data))] for h in runner.HOSTS
-    }
+    segments = {h: [(f.time, s) for f in pcap.read(folder / f"{h}.pcap") if (s := pcap.parse(f.data))] for h in HOSTS}
     lonely = []
     for e in score.read_truth(folder / "truth.csv"):
         ends = {e.local, e.remote}
@@ -94,7 +93,7 @@ def test_each_connection_is_in_the_truth(recordings, name):
     out, _ = recordings
     began = {(e.local, e.remote) for e in score.read_truth(out / name / "truth.csv") if e.steps[0].state == "SYN_SENT"}
     syns = set()
-    for host in runner.HOSTS:
+    for host in HOSTS:
         for f in pcap.read(out / name / f"{host}.pcap"):
             s = pcap.parse(f.data)
             if s and s.kind == "syn":

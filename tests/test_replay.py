@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tcptrace_fsm.errors import UsageError
 from tests.strategies import BEGIN, SECOND, Connection, Outcome, run
 
 ONE_WAY = 0.020
@@ -619,6 +620,66 @@ def test_states_moments_and_evidence(case, place):
 
 def bracket(change) -> tuple[float, float]:
     return (change.earliest - BEGIN) / SECOND, (change.latest - BEGIN) / SECOND
+
+
+# --- a capture taken at one of the hosts -----------------------------------------------------------------------------
+CLIENT, SERVER = "10.0.0.1", "10.0.0.2"
+
+
+def test_what_arrives_at_the_host_has_arrived():
+    """Nothing that only passes is certain; at the host that took the capture it is, and dates itself."""
+    text = OPEN + "1.000 > F. 101:101(0) ack 201\n1.200 < . 201:201(0) ack 102\nend 1.3"
+    elsewhere, here = (run(text, taken_at=t).connections[0].change("client", "FIN_WAIT_2") for t in ((), (CLIENT,)))
+    assert elsewhere.basis == "presumed"
+    assert elsewhere.confirmed_by == -1
+    assert here.basis == "acked"
+    assert here.confirmed_by == here.frame
+    assert (here.time - BEGIN) / SECOND == pytest.approx(1.2)
+    assert here.latest - here.time <= SECOND // 1000
+
+
+def test_the_peer_of_the_host_is_judged_as_ever():
+    text = OPEN + "1.000 > F. 101:101(0) ack 201\n1.200 < . 201:201(0) ack 102\nend 1.3"
+    with_client, with_server = (run(text, taken_at=[t]).connections[0] for t in (CLIENT, SERVER))
+    assert with_server.change("client", "FIN_WAIT_2").basis == "presumed"
+    assert with_client.change("server", "ESTABLISHED").time > with_server.change("server", "ESTABLISHED").time
+
+
+def test_a_reset_after_unanswered_probes_reaches_the_host_that_saw_it():
+    """Elsewhere, two probes without an answer tell that what follows them does not arrive either."""
+    probes = "".join(f"{t}.0 < . 200:200(0) ack 101\n" for t in (10, 11, 12))
+    text = OPEN + probes + "13.0 < R. 201:201(0) ack 101\nend 20"
+    assert run(text).connections[0].states[0] == "ESTABLISHED"
+    assert run(text, taken_at=[CLIENT]).connections[0].states[0] == "CLOSED"
+
+
+def test_what_the_host_goes_on_to_repeat_was_not_accepted():
+    """It arrived, and its TCP would not have it: a checksum, a firewall."""
+    text = (
+        OPEN
+        + """
+        1.000 > F. 101:101(0) ack 201
+        1.100 < .  201:201(0) ack 102
+        1.300 > F. 101:101(0) ack 201
+        1.400 < .  201:201(0) ack 102
+        end 2
+    """
+    )
+    change = run(text, taken_at=[CLIENT]).connections[0].change("client", "FIN_WAIT_2")
+    assert (change.time - BEGIN) / SECOND == pytest.approx(1.4)
+
+
+def test_both_hosts_may_be_here():
+    """On a loopback interface."""
+    text = OPEN + "1.000 > F. 101:101(0) ack 201\n1.001 < F. 201:201(0) ack 102\n1.002 > . 102:102(0) ack 202\nend 3"
+    connection = run(text, taken_at=[CLIENT, SERVER]).connections[0]
+    assert {c.basis for c in connection.changes} == {"sent", "acked"}
+    assert connection.states == ("TIME_WAIT", "CLOSED")
+
+
+def test_an_address_that_is_none():
+    with pytest.raises(UsageError, match="--taken-at"):
+        run(OPEN, taken_at=["client"])
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -83,6 +83,7 @@ def test_every_outcome_has_a_place():
         k.OUTCOME_TCP,
         k.OUTCOME_NOT_TCP,
         k.OUTCOME_FRAGMENT,
+        k.OUTCOME_FILTERED,
         k.OUTCOME_PEEL,
         k.OUTCOME_UNSUPPORTED_LINK,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from array import array
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptrace_fsm import schema, tables
+from tcptrace_fsm.kernels import columns
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.machine import Basis, Event, State
 
 from . import fakes
 from .fakes import SECOND, START
+from .kernels import uncompiled
 
 
 def connections(*records):
@@ -160,36 +163,31 @@ def test_history_and_its_absence():
 
 
 ZEEK = [
-    ("SF", {"s": "syn", "fin": 1}, {"s": "syn_ack", "fin": 1}),
-    ("S0", {"s": "syn"}, {}),
-    ("S1", {"s": "syn"}, {"s": "syn_ack"}),
-    ("S2", {"s": "syn", "fin": 1}, {"s": "syn_ack"}),
-    ("S3", {"s": "syn"}, {"s": "syn_ack", "fin": 1}),
-    ("REJ", {"s": "syn"}, {"s": "rst"}),
-    ("RSTO", {"s": "syn", "rst": 1}, {"s": "syn_ack"}),
-    ("RSTR", {"s": "syn"}, {"s": "syn_ack", "rst": 1}),
-    ("RSTOS0", {"s": "syn", "rst": 1}, {}),
-    ("RSTRH", {}, {"s": "syn_ack", "rst": 1}),
-    ("SH", {"s": "syn", "fin": 1}, {}),
-    ("SHR", {}, {"s": "syn_ack", "fin": 1}),
-    ("OTH", {"s": "plain"}, {"s": "plain"}),
+    ("SF", k.Z_CLOSED, k.Z_CLOSED, 0),
+    ("S0", k.Z_SYN_SENT, k.Z_INACTIVE, 0),
+    ("S1", k.Z_ESTABLISHED, k.Z_ESTABLISHED, 0),
+    ("S2", k.Z_CLOSED, k.Z_ESTABLISHED, 0),
+    ("S3", k.Z_ESTABLISHED, k.Z_CLOSED, 0),
+    ("REJ", k.Z_SYN_SENT, k.Z_RESET, 0),
+    ("REJ", k.Z_RESET, k.Z_RESET, k.Z_EMPTY),
+    ("RSTR", k.Z_RESET, k.Z_RESET, 0),
+    ("RSTO", k.Z_RESET, k.Z_ESTABLISHED, 0),
+    ("RSTR", k.Z_ESTABLISHED, k.Z_RESET, 0),
+    ("RSTOS0", k.Z_RESET, k.Z_INACTIVE, k.Z_RSTOS0),
+    ("OTH", k.Z_RESET, k.Z_INACTIVE, 0),
+    ("RSTRH", k.Z_PARTIAL_STATE, k.Z_RESET, 0),
+    ("SH", k.Z_CLOSED, k.Z_INACTIVE, 0),
+    ("SHR", k.Z_INACTIVE, k.Z_CLOSED, 0),
+    ("OTH", k.Z_PARTIAL_STATE, k.Z_PARTIAL_STATE, 0),
 ]
 
 
-@pytest.mark.parametrize("wanted, client, server", ZEEK, ids=[z[0] for z in ZEEK])
-def test_zeek_conn_state_of_plain_cases(wanted, client, server):
-    stages = {"syn": k.ES_SYN, "syn_ack": k.ES_SYN | k.ES_SYN_ACK, "plain": k.ES_PLAIN, "rst": k.ES_RST}
-
-    def words(end):
-        rsts = end.get("rst", 0) or int(end.get("s") == "rst")
-        return {
-            k.E_STAGE: stages.get(end.get("s"), 0),
-            k.E_SEGMENTS: int(bool(end)),
-            k.E_FINS: end.get("fin", 0),
-            k.E_RSTS: rsts,
-        }
-
-    (row,) = connections(fakes.connection(client_words=words(client), server_words=words(server)))
+@pytest.mark.parametrize("flipped", [False, True])
+@pytest.mark.parametrize("wanted, origin, responder, more", ZEEK)
+def test_zeek_conn_state_follows_from_the_two_states(wanted, origin, responder, more, flipped):
+    client, server = (responder, origin) if flipped else (origin, responder)
+    zeek = more | client << k.Z_STATE_SHIFT | server << k.Z_STATE_SHIFT + 3 | (k.Z_FLIPPED if flipped else 0)
+    (row,) = connections(fakes.connection(words={k.C_ZEEK: zeek}))
     assert row["zeek_conn_state"] == wanted
 
 
@@ -354,3 +352,22 @@ def test_relative_numbers_follow_any_walk(steps, cut):
 
 def test_codes_of_dictionaries_stay_narrow():
     assert tables.coded(np.array([0, 1], dtype=np.int8), schema.SIDES).indices.type == "int8"
+
+
+@pytest.mark.parametrize("kernel", [columns, uncompiled("columns")])
+@given(st.data())
+def test_records_become_columns(kernel, data):
+    """Each chosen word of each record stands in its column, at the record's place; nothing else is touched."""
+    size, count = data.draw(st.integers(1, 9)), data.draw(st.integers(0, 6))
+    block = array("q", data.draw(st.lists(st.integers(-9, 9), min_size=count * size + 1, max_size=count * size + 1)))
+    chosen = array("q", data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=4)))
+    begin = data.draw(st.integers(0, 3))
+    places = array("q", [7] * begin + data.draw(st.permutations(range(count))) + [7])
+    stride = count + data.draw(st.integers(0, 2)) + 1
+    made = array("q", [99] * (stride * len(chosen)))
+    kernel.scatter(count, size, block, len(chosen), chosen, begin, places, stride, made)
+    expected = [99] * len(made)
+    for i in range(count):
+        for j, word in enumerate(chosen):
+            expected[j * stride + places[begin + i]] = block[i * size + word]
+    assert list(made) == expected

@@ -76,10 +76,14 @@ def test_pending_syn_confirmed_by_its_syn_ack():
 
 
 def test_pending_syn_confirmed_by_a_refusal():
-    """A SYN inside a live connection, answered by an RST that acknowledges it, was an attempt, and refused."""
+    """A SYN inside a live connection, answered by an RST that acknowledges it, was an attempt, and refused.
+
+    Whoever answers so knows no connection (RFC 9293 3.10.7.1): that of before is gone too.
+    """
     first, second = run(PENDING + "5.02 < R. 0:0(0) ack 1\n").connections
     assert second.opening == "refused"
-    assert first.states[1] == "ESTABLISHED"
+    assert first.states[1] == "CLOSED"
+    assert first.change("server", "CLOSED").event == "GONE"
 
 
 def test_pending_syn_discarded_by_the_old_numbers():
@@ -196,7 +200,7 @@ STREAM = """
 def relative(connection: Connection) -> list[int]:
     """All words of a connection that do not say where its numbers begin."""
     bases = {at.C_ENDPOINTS + side * at.ENDPOINT_SIZE + word for side in (0, 1) for word in (at.E_BASE, at.E_LAST_SEQ)}
-    bases |= {at.C_STREAM_CLIENT, at.C_STREAM_SERVER}
+    bases |= {at.C_ZEEK_ENDS + side * at.ZE_SIZE + at.ZE_START for side in (0, 1)}
     return [word for i, word in enumerate(connection.words) if i not in bases]
 
 

@@ -326,6 +326,8 @@ def unacked(c: View) -> Iterator[Hit]:
 
 def when_unacked(key: Key) -> bool:
     """Nobody closed it in the ordinary way, or one side is not in the capture."""
+    if key.opening == OPENING_UNANSWERED:
+        return False
     return key.opening != OPENING_HANDSHAKE or key.closing == CLOSING_NONE
 
 

@@ -18,6 +18,7 @@ from tcptrace_fsm.kernels.layout import (
     E_FIN,
     E_NEXT,
     E_SEGMENTS,
+    MARK_CLOSE_SLOW,
     MARK_FIN_AGAIN,
     MARK_HALF_CLOSE_DATA,
     MARK_RETRANSMISSION,
@@ -258,6 +259,16 @@ def when_half_close_data(key: Key) -> bool:
     return when_fin(key) and bool(key.marks & mask(MARK_HALF_CLOSE_DATA))
 
 
+def when_closed_late(key: Key) -> bool:
+    """The second FIN came long after the first was acknowledged, or nobody saw that it was."""
+    return when_fin(key) and (not key.acknowledged or bool(key.marks & mask(MARK_CLOSE_SLOW)))
+
+
+def when_unacknowledged(key: Key) -> bool:
+    """A FIN got no ACK that was seen."""
+    return when_fin(key) and not key.acknowledged
+
+
 def when_open(key: Key) -> bool:
     """Nobody closed."""
     established = (State.ESTABLISHED, State.ESTABLISHED)
@@ -490,7 +501,7 @@ RULES = (
         summary="An application took long to close what the other side had closed.",
         evidence="More than 5 s from the peer's FIN, and from its own last data, to its own FIN.",
         innocent="A long answer that ends up empty; a pool that closes in batches.",
-        when=when_fin,
+        when=when_closed_late,
         detect=close_wait_slow,
         example=HANDSHAKE
         + """
@@ -521,7 +532,7 @@ RULES = (
         summary="The last ACK of a close is not in the capture, although it must have arrived.",
         evidence="The second FIN is neither acknowledged nor repeated for 3 s.",
         innocent="A capture that drops frames or sees one of two ways; it is about the capture more than the hosts.",
-        when=when_fin,
+        when=when_unacknowledged,
         detect=final_ack_missing,
         example=HANDSHAKE
         + """

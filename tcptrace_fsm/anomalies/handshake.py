@@ -18,6 +18,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_SYN_ACK_AGAIN,
     OPENING_HANDSHAKE,
     OPENING_INCOMPLETE,
+    OPENING_UNANSWERED,
     SERVER,
     TCP_RST,
     TCP_SYN,
@@ -265,7 +266,9 @@ def when_failed(key: Key) -> bool:
 
 
 def when_misfit(key: Key) -> bool:
-    """No handshake was completed, or one with numbers that do not fit."""
+    """There was an answer, but no handshake, or one with numbers that do not fit."""
+    if key.opening == OPENING_UNANSWERED:
+        return False
     return key.opening != OPENING_HANDSHAKE or bool(key.marks & mask(MARK_ACK_UNSEEN, MARK_BASE_CHANGED))
 
 

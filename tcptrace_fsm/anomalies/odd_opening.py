@@ -17,7 +17,7 @@ from tcptrace_fsm.kernels.layout import (
     CF_SIMULTANEOUS_OPEN,
     MARK_ACK_PLUS_ONE,
     MARK_ODD_FLAGS,
-    OPENING_HANDSHAKE,
+    MARK_SYN_AGAIN,
     OPENING_INCOMPLETE,
     OPENING_SIMULTANEOUS,
     OPENING_UNANSWERED,
@@ -50,8 +50,10 @@ SYNCHRONIZED = (
 def self_connect(c: View) -> Iterator[Hit]:
     """Both ends are one."""
     same = c[C_CLIENT_HI] == c[C_SERVER_HI] and c[C_CLIENT_LO] == c[C_SERVER_LO]
+    if not same or c[C_PORTS] >> 16 != c[C_PORTS] & 65535:
+        return
     syn = next((s for s in c.segments if s.syn), None)
-    if same and c[C_PORTS] >> 16 == c[C_PORTS] & 65535 and syn:
+    if syn:
         yield Hit(
             None,
             syn,
@@ -160,13 +162,13 @@ def when_self(key: Key) -> bool:
 
 
 def when_answered_oddly(key: Key) -> bool:
-    """A SYN into a connection that was there, or an attempt that failed."""
-    return key.taken_over or key.opening == OPENING_INCOMPLETE
+    """A SYN into a connection that was there, an attempt that failed, or had to be made again."""
+    return key.taken_over or key.opening == OPENING_INCOMPLETE or bool(key.marks & mask(MARK_SYN_AGAIN))
 
 
 def when_odd_flags(key: Key) -> bool:
-    """Flags that no TCP sends together, or a SYN that did not open a connection."""
-    return bool(key.marks & mask(MARK_ODD_FLAGS)) or key.opening != OPENING_HANDSHAKE
+    """Flags that no TCP sends together."""
+    return bool(key.marks & mask(MARK_ODD_FLAGS))
 
 
 def when_split(key: Key) -> bool:

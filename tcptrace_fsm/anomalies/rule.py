@@ -10,8 +10,9 @@ from __future__ import annotations
 import socket
 import struct
 from array import array
+from collections import Counter
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.kernels.layout import (
@@ -40,7 +41,9 @@ from tcptrace_fsm.kernels.layout import (
     CF_MIDSTREAM,
     CLIENT,
     E_SEGMENTS,
+    E_STAGE,
     ENDPOINT_SIZE,
+    ES_ACKS_FIN,
     L_ACK,
     L_END_FRAME,
     L_END_TIME,
@@ -87,14 +90,15 @@ from tcptrace_fsm.kernels.layout import (
 )
 from tcptrace_fsm.kernels.replay import interesting
 from tcptrace_fsm.machine import Basis, Event, State
+from tcptrace_fsm.schema import MOST_FINDINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from tcptrace_fsm.engine import Finished
     from tcptrace_fsm.profiles import Profile
 
-__all__ = ["Change", "End", "Finding", "Hit", "Key", "Rule", "Runner", "Segment", "View", "mask", "span"]
+__all__ = ["Change", "End", "Finding", "Hit", "Key", "Rule", "Runner", "Segment", "View", "mask", "notable", "span"]
 
 SIDES = ("client", "server")
 SEVERITIES = ("info", "low", "medium", "high")
@@ -103,6 +107,7 @@ SECOND = 1_000_000_000
 STATES, EVENTS, BASES = tuple(State), tuple(Event), tuple(Basis)
 
 
+@cache
 def mask(*marks: int) -> int:
     """The mask of some ``MARK_`` numbers."""
     return sum(1 << m for m in set(marks))
@@ -179,6 +184,8 @@ class Key(NamedTuple):
     server_state: int
     reused: bool
     taken_over: bool
+    acknowledged: bool
+    """Whether each end acknowledged the other's FIN."""
 
 
 class Segment(NamedTuple):
@@ -495,6 +502,33 @@ class Rule:
         )
 
 
+def notable(words: array[int], count: int) -> Iterator[tuple[int, int, Key]]:
+    """The finished connections that any rule or survey may have something to say about.
+
+    Yields
+    ------
+    record, changes, key : int, int, Key
+        Where its record begins in ``words``; where its transitions begin; by what rules are chosen.
+
+    """
+    chosen = array("q", bytes(16 * count))
+    for i in range(interesting(count, BORING, words, chosen)):
+        c = chosen[2 * i]
+        acknowledged = words[c + C_ENDPOINTS + E_STAGE] & words[c + C_ENDPOINTS + ENDPOINT_SIZE + E_STAGE] & ES_ACKS_FIN
+        key = Key(
+            words[c + C_MARKS],
+            words[c + C_FLAGS],
+            words[c + C_OPENING],
+            words[c + C_CLOSING],
+            words[c + C_CLIENT_STATE],
+            words[c + C_SERVER_STATE],
+            words[c + C_INCARNATION] > 0,
+            words[c + C_TAKEN_OVER] >= 0,
+            acknowledged > 0,
+        )
+        yield c, chosen[2 * i + 1], key
+
+
 class Runner:
     """Applies the rules to the connections of one pass.
 
@@ -508,31 +542,27 @@ class Runner:
         self.rules = rules
         self.profile = profile
         self.chosen: dict[Key, tuple[Rule, ...]] = {}
+        self.made: Counter[str] = Counter()
 
     def connections(self, done: Finished, log: memoryview) -> list[Finding]:
         """The findings about connections that are over, while ``log`` still holds their logs."""
         words = done.connections
-        chosen = array("q", bytes(16 * done.count))
-        n = interesting(done.count, BORING, words, chosen)
         found: list[Finding] = []
-        for i in range(n):
-            c, t = chosen[2 * i], chosen[2 * i + 1]
-            key = Key(
-                words[c + C_MARKS],
-                words[c + C_FLAGS],
-                words[c + C_OPENING],
-                words[c + C_CLOSING],
-                words[c + C_CLIENT_STATE],
-                words[c + C_SERVER_STATE],
-                words[c + C_INCARNATION] > 0,
-                words[c + C_TAKEN_OVER] >= 0,
-            )
+        for c, t, key in done.notable:
             rules = self.chosen.get(key)
             if rules is None:
-                rules = self.chosen[key] = tuple(rule for rule in self.rules if rule.when(key))
+                rules = self.chosen[key] = tuple(
+                    rule for rule in self.rules if self.made[rule.kind] < MOST_FINDINGS and rule.when(key)
+                )
             if rules:
                 view = View(words, c, log, done.transitions, t, words[c + C_OVER_TIME], self.profile)
-                found += [rule.finding(view, hit) for rule in rules for hit in rule.detect(view)]
+                for rule in rules:
+                    new = [rule.finding(view, hit) for hit in rule.detect(view)]
+                    if new:
+                        found += new
+                        self.made[rule.kind] += len(new)
+                        if self.made[rule.kind] >= MOST_FINDINGS:
+                            self.chosen.clear()  # it is asked no more
         return found
 
 

@@ -15,40 +15,31 @@ from __future__ import annotations
 
 import socket
 import struct
-from array import array
 from bisect import insort
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from tcptrace_fsm.anomalies.rule import BORING, SIDES, Finding, Key
+from tcptrace_fsm.anomalies.rule import SIDES, Finding, Key
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
     C_CLIENT_LO,
-    C_CLIENT_STATE,
-    C_CLOSING,
     C_ENDPOINTS,
     C_FIRST_FRAME,
     C_FIRST_TIME,
-    C_FLAGS,
     C_ID,
-    C_INCARNATION,
     C_LAST_TIME,
-    C_MARKS,
     C_NET,
-    C_OPENING,
     C_PORTS,
     C_SERVER_HI,
     C_SERVER_LO,
-    C_SERVER_STATE,
-    C_TAKEN_OVER,
     CLIENT,
     CONNECTION_SIZE,
     ENDPOINT_SIZE,
     SERVER,
 )
-from tcptrace_fsm.kernels.replay import interesting
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Iterable, Iterator
     from typing import Self
 
@@ -314,16 +305,17 @@ class Groups(dict[Name, Group]):
     def __init__(self) -> None:
         super().__init__()
         self.bound: Name | None = None
+        self._others = Group()
 
     def of(self, key: Name) -> Group:
         """The group of that key; one that nobody reads where there are too many."""
         group = self.get(key)
         if group is None:
-            group = Group()
-            if self.bound is None or key < self.bound:
-                self[key] = group
-                if len(self) >= 2 * MOST_GROUPS:
-                    self.trim()
+            if self.bound is not None and key >= self.bound:
+                return self._others
+            group = self[key] = Group()
+            if len(self) >= 2 * MOST_GROUPS:
+                self.trim()
         return group
 
     def trim(self) -> None:
@@ -434,14 +426,12 @@ class Surveyor:
         self.running = [(survey, survey.make(profile)) for survey in surveys]
         self.every = [collector.block for survey, collector in self.running if survey.every]
         self.measures = [survey.measure for survey, _ in self.running if survey.measure]
-        self.chosen: dict[Name, list[See]] = {}
+        self.chosen: dict[Key, list[See]] = {}
         self.total = 0
 
-    def choose(self, key: Name) -> list[See]:
+    def choose(self, key: Key) -> list[See]:
         """Who wants to see connections with this key; remembered."""
-        marks, flags, opening, closing, client, server, reused, taken_over = key
-        asked = Key(marks, flags, opening, closing, client, server, bool(reused), bool(taken_over))
-        chosen: list[See] = [collector.see for survey, collector in self.running if survey.when and survey.when(asked)]
+        chosen: list[See] = [collector.see for survey, collector in self.running if survey.when and survey.when(key)]
         self.chosen[key] = chosen
         return chosen
 
@@ -458,19 +448,7 @@ class Surveyor:
         block = Block(words, count, None)
         for take in self.every:
             take(block)
-        chosen = array("q", bytes(16 * count))
-        for i in range(interesting(count, BORING, words, chosen)):
-            c = chosen[2 * i]
-            key = (
-                words[c + C_MARKS],
-                words[c + C_FLAGS],
-                words[c + C_OPENING],
-                words[c + C_CLOSING],
-                words[c + C_CLIENT_STATE],
-                words[c + C_SERVER_STATE],
-                words[c + C_INCARNATION] > 0,
-                words[c + C_TAKEN_OVER] >= 0,
-            )
+        for c, _, key in done.notable:
             wanted = self.chosen.get(key)
             for see in self.choose(key) if wanted is None else wanted:
                 see(words, c)

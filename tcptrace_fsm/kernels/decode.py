@@ -409,6 +409,8 @@ def decode_frame(data: Buffer, frames: array[int], f: int, path: int, segments: 
         elif kind < 1536:
             return OUTCOME_NOT_TCP
         at += 4
+    elif link < 0:  # marked by a filter
+        return OUTCOME_FILTERED
     else:
         return OUTCOME_PEEL
     tags = 0

@@ -33,7 +33,8 @@ OUTCOME_BAD_IP_HEADER = 8  # version, header length or total length contradict e
 OUTCOME_BAD_IP_EXTENSION = 9  # IPv6 extension headers that run past the packet
 OUTCOME_BAD_TCP_HEADER = 10  # data offset below 5, or past the IP payload
 OUTCOME_TOO_DEEP = 11  # more layers than anybody means
-OUTCOMES = 12  # how many there are
+OUTCOME_FILTERED = 12  # not looked at, by the user's wish: F_LINK is -1 - LINKTYPE_ number
+OUTCOMES = 13  # how many there are
 
 # What the walk is told and what it answers: one row of control words.
 WALK_BEGIN = 0  # first byte not yet walked; moved on by the walk
@@ -188,7 +189,7 @@ C_ROLE_BASIS = 23  # ROLE_...
 C_FIRST_TIME = 24
 C_FIRST_FRAME = 25
 C_SYN_TIME = 26  # handshake as seen here: first SYN, first SYN+ACK of it, first ACK of that; -1 where not seen
-C_COMPLETENESS = 27  # Wireshark's tcp.completeness bits
+C_COMPLETENESS = 27  # Wireshark's tcp.completeness of C_STREAM: as shown with its last segment; above, of all of it
 C_STREAM = 28  # Wireshark's tcp.stream of its first segment
 C_TAKEN_OVER = 29  # time of the SYN that took the four-tuple over, -1 for none
 C_TAKEN_FRAME = 30  # its frame
@@ -211,13 +212,16 @@ C_VANTAGE = 47  # VANTAGE_...
 C_TRANSITIONS = 48  # number of rows in the transitions table
 C_OVER_TIME = 49  # the moment as of which it is judged, ns
 C_STREAM_NOW = 50  # ... and of its latest: Wireshark splits where this project may not
-C_STREAM_CLIENT = 51  # what Wireshark takes for the client's and the server's ISN there; -1 for none
-C_STREAM_SERVER = 52
-C_CLOCK_LEAP = 53  # by how much the capture's clock ran on where the endpoints' did not, ns; made by a survey
-C_SPARE_1 = 54  # keep the endpoints on cache lines of their own
-C_SPARE_2 = 55
-C_ENDPOINTS = 56  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
-CONNECTION_SIZE = 200  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
+C_ZEEK = 51  # what Zeek knows of it, Z_... bits
+C_ZEEK_GONE = 52  # ns, when Zeek drops it; -1 for no such time
+C_ZEEK_TIME = 53  # ns, its last segment as Zeek counts
+C_ZEEK_ENDS = 54  # the two endpoints as Zeek has them, ZE_SIZE words each
+C_LOCAL = 66  # WHO_...: at whose host the capture was taken, for certain
+C_REFUSED = 67  # time at which the other side refused it by RST, -1 if it did not
+C_CLOCK_LEAP = 68  # by how much the capture's clock ran on where the endpoints' did not, ns; made by a survey
+C_SPARE = 69  # three words that keep the endpoints on cache lines of their own
+C_ENDPOINTS = 72  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
+CONNECTION_SIZE = 216  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
 
 # One endpoint within a connection: word C_ENDPOINTS + side * ENDPOINT_SIZE + E_...
 # Sequence numbers in here are 64 bits wide and relative: 0 is the endpoint's SYN, 1 its first byte of data.
@@ -269,12 +273,80 @@ E_BACKOFF_SEQ = 67  # first byte of its latest timeout retransmission
 E_BACKOFF_COUNT = 68  # how often in a row that byte was sent again
 E_FIN_TSVAL = 69  # TSval and IP identification of its first FIN, -1 for none: what bears them again is a duplicate
 E_FIN_IP_ID = 70
-E_SPARE = 71  # keeps the record a whole number of cache lines
+E_BLOCKED_SINCE = 71  # since when the peer's window has kept it from sending, ns; -1 where it does not
 ENDPOINT_SIZE = 72
 
 HISTORY_PER_WORD = 10  # letters of C_HISTORY to a word, 6 bits each
 HISTORY_MOST = 30
 HISTORY_FLIPPED = 27  # the letter ^: the originator is not the sender of the first segment
+HISTORY_S = 0  # the other letters, as many as are written by the kernels; schema.HISTORY_LETTERS has them all
+HISTORY_H = 1
+HISTORY_A = 2
+HISTORY_D = 3
+HISTORY_F = 4
+HISTORY_R = 5
+HISTORY_C = 6
+HISTORY_G = 7
+HISTORY_T = 8
+HISTORY_W = 9
+HISTORY_I = 10
+HISTORY_Q = 11
+
+# C_ZEEK
+Z_STARTED = 1
+Z_FLIPPED = 2  # Zeek's originator is our server
+Z_GONE = 4  # Zeek has dropped the connection: what comes now belongs to another one of Zeek's
+Z_RSTOS0 = 8  # its originator sent a SYN, then an RST, and nothing that counts between
+Z_SPOILED = 16  # ... something that does
+Z_SETTLED = 32  # one endpoint is past the handshake
+Z_ATTEMPT = 64  # C_ZEEK_GONE holds only while the SYN is unanswered
+Z_PARTIAL = 128  # begun without a SYN
+Z_EMPTY = 256  # reset by both ends, without any data
+Z_CLOSED_CLIENT = 512
+Z_CLOSED_SERVER = 1024
+Z_STATE_SHIFT = 11  # 3 bits for the client, 3 for the server
+Z_BEFORE_SHIFT = 17  # the states before those
+Z_STATES = 129024  # the bits of the two states
+Z_BOTH_ESTABLISHED = 73728  # both of them established
+Z_INACTIVE = 0  # TCP_ENDPOINT_...
+Z_SYN_SENT = 1
+Z_SYN_ACK_SENT = 2
+Z_PARTIAL_STATE = 3
+Z_ESTABLISHED = 4
+Z_CLOSED = 5
+Z_RESET = 6
+ZEEK_TOO_FAR = 1048576  # bytes; TOO_LARGE_SEQ_DELTA
+ZEEK_NEAR = 1073741824  # bytes; up to here 32-bit numbers need no thought of wrapping
+
+# One endpoint as Zeek has it: word C_ZEEK_ENDS + side * ZE_SIZE + ZE_...
+ZE_START = 0  # 32-bit sequence number of its SYN
+ZE_LAST = 1  # one past the highest that it has sent, 32 bits, counted from there
+ZE_ACK = 2  # ... that was acknowledged
+ZE_REACHED = 3  # up to where holes were told, relative as in E_NEXT
+ZE_COUNTS = 4  # four counts of 15 bits: what Zeek tells the first, tenth, hundredth ... time
+ZE_NUMBERS = 5  # lower 31 bits of where its last FIN ended and, above, its last RST lay
+ZE_SIZE = 6
+ZE_CHECKSUMS = 0
+ZE_AGAIN = 15
+ZE_WINDOWS = 30
+ZE_GAPS = 45
+
+# Wireshark's streams: a table of its own.
+W_NUMBER = 0  # tcp.stream
+W_LOW_BASE = 1  # what Wireshark takes for the ISN of the smaller end and of the larger; -1 for none
+W_HIGH_BASE = 2
+W_BITS = 3  # tcp.completeness, W_MET, W_BASES, then what more its first segment shows to who reads the capture twice
+STREAM_SIZE = 4
+W_MET = 64  # a segment of it was seen
+W_BASES = 128  # both bases are known
+W_FIRST_SHIFT = 8
+COMPLETE_SYN = 1
+COMPLETE_SYN_ACK = 2
+COMPLETE_ACK = 4
+COMPLETE_DATA = 8
+COMPLETE_FIN = 16
+COMPLETE_RST = 32
+COMPLETE_WHOLE_SHIFT = 8
 
 ROLE_SYN = 0
 ROLE_SYN_ACK = 1
@@ -413,7 +485,10 @@ X_PEER_FIN_END = 33
 X_UNSEEN = 34  # 1 where the capture holds nothing from it
 X_PEER_UNSEEN = 35
 X_END = 36  # last moment that counts, ns
-SCRATCH_SIZE = 37
+X_LOCAL = 37  # 1 where the capture was taken at this endpoint's host
+X_FIN_FILL = 38  # the peer's segment that filled the hole before its FIN: index in the log, -1 for none
+X_OWN = 39  # its own latest segment so far, -1 for none
+SCRATCH_SIZE = 40
 
 # --- timers of the profile, ns --------------------------------------------------------------------------------------
 P_TIME_WAIT_LEAST = 0
@@ -443,9 +518,15 @@ K_NEXT_STREAM = 14  # next tcp.stream
 K_TIME_BACK = 15  # segments stamped earlier than one before them
 K_LOG_LIMIT = 16  # log records per connection before marked data segments are only counted
 K_LABELS = 17  # 1: S_CONNECTION, S_SIDE and S_MARKS are wanted for every segment
-K_PAST = 18  # size of the table of past uses, a power of two
-K_PAST_USED = 19  # entries in it
-CONTROL_SIZE = 20
+K_CROWD = 18  # live rows from which on those that came to nothing, or are over, leave sooner
+K_PATIENCE = 19  # how long they may then be silent, ns
+K_HURRIED = 20  # how many left sooner
+K_STREAM_SLOTS = 21  # size of the table of streams, a power of two
+K_WRAPPED = 22  # 1 once a segment was inside a VLAN or tunnel
+K_STREAM_MOST = 23  # streams that are remembered, a power of two
+K_PAST = 24  # size of the table of past uses, a power of two
+K_PAST_USED = 25  # entries in it
+CONTROL_SIZE = 26
 
 # Past uses of four-tuples: two words each, the hash plus one (0: free), and conn_id << PAST_SHIFT | incarnation.
 PAST_SHIFT = 20

@@ -16,6 +16,7 @@ cdef long long arrived(long long w, long long repeated, long long gap, long long
 cdef long long find_syn_copy(long long side, long long n, long long* scratch, long long* work) noexcept nogil
 cdef long long find_syn_ack_copy(long long side, long long n, long long* scratch, long long* work) noexcept nogil
 cdef long long find_fin_copy(long long side, long long n, long long* scratch, long long* work) noexcept nogil
+cdef long long find_filling(long long copy, long long proof, long long side, long long n, long long* scratch, long long* work) noexcept nogil
 cdef long long find_unseen_fin(long long sender, long long n, long long c, long long* rows, long long* work) noexcept nogil
 cdef long long open_inside(long long w, long long c, long long side, long long* rows, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long fin_earliest(long long w, long long x, long long* rows, long long* scratch, long long* work) noexcept nogil
@@ -24,7 +25,9 @@ cdef long long hidden_fin(long long w, long long side, long long ident, long lon
 cdef long long own_segment(long long w, long long c, long long side, long long* rows, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long answered_by_rst(long long w, long long side, long long n, long long* work) noexcept nogil
 cdef long long unanswered(long long w, long long side, long long* work) noexcept nogil
-cdef long long takes_rst(long long w, long long c, long long side, long long* rows, long long* scratch, long long* work) noexcept nogil
+cdef long long challenged(long long w, long long side, long long n, long long* scratch, long long* work) noexcept nogil
+cdef long long takes_rst(long long w, long long c, long long side, long long n, long long* rows, long long* scratch, long long* work) noexcept nogil
+cdef long long ack_went_before(long long w, long long c, long long side, long long n, long long* rows, long long* scratch, long long* work) noexcept nogil
 cdef long long peer_segment(long long w, long long c, long long side, long long n, long long* rows, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long own_first(long long i, long long j, long long* scratch, long long* work) noexcept nogil
 cdef long long run_2msl(long long t, long long side, long long ident, long long* timers, long long* table, long long* out, long long* scratch) noexcept nogil
@@ -34,6 +37,8 @@ cdef long long run_out(long long c, long long side, long long* rows, long long* 
 cdef long long replay_side(long long c, long long side, long long n, long long now, long long* rows, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long who(long long side) noexcept nogil
 cdef long long conclude(long long c, long long first, long long last, long long saw_client, long long saw_server, long long* rows, long long* out) noexcept nogil
+cdef long long first_hop(long long ttl) noexcept nogil
+cdef long long locate(long long c, long long* rows) noexcept nogil
 cdef long long final_state(long long x, long long* rows, long long* scratch) noexcept nogil
 cdef long long replay(long long c, long long now, long long* rows, long long* log, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cpdef long long replay_due(long long start, long long count, long long room, long long[::1] due_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] timers_words, long long[::1] table_words, long long[::1] out_words, long long[::1] scratch_words, long long[::1] work_words) noexcept nogil

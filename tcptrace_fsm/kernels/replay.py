@@ -17,6 +17,10 @@ Order and time. An endpoint's own segments were sent half a round trip before th
 arrive half a round trip after. The two streams are merged in the endpoint's own order of events: by these local times,
 but never against the evidence. A segment that acknowledges the peer's FIN comes after the FIN, one that does not comes
 before it, whatever the capture's order. Each change carries the bracket within which it must lie.
+
+At the host itself (``C_LOCAL``) there is no way to go and nothing to lose: what the capture shows arriving has arrived
+(``acked``, and the very frame confirms it), what it shows leaving is sent at that moment, in the capture's order. What
+is left to judge is whether TCP accepted it.
 """
 
 from __future__ import annotations
@@ -78,6 +82,8 @@ def is_real(w: int, work: Words) -> int:
     marks = work[w + L_MARKS]
     if marks & (M_CAPTURE_DUPLICATE | M_BAD_CHECKSUM | M_STRAY_SYN | M_NETWORK_DUPLICATE):
         return 0
+    if not work[w + L_INFO] & (TCP_SYN | TCP_RST | TCP_ACK):
+        return 0  # nobody takes a segment without ACK (RFC 9293 3.10.7.4, fifth check)
     # A repetition with a timestamp older than what its sender has used since is an old duplicate: the network's,
     # not its.
     if marks & M_PAWS and marks & (M_RETRANSMISSION | M_FIN_AGAIN | M_SYN_AGAIN | M_SYN_ACK_AGAIN):
@@ -157,6 +163,10 @@ def received(
 ) -> int:
     """An event that the peer's segment ``w`` caused: proved by the own segment ``proof``, or presumed (-1)."""
     t = work[w + L_TIME]
+    if scratch[X_LOCAL]:
+        latest = work[proof + L_TIME] if proof >= 0 else t + scratch[X_REACH]
+        confirmed = work[proof + L_FRAME] if proof >= 0 else work[w + L_FRAME]
+        return step(event, t, t, latest, work[w + L_FRAME], BASIS_ACKED, confirmed, side, ident, table, out, scratch)
     if proof >= 0:
         # A SYN, and a FIN that ends the connection, are answered at once: the answer dates the arrival best.
         arrival = t + scratch[X_HALF]
@@ -218,6 +228,8 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
     while k <= X_PEER_UNSEEN_FIN:
         scratch[k] = -1
         k += 1
+    scratch[X_FIN_FILL] = -1
+    scratch[X_OWN] = -1
     scratch[X_UNSEEN] = 0 if rows[x + E_SEGMENTS] else 1
     scratch[X_PEER_UNSEEN] = 0 if rows[y + E_SEGMENTS] else 1
     # the peer's segment to this endpoint's answer and back to the capture point
@@ -227,6 +239,11 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
     scratch[X_REACH] = 2 * scratch[X_HALF] + scratch[X_SLACK]
     if rows[y + E_RTT_MIN] < 0:
         scratch[X_REACH] = 250 * MILLISECOND  # nothing tells how far away it is
+    if rows[c + C_LOCAL] & who(side):
+        scratch[X_LOCAL] = 1
+        scratch[X_HALF] = 0
+        scratch[X_SLACK] = MILLISECOND // 5  # what a segment takes from the capture's stamp to TCP
+        scratch[X_REACH] = MILLISECOND
     scratch[X_FIN_END] = rows[x + E_FIN]
     scratch[X_PEER_FIN_END] = rows[y + E_FIN]
     w = 0
@@ -293,6 +310,8 @@ def arrived(w: int, repeated: int, gap: int, scratch: Words, work: Words) -> int
     if not arrives_after(w, repeated, scratch, work):
         scratch[X_DENIED] += 1
         return 0
+    if scratch[X_LOCAL]:
+        return 1
     return 1 if scratch[X_DENIED] < 3 or scratch[X_END] > repeated + 2 * gap + gap // 4 else 0
 
 
@@ -408,6 +427,8 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
         elif work[proof + L_MARKS] & M_DSACK:
             chosen = first
         scratch[X_FIN_COPY] = chosen
+        if chosen >= 0:
+            find_filling(chosen, proof, side, n, scratch, work)
     elif last >= 0:
         # Nothing acknowledges it. An RST without ACK answers the copy before it, so that this one met no connection; an
         # earlier copy may have. Otherwise presume that the last one arrived, unless it should have been sent once more.
@@ -431,6 +452,32 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
         elif copies == 1 or (copies == 2 and stop - work[last + L_TIME] < gap + gap // 2):
             if scratch[X_LAST_ALIVE] <= work[last + L_TIME] + 2 * scratch[X_HALF] + 500 * MILLISECOND:
                 scratch[X_FIN_COPY] = last
+    return 0
+
+
+def find_filling(copy: int, proof: int, side: int, n: int, scratch: Words, work: Words) -> int:
+    """Find what filled the hole before the peer's FIN ``copy``, where the endpoint first acknowledged less."""
+    held = 0
+    v = next_of(side, copy, n, work)
+    while v < proof and not held:
+        if (
+            is_real(v, work)
+            and 0 <= work[v + L_ACK] < scratch[X_PEER_FIN_END] - 1
+            and not arrives_after(copy, work[v + L_TIME], scratch, work)
+        ):
+            held = v
+        # A duplicate ACK right behind is an answer to the FIN itself.
+        if work[v + L_MARKS] & M_DUPLICATE_ACK and scratch[X_LOCAL]:
+            held = v
+        v = next_of(side, v + LOG_SIZE, n, work)
+    if not held:
+        return 0
+    w = next_of(1 - side, held, n, work)
+    while w < proof:
+        if work[w + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK and work[w + L_SEQ] < scratch[X_PEER_FIN_END] - 1:
+            if is_real(w, work):
+                scratch[X_FIN_FILL] = w
+        w = next_of(1 - side, w + LOG_SIZE, n, work)
     return 0
 
 
@@ -516,7 +563,7 @@ def own_fin(
     """The endpoint's FIN passes as segment ``w``: it closed just before, unless this FIN is a repetition already."""
     earliest = fin_earliest(w, c + C_ENDPOINTS + side * ENDPOINT_SIZE, rows, scratch, work)
     t = work[w + L_TIME]
-    if work[w + L_MARKS] & M_SENT_BEFORE and not rows[c + C_MARKS] & M_PAWS:
+    if work[w + L_MARKS] & M_SENT_BEFORE and not rows[c + C_MARKS] & M_PAWS and not scratch[X_LOCAL]:
         # Lost before it got here and sent again: a lone segment after 200 ms (RFC 8985 section 7.2 and the least RTO of
         # most systems), one that follows others a few milliseconds after.
         again = 205 * MILLISECOND + 4 * scratch[X_HALF]
@@ -558,6 +605,7 @@ def own_segment(
     flags = work[w + L_INFO] & LOG_FLAGS_MASK
     t = work[w + L_TIME]
     slack = scratch[X_REACH]
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
     if flags & TCP_RST:
         # An endpoint that talks on after an RST did not send it (or it is older, and was overtaken).
         if scratch[X_LAST_ALIVE] > t + 3 * MILLISECOND or not scratch[X_STARTED]:
@@ -624,11 +672,20 @@ def own_segment(
                 inferred(EV_SND_SYN, w, -1, side, ident, table, out, scratch, work)
             inferred(EV_RCV_SYN, w, t - slack, side, ident, table, out, scratch, work)
         return 0
-    # a plain segment or a FIN: it is past the handshake
+    # a plain segment or a FIN: it is past the handshake, or still in a connection before
+    if not scratch[X_STARTED] and scratch[X_SYN_PROOF] > w and work[w + L_MARKS] & M_ACK_UNSEEN:
+        return 0
     if not scratch[X_STARTED] or scratch[X_STATE] == ST_SYN_SENT:
         if scratch[X_STARTED] or flags & TCP_ACK:
             open_inside(w, c, side, rows, table, out, scratch, work)
-    elif scratch[X_STATE] == ST_SYN_RECEIVED and not rows[c + C_FLAGS] & CF_FAST_OPEN:
+    elif (
+        scratch[X_STATE] == ST_SYN_RECEIVED
+        and not rows[c + C_FLAGS] & CF_FAST_OPEN
+        # closed before it was open, as only a simultaneous open can be
+        and not (
+            flags & TCP_FIN and scratch[X_OPENED] == OPENED_ACTIVE and rows[y + E_ACK] < 1 and rows[y + E_SEGMENTS]
+        )
+    ):
         open_inside(w, c, side, rows, table, out, scratch, work)
     if w == scratch[X_PEER_UNSEEN_FIN] and not scratch[X_FIN_TAKEN]:
         scratch[X_FIN_TAKEN] = 1
@@ -707,7 +764,20 @@ def unanswered(w: int, side: int, work: Words) -> int:
     return asked
 
 
-def takes_rst(w: int, c: int, side: int, rows: Words, scratch: Words, work: Words) -> int:
+def challenged(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
+    """Whether the RST ``w`` is not what the endpoint waits for next: it draws a challenge ACK (RFC 5961 section 3.2).
+
+    That is a pure ACK right behind it which falls short of the RST, and repeats the endpoint's last.
+    """
+    v = next_of(side, w, n, work)
+    if v >= n or work[v + L_TIME] - work[w + L_TIME] > scratch[X_REACH] or scratch[X_OWN] < 0:
+        return 0
+    if work[v + L_INFO] & (TCP_SYN | TCP_FIN | TCP_RST) or work[v + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK:
+        return 0
+    return 1 if 0 <= work[v + L_ACK] < work[w + L_SEQ] and work[v + L_ACK] == work[scratch[X_OWN] + L_ACK] else 0
+
+
+def takes_rst(w: int, c: int, side: int, n: int, rows: Words, scratch: Words, work: Words) -> int:
     """Whether the peer's RST ``w`` ended the endpoint's connection: acceptable, and silence (or RSTs) ever after."""
     state = scratch[X_STATE]
     if state in (ST_CLOSED, ST_LISTEN):
@@ -720,15 +790,39 @@ def takes_rst(w: int, c: int, side: int, rows: Words, scratch: Words, work: Word
         return arrives_after(w, scratch[X_LAST_SYN], scratch, work)
     if work[w + L_MARKS] & (M_RST_OUTSIDE | M_RST_INEXACT):
         return 0
+    if challenged(w, side, n, scratch, work):
+        return 0
     if (
         scratch[X_FIN_TAKEN]
         and work[w + L_SEQ] < scratch[X_PEER_FIN_END]
         and state not in (ST_CLOSE_WAIT, ST_LAST_ACK, ST_CLOSING)
     ):
         return 0  # one short of RCV.NXT: Linux lets that pass in these three states only
-    if unanswered(w, side, work) >= 2:
+    if not scratch[X_LOCAL] and unanswered(w, side, work) >= 2:
         return 0
     return arrives_after(w, scratch[X_LAST_ALIVE], scratch, work)
+
+
+def ack_went_before(w: int, c: int, side: int, n: int, rows: Words, scratch: Words, work: Words) -> int:
+    """Whether the endpoint's FIN was acknowledged out of sight before the peer's FIN ``w``, which does so too.
+
+    It has waited too long not to repeat its own; or the peer's numbering of packets shows that one went before, later
+    than an ACK is delayed at least. Unless that one was this FIN's first copy, lost before it got here: then a least
+    RTO has passed (RFC 6298 section 2.4 as systems have it). Or it comes right behind, overtaken.
+    """
+    waited = work[w + L_TIME] - scratch[X_LAST_FIN]
+    if waited > 250 * MILLISECOND + 10 * scratch[X_HALF]:
+        return 1
+    if (
+        waited < 38 * MILLISECOND + 2 * scratch[X_HALF]
+        or not work[w + L_MARKS] & M_SENT_BEFORE
+        or rows[c + C_MARKS] & M_PAWS
+        or 200 * MILLISECOND <= waited <= 220 * MILLISECOND + 4 * scratch[X_HALF]
+    ):
+        return 0
+    v = next_of(1 - side, w + LOG_SIZE, n, work)
+    overtaken = 1 if v < n and work[v + L_SEQ] == work[w + L_SEQ] and not work[v + L_INFO] & TCP_FIN else 0
+    return 1 - overtaken
 
 
 def peer_segment(
@@ -748,7 +842,7 @@ def peer_segment(
         ):
             # It answers a SYN+ACK (RFC 9293 3.5.2 group 1), which did not pass here.
             received(EV_RCV_SYN, scratch[X_SYN_COPY], w, side, ident, table, out, scratch, work)
-        if takes_rst(w, c, side, rows, scratch, work):
+        if takes_rst(w, c, side, n, rows, scratch, work):
             received(EV_RCV_RST, w, -1, side, ident, table, out, scratch, work)
         return 0
     if flags & TCP_SYN and not flags & TCP_ACK:
@@ -796,12 +890,15 @@ def peer_segment(
         scratch[X_STATE] == ST_SYN_RECEIVED
         and ack >= 1
         and arrived(w, scratch[X_LAST_SYN_ACK], scratch[X_SYN_GAP], scratch, work)
-        and (scratch[X_PLAIN_PROOF] >= 0 or not answered_by_rst(w, side, n, work))
+        and (
+            (scratch[X_PLAIN_PROOF] >= 0 and not work[w + L_MARKS] & M_ACK_UNSEEN)
+            or not answered_by_rst(w, side, n, work)
+        )
     ):
         proof = scratch[X_PLAIN_PROOF]
         t = work[w + L_TIME]
         back = rows[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_RTT_MIN]
-        if back >= 0 and t - scratch[X_LAST_SYN_ACK] > back + 10 * MILLISECOND:
+        if back >= 0 and t - scratch[X_LAST_SYN_ACK] > back + 10 * MILLISECOND and not scratch[X_LOCAL]:
             # The peer must have acknowledged the SYN+ACK before, out of sight: that may have arrived, or been lost.
             latest = work[proof + L_TIME] if proof > w else t + scratch[X_HALF] + scratch[X_REACH]
             step(
@@ -820,7 +917,8 @@ def peer_segment(
             )
         else:
             received(EV_RCV_ACK_OF_SYN, w, proof if proof > w else -1, side, ident, table, out, scratch, work)
-    takes_fin = 1 if w == scratch[X_FIN_COPY] and not scratch[X_FIN_TAKEN] else 0
+    fin_at = scratch[X_FIN_FILL] if scratch[X_FIN_FILL] >= 0 else scratch[X_FIN_COPY]
+    takes_fin = 1 if w == fin_at and not scratch[X_FIN_TAKEN] else 0
     acked_fin = 0
     lost = (
         1 if flags & TCP_FIN and w < scratch[X_FIN_COPY] else 0
@@ -871,12 +969,7 @@ def peer_segment(
             received(EV_RCV_FIN, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)
         return 0
     if takes_fin and acked_fin and scratch[X_STATE] == ST_FIN_WAIT_1:
-        waited = work[w + L_TIME] - scratch[X_LAST_FIN]
-        if waited > 250 * MILLISECOND + 10 * scratch[X_HALF] or (
-            waited > 38 * MILLISECOND + 2 * scratch[X_HALF]
-            and work[w + L_MARKS] & M_SENT_BEFORE
-            and not rows[c + C_MARKS] & M_PAWS
-        ):
+        if ack_went_before(w, c, side, n, rows, scratch, work):
             # It has waited too long not to repeat its FIN: an ACK must have reached it that did not pass here.
             step(
                 EV_RCV_ACK_OF_FIN,
@@ -911,10 +1004,12 @@ def own_first(i: int, j: int, scratch: Words, work: Words) -> int:
         proof = scratch[X_SYN_PROOF]
     elif j == scratch[X_SYN_ACK_COPY] and flags & TCP_SYN:
         proof = scratch[X_SYN_ACK_PROOF]
-    elif j == scratch[X_FIN_COPY] and flags & TCP_FIN:
+    elif j == scratch[X_FIN_COPY] and flags & TCP_FIN and scratch[X_FIN_FILL] < 0:
         proof = scratch[X_FIN_PROOF]
     if proof >= 0:
         return 1 if i < proof else 0
+    if scratch[X_LOCAL]:
+        return 1 if i < j else 0
     return 1 if work[i + L_TIME] - scratch[X_HALF] < work[j + L_TIME] + scratch[X_HALF] else 0
 
 
@@ -966,10 +1061,11 @@ def give_up(last: int, gap: int, side: int, ident: int, table: Words, out: Words
 
 
 def taken_over(c: int, side: int, rows: Words) -> int:
-    """When a new incarnation took the endpoint's place: as it sent the SYN, or accepted it; -1 where none did."""
+    """When a new incarnation took the endpoint's place: as it sent the SYN, or answered it; -1 where none did."""
     if rows[c + C_TAKEN_OVER] < 0 or rows[c + C_TAKEN_BY] == side:
         return rows[c + C_TAKEN_OVER]
-    return rows[c + C_ACCEPTED]
+    # A host that knows a connection answers a SYN in it by ACK (RFC 5961 section 4.2): an RST shows that it is gone.
+    return rows[c + C_ACCEPTED] if rows[c + C_ACCEPTED] >= 0 else rows[c + C_REFUSED]
 
 
 def run_out(c: int, side: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words) -> int:
@@ -1018,7 +1114,21 @@ def run_out(c: int, side: int, rows: Words, timers: Words, table: Words, out: Wo
             )
     taken = taken_over(c, side, rows)
     if taken >= 0 and scratch[X_STARTED]:
-        step(EV_REUSED, taken, scratch[X_TIME], taken, -1, BASIS_INFERRED, -1, side, ident, table, out, scratch)
+        refused = 1 if rows[c + C_TAKEN_BY] != side and rows[c + C_ACCEPTED] < 0 else 0
+        step(
+            EV_GONE if refused else EV_REUSED,
+            taken,
+            scratch[X_TIME],
+            taken,
+            -1,
+            BASIS_INFERRED,
+            -1,
+            side,
+            ident,
+            table,
+            out,
+            scratch,
+        )
     return 0
 
 
@@ -1059,6 +1169,7 @@ def replay_side(
             if is_real(i, work):
                 run_2msl(work[i + L_TIME], side, ident, timers, table, out, scratch)
                 own_segment(i, c, side, rows, timers, table, out, scratch, work)
+                scratch[X_OWN] = i
             i = next_of(side, i + LOG_SIZE, n, work)
         else:
             if is_real(j, work):
@@ -1139,8 +1250,23 @@ def conclude(c: int, first: int, last: int, saw_client: int, saw_server: int, ro
         rows[c + C_CLOSED_FIRST] = WHO_CLIENT if fin_client <= fin_server else WHO_SERVER
     if reset:
         rows[c + C_RESET_BY] = (WHO_CLIENT if rows[x + E_RSTS] else 0) | (WHO_SERVER if rows[y + E_RSTS] else 0)
-    # where the capture was taken: the share of the round trip on either side of it
-    near = rows[y + E_RTT_MIN]
+    return 0
+
+
+def first_hop(ttl: int) -> int:
+    """Whether a TTL or hop limit is one that hosts begin with: no router has touched it. 1 or 0."""
+    return 1 if ttl in (64, 128, 255) else 0
+
+
+def locate(c: int, rows: Words) -> int:
+    """Where the capture was taken: the share of the round trip on either side of it.
+
+    A host that answers within a quarter of a millisecond, while the rest of the way takes eight times as long or more,
+    and whose packets no router has touched yet, is where the capture was taken, or on the same wire.
+    """
+    x = c + C_ENDPOINTS
+    y = x + ENDPOINT_SIZE
+    near = rows[y + E_RTT_MIN]  # the client's part
     far = rows[x + E_RTT_MIN]
     if near >= 0 and far >= 0:
         if near + far < MILLISECOND // 2:
@@ -1151,6 +1277,12 @@ def conclude(c: int, first: int, last: int, saw_client: int, saw_server: int, ro
             rows[c + C_VANTAGE] = VANTAGE_NEAR_SERVER
         else:
             rows[c + C_VANTAGE] = VANTAGE_BETWEEN
+    if not rows[c + C_LOCAL]:
+        close = MILLISECOND // 4
+        if rows[c + C_VANTAGE] == VANTAGE_NEAR_CLIENT and near <= close and first_hop(rows[x + E_TTL]):
+            rows[c + C_LOCAL] = WHO_CLIENT
+        elif rows[c + C_VANTAGE] == VANTAGE_NEAR_SERVER and far <= close and first_hop(rows[y + E_TTL]):
+            rows[c + C_LOCAL] = WHO_SERVER
     return 0
 
 
@@ -1170,6 +1302,7 @@ def replay(
     ``8 + 2 * log records`` of them) and its results into the row. Returns the number of transitions.
     """
     n = gather(c, rows, log, work)
+    locate(c, rows)
     first = scratch[X_TOP]
     x = c + C_ENDPOINTS
     replay_side(c, CLIENT, n, now, rows, timers, table, out, scratch, work)

@@ -1,7 +1,7 @@
 """Shares of a timeline: whose a segment is, so that several processes can follow different connections.
 
-Every process numbers the same four-tuple alike, given the same seed: both directions, and all its incarnations, belong
-to one share.
+Every process numbers the same four-tuple alike, given the same seed: both directions, all its incarnations, and
+whatever wears it in some VLAN or tunnel (Wireshark's streams make no difference there) belong to one share.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def keys(segments_words: Words, count: int, seed: int, out_words: Words) -> int:
     out = pointer(out_words)
     i = 0
     while i < count:
-        out[i] = hash_of(segments, i * SEGMENT_SIZE, seed)
+        out[i] = hash_plain(segments, i * SEGMENT_SIZE, seed)
         i += 1
     return count
 
@@ -58,7 +58,7 @@ def pick(
     while s < count * SEGMENT_SIZE:
         if segments[s + S_TIME] > clock[0]:
             clock[0] = segments[s + S_TIME]
-        if (hash_of(segments, s, seed) >> 8) % shares == number:
+        if (hash_plain(segments, s, seed) >> 8) % shares == number:
             k = 0
             while k < SEGMENT_SIZE:
                 out[n + k] = segments[s + k]

@@ -4,6 +4,8 @@ from tcptrace_fsm.kernels.sequence cimport bit
 
 cdef long long stir(long long h, long long word, long long seed) noexcept nogil
 cdef long long hash_of(long long* segments, long long s, long long seed) noexcept nogil
+cdef long long hash_plain(long long* segments, long long s, long long seed) noexcept nogil
+cdef long long hash_in(long long* segments, long long s, long long net, long long seed) noexcept nogil
 cdef long long is_client(long long* rows, long long c, long long* segments, long long s) noexcept nogil
 cdef long long find(long long* slots, long long size, long long h, long long* rows, long long* segments, long long s) noexcept nogil
 cdef long long remove(long long* slots, long long size, long long h, long long c) noexcept nogil

@@ -27,6 +27,16 @@ def stir(h: int, word: int, seed: int) -> int:
 
 def hash_of(segments: Words, s: int, seed: int) -> int:
     """The keyed hash of a segment's four-tuple and encapsulation: positive, the same in both directions."""
+    return hash_in(segments, s, segments[s + S_NET], seed)
+
+
+def hash_plain(segments: Words, s: int, seed: int) -> int:
+    """The same of its four-tuple alone, whatever it is wrapped in."""
+    return hash_in(segments, s, segments[s + S_NET] & 1, seed)
+
+
+def hash_in(segments: Words, s: int, net: int, seed: int) -> int:
+    """The keyed hash of a segment's four-tuple as if its ``S_NET`` were ``net``."""
     a_hi = segments[s + S_SRC_HI]
     a_lo = segments[s + S_SRC_LO]
     b_hi = segments[s + S_DST_HI]
@@ -48,8 +58,8 @@ def hash_of(segments: Words, s: int, seed: int) -> int:
     h = stir(seed, a_lo, seed)
     h = stir(h, b_lo, seed)
     h = stir(h, (a_port << 16) | b_port, seed)
-    if segments[s + S_NET]:
-        h = stir(h, segments[s + S_NET], seed)
+    if net:
+        h = stir(h, net, seed)
         h = stir(h, a_hi, seed)
         h = stir(h, b_hi, seed)
     return h

@@ -1,3 +1,4 @@
+from tcptrace_fsm.kernels.joins cimport join_wireshark, join_zeek, zeek_is_gone
 from tcptrace_fsm.kernels.layout cimport *
 from tcptrace_fsm.kernels.memory cimport pointer, prefetch
 from tcptrace_fsm.kernels.sequence cimport bit, low32, newer, widen
@@ -15,6 +16,7 @@ cdef long long fits(long long c, long long side, long long s, long long* segment
 cdef long long new_incarnation(long long old, long long s, long long h, long long slot, long long* segments, long long* slots, long long* rows, long long* living, long long* due, long long* control) noexcept nogil
 cdef long long confirm(long long c, long long* rows, long long* control) noexcept nogil
 cdef long long discard(long long c, long long slot, long long* slots, long long* rows, long long* log, long long* living, long long* control) noexcept nogil
+cdef long long unlearn(long long x, long long y, long long* rows) noexcept nogil
 cdef long long route(long long newest, long long s, long long h, long long slot, long long* segments, long long* slots, long long* rows, long long* log, long long* living, long long* due, long long* control) noexcept nogil
 cdef long long rtt_sample(long long e, long long value, long long* rows) noexcept nogil
 cdef long long await_ack(long long e, long long end, long long now, long long* rows) noexcept nogil
@@ -31,12 +33,10 @@ cdef long long take_ack(long long x, long long y, long long s, long long ack, lo
 cdef long long take_rst(long long x, long long y, long long seq, long long* rows) noexcept nogil
 cdef long long plain_marks() noexcept nogil
 cdef long long take_segment(long long c, long long side, long long s, long long* segments, long long* rows, long long* log, long long* control) noexcept nogil
-cdef long long number_stream(long long c, long long side, long long s, long long* segments, long long* rows, long long* control) noexcept nogil
-cdef long long tell(long long c, long long x, long long side, long long letter, long long* rows) noexcept nogil
-cdef long long join_words(long long c, long long side, long long s, long long marks, long long* segments, long long* rows, long long* control) noexcept nogil
-cpdef long long track(long long[::1] segments_words, long long count, long long[::1] slots_words, long long[::1] past_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil
+cpdef long long track(long long[::1] segments_words, long long count, long long[::1] slots_words, long long[::1] past_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] living_words, long long[::1] due_words, long long[::1] streams_words, long long[::1] known_words, long long[::1] control_words) noexcept nogil
 cdef long long follow(long long c, long long use, long long* rows, long long* control) noexcept nogil
 cdef long long is_spent(long long c, long long* rows, long long* control) noexcept nogil
+cdef long long is_open(long long c, long long* rows) noexcept nogil
 cpdef long long expire(long long budget, long long[::1] rows_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil
 cdef long long name_pending(long long* rows, long long* living, long long* due, long long* control) noexcept nogil
 cpdef long long make_all_due(long long[::1] rows_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil

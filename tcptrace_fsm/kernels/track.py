@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.kernels.joins import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.sequence import bit, low32, newer, widen
@@ -121,6 +122,7 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
     rows[c + C_NEWER] = -1
     rows[c + C_TAKEN_OVER] = -1
     rows[c + C_ACCEPTED] = -1
+    rows[c + C_REFUSED] = -1
     rows[c + C_ID] = -1
     rows[c + C_PREVIOUS_ID] = -1
     rows[c + C_FIRST_TIME] = segments[s + S_TIME]
@@ -132,8 +134,6 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
     rows[c + C_HANDSHAKE_ACK_TIME] = -1
     rows[c + C_STREAM] = -1
     rows[c + C_STREAM_NOW] = -1
-    rows[c + C_STREAM_CLIENT] = -1
-    rows[c + C_STREAM_SERVER] = -1
     rows[c + C_LIFE] = LIFE_LIVE
     rows[c + C_LIVING] = control[K_LIVE]
     living[control[K_LIVE]] = c
@@ -161,6 +161,7 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
         rows[e + E_ACK_TIME] = -1
         rows[e + E_BACKOFF_SEQ] = -1
         rows[e + E_BUSY_SINCE] = -1
+        rows[e + E_BLOCKED_SINCE] = -1
         rows[e + E_RTT_MIN] = -1
         side += 1
     return c
@@ -293,6 +294,9 @@ def new_incarnation(
     rows[old + C_TAKEN_FRAME] = segments[s + S_FRAME]
     rows[old + C_TAKEN_BY] = 1 - is_client(rows, old, segments, s)
     rows[old + C_ACCEPTED] = -1
+    rows[old + C_REFUSED] = -1
+    if zeek_is_gone(old, s, segments, rows):
+        rows[old + C_ZEEK] |= Z_GONE
     sender = old + C_ENDPOINTS + rows[old + C_TAKEN_BY] * ENDPOINT_SIZE
     rows[old + C_TAKEN_SEQ] = widen(segments[s + S_SEQ], rows[sender + E_BASE], rows[sender + E_NEXT])
     rows[old + C_TAKEN_TSVAL] = segments[s + S_TSVAL] if segments[s + S_OPTIONS] & OPT_TIMESTAMPS else -1
@@ -341,11 +345,28 @@ def discard(c: int, slot: int, slots: Words, rows: Words, log: Words, living: Wo
         r = following
     rows[c + C_LOG_HEAD] = -1
     rows[old + C_NEWER] = -1
+    rows[old + C_STREAM_NOW] = rows[c + C_STREAM_NOW]
     rows[old + C_FLAGS] &= ~CF_SPLIT
     rows[old + C_TAKEN_OVER] = -1
     slots[slot + 1] = old + 1
     free_row(c, rows, living, control)
     return old
+
+
+def unlearn(x: int, y: int, rows: Words) -> int:
+    """Forget the numbers of what ``y`` said before ``x`` had to repeat its SYN: they were of another connection."""
+    rows[x + E_NEXT] = 1
+    rows[x + E_HOLES] = 0
+    rows[y + E_BASE_KNOWN] = BASE_NONE
+    rows[y + E_NEXT] = 0
+    rows[y + E_HOLES] = 0
+    rows[y + E_ACK] = -1
+    rows[y + E_LAST_ACK] = -1
+    rows[y + E_EDGE] = -1
+    rows[y + E_WINDOW] = -1
+    rows[y + E_FIN] = -1
+    rows[y + E_STAGE] &= ~(ES_PLAIN | ES_ACKS_SYN | ES_ACKS_FIN | ES_DATA)
+    return 0
 
 
 def route(
@@ -370,9 +391,18 @@ def route(
     old = rows[newest + C_OLDER]
     if flags & TCP_SYN and not flags & (TCP_ACK | TCP_RST):
         if rows[x + E_BASE_KNOWN] >= BASE_PEER and segments[s + S_SEQ] == rows[x + E_BASE]:
-            # The same ISN: a retransmission, unless the attempt has already had its answer.
-            if rows[x + E_SEGMENTS] and rows[y + E_SEGMENTS] and is_over(newest, rows):
+            # The same ISN: a retransmission, unless the attempt has already had its answer. No answer are an RST that
+            # the SYN's sender itself sends, and one whose ACK is not acceptable (RFC 9293 3.10.7.3).
+            opening = 1 if rows[x + E_SEGMENTS] == rows[x + E_SYNS] + rows[x + E_RSTS] else 0
+            if (
+                rows[x + E_SEGMENTS]
+                and rows[y + E_SEGMENTS]
+                and is_over(newest, rows)
+                and (not opening or rows[newest + C_FLAGS] & CF_REFUSED)
+            ):
                 return new_incarnation(newest, s, h, slot, segments, slots, rows, living, due, control)
+            if opening and rows[y + E_SEGMENTS] and not rows[y + E_STAGE] & ES_SYN:
+                unlearn(x, y, rows)
             return newest
         if pending:
             if side == CLIENT:  # yet another ISN: the pending attempt was given up
@@ -947,6 +977,12 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     if flags & TCP_RST:
         rows[x + E_RSTS] += 1
         marks |= take_rst(x, y, seq, rows)
+        if 1 <= ack <= rows[y + E_NEXT] and not rows[x + E_STAGE] and rows[y + E_SEGMENTS] == rows[y + E_SYNS]:
+            rows[c + C_FLAGS] |= CF_REFUSED
+            if rows[c + C_OLDER] >= 0 and rows[rows[c + C_OLDER] + C_LIFE] == LIFE_LIVE:
+                rows[rows[c + C_OLDER] + C_REFUSED] = now
+    elif not flags & (TCP_SYN | TCP_ACK):
+        marks |= M_ODD_FLAGS  # nobody takes a segment without ACK (RFC 9293 3.10.7.4, fifth check)
     elif segments[s + S_CHECKSUM] == CHECKSUM_BAD and rows[x + E_CHECKSUMS] & 1:
         marks |= M_BAD_CHECKSUM  # its sender computes good ones elsewhere: this one reached nobody
     else:
@@ -1026,6 +1062,8 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         and not flags & TCP_RST
     ):
         rows[c + C_HANDSHAKE_ACK_TIME] = now
+    if rows[x + E_WINDOW] == 0 and rows[y + E_BLOCKED_SINCE] < 0:
+        rows[y + E_BLOCKED_SINCE] = now
     # since when it may be held back by a window: from the first of a train of segments without a pause
     if length or flags & TCP_FIN:
         pause = 50 * MILLISECOND
@@ -1041,6 +1079,11 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
             now - rows[x + E_LAST_TIME] > pause and not blocked and not rows[x + E_HEAD_TIME] >= 0
         ):
             rows[x + E_BUSY_SINCE] = now
+            # ... or from when its peer's window closed, if it goes on as soon as that opens
+            if rows[x + E_BLOCKED_SINCE] >= 0 and now - rows[y + E_LAST_TIME] <= pause:
+                rows[x + E_BUSY_SINCE] = rows[x + E_BLOCKED_SINCE]
+        if rows[y + E_WINDOW] != 0:
+            rows[x + E_BLOCKED_SINCE] = -1
     # the row
     rows[x + E_SEGMENTS] += 1
     rows[x + E_LAST_TIME] = now
@@ -1084,88 +1127,6 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     return marks
 
 
-# --- what joins with other tools -------------------------------------------------------------------------------------
-
-
-def number_stream(c: int, side: int, s: int, segments: Words, rows: Words, control: Words) -> int:
-    """Give the row the ``tcp.stream`` that Wireshark 4.0 has for this segment.
-
-    Wireshark opens a new stream for a four-tuple that it has not met, and for a SYN whose sequence number differs from
-    the first that this direction had in the stream so far, whatever else happened.
-    """
-    base = C_STREAM_SERVER if side else C_STREAM_CLIENT
-    if rows[c + C_STREAM_NOW] < 0:
-        old = rows[c + C_OLDER]
-        if old >= 0:  # the stream so far is that of the incarnation before
-            same = 1 if rows[old + C_PORTS] == rows[c + C_PORTS] else 0
-            rows[c + C_STREAM_NOW] = rows[old + C_STREAM_NOW]
-            rows[c + C_STREAM_CLIENT] = rows[old + C_STREAM_CLIENT] if same else rows[old + C_STREAM_SERVER]
-            rows[c + C_STREAM_SERVER] = rows[old + C_STREAM_SERVER] if same else rows[old + C_STREAM_CLIENT]
-        if rows[c + C_STREAM_NOW] < 0:
-            rows[c + C_STREAM_NOW] = control[K_NEXT_STREAM]
-            control[K_NEXT_STREAM] += 1
-    if segments[s + S_FLAGS] & (TCP_SYN | TCP_ACK) == TCP_SYN:
-        if rows[c + base] >= 0 and rows[c + base] != segments[s + S_SEQ]:
-            rows[c + C_STREAM_NOW] = control[K_NEXT_STREAM]
-            control[K_NEXT_STREAM] += 1
-            rows[c + C_STREAM_CLIENT] = -1
-            rows[c + C_STREAM_SERVER] = -1
-    if rows[c + base] < 0:
-        rows[c + base] = segments[s + S_SEQ] if segments[s + S_FLAGS] & TCP_SYN else low32(segments[s + S_SEQ] - 1)
-    if rows[c + C_STREAM] < 0:
-        rows[c + C_STREAM] = rows[c + C_STREAM_NOW]
-    return 0
-
-
-def tell(c: int, x: int, side: int, letter: int, rows: Words) -> int:
-    """Add a letter to Zeek's history, once for each endpoint; ``letter`` counts from 0 in SHADFRCGT.
-
-    Letters are numbered as in ``schema.HISTORY_LETTERS``: 1 ... 13 for the originator, 14 ... for the responder.
-    """
-    n = rows[c + C_HISTORY_LENGTH]
-    seen = ES_TOLD << letter
-    if not rows[x + E_STAGE] & seen and n < HISTORY_MOST:
-        rows[x + E_STAGE] |= seen
-        code = letter + 1 + 13 * side
-        rows[c + C_HISTORY + n // HISTORY_PER_WORD] |= code << 6 * (n % HISTORY_PER_WORD)
-        rows[c + C_HISTORY_LENGTH] = n + 1
-    return 0
-
-
-def join_words(c: int, side: int, s: int, marks: int, segments: Words, rows: Words, control: Words) -> int:
-    """Keep what other tools say of a connection: ``tcp.stream``, ``tcp.completeness``, Zeek's history."""
-    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
-    flags = segments[s + S_FLAGS]
-    length = segments[s + S_LEN]
-    if flags & TCP_SYN or rows[c + C_STREAM_NOW] < 0 or rows[c + (C_STREAM_SERVER if side else C_STREAM_CLIENT)] < 0:
-        number_stream(c, side, s, segments, rows, control)
-    told = 0
-    if rows[c + C_ROLE_BASIS] == ROLE_SYN_ACK and not rows[c + C_HISTORY_LENGTH]:
-        rows[c + C_HISTORY] = HISTORY_FLIPPED
-        rows[c + C_HISTORY_LENGTH] = 1
-    if marks & M_RETRANSMISSION and length:
-        tell(c, x, side, 8, rows)
-    if flags & TCP_SYN:
-        told = 2 if flags & TCP_ACK else 1
-        tell(c, x, side, 1 if flags & TCP_ACK else 0, rows)
-    elif flags & TCP_ACK:
-        told = 4
-        if not length and not flags & (TCP_FIN | TCP_RST):
-            tell(c, x, side, 2, rows)
-    if length:
-        told |= 8
-        tell(c, x, side, 3, rows)
-    if flags & TCP_FIN:
-        tell(c, x, side, 4, rows)
-        if flags & TCP_ACK:
-            told |= 16
-    if flags & TCP_RST:
-        told |= 32
-        tell(c, x, side, 5, rows)
-    rows[c + C_COMPLETENESS] |= told
-    return 0
-
-
 # --- the loop ---------------------------------------------------------------------------------------------------------
 
 
@@ -1178,17 +1139,20 @@ def track(
     log_words: Words,
     living_words: Words,
     due_words: Words,
+    streams_words: Words,
+    known_words: Words,
     control_words: Words,
 ) -> int:
     """Take ``count`` segments.
 
     The caller makes room first: for ``count`` more rows (in ``rows``, ``living`` and ``due``), twice ``count`` log
-    records and slots.
+    records and slots, and ``count`` more streams.
 
     Parameters
     ----------
-    segments, slots, past, rows, log, living, due, control : int64 arrays
-        Records as laid out in :mod:`.layout`; ``living`` lists the live rows, ``due`` those that are over.
+    segments, slots, past, rows, log, living, due, streams, known, control : int64 arrays
+        Records as laid out in :mod:`.layout`; ``living`` lists the live rows, ``due`` those that are over, ``known``
+        finds Wireshark's streams.
 
     Returns
     -------
@@ -1202,6 +1166,8 @@ def track(
     log = pointer(log_words)
     living = pointer(living_words)
     due = pointer(due_words)
+    streams = pointer(streams_words)
+    known = pointer(known_words)
     control = pointer(control_words)
     s = 0
     while s < count * SEGMENT_SIZE:
@@ -1223,7 +1189,7 @@ def track(
                     k += 8
         h = segments[s + S_CONNECTION] if s >= 24 * SEGMENT_SIZE else hash_of(segments, s, control[K_SEED])
         names = control[K_NEXT_ID]
-        streams = control[K_NEXT_STREAM]
+        stream = control[K_NEXT_STREAM]
         # The timeline's clock. Of a share of the connections, it has run on with the segments of the others.
         if segments[s + S_MARKS] > control[K_NOW]:
             control[K_NOW] = segments[s + S_MARKS]
@@ -1261,13 +1227,14 @@ def track(
             elif side == SERVER:
                 confirm(c, rows, control)
         marks = take_segment(c, side, s, segments, rows, log, control)
-        join_words(c, side, s, marks, segments, rows, control)
+        join_wireshark(c, s, segments, rows, streams, known, control)
+        join_zeek(c, side, s, segments, rows)
         segments[s + S_CONNECTION] = rows[c + C_ID]
         segments[s + S_SIDE] = side
         segments[s + S_MARKS] = marks
         if control[K_NEXT_ID] > names:
             segments[s + S_MARKS] |= M_NAMES
-        if control[K_NEXT_STREAM] > streams:
+        if control[K_NEXT_STREAM] > stream:
             segments[s + S_MARKS] |= M_BEGINS_STREAM
         s += SEGMENT_SIZE
     return control[K_DUE]
@@ -1297,15 +1264,30 @@ def is_spent(c: int, rows: Words, control: Words) -> int:
     return 1
 
 
+def is_open(c: int, rows: Words) -> int:
+    """Whether an end has sent more than SYNs: 1 or 0."""
+    x = c + C_ENDPOINTS
+    return 1 if (rows[x + E_STAGE] | rows[x + ENDPOINT_SIZE + E_STAGE]) & ES_PLAIN else 0
+
+
 def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
     """Look at up to ``budget`` live rows, going round, and make due those that have been over for long enough.
 
-    A row whose connection is still open is kept however long it is silent.
+    A row whose connection is still open is kept however long it is silent. Where there is a crowd, a flood of SYNs say,
+    patience with what never opened, or is over, halves with every call until it suffices.
     """
     rows = pointer(rows_words)
     living = pointer(living_words)
     due = pointer(due_words)
     control = pointer(control_words)
+    crowded = 1 if control[K_LIVE] - control[K_DUE] > control[K_CROWD] else 0
+    if crowded:
+        budget *= 16
+        control[K_PATIENCE] -= control[K_PATIENCE] // 2
+    else:
+        control[K_PATIENCE] += control[K_PATIENCE] // 4 + MILLISECOND
+        if control[K_PATIENCE] > control[K_LINGER_SYN]:
+            control[K_PATIENCE] = control[K_LINGER_SYN]
     if budget > control[K_LIVE]:
         budget = control[K_LIVE]
     i = control[K_SWEEP]
@@ -1313,8 +1295,19 @@ def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words
         if i >= control[K_LIVE]:
             i = 0
         c = living[i]
-        if rows[c + C_LIFE] == LIFE_LIVE and is_spent(c, rows, control):
-            make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
+        if rows[c + C_LIFE] == LIFE_LIVE:
+            if is_spent(c, rows, control):
+                make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
+            elif (
+                crowded
+                and control[K_NOW] - rows[c + C_LAST_TIME] >= control[K_PATIENCE]
+                and rows[c + C_OLDER] < 0
+                and rows[c + C_NEWER] < 0
+                and (is_over(c, rows) or not is_open(c, rows))
+                and control[K_LIVE] - control[K_DUE] > control[K_CROWD]
+            ):
+                make_due(c, control[K_NOW], rows, due, control)
+                control[K_HURRIED] += 1
         i += 1
         budget -= 1
     control[K_SWEEP] = i

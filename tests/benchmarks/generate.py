@@ -24,6 +24,7 @@ RECORD = np.dtype(
         ("tcp", "u1", 32),
     ]
 )
+KINDS = ("web", "snap", "bulk", "synflood", "small")
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 
 
@@ -167,7 +168,7 @@ def capture(kind: str, packets: int, seed: int = 1) -> dict[str, np.ndarray]:
 def main() -> None:
     """``python -m tests.benchmarks.generate KIND PACKETS FILE``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["web", "snap", "bulk", "synflood", "small"])
+    parser.add_argument("kind", choices=KINDS)
     parser.add_argument("packets", type=int)
     parser.add_argument("file", type=Path)
     parser.add_argument("--seed", type=int, default=1)

@@ -243,7 +243,7 @@ def network(**options: object) -> Iterator[Network]:
 
 def clean() -> list[str]:
     """Remove the namespaces of runs that were killed; their names."""
-    names = leftovers(f"{PREFIX}-")
+    names = [*leftovers(f"{PREFIX}-"), *leftovers("tfbench-")]
     for name in names:
         run(["ip", "netns", "del", name])
     return names

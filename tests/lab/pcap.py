@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
@@ -79,18 +79,41 @@ def parse(frame: bytes) -> Segment | None:
     return Segment(src, sport, dst, dport, seq, ack, flags, window, end - at - header, frame[at + 20 : at + header])
 
 
+def framed(packet: bytes) -> bytes:
+    """An IP packet behind an Ethernet header, so that there is one way to parse."""
+    return bytes(12) + (b"\x86\xdd" if packet[:1] >= b"\x60" else b"\x08\x00") + packet
+
+
+def options(raw: bytes) -> Iterator[tuple[int, bytes]]:
+    """The TCP options: (kind, body)."""
+    at = 0
+    while at < len(raw) and raw[at] != 0:
+        if raw[at] == 1:
+            at += 1
+        elif at + 1 < len(raw) and raw[at + 1] >= 2:
+            yield raw[at], raw[at + 2 : at + raw[at + 1]]
+            at += raw[at + 1]
+        else:
+            return
+
+
 def read(path: Path) -> list[Frame]:
-    """All whole frames of a little-endian pcap (a file still being written is fine)."""
+    """All whole frames of a little-endian pcap (a file still being written is fine).
+
+    Of link type RAW too; its packets get the Ethernet header that they have not.
+    """
     raw = path.read_bytes()
     if len(raw) < 24:
         return []
+    raw_ip = int.from_bytes(raw[20:24], "little") in (12, 101)
     scale = {0xA1B2C3D4: 1000, 0xA1B23C4D: 1}[int.from_bytes(raw[:4], "little")]
     out, at = [], 24
     while at + 16 <= len(raw):
         sec, frac, caplen, _ = struct.unpack_from("<IIII", raw, at)
         if at + 16 + caplen > len(raw):
             break
-        out.append(Frame(sec * 1_000_000_000 + frac * scale, raw[at + 16 : at + 16 + caplen]))
+        data = raw[at + 16 : at + 16 + caplen]
+        out.append(Frame(sec * 1_000_000_000 + frac * scale, framed(data) if raw_ip else data))
         at += 16 + caplen
     return out
 
@@ -150,18 +173,23 @@ def build(
     ack: int = 0,
     window: int = 1024,
     payload: bytes = b"",
+    options: bytes = b"",
+    urgent: int = 0,
+    ttl: int = 64,
+    ip_id: int = 0x1234,
 ) -> bytes:
-    """An Ethernet frame with a well-formed TCP segment without options; macs are (source, destination)."""
+    """An Ethernet frame with a well-formed TCP segment; macs are (source, destination)."""
     family = socket.AF_INET6 if ":" in src[0] else socket.AF_INET
     a, z = socket.inet_pton(family, src[0]), socket.inet_pton(family, dst[0])
-    head = struct.pack("!HHIIBBHHH", src[1], dst[1], seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, 0x50, flags, window, 0, 0)
+    head = struct.pack("!HHIIBBHHH", src[1], dst[1], seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, 0, flags, window, 0, urgent)
+    head = head[:12] + bytes([(5 + len(options) // 4) << 4]) + head[13:] + options
     length = len(head) + len(payload)
     pseudo = a + z + (struct.pack("!I3xB", length, 6) if family == socket.AF_INET6 else struct.pack("!xBH", 6, length))
     tcp = bytearray(head + payload)
     tcp[16:18] = checksum(pseudo + tcp).to_bytes(2, "big")
     if family == socket.AF_INET6:
-        ip = struct.pack("!IHBB", 6 << 28, length, 6, 64) + a + z
+        ip = struct.pack("!IHBB", 6 << 28, length, 6, ttl) + a + z
         return macs[1] + macs[0] + b"\x86\xdd" + ip + tcp
-    ip4 = bytearray(struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0x1234, 0x4000, 64, 6, 0) + a + z)
+    ip4 = bytearray(struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, ip_id, 0x4000, ttl, 6, 0) + a + z)
     ip4[10:12] = checksum(bytes(ip4)).to_bytes(2, "big")
     return macs[1] + macs[0] + b"\x08\x00" + bytes(ip4) + bytes(tcp)

@@ -13,8 +13,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from tests.lab import pcap, trace, truth
+from tests.lab.bench import Bench, Player
 from tests.lab.diag import Poller
-from tests.lab.network import HOSTS, SYSCTLS, network
+from tests.lab.network import SYSCTLS, Network, network
 from tests.lab.scenario import Lab
 
 if TYPE_CHECKING:
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.lab.diag import Pair, Snapshot
-    from tests.lab.network import Network
     from tests.lab.scenario import Spec
-
-POINTS = ("client", "router", "server")
 
 
 def missing() -> str | None:
@@ -56,14 +54,16 @@ def record(spec: Spec, out: Path, tracer: trace.Tracer, number: int | None = Non
     began = time.time()
     error = None
     with ExitStack() as stack:
-        net = stack.enter_context(network(number=number, **spec.wire))
+        bench = spec.wire.get("mode") == "bench"
+        net: Network | Bench = Bench(**spec.wire) if bench else Network(number=number, **spec.wire)  # type: ignore[arg-type]
+        stack.callback(net.close)
         for side, values in spec.sysctls.items():
             for name, value in values.items():
                 net.ns[side].sysctl(f"ipv4.{name}", value)
         net.capture(folder)
-        lab = Lab(net, folder)
+        lab = Player(net, folder) if isinstance(net, Bench) else Lab(net, folder)
         stack.callback(lab.close)
-        poller = Poller({h: lab.host(h).asker for h in HOSTS})
+        poller = Poller(lab.askers)
         stack.callback(poller.stop)
         started = time.time()
         try:
@@ -82,7 +82,7 @@ def record(spec: Spec, out: Path, tracer: trace.Tracer, number: int | None = Non
     meta: dict[str, object] = {
         "scenario": spec.name, "doc": spec.doc, "args": spec.args, "wire": spec.wire,
         "sysctls": {**SYSCTLS, **{f"{s}.{k}": v for s, d in spec.sysctls.items() for k, v in d.items()}},
-        "kernel": platform.release(), "client_ip": net.ip["client"], "server_ip": net.ip["server"],
+        "kernel": platform.release(), **{f"{host}_ip": ip for host, ip in net.ip.items()},
         "actions": lab.actions, "expect": lab.expected, "capture": counters, "capture_edited": edited,
         "t0": began, "capture_start": started, "truth_end": end, "t1": time.time(), "error": error,
         "truth_check": told.check, "poll_error": poller.error, "trace_pages_lost": tracer.lost,
@@ -91,11 +91,13 @@ def record(spec: Spec, out: Path, tracer: trace.Tracer, number: int | None = Non
     return meta
 
 
-def derive(net: Network, folder: Path, events: list[trace.Event], snapshots: list[Snapshot], end: float) -> truth.Truth:
+def derive(
+    net: Network | Bench, folder: Path, events: list[trace.Event], snapshots: list[Snapshot], end: float
+) -> truth.Truth:
     """Rows and checks of one run."""
-    syns: dict[str, list[tuple[float, Pair]]] = {h: [] for h in HOSTS}
-    sent: dict[str, list[tuple[float, Pair]]] = {h: [] for h in HOSTS}
-    for h in HOSTS:
+    syns: dict[str, list[tuple[float, Pair]]] = {h: [] for h in net.ns}
+    sent: dict[str, list[tuple[float, Pair]]] = {h: [] for h in net.ns}
+    for h in net.ns:
         for frame in pcap.read(folder / f"{h}.pcap"):
             s = pcap.parse(frame.data)
             if s and s.kind == "syn":

@@ -90,6 +90,7 @@ class Lab:
 
     def __post_init__(self) -> None:
         self.client, self.server = Host(self.net, "client"), Host(self.net, "server")
+        self.askers = {"client": self.client.asker, "server": self.server.asker}
 
     def host(self, side: str) -> Host:
         return self.client if side == "client" else self.server

@@ -34,7 +34,7 @@ from tests.lab import pcap
 
 TOOL = "tcptrace-fsm analyze {pcap} -o {out} -q"
 API = "api"  # instead of a command: tcptrace_fsm.analyze() in this process, which is some ten times faster
-POINTS = ("client", "router", "server")
+POINTS = ("client", "router", "server", "kernel")
 NEAR = 0.005  # the same moment, for a packet and what it causes
 MARGIN = 0.002  # what a bracket may miss by: a host acts a little after its capture's time stamp
 UNDER_WAY = 0.5

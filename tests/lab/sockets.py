@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 PORT = 8080
 TCP_FASTOPEN_CONNECT = 30
-_OPTIONS = {
+SOCKET_OPTIONS = {
     "reuse": (socket.SOL_SOCKET, socket.SO_REUSEADDR),
     "keepidle": (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
     "keepintvl": (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
@@ -52,12 +52,12 @@ class Host:
         self.ns.sysctl(f"ipv4.{name}" if "." not in name else name, value)
 
     def socket(self, port: int = 0, **options: int) -> socket.socket:
-        """A TCP socket with options of `_OPTIONS`, bound to this host's address and the port if one is given."""
+        """A TCP socket with options of `SOCKET_OPTIONS`, bound to this host's address and the port if one is given."""
         s = self.ns.socket(self._family, socket.SOCK_STREAM)
         self._open.append(s)
         s.settimeout(PATIENCE)
         for name, value in options.items():
-            s.setsockopt(*_OPTIONS[name], value)
+            s.setsockopt(*SOCKET_OPTIONS[name], value)
         if port:
             s.bind((self.ip, port))
         return s
@@ -172,7 +172,7 @@ class Conn:
 
     def set(self, **options: int) -> Conn:
         for name, value in options.items():
-            self.socket.setsockopt(*_OPTIONS[name], value)
+            self.socket.setsockopt(*SOCKET_OPTIONS[name], value)
         return self
 
     def send(self, size: int = 200) -> Conn:

@@ -43,6 +43,7 @@ REASONS = dict(enumerate((
     "TCP_ABORT_ON_CLOSE", "TCP_ABORT_ON_LINGER", "TCP_ABORT_ON_MEMORY", "TCP_STATE", "TCP_KEEPALIVE_TIMEOUT",
     "TCP_DISCONNECT_WITH_DATA",
 )))  # fmt: skip
+SYN_SENT = 2
 STAMP = 0.00002  # what a capture's time stamp and the trace's clock may differ by
 ENDS = ("local_ip", "local_port", "remote_ip", "remote_port")
 # What one step of the kernel can be; the RFC's diagram plus aborts, time-outs and the reuse of a four-tuple.
@@ -89,8 +90,11 @@ class _Socket:
     @property
     def pair(self) -> Pair:
         """The four-tuple: from the event that knows most (a connecting socket has no port in its first one)."""
+        steps = self.steps
+        if steps[0].f["newstate"] == SYN_SENT:  # a socket used again bears its old port in its first event
+            steps = [*steps[1:], steps[0]]
         return max(
-            ((e.f["local"], e.f["remote"]) for e in self.steps),
+            ((e.f["local"], e.f["remote"]) for e in steps),
             key=lambda p: (p[1][1] != 0, p[0][1] != 0),  # type: ignore[index]
         )  # type: ignore[return-value]
 
@@ -282,7 +286,7 @@ class Deriver:
     # second pass: rows
 
     def _socket_rows(self, s: _Socket) -> list[Row]:
-        local, remote = s.pair
+        local, remote = self._pair(s)
         host = self._hosts.get(local[0]) or (self._hosts.get(remote[0]) and "")
         names = [(STATES[int(e.f["oldstate"])], STATES[int(e.f["newstate"])]) for e in s.steps]  # type: ignore[call-overload]
         if not host or local[1] == 0:
@@ -304,6 +308,16 @@ class Deriver:
             else:
                 out.append(Row(e.time, host, local, remote, old, new))
         return out
+
+    def _pair(self, s: _Socket) -> Pair:
+        """The four-tuple; where no event knows the port (connect() was all that happened), its SYN on the wire does."""
+        local, remote = s.pair
+        if local[1] == 0 and s.steps[0].f["newstate"] == SYN_SENT:
+            began = s.steps[0].time
+            for t, pair in self._sent.get(self._hosts.get(local[0], ""), []):
+                if began - STAMP < t < began + BREATH and pair[1] == remote:
+                    return pair
+        return local, remote
 
     def _mini_rows(self, host: str, pair: Pair, old: str, at: float, m: _Timer) -> list[Row]:
         """The minisocket's life after the hand-over at `at`."""

@@ -6,7 +6,7 @@ import importlib
 
 from tests.lab.scenario import Spec
 
-MODULES = ("handshake", "closing", "waiting", "resets", "timers", "capturing", "mass")
+MODULES = ("handshake", "closing", "waiting", "resets", "timers", "capturing", "mass", "scripted")
 
 
 def load() -> None:

@@ -1,0 +1,90 @@
+"""Arrow arrays straight from memory.
+
+``pyarrow.array`` is the usual way; but on its way it imports pandas, to see whether it was given something of pandas',
+and that takes as long as to analyse a hundred thousand packets. These take numpy arrays, or lists of Python's own
+values, and nothing else.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["coded", "encoded", "lists", "numbers", "text_lists", "texts"]
+
+_TYPES = {np.dtype(t): getattr(pa, t)() for t in ("int8", "int16", "int32", "int64", "uint16")}
+
+
+def numbers(values: NDArray[Any], mask: NDArray[np.bool_] | None = None, kind: Any = None) -> Any:
+    """Make an array of numbers, or of what is kept as numbers.
+
+    Parameters
+    ----------
+    values : ndarray of int8, int16, int32, int64 or uint16
+    mask : ndarray of bool or None
+        True where there is no value.
+    kind : pyarrow.DataType or None
+        Timestamp or duration; None for what the values are.
+
+    """
+    values = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(
+        kind or _TYPES[values.dtype], len(values), [_validity(mask), pa.py_buffer(values.data)]
+    )
+
+
+def texts(values: Sequence[str | None]) -> Any:
+    """Make an array of strings."""
+    there = [b"" if text is None else text.encode() for text in values]
+    offsets = _offsets(np.fromiter(map(len, there), np.int32, len(there)))
+    mask = np.fromiter((text is None for text in values), np.bool_, len(there))
+    return pa.StringArray.from_buffers(
+        len(there), pa.py_buffer(offsets.data), pa.py_buffer(b"".join(there)), _validity(mask)
+    )
+
+
+def lists(values: Sequence[Sequence[int]]) -> Any:
+    """Make an array of lists of numbers."""
+    offsets = _offsets(np.fromiter(map(len, values), np.int32, len(values)))
+    flat = np.fromiter(chain.from_iterable(values), np.int64, int(offsets[-1]))
+    return pa.ListArray.from_arrays(numbers(offsets), numbers(flat))
+
+
+def text_lists(values: Sequence[Sequence[str]]) -> Any:
+    """Make an array of lists of strings."""
+    offsets = _offsets(np.fromiter(map(len, values), np.int32, len(values)))
+    return pa.ListArray.from_arrays(numbers(offsets), texts(list(chain.from_iterable(values))))
+
+
+def coded(codes: NDArray[Any], words: Sequence[str], mask: NDArray[np.bool_] | None = None) -> Any:
+    """Make a dictionary array of codes (``int8`` where their words are fixed and few, else ``int32``)."""
+    return pa.DictionaryArray.from_arrays(numbers(codes, mask), texts(words))
+
+
+def encoded(values: Sequence[str | None]) -> Any:
+    """Make a dictionary array of strings that repeat."""
+    places: dict[str, int] = {}
+    codes = [-1 if text is None else places.setdefault(text, len(places)) for text in values]
+    found = np.array(codes, dtype=np.int32)
+    return coded(found, list(places), found < 0)
+
+
+def _offsets(lengths: NDArray[np.int32]) -> NDArray[np.int32]:
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def _validity(mask: NDArray[np.bool_] | None) -> Any:
+    """Make the bitmap of what is there; None where everything is."""
+    if mask is None or not mask.any():
+        return None
+    return pa.py_buffer(np.packbits(~mask, bitorder="little").data)

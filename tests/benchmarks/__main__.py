@@ -1,0 +1,145 @@
+"""Measure this tool beside others that read captures: ``python -m tests.benchmarks``.
+
+Makes its captures from a seed, runs whole processes one after another in turn (so that what else the machine does meets
+all of them), and prints for each the median of its user and system time, its spread, its time relative to this tool's,
+and its peak memory. Tools that are not installed are left out. Nothing here is a test: see docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.benchmarks.generate import KINDS, capture, write
+
+TOOL = [sys.executable, "-m", "tcptrace_fsm"]
+DPKT = """
+import sys, dpkt
+with open(sys.argv[1], "rb") as file:
+    for time, frame in dpkt.pcap.UniversalReader(file):
+        try:
+            dpkt.ethernet.Ethernet(frame)
+        except dpkt.UnpackError:
+            pass
+"""
+
+# {pcap} is the capture, {out} a place for what is written. Each is one line of the table.
+COMMANDS: dict[str, list[str]] = {
+    "analyze -o": [*TOOL, "analyze", "{pcap}", "-q", "-o", "{out}"],
+    "analyze": [*TOOL, "analyze", "{pcap}", "-q"],
+    "analyze --tables segments": [
+        *(*TOOL, "analyze", "{pcap}", "-q", "-o", "{out}"),
+        *("--tables", "connections,transitions,anomalies,segments"),
+    ],
+    "tcpdump -w": ["tcpdump", "-r", "{pcap}", "-w", os.devnull],
+    "tcptrace -n": ["tcptrace", "-n", "{pcap}"],
+    "argus -w": ["argus", "-r", "{pcap}", "-w", "{out}"],
+    "tshark conv,tcp": ["tshark", "-r", "{pcap}", "-q", "-z", "conv,tcp"],
+    "dpkt loop": [sys.executable, "-c", DPKT, "{pcap}"],
+}
+SLOW = {"tshark conv,tcp", "dpkt loop"}  # run once only, on the large captures
+
+
+class Run(NamedTuple):
+    """One process: seconds of processor time and of wall time, and the most memory it had, bytes."""
+
+    cpu: float
+    wall: float
+    memory: int
+
+
+def run(command: list[str], pcap: Path) -> Run:
+    """Run a command to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        filled = [part.replace("{pcap}", str(pcap)).replace("{out}", f"{folder}/out") for part in command]
+        began = os.times()
+        process = subprocess.Popen(filled, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = os.times().elapsed - began.elapsed
+        if process.returncode:
+            raise SystemExit(f"{' '.join(filled)} ended with {process.returncode}")
+    return Run(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss * 1024)
+
+
+def available(names: list[str]) -> list[str]:
+    """Those of the commands whose program is there."""
+    missing = [n for n in names if shutil.which(COMMANDS[n][0]) is None]
+    for name in missing:
+        print(f"left out: {name}, {COMMANDS[name][0]} is not installed")
+    return [n for n in names if n not in missing]
+
+
+def measure(pcap: Path, names: list[str], rounds: int) -> dict[str, list[Run]]:
+    """Run each command ``rounds`` times, in turn."""
+    runs: dict[str, list[Run]] = {name: [] for name in names}
+    for i in range(rounds):
+        for name in names:
+            if i == 0 or name not in SLOW or pcap.stat().st_size < 10 << 20:
+                runs[name].append(run(COMMANDS[name], pcap))
+    return runs
+
+
+def print_table(title: str, runs: dict[str, list[Run]]) -> None:
+    """One line for each command, in the table form of Markdown."""
+    own = statistics.median(r.cpu for r in next(iter(runs.values())))
+    print(f"\n{title}\n")
+    print("| command | CPU s, median | least ... most | in terms of the first | wall s | peak MB |")
+    print("|---|---|---|---|---|---|")
+    for name, of in runs.items():
+        cpu = sorted(r.cpu for r in of)
+        median, wall = statistics.median(cpu), statistics.median(r.wall for r in of)
+        memory = max(r.memory for r in of) / 1e6
+        print(
+            f"| {name} | {median:.2f} | {cpu[0]:.2f} ... {cpu[-1]:.2f} "
+            f"| {median / own:.2f} | {wall:.2f} | {memory:.0f} |"
+        )
+
+
+def print_stages(pcap: Path) -> None:
+    """Where the time of one run goes, by stage."""
+    print(f"\nStages of analyze -o {pcap.name}, one run under cProfile\n")
+    code = (
+        "import cProfile, pstats, sys, tempfile; from tcptrace_fsm.cli import run_command; p = cProfile.Profile(); "
+        "d = tempfile.mkdtemp(); p.runcall(run_command, ['analyze', sys.argv[1], '-q', '-o', d]); "
+        "s = pstats.Stats(p); s.sort_stats('cumtime').print_stats('tcptrace_fsm', 25)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(pcap)], check=True)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], help="which captures; all but the flood by default")
+    parser.add_argument("--packets", type=int, default=5_000_000, help="in each but the small one (5,000,000)")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each command (5)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="a folder for the captures; what is there is used again")
+    parser.add_argument("--stages", action="store_true", help="also tell where the time goes")
+    args = parser.parse_args()
+    kinds = args.kinds or [k for k in KINDS if k != "synflood"]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = args.keep or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind in kinds:
+            packets = 1000 if kind == "small" else args.packets
+            pcap = folder / f"{kind}-{packets}-{args.seed}.pcap"
+            if not pcap.exists():
+                write(pcap, capture(kind, packets, args.seed), snap=kind != "web")
+            names = available(list(COMMANDS))
+            print_table(
+                f"{kind}: {packets:,} packets, {pcap.stat().st_size / 1e6:,.1f} MB", measure(pcap, names, args.rounds)
+            )
+            if args.stages:
+                print_stages(pcap)
+
+
+if __name__ == "__main__":
+    main()
