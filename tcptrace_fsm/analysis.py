@@ -21,12 +21,15 @@ from tcptrace_fsm.remote import is_remote, list_remote
 from tcptrace_fsm.summary import Tally, summary_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from datetime import datetime
 
     import pandas as pd
 
+    from tcptrace_fsm.conversation import Conversation
+    from tcptrace_fsm.diagram import Diagram
     from tcptrace_fsm.filters import Filter
+    from tcptrace_fsm.ladder import Ladder
     from tcptrace_fsm.timeline import Origins
 
     Source = str | os.PathLike[str] | BinaryIO
@@ -57,6 +60,8 @@ class Run:
         Which frames to look at.
     follow : bool
         Whether the last capture is still being written.
+    fragments : bool
+        Whether each capture is to note which frames a segment was put together from.
 
     Attributes
     ----------
@@ -80,9 +85,11 @@ class Run:
         taken_at: Sequence[str] = (),
         keep: Filter | None = None,
         follow: bool = False,
+        fragments: bool = False,
     ) -> None:
         self._captured = captured
         self.follow = follow
+        self._fragments = fragments
         self.profile = profile
         self.labels = labels
         self.taken_at = tuple(taken_at)
@@ -90,6 +97,7 @@ class Run:
         self.captures: list[Any] = []
         self.tally = Tally()
         self.interrupted = False
+        self._opened: list[Source] = []
         self.origins: Origins | None = None
         if len(captured) > 1:
             from tcptrace_fsm.timeline import Origins
@@ -132,6 +140,8 @@ class Run:
             before = sum(capture.frames for capture in self.captures)
             capture = open_capture(self._captured[0], self.keep, follow=self.follow)
             self.captures.append(capture)
+            if self._fragments:
+                capture.fragments.joined = {}
             for batch in capture.segments():
                 if before and batch.count:
                     _renumber(batch, before)
@@ -139,11 +149,22 @@ class Run:
             if not self.follow or not capture.replaced:
                 return
 
+    @property
+    def in_order(self) -> list[Source]:
+        """The captures opened so far, as they were given, in the order of the timeline."""
+        if self.origins is None:
+            return list(self._captured[: len(self.captures)])
+        return list(self._opened)
+
     def _open(self, source: Source, *, chunk_size: int | None = None) -> Any:
         """Open one of several captures; ``chunk_size`` is given for a first look at it."""
         if chunk_size is not None:
             return open_capture(source, self.keep, chunk_size=chunk_size)
-        return open_capture(source, self.keep, follow=self.follow and source is self._captured[-1])
+        capture = open_capture(source, self.keep, follow=self.follow and source is self._captured[-1])
+        self._opened.append(source)
+        if self._fragments:
+            capture.fragments.joined = {}
+        return capture
 
     def _deliver(self, engine: Any, sinks: Sequence[Sink]) -> None:
         while (finished := engine.take()) is not None:
@@ -157,6 +178,13 @@ class Run:
         first = [c.first_time for c in self.captures if c.first_time is not None]
         last = [c.last_time for c in self.captures if c.last_time is not None]
         return min(first, default=None), max(last, default=None)
+
+    @property
+    def name(self) -> str:
+        """What the captures are called together."""
+        names = [os.path.basename(c.name) for c in self.captures]  # noqa: PTH119 - a name may be "-"
+        called = names[0] if len(names) == 1 else f"{len(names)} captures"
+        return "standard input" if called == "-" else called
 
     def summary(self, **options: Any) -> dict[str, Any]:
         """Tell what ``summary.json`` says but for the versions, with the options that are not the profile's."""
@@ -325,6 +353,11 @@ class Trace:
         self._frames: dict[str, pd.DataFrame] = {}
 
     @property
+    def rereadable(self) -> bool:
+        """Whether the segments can be had: they were kept, or the captures can be read once more."""
+        return self._again is not None or self._segment_table is not None or "segments" in self._frames
+
+    @property
     def connections(self) -> pd.DataFrame:
         """One row per connection."""
         return self._frame("connections")
@@ -415,6 +448,15 @@ class Trace:
         frame["timer_left"] = pd.to_timedelta(frame["timer_left"].astype("Int64"), unit="ns")
         return frame
 
+    def diagram(self) -> Diagram:
+        """Draw figure 5 of RFC 9293, weighted by what the endpoints did; shows itself in a notebook."""
+        from tcptrace_fsm.diagram import Diagram, Taken
+
+        taken = Taken()
+        for finished in self._kept.finished:
+            taken.take(finished)
+        return Diagram(taken, self._run.name)
+
     def connection(self, conn_id: int) -> Connection:
         """One connection, with its rows of every table.
 
@@ -427,6 +469,50 @@ class Trace:
         if not 0 <= conn_id < len(self.connections):
             raise UsageError(f"no connection {conn_id}; there are {len(self.connections):,}, numbered from 0")
         return Connection(self, conn_id)
+
+    def conversations(
+        self, wanted: Collection[int] | None = None, *, limit: int | None = None
+    ) -> Iterator[Conversation]:
+        """Give connections with their segments, for pictures of them. The captures are read once more.
+
+        Parameters
+        ----------
+        wanted : collection of int or None
+            Which; None for all.
+        limit : int or None
+            Segments of one connection, roughly; of a longer one a sample is kept. None for the usual limit.
+
+        """
+        from tcptrace_fsm.conversation import LIMIT, Collector
+
+        if self._again is None:
+            yield from self._kept_conversations(wanted)
+            return
+        collector = Collector(wanted, limit=limit or LIMIT)
+        run = self._again()
+        run.go([collector])
+        yield from collector.conversations(run.name, run.span)
+
+    def _kept_conversations(self, wanted: Collection[int] | None) -> Iterator[Conversation]:
+        """Give conversations of a stream whose segments were kept when it was read."""
+        import pyarrow as pa
+
+        from tcptrace_fsm.conversation import as_integers, from_tables
+
+        kept = self.segments  # or an error that says what to do
+        findings = [finding for f in self._kept.finished for finding in f.findings]
+        for row in as_integers(pa.Table.from_pandas(self.connections)).to_pylist():
+            conn_id = row["conn_id"]
+            if wanted is None or conn_id in wanted:
+                yield from_tables(
+                    row,
+                    pa.Table.from_pandas(kept[kept["conn_id"] == conn_id], preserve_index=False),
+                    pa.Table.from_pandas(
+                        self.transitions[self.transitions["conn_id"] == conn_id], preserve_index=False
+                    ),
+                    [f for f in findings if f.conn_id == conn_id],
+                    (self._run.name, *self._run.span),
+                )
 
     def export(
         self,
@@ -481,6 +567,7 @@ class Connection:
     def __init__(self, trace: Trace, conn_id: int) -> None:
         self.conn_id = conn_id
         self._trace = trace
+        self._conversation: Conversation | None = None
 
     @property
     def row(self) -> pd.Series[Any]:
@@ -510,6 +597,30 @@ class Connection:
         """Its endpoints' stays in states."""
         return self._rows(self._trace.states)
 
+    def conversation(self) -> Conversation:
+        """Everything that a picture of it needs; see :mod:`tcptrace_fsm.conversation`. Kept once it was asked for."""
+        if self._conversation is None:
+            self._conversation = next(self._trace.conversations({self.conn_id}))
+        return self._conversation
+
+    def ladder(self, *, most: int | None = None) -> Ladder:
+        """Draw its segments between two lifelines, each endpoint's states down its side.
+
+        Parameters
+        ----------
+        most : int or None
+            Rows for segments at most, about; None for the usual.
+
+        Returns
+        -------
+        Ladder
+            Shows itself in a notebook, prints itself in a terminal; its ``svg`` is the picture's text.
+
+        """
+        from tcptrace_fsm.ladder import Ladder
+
+        return Ladder(self.conversation(), most=most)
+
     def __repr__(self) -> str:
         row = self.row
         ends = f"{row.client_ip}:{row.client_port} -> {row.server_ip}:{row.server_port}"
@@ -519,6 +630,12 @@ class Connection:
             lines.append(f"  {t['time']:%H:%M:%S.%f}  {t['side']:<6}  {change}  ({t['event']}, {t['basis']})")
         lines += [f"  {a['severity'].upper()}  {a['kind']}: {a['message']}" for a in self.anomalies.to_dict("records")]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str | None:
+        """Show a notebook the ladder; a stream that cannot be read again is told in words."""
+        if self._trace.rereadable:
+            return self.ladder()._repr_html_()
+        return None
 
 
 def _new_segment_table(origins: Origins | None) -> Any:

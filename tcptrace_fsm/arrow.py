@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["coded", "encoded", "lists", "numbers", "text_lists", "texts"]
+__all__ = ["coded", "encoded", "lists", "numbers", "text_lists", "texts", "words"]
 
 _TYPES = {np.dtype(t): getattr(pa, t)() for t in ("int8", "int16", "int32", "int64", "uint16")}
+_KINDS = {kind: dtype for dtype, kind in _TYPES.items()}
 
 
 def numbers(values: NDArray[Any], mask: NDArray[np.bool_] | None = None, kind: Any = None) -> Any:
@@ -39,6 +40,12 @@ def numbers(values: NDArray[Any], mask: NDArray[np.bool_] | None = None, kind: A
     return pa.Array.from_buffers(
         kind or _TYPES[values.dtype], len(values), [_validity(mask), pa.py_buffer(values.data)]
     )
+
+
+def words(column: Any) -> NDArray[Any]:
+    """View an array of numbers as numpy; where it has no value, any number stands."""
+    whole = np.frombuffer(column.buffers()[1], dtype=_KINDS[column.type])
+    return whole[column.offset : column.offset + len(column)]
 
 
 def texts(values: Sequence[str | None]) -> Any:

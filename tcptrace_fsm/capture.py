@@ -657,6 +657,7 @@ class Capture:
             self.unsupported_links[link] = self.unsupported_links.get(link, 0) + 1
             return OUTCOME_UNSUPPORTED_LINK
         place = (frames[f + F_OFFSET], frames[f + F_CAPTURED], frames[f + F_ORIGINAL])
+        self.fragments.frame = number
         packet = tunnels.Packet(self._buffer, place, frames[f + F_TIME], self.fragments)
         outcome = tunnels.peel(packet, link)
         if outcome == OUTCOME_UNSUPPORTED_LINK:  # PPI and the like name another link inside

@@ -1,4 +1,4 @@
-"""The command line: ``tcptrace-fsm analyze | netstat | rules``.
+"""The command line: ``tcptrace-fsm analyze | netstat | ladder | diagram | extract | rules``.
 
 Exit status: 0 done, 1 the capture cannot be read (one line on stderr), 2 wrong usage, 3 ``--fail-on`` met, 130 stopped
 with Ctrl-C (after what was read until then was summarised and written).
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 EXIT_UNREADABLE, EXIT_USAGE, EXIT_FAIL_ON, EXIT_INTERRUPTED = 1, 2, 3, 130
+UNFOLDED = 1_000_000  # segments kept for a ladder of everything
 LARGE = 100 << 20  # bytes; from here on it is worth saying that the kernels are not compiled
 
 # typer keeps click inside or beside itself, by version; its own exception leads to click's either way.
@@ -218,6 +219,126 @@ def netstat(
 
 
 @app.command()
+def ladder(
+    named: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CAPTURE... [CONN_ID]",
+            help="Captures, as for analyze, then the connection's number; it may be left out where there is only one.",
+        ),
+    ],
+    svg: Annotated[
+        str | None, typer.Option("--svg", metavar="FILE", help="Draw it as SVG into this file; - is standard output.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Fold nothing: a row for each segment.")] = False,
+    profile: ProfileOption = "linux",
+    time_wait: TimeWait = None,
+    fin_timeout: FinTimeout = None,
+    taken_at: TakenAt = None,
+) -> None:
+    """Draw a connection's segments between two lifelines, each endpoint's states down its side."""
+    from tcptrace_fsm.analysis import Run, sources
+    from tcptrace_fsm.conversation import LIMIT, Collector
+    from tcptrace_fsm.ladder import MOST_DRAWN, MOST_PRINTED, ladder_svg, ladder_text, plainer
+
+    captures, conn_ids = split_ids(named)
+    if len(conn_ids) > 1:
+        raise UsageError(f"a ladder shows one connection, not {len(conn_ids)}")
+    timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
+    run = Run(sources(captures), timers, labels=True, taken_at=taken_at or ())
+    collector = Collector(conn_ids or [0], limit=UNFOLDED if everything else LIMIT)
+    run.go([collector], watch=watch)
+    warn(run)
+    if not conn_ids and run.tally.connections > 1:
+        raise UsageError(f"which connection? {run.name} has {run.tally.connections:,}, numbered from 0")
+    there_are(run, conn_ids or [0])
+    (conversation,) = collector.conversations(run.name, run.span)
+    if svg is not None:
+        put(svg, ladder_svg(conversation, most=None if everything else MOST_DRAWN))
+    else:
+        most = None if everything else MOST_PRINTED
+        for line in ladder_text(conversation, width=terminal_width(), colour=coloured(sys.stdout), most=most):
+            print(plainer(line, sys.stdout.encoding))
+    if run.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+@app.command()
+def diagram(
+    captures: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CAPTURE...]", help="Show what its endpoints did; captures as for analyze."),
+    ] = None,
+    svg: Annotated[
+        str | None, typer.Option("--svg", metavar="FILE", help="Draw it as SVG into this file; - is standard output.")
+    ] = None,
+    profile: ProfileOption = "linux",
+    time_wait: TimeWait = None,
+    fin_timeout: FinTimeout = None,
+    taken_at: TakenAt = None,
+) -> None:
+    """Draw figure 5 of RFC 9293 as SVG, weighted by what a capture's endpoints did; without --svg, tell it in lines."""
+    from tcptrace_fsm.analysis import Run, sources
+    from tcptrace_fsm.diagram import Taken, diagram_svg, diagram_text
+
+    taken, name, interrupted = None, "", False
+    timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
+    if captures:
+        run = Run(sources(captures), timers, taken_at=taken_at or ())
+        taken = Taken()
+        run.go([taken], watch=watch)
+        warn(run)
+        name, interrupted = run.name, run.interrupted
+    if svg is not None:
+        put(svg, diagram_svg(taken, capture=name))
+    else:
+        for line in diagram_text(taken):
+            print(line)
+    if interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+@app.command()
+def extract(
+    named: Annotated[
+        list[str],
+        typer.Argument(metavar="CAPTURE... CONN_ID...", help="Captures, as for analyze, then connections' numbers."),
+    ],
+    out: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Where to write; compressed if it ends in .gz or .zst; - is standard output.",
+        ),
+    ],
+) -> None:
+    """Copy the frames of connections, byte for byte, into a capture of the same format."""
+    from tcptrace_fsm import extract as copying
+    from tcptrace_fsm.analysis import Run, sources
+
+    captures, conn_ids = split_ids(named)
+    if not conn_ids:
+        raise UsageError("name the connections to extract by their numbers, behind the capture")
+    expanded = sources(captures)
+    copying.check_output(out, expanded)
+    with copying.rereadable(expanded) as twice:
+        run = Run(twice, find_profile("linux"), labels=True, fragments=True)
+        frames = copying.Frames(conn_ids)
+        run.go([frames], watch=watch)
+        warn(run)
+        there_are(run, conn_ids)
+        numbers = frames.numbers(run.captures, run.origins)
+        with copying.output_file(out) as file:
+            copied = copying.copy_frames(run.in_order, [c.frames for c in run.captures], numbers, file)
+    many = "s" if len(set(conn_ids)) > 1 else ""
+    say(f"{count(copied, 'frame')} of connection{many} {', '.join(map(str, sorted(set(conn_ids))))} written to {out}")
+    if run.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+@app.command()
 def rules(
     kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="Show this rule in full.")] = None,
 ) -> None:
@@ -256,6 +377,53 @@ def explain(rule: Rule | Survey) -> Iterator[str]:
     if rule.aliases:
         yield ""
         yield "called elsewhere: " + ", ".join(f"{name} ({tool})" for tool, name in rule.aliases.items())
+
+
+def split_ids(named: list[str]) -> tuple[list[str], list[int]]:
+    """Tell captures from the numbers of connections behind them.
+
+    Raises
+    ------
+    UsageError
+        When no capture is left.
+
+    """
+    at = len(named)
+    while at and named[at - 1].isascii() and named[at - 1].isdigit() and not os.path.exists(named[at - 1]):  # noqa: PTH110
+        at -= 1
+    if not at:
+        raise UsageError("name a capture, then the connection's number")
+    return named[:at], [int(text) for text in named[at:]]
+
+
+def there_are(run: Run, conn_ids: list[int]) -> None:
+    """Refuse numbers of connections that there are not.
+
+    Raises
+    ------
+    UsageError
+        With how many there are.
+
+    """
+    missing = [n for n in conn_ids if not 0 <= n < run.tally.connections]
+    if missing:
+        known = count(run.tally.connections, "connection")
+        raise UsageError(f"no connection {missing[0]}; {run.name} has {known}, numbered from 0")
+
+
+def put(name: str, text: str) -> None:
+    """Write a picture to a file, whole or not at all, or to standard output for ``-``."""
+    from tcptrace_fsm.files import write_whole
+
+    if name == "-":
+        print(text)
+    else:
+        write_whole(name, text + "\n")
+
+
+def coloured(out: Any) -> bool:
+    """Whether to colour what is written there (https://no-color.org)."""
+    return bool(out.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 # --- around a run -----------------------------------------------------------------------------------------------------

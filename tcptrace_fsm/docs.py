@@ -83,10 +83,10 @@ def state_machine() -> str:
         "",
         "## Figure 5",
         "",
-        "```mermaid",
-        "stateDiagram-v2",
-        *(f"    {row.source.name} --> {row.target.name}: {EVENT_TEXT[row.event]}" for row in drawn),
-        "```",
+        "![CLOSED on top, the two ways of opening down to ESTABLISHED, the active close to the left and below it, the",
+        "passive close to the right](diagram.svg)",
+        "",
+        "`tcptrace-fsm diagram capture.pcap --svg figure.svg` draws it with the ways that a capture's endpoints took.",
     ]
     for state in State:
         rows = sorted((r for r in TRANSITIONS if r.source is state), key=lambda r: not r.drawn)
@@ -163,16 +163,21 @@ def terminal(tree: Path) -> list[str]:
     """What a terminal shows of :data:`SHOWN`, run in a source tree."""
     lines = []
     for command in SHOWN:
-        done = subprocess.run(  # noqa: S603 - the commands stand above
-            [sys.executable, "-m", "tcptrace_fsm", *command.split()],
-            cwd=tree,
-            env={**os.environ, "COLUMNS": str(COLUMNS)},
-            capture_output=True,
-            encoding="utf-8",
-            check=True,
-        )
-        lines += [f"$ tcptrace-fsm {command}", *done.stdout.splitlines(), ""]
+        lines += [f"$ tcptrace-fsm {command}", *printed(command, tree).splitlines(), ""]
     return lines[:-1]
+
+
+def printed(command: str, tree: Path) -> str:
+    """What a command prints, run in a source tree."""
+    done = subprocess.run(  # noqa: S603 - the commands stand in this file
+        [sys.executable, "-m", "tcptrace_fsm", *command.split()],
+        cwd=tree,
+        env={**os.environ, "COLUMNS": str(COLUMNS)},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    return done.stdout
 
 
 def picture(lines: list[str]) -> str:
@@ -197,7 +202,13 @@ def picture(lines: list[str]) -> str:
     return "\n".join([*parts, "</g>", "</svg>"]) + "\n"
 
 
-PAGES = ("state-machine.md", "anomalies.md", "columns.md", "terminal.svg")
+PICTURES = {
+    "ladder.svg": "ladder sample_pcaps/lost_time_wait.pcap 0 --svg -",
+    "diagram.svg": "diagram --svg -",
+}
+"""Pictures by name, and the command that draws each."""
+
+PAGES = ("state-machine.md", "anomalies.md", "columns.md", "terminal.svg", *PICTURES)
 """What is generated, by name in docs/."""
 
 
@@ -209,6 +220,8 @@ def page(which: str, folder: Path) -> str:
         return anomalies((folder / LEFT_OUT).read_text(encoding="utf-8"))
     if which == "terminal.svg":
         return picture(terminal(folder.parent))
+    if which in PICTURES:
+        return printed(PICTURES[which], folder.parent)
     return schema.markdown()
 
 

@@ -31,7 +31,7 @@ class Piece(NamedTuple):
 class Datagram:
     """The pieces of one datagram so far."""
 
-    __slots__ = ("covered", "first", "pieces", "size", "time", "weight")
+    __slots__ = ("covered", "first", "frames", "pieces", "size", "time", "weight")
 
     def __init__(self, time: int) -> None:
         self.time = time
@@ -40,6 +40,7 @@ class Datagram:
         self.weight = OVERHEAD
         self.size = -1  # known when the last fragment has come
         self.first: bytes = b""
+        self.frames: set[int] = set()
 
     def cover(self, begin: int, end: int) -> None:
         """Note that the bytes from ``begin`` to ``end`` are there; the last eight of the datagram may be fewer."""
@@ -69,10 +70,16 @@ class Fragments:
     ----------
     dropped : int
         Datagrams given up: too old, or too many bytes waiting.
+    frame : int
+        Number of the frame that the next fragment is from; set by whoever adds it.
+    joined : dict of int to set of int, or None
+        Where it is a dict: which frames a datagram was made of, by the number of the frame that completed it.
 
     """
 
     def __init__(self) -> None:
+        self.frame = 0
+        self.joined: dict[int, set[int]] | None = None
         self._waiting: dict[Hashable, Datagram] = {}
         self._weight = 0
         self.dropped = 0
@@ -113,6 +120,8 @@ class Fragments:
         if not more and datagram.size < 0:
             datagram.size = offset + len(content)
         datagram.pieces.append(Piece(offset, content))
+        if self.joined is not None:  # the fragment itself may have come out of fragments of a tunnel
+            datagram.frames |= {self.frame, *self.joined.get(self.frame, ())}
         before = len(datagram.covered)
         datagram.cover(offset, offset + len(content))
         weight = len(content) + OVERHEAD + len(datagram.covered) - before
@@ -121,6 +130,8 @@ class Fragments:
         payload = datagram.whole()
         if payload is not None:
             self._forget(key)
+            if self.joined is not None:
+                self.joined[self.frame] = datagram.frames
             return datagram.first, payload
         while self._weight > MAX_BYTES:
             self._forget(next(iter(self._waiting)))

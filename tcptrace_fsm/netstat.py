@@ -132,7 +132,7 @@ def sockets(
     host: str | None = None,
     last_time: int | None = None,
 ) -> list[Socket]:
-    """Every endpoint that existed at a moment: listeners first, then by connection.
+    """Every endpoint that existed at a moment, as netstat orders them: IPv4 before IPv6, listeners before connections.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def sockets(
             if f.connections[c + k.C_FIRST_TIME] > at:
                 continue
             sides = changes.get(f.connections[c + k.C_ID], _NO_CHANGES)
-            for socket in _ends(f.connections, c, sides, at, profile, ended=last_time is not None and at >= last_time):
+            for socket in _ends(f.connections, c, sides, at, profile, last_time):
                 if host is not None and socket.local_ip != host:
                     continue
                 if socket.conn_id is None:
@@ -165,11 +165,16 @@ def sockets(
                 else:
                     found.append(socket)
     found.sort(key=lambda s: (s.conn_id, s.side))
-    return [listeners[key] for key in sorted(listeners)] + found
+    return sorted([listeners[key] for key in sorted(listeners)] + found, key=lambda s: (s.proto, s.conn_id is not None))
 
 
 def _ends(
-    block: array[int], c: int, sides: tuple[list[Change], list[Change]], at: int, profile: Profile, *, ended: bool
+    block: array[int],
+    c: int,
+    sides: tuple[list[Change], list[Change]],
+    at: int,
+    profile: Profile,
+    last_time: int | None,
 ) -> Iterator[Socket]:
     """Give the client, the server and the server's listener, as far as they exist."""
     six = bool(block[c + k.C_NET] & 1)
@@ -192,10 +197,16 @@ def _ends(
         if state in {State.CLOSED, State.LISTEN}:
             continue
         timer, left = _timer(state, past, coming, at, profile)
+        if timer == "timewait" and left is not None and left <= 0:
+            # The analysis held it alive until the capture's end; after that only its timer counts, unless some segment
+            # had restarted that, in which case nobody knows how long it lasts.
+            if last_time is not None and last_time < at and last_time < at + left:
+                continue
+            left = None
         yield Socket(
             proto,
             None,
-            _unacknowledged(block, c, side) if ended else None,
+            _unacknowledged(block, c, side) if last_time is not None and at >= last_time else None,
             *local,
             *foreign,
             State(state).name,
@@ -211,7 +222,7 @@ def _timer(state: int, past: list[Change], coming: Change | None, at: int, profi
     if coming is not None and coming.event in _TIMERS:
         return _TIMERS[Event(coming.event)], coming.time - at
     if state == State.TIME_WAIT and past:
-        return "timewait", max(0, past[-1].time + round(profile.time_wait.usual * 1e9) - at)
+        return "timewait", past[-1].time + round(profile.time_wait.usual * 1e9) - at
     return "", None
 
 

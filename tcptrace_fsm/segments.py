@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from tcptrace_fsm import schema
-from tcptrace_fsm.arrow import coded, numbers
+from tcptrace_fsm.arrow import coded, numbers, words
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables import ARROW_TYPES, assemble
 
@@ -229,28 +229,28 @@ class _Resolver:
     def complete(self, part: Any) -> Any:
         """Return the finished rows of the next batch."""
         column = {name: part.column(name) for name in part.schema.names}
-        frame, time = column["frame"].to_numpy(), column["time"].to_numpy()
-        side = column["side"].to_numpy()
-        conn_id = column["conn_id"].to_numpy()
+        frame, time = words(column["frame"]), words(column["time"])
+        side = words(column["side"])
+        conn_id = words(column["conn_id"])
         sender = 2 * np.where(conn_id < 0, len(self._state) // 2 - 1, conn_id) + side
         receiver = sender ^ 1
-        flags = column["flags"].to_numpy()
+        flags = words(column["flags"])
         changes = self._due(frame, time)
         sender_state, receiver_state = self._after(sender, frame, changes), self._after(receiver, frame, changes)
         self._state[changes.end] = changes.state  # of several for one end the last one stays
         no_ack = (flags & k.TCP_ACK) == 0
-        ack = column["ack"].fill_null(0).to_numpy()
-        rel_seq = self._relative(column["seq"].to_numpy(), sender, sender, self._seq_before, self._based[sender])
+        ack = words(column["ack"])
+        rel_seq = self._relative(words(column["seq"]), sender, sender, self._seq_before, self._based[sender])
         has_ack = self._based[receiver] & ~no_ack
         rel_ack = self._relative(ack, sender, receiver, self._ack_before, has_ack)
         shift = np.where((flags & k.TCP_SYN) != 0, 0, self._shift[sender])
-        raw = column["window_raw"].to_numpy()
+        raw = words(column["window_raw"])
         made = {
             "time": column["time"].view(ARROW_TYPES["timestamp"]),
             "conn_id": numbers(conn_id, conn_id < 0),
             "side": coded(side, schema.SIDES),
             "flags": coded(flags.astype(np.int32), _FLAGS),
-            "label": coded(column["label"].to_numpy(), _LABELS),
+            "label": coded(words(column["label"]), _LABELS),
             "rel_seq": numbers(rel_seq, ~self._based[sender]),
             "rel_ack": numbers(rel_ack, ~has_ack),
             "window": numbers(raw << np.maximum(shift, 0).astype(np.int64), shift < 0),

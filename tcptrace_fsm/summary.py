@@ -6,6 +6,7 @@ read; nothing here needs numpy, for a small capture's answer must not wait for i
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import textwrap
@@ -343,10 +344,19 @@ def first_screen(
     if connections["count"]:
         yield "", ""
         yield from _states(connections["states_at_end"])
-    worst = summary["worst"]
-    if worst and worst[0]["kind"]:
+    if summary["worst"]:
         yield "", ""
-        yield from field("see it", f"tcptrace-fsm rules {worst[0]['kind']}")
+        yield f"{'see it':<{indent}}{_next_step(summary)}", ""
+
+
+def _next_step(summary: dict[str, Any]) -> str:
+    """Give the command that shows the worst finding where it happened, or explains it."""
+    kind, conn_ids = summary["worst"][0]["kind"], summary["worst"][0]["conn_ids"]
+    names = [c["name"] for c in summary["captures"]]
+    if "-" in names or not conn_ids:
+        return f"tcptrace-fsm rules {kind}"
+    named = shlex.quote(names[0]) if len(names) == 1 else "CAPTURE..."
+    return f"tcptrace-fsm ladder {named} {conn_ids[0]}"
 
 
 def _findings(worst: list[dict[str, Any]], width: int) -> Iterator[tuple[str, str]]:

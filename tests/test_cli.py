@@ -160,7 +160,7 @@ def test_an_empty_directory_and_a_pattern_without_match(tmp_path, capsys):
     "arguments, says",
     [
         (["analyze"], "CAPTURE"),
-        (["bogus"], "analyze, netstat, rules"),
+        (["bogus"], "analyze, diagram, extract, ladder, netstat, rules"),
         (["analyze", "x", "--bogus"], "--profile"),
         (["analyze", "x", "--format", "xml"], "parquet, csv"),
         (["analyze", "x", "--tables", "frames"], "connections, transitions, anomalies, segments"),

@@ -58,6 +58,15 @@ def test_time_wait_tells_what_is_left():
     assert (client.timer, client.timer_left) == ("timewait", 46 * SECOND)
 
 
+def test_time_wait_ends_although_the_capture_has_ended_before():
+    changes = [fakes.transition(0, 0, START, S.FIN_WAIT_2, S.TIME_WAIT, Event.RCV_FIN, Basis.PRESUMED)]
+    done = fakes.finished([fakes.connection()], changes)
+    alive = [(40000, 80, "TIME_WAIT", "presumed")]
+    for seconds, last, wanted in ((60.9, 10, alive), (61, 10, []), (61, 100, alive), (120, 100, alive)):
+        # A capture of 100 s in which it is still alive has shown that its timer began anew.
+        assert shown(seconds, done, last_time=START + last * SECOND) == wanted, (seconds, last)
+
+
 def test_an_endpoint_that_never_changed_is_where_it_ended():
     done = fakes.finished(
         [fakes.connection(words={k.C_CLIENT_STATE: int(S.ESTABLISHED), k.C_CLIENT_BASIS: int(Basis.INFERRED)})]
@@ -110,6 +119,18 @@ def test_ipv6_is_tcp6():
     )
     (socket,) = netstat.sockets([done], START, PROFILES["linux"])
     assert (socket.proto, socket.local_ip) == ("tcp6", "2001:db8::1")
+
+
+def test_the_order_is_netstats():
+    six = fakes.connection(0, "2001:db8::1", "2001:db8::2")
+    four = fakes.connection(1)
+    changes = [fakes.transition(n, 1, START, S.LISTEN, S.SYN_RECEIVED, Event.RCV_SYN, Basis.ACKED) for n in (0, 1)] + [
+        fakes.transition(n, 0, START, S.CLOSED, S.SYN_SENT) for n in (0, 1)
+    ]
+    found = netstat.sockets([fakes.finished([six, four], changes)], START, PROFILES["linux"])
+    assert [(s.proto, s.state) for s in found] == [
+        (proto, state) for proto in ("tcp", "tcp6") for state in ("LISTEN", "SYN_SENT", "SYN_RECEIVED")
+    ]
 
 
 def test_hosts_are_addresses():

@@ -1,5 +1,5 @@
 from tcptrace_fsm.kernels.layout cimport *
-from tcptrace_fsm.kernels.memory cimport pointer
+from tcptrace_fsm.kernels.memory cimport pointer, prefetch
 from tcptrace_fsm.kernels.sequence cimport bit
 
 cpdef long long longest_log(long long[::1] rows_words, long long[::1] due_words, long long count) noexcept nogil

@@ -1344,6 +1344,15 @@ def replay_due(
     work = pointer(work_words)
     i = start
     while i < count:
+        # Fetch what the connections after this one will need, in two steps: their rows, then the begin of their logs.
+        if i + 4 < count:
+            k = due[i + 4]
+            while k < due[i + 4] + CONNECTION_SIZE:
+                prefetch(rows, k)
+                k += 8
+        if i + 2 < count and rows[due[i + 2] + C_LOG_HEAD] >= 0:
+            prefetch(log, rows[due[i + 2] + C_LOG_HEAD])
+            prefetch(log, rows[due[i + 2] + C_LOG_HEAD] + 8)
         if scratch[X_TOP] + (24 + 2 * rows[due[i] + C_LOG_COUNT]) * TRANSITION_SIZE > room:
             break
         replay(due[i], rows[due[i] + C_OVER_TIME], rows, log, timers, table, out, scratch, work)
