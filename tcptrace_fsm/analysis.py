@@ -17,6 +17,7 @@ from tcptrace_fsm.export import Export, check_tables
 from tcptrace_fsm.kernels.layout import S_FRAME, SEGMENT_SIZE
 from tcptrace_fsm.profiles import Profile
 from tcptrace_fsm.profiles import profile as find_profile
+from tcptrace_fsm.remote import is_remote, list_remote
 from tcptrace_fsm.summary import Tally, summary_dict
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.diagram import Diagram
     from tcptrace_fsm.filters import Filter
     from tcptrace_fsm.ladder import Ladder
+    from tcptrace_fsm.timeline import Origins
 
     Source = str | os.PathLike[str] | BinaryIO
 
@@ -65,6 +67,8 @@ class Run:
     ----------
     captures : list of Capture
         Those opened so far.
+    origins : Origins or None
+        Of several captures: which frame of which stands at each position of the timeline; None for one.
     tally : Tally
         The counts so far.
     hurried : int
@@ -93,6 +97,12 @@ class Run:
         self.captures: list[Any] = []
         self.tally = Tally()
         self.interrupted = False
+        self._opened: list[Source] = []
+        self.origins: Origins | None = None
+        if len(captured) > 1:
+            from tcptrace_fsm.timeline import Origins
+
+            self.origins = Origins([])
         self.hurried = 0
 
     def go(
@@ -109,7 +119,7 @@ class Run:
 
         """
         engine = new_engine(self.profile, self.taken_at)
-        batches = self._batches()
+        batches = self.batches()
         for batch in watch(self, batches) if watch else batches:
             engine.feed(batch)
             _tell_losses(self.captures, engine)
@@ -121,22 +131,42 @@ class Run:
         engine.finish()
         self._deliver(engine, sinks)
 
-    def _batches(self) -> Iterator[Any]:
-        """Give the batches of all captures, one after another, frames numbered on."""
-        for number, source in enumerate(self._captured, 1):
-            follow = self.follow and number == len(self._captured)
-            while True:
-                before = sum(capture.frames for capture in self.captures)
-                capture = open_capture(source, self.keep, follow=follow)
-                self.captures.append(capture)
-                if self._fragments:
-                    capture.fragments.joined = {}
-                for batch in capture.segments():
-                    if before and batch.count:
-                        _renumber(batch, before)
-                    yield batch
-                if not follow or not capture.replaced:
-                    break
+    def batches(self) -> Iterator[Any]:
+        """Give the batches of all captures as one timeline."""
+        if self.origins is not None:
+            from tcptrace_fsm.timeline import Timeline
+
+            yield from Timeline(self._captured, self._open, self.captures, self.origins).batches()
+            return
+        while True:
+            before = sum(capture.frames for capture in self.captures)
+            capture = open_capture(self._captured[0], self.keep, follow=self.follow)
+            self.captures.append(capture)
+            if self._fragments:
+                capture.fragments.joined = {}
+            for batch in capture.segments():
+                if before and batch.count:
+                    _renumber(batch, before)
+                yield batch
+            if not self.follow or not capture.replaced:
+                return
+
+    @property
+    def in_order(self) -> list[Source]:
+        """The captures opened so far, as they were given, in the order of the timeline."""
+        if self.origins is None:
+            return list(self._captured[: len(self.captures)])
+        return list(self._opened)
+
+    def _open(self, source: Source, *, chunk_size: int | None = None) -> Any:
+        """Open one of several captures; ``chunk_size`` is given for a first look at it."""
+        if chunk_size is not None:
+            return open_capture(source, self.keep, chunk_size=chunk_size)
+        capture = open_capture(source, self.keep, follow=self.follow and source is self._captured[-1])
+        self._opened.append(source)
+        if self._fragments:
+            capture.fragments.joined = {}
+        return capture
 
     def _deliver(self, engine: Any, sinks: Sequence[Sink]) -> None:
         while (finished := engine.take()) is not None:
@@ -175,11 +205,11 @@ class Run:
         return {**said, "interrupted": True} if self.interrupted else said
 
 
-def open_capture(source: Source, keep: Filter | None = None, *, follow: bool = False) -> Any:
+def open_capture(source: Source, keep: Filter | None = None, *, follow: bool = False, **more: Any) -> Any:
     """Open one capture; see :func:`tcptrace_fsm.capture.open_capture`."""
     from tcptrace_fsm.capture import open_capture as opener
 
-    return opener(source, keep=keep, follow=follow)
+    return opener(source, keep=keep, follow=follow, **more)
 
 
 def new_engine(profile: Profile, taken_at: Sequence[str] = ()) -> Any:
@@ -211,7 +241,7 @@ def _hand_segments(batch: Any, sinks: Sequence[Sink]) -> None:
 
 
 def _renumber(batch: Any, before: int) -> None:
-    """Count a batch's frames on from those of the captures before."""
+    """Count a batch's frames on from those of the file that this one has replaced."""
     import numpy as np
 
     words = np.frombuffer(batch.segments, dtype=np.int64, count=batch.count * SEGMENT_SIZE)
@@ -246,7 +276,8 @@ def sources(given: Source | Iterable[Source]) -> list[Source]:
     """Expand what the user named to single captures, in the order in which they are read.
 
     A directory stands for the captures in it, a pattern for the files that match, each by name, with numbers in it
-    counting as numbers (``x.pcap2`` before ``x.pcap10``).
+    counting as numbers (``x.pcap2`` before ``x.pcap10``). Which of them comes first is for their times to tell
+    (:mod:`tcptrace_fsm.timeline`), for the names of a ring begin anew.
 
     Raises
     ------
@@ -269,6 +300,11 @@ def sources(given: Source | Iterable[Source]) -> list[Source]:
 
 def _files(name: str) -> list[str]:
     """Give the files that a name stands for."""
+    if is_remote(name):
+        listed = sorted(list_remote(name), key=_by_number)
+        if not listed:
+            raise CaptureError(name, 0, "nothing there")
+        return listed
     path = Path(name)
     if name and path.is_dir():
         inside = [str(file) for file in path.iterdir() if _looks_like_capture(file)]
@@ -374,7 +410,8 @@ class Trace:
         from tcptrace_fsm.tables import SOURCES, Rows, build, findings_table
 
         if name == "anomalies":
-            yield findings_table(finding for f in self._kept.finished for finding in f.findings)
+            found = (finding for f in self._kept.finished for finding in f.findings)
+            yield findings_table(found, self._run.origins)
             return
         if name == "segments":
             yield from self._segments().resolved()
@@ -384,8 +421,8 @@ class Trace:
             block, n = (f.connections, f.count) if name == "connections" else (f.transitions, f.transition_count)
             rows.add(block, n)
             if rows.count >= SOURCES[name].group:
-                yield build(name, rows.take())
-        yield build(name, rows.take())
+                yield build(name, rows.take(), self._run.origins)
+        yield build(name, rows.take(), self._run.origins)
 
     def _segments(self) -> Any:
         if self._segment_table is not None:
@@ -393,8 +430,9 @@ class Trace:
             return table
         if self._again is None:
             raise UsageError('a stream cannot be read again: analyze(..., tables=["segments"]) keeps its segments')
-        table = _new_segment_table()
-        self._again().go([_SegmentSink(table)])
+        again = self._again()
+        table = _new_segment_table(again.origins)
+        again.go([_SegmentSink(table)])
         return table
 
     def at(self, when: float | datetime, host: str | None = None) -> pd.DataFrame:
@@ -510,9 +548,11 @@ class Trace:
 
         """
         chosen = check_tables(tables)
-        with Export(directory, format, chosen) as export:
-            if "segments" in chosen:
-                self._again_or_fail().go([export])
+        again = self._again_or_fail() if "segments" in chosen else None
+        origins = again.origins if again else self._run.origins
+        with Export(directory, format, chosen, origins=origins) as export:
+            if again:
+                again.go([export])
             else:
                 for finished in self._kept.finished:
                     export.take(finished)
@@ -613,10 +653,10 @@ class Connection:
         return None
 
 
-def _new_segment_table() -> Any:
+def _new_segment_table(origins: Origins | None) -> Any:
     from tcptrace_fsm.segments import SegmentTable
 
-    return SegmentTable()
+    return SegmentTable(origins=origins)
 
 
 class _SegmentSink:
@@ -694,6 +734,8 @@ def analyze(
     fin_timeout: float | None = None,
     tables: Sequence[str] | None = None,
     filter: str | None = None,  # noqa: A002 - as the command line's --filter
+    jobs: int = 1,
+    client: Any = None,
     taken_at: Sequence[str] = (),
 ) -> Trace:
     """Analyse captures.
@@ -713,6 +755,10 @@ def analyze(
     taken_at : sequence of str
         Addresses of the host on which the captures were taken, where that is known: what they show arriving there is
         then certain to have arrived.
+    jobs : int
+        Processes that share the work.
+    client : dask.distributed.Client or None
+        Whose workers are to share the work; they must see the captures under the same names.
 
     Returns
     -------
@@ -733,16 +779,25 @@ def analyze(
         raise UsageError("time_wait and fin_timeout go with a profile's name; a Profile has its own")
     chosen = check_tables(tables)
     captured = sources(source)
-    rereadable = all(isinstance(c, str) and Path(c).is_file() for c in captured)
+    rereadable = all(isinstance(c, str) and (is_remote(c) or Path(c).is_file()) for c in captured)
     kept, sinks, table = Kept(), [], None
     sinks.append(kept)
-    if "segments" in chosen:
-        table = _new_segment_table()
+    known: dict[str, Any] = {"taken_at": tuple(taken_at), "keep": keep}
+    if client is not None:
+        from tcptrace_fsm.cluster import Cluster
+
+        run: Run = Cluster(captured, profile, client=client, **known)
+    elif jobs == 1:
+        run = Run(captured, profile, labels="segments" in chosen, **known)
+    else:
+        from tcptrace_fsm.jobs import Jobs
+
+        run = Jobs(captured, profile, jobs=jobs, **known)
+    if run.labels:
+        table = _new_segment_table(run.origins)
         sinks.append(_SegmentSink(table))  # type: ignore[arg-type]
-    taken_at = tuple(taken_at)
-    run = Run(captured, profile, labels=table is not None, taken_at=taken_at, keep=keep)
     run.go(sinks)
-    again = (lambda: Run(captured, profile, labels=True, taken_at=taken_at, keep=keep)) if rereadable else None
+    again = (lambda: Run(captured, profile, labels=True, **known)) if rereadable else None
     return Trace(run, kept, again, table)
 
 

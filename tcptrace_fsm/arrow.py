@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["coded", "encoded", "lists", "numbers", "texts", "words"]
+__all__ = ["coded", "encoded", "lists", "numbers", "text_lists", "texts", "words"]
 
 _TYPES = {np.dtype(t): getattr(pa, t)() for t in ("int8", "int16", "int32", "int64", "uint16")}
 _KINDS = {kind: dtype for dtype, kind in _TYPES.items()}
@@ -63,6 +63,12 @@ def lists(values: Sequence[Sequence[int]]) -> Any:
     offsets = _offsets(np.fromiter(map(len, values), np.int32, len(values)))
     flat = np.fromiter(chain.from_iterable(values), np.int64, int(offsets[-1]))
     return pa.ListArray.from_arrays(numbers(offsets), numbers(flat))
+
+
+def text_lists(values: Sequence[Sequence[str]]) -> Any:
+    """Make an array of lists of strings."""
+    offsets = _offsets(np.fromiter(map(len, values), np.int32, len(values)))
+    return pa.ListArray.from_arrays(numbers(offsets), texts(list(chain.from_iterable(values))))
 
 
 def coded(codes: NDArray[Any], words: Sequence[str], mask: NDArray[np.bool_] | None = None) -> Any:

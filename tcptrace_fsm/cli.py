@@ -13,14 +13,14 @@ import json
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tcptrace_fsm import schema
-from tcptrace_fsm.errors import CaptureError, UsageError, printable
-from tcptrace_fsm.export import FORMATS, Export, check_format, check_tables
+from tcptrace_fsm.errors import CaptureError, UsageError, WorkerError, printable
+from tcptrace_fsm.export import FORMATS, Export, PartitionedExport, check_format, check_tables
 from tcptrace_fsm.profiles import PROFILES
 from tcptrace_fsm.profiles import profile as find_profile
 from tcptrace_fsm.summary import count, first_screen, show, terminal_width
@@ -117,6 +117,13 @@ def analyze(
         str | None,
         typer.Option("--filter", metavar="EXPR", help="Only these frames, in tcpdump's words."),
     ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="N", help="Share the work among so many processes.")
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option("--dask", metavar="ADDRESS", help="Work on a Dask cluster; 'local' starts one of --jobs workers."),
+    ] = None,
     fail_on: Annotated[
         str | None,
         typer.Option(
@@ -139,18 +146,36 @@ def analyze(
     if fail_on is not None and fail_on not in schema.SEVERITIES:
         raise UsageError(f"no severity {fail_on!r}; there are {', '.join(schema.SEVERITIES)}")
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
-    labels = out is not None and "segments" in chosen
-    run = Run(sources(captures), timers, labels=labels, taken_at=taken_at or (), keep=keep, follow=follow)
-    told = [Told(run)] if follow and not quiet and not as_json else []
-    if out is None:
-        run.go(told, watch=watch)
-        summary = run.summary(tables=[], fail_on=fail_on)
-    else:
-        with Export(out, form, chosen) as export:
-            run.go([export, *told], watch=watch)
-            summary = run.summary(tables=list(chosen), format=form, fail_on=fail_on)
-            if run.captures:
-                export.commit({**summary, "versions": versions()})
+    captured, labels = sources(captures), out is not None and "segments" in chosen
+    known: dict[str, Any] = {"labels": labels, "taken_at": taken_at or (), "keep": keep}
+    with ExitStack() as stack:
+        exports: Any = Export
+        if follow and (jobs is not None or dask is not None):
+            raise UsageError("--follow reads one capture as it grows, which cannot be shared by --jobs or --dask")
+        if dask is not None:
+            from tcptrace_fsm.cluster import Cluster, connect
+
+            if jobs is not None and dask != "local":
+                raise UsageError("--jobs is for this machine; how many workers a cluster has is for the cluster to say")
+            client = stack.enter_context(connect(dask, workers=jobs, say=say))
+            run: Run = Cluster(captured, timers, client=client, **known)
+            exports = PartitionedExport
+        elif jobs is not None and jobs != 1:
+            from tcptrace_fsm.jobs import Jobs
+
+            run = Jobs(captured, timers, jobs=jobs, **known)
+        else:
+            run = Run(captured, timers, follow=follow, **known)
+        told = [Told(run)] if follow and not quiet and not as_json else []
+        if out is None:
+            run.go(told, watch=watch)
+            summary = run.summary(tables=[], fail_on=fail_on)
+        else:
+            with exports(out, form, chosen, origins=run.origins) as export:
+                run.go([export, *told], watch=watch)
+                summary = run.summary(tables=list(chosen), format=form, fail_on=fail_on)
+                if run.captures:
+                    export.commit({**summary, "versions": versions()})
     warn(run)
     if as_json:
         print(json.dumps({**summary, "versions": versions()}, indent=2, ensure_ascii=False))
@@ -304,9 +329,9 @@ def extract(
         run.go([frames], watch=watch)
         warn(run)
         there_are(run, conn_ids)
-        numbers = frames.numbers(run.captures)
+        numbers = frames.numbers(run.captures, run.origins)
         with copying.output_file(out) as file:
-            copied = copying.copy_frames(twice[: len(run.captures)], [c.frames for c in run.captures], numbers, file)
+            copied = copying.copy_frames(run.in_order, [c.frames for c in run.captures], numbers, file)
     many = "s" if len(set(conn_ids)) > 1 else ""
     say(f"{count(copied, 'frame')} of connection{many} {', '.join(map(str, sorted(set(conn_ids))))} written to {out}")
     if run.interrupted:
@@ -410,7 +435,7 @@ def say(message: str) -> None:
 def warn(run: Run) -> None:
     """Say what the reader of a summary must know: that something is missing."""
     if not run.captures:
-        say("stopped by Ctrl-C before anything was read")
+        say("stopped by Ctrl-C before anything was analysed")
         raise typer.Exit(EXIT_INTERRUPTED)
     for capture in run.captures:
         if capture.truncated:
@@ -566,6 +591,9 @@ def run_command(arguments: list[str] | None = None) -> int:
         status = app(arguments, prog_name="tcptrace-fsm", standalone_mode=False)
         sys.stdout.flush()
     except CaptureError as error:
+        say(str(error))
+        return EXIT_UNREADABLE
+    except WorkerError as error:
         say(str(error))
         return EXIT_UNREADABLE
     except UsageError as error:

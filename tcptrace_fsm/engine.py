@@ -32,8 +32,11 @@ from tcptrace_fsm.kernels.layout import (
     K_LOG_FREE,
     K_LOG_LIMIT,
     K_LOG_TOP,
+    K_NEXT_ID,
     K_NEXT_STREAM,
     K_NOW,
+    K_PAST,
+    K_PAST_USED,
     K_PATIENCE,
     K_ROW_FREE,
     K_ROW_TOP,
@@ -43,6 +46,7 @@ from tcptrace_fsm.kernels.layout import (
     K_STREAM_SLOTS,
     K_USED,
     LOG_SIZE,
+    PAST_MOST,
     PROFILE_SIZE,
     SCRATCH_SIZE,
     STREAM_SIZE,
@@ -52,7 +56,7 @@ from tcptrace_fsm.kernels.layout import (
     X_TOP,
 )
 from tcptrace_fsm.kernels.replay import collect, longest_log, replay_due
-from tcptrace_fsm.kernels.table import move_slots
+from tcptrace_fsm.kernels.table import move_past, move_slots
 from tcptrace_fsm.kernels.track import expire, make_all_due, release, track
 from tcptrace_fsm.machine import table
 from tcptrace_fsm.room import grown, room
@@ -185,9 +189,11 @@ class Engine:
         self.control[K_LOG_LIMIT] = LOG_LIMIT
         self.control[K_LINGER] = int((profile.time_wait.most + 5) * SECOND)
         self.control[K_LINGER_SYN] = max(LINGER_SYN * SECOND, self.control[K_LINGER])
+        self.control[K_PAST] = 1024
         self.control[K_CROWD] = crowd
         self.control[K_PATIENCE] = self.control[K_LINGER_SYN]
         self.slots = room(2 * self.control[K_SLOTS])
+        self.past = room(2 * self.control[K_PAST])
         self.rows = room(0)
         self.log = room(0)
         self.living = room(0)
@@ -244,7 +250,7 @@ class Engine:
             control[K_SLOTS] = size
         self._make_room_for_streams(count)
         track(
-            batch.segments, count, self.slots, self.rows, self.log, self.living, self.due,
+            batch.segments, count, self.slots, self.past, self.rows, self.log, self.living, self.due,
             self.streams, self.known, control,
         )  # fmt: skip
         expire(count // 4 + 64, self.rows, self.living, self.due, control)
@@ -266,8 +272,15 @@ class Engine:
             self.known = known
             control[K_STREAM_SLOTS] = size
 
-    def finish(self) -> None:
-        """The capture is over: whatever is still live is judged as it stands."""
+    def finish(self, now: int | None = None) -> None:
+        """The capture is over: whatever is still live is judged as it stands.
+
+        Parameters
+        ----------
+        now : int or None
+            The latest capture time, ns, where this engine has not seen all segments.
+        """
+        self.control[K_NOW] = max(self.control[K_NOW], now or 0)
         self._settle_all()
         self.due = grown(self.due, self.control[K_LIVE])
         make_all_due(self.rows, self.living, self.due, self.control)
@@ -283,6 +296,18 @@ class Engine:
         """Judge what the caller has not asked for before the next batch changes the rows."""
         while self.control[K_DUE]:
             self._settle()
+
+    def _make_room_for_past(self, count: int) -> None:
+        """Room to remember ``count`` more four-tuples; what was used too long ago is forgotten."""
+        control = self.control
+        if 2 * (control[K_PAST_USED] + count) > control[K_PAST]:
+            size = control[K_PAST]
+            while 4 * (min(control[K_PAST_USED], PAST_MOST) + count) > size:
+                size *= 2
+            past = room(2 * size)
+            oldest = control[K_NEXT_ID] - PAST_MOST
+            control[K_PAST_USED] = move_past(self.past, control[K_PAST], past, size, oldest)
+            control[K_PAST], self.past = size, past
 
     def _settle(self) -> None:
         """Replay some of what is due, let the rules see it, make it ready; once all is, free the rows."""
@@ -307,12 +332,14 @@ class Engine:
             if self.rules is not None:
                 done.findings = self.rules.connections(done, self.log)
             if self.surveys is not None:
-                self.surveys.connections(done, self.log)
+                self.surveys.measure(done, self.log)
+                self.surveys.connections(done)
             done.__dict__.pop("notable", None)
             self.ready.append(done)
             self._settled = end
             if end == count:
-                release(self.slots, self.rows, self.log, self.living, self.due, control)
+                self._make_room_for_past(count)
+                release(self.slots, self.past, self.rows, self.log, self.living, self.due, control)
                 self._settled = 0
         elif self._finishing and self.surveys is not None:
             found = self.surveys.finish(control[K_NOW])

@@ -1,4 +1,4 @@
-"""The two errors that the caller or the file can cause. The network's faults are data, never exceptions."""
+"""The errors that caller, file or a helping process can cause. The network's faults are data, never exceptions."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ class CaptureError(Exception):
         self.path = path
         self.offset = offset
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type[CaptureError], tuple[str, int, str]]:
+        return CaptureError, (self.path, self.offset, self.reason)  # as it crosses from one process to another
+
+
+class WorkerError(Exception):
+    """Some process that was to share the work is gone; the message says how."""
 
 
 def printable(text: str) -> str:

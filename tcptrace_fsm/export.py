@@ -11,19 +11,26 @@ from __future__ import annotations
 import base64
 import json
 import os
+import secrets
+import shutil
+import tempfile
 from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, cast
 
 from tcptrace_fsm import schema
 from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.remote import is_remote, put_remote, remove_remote, write_remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-__all__ = ["FORMATS", "Export", "Format", "TableWriter", "check_format", "check_tables"]
+    from tcptrace_fsm.timeline import Origins
+
+__all__ = ["FORMATS", "Export", "Format", "Part", "PartitionedExport", "TableWriter", "check_format", "check_tables"]
 
 DEFAULT_TABLES = ("connections", "transitions", "anomalies")
 SUMMARY = "summary.json"
@@ -61,17 +68,18 @@ class ParquetTable:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from tcptrace_fsm.tables import arrow_schema
+        from tcptrace_fsm.tables import arrow_schema, has_files
 
         if self._writer is None:
+            files = has_files(table, self._name)
             numbers: dict[str, str] = {}
             repeats: list[str] = []
             compression: dict[str, str] = {}
-            for field, column in zip(table.schema, schema.TABLES[self._name], strict=True):
+            for field, column in zip(table.schema, schema.declared(self._name, files=files), strict=True):
                 compression[field.name] = "none"
                 if pa.types.is_dictionary(field.type):
                     repeats.append(field.name)
-                elif column.type in {"string", "list<int64>"}:
+                elif column.type in {"string", "list<int64>", "list<string>"}:
                     compression[field.name] = "lz4"
                 else:
                     numbers[field.name] = "DELTA_BINARY_PACKED"
@@ -85,7 +93,7 @@ class ParquetTable:
                 write_statistics=cast("Any", [name for name in SKIPPED_BY if name in table.schema.names]),
                 store_schema=False,
             )
-            declared = arrow_schema(self._name)
+            declared = arrow_schema(self._name, files=files)
             kept = {b"ARROW:schema": base64.b64encode(declared.serialize()), **declared.metadata}
             self._writer.add_key_value_metadata(kept)
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
@@ -104,13 +112,17 @@ class CsvTable:
     """
 
     def __init__(self, path: Path, name: str) -> None:
+        del name  # the table brings the names of its columns
         self._file = path.open("wb")
-        self._file.write((",".join(schema.columns(name)) + "\n").encode())
+        self._begun = False
 
     def write(self, table: Any) -> None:
         """Append rows."""
         import pyarrow.compute as pc
 
+        if not self._begun:
+            self._begun = True
+            self._file.write((",".join(table.column_names) + "\n").encode())
         for batch in table.to_batches(max_chunksize=65536):
             fields = [csv_text(column) for column in batch.columns]
             fields[-1] = pc.binary_join_element_wise(fields[-1], "\n", "", null_handling="replace")
@@ -204,17 +216,180 @@ def check_tables(names: str | Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for name in schema.TABLES if name in asked)
 
 
+class PartitionedExport:
+    """The tables of one analysis as data sets of many files, written by whoever has made a part of them.
+
+    ``DIR/connections.parquet/part-00017.parquet`` and so on, as pandas, Polars, DuckDB, Spark and Dask read them. In a
+    directory, all is written under temporary names and renamed at the end; in a remote storage, which cannot rename,
+    ``summary.json`` comes last: where it stands, everything does.
+
+    Parameters
+    ----------
+    directory : path or URL
+        As all writers see it.
+    form : str
+        One of :data:`FORMATS`.
+    tables : sequence of str
+    origins : Origins or None
+        Of several captures.
+
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        form: str = "parquet",
+        tables: Sequence[str] | None = None,
+        *,
+        origins: Origins | None = None,
+    ) -> None:
+        self.tables = check_tables(tables)
+        self._format = form
+        self._place = os.fspath(directory)
+        self._remote = is_remote(self._place)
+        self._suffix = check_format(form).suffix
+        self._token = secrets.token_hex(4)
+        self._origins = origins
+        self._findings: list[Any] = []
+
+    def _folder(self, name: str) -> str:
+        final = f"{name}{self._suffix}"
+        return f"{self._place.rstrip('/')}/{final if self._remote else f'.{final}.{self._token}.partial'}"
+
+    @property
+    def part(self) -> Callable[[int], Part]:
+        """What writes the part of some number: a function that can travel to another machine."""
+        return partial(Part, {name: self._folder(name) for name in self.tables}, self._format)
+
+    def take(self, finished: Any) -> None:
+        """Take findings about the whole."""
+        self._findings += finished.findings
+
+    def __enter__(self) -> Self:
+        try:
+            if self._remote:
+                for name in self.tables:
+                    remove_remote(self._folder(name))
+                remove_remote(f"{self._place.rstrip('/')}/{SUMMARY}")
+            else:
+                for name in self.tables:
+                    Path(self._folder(name)).mkdir(parents=True)
+        except OSError as reason:
+            self._discard()
+            raise UsageError(f"cannot write to {self._place}: {reason}") from reason
+        return self
+
+    def commit(self, summary: dict[str, Any]) -> None:
+        """Write what is left, then put everything in place."""
+        from tcptrace_fsm.segments import SegmentTable
+        from tcptrace_fsm.tables import SOURCES, Rows, build, findings_table
+
+        with self.part(-1) as last:  # each table has at least this part, which tells its columns
+            for name in self.tables:
+                if name == "anomalies":
+                    last.put(name, findings_table(self._findings, self._origins))
+                elif name == "segments":
+                    last.put(name, next(SegmentTable(origins=self._origins).resolved()))
+                else:
+                    last.put(name, build(name, Rows(SOURCES[name]).take(), self._origins))
+        text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+        if self._remote:
+            write_remote(f"{self._place.rstrip('/')}/{SUMMARY}", text.encode())
+            return
+        place = Path(self._place)
+        for name in schema.TABLES:
+            for form in FORMATS.values():
+                _remove(place / f"{name}{form.suffix}")
+        for name in self.tables:
+            Path(self._folder(name)).rename(place / f"{name}{self._suffix}")
+        partial_summary = place / f".{SUMMARY}.{self._token}.partial"
+        partial_summary.write_text(text, encoding="utf-8")
+        partial_summary.replace(place / SUMMARY)
+
+    def _discard(self) -> None:
+        if not self._remote:
+            for name in self.tables:
+                shutil.rmtree(self._folder(name), ignore_errors=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._discard()
+
+
+class Part:
+    """One part of each table: a context that leaves whole files, or none. Written anew, it replaces itself.
+
+    Parameters
+    ----------
+    folders : dict of str to str
+        Where each table's parts are.
+    form : str
+        One of :data:`FORMATS`.
+    number : int
+        Of the part; -1 for the one that concerns all.
+
+    """
+
+    def __init__(self, folders: dict[str, str], form: str, number: int) -> None:
+        self.tables = tuple(folders)
+        self._folders = folders
+        self._format = check_format(form)
+        self._name = f"part-{'all' if number < 0 else f'{number:05d}'}{self._format.suffix}"
+        self._temporary = Path()
+        self._writers: dict[str, TableWriter] = {}
+
+    def __enter__(self) -> Self:
+        self._temporary = Path(tempfile.mkdtemp(prefix="tcptrace-fsm-"))
+        return self
+
+    def put(self, name: str, table: Any) -> None:
+        """Write some rows of a table."""
+        if name not in self._writers:
+            self._writers[name] = self._format.writer(self._temporary / f"{name}.part", name)
+        self._writers[name].write(table)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            for name, writer in self._writers.items():
+                writer.close()
+                if kind is None:
+                    self._deliver(self._temporary / f"{name}.part", self._folders[name])
+        finally:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _deliver(self, made: Path, folder: str) -> None:
+        if is_remote(folder):
+            put_remote(made, f"{folder}/{self._name}")
+            return
+        beside = Path(folder) / f".{self._name}.{secrets.token_hex(4)}"  # another worker may be at the same part
+        shutil.copyfile(made, beside)
+        beside.replace(Path(folder) / self._name)
+
+
+def _remove(path: Path) -> None:
+    """Remove what an earlier run left, a file or a data set."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 class Export:
     """The files of one analysis in one directory: a context that leaves all of them, or none.
 
     Parameters
     ----------
-    directory : path
-        Made where it is missing.
+    directory : path or URL
+        Made where it is missing. To a remote storage, everything is copied at the end, ``summary.json`` last.
     form : str
         One of :data:`FORMATS`.
     tables : sequence of str
         Which tables to write.
+    origins : Origins or None
+        Of several captures: which frame of which stands at each position.
 
     Examples
     --------
@@ -229,23 +404,35 @@ class Export:
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], form: str = "parquet", tables: Sequence[str] | None = None
+        self,
+        directory: str | os.PathLike[str],
+        form: str = "parquet",
+        tables: Sequence[str] | None = None,
+        *,
+        origins: Origins | None = None,
     ) -> None:
         self._format = check_format(form)
         self.tables = check_tables(tables)
+        self._remote = os.fspath(directory).rstrip("/") if is_remote(os.fspath(directory)) else ""
         self._directory = Path(directory)
+        self._origins = origins
         self._temporary: dict[str, Path] = {}
         self._writers: dict[str, TableWriter] = {}
         self._rows: dict[str, Any] = {}
         self._findings: list[Any] = []
         self._segments: Any = None
         self._made: list[Path] = []
+        self._given: set[str] = set()
 
     def __enter__(self) -> Self:
         from tcptrace_fsm.tables import SOURCES, Rows
 
         try:
-            self._made = _make(self._directory)
+            if self._remote:
+                self._directory = Path(tempfile.mkdtemp(prefix="tcptrace-fsm-"))
+                self._made = [self._directory]
+            else:
+                self._made = _make(self._directory)
             for name in self.tables:
                 self._writers[name] = self._format.writer(self._place(name + self._format.suffix), name)
             self._place(SUMMARY).touch()
@@ -256,7 +443,7 @@ class Export:
         if "segments" in self.tables:
             from tcptrace_fsm.segments import SegmentTable
 
-            self._segments = SegmentTable(self._place("segments.spool"))
+            self._segments = SegmentTable(self._place("segments.spool"), self._origins)
         return self
 
     def _place(self, final: str) -> Path:
@@ -269,6 +456,11 @@ class Export:
         """Take the labelled segments of a batch."""
         if self._segments is not None:
             self._segments.add(batch)
+
+    def put(self, name: str, table: Any) -> None:
+        """Take some rows of a table that somebody else has made."""
+        self._writers[name].write(table)
+        self._given.add(name)
 
     def take(self, finished: Any) -> None:
         """Take the connections that are over; write each table that has a row group full."""
@@ -286,10 +478,10 @@ class Export:
         from tcptrace_fsm.tables import SOURCES, build, findings_table
 
         for name, rows in self._rows.items():
-            if everything or rows.count >= SOURCES[name].group:
-                self._writers[name].write(build(name, rows.take()))
+            if rows.count >= SOURCES[name].group or (everything and (rows.count or name not in self._given)):
+                self._writers[name].write(build(name, rows.take(), self._origins))
         if "anomalies" in self.tables and (everything or len(self._findings) >= FINDINGS_GROUP):
-            self._writers["anomalies"].write(findings_table(self._findings))
+            self._writers["anomalies"].write(findings_table(self._findings, self._origins))
             self._findings = []
 
     def commit(self, summary: dict[str, Any]) -> None:
@@ -303,8 +495,9 @@ class Export:
         """
         self._flush(everything=True)
         if self._segments is not None:
-            for rows in self._segments.resolved():
-                self._writers["segments"].write(rows)
+            if "segments" not in self._given:
+                for rows in self._segments.resolved():
+                    self._writers["segments"].write(rows)
             self._segments.close()
             self._temporary.pop("segments.spool").unlink(missing_ok=True)
         for writer in self._writers.values():
@@ -312,9 +505,17 @@ class Export:
         self._writers = {}
         self._temporary[SUMMARY].write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         ours = {name + form.suffix for name in schema.TABLES for form in FORMATS.values()}
+        if self._remote:
+            for gone in (SUMMARY, *sorted(ours)):
+                remove_remote(f"{self._remote}/{gone}")
+            for final, temporary in sorted(self._temporary.items(), key=lambda item: item[0] == SUMMARY):
+                put_remote(temporary, f"{self._remote}/{final}")
+            return
         for stale in ours - set(self._temporary):
-            (self._directory / stale).unlink(missing_ok=True)
+            _remove(self._directory / stale)
         for final, temporary in self._temporary.items():
+            if (self._directory / final).is_dir():  # a data set of many files
+                _remove(self._directory / final)
             temporary.replace(self._directory / final)
         self._temporary = {}
         self._made = []

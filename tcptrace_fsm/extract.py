@@ -20,11 +20,14 @@ from tcptrace_fsm.conversation import Undecided
 from tcptrace_fsm.errors import CaptureError, UsageError
 from tcptrace_fsm.files import whole_file
 from tcptrace_fsm.kernels import layout as k
+from tcptrace_fsm.schema import FILE_SHIFT
 from tcptrace_fsm.streams import StreamDamage, open_stream
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Collection, Iterator, Sequence
+
+    from tcptrace_fsm.timeline import Origins
 
     Source = str | os.PathLike[str] | BinaryIO
 
@@ -72,13 +75,15 @@ class Frames:
         self._undecided.take(records)
         self._connections.append(records[np.isin(records[:, k.C_ID], self._wanted)])
 
-    def numbers(self, captures: Sequence[Any]) -> list[int]:
+    def numbers(self, captures: Sequence[Any], origins: Origins | None = None) -> list[int]:
         """Give the numbers of the frames, in order; to be asked when the run is over.
 
         Parameters
         ----------
         captures : sequence of Capture
             As read; those that noted fragments give theirs.
+        origins : Origins or None
+            Of several captures: which frame of which stands at each position of the timeline.
 
         """
         np = self._np
@@ -86,7 +91,12 @@ class Frames:
         if self._connections:
             adopted = self._undecided.adopted(np.concatenate(self._connections))
             found.append(adopted[np.isin(adopted[:, k.S_CONNECTION], self._wanted), k.S_FRAME])
-        numbers = set(np.concatenate(found).tolist()) if found else set()
+        told = np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+        if origins is not None:
+            codes = origins.codes(told)
+            begins = np.cumsum([0, *(capture.frames for capture in captures)])
+            told = begins[codes >> FILE_SHIFT] + (codes & (1 << FILE_SHIFT) - 1)
+        numbers = set(told.tolist())
         before = 0
         for capture in captures:
             for last, parts in (capture.fragments.joined or {}).items():

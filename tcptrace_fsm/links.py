@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["LINK_TYPES", "LinkType", "encapsulation_code", "encapsulation_name", "link_name"]
+__all__ = [
+    "LINK_TYPES",
+    "LinkType",
+    "encapsulation_code",
+    "encapsulation_name",
+    "known_paths",
+    "learn_paths",
+    "link_name",
+]
 
 
 class LinkType(NamedTuple):
@@ -109,8 +117,9 @@ def link_name(number: int) -> str:
 # Distinct tunnel paths that get a code of their own; a hostile capture can make up any number of them.
 MAX_PATHS = 65536
 _OVERFLOW = "tunnels beyond counting"
-_paths: dict[str, int] = {}
-_names: list[str] = []
+_OVERFLOW_CODE = -1
+_codes: dict[str, int] = {}
+_names: dict[int, str] = {}
 
 
 def encapsulation_code(layers: Iterable[str]) -> int:
@@ -126,13 +135,26 @@ def encapsulation_code(layers: Iterable[str]) -> int:
             code = code << 12 | int(layer[5:])
         return code << 3 | len(path)
     text = "/".join(path)
-    code = _paths.get(text, 0)
+    code = _codes.get(text, 0)
     if code == 0:
         if len(_names) >= MAX_PATHS:
-            return -MAX_PATHS - 1
-        _names.append(text)
-        code = _paths[text] = -len(_names)
+            return _OVERFLOW_CODE
+        from hashlib import blake2b
+
+        # Made of the text alone, so that it means the same in every process.
+        code = -2 - int.from_bytes(blake2b(text.encode(), digest_size=7).digest(), "big")
+        _codes[text], _names[code] = code, text
     return code
+
+
+def known_paths() -> dict[int, str]:
+    """Return the paths that this process has met, by their codes: for another process to `learn_paths`."""
+    return dict(_names)
+
+
+def learn_paths(paths: dict[int, str]) -> None:
+    """Take what another process has met."""
+    _names.update(paths)
 
 
 def encapsulation_name(code: int) -> str:
@@ -142,7 +164,7 @@ def encapsulation_name(code: int) -> str:
     'vlan 5/vlan 6'
     """
     if code < 0:
-        return _names[-code - 1] if -code <= len(_names) else _OVERFLOW
+        return _names.get(code, _OVERFLOW)
     count = code & 7
     code >>= 3
     return "/".join(f"vlan {code >> 12 * (count - 1 - i) & 0xFFF}" for i in range(count))

@@ -16,6 +16,7 @@ from tcptrace_fsm.machine import EVENT_TEXT, Basis, State
 __all__ = [
     "CATEGORIES",
     "CLOSINGS",
+    "FILE_SHIFT",
     "HISTORY_LETTERS",
     "LABELS",
     "OPENINGS",
@@ -27,6 +28,7 @@ __all__ = [
     "Column",
     "address_text",
     "columns",
+    "declared",
     "flags_text",
     "history",
     "markdown",
@@ -83,6 +85,11 @@ LABELS: tuple[tuple[int, str], ...] = (
 """The label of a segment is that of its first mark in this order: the more specific come first."""
 
 
+FILE_SHIFT = 40
+"""Where there are several captures, a frame is known by its capture's number, from 0, and above that by this many bits
+of its own number."""
+
+
 class Column(NamedTuple):
     """One column.
 
@@ -104,6 +111,11 @@ class Column(NamedTuple):
         The value of that word that becomes null.
     words : tuple of str or None
         For a word that is a code: what the codes mean.
+    frames : bool
+        Whether it holds frame numbers.
+    after : str
+        For a column that there is only where there are several captures: the column before it, which holds the frame
+        of which this one names the capture.
 
     """
 
@@ -116,6 +128,8 @@ class Column(NamedTuple):
     word: int | None = None
     absent: int | None = None
     words: tuple[str, ...] | None = None
+    frames: bool = False
+    after: str = ""
 
     @property
     def nullable(self) -> bool:
@@ -141,8 +155,9 @@ def _word(
         word += layout.C_ENDPOINTS + side * layout.ENDPOINT_SIZE
         source = f"{SIDES[side]}'s {source}"
     kind = "string" if words else kind
+    frames = source in {"C_FIRST_FRAME", "C_LAST_FRAME", "T_FRAME", "T_CONFIRMED_BY", "S_FRAME"}
     unit = unit or ("ns" if kind == "duration" else "ns, UTC" if kind == "timestamp" else "")
-    return Column(name, kind, meaning, source, null, unit, word, absent if null else None, words)
+    return Column(name, kind, meaning, source, null, unit, word, absent if null else None, words, frames)
 
 
 _ENDPOINT: tuple[tuple[str, str, str, str, str, str], ...] = (
@@ -288,13 +303,13 @@ _ANOMALIES: tuple[Column, ...] = (
     Column("conn_id", "int64", "the connection", "Finding.conn_id"),
     Column("side", "string", "the endpoint that misbehaves or suffers", "Finding.side", "both"),
     Column("time", "timestamp", "when", "Finding.time", unit="ns, UTC"),
-    Column("frame", "int64", "the frame where it shows", "Finding.frame", "no frame shows it"),
+    Column("frame", "int64", "the frame where it shows", "Finding.frame", "no frame shows it", frames=True),
     Column("kind", "string", "name in the catalogue", "Finding.kind"),
     Column("category", "string", ", ".join(CATEGORIES), "Finding.category"),
     Column("severity", "string", ", ".join(SEVERITIES), "Finding.severity"),
     Column("basis", "string", "what it rests on, as in transitions", "Finding.basis"),
     Column("message", "string", "one sentence to act on, with the numbers", "Finding.message"),
-    Column("frames", "list<int64>", "the evidence", "Finding.frames"),
+    Column("frames", "list<int64>", "the evidence", "Finding.frames", frames=True),
     Column("rfc", "string", "document and section", "Finding.rfc"),
     Column(
         "possible_artefact",
@@ -346,17 +361,40 @@ TABLES: dict[str, tuple[Column, ...]] = {
 }
 """The tables by name, each with its columns in order."""
 
-_ROWS = {
-    "connections": "One row per connection: one incarnation of a four-tuple.",
-    "transitions": "One row per state change of one endpoint.",
-    "anomalies": "One row per finding.",
-    "segments": "One row per TCP segment. Written only when asked for (`--tables ...,segments`).",
+_FILES: dict[str, tuple[tuple[str, str], ...]] = {
+    "connections": (("first_file", "first_frame"), ("last_file", "last_frame")),
+    "transitions": (("file", "frame"), ("confirmed_by_file", "confirmed_by")),
+    "anomalies": (("file", "frame"), ("files", "frames")),
+    "segments": (("file", "frame"),),
 }
 
 
 def columns(table: str) -> dict[str, Column]:
     """Give the columns of a table by name."""
     return {c.name: c for c in TABLES[table]}
+
+
+def declared(table: str, *, files: bool = False) -> tuple[Column, ...]:
+    """Give the columns of a table in order; ``files``: with those that name the captures where there are several."""
+    if not files:
+        return TABLES[table]
+    made = []
+    for column in TABLES[table]:
+        made.append(column)
+        for name, after in _FILES[table]:
+            if after == column.name:
+                kind = "list<string>" if column.type.startswith("list") else "string"
+                text = f"the capture, as given, that holds {'each of ' if kind != 'string' else ''}`{after}`"
+                made.append(Column(name, kind, text, column.source, column.null, word=column.word, after=after))
+    return tuple(made)
+
+
+_ROWS = {
+    "connections": "One row per connection: one incarnation of a four-tuple.",
+    "transitions": "One row per state change of one endpoint.",
+    "anomalies": "One row per finding.",
+    "segments": "One row per TCP segment. Written only when asked for (`--tables ...,segments`).",
+}
 
 
 def flags_text(flags: int) -> str:
@@ -396,13 +434,14 @@ def markdown() -> str:
         "Types: `timestamp` is nanoseconds since 1970 in UTC, `duration` is nanoseconds; both are Arrow and pandas",
         "types of that name in parquet and in Python. In CSV a timestamp is ISO 8601 with nine decimals and `Z`, a",
         "duration is seconds with nine decimals, a list is joined by spaces, and null is empty. Frame numbers count",
-        "from 1.",
+        "from 1, in each capture anew: where several captures are read as one timeline, the columns marked so name the",
+        "capture, and are there only then.",
     ]
-    for table, declared in TABLES.items():
+    for table in TABLES:
         lines += ["", f"## {table}", "", _ROWS[table], ""]
         lines += ["| column | type | unit | meaning | null | source |", "|---|---|---|---|---|---|"]
-        for c in declared:
-            meaning = c.meaning
+        for c in declared(table, files=True):
+            meaning = c.meaning + ("; only of several captures" if c.after else "")
             if c.words:
                 named = c.words[1:] if c.absent == 0 else c.words
                 meaning += ": " + ", ".join(f"`{w}`" for w in named)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tcptrace_fsm.timeline import Origins
+
     Words = NDArray[np.int64]
 
 __all__ = ["SegmentTable"]
@@ -42,11 +44,14 @@ class SegmentTable:
     ----------
     spool : path or None
         Temporary file; None keeps everything in memory.
+    origins : Origins or None
+        Of several captures: which frame of which stands at each position.
 
     """
 
-    def __init__(self, spool: Path | None = None) -> None:
+    def __init__(self, spool: Path | None = None, origins: Origins | None = None) -> None:
         self._spool = spool
+        self._origins = origins
         self._file: Any = None
         self._batches: list[Any] = []
         self._waiting: list[Words] = []
@@ -76,10 +81,23 @@ class SegmentTable:
             records = np.frombuffer(finished.transitions, dtype=np.int64, count=finished.transition_count * size)
             self._transitions.append(records.reshape(-1, size)[:, _TRANSITION_WORDS])
 
-    def resolved(self) -> Iterator[Any]:
-        """Give the table's rows in order of frames, a row group at a time."""
+    def resolved(
+        self, *, origins: Origins | None = None, ids: Words | None = None, positions: bool = False
+    ) -> Iterator[Any]:
+        """Give the table's rows in order of frames, a row group at a time.
+
+        Parameters
+        ----------
+        origins : Origins or None
+            In place of those that were given.
+        ids : int64[n] or None
+            The final conn_id of each, where connections were numbered otherwise up to now.
+        positions : bool
+            Append a column ``position`` by which the rows are ordered.
+
+        """
         self._write()
-        resolver = _Resolver(self._connections, self._transitions)
+        resolver = _Resolver(self._connections, self._transitions, origins or self._origins, ids, positions)
         self._connections, self._transitions = [], []
         for part in self._read():
             yield resolver.complete(part)
@@ -171,7 +189,17 @@ def _sack(records: Words) -> Any:
 class _Resolver:
     """Completes batches of segments, which come in order of frames, from what is known of their connections."""
 
-    def __init__(self, connections: list[Words], transitions: list[Words]) -> None:
+    def __init__(
+        self,
+        connections: list[Words],
+        transitions: list[Words],
+        origins: Origins | None = None,
+        ids: Words | None = None,
+        positions: bool = False,
+    ) -> None:
+        self._origins = origins
+        self._ids = ids
+        self._positions = positions
         known = np.concatenate(connections) if connections else np.empty((0, len(_CONNECTION_WORDS)), dtype=np.int64)
         # An endpoint's place is 2 * conn_id + side. Two more stand for the segments of no connection (conn_id -1).
         ends = 2 * (int(known[:, 0].max()) + 1 if len(known) else 0) + 2
@@ -229,7 +257,16 @@ class _Resolver:
             "sender_state": coded(sender_state, schema.STATES, sender_state < 0),
             "receiver_state": coded(receiver_state, schema.STATES, receiver_state < 0),
         }
-        return assemble("segments", [made.get(c.name, column.get(c.name)) for c in schema.TABLES["segments"]])
+        if self._origins is not None:
+            codes = self._origins.codes(column["frame"].to_numpy())
+            made["frame"] = numbers(codes & (1 << schema.FILE_SHIFT) - 1)
+            made["file"] = coded((codes >> schema.FILE_SHIFT).astype(np.int32), self._origins.names)
+        files = self._origins is not None
+        columns = schema.declared("segments", files=files)
+        if self._ids is not None and len(self._ids):
+            made["conn_id"] = numbers(self._ids[np.maximum(conn_id, 0)], conn_id < 0)
+        table = assemble("segments", [made.get(c.name, column.get(c.name)) for c in columns], files=files)
+        return table.append_column("position", column["frame"]) if self._positions else table
 
     def _due(self, frame: Words, time: Words) -> _Due:
         """Return the changes up to the batch's last frame, each with the frame from which it holds."""

@@ -13,6 +13,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tcptrace_fsm.errors import CaptureError
+from tcptrace_fsm.remote import is_remote, open_remote
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -307,7 +308,7 @@ class Stream:
 
 
 def open_stream(source: str | os.PathLike[str] | BinaryIO, *, follow: bool = False) -> Stream:
-    """Open a capture's bytes: a path, ``-`` for standard input, or a binary file object.
+    """Open a capture's bytes: a path, a URL, ``-`` for standard input, or a binary file object.
 
     With ``follow``, the end of a file is not its end: reading waits for more.
 
@@ -324,6 +325,9 @@ def open_stream(source: str | os.PathLike[str] | BinaryIO, *, follow: bool = Fal
     name = os.fspath(source)
     if name == "-":
         return Stream(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), "-", None, own=False)
+    if is_remote(name):
+        remote, size = open_remote(name)
+        return Stream(remote, name, size, own=True)
     try:
         file = open(name, "rb", buffering=0)  # noqa: SIM115, PTH123 - the stream closes it; a path may be any PathLike
     except (OSError, ValueError) as reason:

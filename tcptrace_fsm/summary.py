@@ -11,6 +11,7 @@ import shutil
 import sys
 import textwrap
 import time
+from bisect import insort
 from collections import Counter
 from typing import IO, TYPE_CHECKING, Any
 
@@ -40,26 +41,45 @@ _SHOWN_IDS = 5
 
 
 class Finds:
-    """What is remembered of the findings of one kind."""
+    """What is remembered of the findings of one kind; it does not depend on the order in which they come."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.severity = "info"
-        self.message = ""
-        self.conn_ids: list[int] = []
-        self._rank = -1
+        self._worst: tuple[int, int, int, str] = (0, 0, 0, "")  # severity, conn_id, time, message
+        self._lowest: list[int] = []
+
+    @property
+    def severity(self) -> str:
+        """That of the worst."""
+        return schema.SEVERITIES[-self._worst[0]]
+
+    @property
+    def message(self) -> str:
+        """That of the first of the worst."""
+        return self._worst[3]
+
+    @property
+    def conn_ids(self) -> list[int]:
+        """The connection of that one, then the lowest of the others, one more than are shown."""
+        worst = self._worst[1]
+        return [worst, *(i for i in self._lowest if i != worst)][: _SHOWN_IDS + 1]
 
     def add(self, finding: Any) -> None:
-        """Count a finding; keep the message of the first of the worst, and some connections."""
-        self.count += 1
+        """Count a finding."""
         rank = schema.SEVERITIES.index(finding.severity) if finding.severity in schema.SEVERITIES else 0
-        if rank > self._rank:
-            self._rank, self.severity, self.message = rank, finding.severity, finding.message
-            if finding.conn_id not in self.conn_ids:
-                self.conn_ids.insert(0, finding.conn_id)
-                del self.conn_ids[_SHOWN_IDS + 1 :]
-        if len(self.conn_ids) <= _SHOWN_IDS and finding.conn_id not in self.conn_ids:
-            self.conn_ids.append(finding.conn_id)
+        self._take(1, (-rank, finding.conn_id, finding.time, finding.message), (finding.conn_id,))
+
+    def merge(self, other: Finds) -> None:
+        """Take what another has counted."""
+        self._take(other.count, other._worst, other._lowest)
+
+    def _take(self, n: int, worst: tuple[int, int, int, str], conn_ids: Iterable[int]) -> None:
+        self._worst = min(self._worst, worst) if self.count else worst
+        self.count += n
+        for conn_id in conn_ids:
+            if conn_id not in self._lowest:
+                insort(self._lowest, conn_id)
+                del self._lowest[_SHOWN_IDS + 1 :]
 
 
 class Tally:
@@ -85,6 +105,14 @@ class Tally:
                 kind = self.findings[finding.kind] = Finds()
             kind.add(finding)
 
+    def merge(self, other: Tally) -> None:
+        """Take what another has counted of other connections."""
+        self._ways.update(other._ways)
+        self.connections += other.connections
+        self.transitions += other.transitions
+        for name, finds in other.findings.items():
+            self.findings.setdefault(name, Finds()).merge(finds)
+
     def _by(self, place: int, words: tuple[str, ...]) -> dict[str, int]:
         counts = [0] * len(words)
         for way, n in self._ways.items():
@@ -105,7 +133,9 @@ class Tally:
 
     def worst_first(self) -> list[tuple[str, Finds]]:
         """Kinds of finding, the most severe and then the most frequent first."""
-        return sorted(self.findings.items(), key=lambda kind: (_WORST_FIRST.index(kind[1].severity), -kind[1].count))
+        return sorted(
+            self.findings.items(), key=lambda kind: (_WORST_FIRST.index(kind[1].severity), -kind[1].count, kind[0])
+        )
 
     def reaches(self, severity: str) -> bool:
         """Whether some finding is at least this severe."""

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from tcptrace_fsm import schema
-from tcptrace_fsm.arrow import coded, encoded, lists, numbers, texts
+from tcptrace_fsm.arrow import coded, encoded, lists, numbers, text_lists, texts
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.kernels.columns import scatter
 from tcptrace_fsm.links import encapsulation_name
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from tcptrace_fsm.timeline import Origins
+
     Words = NDArray[np.int64]
 
 __all__ = [
@@ -43,6 +45,8 @@ __all__ = [
     "build",
     "community_id",
     "findings_table",
+    "has_files",
+    "placed",
     "plain",
     "to_pandas",
 ]
@@ -55,21 +59,34 @@ ARROW_TYPES: dict[str, Any] = {
     "timestamp": pa.timestamp("ns", tz="UTC"),
     "duration": pa.duration("ns"),
     "list<int64>": pa.list_(pa.int64()),
+    "list<string>": pa.list_(pa.string()),
 }
+_FRAME = (1 << schema.FILE_SHIFT) - 1
 
 
 # --- types -----------------------------------------------------------------------------------------------------------
-def arrow_schema(table: str) -> Any:
-    """Make the table's Arrow schema, with the metadata that gives nullable integers their pandas type."""
-    fields = [pa.field(c.name, ARROW_TYPES[c.type], nullable=c.nullable) for c in schema.TABLES[table]]
+def arrow_schema(table: str, *, files: bool = False) -> Any:
+    """Make the table's Arrow schema, with the metadata that gives nullable integers their pandas type.
+
+    Parameters
+    ----------
+    table : str
+        Which of :data:`tcptrace_fsm.schema.TABLES`.
+    files : bool
+        With the columns that name captures.
+
+    """
+    columns = schema.declared(table, files=files)
+    fields = [pa.field(c.name, ARROW_TYPES[c.type], nullable=c.nullable) for c in columns]
     pandas_types = {
         "string": ("unicode", "str"),
         "timestamp": ("datetimetz", "datetime64[ns]"),
         "duration": ("timedelta64[ns]", "timedelta64[ns]"),
         "list<int64>": ("list[int64]", "object"),
+        "list<string>": ("list[unicode]", "object"),
     }
     described = []
-    for c in schema.TABLES[table]:
+    for c in columns:
         pandas_type, numpy_type = pandas_types.get(c.type, (c.type, c.type))
         if c.nullable and c.type == "int64":
             numpy_type = "Int64"
@@ -87,9 +104,14 @@ def arrow_schema(table: str) -> Any:
     return pa.schema(fields, metadata={b"pandas": json.dumps(known).encode()})
 
 
+def has_files(table: Any, name: str) -> bool:
+    """Whether a table of that kind has the columns that name captures."""
+    return bool(table.num_columns > len(schema.TABLES[name]))
+
+
 def plain(table: Any, name: str) -> Any:
     """Replace dictionaries by the strings they stand for, so that the table has exactly its declared schema."""
-    return table.cast(arrow_schema(name))
+    return table.cast(arrow_schema(name, files=has_files(table, name)))
 
 
 def to_pandas(tables: Sequence[Any], name: str) -> pd.DataFrame:
@@ -103,8 +125,7 @@ def to_pandas(tables: Sequence[Any], name: str) -> pd.DataFrame:
         Which of :data:`tcptrace_fsm.schema.TABLES`.
 
     """
-    declared = arrow_schema(name)
-    whole = pa.concat_tables([plain(t, name) for t in tables]) if tables else declared.empty_table()
+    whole = pa.concat_tables([plain(t, name) for t in tables]) if tables else arrow_schema(name).empty_table()
     frame: pd.DataFrame = whole.to_pandas()
     if name != "segments" and len(tables) > 1:
         frame = frame.sort_values("conn_id", kind="stable", ignore_index=True)
@@ -191,7 +212,7 @@ class Rows:
         return dict(zip(self._source.words, columns[:, :count], strict=True))
 
 
-def build(name: str, rows: dict[int, Words]) -> Any:
+def build(name: str, rows: dict[int, Words], origins: Origins | None = None) -> Any:
     """Make the Arrow table of these rows.
 
     Parameters
@@ -200,17 +221,35 @@ def build(name: str, rows: dict[int, Words]) -> Any:
         ``connections`` or ``transitions``.
     rows : dict of int to int64[n]
         Values by word of the record, as :meth:`Rows.take` gives them.
+    origins : Origins or None
+        Of several captures: which frame of which stands at each position.
 
     """
-    declared = schema.TABLES[name]
-    return assemble(name, [_column(c, rows[c.word]) if c.word is not None else DERIVED[c.name](rows) for c in declared])
+    declared = schema.declared(name, files=origins is not None)
+    arrays = []
+    for column in declared:
+        if column.word is None:
+            arrays.append(DERIVED[column.name](rows))
+        elif origins is not None and (column.frames or column.after):
+            arrays.append(_place(column, origins.codes(rows[column.word]), origins))
+        else:
+            arrays.append(_column(column, rows[column.word]))
+    return assemble(name, arrays, files=origins is not None)
 
 
-def assemble(name: str, arrays: Sequence[Any]) -> Any:
+def assemble(name: str, arrays: Sequence[Any], *, files: bool = False) -> Any:
     """Make one table of a table's columns, in declared order; nullable only where declared so."""
-    declared = schema.TABLES[name]
+    declared = schema.declared(name, files=files)
     fields = [pa.field(c.name, values.type, nullable=c.nullable) for c, values in zip(declared, arrays, strict=True)]
     return pa.Table.from_arrays(list(arrays), schema=pa.schema(fields))
+
+
+def _place(column: schema.Column, codes: Words, origins: Origins) -> Any:
+    """The frame numbers, or the captures, that codes stand for."""
+    mask = codes < 0 if column.nullable else None
+    if column.after:
+        return coded(np.maximum(codes >> schema.FILE_SHIFT, 0).astype(np.int32), origins.names, mask)
+    return numbers(codes & _FRAME, mask)
 
 
 def _column(column: schema.Column, values: Words) -> Any:
@@ -448,17 +487,34 @@ DERIVED: dict[str, Callable[[dict[int, Words]], Any]] = {
 
 
 # --- findings ---------------------------------------------------------------------------------------------------------
-REPEATED = {"side", "kind", "category", "severity", "basis", "rfc", "possible_artefact"}
+REPEATED = {"file", "side", "kind", "category", "severity", "basis", "rfc", "possible_artefact"}
 
 
-def findings_table(findings: Iterable[Any]) -> Any:
+def findings_table(findings: Iterable[Any], origins: Origins | None = None) -> Any:
     """Make the anomalies table of these findings, ordered by connection and time."""
-    ordered = sorted(findings, key=lambda f: (f.conn_id, f.time))
+    ordered = sorted(findings, key=lambda f: (f.conn_id, f.time, f.kind, f.side or "", f.message))
+    if origins is not None:
+        ordered = [placed(finding, origins) for finding in ordered]
     arrays = []
-    for column in schema.TABLES["anomalies"]:
-        values = [getattr(f, column.name) for f in ordered]
+    for column in schema.declared("anomalies", files=origins is not None):
+        values = [getattr(f, column.after or column.name) for f in ordered]
+        if column.name == "frame" or column.after == "frame":
+            values = [None if v is None or v < 0 else v for v in values]
+        if origins is not None and column.after:
+            names = origins.names
+            if column.type == "string":
+                values = [None if v is None else names[v >> schema.FILE_SHIFT] for v in values]
+            else:
+                values = [[names[v >> schema.FILE_SHIFT] for v in codes] for codes in values]
+        elif origins is not None and column.frames:
+            if column.type == "int64":
+                values = [None if v is None else v & _FRAME for v in values]
+            else:
+                values = [[v & _FRAME for v in codes] for codes in values]
         if column.type == "list<int64>":
             arrays.append(lists(values))
+        elif column.type == "list<string>":
+            arrays.append(text_lists(values))
         elif column.name in REPEATED:
             arrays.append(encoded(values))
         elif column.type == "string":
@@ -466,4 +522,11 @@ def findings_table(findings: Iterable[Any]) -> Any:
         else:
             found = np.array([-1 if v is None else v for v in values], dtype=np.int64)
             arrays.append(numbers(found, found < 0 if column.nullable else None, ARROW_TYPES[column.type]))
-    return assemble("anomalies", arrays)
+    return assemble("anomalies", arrays, files=origins is not None)
+
+
+def placed(finding: Any, origins: Origins) -> Any:
+    """A finding with the codes of its frames."""
+    frame = -1 if finding.frame is None else finding.frame
+    codes = origins.codes(np.array([frame, *finding.frames], dtype=np.int64)).tolist()
+    return finding._replace(frame=codes[0] if codes[0] >= 0 else None, frames=tuple(codes[1:]))

@@ -119,8 +119,9 @@ def test_several_captures_are_one_timeline(tmp_path, capsys):
         assert [c["frames"] for c in said["captures"]] == [4, 4]
         assert said["connections"]["count"] == 1
     trace = tf.analyze(tmp_path)
-    assert trace.connections.last_frame.to_list() == [8]
-    assert trace.segments.frame.to_list() == list(range(1, 9))
+    assert trace.connections.last_frame.to_list() == [4]
+    assert trace.connections.last_file.to_list() == [str(tmp_path / "x.pcap10")]
+    assert trace.segments.frame.to_list() == [1, 2, 3, 4] * 2
 
 
 # --- exit statuses ----------------------------------------------------------------------------------------------------
@@ -223,7 +224,7 @@ def test_ctrl_c_while_waiting_loses_nothing(monkeypatch, tmp_path, capsys):
 def test_ctrl_c_before_there_is_anything(monkeypatch, tmp_path, capsys):
     stand_in(monkeypatch, [])
     monkeypatch.setattr(analysis, "open_capture", lambda source, keep, follow: press_ctrl_c())
-    said = "tcptrace-fsm: stopped by Ctrl-C before anything was read\n"
+    said = "tcptrace-fsm: stopped by Ctrl-C before anything was analysed\n"
     assert run("analyze", "-", capsys=capsys) == (130, "", said)
     assert run("analyze", "-", "-o", str(tmp_path / "out"), capsys=capsys) == (130, "", said)
     assert not (tmp_path / "out").exists()

@@ -91,10 +91,6 @@ JUDGED_BY_THE_CLOCK_OF_THE_BATCH = exchange(
 )
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="what a row on the due list still learns, and a link to a use long ago, depend on where a batch ends",
-)
 @relaxed
 @given(either, st.sampled_from((1, 2, 7)))
 @example(HANDED_OVER_AND_STILL_REACHED, 1)

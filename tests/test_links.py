@@ -383,14 +383,29 @@ def test_path_codes_and_names_agree(ids):
 
 def test_path_registry_is_bounded(monkeypatch):
     """A capture that makes up tunnels without end gets one shared code for the rest."""
-    monkeypatch.setattr(links, "_names", [])
-    monkeypatch.setattr(links, "_paths", {})
+    monkeypatch.setattr(links, "_names", {})
+    monkeypatch.setattr(links, "_codes", {})
     monkeypatch.setattr(links, "MAX_PATHS", 3)
     codes = [encapsulation_code([f"vxlan {i}"]) for i in range(5)]
-    assert codes == [-1, -2, -3, -4, -4]
+    assert len(set(codes)) == 4
+    assert codes[3] == codes[4]
     assert [encapsulation_name(code) for code in codes[:3]] == ["vxlan 0", "vxlan 1", "vxlan 2"]
-    assert encapsulation_name(-4) == "tunnels beyond counting"
-    assert encapsulation_code(["vxlan 1"]) == -2
+    assert encapsulation_name(codes[3]) == "tunnels beyond counting"
+    assert encapsulation_code(["vxlan 1"]) == codes[1]
+
+
+def test_path_codes_mean_the_same_in_every_process():
+    """A number that must not change: segments travel between processes with it."""
+    assert encapsulation_code(["gre", "vlan 7"]) == -33470758626878980
+
+
+def test_paths_are_learnt_from_another_process(monkeypatch):
+    code = encapsulation_code(["vxlan 77"])
+    known = links.known_paths()
+    monkeypatch.setattr(links, "_names", {})
+    assert encapsulation_name(code) == "tunnels beyond counting"
+    links.learn_paths(known)
+    assert encapsulation_name(code) == "vxlan 77"
 
 
 # --- fragments ------------------------------------------------------------------------------------------------------

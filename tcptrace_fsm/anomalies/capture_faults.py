@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.anomalies.survey import Collector, Found, Group, Survey, end_of
 from tcptrace_fsm.kernels.layout import (
+    C_CLOCK_LEAP,
     C_FIRST_TIME,
+    C_ID,
     C_LAST_TIME,
     C_LOG_HEAD,
     C_MARKS,
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 __all__ = ["RULES", "SURVEYS"]
 
 MUCH = 10 << 20  # bytes without an ACK
+MEASURED = 4096  # connections whose clocks are compared, the first of the pass
 
 
 class One(Collector):
@@ -211,28 +214,20 @@ class Twice(One):
 class Backwards(One):
     """Connections whose frames' times run backwards, or jump."""
 
-    looked = 0
-
     def block(self, block: Block) -> None:
-        """Long connections: the capture's clock should agree with the endpoints' timestamps."""
-        log = block.log
-        if log is None or self.looked >= 1000:
+        """Those of which it was measured that the clock jumped."""
+        leaps = block.column(C_CLOCK_LEAP)
+        if not any(leaps):
             return
-        lasted = list(map(sub, block.column(C_LAST_TIME), block.column(C_FIRST_TIME)))
-        if not lasted or max(lasted) < 10 * SECOND:
-            return
-        for i, ns in enumerate(lasted):
-            if ns >= 10 * SECOND and self.looked < 1000:
-                self.looked += 1
-                jump = leap(block.words, i * CONNECTION_SIZE, log)
-                if jump:
-                    self.group.add(block.words, i * CONNECTION_SIZE)
-                    self.group.more["leap"] = max(jump, self.group.more.get("leap", 0))
+        for i, (jump, conn_id) in enumerate(zip(leaps, block.column(C_ID), strict=True)):
+            if jump and conn_id < MEASURED:
+                self.group.add(block.words, i * CONNECTION_SIZE)
+                self.group.reach("leap", jump)
 
     def found(self, group: Group, now: int) -> Found:
         """The finding."""
         del now
-        jump = group.more.get("leap")
+        jump = group.most.get("leap")
         if jump:
             return Found(
                 group,
@@ -249,6 +244,17 @@ class Backwards(One):
             "or a "
             "clock that was set back; order of close segments may be wrong",
         )
+
+
+def measure_leaps(block: Block) -> None:
+    """Long connections: the capture's clock should agree with the endpoints' timestamps."""
+    ids, log, words = block.column(C_ID), block.log, block.words
+    if log is None or min(ids, default=MEASURED) >= MEASURED:
+        return
+    lasted = map(sub, block.column(C_LAST_TIME), block.column(C_FIRST_TIME))
+    for i, (ns, conn_id) in enumerate(zip(lasted, ids, strict=True)):
+        if ns >= 10 * SECOND and conn_id < MEASURED:
+            words[i * CONNECTION_SIZE + C_CLOCK_LEAP] = leap(words, i * CONNECTION_SIZE, log)
 
 
 def leap(words: array[int], c: int, log: Words) -> int:
@@ -481,6 +487,7 @@ SURVEYS = (
         make=Backwards,
         when=when_backwards,
         every=True,
+        measure=measure_leaps,
         aliases={"tcptrace": "--warn_ooo", "Wireshark": "frame.time_delta < 0"},
         example=STAMPED.format(3600.4, 3600.5, 3600.6, 3600.7),
         counterexample=STAMPED.format(0.4, 0.5, 0.6, 0.7) + "\nend 3700",

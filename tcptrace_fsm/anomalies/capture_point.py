@@ -10,6 +10,7 @@ from tcptrace_fsm.anomalies.capture_faults import WHOLE, fault
 from tcptrace_fsm.anomalies.hosts import many
 from tcptrace_fsm.anomalies.survey import Collector, Found, end_of, host_of, name
 from tcptrace_fsm.kernels.layout import (
+    C_ID,
     C_VANTAGE,
     CLIENT,
     CONNECTION_SIZE,
@@ -67,19 +68,19 @@ class Offload(Collector):
         if (at_peer and not words[end_of(c, side) + E_CHECKSUMS] & 4) is self.receiving:
             group = self.groups.of(())
             group.add(words, c, host_of(words, c, side))
-            group.more["longest"] = max(sent, group.more.get("longest", 0))
+            group.reach("longest", sent)
 
     def finish(self, now: int) -> Iterator[Found]:
         """One finding for the capture."""
         del now
         for group in self.groups.values():
-            one = name(min(group.members))
+            one = name(group.member or ())
             what = "put together by the receiving host's card (GRO, LRO)" if self.receiving else "captured before the "
             "sending host's card cut them up (TSO, GSO)"
             yield Found(
                 group,
                 None,
-                f"{group.count:,} of {self.total:,} connections have segments of up to {group.more['longest']:,} "
+                f"{group.count:,} of {self.total:,} connections have segments of up to {group.most['longest']:,} "
                 "bytes, longer than "
                 f"their peers' MSS, sent by {group.counted} hosts ({one} for one): {what}; they are not what was on "
                 "the wire",
@@ -104,10 +105,11 @@ class Vantage(Collector):
         n = votes.count(self.near)
         if n:
             group = self.groups.of(())
-            if not group.count:
-                group.add(block.words, votes.index(self.near) * CONNECTION_SIZE)
-                n -= 1
             group.count += n
+            ids = block.column(C_ID)
+            if group.conn_id < 0 or min(ids) < group.conn_id:
+                first = min((ids[i], i) for i, vote in enumerate(votes) if vote == self.near)
+                group.note(block.words, first[1] * CONNECTION_SIZE)
         self.groups.of((0,)).count += votes.count(VANTAGE_NEAR_CLIENT) + votes.count(VANTAGE_NEAR_SERVER)
 
     def finish(self, now: int) -> Iterator[Found]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.anomalies.rule import SECOND, Key, Rule, mask, span
 from tcptrace_fsm.anomalies.survey import (
+    SAMPLE,
     Collector,
     Found,
     Group,
+    Smallest,
     Survey,
     end_of,
     host_of,
@@ -18,6 +20,7 @@ from tcptrace_fsm.anomalies.survey import (
     socket_of,
 )
 from tcptrace_fsm.kernels.layout import (
+    C_ID,
     C_LAST_TIME,
     C_PORTS,
     C_SERVER_STATE,
@@ -66,6 +69,12 @@ class Leaks(Collector):
         self.groups.of(holder).add(words, c)
         self.since.setdefault(holder, []).append(words[c + C_LAST_TIME])
 
+    def merge(self, other: Leaks) -> None:
+        """Take what another has seen."""
+        super().merge(other)
+        for holder, times in other.since.items():
+            self.since.setdefault(holder, []).extend(times)
+
     def finish(self, now: int) -> Iterator[Found]:
         """Those who hold several for longer than a pause explains."""
         for holder, group in self.groups.items():
@@ -109,7 +118,7 @@ class Reuse(Collector):
 
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile)
-        self.gaps: dict[Name, list[int]] = {}
+        self.gaps: dict[Name, Smallest] = {}  # conn_id and gap of the first incarnations
 
     def see(self, words: array[int], c: int) -> None:
         """An incarnation after which the client opened another."""
@@ -117,16 +126,21 @@ class Reuse(Collector):
             return
         pair = host_of(words, c, CLIENT) + socket_of(words, c, SERVER)
         self.groups.of(pair).add(words, c, (words[c + C_PORTS] >> 16,))
-        gaps = self.gaps.setdefault(pair, [])
-        if len(gaps) < 4096:
-            gaps.append(words[c + C_TAKEN_OVER] - words[c + C_LAST_TIME])
+        gap = words[c + C_TAKEN_OVER] - words[c + C_LAST_TIME]
+        self.gaps.setdefault(pair, Smallest()).take((words[c + C_ID], gap))
+
+    def merge(self, other: Reuse) -> None:
+        """Take what another has seen."""
+        super().merge(other)
+        for pair, gaps in other.gaps.items():
+            self.gaps.setdefault(pair, Smallest()).merge(gaps)
 
     def finish(self, now: int) -> Iterator[Found]:
         """Pairs that go round many ports faster than TIME_WAIT."""
         del now
         limit = self.profile.time_wait.usual * SECOND
         for pair, group in self.groups.items():
-            usual = median(self.gaps[pair])
+            usual = median(gap for _, gap in self.gaps[pair].trim())
             if len(group.members) >= 20 and usual < limit:
                 client, listener = pair[:3], pair[3:]
                 yield Found(
@@ -145,11 +159,14 @@ def kinds_of_options(block: Block) -> set[tuple[int, int]]:
     return set(block.both(E_OPTIONS))
 
 
-LOOKED_AT = 4096  # peculiar SYNs that are looked at one by one; what comes after them is counted
-
-
 class Options(Collector):
-    """SYNs or SYN+ACKs with some peculiarity of their options, in one finding."""
+    """SYNs or SYN+ACKs with some peculiarity of their options, in one finding.
+
+    Connections of the sample are looked at one by one, which gives examples; the others may be only counted, at a
+    fraction of the cost.
+    """
+
+    only_counted = True
 
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile)
@@ -167,24 +184,42 @@ class Options(Collector):
                 self.known[pair] = self.odd(*pair)
         if not any(self.known[pair] for pair in pairs):
             return
-        odd = {side for pair in pairs for side in self.known[pair]}
-        known = [self.groups.get((side,)) for side in odd]
-        if all(group is not None and group.count >= LOOKED_AT for group in known):
-            # There are plenty of examples: the rest is only counted, at a fraction of the cost.
-            for (pair, syns), n in Counter(zip(block.both(E_OPTIONS), block.both(E_SYNS), strict=True)).items():
-                for side in self.known[pair]:
-                    if syns[side] and self.fits(*syns):
-                        self.groups.of((side,)).count += n
-            return
-        for i, (pair, syns) in enumerate(zip(block.both(E_OPTIONS), block.both(E_SYNS), strict=True)):
+        ids = block.column(C_ID)
+        least = min(ids)
+        if self.only_counted and least >= SAMPLE:
+            odd = {side for pair in pairs for side in self.known[pair]}
+            if all((group := self.groups.get((side,))) and 0 <= group.conn_id < least for side in odd):
+                for (pair, syns), n in Counter(zip(block.both(E_OPTIONS), block.both(E_SYNS), strict=True)).items():
+                    for side in self.known[pair]:
+                        if syns[side] and self.fits(*syns):
+                            self.count(side, n)
+                return
+        rows = zip(block.both(E_OPTIONS), block.both(E_SYNS), ids, strict=True)
+        for i, (pair, syns, conn_id) in enumerate(rows):
             for side in self.known[pair]:
                 if syns[side] and self.fits(*syns):
-                    self.take(block.words, i * CONNECTION_SIZE, side)
+                    if self.only_counted and conn_id >= SAMPLE:
+                        self.count(side, 1)
+                        self.groups.of((side,)).note(
+                            block.words, i * CONNECTION_SIZE, self.member(block.words, i, side)
+                        )
+                    else:
+                        self.take(block.words, i * CONNECTION_SIZE, side)
+
+    def count(self, side: int, n: int) -> None:
+        """Some that are peculiar, and are not looked at."""
+        group = self.groups.of((side,))
+        group.count += n
+        group.unseen += n
+
+    def member(self, words: array[int], i: int, side: int) -> Name:
+        """Who sent it: a listener or a host."""
+        c = i * CONNECTION_SIZE
+        return socket_of(words, c, side) if side == SERVER else host_of(words, c, side)
 
     def take(self, words: array[int], c: int, side: int) -> None:
         """One that is peculiar."""
-        member = socket_of(words, c, side) if side == SERVER else host_of(words, c, side)
-        self.groups.of((side,)).add(words, c, member)
+        self.groups.of((side,)).add(words, c, self.member(words, c // CONNECTION_SIZE, side))
 
     def fits(self, client_syns: int, server_syns: int) -> bool:
         """Whether enough of the connection was seen."""
@@ -205,7 +240,7 @@ class Options(Collector):
 def whose(side: int, group: Group) -> str:
     """How many SYNs or SYN+ACKs of how many, and one of them by name."""
     what, who = ("SYN", "hosts") if side == CLIENT else ("SYN+ACK", "listeners")
-    return f"{group.count:,} {what}s of {group.counted} {who} ({name(min(group.members))} for one)"
+    return f"{group.count:,} {what}s of {group.counted} {who} ({name(group.member or ())} for one)"
 
 
 class NotOffered(Options):
@@ -253,10 +288,11 @@ class Cookies(Options):
     """Listeners that answer some SYNs with less than others."""
 
     offered = OPT_SCALE | OPT_SACK_PERMITTED
+    only_counted = False
 
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile)
-        self.full: dict[Name, int] = {}
+        self.full: set[Name] = set()
 
     def odd(self, client: int, server: int) -> tuple[int, ...]:
         """Scale and SACK were offered and neither came back."""
@@ -268,16 +304,19 @@ class Cookies(Options):
         return (SERVER,) if poor else ()
 
     def block(self, block: Block) -> None:
-        """Listeners that can do better are remembered as soon as there are any that did not."""
+        """Listeners that can do better are remembered of the sample."""
         super().block(block)
-        if len(self.full) < 4096:
+        ids = block.column(C_ID)
+        if min(ids, default=SAMPLE) < SAMPLE:
             wanted = self.offered
-            for i, (client, server) in enumerate(block.both(E_OPTIONS)):
-                if client & server & wanted == wanted:
-                    listener = socket_of(block.words, i * CONNECTION_SIZE, SERVER)
-                    self.full[listener] = self.full.get(listener, 0) + 1
-                if i >= 64:
-                    break
+            for i, ((client, server), conn_id) in enumerate(zip(block.both(E_OPTIONS), ids, strict=True)):
+                if client & server & wanted == wanted and conn_id < SAMPLE:
+                    self.full.add(socket_of(block.words, i * CONNECTION_SIZE, SERVER))
+
+    def merge(self, other: Cookies) -> None:
+        """Take what another has seen."""
+        super().merge(other)
+        self.full |= other.full
 
     def take(self, words: array[int], c: int, side: int) -> None:
         """One that got less than it asked for."""

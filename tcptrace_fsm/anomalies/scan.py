@@ -11,6 +11,7 @@ from tcptrace_fsm.anomalies.survey import Collector, Found, Survey, end_of, host
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
     C_FIRST_TIME,
+    C_ID,
     C_LAST_TIME,
     C_OPENING,
     C_PORTS,
@@ -284,36 +285,40 @@ class Holds(Collector):
 class Numbers(Collector):
     """Initial sequence numbers of listeners' hosts, as far as a sample goes."""
 
-    sample = 4096  # connections looked at
+    sample = 4096  # connections looked at, the first of the pass
     enough = 64  # numbers of one host
 
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile)
-        self.numbers: dict[Name, dict[Name, int]] = {}
-        self.looked = 0
+        self.records: dict[int, array[int]] = {}  # by conn_id
 
     def block(self, block: Block) -> None:
-        """The first connections of the pass."""
-        if self.looked >= self.sample:
+        """Keep those of the sample."""
+        ids = block.column(C_ID)
+        if min(ids, default=self.sample) >= self.sample:
             return
         words = block.words
-        for c in range(0, min(block.count, self.sample - self.looked) * CONNECTION_SIZE, CONNECTION_SIZE):
-            server = end_of(c, SERVER)
-            if words[server + E_BASE_KNOWN] == BASE_SYN and words[server + E_SYNS]:
-                host = host_of(words, c, SERVER)
-                numbers = self.numbers.setdefault(host, {})
-                if len(numbers) < self.enough:
-                    # a four-tuple that is used again may well count on from its last number (RFC 6528)
-                    pair = (*host_of(words, c, CLIENT), words[c + C_PORTS])
-                    if pair not in numbers:
-                        numbers[pair] = words[server + E_BASE]
-                        self.groups.of(host).add(words, c)
-        self.looked += block.count
+        for i, conn_id in enumerate(ids):
+            server = end_of(i * CONNECTION_SIZE, SERVER)
+            if conn_id < self.sample and words[server + E_BASE_KNOWN] == BASE_SYN and words[server + E_SYNS]:
+                self.records[conn_id] = words[i * CONNECTION_SIZE : (i + 1) * CONNECTION_SIZE]
+
+    def merge(self, other: Numbers) -> None:
+        """Take what another has seen."""
+        self.records |= other.records
 
     def finish(self, now: int) -> Iterator[Found]:
         """Hosts whose numbers are near to one another."""
         del now
-        for host, numbers in self.numbers.items():
+        by_host: dict[Name, dict[Name, int]] = {}
+        for _, words in sorted(self.records.items()):
+            numbers = by_host.setdefault(host_of(words, 0, SERVER), {})
+            # a four-tuple that is used again may well count on from its last number (RFC 6528)
+            pair = (*host_of(words, 0, CLIENT), words[C_PORTS])
+            if len(numbers) < self.enough and pair not in numbers:
+                numbers[pair] = words[end_of(0, SERVER) + E_BASE]
+                self.groups.of(host_of(words, 0, SERVER)).add(words, 0)
+        for host, numbers in by_host.items():
             values = sorted(numbers.values())
             if len(values) < 10:
                 continue

@@ -5,12 +5,17 @@ once, at the end of the pass: one finding with the counts and a few examples ins
 shown connections in two ways, and pays for what it asks for only. ``see`` gets single records, those that are neither
 healthy throughout nor ruled out by ``when``, which is asked once for all connections that are alike. ``block`` gets
 whole arrays of records, to be read by columns (:class:`Block`).
+
+What a survey says depends on which connections there are, not on the order in which it is shown them, and what it
+remembers of some and of others can be put together (``merge``): so it is the same when several processes share the
+work. Where not everything can be looked at, the choice falls on the lowest conn_ids or addresses.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
+from bisect import insort
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -36,6 +41,7 @@ from tcptrace_fsm.kernels.layout import (
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Self
 
     from tcptrace_fsm.engine import Finished
     from tcptrace_fsm.kernels import Words
@@ -49,6 +55,7 @@ __all__ = [
     "Found",
     "Group",
     "Groups",
+    "Smallest",
     "Survey",
     "Surveyor",
     "end_of",
@@ -59,8 +66,9 @@ __all__ = [
 
 T = TypeVar("T")
 EXAMPLES = 8  # frames given with a finding
-MOST_GROUPS = 65536  # hosts or listeners told apart; what comes after them is not told
+MOST_GROUPS = 65536  # hosts or listeners told apart
 MOST_MEMBERS = 4096  # distinct things counted within a group
+SAMPLE = 16384  # connections that are looked at one by one where most may be alike
 Name = tuple[int, ...]  # numbers that tell a group, or a member of one, from others: an address, with or without port
 
 
@@ -146,45 +154,134 @@ class Found(NamedTuple):
     severity: str | None = None
 
 
+class Smallest(set[Name]):
+    """A set that keeps no more than its ``most`` smallest members, whatever the order in which they come.
+
+    >>> few = Smallest(2)
+    >>> for number in (5, 3, 4, 1, 9):
+    ...     few.take((number,))
+    >>> sorted(few.trim())
+    [(1,), (3,)]
+    """
+
+    def __init__(self, most: int = MOST_MEMBERS) -> None:
+        super().__init__()
+        self.most = most
+        self.bound: Name | None = None
+
+    def take(self, member: Name) -> None:
+        """Add a member, if it is among the smallest."""
+        if self.bound is None or member < self.bound:
+            self.add(member)
+            if len(self) >= 2 * self.most:
+                self.trim()
+
+    def trim(self) -> Self:
+        """Let go of what is too much; it may be twice as much between two calls."""
+        if len(self) > self.most:
+            kept = sorted(self)[: self.most]
+            self.clear()
+            self.update(kept)
+            self.bound = kept[-1]
+        return self
+
+    def merge(self, other: Smallest) -> None:
+        """Take the members of another."""
+        for member in other:
+            self.take(member)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _smallest, (self.most, list(self))
+
+
+def _smallest(most: int, members: list[Name]) -> Smallest:
+    made = Smallest(most)
+    made.update(members)
+    return made.trim()
+
+
 class Group:
     """Connections that belong together: how many, when, the first of them, and some frames.
 
     Attributes
     ----------
+    conn_id, first, frame
+        Of the first of them, the one with the lowest conn_id; and the time and frame with which it begins.
+    member : tuple or None
+        What it was counted with.
     count : int
-    members : set
-        Distinct things that a survey counts in it; no more are taken than a finding needs.
-    more : dict of str to int
-        Counts that a survey keeps with it.
+    unseen : int
+        How many of these were counted without their members.
+    last : int
+        Time of the latest segment of all, ns.
+    examples : list of (int, int)
+        conn_id and first frame of the first few.
+    members : Smallest
+        Distinct things that a survey counts in it; no more are kept than a finding needs.
+    more, most : dict of str to int
+        Counts, and greatest values, that a survey keeps with it.
     """
 
-    __slots__ = ("conn_id", "count", "first", "frame", "frames", "last", "members", "more")
+    __slots__ = (
+        *("conn_id", "count", "examples", "first", "frame", "last", "member", "members", "more", "most", "unseen"),
+    )
 
     def __init__(self) -> None:
         self.conn_id = -1
         self.count = 0
+        self.unseen = 0
         self.first = self.last = 0
         self.frame = 0
-        self.frames: list[int] = []
-        self.members: set[Name] = set()
+        self.member: Name | None = None
+        self.examples: list[tuple[int, int]] = []
+        self.members = Smallest()
         self.more: dict[str, int] = {}
+        self.most: dict[str, int] = {}
 
     def add(self, words: array[int], c: int, member: Name | None = None) -> None:
         """Count the connection whose record begins at ``c``."""
-        time = words[c + C_FIRST_TIME]
-        frame = words[c + C_FIRST_FRAME]
-        if not self.count or frame < self.frame:
-            self.conn_id, self.frame, self.first = words[c + C_ID], frame, time
         self.count += 1
+        self.note(words, c, member)
+        conn_id = words[c + C_ID]
+        if len(self.examples) < EXAMPLES or conn_id < self.examples[-1][0]:
+            self._show(conn_id, words[c + C_FIRST_FRAME])
+        if member is not None:
+            self.members.take(member)
+
+    def note(self, words: array[int], c: int, member: Name | None = None) -> None:
+        """Look at a connection that is counted otherwise: it may be the first, or the last to speak."""
+        if self.conn_id < 0 or words[c + C_ID] < self.conn_id:
+            self.conn_id, self.frame = words[c + C_ID], words[c + C_FIRST_FRAME]
+            self.first, self.member = words[c + C_FIRST_TIME], member
         self.last = max(self.last, words[c + C_LAST_TIME])
-        if len(self.frames) < EXAMPLES:
-            self.frames.append(frame)
-        if member is not None and len(self.members) < MOST_MEMBERS:
-            self.members.add(member)
+
+    def _show(self, conn_id: int, frame: int) -> None:
+        insort(self.examples, (conn_id, frame))
+        del self.examples[EXAMPLES:]
+
+    def merge(self, other: Group) -> None:
+        """Take what another has counted of other connections."""
+        if other.conn_id >= 0 and (self.conn_id < 0 or other.conn_id < self.conn_id):
+            self.conn_id, self.frame, self.first = other.conn_id, other.frame, other.first
+            self.member = other.member
+        self.count += other.count
+        self.unseen += other.unseen
+        self.last = max(self.last, other.last)
+        for example in other.examples:
+            self._show(*example)
+        self.members.merge(other.members)
+        for what, n in other.more.items():
+            self.tally(what, n)
+        for what, n in other.most.items():
+            self.reach(what, n)
 
     def tally(self, what: str, by: int = 1) -> None:
         """Count something else."""
         self.more[what] = self.more.get(what, 0) + by
+
+    def reach(self, what: str, value: int) -> None:
+        """Keep the greatest value."""
+        self.most[what] = max(value, self.most.get(what, value))
 
     def peak(self, what: str) -> int:
         """The most that was counted under any name that begins like this."""
@@ -193,7 +290,8 @@ class Group:
     @property
     def counted(self) -> str:
         """How many different members, in words."""
-        return f"{len(self.members):,}" + (" or more" if len(self.members) == MOST_MEMBERS else "")
+        more = len(self.members) == MOST_MEMBERS or self.unseen
+        return f"{max(1, len(self.members)):,}" + (" or more" if more else "")
 
     @property
     def lasted(self) -> int:
@@ -202,20 +300,38 @@ class Group:
 
 
 class Groups(dict[Name, Group]):
-    """Groups by what their connections have in common."""
+    """Groups by what their connections have in common; where there are too many, those with the smallest keys."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.bound: Name | None = None
         self._others = Group()
 
     def of(self, key: Name) -> Group:
         """The group of that key; one that nobody reads where there are too many."""
         group = self.get(key)
         if group is None:
-            if len(self) >= MOST_GROUPS:
+            if self.bound is not None and key >= self.bound:
                 return self._others
             group = self[key] = Group()
+            if len(self) >= 2 * MOST_GROUPS:
+                self.trim()
         return group
+
+    def trim(self) -> None:
+        """Let go of the groups that are too many, and of members."""
+        if len(self) > MOST_GROUPS:
+            kept = sorted(self)[:MOST_GROUPS]
+            for key in set(self).difference(kept):
+                del self[key]
+            self.bound = kept[-1]
+        for group in self.values():
+            group.members.trim()
+
+    def merge(self, other: Groups) -> None:
+        """Take what another has counted of other connections."""
+        for key, group in other.items():
+            self.of(key).merge(group)
 
 
 class Collector:
@@ -236,6 +352,10 @@ class Collector:
         """Everything has been seen; ``now`` is the capture's latest moment, and ``total`` counts the connections."""
         raise NotImplementedError
 
+    def merge(self, other: Self) -> None:
+        """Take what another of this kind has seen of other connections."""
+        self.groups.merge(other.groups)
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -251,6 +371,8 @@ class Survey:
         Key -> bool: which connections ``see`` is to be called with; None for none.
     every : bool
         Whether ``block`` is to be called.
+    measure : callable or None
+        Block -> None: what needs the logs of connections, and leaves its result in a word of their records.
     example, counterexample : str
         Conversations in the notation of :mod:`tcptrace_fsm.script`: the first gives exactly one finding of this kind,
         the second looks alike and gives none.
@@ -268,6 +390,7 @@ class Survey:
     counterexample: str
     when: Callable[[Key], bool] | None = None
     every: bool = False
+    measure: Callable[[Block], None] | None = None
     aliases: dict[str, str] = field(default_factory=dict)
 
     def finding(self, found: Found) -> Finding:
@@ -283,7 +406,8 @@ class Survey:
             found.severity or self.severity,
             "inferred",
             found.message,
-            tuple(sorted(set(group.frames) | {group.frame})),
+            # In order of conn_id, for frames of several captures are in no order of their own.
+            tuple(dict.fromkeys([group.frame, *(frame for _, frame in group.examples)])),
             self.rfc,
             None,
         )
@@ -301,6 +425,7 @@ class Surveyor:
     def __init__(self, surveys: Iterable[Survey], profile: Profile) -> None:
         self.running = [(survey, survey.make(profile)) for survey in surveys]
         self.every = [collector.block for survey, collector in self.running if survey.every]
+        self.measures = [survey.measure for survey, _ in self.running if survey.measure]
         self.chosen: dict[Key, list[See]] = {}
         self.total = 0
 
@@ -310,11 +435,17 @@ class Surveyor:
         self.chosen[key] = chosen
         return chosen
 
-    def connections(self, done: Finished, log: Words | None = None) -> None:
-        """Show connections that are over, while ``log`` still holds their logs."""
+    def measure(self, done: Finished, log: Words) -> None:
+        """Complete the records of connections that are over, while ``log`` still holds their logs."""
+        block = Block(done.connections, done.count, log)
+        for measure in self.measures:
+            measure(block)
+
+    def connections(self, done: Finished) -> None:
+        """Show connections that are over, after what is to be measured of them was."""
         words, count = done.connections, done.count
         self.total += count
-        block = Block(words, count, log)
+        block = Block(words, count, None)
         for take in self.every:
             take(block)
         for c, _, key in done.notable:
@@ -322,10 +453,22 @@ class Surveyor:
             for see in self.choose(key) if wanted is None else wanted:
                 see(words, c)
 
+    @property
+    def seen(self) -> tuple[int, list[Collector]]:
+        """All that is remembered, to be handed to another surveyor."""
+        return self.total, [collector for _, collector in self.running]
+
+    def merge(self, seen: tuple[int, list[Collector]]) -> None:
+        """Take what another surveyor remembers of other connections."""
+        self.total += seen[0]
+        for (_, collector), other in zip(self.running, seen[1], strict=True):
+            collector.merge(other)
+
     def finish(self, now: int) -> list[Finding]:
         """The findings, once everything has been shown; in order of time."""
         findings = []
         for survey, collector in self.running:
             collector.total = self.total
+            collector.groups.trim()
             findings += [survey.finding(found) for found in collector.finish(now)]
-        return sorted(findings, key=lambda f: (f.time, f.kind))
+        return sorted(findings, key=lambda f: (f.time, f.kind, f.conn_id, f.message))

@@ -109,7 +109,7 @@ S_OFFSET = 31  # first byte of the TCP header in the chunk; -1 where it lies in 
 S_CAPTURED = 32  # payload bytes captured
 S_CONNECTION = 33  # conn_id, set by track
 S_SIDE = 34  # CLIENT or SERVER, the sender; set by track
-S_MARKS = 35  # M_... bits, set by track
+S_MARKS = 35  # M_... bits, set by track; before that the timeline's clock, ns, where others know more of it; else 0
 SEGMENT_SIZE = 36
 
 # Links that decode reads itself (https://www.tcpdump.org/linktypes.html); all others go the slow way.
@@ -218,7 +218,8 @@ C_ZEEK_TIME = 53  # ns, its last segment as Zeek counts
 C_ZEEK_ENDS = 54  # the two endpoints as Zeek has them, ZE_SIZE words each
 C_LOCAL = 66  # WHO_...: at whose host the capture was taken, for certain
 C_REFUSED = 67  # time at which the other side refused it by RST, -1 if it did not
-C_SPARE = 68  # four words that keep the endpoints on cache lines of their own
+C_CLOCK_LEAP = 68  # by how much the capture's clock ran on where the endpoints' did not, ns; made by a survey
+C_SPARE = 69  # three words that keep the endpoints on cache lines of their own
 C_ENDPOINTS = 72  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
 CONNECTION_SIZE = 216  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
 
@@ -364,6 +365,7 @@ CF_SPLIT = 128  # a later incarnation took the four-tuple over
 CF_REFUSED = 256  # an RST answered its SYN
 CF_SIMULTANEOUS_OPEN = 512
 CF_UNCONFIRMED = 1024  # a SYN inside a live connection that nothing ever decided
+CF_LONG_AFTER = 2048  # the use of the four-tuple before it was over for so long that it had been forgotten
 
 BASE_NONE = 0
 BASE_GUESSED = 1  # from its first segment
@@ -522,7 +524,13 @@ K_HURRIED = 20  # how many left sooner
 K_STREAM_SLOTS = 21  # size of the table of streams, a power of two
 K_WRAPPED = 22  # 1 once a segment was inside a VLAN or tunnel
 K_STREAM_MOST = 23  # streams that are remembered, a power of two
-CONTROL_SIZE = 24
+K_PAST = 24  # size of the table of past uses, a power of two
+K_PAST_USED = 25  # entries in it
+CONTROL_SIZE = 26
+
+# Past uses of four-tuples: two words each, the hash plus one (0: free), and conn_id << PAST_SHIFT | incarnation.
+PAST_SHIFT = 20
+PAST_MOST = 1 << 20  # a use is remembered until as many other connections have begun
 
 # --- marks: what is notable about one segment (bit numbers; M_... are masks in kernels, MARKS names them) -----------
 MARK_RETRANSMISSION = 0  # repeats sequence space that was seen before
@@ -575,6 +583,9 @@ MARK_SENT_BEFORE = 46  # a FIN that had been sent before, out of sight: its send
 MARK_HALF_CLOSE_DATA = 47  # new data from an endpoint that has acknowledged the peer's FIN
 MARK_CLOSE_SLOW = 48  # a FIN five seconds or more after its sender acknowledged the peer's
 MARKS = 49  # how many there are
+# Two bits of S_MARKS alone, which are no marks: with this segment a conn_id, or a tcp.stream, was given.
+SEGMENT_NAMES = 60
+SEGMENT_BEGINS_STREAM = 61
 
 # The same as masks
 M_RETRANSMISSION = 1 << MARK_RETRANSMISSION
@@ -626,6 +637,8 @@ M_RST_OUTSIDE = 1 << MARK_RST_OUTSIDE
 M_SENT_BEFORE = 1 << MARK_SENT_BEFORE
 M_HALF_CLOSE_DATA = 1 << MARK_HALF_CLOSE_DATA
 M_CLOSE_SLOW = 1 << MARK_CLOSE_SLOW
+M_NAMES = 1 << SEGMENT_NAMES
+M_BEGINS_STREAM = 1 << SEGMENT_BEGINS_STREAM
 
 # --- the machine's numbers, for the kernels -------------------------------------------------------------------------
 ST_CLOSED = int(State.CLOSED)

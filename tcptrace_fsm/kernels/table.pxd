@@ -10,3 +10,6 @@ cdef long long is_client(long long* rows, long long c, long long* segments, long
 cdef long long find(long long* slots, long long size, long long h, long long* rows, long long* segments, long long s) noexcept nogil
 cdef long long remove(long long* slots, long long size, long long h, long long c) noexcept nogil
 cpdef long long move_slots(long long[::1] old_words, long long old_size, long long[::1] new_words, long long new_size) noexcept nogil
+cdef long long recall(long long* past, long long size, long long h) noexcept nogil
+cdef long long remember(long long* past, long long size, long long h, long long use) noexcept nogil
+cpdef long long move_past(long long[::1] old_words, long long old_size, long long[::1] new_words, long long new_size, long long oldest) noexcept nogil

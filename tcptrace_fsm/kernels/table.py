@@ -139,3 +139,40 @@ def move_slots(old_words: Words, old_size: int, new_words: Words, new_size: int)
             moved += 1
         k += 1
     return moved
+
+
+# --- past uses of four-tuples -----------------------------------------------------------------------------------------
+
+
+def recall(past: Words, size: int, h: int) -> int:
+    """What is remembered of the latest use of the tuple with this hash: conn_id and incarnation, or -1."""
+    i = h & (size - 1)
+    while past[2 * i]:
+        if past[2 * i] == h + 1:
+            return past[2 * i + 1]
+        i = (i + 1) & (size - 1)
+    return -1
+
+
+def remember(past: Words, size: int, h: int, use: int) -> int:
+    """Keep the latest use of a tuple. Returns 1 for a tuple that was not there, else 0."""
+    i = h & (size - 1)
+    while past[2 * i] and past[2 * i] != h + 1:
+        i = (i + 1) & (size - 1)
+    new = 0 if past[2 * i] else 1
+    past[2 * i] = h + 1
+    past[2 * i + 1] = use
+    return new
+
+
+def move_past(old_words: Words, old_size: int, new_words: Words, new_size: int, oldest: int) -> int:
+    """Copy the uses by connections from ``oldest`` on to another table of zeros. Returns how many there were."""
+    old = pointer(old_words)
+    new = pointer(new_words)
+    moved = 0
+    k = 0
+    while k < old_size:
+        if old[2 * k] and old[2 * k + 1] >> PAST_SHIFT >= oldest:
+            moved += remember(new, new_size, old[2 * k] - 1, old[2 * k + 1])
+        k += 1
+    return moved

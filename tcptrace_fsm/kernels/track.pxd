@@ -2,7 +2,7 @@ from tcptrace_fsm.kernels.joins cimport join_wireshark, join_zeek, zeek_is_gone
 from tcptrace_fsm.kernels.layout cimport *
 from tcptrace_fsm.kernels.memory cimport pointer, prefetch
 from tcptrace_fsm.kernels.sequence cimport bit, low32, newer, widen
-from tcptrace_fsm.kernels.table cimport find, hash_of, is_client, remove
+from tcptrace_fsm.kernels.table cimport find, hash_of, is_client, recall, remember, remove
 
 cdef long long log_segment(long long c, long long x, long long side, long long s, long long seq, long long ack, long long marks, long long* segments, long long* rows, long long* log, long long* control) noexcept nogil
 cdef long long extend_run(long long r, long long s, long long* segments, long long* log) noexcept nogil
@@ -33,10 +33,12 @@ cdef long long take_ack(long long x, long long y, long long s, long long ack, lo
 cdef long long take_rst(long long x, long long y, long long seq, long long* rows) noexcept nogil
 cdef long long plain_marks() noexcept nogil
 cdef long long take_segment(long long c, long long side, long long s, long long* segments, long long* rows, long long* log, long long* control) noexcept nogil
-cpdef long long track(long long[::1] segments_words, long long count, long long[::1] slots_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] living_words, long long[::1] due_words, long long[::1] streams_words, long long[::1] known_words, long long[::1] control_words) noexcept nogil
-cdef long long is_spent(long long c, long long now, long long* rows, long long* control) noexcept nogil
+cpdef long long track(long long[::1] segments_words, long long count, long long[::1] slots_words, long long[::1] past_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] living_words, long long[::1] due_words, long long[::1] streams_words, long long[::1] known_words, long long[::1] control_words) noexcept nogil
+cdef long long follow(long long c, long long use, long long* rows, long long* control) noexcept nogil
+cdef long long is_spent(long long c, long long* rows, long long* control) noexcept nogil
 cdef long long is_open(long long c, long long* rows) noexcept nogil
 cpdef long long expire(long long budget, long long[::1] rows_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil
+cdef long long name_pending(long long* rows, long long* living, long long* due, long long* control) noexcept nogil
 cpdef long long make_all_due(long long[::1] rows_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil
 cdef long long free_row(long long c, long long* rows, long long* living, long long* control) noexcept nogil
-cpdef long long release(long long[::1] slots_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil
+cpdef long long release(long long[::1] slots_words, long long[::1] past_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil

@@ -1134,6 +1134,7 @@ def track(
     segments_words: Words,
     count: int,
     slots_words: Words,
+    past_words: Words,
     rows_words: Words,
     log_words: Words,
     living_words: Words,
@@ -1149,7 +1150,7 @@ def track(
 
     Parameters
     ----------
-    segments, slots, rows, log, living, due, streams, known, control : int64 arrays
+    segments, slots, past, rows, log, living, due, streams, known, control : int64 arrays
         Records as laid out in :mod:`.layout`; ``living`` lists the live rows, ``due`` those that are over, ``known``
         finds Wireshark's streams.
 
@@ -1160,6 +1161,7 @@ def track(
     """
     segments = pointer(segments_words)
     slots = pointer(slots_words)
+    past = pointer(past_words)
     rows = pointer(rows_words)
     log = pointer(log_words)
     living = pointer(living_words)
@@ -1186,22 +1188,35 @@ def track(
                     prefetch(rows, k + ENDPOINT_SIZE)
                     k += 8
         h = segments[s + S_CONNECTION] if s >= 24 * SEGMENT_SIZE else hash_of(segments, s, control[K_SEED])
+        names = control[K_NEXT_ID]
+        stream = control[K_NEXT_STREAM]
+        # The timeline's clock. Of a share of the connections, it has run on with the segments of the others.
+        if segments[s + S_MARKS] > control[K_NOW]:
+            control[K_NOW] = segments[s + S_MARKS]
+        if segments[s + S_TIME] > control[K_NOW]:
+            control[K_NOW] = segments[s + S_TIME]
+        else:
+            control[K_TIME_BACK] += 1 if segments[s + S_TIME] < control[K_NOW] else 0
         slot = find(slots, control[K_SLOTS], h, rows, segments, s)
         if not slots[slot + 1]:
             c = open_connection(s, h, segments, rows, living, control)
+            follow(c, recall(past, control[K_PAST], h), rows, control)
             slots[slot] = h
             slots[slot + 1] = c + 1
             control[K_USED] += 1
         else:
+            # Whether the sweep has come by already must make no difference.
             c = slots[slot + 1] - 1
-            if segments[s + S_TIME] - rows[c + C_LAST_TIME] > control[K_LINGER] and is_spent(
-                c, segments[s + S_TIME], rows, control
-            ):
-                # Whether the sweep has come by already must make no difference.
-                make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
+            old = rows[c + C_OLDER]
+            if old >= 0 and is_spent(old, rows, control):
+                make_due(old, rows[old + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
+                rows[old + C_NEWER] = -1
+                rows[c + C_OLDER] = -1
+            if is_spent(c, rows, control):
+                old = c
+                make_due(old, rows[old + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
                 c = open_connection(s, h, segments, rows, living, control)
-                rows[c + C_INCARNATION] = rows[slots[slot + 1] - 1 + C_INCARNATION] + 1
-                rows[c + C_PREVIOUS_ID] = rows[slots[slot + 1] - 1 + C_ID]
+                follow(c, rows[old + C_ID] << PAST_SHIFT | rows[old + C_INCARNATION], rows, control)
                 slots[slot + 1] = c + 1
             elif rows[c + C_OLDER] >= 0 or (segments[s + S_FLAGS] & TCP_SYN):
                 c = route(c, s, h, slot, segments, slots, rows, log, living, due, control)
@@ -1214,20 +1229,29 @@ def track(
         marks = take_segment(c, side, s, segments, rows, log, control)
         join_wireshark(c, s, segments, rows, streams, known, control)
         join_zeek(c, side, s, segments, rows)
-        if segments[s + S_TIME] > control[K_NOW]:
-            control[K_NOW] = segments[s + S_TIME]
-        else:
-            control[K_TIME_BACK] += 1 if segments[s + S_TIME] < control[K_NOW] else 0
         segments[s + S_CONNECTION] = rows[c + C_ID]
         segments[s + S_SIDE] = side
         segments[s + S_MARKS] = marks
+        if control[K_NEXT_ID] > names:
+            segments[s + S_MARKS] |= M_NAMES
+        if control[K_NEXT_STREAM] > stream:
+            segments[s + S_MARKS] |= M_BEGINS_STREAM
         s += SEGMENT_SIZE
     return control[K_DUE]
 
 
-def is_spent(c: int, now: int, rows: Words, control: Words) -> int:
+def follow(c: int, use: int, rows: Words, control: Words) -> int:
+    """Link a new row to the use of its four-tuple that was over long before, if that is remembered (``use`` >= 0)."""
+    if use >= 0 and control[K_NEXT_ID] - (use >> PAST_SHIFT) <= PAST_MOST:
+        rows[c + C_FLAGS] |= CF_LONG_AFTER
+        rows[c + C_PREVIOUS_ID] = use >> PAST_SHIFT
+        rows[c + C_INCARNATION] = (use & (1 << PAST_SHIFT) - 1) + 1
+    return 0
+
+
+def is_spent(c: int, rows: Words, control: Words) -> int:
     """Whether a connection has been over for so long that nothing is expected of it any more: 1 or 0."""
-    silent = now - rows[c + C_LAST_TIME]
+    silent = control[K_NOW] - rows[c + C_LAST_TIME]
     if silent <= control[K_LINGER] or not is_over(c, rows):
         return 0
     if rows[c + C_NEWER] >= 0 and rows[rows[c + C_NEWER] + C_FLAGS] & CF_PENDING:
@@ -1272,7 +1296,7 @@ def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words
             i = 0
         c = living[i]
         if rows[c + C_LIFE] == LIFE_LIVE:
-            if is_spent(c, control[K_NOW], rows, control):
+            if is_spent(c, rows, control):
                 make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
             elif (
                 crowded
@@ -1290,8 +1314,46 @@ def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words
     return control[K_DUE]
 
 
+def name_pending(rows: Words, living: Words, due: Words, control: Words) -> int:
+    """Give their conn_ids to the SYNs that are still pending, in order of their frames; ``due`` is empty, and scratch.
+
+    Returns how many there were.
+    """
+    n = 0
+    i = 0
+    while i < control[K_LIVE]:
+        if rows[living[i] + C_ID] < 0:
+            due[n] = living[i]
+            n += 1
+        i += 1
+    gap = n  # a comb sort
+    swapped = 1
+    while gap > 1 or swapped:
+        gap = gap * 10 // 13
+        if gap < 1:
+            gap = 1
+        swapped = 0
+        i = 0
+        while i + gap < n:
+            if rows[due[i] + C_FIRST_FRAME] > rows[due[i + gap] + C_FIRST_FRAME]:
+                c = due[i]
+                due[i] = due[i + gap]
+                due[i + gap] = c
+                swapped = 1
+            i += 1
+    i = 0
+    while i < n:
+        rows[due[i] + C_FLAGS] |= CF_UNCONFIRMED
+        confirm(due[i], rows, control)
+        i += 1
+    return n
+
+
 def make_all_due(rows_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
-    """At the end of the capture: everything is over."""
+    """At the end of the capture: everything is over.
+
+    What has been over for long enough to be forgotten is judged as the sweep would have judged it.
+    """
     rows = pointer(rows_words)
     living = pointer(living_words)
     due = pointer(due_words)
@@ -1299,7 +1361,15 @@ def make_all_due(rows_words: Words, living_words: Words, due_words: Words, contr
     i = 0
     while i < control[K_LIVE]:
         c = living[i]
-        make_due(c, control[K_NOW], rows, due, control)
+        rows[c + C_OVER_TIME] = control[K_NOW]
+        if is_spent(c, rows, control):
+            rows[c + C_OVER_TIME] = rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
+        i += 1
+    name_pending(rows, living, due, control)
+    i = 0
+    while i < control[K_LIVE]:
+        c = living[i]
+        make_due(c, rows[c + C_OVER_TIME], rows, due, control)
         i += 1
     return control[K_DUE]
 
@@ -1317,10 +1387,20 @@ def free_row(c: int, rows: Words, living: Words, control: Words) -> int:
 
 
 def release(
-    slots_words: Words, rows_words: Words, log_words: Words, living_words: Words, due_words: Words, control_words: Words
+    slots_words: Words,
+    past_words: Words,
+    rows_words: Words,
+    log_words: Words,
+    living_words: Words,
+    due_words: Words,
+    control_words: Words,
 ) -> int:
-    """Free the rows on the due list with their logs and slots, and empty the list."""
+    """Free the rows on the due list with their logs and slots, and empty the list. The caller makes room in ``past``.
+
+    What remains of a four-tuple's latest use is its conn_id.
+    """
     slots = pointer(slots_words)
+    past = pointer(past_words)
     rows = pointer(rows_words)
     log = pointer(log_words)
     living = pointer(living_words)
@@ -1334,6 +1414,8 @@ def release(
             control[K_LOG_FREE] = rows[c + C_LOG_HEAD]
         if remove(slots, control[K_SLOTS], rows[c + C_HASH], c):
             control[K_USED] -= 1
+            use = rows[c + C_ID] << PAST_SHIFT | rows[c + C_INCARNATION]
+            control[K_PAST_USED] += remember(past, control[K_PAST], rows[c + C_HASH], use)
         if rows[c + C_NEWER] >= 0:
             rows[rows[c + C_NEWER] + C_OLDER] = -1
         if rows[c + C_OLDER] >= 0:

@@ -1,0 +1,435 @@
+"""A cluster: captures are decoded where workers are free, and only what runs across captures travels between them.
+
+Four steps, in tasks of ``dask.distributed``, each a pure function of a capture or of rows, so that what a lost worker
+had is made again elsewhere:
+
+1. *Scan*: decode each capture, and tell when it begins and ends and which four-tuples it holds. That gives the order of
+   the timeline, and the four-tuples that occur in more than one capture.
+2. *Follow*: decode each capture again. Connections that live in it alone are followed on the spot; the segments of the
+   others, with their clocks, are its contribution to the shuffle.
+3. *Shuffle* these rows by four-tuple (P2P, on the workers' disks), and follow their connections, a partition at a time.
+4. *Harvest*: with the final numbers, make the tables, and write each share's as a file of a partitioned data set.
+
+To decode twice is cheaper than to keep a capture's segments: they are larger than the capture. See
+:mod:`tcptrace_fsm.shares` for why the result is that of a single pass, and ``docs/scaling.md`` for what it costs.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from array import array
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tcptrace_fsm.analysis import Run
+from tcptrace_fsm.errors import UsageError, WorkerError
+from tcptrace_fsm.jobs import check_jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tcptrace_fsm.analysis import Sink, Source
+    from tcptrace_fsm.export import PartitionedExport
+    from tcptrace_fsm.profiles import Profile
+    from tcptrace_fsm.shares import Facts, Keys, Share, Yield
+    from tcptrace_fsm.timeline import Origins
+
+    Words = NDArray[np.int64]
+
+__all__ = ["Cluster", "connect"]
+
+BLOCK = 1 << 13  # rows of a partition fed at once
+RETRIES = 3  # of a task that fails for a passing reason, such as a storage that does not answer
+
+
+@contextmanager
+def connect(address: str, *, workers: int | None = None, say: Callable[[str], None] = lambda _: None) -> Iterator[Any]:
+    """Connect to a scheduler, or start a cluster of this machine's own.
+
+    Parameters
+    ----------
+    address : str
+        Of the scheduler; ``local`` for a cluster that ends with this context.
+    workers : int or None
+        Processes of a local one; None for one to each processor.
+    say : callable
+        Told where the dashboard is.
+
+    Raises
+    ------
+    UsageError
+        Where dask is not installed, or nobody answers.
+
+    """
+    try:
+        distributed: Any = import_module("dask.distributed")
+    except ImportError as reason:
+        raise UsageError("--dask needs dask.distributed: pip install 'tcptrace-fsm[dask]'") from reason
+    own = None
+    if address == "local":
+        own = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0")
+    try:
+        try:
+            client = distributed.Client(own or address, timeout=10)
+        except (OSError, ValueError, TypeError) as reason:
+            raise UsageError(f"no dask scheduler answers at {address}: {reason}") from reason
+        try:
+            say(f"dashboard at {client.dashboard_link}")
+            yield client
+        finally:
+            client.close()
+    finally:
+        if own is not None:
+            own.close()
+
+
+class Cluster(Run):
+    """One pass over some captures, by the workers of a cluster; the result is that of a :class:`Run`.
+
+    Parameters
+    ----------
+    captured : sequence of path
+        As the workers see them.
+    profile : Profile
+    client : dask.distributed.Client
+    partitions : int or None
+        Of the shuffled rows; None for two to each worker thread.
+    known
+        As for a Run.
+
+    """
+
+    def __init__(
+        self,
+        captured: Sequence[Source],
+        profile: Profile,
+        *,
+        client: Any,
+        partitions: int | None = None,
+        **known: Any,
+    ) -> None:
+        super().__init__(captured, profile, **known)
+        check_jobs(2, captured)
+        self._client = client
+        self._partitions = partitions or max(1, 2 * sum(client.nthreads().values()))
+
+    def go(
+        self, sinks: Sequence[Sink] = (), *, watch: Callable[[Run, Iterator[Any]], Iterator[Any]] | None = None
+    ) -> None:
+        """Read everything, and hand to each sink what is over.
+
+        Parameters
+        ----------
+        sinks : sequence of Sink
+            A :class:`tcptrace_fsm.export.PartitionedExport` is written by the workers; others get connections.
+        watch : callable or None
+            Wraps the steps: to show progress, or to stop. What is stopped leaves nothing.
+
+        """
+        from distributed import KilledWorker
+
+        try:
+            steps = self._steps(sinks)
+            for _ in watch(self, steps) if watch else steps:
+                pass
+        except KilledWorker as reason:
+            raise WorkerError(
+                f"the cluster gave up, for its workers died several times over one task ({reason.args[0]}); "
+                "they may need more memory, or the captures to be in smaller files"
+            ) from reason
+        if self.interrupted:
+            self.captures = []
+
+    def _steps(self, sinks: Sequence[Sink]) -> Iterator[bool]:
+        """Do one step after another; yields now and then."""
+        from tcptrace_fsm.links import known_paths, learn_paths
+        from tcptrace_fsm.shares import numbers, survey_findings
+
+        only = self.keep.expression if self.keep else None
+        names = [os.fspath(source) for source in self._captured]  # type: ignore[arg-type]
+        seed = secrets.randbits(60) | 1
+        submit = self._submit
+        scans = yield from self._results([submit(scan, name, place, seed, only) for place, name in enumerate(names)])
+        plan = _plan(scans)
+        for one in scans:
+            learn_paths(one.paths)
+        paths = known_paths()
+        self.captures = [scans[step.place].facts for step in plan]
+        if self.origins is not None:
+            self.origins.names[:] = [names[step.place] for step in plan]
+        now = max([scan.last for scan in scans], default=0)
+        segments = any("segments" in getattr(sink, "tables", ()) for sink in sinks)
+        several = self.origins.names if self.origins is not None else None
+        followed = [
+            submit(
+                follow, names[step.place], index, step, seed, only, self.profile, max(now, 0), segments, self.taken_at
+            )
+            for index, step in enumerate(plan)
+        ]
+        shares = [submit(_first, one) for one in followed]
+        if any(len(step.shared) for step in plan):
+            rows = [submit(_second, one) for one, step in zip(followed, plan, strict=True) if len(step.shared)]
+            shares += self._shuffled(rows, max(now, 0), segments)
+        del followed
+        keys = yield from self._results([submit(_keys, share) for share in shares])
+        ids, streams = numbers([key[0] for key in keys]), numbers([key[1] for key in keys])
+        writers: list[Any] = [sink for sink in sinks if hasattr(sink, "part")]
+        takers = [sink for sink in sinks if not hasattr(sink, "part")]
+        gleaned = [
+            submit(glean, share, ids[n], streams[n], n, several, paths, [w.part for w in writers], bool(takers))
+            for n, share in enumerate(shares)
+        ]
+        yields = []
+        for n in range(len(gleaned)):
+            (said,) = yield from self._results(gleaned[n : n + 1])
+            yields.append(said[0])
+            for sink in takers:
+                for finished in said[1]:
+                    sink.take(finished)
+        self.hurried = sum(one.hurried for one in yields)
+        self.tally, findings = survey_findings(self.profile, yields, max(now, 0))
+        if findings:
+            from tcptrace_fsm.engine import Finished
+
+            for sink in sinks:
+                sink.take(Finished(array("q"), 0, array("q"), 0, findings))
+
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return self._client.submit(function, *arguments, pure=False, retries=RETRIES)
+
+    def _results(self, futures: list[Any]) -> Any:
+        """Wait for results, in order; yields each time that one is there."""
+        distributed: Any = import_module("dask.distributed")
+        try:
+            for future in distributed.as_completed(futures):
+                future.result()  # a fault of a capture is told at once
+                yield True
+            return self._client.gather(futures)
+        except GeneratorExit:
+            self._client.cancel(futures)
+            raise
+
+    def _shuffled(self, rows: list[Any], now: int, segments: bool) -> list[Any]:
+        """Bring the rows of each four-tuple together, and follow their connections."""
+        dask: Any = import_module("dask")
+        dd: Any = import_module("dask.dataframe")
+        with dask.config.set({"dataframe.shuffle.method": "p2p"}):
+            frame = dd.from_delayed(rows, meta=_frame_of([]), verify_meta=False)
+            parts = frame.shuffle("key", npartitions=self._partitions).to_delayed()
+            following = [
+                dask.delayed(follow_rows, pure=False)(part, self.profile, now, segments, self.taken_at)
+                for part in parts
+            ]
+            futures: list[Any] = self._client.compute(following, retries=RETRIES)
+        return futures
+
+
+def _first(pair: tuple[Any, Any]) -> Any:
+    return pair[0]
+
+
+def _second(pair: tuple[Any, Any]) -> Any:
+    return pair[1]
+
+
+def _keys(share: tuple[Share, Any]) -> tuple[Keys, Keys]:
+    return share[0].keys
+
+
+# --- the steps, on the workers ----------------------------------------------------------------------------------------
+@dataclass
+class Scan:
+    """What is known of a capture before anything is followed: also the keys of its four-tuples, in order."""
+
+    facts: Facts
+    place: int
+    first: int
+    last: int
+    keys: Words
+    paths: dict[int, str]
+
+
+@dataclass
+class Step:
+    """One capture of the timeline: its place in the list, its clock's floor, the keys that other captures hold too."""
+
+    place: int
+    floor: int
+    shared: Words
+
+
+def scan(name: str, place: int, seed: int, only: str | None) -> Scan:
+    """Decode a capture for what is to be known of it beforehand."""
+    import numpy as np
+
+    from tcptrace_fsm.analysis import new_filter, open_capture
+    from tcptrace_fsm.kernels.layout import S_TIME
+    from tcptrace_fsm.kernels.share import keys
+    from tcptrace_fsm.links import known_paths
+    from tcptrace_fsm.shares import facts
+    from tcptrace_fsm.timeline import NEVER, segments_of
+
+    capture = open_capture(name, new_filter(only))
+    first, last = NEVER, -NEVER
+    known: list[Words] = []
+    fresh = 0
+    for batch in capture.segments():
+        if batch.count:
+            times = segments_of(batch)[:, S_TIME]
+            first = int(times[0]) if first == NEVER else first
+            last = max(last, int(times.max()))
+            found = np.empty(batch.count, dtype=np.int64)
+            keys(batch.segments, batch.count, seed, found)
+            known.append(np.unique(found))
+            fresh += len(known[-1])
+            if fresh > 2 * len(known[0]) + (1 << 16):
+                known, fresh = [np.unique(np.concatenate(known))], 0
+    whole = np.unique(np.concatenate(known)) if known else np.empty(0, dtype=np.int64)
+    return Scan(facts(capture), place, first, last, whole, known_paths())
+
+
+def _plan(scans: Sequence[Scan]) -> list[Step]:
+    """Put captures in the order of the timeline, and find what they have in common."""
+    import numpy as np
+
+    from tcptrace_fsm.timeline import Member, order, seams
+
+    ordered = order(Member(one.place, one.first, one.last) for one in scans)
+    keys, counts = np.unique(np.concatenate([one.keys for one in scans]), return_counts=True)
+    common = keys[counts > 1]
+    return [
+        Step(member.place, floor, np.intersect1d(scans[member.place].keys, common, assume_unique=True))
+        for member, floor in zip(ordered, seams(ordered), strict=True)
+    ]
+
+
+def _frame_of(parts: list[tuple[Words, Words, Words, Words]]) -> Any:
+    """Make a DataFrame of (records, clocks, codes, keys): one column for each word, and three more."""
+    import numpy as np
+    import pandas as pd
+
+    from tcptrace_fsm.kernels.layout import SEGMENT_SIZE
+
+    names = [*(f"w{i}" for i in range(SEGMENT_SIZE)), "clock", "code", "key"]
+    blocks = [np.column_stack([records, clocks, codes, keys]) for records, clocks, codes, keys in parts]
+    return pd.DataFrame(np.concatenate(blocks) if blocks else np.empty((0, len(names)), dtype=np.int64), columns=names)
+
+
+def follow(
+    name: str,
+    index: int,
+    step: Step,
+    seed: int,
+    only: str | None,
+    profile: Profile,
+    now: int,
+    segments: bool,
+    taken_at: Sequence[str],
+) -> tuple[tuple[Share, Origins], Any]:
+    """Follow the connections that live in one capture alone; hand out the segments of the others."""
+    import numpy as np
+
+    from tcptrace_fsm.analysis import new_filter, open_capture
+    from tcptrace_fsm.kernels import layout as k
+    from tcptrace_fsm.kernels.share import keys
+    from tcptrace_fsm.schema import FILE_SHIFT
+    from tcptrace_fsm.shares import Share
+    from tcptrace_fsm.timeline import Origins, Reader, batch_of
+
+    share, shared = Share(profile, segments=segments, taken_at=taken_at), step.shared
+    origins = Origins([])
+    origins.stretch(0, index << FILE_SHIFT)
+    strays = []
+    reader = Reader(open_capture(name, new_filter(only)).segments(), index, step.floor)
+    while reader.advance():
+        records, clocks = reader.records, reader.clocks
+        found = np.empty(len(records), dtype=np.int64)
+        keys(np.ascontiguousarray(records).reshape(-1), len(records), seed, found)
+        codes = index << FILE_SHIFT | records[:, k.S_FRAME]
+        if len(shared):
+            at = np.minimum(np.searchsorted(shared, found), len(shared) - 1)
+            stray = shared[at] == found
+            if stray.any():
+                strays.append((records[stray], clocks[stray], codes[stray], found[stray]))
+                records, clocks, codes = records[~stray], clocks[~stray], codes[~stray]
+        records[:, k.S_MARKS] = clocks
+        share.take(batch_of(records), (clocks, codes))
+    share.finish(now)
+    return (share, origins), _frame_of(strays) if len(shared) else None
+
+
+def follow_rows(
+    frame: Any,
+    profile: Profile,
+    now: int,
+    segments: bool,
+    taken_at: Sequence[str],
+) -> tuple[Share, Origins]:
+    """Follow connections whose segments came from several captures."""
+    import numpy as np
+
+    from tcptrace_fsm.kernels import layout as k
+    from tcptrace_fsm.shares import Share
+    from tcptrace_fsm.timeline import Origins, batch_of
+
+    share, origins = Share(profile, segments=segments, taken_at=taken_at), Origins([])
+    clocks, codes = (frame[name].to_numpy(dtype=np.int64) for name in ("clock", "code"))
+    by = np.lexsort((codes, clocks))
+    for begin in range(0, len(by), BLOCK):
+        rows = by[begin : begin + BLOCK]
+        records = np.array(frame.iloc[rows, : k.SEGMENT_SIZE], dtype=np.int64)
+        positions = np.arange(begin + 1, begin + 1 + len(rows))
+        origins.stretches(positions, codes[rows])
+        records[:, k.S_FRAME] = positions
+        records[:, k.S_MARKS] = clocks[rows]
+        share.take(batch_of(records), (clocks[rows], codes[rows]))
+    share.finish(now)
+    return share, origins
+
+
+def glean(
+    followed: tuple[Share, Origins],
+    ids: Words,
+    streams: Words,
+    number: int,
+    names: list[str] | None,
+    paths: dict[int, str],
+    writers: list[Callable[[int], PartitionedExport]],
+    wanted: bool,
+) -> tuple[Yield, list[Any]]:
+    """Number what a share has, write its tables, count and survey it; ``wanted``: hand out its connections too.
+
+    ``paths`` are the tunnels that any worker has met, for their codes to become names here.
+    """
+    from contextlib import ExitStack
+
+    from tcptrace_fsm.links import learn_paths
+    from tcptrace_fsm.shares import Parts, harvest
+    from tcptrace_fsm.timeline import Origins
+
+    learn_paths(paths)
+    share, origins = followed
+    everywhere = None
+    if names is not None:
+        origins.names[:] = names
+        everywhere = Origins(names)  # numbers are codes by then
+    kept: list[Any] = []
+    with ExitStack() as stack:
+        parts = []
+        for writer in writers:
+            part: Any = stack.enter_context(writer(number))
+            parts.append((part, Parts(part.tables, part.put, everywhere)))
+        take = [tables.take for _, tables in parts] + ([kept.append] if wanted else [])
+        said = harvest(share, ids, streams, take=take, coded=origins if names is not None else None)
+        for part, tables in parts:
+            tables.flush()
+            if share.segments is not None and "segments" in part.tables:
+                for table in share.segments.resolved(origins=origins if names is not None else None, ids=ids):
+                    part.put("segments", table)
+    return said, kept

@@ -1,0 +1,350 @@
+"""Several processes on one machine: each reads everything and follows its share of the connections.
+
+Decoding is the small part of the work, and no segment has to travel from one process to another: what travels is the
+places where numbers were given, once, and the finished tables as Arrow files. So it does not matter how the traffic is
+spread over captures, how they are packed, or whether they overlap.
+
+The processes are this very module, run as a program (:func:`work`), which is talked to in pickles through its standard
+input and output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tcptrace_fsm.analysis import Run, new_filter
+from tcptrace_fsm.errors import CaptureError, UsageError, WorkerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tcptrace_fsm.analysis import Sink, Source
+    from tcptrace_fsm.profiles import Profile
+    from tcptrace_fsm.shares import Share
+
+__all__ = ["Jobs", "check_jobs", "work"]
+
+EVERY = 0.25  # seconds between two messages about progress
+
+
+def check_jobs(jobs: int, captured: Sequence[Source]) -> None:
+    """Refuse what cannot be done by several processes.
+
+    Raises
+    ------
+    UsageError
+        For fewer than one, and for streams.
+
+    """
+    if jobs < 1:
+        raise UsageError(f"--jobs takes a number of processes from 1 on, not {jobs}")
+    if jobs > 1 and not all(isinstance(source, str | os.PathLike) and os.fspath(source) != "-" for source in captured):
+        raise UsageError("with --jobs each process reads the captures for itself, and a stream can be read only once")
+
+
+class Jobs(Run):
+    """One pass over some captures, by several processes; the result is that of a :class:`Run`."""
+
+    def __init__(self, captured: Sequence[Source], profile: Profile, *, jobs: int = 2, **known: Any) -> None:
+        super().__init__(captured, profile, **known)
+        check_jobs(jobs, captured)
+        self.jobs = jobs
+
+    def go(
+        self, sinks: Sequence[Sink] = (), *, watch: Callable[[Run, Iterator[Any]], Iterator[Any]] | None = None
+    ) -> None:
+        """Read everything, and hand to each sink what is over.
+
+        Parameters
+        ----------
+        sinks : sequence of Sink
+            One with a method ``put`` gets finished Arrow tables, others get connections.
+        watch : callable or None
+            Wraps what comes from the processes: to show progress, or to stop. What is stopped leaves nothing.
+
+        """
+        from tcptrace_fsm.links import learn_paths
+        from tcptrace_fsm.shares import numbers, survey_findings
+
+        writers: list[Any] = [sink for sink in sinks if hasattr(sink, "put")]
+        takers = [sink for sink in sinks if not hasattr(sink, "put")]
+        tables = sorted({name for sink in writers for name in sink.tables})
+        with tempfile.TemporaryDirectory(prefix="tcptrace-fsm-") as folder, _Crew(self.jobs) as crew:
+            crew.tell_all(
+                {
+                    "captured": [os.fspath(source) for source in self._captured],  # type: ignore[arg-type]
+                    "profile": self.profile,
+                    "taken_at": self.taken_at,
+                    "filter": self.keep.expression if self.keep else None,
+                    "seed": int.from_bytes(os.urandom(7), "big") | 1,
+                    "segments": "segments" in tables,
+                    "folder": folder,
+                    "jobs": self.jobs,
+                }
+            )
+            events = self._hear(crew, "keys")
+            for _ in watch(self, events) if watch else events:
+                pass
+            if self.interrupted:
+                self.captures = []
+                return
+            heard = crew.said("keys")
+            self.captures, now = heard[0]["captures"], heard[0]["now"]
+            learn_paths(heard[0]["paths"])
+            if self.origins is not None:
+                self.origins.adopt(heard[0]["origins"])
+            ids = numbers([one["keys"][0] for one in heard])
+            streams = numbers([one["keys"][1] for one in heard])
+            for n in range(self.jobs):
+                crew.tell(n, {"ids": ids[n], "streams": streams[n], "tables": tables, "finished": bool(takers)})
+            for kind, content in crew.listen("done"):
+                if kind == "finished":
+                    for sink in takers:
+                        sink.take(content)
+            self.hurried = sum(one.hurried for one in crew.said("done"))
+            self.tally, findings = survey_findings(self.profile, crew.said("done"), now)
+            for sink in writers:
+                _put(sink, tables, Path(folder), self.jobs)
+            if findings:
+                from array import array
+
+                from tcptrace_fsm.engine import Finished
+
+                for sink in sinks:
+                    sink.take(Finished(array("q"), 0, array("q"), 0, findings))
+
+    def _hear(self, crew: _Crew, until: str) -> Iterator[bool]:
+        for kind, content in crew.listen(until):
+            if kind == "progress":
+                self.captures = content
+                yield True
+
+
+def _put(sink: Any, tables: Sequence[str], folder: Path, jobs: int) -> None:
+    """Hand a sink the tables that the processes have made."""
+    import pyarrow as pa
+
+    for name in tables:
+        parts = [path for n in range(jobs) if (path := folder / f"{name}.{n}.arrow").exists()]
+        with contextlib.ExitStack() as stack:
+            opened = [
+                stack.enter_context(pa.ipc.open_stream(stack.enter_context(pa.memory_map(str(p))))) for p in parts
+            ]
+            batches = (pa.Table.from_batches([batch]) for one in opened for batch in one)
+            for table in _by_position(opened) if name == "segments" else batches:
+                sink.put(name, table)
+
+
+def _by_position(parts: Sequence[Any]) -> Iterator[Any]:
+    """Merge tables, each ordered by its column ``position``, and take that away."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    streams = [iter(part) for part in parts]
+    heads: list[Any] = [None] * len(streams)
+    while True:
+        for n, stream in enumerate(streams):
+            while heads[n] is None or not len(heads[n]):
+                batch = next(stream, None)
+                if batch is None:
+                    heads[n] = None
+                    break
+                heads[n] = pa.Table.from_batches([batch])
+        live = [head for head in heads if head is not None]
+        if not live:
+            return
+        bound = min(head["position"][-1].as_py() for head in live)
+        taken = []
+        for n, head in enumerate(heads):
+            if head is not None:
+                count = pc.sum(pc.less_equal(head["position"], bound)).as_py()
+                taken.append(head.slice(0, count))
+                heads[n] = head.slice(count)
+        whole = pa.concat_tables(taken).unify_dictionaries().sort_by("position")
+        yield whole.drop_columns("position").combine_chunks()
+
+
+class _Crew:
+    """The processes, and what they say."""
+
+    def __init__(self, count: int) -> None:
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._count = count
+        self._heard: queue.Queue[tuple[int, str, Any]] = queue.Queue()
+        self._said: dict[tuple[str, int], Any] = {}
+
+    def __enter__(self) -> Self:
+        # Found where this process has found it; and a Ctrl-C on the terminal is for this process alone to see.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}  # noqa: PTH109
+        for n in range(self._count):
+            process = subprocess.Popen(
+                [sys.executable, "-c", "from tcptrace_fsm.jobs import work; work()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                start_new_session=True,
+            )
+            self._processes.append(process)
+            threading.Thread(target=self._hear, args=(n, process), daemon=True).start()
+        return self
+
+    def _hear(self, n: int, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        try:
+            while True:
+                self._heard.put((n, *pickle.load(process.stdout)))  # noqa: S301 - our own process
+        except Exception as reason:  # noqa: BLE001 - however it ends, it is to be told
+            self._heard.put((n, "gone", reason))
+
+    def tell(self, n: int, content: Any) -> None:
+        """Send something to one process."""
+        stream = self._processes[n].stdin
+        assert stream is not None
+        with contextlib.suppress(BrokenPipeError):  # that it is gone is heard
+            pickle.dump(content, stream, protocol=5)
+            stream.flush()
+
+    def tell_all(self, content: dict[str, Any]) -> None:
+        """Send something to all, with their numbers."""
+        for n in range(self._count):
+            self.tell(n, {**content, "number": n})
+
+    def said(self, kind: str) -> list[Any]:
+        """What each of them has said of that kind."""
+        return [self._said[kind, n] for n in range(self._count)]
+
+    def listen(self, until: str) -> Iterator[tuple[str, Any]]:
+        """Give what they say until all have said something of that kind."""
+        while sum(kind == until for kind, _ in self._said) < self._count:
+            n, kind, content = self._heard.get()
+            if kind == "gone":
+                if ("done", n) in self._said:
+                    continue  # it has done all it was to do
+                status = self._processes[n].wait()
+                how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+                hint = "; if there was too little memory, use fewer --jobs" if status == -9 else ""
+                raise WorkerError(f"one of the {self._count} processes {how}{hint}") from content
+            if kind == "refused":
+                raise content
+            if kind == until:
+                self._said[kind, n] = content
+            else:
+                yield kind, content
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+
+
+# --- in the processes -------------------------------------------------------------------------------------------------
+def work() -> None:
+    """Do what is asked through standard input; answer through standard output."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever prints is not to disturb
+
+    def say(kind: str, content: Any) -> None:
+        pickle.dump((kind, content), answers, protocol=5)
+        answers.flush()
+
+    try:
+        _work(say)
+    except (CaptureError, UsageError) as error:
+        say("refused", error)
+    except (EOFError, BrokenPipeError):
+        pass  # nobody waits for it any more
+
+
+def _work(say: Callable[[str, Any], None]) -> None:
+    asked = pickle.load(sys.stdin.buffer)  # noqa: S301 - what started this process
+    number, folder = asked["number"], Path(asked["folder"])
+    run = Run(asked["captured"], asked["profile"], keep=new_filter(asked["filter"]))
+    with (folder / f"spool.{number}").open("w+b") as spool:
+        share, now = _follow(run, asked, spool, say)
+        first: dict[str, Any] = {}
+        if number == 0:
+            from tcptrace_fsm.links import known_paths
+            from tcptrace_fsm.shares import facts
+
+            first = {"captures": [facts(c) for c in run.captures], "origins": run.origins, "now": now}
+            first["paths"] = known_paths()
+        say("keys", {"keys": share.keys, **first})
+        _harvest(run, share, pickle.load(sys.stdin.buffer), folder, number, say)  # noqa: S301
+
+
+def _follow(run: Run, asked: dict[str, Any], spool: Any, say: Callable[[str, Any], None]) -> tuple[Share, int]:
+    """Read everything, follow this process's share."""
+    from array import array
+
+    from tcptrace_fsm.kernels.layout import SEGMENT_SIZE
+    from tcptrace_fsm.kernels.share import pick
+    from tcptrace_fsm.shares import Share, facts
+    from tcptrace_fsm.timeline import Batch
+
+    number, folder = asked["number"], Path(asked["folder"])
+    share = Share(
+        asked["profile"],
+        taken_at=asked["taken_at"],
+        spool=spool,
+        segments=asked["segments"],
+        segment_spool=folder / f"segments.{number}.spool" if asked["segments"] else None,
+    )
+    clock, mine = array("q", [0]), array("q")
+    told = time.monotonic()
+    for batch in run.batches():
+        if len(mine) < batch.count * SEGMENT_SIZE:
+            mine = array("q", bytes(8 * batch.count * SEGMENT_SIZE))
+        if batch.count:
+            count = pick(batch.segments, batch.count, number, asked["jobs"], asked["seed"], clock, mine)
+            share.take(Batch(mine, count))
+        if number == 0 and time.monotonic() - told > EVERY:
+            told = time.monotonic()
+            say("progress", [facts(capture) for capture in run.captures])
+    share.finish(clock[0])
+    return share, clock[0]
+
+
+def _harvest(
+    run: Run, share: Share, asked: dict[str, Any], folder: Path, number: int, say: Callable[[str, Any], None]
+) -> None:
+    """Number what was found, make the tables that are wanted."""
+    from tcptrace_fsm.shares import Parts, harvest
+
+    with contextlib.ExitStack() as stack:
+        files: dict[str, Any] = {}
+
+        def write(name: str, table: Any) -> None:
+            import pyarrow as pa
+
+            if name not in files:
+                path = str(folder / f"{name}.{number}.arrow")
+                files[name] = stack.enter_context(pa.ipc.new_stream(path, table.schema))
+            files[name].write_table(table)
+
+        parts = Parts(asked["tables"], write, run.origins)
+        take: list[Any] = [parts.take]
+        if asked["finished"]:
+            take.append(lambda finished: say("finished", finished))
+        done = harvest(share, asked["ids"], asked["streams"], take=take)
+        parts.flush()
+        if share.segments is not None:
+            for table in share.segments.resolved(origins=run.origins, ids=asked["ids"], positions=True):
+                write("segments", table)
+            share.segments.close()
+    say("done", done)

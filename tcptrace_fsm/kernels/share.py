@@ -1,0 +1,69 @@
+"""Shares of a timeline: whose a segment is, so that several processes can follow different connections.
+
+Every process numbers the same four-tuple alike, given the same seed: both directions, all its incarnations, and
+whatever wears it in some VLAN or tunnel (Wireshark's streams make no difference there) belong to one share.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.memory import *
+from tcptrace_fsm.kernels.table import *
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.kernels import Words
+
+__all__ = ["keys", "pick"]
+
+
+def keys(segments_words: Words, count: int, seed: int, out_words: Words) -> int:
+    """Write the key of each segment's four-tuple: positive, the same in both directions. Returns how many."""
+    segments = pointer(segments_words)
+    out = pointer(out_words)
+    i = 0
+    while i < count:
+        out[i] = hash_plain(segments, i * SEGMENT_SIZE, seed)
+        i += 1
+    return count
+
+
+def pick(
+    segments_words: Words, count: int, number: int, shares: int, seed: int, clock_words: Words, out_words: Words
+) -> int:
+    """Copy the segments of share ``number`` of ``shares``, each with the timeline's clock in place of its marks.
+
+    Parameters
+    ----------
+    segments, out : int64 arrays
+        Segment records; ``out`` has room for as many.
+    count : int
+    number, shares : int
+    seed : int
+        Of the hash; odd.
+    clock : int64[1]
+        The latest time of any segment so far, ns; moved on.
+
+    Returns
+    -------
+    int
+        How many were copied.
+    """
+    segments = pointer(segments_words)
+    clock = pointer(clock_words)
+    out = pointer(out_words)
+    n = 0
+    s = 0
+    while s < count * SEGMENT_SIZE:
+        if segments[s + S_TIME] > clock[0]:
+            clock[0] = segments[s + S_TIME]
+        if (hash_plain(segments, s, seed) >> 8) % shares == number:
+            k = 0
+            while k < SEGMENT_SIZE:
+                out[n + k] = segments[s + k]
+                k += 1
+            out[n + S_MARKS] = clock[0]
+            n += SEGMENT_SIZE
+        s += SEGMENT_SIZE
+    return n // SEGMENT_SIZE

@@ -1,0 +1,151 @@
+"""A cluster gives what one process gives, row for row, however it cuts the work, and whoever dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pandas as pd
+import pytest
+
+import tcptrace_fsm as tf
+from tcptrace_fsm import cli, cluster
+from tcptrace_fsm.analysis import Kept, Run, sources
+from tcptrace_fsm.export import PartitionedExport
+from tcptrace_fsm.profiles import profile
+from tests.many_files import SAMPLES, TABLES, rotated, same, side_by_side, town
+
+distributed = pytest.importorskip("distributed")
+
+FRAMES = town(seed=3, connections=80)
+
+
+@pytest.fixture(scope="module")
+def client():
+    with cluster.connect("local", workers=2) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A capture, rotated into four files, the rest of it taken by two queues."""
+    folder = tmp_path_factory.mktemp("files")
+    paths = rotated(folder, FRAMES[:300], [70, 150, 220])
+    paths += side_by_side(folder, FRAMES[300:], [n % 2 for n in range(len(FRAMES) - 300)])
+    return [str(path) for path in paths]
+
+
+def check(one, other):
+    for table in TABLES:
+        same(getattr(one, table), getattr(other, table))
+    assert one.summary == other.summary
+
+
+def test_all_samples(client):
+    check(tf.analyze(SAMPLES, client=client), tf.analyze(SAMPLES))
+
+
+def test_one_capture(client):
+    path = SAMPLES / "zero_window.pcap"
+    check(tf.analyze(path, client=client), tf.analyze(path))
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 7])
+def test_any_partitioning_gives_the_same_tables(client, files, partitions):
+    linux = profile("linux")
+    kept, run = Kept(), cluster.Cluster(sources(files), linux, client=client, partitions=partitions)
+    run.go([kept])
+    check(tf.analysis.Trace(run, kept, lambda: Run(sources(files), linux, labels=True)), tf.analyze(files))
+
+
+def written(files, out, client, *, form="parquet"):
+    run = cluster.Cluster(sources(files), profile("linux"), client=client, labels=True, partitions=3)
+    with PartitionedExport(out, form, TABLES, origins=run.origins) as export:
+        run.go([export])
+        export.commit(run.summary())
+    return run
+
+
+def test_data_sets_are_written_by_the_workers(client, files, tmp_path):
+    written(files, tmp_path, client)
+    trace = tf.analyze(files)
+    for table in TABLES:
+        assert len(list((tmp_path / f"{table}.parquet").glob("part-*.parquet"))) > 2
+        read = pd.read_parquet(tmp_path / f"{table}.parquet")
+        same(read, getattr(trace, table))
+    said = json.loads((tmp_path / "summary.json").read_text())
+    assert said["worst"] == trace.summary["worst"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *sorted(f"{table}.parquet" for table in TABLES if table != "transitions" and table != "segments"),
+        *("segments.parquet", "summary.json", "transitions.parquet"),
+    ]
+
+
+@pytest.mark.parametrize("reader", ["polars", "duckdb"])
+def test_others_read_them_as_one(client, files, tmp_path, reader):
+    written(files, tmp_path, client)
+    module = pytest.importorskip(reader)
+    place = f"{tmp_path}/transitions.parquet/*.parquet"
+    if reader == "polars":
+        count = module.scan_parquet(place).collect().height
+    else:
+        count = module.sql(f"select count(*) from '{place}'").fetchall()[0][0]
+    assert count == len(tf.analyze(files).transitions)
+
+
+def test_a_later_run_of_one_process_replaces_a_data_set(client, files, tmp_path):
+    written(files, tmp_path, client, form="csv")
+    assert (tmp_path / "connections.csv").is_dir()
+    tf.analyze(files).export(tmp_path, tables=["connections"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["connections.parquet", "summary.json"]
+
+
+def test_a_worker_that_is_killed_is_survived(files, tmp_path, monkeypatch):
+    """One of two workers is killed when all is followed and nothing harvested: what it had is made again."""
+    with cluster.connect("local", workers=2) as connected:
+        run = cluster.Cluster(sources(files), profile("linux"), client=connected, partitions=3)
+        submit, killed = run._submit, []
+
+        def killing(function, *arguments):
+            if function is cluster.glean and not killed:
+                killed.append(next(iter(connected.run(os.getpid).values())))
+                os.kill(killed[0], signal.SIGKILL)
+            return submit(function, *arguments)
+
+        monkeypatch.setattr(run, "_submit", killing)
+        kept = Kept()
+        run.go([kept])
+        assert killed
+        check(
+            tf.analysis.Trace(run, kept, lambda: Run(sources(files), profile("linux"), labels=True)), tf.analyze(files)
+        )
+
+
+def test_a_cut_off_file_is_analysed_up_to_the_cut(client, tmp_path):
+    paths = rotated(tmp_path, FRAMES, [100, 200])
+    paths[1].write_bytes(paths[1].read_bytes()[:-7])
+    trace = tf.analyze(paths, client=client)
+    assert [bool(c["truncated"]) for c in trace.summary["captures"]] == [False, True, False]
+    check(trace, tf.analyze(paths))
+
+
+def test_what_cannot_be_read_is_told(client, files, tmp_path):
+    (tmp_path / "no.pcap").write_text("nothing that could be read")
+    with pytest.raises(tf.CaptureError, match=r"no\.pcap: byte 0: not a capture"):
+        tf.analyze([*files, tmp_path / "no.pcap"], client=client)
+
+
+def test_the_command_line_starts_a_cluster_of_its_own(files, tmp_path, capfd):
+    assert cli.run_command(["analyze", *files, "--dask", "local", "--jobs", "1", "-o", str(tmp_path)]) == 0
+    out, err = capfd.readouterr()
+    assert "dashboard at http" in err
+    assert out.startswith("6 captures")
+    assert len(pd.read_parquet(tmp_path / "connections.parquet")) == len(tf.analyze(files).connections)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["x.pcap", "--dask", "tcp://127.0.0.1:1", "--jobs", "2"], ["-", "--dask", "local", "--jobs", "1"]]
+)
+def test_what_makes_no_sense_is_refused(arguments, capfd):
+    assert cli.run_command(["analyze", *arguments]) == 2

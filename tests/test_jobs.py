@@ -1,0 +1,100 @@
+"""Several processes give what one gives, row for row."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+import tcptrace_fsm as tf
+from tcptrace_fsm import cli
+from tests import builders as b
+from tests.many_files import SAMPLES, TABLES, rotated, same, side_by_side, town
+
+FRAMES = town(seed=2)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A capture, rotated into three files, one of them doubled by a second queue."""
+    folder = tmp_path_factory.mktemp("files")
+    first, rest = FRAMES[:250], FRAMES[250:]
+    paths = rotated(folder, first, [70, 150])
+    return [*paths, *side_by_side(folder, rest, [n % 2 for n in range(len(rest))])]
+
+
+def check(one, other):
+    for table in TABLES:
+        same(getattr(one, table), getattr(other, table))
+    ours, theirs = dict(one.summary), dict(other.summary)
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_several_processes_give_the_same_tables(files, jobs):
+    check(tf.analyze(files, jobs=jobs), tf.analyze(files))
+
+
+def test_all_samples_in_two_processes():
+    check(tf.analyze(SAMPLES, jobs=2), tf.analyze(SAMPLES))
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_the_same_files_are_written(files, tmp_path, form):
+    read = pd.read_parquet if form == "parquet" else pd.read_csv
+    names = [str(path) for path in files]
+    for jobs in ("1", "2"):
+        arguments = ["-o", str(tmp_path / jobs), "--format", form, "--tables", ",".join(TABLES), "-q", "--jobs", jobs]
+        assert cli.run_command(["analyze", *names, *arguments]) == 0
+    assert {p.name for p in (tmp_path / "1").iterdir()} == {p.name for p in (tmp_path / "2").iterdir()}
+    for table in TABLES:
+        one, two = (read(tmp_path / jobs / f"{table}.{form}") for jobs in ("1", "2"))
+        same(one, two)
+        assert (one.dtypes == two.dtypes).all()
+    segments = read(tmp_path / "2" / f"segments.{form}")
+    pd.testing.assert_frame_equal(segments, read(tmp_path / "1" / f"segments.{form}"))
+    one, two = (json.loads((tmp_path / jobs / "summary.json").read_text()) for jobs in ("1", "2"))
+    assert one == two
+
+
+def test_what_cannot_be_read_is_told_in_one_line(tmp_path, capsys):
+    (tmp_path / "no.pcap").write_text("nothing that could be read")
+    assert cli.run_command(["analyze", str(tmp_path / "no.pcap"), "--jobs", "2"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "no.pcap: byte 0: not a capture" in err
+
+
+@pytest.mark.parametrize("arguments", [["-", "--jobs", "2"], ["x.pcap", "--jobs", "0"]])
+def test_what_makes_no_sense_is_refused(arguments, capsys):
+    assert cli.run_command(["analyze", *arguments]) == 2
+    assert "--jobs" in capsys.readouterr().err
+
+
+def test_a_killed_process_is_told_of(files, monkeypatch):
+    from tcptrace_fsm import jobs
+    from tcptrace_fsm.errors import WorkerError
+
+    def killing(self, n, content, tell=jobs._Crew.tell):
+        if "ids" in content:
+            self._processes[n].kill()
+        tell(self, n, content)
+
+    monkeypatch.setattr(jobs._Crew, "tell", killing)
+    with pytest.raises(WorkerError, match="signal 9"):
+        tf.analyze(files, jobs=2)
+
+
+def test_a_cut_off_file_is_analysed_up_to_the_cut(tmp_path, capfd):
+    paths = rotated(tmp_path, FRAMES, [100, 200])
+    paths[1].write_bytes(paths[1].read_bytes()[:-7])
+    assert cli.run_command(["analyze", *map(str, paths), "--jobs", "2"]) == 0
+    out, err = capfd.readouterr()
+    assert "cut short" in out
+    assert f"warning: {paths[1]}" in err
+
+
+def test_an_empty_capture(tmp_path):
+    (tmp_path / "empty.pcap").write_bytes(b.pcap([]))
+    check(tf.analyze(tmp_path / "empty.pcap", jobs=2), tf.analyze(tmp_path / "empty.pcap"))
