@@ -682,6 +682,22 @@ def test_an_address_that_is_none():
         run(OPEN, taken_at=["client"])
 
 
+@pytest.mark.parametrize("place, vantage", [("near_client", 1), ("between", 3), ("near_server", 2)])
+def test_the_capture_point_shows_in_the_round_trip_times(place, vantage):
+    assert run(captured(OPEN, PLACES[place])).connections[0]["C_VANTAGE"] == vantage
+
+
+def test_a_host_that_answers_at_once_with_an_untouched_hop_count_took_the_capture():
+    """Its end of a reset after unanswered probes is certain; one router further on, it is not."""
+    probes = "".join(f"{t}.0 < . 200:200(0) ack 101\n" for t in (10, 11, 12))
+    text = captured(OPEN, 0.00004) + "\n" + probes + "13.0 < R. 201:201(0) ack 101\nend 20"
+    assert run(text).connections[0]["C_LOCAL"] == 1
+    assert run(text).connections[0].states[0] == "CLOSED"
+    routed = run(re.sub(r"^(.* > .*?)( <|$)", r"\1 ttl 63\2", text, flags=re.MULTILINE)).connections[0]
+    assert routed["C_LOCAL"] == 0
+    assert routed.states[0] == "ESTABLISHED"
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_timers_of_other_systems(place):
     """By the RFC's own figures TIME_WAIT lasts four minutes: it is still there when Linux's would be over."""

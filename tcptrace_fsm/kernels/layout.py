@@ -406,11 +406,10 @@ WHO_CLIENT = 1
 WHO_SERVER = 2
 WHO_BOTH = 3
 
-VANTAGE_UNKNOWN = 0
+VANTAGE_UNKNOWN = 0  # no round-trip times on both sides, or too short to tell them apart
 VANTAGE_NEAR_CLIENT = 1
 VANTAGE_NEAR_SERVER = 2
 VANTAGE_BETWEEN = 3
-VANTAGE_BOTH = 4  # the whole round trip is too short to tell them apart
 
 # --- log: the segments of a connection that the replay and the rules may need (made by track) ------------------------
 L_TIME = 0  # ns

@@ -1268,21 +1268,22 @@ def locate(c: int, rows: Words) -> int:
     y = x + ENDPOINT_SIZE
     near = rows[y + E_RTT_MIN]  # the client's part
     far = rows[x + E_RTT_MIN]
-    if near >= 0 and far >= 0:
-        if near + far < MILLISECOND // 2:
-            rows[c + C_VANTAGE] = VANTAGE_BOTH
-        elif near * 8 < far:
+    if near >= 0 and far >= 0 and near + far >= MILLISECOND // 2:
+        rows[c + C_VANTAGE] = VANTAGE_BETWEEN
+        if near * 8 < far:
             rows[c + C_VANTAGE] = VANTAGE_NEAR_CLIENT
         elif far * 8 < near:
             rows[c + C_VANTAGE] = VANTAGE_NEAR_SERVER
-        else:
-            rows[c + C_VANTAGE] = VANTAGE_BETWEEN
-    if not rows[c + C_LOCAL]:
-        close = MILLISECOND // 4
-        if rows[c + C_VANTAGE] == VANTAGE_NEAR_CLIENT and near <= close and first_hop(rows[x + E_TTL]):
-            rows[c + C_LOCAL] = WHO_CLIENT
-        elif rows[c + C_VANTAGE] == VANTAGE_NEAR_SERVER and far <= close and first_hop(rows[y + E_TTL]):
-            rows[c + C_LOCAL] = WHO_SERVER
+    close = MILLISECOND // 4
+    if rows[c + C_LOCAL]:  # told
+        if rows[c + C_LOCAL] == WHO_CLIENT:
+            rows[c + C_VANTAGE] = VANTAGE_NEAR_CLIENT
+        elif rows[c + C_LOCAL] == WHO_SERVER:
+            rows[c + C_VANTAGE] = VANTAGE_NEAR_SERVER
+    elif rows[c + C_VANTAGE] == VANTAGE_NEAR_CLIENT and near <= close and first_hop(rows[x + E_TTL]):
+        rows[c + C_LOCAL] = WHO_CLIENT
+    elif rows[c + C_VANTAGE] == VANTAGE_NEAR_SERVER and far <= close and first_hop(rows[y + E_TTL]):
+        rows[c + C_LOCAL] = WHO_SERVER
     return 0
 
 
