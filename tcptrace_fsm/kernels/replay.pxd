@@ -23,7 +23,7 @@ cdef long long fin_earliest(long long w, long long x, long long* rows, long long
 cdef long long own_fin(long long w, long long c, long long side, long long ident, long long* rows, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long hidden_fin(long long w, long long side, long long ident, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long own_segment(long long w, long long c, long long side, long long* rows, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
-cdef long long answered_by_rst(long long w, long long side, long long n, long long* work) noexcept nogil
+cdef long long answered_by_rst(long long w, long long side, long long n, long long* scratch, long long* work) noexcept nogil
 cdef long long unanswered(long long w, long long side, long long* work) noexcept nogil
 cdef long long challenged(long long w, long long side, long long n, long long* scratch, long long* work) noexcept nogil
 cdef long long takes_rst(long long w, long long c, long long side, long long n, long long* rows, long long* scratch, long long* work) noexcept nogil

@@ -80,7 +80,7 @@ def is_real(w: int, work: Words) -> int:
     Not a copy made by the capture, not one with a bad checksum, not a stray SYN, which is judged by what it draws.
     """
     marks = work[w + L_MARKS]
-    if marks & (M_CAPTURE_DUPLICATE | M_BAD_CHECKSUM | M_STRAY_SYN | M_NETWORK_DUPLICATE):
+    if marks & (M_CAPTURE_DUPLICATE | M_BAD_CHECKSUM | M_STRAY_SYN | M_NETWORK_DUPLICATE | M_FIN_OLD):
         return 0
     if not work[w + L_INFO] & (TCP_SYN | TCP_RST | TCP_ACK):
         return 0  # nobody takes a segment without ACK (RFC 9293 3.10.7.4, fifth check)
@@ -230,6 +230,8 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
         k += 1
     scratch[X_FIN_FILL] = -1
     scratch[X_OWN] = -1
+    scratch[X_OWN_ACK] = -1
+    scratch[X_PEER_ACK] = -1
     scratch[X_UNSEEN] = 0 if rows[x + E_SEGMENTS] else 1
     scratch[X_PEER_UNSEEN] = 0 if rows[y + E_SEGMENTS] else 1
     # the peer's segment to this endpoint's answer and back to the capture point
@@ -445,7 +447,9 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
         ):
             rst = n
         if rst < n and not work[rst + L_INFO] & TCP_ACK:
-            if first != last:
+            if first != last and (
+                next_of(side, first, n, work) > last or not answered_by_rst(first, side, n, scratch, work)
+            ):
                 scratch[X_FIN_COPY] = first
         elif scratch[X_UNSEEN]:
             scratch[X_FIN_COPY] = last
@@ -605,7 +609,6 @@ def own_segment(
     flags = work[w + L_INFO] & LOG_FLAGS_MASK
     t = work[w + L_TIME]
     slack = scratch[X_REACH]
-    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
     if flags & TCP_RST:
         # An endpoint that talks on after an RST did not send it (or it is older, and was overtaken).
         if scratch[X_LAST_ALIVE] > t + 3 * MILLISECOND or not scratch[X_STARTED]:
@@ -683,7 +686,10 @@ def own_segment(
         and not rows[c + C_FLAGS] & CF_FAST_OPEN
         # closed before it was open, as only a simultaneous open can be
         and not (
-            flags & TCP_FIN and scratch[X_OPENED] == OPENED_ACTIVE and rows[y + E_ACK] < 1 and rows[y + E_SEGMENTS]
+            flags & TCP_FIN
+            and scratch[X_OPENED] == OPENED_ACTIVE
+            and scratch[X_PEER_ACK] < 1
+            and not scratch[X_PEER_UNSEEN]
         )
     ):
         open_inside(w, c, side, rows, table, out, scratch, work)
@@ -738,13 +744,22 @@ def own_segment(
     return 0
 
 
-def answered_by_rst(w: int, side: int, n: int, work: Words) -> int:
-    """Whether the first that the endpoint says after the peer's segment ``w`` is an RST without ACK.
+def answered_by_rst(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
+    """Whether the endpoint answers the peer's segment ``w`` by an RST without ACK.
 
-    Then it knows no such connection (RFC 9293 3.5.2).
+    Then it knows no such connection (RFC 9293 3.5.2), unless the peer has reset it in between.
     """
     v = next_of(side, w, n, work)
-    return 1 if v < n and work[v + L_INFO] & (TCP_RST | TCP_ACK) == TCP_RST else 0
+    if v >= n or work[v + L_INFO] & (TCP_RST | TCP_ACK) != TCP_RST:
+        return 0
+    if scratch[X_LOCAL] and work[v + L_TIME] - work[w + L_TIME] > scratch[X_REACH]:
+        return 0
+    w = next_of(1 - side, w, v, work)
+    while w < v:
+        if work[w + L_INFO] & TCP_RST:
+            return 0
+        w = next_of(1 - side, w + LOG_SIZE, v, work)
+    return 1
 
 
 def unanswered(w: int, side: int, work: Words) -> int:
@@ -794,10 +809,11 @@ def takes_rst(w: int, c: int, side: int, n: int, rows: Words, scratch: Words, wo
         return 0
     if (
         scratch[X_FIN_TAKEN]
-        and work[w + L_SEQ] < scratch[X_PEER_FIN_END]
-        and state not in (ST_CLOSE_WAIT, ST_LAST_ACK, ST_CLOSING)
+        and work[w + L_SEQ] != scratch[X_PEER_FIN_END]
+        and not (work[w + L_SEQ] == scratch[X_PEER_FIN_END] - 1 and state in (ST_CLOSE_WAIT, ST_LAST_ACK, ST_CLOSING))
+        and scratch[X_PEER_FIN_END] >= 0
     ):
-        return 0  # one short of RCV.NXT: Linux lets that pass in these three states only
+        return 0  # RCV.NXT moves no more; one short of it, Linux lets pass in these three states
     if not scratch[X_LOCAL] and unanswered(w, side, work) >= 2:
         return 0
     return arrives_after(w, scratch[X_LAST_ALIVE], scratch, work)
@@ -869,7 +885,9 @@ def peer_segment(
                 )
         return 0
     if scratch[X_STATE] == ST_SYN_SENT or (flags & TCP_SYN and not scratch[X_STARTED]):
-        if w == scratch[X_SYN_ACK_COPY] and (scratch[X_SYN_ACK_PROOF] >= 0 or not answered_by_rst(w, side, n, work)):
+        if w == scratch[X_SYN_ACK_COPY] and (
+            scratch[X_SYN_ACK_PROOF] >= 0 or not answered_by_rst(w, side, n, scratch, work)
+        ):
             if not scratch[X_STARTED] and side == CLIENT:
                 scratch[X_OPENED] = OPENED_ACTIVE
                 inferred(EV_SND_SYN, w, -1, side, ident, table, out, scratch, work)
@@ -882,6 +900,11 @@ def peer_segment(
                 received(EV_RCV_SYN_ACK, w, scratch[X_SYN_ACK_PROOF], side, ident, table, out, scratch, work)
         if flags & TCP_SYN:
             return 0
+    end = work[w + L_SEQ] + (work[w + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK) + (flags & TCP_FIN)
+    if not flags & TCP_SYN and end < scratch[X_OWN_ACK] and w != scratch[X_UNSEEN_FIN]:
+        return 0  # all of it lies before RCV.NXT: not acceptable (RFC 9293 3.10.7.4, first check)
+    if ack > scratch[X_PEER_ACK]:
+        scratch[X_PEER_ACK] = ack
     # the ACK first, as RFC 9293 3.10.7.4 has it
     if not scratch[X_STARTED] and scratch[X_UNSEEN] and not flags & TCP_SYN and ack >= 1:
         # Nothing of this endpoint is in the capture, but its peer answers it.
@@ -892,7 +915,7 @@ def peer_segment(
         and arrived(w, scratch[X_LAST_SYN_ACK], scratch[X_SYN_GAP], scratch, work)
         and (
             (scratch[X_PLAIN_PROOF] >= 0 and not work[w + L_MARKS] & M_ACK_UNSEEN)
-            or not answered_by_rst(w, side, n, work)
+            or not answered_by_rst(w, side, n, scratch, work)
         )
     ):
         proof = scratch[X_PLAIN_PROOF]
@@ -927,6 +950,7 @@ def peer_segment(
         not lost
         and scratch[X_FIN_END] >= 0
         and ack >= scratch[X_FIN_END]
+        and (ack == scratch[X_FIN_END] or rows[c + C_MARKS] & M_FIN_MOVED)  # nothing can follow a FIN
         and scratch[X_STATE] in (ST_FIN_WAIT_1, ST_CLOSING, ST_LAST_ACK)
     ):
         acked_fin = arrived(w, scratch[X_LAST_FIN], scratch[X_FIN_GAP], scratch, work)
@@ -1010,6 +1034,8 @@ def own_first(i: int, j: int, scratch: Words, work: Words) -> int:
         return 1 if i < proof else 0
     if scratch[X_LOCAL]:
         return 1 if i < j else 0
+    if j < i and work[i + L_INFO] & (TCP_RST | TCP_ACK) == TCP_RST and work[i + L_SEQ] == work[j + L_ACK]:
+        return 0  # it answers that very segment
     return 1 if work[i + L_TIME] - scratch[X_HALF] < work[j + L_TIME] + scratch[X_HALF] else 0
 
 
@@ -1170,6 +1196,8 @@ def replay_side(
                 run_2msl(work[i + L_TIME], side, ident, timers, table, out, scratch)
                 own_segment(i, c, side, rows, timers, table, out, scratch, work)
                 scratch[X_OWN] = i
+                if work[i + L_ACK] > scratch[X_OWN_ACK] and not work[i + L_INFO] & TCP_RST:
+                    scratch[X_OWN_ACK] = work[i + L_ACK]
             i = next_of(side, i + LOG_SIZE, n, work)
         else:
             if is_real(j, work):

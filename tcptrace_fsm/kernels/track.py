@@ -587,6 +587,16 @@ def add_hole(e: int, start: int, end: int, rows: Words) -> int:
     return 0
 
 
+def in_hole(e: int, at: int, rows: Words) -> int:
+    """Whether the byte ``at`` was passed over: 1 or 0."""
+    i = 0
+    while i < rows[e + E_HOLES]:
+        if rows[e + E_HOLE + 2 * i] <= at < rows[e + E_HOLE + 2 * i + 1]:
+            return 1
+        i += 1
+    return 0
+
+
 def fill_holes(e: int, start: int, end: int, rows: Words) -> int:
     """Take bytes ``start`` to ``end`` out of the holes. Returns how many of them were missing."""
     filled = 0
@@ -759,6 +769,15 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
     length = segments[s + S_LEN]
     marks = 0
     end = seq + length
+    if (
+        flags & TCP_FIN
+        and rows[x + E_FIN] < 0
+        and rows[x + E_BASE_KNOWN] == BASE_SYN
+        and end < rows[x + E_NEXT]
+        and not in_hole(x, end, rows)
+    ):
+        flags -= TCP_FIN  # nobody takes it: that number is used
+        marks = M_FIN_OLD
     if flags & TCP_SYN:
         end += 1
         rows[x + E_SYNS] += 1
@@ -924,8 +943,13 @@ def take_rst(x: int, y: int, seq: int, rows: Words) -> int:
     left = rows[y + E_ACK]
     if left < 0 or rows[x + E_BASE_KNOWN] == BASE_NONE or not rows[x + E_SEGMENTS]:
         return 0
-    if seq in (left, rows[x + E_NEXT]) or seq == rows[y + E_LAST_ACK]:
+    if seq in (left, rows[y + E_LAST_ACK]):
         return 0
+    if seq == rows[x + E_NEXT]:
+        # Behind a hole, only the right edge of what was selectively acknowledged will do, and that only for Linux.
+        sacks = rows[x + E_OPTIONS] & rows[y + E_OPTIONS] & OPT_SACK_PERMITTED
+        if not in_hole(x, left, rows) or (sacks and not in_hole(x, seq - 1, rows)):
+            return 0
     if rows[x + E_FIN] >= 0 and rows[x + E_FIN] - 1 <= seq <= rows[x + E_FIN]:
         return 0
     right = rows[y + E_EDGE] if rows[y + E_EDGE] > rows[x + E_NEXT] else rows[x + E_NEXT]
