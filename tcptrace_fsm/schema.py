@@ -75,7 +75,6 @@ LABELS: tuple[tuple[int, str], ...] = (
     (layout.MARK_RETRANSMISSION, "retransmission"),
     (layout.MARK_TIMEOUT, "retransmission"),
     (layout.MARK_LOST_BEFORE, "retransmission"),
-    (layout.MARK_CHALLENGE, "challenge_ack"),
     (layout.MARK_DUPLICATE_ACK, "duplicate_ack"),
     (layout.MARK_ZERO_WINDOW, "zero_window"),
     (layout.MARK_WINDOW_UPDATE, "window_update"),

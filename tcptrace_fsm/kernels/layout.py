@@ -489,7 +489,12 @@ X_FIN_FILL = 38  # the peer's segment that filled the hole before its FIN: index
 X_OWN = 39  # its own latest segment so far, -1 for none
 X_OWN_ACK = 40  # the highest ACK that it, and that its peer, has sent so far; -1 for none
 X_PEER_ACK = 41
-SCRATCH_SIZE = 42
+X_NEXT_OWN = (
+    42  # its next segment in the log, and its peer's next RST: what was looked for before is not looked for again
+)
+X_NEXT_RST = 43
+X_ASKED = 44  # segments that ask for an answer which the peer has sent since it last heard of the endpoint
+SCRATCH_SIZE = 45
 
 # --- timers of the profile, ns --------------------------------------------------------------------------------------
 P_TIME_WAIT_LEAST = 0
@@ -562,7 +567,7 @@ MARK_AFTER_RST = 24  # from an endpoint that has sent an RST
 MARK_BEYOND_FIN = 25  # data behind its own FIN
 MARK_FIN_MOVED = 26  # a FIN that ends elsewhere than the one before
 MARK_STRAY_SYN = 27  # a SYN in a live connection that came to nothing
-MARK_CHALLENGE = 28  # pure ACK that answers a SYN, RST or segment out of window (RFC 5961)
+MARK_ACK_BEYOND = 28  # acknowledges what lies beyond the peer's FIN: nobody takes it
 MARK_FIN_OLD = 29  # a FIN where its sender has sent something else before
 MARK_PAWS = 30  # older timestamp than one before it
 MARK_BAD_CHECKSUM = 31
@@ -617,7 +622,7 @@ M_AFTER_RST = 1 << MARK_AFTER_RST
 M_BEYOND_FIN = 1 << MARK_BEYOND_FIN
 M_FIN_MOVED = 1 << MARK_FIN_MOVED
 M_STRAY_SYN = 1 << MARK_STRAY_SYN
-M_CHALLENGE = 1 << MARK_CHALLENGE
+M_ACK_BEYOND = 1 << MARK_ACK_BEYOND
 M_FIN_OLD = 1 << MARK_FIN_OLD
 M_PAWS = 1 << MARK_PAWS
 M_BAD_CHECKSUM = 1 << MARK_BAD_CHECKSUM

@@ -74,13 +74,20 @@ def next_of(side: int, w: int, n: int, work: Words) -> int:
     return w
 
 
+def own_after(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
+    """The endpoint's first segment after the peer's ``w``, or ``n``. For growing ``w`` this is linear altogether."""
+    if scratch[X_NEXT_OWN] < w:
+        scratch[X_NEXT_OWN] = next_of(side, w, n, work)
+    return scratch[X_NEXT_OWN]
+
+
 def is_real(w: int, work: Words) -> int:
     """Whether a record is the sender's own and could have arrived.
 
     Not a copy made by the capture, not one with a bad checksum, not a stray SYN, which is judged by what it draws.
     """
     marks = work[w + L_MARKS]
-    if marks & (M_CAPTURE_DUPLICATE | M_BAD_CHECKSUM | M_STRAY_SYN | M_NETWORK_DUPLICATE | M_FIN_OLD):
+    if marks & (M_CAPTURE_DUPLICATE | M_BAD_CHECKSUM | M_STRAY_SYN | M_NETWORK_DUPLICATE | M_FIN_OLD | M_ACK_BEYOND):
         return 0
     if not work[w + L_INFO] & (TCP_SYN | TCP_RST | TCP_ACK):
         return 0  # nobody takes a segment without ACK (RFC 9293 3.10.7.4, fifth check)
@@ -232,6 +239,8 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
     scratch[X_OWN] = -1
     scratch[X_OWN_ACK] = -1
     scratch[X_PEER_ACK] = -1
+    scratch[X_NEXT_OWN] = -1
+    scratch[X_NEXT_RST] = -1
     scratch[X_UNSEEN] = 0 if rows[x + E_SEGMENTS] else 1
     scratch[X_PEER_UNSEEN] = 0 if rows[y + E_SEGMENTS] else 1
     # the peer's segment to this endpoint's answer and back to the capture point
@@ -375,6 +384,21 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
     echoed = -1
     copies = 0
     gap = 0
+    # the endpoint's latest segment that does not acknowledge it, before the one that does
+    less = -1
+    v = next_of(side, 0, n, work)
+    while v < n and (proof < 0 or v < proof):
+        if 0 <= work[v + L_ACK] < end and is_real(v, work):
+            if less < 0 or work[v + L_END_TIME] >= work[less + L_END_TIME]:
+                less = v
+        v = next_of(side, v + LOG_SIZE, n, work)
+    pure = 0
+    if (
+        less >= 0
+        and not work[less + L_INFO] & (TCP_SYN | TCP_FIN | TCP_RST)
+        and not work[less + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK
+    ):
+        pure = 1
     w = next_of(1 - side, 0, n, work)
     while w < n:
         info = work[w + L_INFO]
@@ -391,15 +415,15 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
             ):
                 repeated = 1
             # Had it arrived, this later segment of the endpoint would have acknowledged it.
-            v = next_of(side, 0, n, work)
-            while v < n and not repeated and (proof < 0 or v < proof):
-                if work[v + L_ACK] >= 0 and work[v + L_ACK] < end and is_real(v, work):
-                    if (
-                        not arrives_after(w, work[v + L_END_TIME], scratch, work)
-                        and work[v + L_END_TIME] > work[w + L_TIME] + 5 * MILLISECOND
-                    ):
-                        repeated = 1
-                v = next_of(side, v + LOG_SIZE, n, work)
+            if less >= 0 and scratch[X_LOCAL]:
+                if less > w and (pure or work[less + L_END_TIME] > work[w + L_TIME] + scratch[X_SLACK]):
+                    repeated = 1
+            elif (
+                less >= 0
+                and not arrives_after(w, work[less + L_END_TIME], scratch, work)
+                and work[less + L_END_TIME] > work[w + L_TIME] + 5 * MILLISECOND
+            ):
+                repeated = 1
             if not repeated:
                 if first < 0:
                     first = w
@@ -749,34 +773,17 @@ def answered_by_rst(w: int, side: int, n: int, scratch: Words, work: Words) -> i
 
     Then it knows no such connection (RFC 9293 3.5.2), unless the peer has reset it in between.
     """
-    v = next_of(side, w, n, work)
+    v = own_after(w, side, n, scratch, work)
     if v >= n or work[v + L_INFO] & (TCP_RST | TCP_ACK) != TCP_RST:
         return 0
     if scratch[X_LOCAL] and work[v + L_TIME] - work[w + L_TIME] > scratch[X_REACH]:
         return 0
-    w = next_of(1 - side, w, v, work)
-    while w < v:
-        if work[w + L_INFO] & TCP_RST:
-            return 0
-        w = next_of(1 - side, w + LOG_SIZE, v, work)
-    return 1
-
-
-def unanswered(w: int, side: int, work: Words) -> int:
-    """How many segments that ask for an answer the peer has sent before ``w`` since it last heard of the endpoint.
-
-    Two keepalives or retransmissions without an answer: what follows them does not reach the endpoint either.
-    """
-    asks = M_KEEPALIVE | M_ZERO_WINDOW_PROBE | M_TIMEOUT | M_FIN_AGAIN
-    asked = 0
-    v = 0
-    while v < w:
-        if (work[v + L_INFO] >> LOG_SIDE_SHIFT & 1) == side:
-            asked = 0
-        elif work[v + L_MARKS] & asks:
-            asked += 1
-        v += LOG_SIZE
-    return asked
+    if scratch[X_NEXT_RST] < w:
+        w = next_of(1 - side, w, n, work)
+        while w < n and not work[w + L_INFO] & TCP_RST:
+            w = next_of(1 - side, w + LOG_SIZE, n, work)
+        scratch[X_NEXT_RST] = w
+    return 1 if scratch[X_NEXT_RST] > v else 0
 
 
 def challenged(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
@@ -784,7 +791,7 @@ def challenged(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
 
     That is a pure ACK right behind it which falls short of the RST, and repeats the endpoint's last.
     """
-    v = next_of(side, w, n, work)
+    v = own_after(w, side, n, scratch, work)
     if v >= n or work[v + L_TIME] - work[w + L_TIME] > scratch[X_REACH] or scratch[X_OWN] < 0:
         return 0
     if work[v + L_INFO] & (TCP_SYN | TCP_FIN | TCP_RST) or work[v + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK:
@@ -814,8 +821,8 @@ def takes_rst(w: int, c: int, side: int, n: int, rows: Words, scratch: Words, wo
         and scratch[X_PEER_FIN_END] >= 0
     ):
         return 0  # RCV.NXT moves no more; one short of it, Linux lets pass in these three states
-    if not scratch[X_LOCAL] and unanswered(w, side, work) >= 2:
-        return 0
+    if not scratch[X_LOCAL] and scratch[X_ASKED] >= 2:
+        return 0  # what follows two keepalives or retransmissions without an answer does not arrive either
     return arrives_after(w, scratch[X_LAST_ALIVE], scratch, work)
 
 
@@ -827,7 +834,11 @@ def ack_went_before(w: int, c: int, side: int, n: int, rows: Words, scratch: Wor
     RTO has passed (RFC 6298 section 2.4 as systems have it). Or it comes right behind, overtaken.
     """
     waited = work[w + L_TIME] - scratch[X_LAST_FIN]
-    if waited > 250 * MILLISECOND + 10 * scratch[X_HALF]:
+    patience = 250 * MILLISECOND + 10 * scratch[X_HALF]
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    if rows[x + E_RTT_MIN] > 0:
+        patience += 3 * rows[x + E_RTT_MIN]  # RFC 6298 section 2.2
+    if waited > patience:
         return 1
     if (
         waited < 38 * MILLISECOND + 2 * scratch[X_HALF]
@@ -1188,10 +1199,14 @@ def replay_side(
         spoke = 1 if scratch[X_LAST_ALIVE] >= 0 or scratch[X_UNSEEN] else 0
         if spoke and work[L_ACK] >= 0 and not work[L_INFO] & (TCP_SYN | TCP_RST):
             open_inside(0, c, side, rows, table, out, scratch, work)
+    asks = M_KEEPALIVE | M_ZERO_WINDOW_PROBE | M_TIMEOUT | M_FIN_AGAIN
+    scratch[X_NEXT_OWN] = -1  # the copies were looked for out of order
+    scratch[X_NEXT_RST] = -1
     i = next_of(side, 0, n, work)
     j = next_of(1 - side, 0, n, work)
     while i < n or j < n:
         if j >= n or (i < n and own_first(i, j, scratch, work)):
+            scratch[X_ASKED] = 0
             if is_real(i, work):
                 run_2msl(work[i + L_TIME], side, ident, timers, table, out, scratch)
                 own_segment(i, c, side, rows, timers, table, out, scratch, work)
@@ -1203,6 +1218,8 @@ def replay_side(
             if is_real(j, work):
                 run_2msl(work[j + L_TIME], side, ident, timers, table, out, scratch)
                 peer_segment(j, c, side, n, rows, table, out, scratch, work)
+            if work[j + L_MARKS] & asks:
+                scratch[X_ASKED] += 1
             j = next_of(1 - side, j + LOG_SIZE, n, work)
     run_out(c, side, rows, timers, table, out, scratch)
     return 0

@@ -23,8 +23,9 @@ Steps that act on the kernel's socket: ``listen [backlog]``, ``accept``, ``conne
 (connect with N bytes in the SYN), ``kill`` (`ss -K`).
 
 ``peer PORT [ISN]`` goes on with another connection, ``again ISN`` with another use of the four-tuple. ``expect none``
-makes sure that nothing is sent for a while, ``forget`` drops what was sent so far, ``ends open`` leaves the sockets as
-they are, ``try STEP`` accepts a socket if there is none yet. Otherwise, at the end, the process closes its sockets, and the script resets what is left.
+makes sure that nothing is sent for a while, ``forget`` drops what was sent so far, ``try STEP`` accepts a socket first
+if there is none yet, ``ends open`` leaves the sockets as they are. Otherwise, at the end, the process closes its
+sockets, and the script resets what is left.
 """
 
 from __future__ import annotations
