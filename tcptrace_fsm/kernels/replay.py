@@ -150,7 +150,6 @@ def step(
     scratch[X_TIME] = time
     scratch[X_SINCE] = time
     scratch[X_BASIS] = basis
-    scratch[X_LAST_EVENT] = event
     scratch[X_SAW] |= bit(target)
     return 1
 
@@ -250,6 +249,7 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
     scratch[X_REACH] = 2 * scratch[X_HALF] + scratch[X_SLACK]
     if rows[y + E_RTT_MIN] < 0:
         scratch[X_REACH] = 250 * MILLISECOND  # nothing tells how far away it is
+        scratch[X_SLACK] = 50 * MILLISECOND
     if rows[c + C_LOCAL] & who(side):
         scratch[X_LOCAL] = 1
         scratch[X_HALF] = 0
