@@ -314,7 +314,10 @@ def extract(
         ),
     ],
 ) -> None:
-    """Copy the frames of connections, byte for byte, into a capture of the same format."""
+    """Copy the frames of connections, byte for byte, into a capture of the same format.
+
+    IP fragments of their segments come along; frames of other protocols that speak of them (ICMP errors) do not.
+    """
     from tcptrace_fsm import extract as copying
     from tcptrace_fsm.analysis import Run, sources
 
