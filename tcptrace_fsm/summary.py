@@ -356,7 +356,10 @@ def _next_step(summary: dict[str, Any]) -> str:
     if "-" in names or not conn_ids:
         return f"tcptrace-fsm rules {kind}"
     named = shlex.quote(names[0]) if len(names) == 1 else "CAPTURE..."
-    return f"tcptrace-fsm ladder {named} {conn_ids[0]}"
+    # A filter decides which connections there are, and so their numbers.
+    filtered = summary["options"].get("filter")
+    only = f" --filter {shlex.quote(filtered)}" if filtered else ""
+    return f"tcptrace-fsm ladder {named} {conn_ids[0]}{only}"
 
 
 def _findings(worst: list[dict[str, Any]], width: int) -> Iterator[tuple[str, str]]:
