@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.filters import Filter
     from tcptrace_fsm.ladder import Ladder
     from tcptrace_fsm.timeline import Origins
+    from tcptrace_fsm.occupancy import Sweep
 
     Source = str | os.PathLike[str] | BinaryIO
 
@@ -366,6 +367,7 @@ class Trace:
         self._again = again
         self._segment_table = segment_table
         self._frames: dict[str, pd.DataFrame] = {}
+        self._swept: Sweep | None = None
 
     @property
     def rereadable(self) -> bool:
@@ -471,6 +473,42 @@ class Trace:
         for finished in self._kept.finished:
             taken.take(finished)
         return Diagram(taken, self._run.name)
+
+    def occupancy(self, step: float | None = None, host: str | None = None, *, by_host: bool = False) -> pd.DataFrame:
+        """Count the endpoints in each state over time: TIME_WAITs that fill a port range, CLOSE_WAITs that leak.
+
+        Parameters
+        ----------
+        step : float or None
+            Count every so many seconds; None for a row at every moment at which some count changes.
+        host : str or None
+            Only the sockets of this address.
+        by_host : bool
+            A row for each host and moment, indexed by both; goes with neither ``step`` nor ``host``.
+
+        Returns
+        -------
+        DataFrame
+            Indexed by ``time``; a column for each state but CLOSED. A row says what `at` counts at that moment, and
+            holds until the next.
+
+        """
+        from tcptrace_fsm import netstat
+        from tcptrace_fsm.occupancy import grid
+
+        if by_host:
+            if step is not None or host is not None:
+                raise UsageError("by_host goes with neither step nor host")
+            return self._sweep().frame_by_host()
+        at = None if step is None else grid(self._run.span, step)
+        return self._sweep().frame(host=netstat.check_host(host), at=at)
+
+    def _sweep(self) -> Sweep:
+        if self._swept is None:
+            from tcptrace_fsm.occupancy import Sweep
+
+            self._swept = Sweep(self._kept.finished)
+        return self._swept
 
     def connection(self, conn_id: int) -> Connection:
         """One connection, with its rows of every table.
