@@ -52,6 +52,8 @@ class Sweep:
     ----------
     finished : iterable of Finished
         What the engine gave, all of it.
+    until : int or None
+        What comes later is not counted: the capture's end, ns since 1970 UTC.
 
     Attributes
     ----------
@@ -60,7 +62,7 @@ class Sweep:
 
     """
 
-    def __init__(self, finished: Iterable[Any]) -> None:
+    def __init__(self, finished: Iterable[Any], until: int | None = None) -> None:
         finished = list(finished)
         rows = [_records(f.connections, f.count, k.CONNECTION_SIZE)[:, _CONNECTION_WORDS] for f in finished if f.count]
         known = np.concatenate(rows) if rows else np.empty((0, len(_CONNECTION_WORDS)), dtype=np.int64)
@@ -76,7 +78,15 @@ class Sweep:
             hosts["high"][side::2], hosts["low"][side::2] = known[:, high], known[:, low]
         distinct, host = np.unique(hosts, return_inverse=True)
         self.hosts = [schema.address_text(high, low, six=bool(six)) for six, high, low in distinct.tolist()]
-        self._changes = _sweep(known, changes, host.reshape(-1))
+        swept = _sweep(known, changes, host.reshape(-1))
+        if until is not None:
+            swept = _Changes(*(values[swept.time <= until] for values in swept))
+        self._changes = swept
+
+    @property
+    def changes(self) -> int:
+        """How many changes of counts there are, at most as many moments."""
+        return len(self._changes.time)
 
     def counts(self, *, host: str | None = None, at: Words | None = None) -> tuple[Words, Words]:
         """Count endpoints by state.

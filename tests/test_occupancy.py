@@ -93,6 +93,7 @@ def test_real_captures_count_as_netstat_shows(path):
     trace = tf.analyze(str(path))
     rows = trace.occupancy()
     assert len(rows)
+    assert rows.index[-1].value <= trace.span[1]
     for time, row in rows.iterrows():
         shown = trace.at(time)["state"].value_counts().to_dict()
         assert {name: n for name, n in dict(row).items() if n} == shown
@@ -112,6 +113,13 @@ def test_of_one_host():
     assert trace.occupancy(host="10.0.0.2")["LISTEN"].max() == 1
     assert not len(trace.occupancy(host="10.9.9.9"))
     assert trace.occupancy(by_host=True).index.names == ["host", "time"]
+
+
+def test_what_comes_after_the_captures_end_is_not_counted():
+    change = fakes.transition(0, 0, START + 9 * SECOND, State.ESTABLISHED, State.FIN_WAIT_1)
+    done = [fakes.finished([fakes.connection()], [change])]
+    assert Sweep(done).frame()["FIN_WAIT_1"].tolist() == [0, 1]
+    assert Sweep(done, START + 8 * SECOND).frame()["ESTABLISHED"].tolist() == [1]
 
 
 def test_nothing_gives_no_rows():
