@@ -344,6 +344,38 @@ def extract(
             copied = copying.copy_frames(run.in_order, [c.frames for c in run.captures], numbers, file)
     many = "s" if len(set(conn_ids)) > 1 else ""
     say(f"{count(copied, 'frame')} of connection{many} {', '.join(map(str, sorted(set(conn_ids))))} written to {out}")
+
+
+@app.command()
+def report(
+    captures: Captures,
+    out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.html", help="The page to write.")],
+    profile: ProfileOption = "linux",
+    time_wait: TimeWait = None,
+    fin_timeout: FinTimeout = None,
+    taken_at: TakenAt = None,
+) -> None:
+    """Write one HTML page that needs no network: findings, connections, states over time, ladders, graphs."""
+    from tcptrace_fsm.analysis import Kept, Run, Trace, sources
+    from tcptrace_fsm.extract import rereadable
+
+    timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
+    with rereadable(sources(captures)) as twice:
+        run, kept = Run(twice, timers, taken_at=taken_at or ()), Kept()
+        run.go([kept], watch=watch)
+        warn(run)
+
+        # The segments of those connections that the page draws are read in a second pass.
+        def again() -> Run:
+            return Run(twice, timers, labels=True, taken_at=taken_at or (), watch=watch)
+
+        trace = Trace(run, kept, None if run.interrupted else again)
+        given = [] if profile == "linux" else ["--profile", profile]
+        given += [] if time_wait is None else ["--time-wait", f"{time_wait:g}"]
+        given += [] if fin_timeout is None else ["--fin-timeout", f"{fin_timeout:g}"]
+        given += [word for address in taken_at or () for word in ("--taken-at", address)]
+        with drawing() as tell:
+            trace.report(out, named=[*captures, *given], tell=tell)
     if run.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
 
@@ -537,6 +569,30 @@ def progress(*, hidden: bool = False) -> Iterator[Any]:
         yield bar
     finally:
         bar.stop()
+
+
+@contextmanager
+def drawing() -> Iterator[Any]:
+    """Count connections that are drawn, on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    status: Any = None
+
+    def tell(done: int, total: int) -> None:
+        nonlocal status
+        if status is None:  # not before: while the capture is read again, the bar is there
+            from rich.console import Console
+
+            status = Console(stderr=True).status("")
+            status.start()
+        status.update(f"drawn {done:,} of {count(total, 'connection')}")
+
+    try:
+        yield tell
+    finally:
+        if status is not None:
+            status.stop()
 
 
 class _Bar:
