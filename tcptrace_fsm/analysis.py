@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
@@ -25,14 +26,19 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import pandas as pd
+    from matplotlib.axes import Axes
 
+    from tcptrace_fsm.anomalies import Finding
     from tcptrace_fsm.conversation import Conversation
     from tcptrace_fsm.diagram import Diagram
     from tcptrace_fsm.filters import Filter
     from tcptrace_fsm.ladder import Ladder
+    from tcptrace_fsm.occupancy import Sweep
+    from tcptrace_fsm.series import Direction
     from tcptrace_fsm.timeline import Origins
 
     Source = str | os.PathLike[str] | BinaryIO
+    Watch = Callable[["Run", Iterator[Any]], Iterator[Any]]
 
 __all__ = ["Connection", "Run", "Sink", "Trace", "analyze", "moment", "sources", "versions"]
 
@@ -62,6 +68,8 @@ class Run:
         Whether the last capture is still being written.
     fragments : bool
         Whether each capture is to note which frames a segment was put together from.
+    watch : callable or None
+        Wraps the batches where `go` is not told another: to show progress, or to stop early.
 
     Attributes
     ----------
@@ -86,10 +94,12 @@ class Run:
         keep: Filter | None = None,
         follow: bool = False,
         fragments: bool = False,
+        watch: Watch | None = None,
     ) -> None:
         self._captured = captured
         self.follow = follow
         self._fragments = fragments
+        self._watch = watch
         self.profile = profile
         self.labels = labels
         self.taken_at = tuple(taken_at)
@@ -105,9 +115,7 @@ class Run:
             self.origins = Origins([])
         self.hurried = 0
 
-    def go(
-        self, sinks: Sequence[Sink] = (), *, watch: Callable[[Run, Iterator[Any]], Iterator[Any]] | None = None
-    ) -> None:
+    def go(self, sinks: Sequence[Sink] = (), *, watch: Watch | None = None) -> None:
         """Read everything, and hand to each sink what is over.
 
         Parameters
@@ -120,11 +128,14 @@ class Run:
         """
         engine = new_engine(self.profile, self.taken_at)
         batches = self.batches()
+        watch = watch or self._watch
         for batch in watch(self, batches) if watch else batches:
             engine.feed(batch)
+            _tell_losses(self.captures, engine)
             if self.labels:
                 _hand_segments(batch, sinks)
             self._deliver(engine, sinks)
+        _tell_losses(self.captures, engine)
         self.hurried = engine.hurried
         engine.finish()
         self._deliver(engine, sinks)
@@ -216,6 +227,19 @@ def new_engine(profile: Profile, taken_at: Sequence[str] = ()) -> Any:
     from tcptrace_fsm.engine import Engine
 
     return Engine(profile, rules=runner(profile), surveys=surveys(profile), taken_at=taken_at)
+
+
+MUCH_LOST = 1000
+"""From one frame in so many on, what the capturing machine lost may explain anything."""
+
+
+def _tell_losses(captures: Sequence[Any], engine: Any) -> None:
+    """Let the rules know what the capturing machine lost by its own count (pcapng statistics)."""
+    lost = sum(getattr(capture, "dropped", None) or 0 for capture in captures)
+    if lost:
+        seen = sum(capture.frames for capture in captures)
+        if lost * MUCH_LOST >= seen and engine.rules is not None:
+            engine.rules.lost = f"the capturing machine lost {lost:,} frames beside the {seen:,} in the capture"
 
 
 def _hand_segments(batch: Any, sinks: Sequence[Sink]) -> None:
@@ -351,11 +375,27 @@ class Trace:
         self._again = again
         self._segment_table = segment_table
         self._frames: dict[str, pd.DataFrame] = {}
+        self._swept: Sweep | None = None
 
     @property
     def rereadable(self) -> bool:
         """Whether the segments can be had: they were kept, or the captures can be read once more."""
         return self._again is not None or self._segment_table is not None or "segments" in self._frames
+
+    @property
+    def span(self) -> tuple[int | None, int | None]:
+        """First and last capture time, ns since 1970 UTC."""
+        return self._run.span
+
+    @property
+    def name(self) -> str:
+        """What the captures are called."""
+        return self._run.name
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The rows of `anomalies` as they were found: plain tuples, by connection and time."""
+        return sorted((f for done in self._kept.finished for f in done.findings), key=lambda f: (f.conn_id, f.time))
 
     @property
     def connections(self) -> pd.DataFrame:
@@ -457,6 +497,50 @@ class Trace:
             taken.take(finished)
         return Diagram(taken, self._run.name)
 
+    def occupancy(self, step: float | None = None, host: str | None = None, *, by_host: bool = False) -> pd.DataFrame:
+        """Count the endpoints in each state over time: TIME_WAITs that fill a port range, CLOSE_WAITs that leak.
+
+        Parameters
+        ----------
+        step : float or None
+            Count every so many seconds; None for a row at every moment at which some count changes.
+        host : str or None
+            Only the sockets of this address.
+        by_host : bool
+            A row for each host and moment, indexed by both; goes with neither ``step`` nor ``host``.
+
+        Returns
+        -------
+        DataFrame
+            Indexed by ``time``, up to the capture's end; a column for each state but CLOSED. A row says what `at`
+            counts at that moment, and holds until the next.
+
+        """
+        from tcptrace_fsm import netstat
+        from tcptrace_fsm.occupancy import grid
+
+        if by_host:
+            if step is not None or host is not None:
+                raise UsageError("by_host goes with neither step nor host")
+            return self.sweep.frame_by_host()
+        at = None if step is None else grid(self._run.span, step)
+        return self.sweep.frame(host=netstat.check_host(host), at=at)
+
+    def plot_occupancy(self, step: float | None = None, host: str | None = None, ax: Axes | None = None) -> Axes:
+        """Draw what `occupancy` counts, stacked. Needs matplotlib (the extra ``plot``)."""
+        from tcptrace_fsm import figures
+
+        return figures.occupancy(self.occupancy(step, host), ax)
+
+    @property
+    def sweep(self) -> Sweep:
+        """All changes of state, ready to be counted; see :mod:`tcptrace_fsm.occupancy`."""
+        if self._swept is None:
+            from tcptrace_fsm.occupancy import Sweep
+
+            self._swept = Sweep(self._kept.finished, self._run.span[1])
+        return self._swept
+
     def connection(self, conn_id: int) -> Connection:
         """One connection, with its rows of every table.
 
@@ -543,10 +627,37 @@ class Trace:
                     export.take(finished)
             export.commit(self.summary)
 
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        named: Sequence[str] = (),
+        tell: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Write one HTML page that shows all this, as ``tcptrace-fsm report`` does; see :mod:`tcptrace_fsm.report`.
+
+        Parameters
+        ----------
+        path : path
+        named : sequence of str
+            How to name the captures on the command line, with options that matter; by default as they were opened.
+        tell : callable or None
+            Told, after each connection that was drawn, how many of how many are.
+
+        """
+        from tcptrace_fsm.report import write
+
+        write(self, path, named=named, tell=tell)
+
     def _again_or_fail(self) -> Run:
         if self._again is None:
             raise UsageError("a stream cannot be read again for its segments: write them with the command line's -o")
         return self._again()
+
+    def _repr_html_(self) -> str:
+        from tcptrace_fsm.notebook import trace_html
+
+        return trace_html(self.summary, self.span)
 
     def __repr__(self) -> str:
         from tcptrace_fsm.summary import first_screen
@@ -621,6 +732,64 @@ class Connection:
 
         return Ladder(self.conversation(), most=most)
 
+    def plot_states(self, ax: Axes | None = None) -> Axes:
+        """Draw the states of both endpoints over time. Needs matplotlib (the extra ``plot``)."""
+        from tcptrace_fsm import figures
+
+        return figures.states(self.states, self._title, ax)
+
+    def plot_sequence(self, side: str | None = None, ax: Axes | None = None) -> Axes:
+        """Draw the time-sequence graph of what one side sent: data, ACKs, window, retransmissions, SACK.
+
+        Parameters
+        ----------
+        side : str or None
+            ``client`` or ``server``; None for the one that sent more.
+        ax : matplotlib.axes.Axes or None
+
+        """
+        from tcptrace_fsm import figures
+
+        if side is None:
+            row = self.row
+            side = "client" if row["client_unique_bytes"] >= row["server_unique_bytes"] else "server"
+        if side not in {"client", "server"}:
+            raise UsageError(f"a side is client or server, not {side!r}")
+        return figures.sequence(self._directions[side == "server"], self._begin, self._title, ax)
+
+    def plot_rtt(self, ax: Axes | None = None) -> Axes:
+        """Draw the round trips of both directions, as seen at the capture point."""
+        from tcptrace_fsm import figures
+
+        return figures.round_trips(self._directions, self._begin, self._title, ax)
+
+    def plot_throughput(self, ax: Axes | None = None) -> Axes:
+        """Draw the payload sent each way over time."""
+        from tcptrace_fsm import figures
+
+        return figures.throughput(self._directions, self._begin, self._title, ax)
+
+    @cached_property
+    def _directions(self) -> tuple[Direction, Direction]:
+        from tcptrace_fsm.series import directions
+
+        return directions(self.conversation().segments)
+
+    @property
+    def _begin(self) -> int:
+        return int(self.row["first_time"].value)
+
+    @property
+    def _title(self) -> str:
+        row = self.row
+        return f"connection {self.conn_id}: {row.client_ip}:{row.client_port} -> {row.server_ip}:{row.server_port}"
+
+    def _repr_html_(self) -> str | None:
+        """Show a notebook the states and the ladder; a stream that cannot be read again is told in words."""
+        from tcptrace_fsm.notebook import connection_html
+
+        return connection_html(self.conversation()) if self._trace.rereadable else None
+
     def __repr__(self) -> str:
         row = self.row
         ends = f"{row.client_ip}:{row.client_port} -> {row.server_ip}:{row.server_port}"
@@ -630,12 +799,6 @@ class Connection:
             lines.append(f"  {t['time']:%H:%M:%S.%f}  {t['side']:<6}  {change}  ({t['event']}, {t['basis']})")
         lines += [f"  {a['severity'].upper()}  {a['kind']}: {a['message']}" for a in self.anomalies.to_dict("records")]
         return "\n".join(lines)
-
-    def _repr_html_(self) -> str | None:
-        """Show a notebook the ladder; a stream that cannot be read again is told in words."""
-        if self._trace.rereadable:
-            return self.ladder()._repr_html_()
-        return None
 
 
 def _new_segment_table(origins: Origins | None) -> Any:

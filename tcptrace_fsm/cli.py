@@ -69,6 +69,10 @@ FinTimeout = Annotated[
         "--fin-timeout", metavar="S", help="How long an orphaned FIN_WAIT_2 lasts, in place of the profile's."
     ),
 ]
+OnlyFrames = Annotated[
+    str | None,
+    typer.Option("--filter", metavar="EXPR", help="Only these frames, in tcpdump's words."),
+]
 TakenAt = Annotated[
     list[str] | None,
     typer.Option(
@@ -113,10 +117,7 @@ def analyze(
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
     taken_at: TakenAt = None,
-    only: Annotated[
-        str | None,
-        typer.Option("--filter", metavar="EXPR", help="Only these frames, in tcpdump's words."),
-    ] = None,
+    only: OnlyFrames = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", metavar="N", help="Share the work among so many processes.")
     ] = None,
@@ -235,17 +236,19 @@ def ladder(
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
     taken_at: TakenAt = None,
+    only: OnlyFrames = None,
 ) -> None:
     """Draw a connection's segments between two lifelines, each endpoint's states down its side."""
-    from tcptrace_fsm.analysis import Run, sources
+    from tcptrace_fsm.analysis import Run, new_filter, sources
     from tcptrace_fsm.conversation import LIMIT, Collector
     from tcptrace_fsm.ladder import MOST_DRAWN, MOST_PRINTED, ladder_svg, ladder_text, plainer
 
     captures, conn_ids = split_ids(named)
     if len(conn_ids) > 1:
         raise UsageError(f"a ladder shows one connection, not {len(conn_ids)}")
+    keep = new_filter(only)
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
-    run = Run(sources(captures), timers, labels=True, taken_at=taken_at or ())
+    run = Run(sources(captures), timers, labels=True, taken_at=taken_at or (), keep=keep)
     collector = Collector(conn_ids or [0], limit=UNFOLDED if everything else LIMIT)
     run.go([collector], watch=watch)
     warn(run)
@@ -276,15 +279,17 @@ def diagram(
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
     taken_at: TakenAt = None,
+    only: OnlyFrames = None,
 ) -> None:
     """Draw figure 5 of RFC 9293 as SVG, weighted by what a capture's endpoints did; without --svg, tell it in lines."""
-    from tcptrace_fsm.analysis import Run, sources
+    from tcptrace_fsm.analysis import Run, new_filter, sources
     from tcptrace_fsm.diagram import Taken, diagram_svg, diagram_text
 
     taken, name, interrupted = None, "", False
+    keep = new_filter(only)
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
     if captures:
-        run = Run(sources(captures), timers, taken_at=taken_at or ())
+        run = Run(sources(captures), timers, taken_at=taken_at or (), keep=keep)
         taken = Taken()
         run.go([taken], watch=watch)
         warn(run)
@@ -313,18 +318,23 @@ def extract(
             help="Where to write; compressed if it ends in .gz or .zst; - is standard output.",
         ),
     ],
+    only: OnlyFrames = None,
 ) -> None:
-    """Copy the frames of connections, byte for byte, into a capture of the same format."""
+    """Copy the frames of connections, byte for byte, into a capture of the same format.
+
+    IP fragments of their segments come along; frames of other protocols that speak of them (ICMP errors) do not.
+    """
     from tcptrace_fsm import extract as copying
-    from tcptrace_fsm.analysis import Run, sources
+    from tcptrace_fsm.analysis import Run, new_filter, sources
 
     captures, conn_ids = split_ids(named)
+    keep = new_filter(only)
     if not conn_ids:
         raise UsageError("name the connections to extract by their numbers, behind the capture")
     expanded = sources(captures)
     copying.check_output(out, expanded)
     with copying.rereadable(expanded) as twice:
-        run = Run(twice, find_profile("linux"), labels=True, fragments=True)
+        run = Run(twice, find_profile("linux"), labels=True, fragments=True, keep=keep)
         frames = copying.Frames(conn_ids)
         run.go([frames], watch=watch)
         warn(run)
@@ -334,6 +344,38 @@ def extract(
             copied = copying.copy_frames(run.in_order, [c.frames for c in run.captures], numbers, file)
     many = "s" if len(set(conn_ids)) > 1 else ""
     say(f"{count(copied, 'frame')} of connection{many} {', '.join(map(str, sorted(set(conn_ids))))} written to {out}")
+
+
+@app.command()
+def report(
+    captures: Captures,
+    out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.html", help="The page to write.")],
+    profile: ProfileOption = "linux",
+    time_wait: TimeWait = None,
+    fin_timeout: FinTimeout = None,
+    taken_at: TakenAt = None,
+) -> None:
+    """Write one HTML page that needs no network: findings, connections, states over time, ladders, graphs."""
+    from tcptrace_fsm.analysis import Kept, Run, Trace, sources
+    from tcptrace_fsm.extract import rereadable
+
+    timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
+    with rereadable(sources(captures)) as twice:
+        run, kept = Run(twice, timers, taken_at=taken_at or ()), Kept()
+        run.go([kept], watch=watch)
+        warn(run)
+
+        # The segments of those connections that the page draws are read in a second pass.
+        def again() -> Run:
+            return Run(twice, timers, labels=True, taken_at=taken_at or (), watch=watch)
+
+        trace = Trace(run, kept, None if run.interrupted else again)
+        given = [] if profile == "linux" else ["--profile", profile]
+        given += [] if time_wait is None else ["--time-wait", f"{time_wait:g}"]
+        given += [] if fin_timeout is None else ["--fin-timeout", f"{fin_timeout:g}"]
+        given += [word for address in taken_at or () for word in ("--taken-at", address)]
+        with drawing() as tell:
+            trace.report(out, named=[*captures, *given], tell=tell)
     if run.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
 
@@ -529,6 +571,30 @@ def progress(*, hidden: bool = False) -> Iterator[Any]:
         bar.stop()
 
 
+@contextmanager
+def drawing() -> Iterator[Any]:
+    """Count connections that are drawn, on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    status: Any = None
+
+    def tell(done: int, total: int) -> None:
+        nonlocal status
+        if status is None:  # not before: while the capture is read again, the bar is there
+            from rich.console import Console
+
+            status = Console(stderr=True).status("")
+            status.start()
+        status.update(f"drawn {done:,} of {count(total, 'connection')}")
+
+    try:
+        yield tell
+    finally:
+        if status is not None:
+            status.stop()
+
+
 class _Bar:
     """Appears after half a second, so that quick work stays quiet and does not wait for rich."""
 
@@ -602,6 +668,9 @@ def run_command(arguments: list[str] | None = None) -> int:
     except _CommandLineError as error:
         say(usage_message(error))
         return EXIT_USAGE
+    except KeyboardInterrupt:  # before there was anything to finish, or asked twice
+        say("stopped by Ctrl-C")
+        return EXIT_INTERRUPTED
     except (BrokenPipeError, SystemExit):
         # The reader has gone (head, a pager); in this mode SystemExit is typer's word for that. Nobody is left to tell,
         # and the interpreter must not try at exit either.

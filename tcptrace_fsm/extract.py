@@ -310,8 +310,8 @@ def output_file(name: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def rereadable(captured: Sequence[Source]) -> Iterator[list[Source]]:
-    """Give captures that can be read twice: of standard input a copy is kept while it is needed."""
-    if "-" not in captured:
+    """Give captures that can be read twice: of standard input, or a pipe, a copy is kept while it is needed."""
+    if not any(map(_once, captured)):
         with nullcontext():
             yield list(captured)
         return
@@ -319,9 +319,25 @@ def rereadable(captured: Sequence[Source]) -> Iterator[list[Source]]:
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="tcptrace-fsm-") as folder:
-        copy = Path(folder) / "standard input"
-        with copy.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file, CHUNK)
-        if not copy.stat().st_size:
-            raise CaptureError("-", 0, "empty")
-        yield [str(copy) if source == "-" else source for source in captured]
+        given: list[Source] = []
+        for number, source in enumerate(captured):
+            if not _once(source):
+                given.append(source)
+                continue
+            copy = Path(folder) / str(number) / ("standard input" if source == "-" else Path(str(source)).name)
+            copy.parent.mkdir()
+            with copy.open("wb") as file:
+                if source == "-":
+                    shutil.copyfileobj(sys.stdin.buffer, file, CHUNK)
+                else:
+                    with Path(str(source)).open("rb") as pipe:
+                        shutil.copyfileobj(pipe, file, CHUNK)
+            if not copy.stat().st_size:
+                raise CaptureError(str(source), 0, "empty")
+            given.append(str(copy))
+        yield given
+
+
+def _once(source: Source) -> bool:
+    """Whether a capture can be read but once."""
+    return source == "-" or (isinstance(source, str) and Path(source).exists() and not Path(source).is_file())

@@ -91,7 +91,6 @@ class Event(IntEnum):
     GONE = 16
     REUSED = 17
     RCV_ACK_OF_UNSEEN_FIN = 18
-    RCV_FIN_ACK_OF_UNSEEN_FIN = 19
 
 
 EVENT_TEXT: dict[Event, str] = {
@@ -114,7 +113,6 @@ EVENT_TEXT: dict[Event, str] = {
     Event.GONE: "found gone",
     Event.REUSED: "four-tuple reused",
     Event.RCV_ACK_OF_UNSEEN_FIN: "rcv ACK of unseen FIN",
-    Event.RCV_FIN_ACK_OF_UNSEEN_FIN: "rcv FIN, ACK of unseen FIN",
 }
 """The words of the ``event`` column of the transitions table."""
 
@@ -208,7 +206,6 @@ def _rows() -> tuple[Transition, ...]:
         row(s.SYN_RECEIVED, e.RCV_FIN,        s.CLOSE_WAIT,   "3.10.7.4",     drawn=False),
         # what the capture does not hold: a FIN that the peer acknowledged all the same
         row(s.ESTABLISHED,  e.RCV_ACK_OF_UNSEEN_FIN, s.FIN_WAIT_2, "3.10.7.4", drawn=False),
-        row(s.ESTABLISHED,  e.RCV_FIN_ACK_OF_UNSEEN_FIN, s.TIME_WAIT, "3.10.7.4", drawn=False),
         row(s.CLOSE_WAIT,   e.RCV_ACK_OF_UNSEEN_FIN, s.CLOSED, "3.10.7.4",     drawn=False),
         # time
         row(s.FIN_WAIT_2,   e.TIMEOUT_FIN_WAIT_2, s.CLOSED, "3.10.8; not in the RFC, every system has it", drawn=False),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["INK", "SEVERITY", "STATE", "Colour"]
+__all__ = ["GRAPH", "INK", "SEVERITY", "STATE", "Colour"]
 
 
 class Colour(NamedTuple):
@@ -50,3 +50,17 @@ INK: dict[str, Colour] = {
     "rule": Colour("#d0d7de", "#30363d", 238),
 }
 """Ground, text, lesser text, lines."""
+
+GRAPH: dict[str, Colour] = {
+    "data": Colour("#2f66ad", "#75aef0", 67),
+    "ack": Colour("#2f8a52", "#63c58a", 71),
+    "edge": Colour("#b8860b", "#d9b24c", 136),
+    "again": Colour("#cf222e", "#ff7b72", 203),
+    "reorder": Colour("#a04fc4", "#cf94ea", 134),
+    "sack": Colour("#7a57b8", "#b39ae6", 98),
+    "zero": Colour("#d9730d", "#ffab57", 208),
+    "probe": Colour("#6e7781", "#8b949e", 245),
+    "client": Colour("#2f66ad", "#75aef0", 67),
+    "server": Colour("#c96a12", "#f0a35c", 172),
+}
+"""What graphs of one connection draw: segments and ACKs, the window's edge, what was sent again, and the two ends."""

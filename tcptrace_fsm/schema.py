@@ -39,6 +39,7 @@ SIDES = ("client", "server")
 ROLES = ("syn", "syn_ack", "port", "first_segment")
 OPENINGS = ("handshake", "simultaneous", "fast_open", "midstream", "refused", "unanswered", "incomplete")
 CLOSINGS = ("normal", "simultaneous", "half_closed", "aborted", "timed_out", "none")
+VANTAGES = ("unknown", "client", "server", "between")
 WHO = ("nobody", "client", "server", "both")
 STATES = tuple(s.name for s in State)
 EVENTS = tuple(EVENT_TEXT.values())
@@ -74,7 +75,6 @@ LABELS: tuple[tuple[int, str], ...] = (
     (layout.MARK_RETRANSMISSION, "retransmission"),
     (layout.MARK_TIMEOUT, "retransmission"),
     (layout.MARK_LOST_BEFORE, "retransmission"),
-    (layout.MARK_CHALLENGE, "challenge_ack"),
     (layout.MARK_DUPLICATE_ACK, "duplicate_ack"),
     (layout.MARK_ZERO_WINDOW, "zero_window"),
     (layout.MARK_WINDOW_UPDATE, "window_update"),
@@ -282,6 +282,14 @@ _CONNECTIONS: tuple[Column, ...] = (
         "int32",
         "tcp.completeness as Wireshark's window and tshark -2 show it, with the stream's last segment",
         "C_COMPLETENESS",
+    ),
+    _word(
+        "vantage",
+        "C_VANTAGE",
+        "near whom the capture was taken, by the round-trip times on either side",
+        words=VANTAGES,
+        null="no times on both sides, or too short to tell",
+        absent=0,
     ),
 )
 

@@ -23,7 +23,7 @@ from tcptrace_fsm.links import link_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Tally", "captures_text", "count", "duration", "first_screen", "iso_time", "show"]
+__all__ = ["Tally", "captures_text", "count", "duration", "facts", "first_screen", "iso_time", "show"]
 
 MALFORMED: dict[int, str] = {
     k.OUTCOME_SHORT_LINK: "short_link_header",
@@ -294,6 +294,37 @@ def captures_text(captures: list[dict[str, Any]], first: int | None, last: int |
     return (name if len(captures) == 1 else f"{len(captures)} captures"), text
 
 
+def facts(summary: dict[str, Any], span: tuple[int | None, int | None]) -> Iterator[tuple[str, str]]:
+    """Tell in words what was captured, how it opened and closed, and what was not read: name and sentence.
+
+    Parameters
+    ----------
+    summary : dict
+        As `summary_dict` makes it.
+    span : tuple of int or None
+        First and last capture time, ns.
+
+    """
+    yield captures_text(summary["captures"], *span)
+    for capture in summary["captures"]:
+        if capture["truncated"]:
+            yield "", f"cut short: {capture['truncated']}"
+    connections, frames = summary["connections"], summary["frames"]
+    segments = count(frames["tcp"], "segment")
+    if not connections["count"]:
+        yield "TCP", f"{segments}, no connections"
+    else:
+        opened = _counts(connections["opening"], _OPENING_WORDS)
+        yield "TCP", f"{segments}, {count(connections['count'], 'connection')}: {opened}"
+        yield "closed", _counts(connections["closing"], _CLOSING_WORDS)
+    bad = [f"{n:,} {name.replace('_', ' ')}" for name, n in frames["malformed"].items()]
+    bad += [f"{n:,} of unsupported {link_name(int(number))}" for number, n in frames["unsupported_link"].items()]
+    if bad:
+        yield "not read", ", ".join(bad)
+    if "filtered" in frames:
+        yield "filter", f"{count(frames['filtered'], 'frame')} left out"
+
+
 def first_screen(
     summary: dict[str, Any], span: tuple[int | None, int | None], width: int = 100
 ) -> Iterator[tuple[str, str]]:
@@ -309,7 +340,6 @@ def first_screen(
         Columns to fill.
 
     """
-    head, text = captures_text(summary["captures"], *span)
     indent = 15
 
     def field(name: str, value: str) -> Iterator[tuple[str, str]]:
@@ -319,25 +349,9 @@ def first_screen(
         for i, line in enumerate(_wrap(value, max(30, width - indent)) or [""]):
             yield f"{name if not i else '':<{indent}}{line}", ""
 
-    connections, frames = summary["connections"], summary["frames"]
-    yield from field(head, text)
-    for capture in summary["captures"]:
-        if capture["truncated"]:
-            yield from field("", f"cut short: {capture['truncated']}")
-    if not connections["count"]:
-        yield from field("TCP", f"{count(frames['tcp'], 'segment')}, no connections")
-    else:
-        opened = _counts(connections["opening"], _OPENING_WORDS)
-        yield from field(
-            "TCP", f"{count(frames['tcp'], 'segment')}, {count(connections['count'], 'connection')}: {opened}"
-        )
-        yield from field("closed", _counts(connections["closing"], _CLOSING_WORDS))
-    bad = [f"{n:,} {name.replace('_', ' ')}" for name, n in frames["malformed"].items()]
-    bad += [f"{n:,} of unsupported {link_name(int(number))}" for number, n in frames["unsupported_link"].items()]
-    if bad:
-        yield from field("not read", ", ".join(bad))
-    if "filtered" in frames:
-        yield from field("filter", f"{count(frames['filtered'], 'frame')} left out")
+    connections = summary["connections"]
+    for name, value in facts(summary, span):
+        yield from field(name, value)
     if summary["worst"]:
         yield "", ""
         yield from _findings(summary["worst"], width)
@@ -356,7 +370,10 @@ def _next_step(summary: dict[str, Any]) -> str:
     if "-" in names or not conn_ids:
         return f"tcptrace-fsm rules {kind}"
     named = shlex.quote(names[0]) if len(names) == 1 else "CAPTURE..."
-    return f"tcptrace-fsm ladder {named} {conn_ids[0]}"
+    # A filter decides which connections there are, and so their numbers.
+    filtered = summary["options"].get("filter")
+    only = f" --filter {shlex.quote(filtered)}" if filtered else ""
+    return f"tcptrace-fsm ladder {named} {conn_ids[0]}{only}"
 
 
 def _findings(worst: list[dict[str, Any]], width: int) -> Iterator[tuple[str, str]]:

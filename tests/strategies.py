@@ -94,6 +94,11 @@ def plain_engine():
     return _engine_on_plain_kernels(lambda function: function)
 
 
+def plain_engine_with(replay_due):
+    """The engine's class, on plain-Python kernels, with another function in place of ``replay_due``."""
+    return _engine_on_plain_kernels(lambda function: replay_due if function.__name__ == "replay_due" else function)
+
+
 def _engine_on_plain_kernels(wrap):
     name = f"uncompiled_engine_{wrap.__name__.strip('<>')}"
     spec = importlib.util.spec_from_file_location(name, Path(installed.__file__))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +99,26 @@ def test_a_kind_is_listed_so_often_and_no_more(monkeypatch):
     text += "".join(f"\nport {3000 + n} 80\n{n}.5 > S 0:0(0)\n{n}.6 < R. 0:0(0) ack 1" for n in range(2))
     kinds = [f.kind for f in findings(text)]
     assert (kinds.count("syn_no_response"), kinds.count("connection_refused")) == (3, 2)
+
+
+def test_what_the_capturing_machine_lost_may_explain_a_finding(tmp_path):
+    """Interface statistics of a pcapng file: with many frames lost nothing is called high, and the reason is told."""
+    from tests import builders as make
+
+    sample = Path(__file__).parents[1] / "sample_pcaps" / "lost_time_wait.pcap"
+    from tcptrace_fsm.analysis import analyze
+    from tcptrace_fsm.capture import open_capture
+
+    body = make.section() + make.interface(1)
+    for batch in open_capture(str(sample)).segments():
+        for number in range(1, batch.frame_count + 1):
+            time, _original, _link, content = batch.frame(number)
+            body += make.packet(time // 1000, content)
+    for dropped, severity, wanted in (
+        (0, "high", ""),
+        (5, "medium", "the capturing machine lost 5 frames beside the 13 in the capture"),
+    ):
+        path = tmp_path / "dropped.pcapng"
+        path.write_bytes(body + make.statistics(received=13, dropped=dropped))
+        found = analyze(str(path)).anomalies.set_index("kind").fillna("").loc["rst_after_time_wait_loss"]
+        assert (found["severity"], found["possible_artefact"]) == (severity, wanted)

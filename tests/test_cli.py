@@ -160,7 +160,7 @@ def test_an_empty_directory_and_a_pattern_without_match(tmp_path, capsys):
     "arguments, says",
     [
         (["analyze"], "CAPTURE"),
-        (["bogus"], "analyze, diagram, extract, ladder, netstat, rules"),
+        (["bogus"], "analyze, diagram, extract, ladder, netstat, report, rules"),
         (["analyze", "x", "--bogus"], "--profile"),
         (["analyze", "x", "--format", "xml"], "parquet, csv"),
         (["analyze", "x", "--tables", "frames"], "connections, transitions, anomalies, segments"),
@@ -274,6 +274,23 @@ def test_the_bar_shows_and_goes(monkeypatch):
     bar(made)
     bar.stop()
     assert "fake.pcap" in terminal.getvalue()
+
+
+def test_what_is_drawn_is_counted_on_a_terminal_only(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    with cli.drawing() as tell:
+        assert tell is None
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with cli.drawing() as tell:
+        assert terminal.getvalue() == "", "nothing until something is drawn"
+        tell(1, 2)
+        tell(2, 2)
+    assert "drawn 2 of 2 connections" in terminal.getvalue()
 
 
 def test_version_says_whether_compiled(capsys):

@@ -106,7 +106,7 @@ def test_of_a_long_transfer_a_sample_stays_and_the_rest_is_counted(step, monkeyp
 @given(given=strategies.conversations(), wanted=st.one_of(st.none(), st.sets(st.integers(0, 3))))
 def test_every_segment_is_in_one_conversation(given, wanted):
     everything = collected(given)
-    chosen = collected(given, wanted, step=3)
+    chosen = collected(given, wanted)
     assert [t for t in everything if wanted is None or t.conn_id in wanted] == chosen
     frames = sorted(s.frame for talk in everything for s in talk.segments)
     assert frames == list(range(1, len(given) // strategies.at.SEGMENT_SIZE + 1))

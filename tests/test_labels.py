@@ -10,7 +10,6 @@ from tcptrace_fsm.kernels.layout import (
     E_HOLES,
     E_UNIQUE,
     ENDPOINT_SIZE,
-    K_LABELS,
     MARK_CAPTURE_DUPLICATE,
     MARK_RST_INEXACT,
     MARK_RST_OUTSIDE,
@@ -34,7 +33,6 @@ HANDSHAKE = """
 def marks(text: str) -> list[int]:
     """The marks of each segment."""
     engine = Engine(profile("linux"))
-    engine.control[K_LABELS] = 1
     batch = parse(text)
     records = batch.segments
 

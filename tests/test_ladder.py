@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 import subprocess
 import sys
 from html import escape
@@ -274,7 +275,7 @@ def test_a_connection_shows_its_ladder():
 
 
 def run(*arguments, capsys):
-    status = cli.run_command(list(arguments))
+    status = cli.run_command([*arguments])
     return status, *capsys.readouterr()
 
 
@@ -303,6 +304,18 @@ def test_the_command_folds_nothing_when_told_so(tmp_path, capsys):
     assert "data segments ▶" in out
     every = run("ladder", str(path), "0", "--all", capsys=capsys)[1]
     assert every.count("(10)") == 300
+
+
+def test_the_summary_names_the_ladder_to_look_at(capsys):
+    name = "sample_pcaps/lost_time_wait.pcap"
+    for more in ((), ("--filter", "port 8080 and not icmp")):
+        cli.run_command(["analyze", name, *more])
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert last.startswith("see it         tcptrace-fsm ladder")
+        status, out, _ = run(*shlex.split(last)[3:], capsys=capsys)
+        assert status == 0
+        assert last.split()[3:5] == ["ladder", name]
+        assert "rst_after_time_wait_loss" in out
 
 
 @pytest.mark.parametrize(

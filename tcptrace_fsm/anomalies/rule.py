@@ -327,6 +327,8 @@ class View:
     now : int
         The moment as of which it is judged: the capture's latest for whatever is still open then, ns.
     profile : Profile
+    lost : str or None
+        What the capturing machine says that it lost, where that is much.
     """
 
     words: array[int]
@@ -336,6 +338,7 @@ class View:
     first: int
     now: int
     profile: Profile
+    lost: str | None = None
     ends: tuple[End, End] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -426,7 +429,7 @@ class View:
             return "the capture's frames are out of order"
         if self[C_FLAGS] & CF_LOG_FULL:
             return "more happened than was kept"
-        return None
+        return self.lost
 
 
 def always(_key: Key) -> bool:
@@ -536,11 +539,18 @@ class Runner:
     ----------
     rules : tuple of Rule
     profile : Profile
+
+    Attributes
+    ----------
+    lost : str or None
+        What the capturing machine says that it lost, as far as that is known yet.
+
     """
 
     def __init__(self, rules: tuple[Rule, ...], profile: Profile) -> None:
         self.rules = rules
         self.profile = profile
+        self.lost: str | None = None
         self.chosen: dict[Key, tuple[Rule, ...]] = {}
         self.made: Counter[str] = Counter()
 
@@ -555,7 +565,7 @@ class Runner:
                     rule for rule in self.rules if self.made[rule.kind] < MOST_FINDINGS and rule.when(key)
                 )
             if rules:
-                view = View(words, c, log, done.transitions, t, words[c + C_OVER_TIME], self.profile)
+                view = View(words, c, log, done.transitions, t, words[c + C_OVER_TIME], self.profile, self.lost)
                 for rule in rules:
                     new = [rule.finding(view, hit) for hit in rule.detect(view)]
                     if new:

@@ -5,6 +5,7 @@ from tcptrace_fsm.kernels.sequence cimport bit
 cpdef long long longest_log(long long[::1] rows_words, long long[::1] due_words, long long count) noexcept nogil
 cdef long long gather(long long c, long long* rows, long long* log, long long* work) noexcept nogil
 cdef long long next_of(long long side, long long w, long long n, long long* work) noexcept nogil
+cdef long long own_after(long long w, long long side, long long n, long long* scratch, long long* work) noexcept nogil
 cdef long long is_real(long long w, long long* work) noexcept nogil
 cdef long long step(long long event, long long time, long long earliest, long long latest, long long frame, long long basis, long long confirmed, long long side, long long ident, long long* table, long long* out, long long* scratch) noexcept nogil
 cdef long long sent(long long event, long long w, long long earliest, long long side, long long ident, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
@@ -23,8 +24,7 @@ cdef long long fin_earliest(long long w, long long x, long long* rows, long long
 cdef long long own_fin(long long w, long long c, long long side, long long ident, long long* rows, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long hidden_fin(long long w, long long side, long long ident, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long own_segment(long long w, long long c, long long side, long long* rows, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
-cdef long long answered_by_rst(long long w, long long side, long long n, long long* work) noexcept nogil
-cdef long long unanswered(long long w, long long side, long long* work) noexcept nogil
+cdef long long answered_by_rst(long long w, long long side, long long n, long long* scratch, long long* work) noexcept nogil
 cdef long long challenged(long long w, long long side, long long n, long long* scratch, long long* work) noexcept nogil
 cdef long long takes_rst(long long w, long long c, long long side, long long n, long long* rows, long long* scratch, long long* work) noexcept nogil
 cdef long long ack_went_before(long long w, long long c, long long side, long long n, long long* rows, long long* scratch, long long* work) noexcept nogil

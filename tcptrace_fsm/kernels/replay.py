@@ -74,13 +74,20 @@ def next_of(side: int, w: int, n: int, work: Words) -> int:
     return w
 
 
+def own_after(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
+    """The endpoint's first segment after the peer's ``w``, or ``n``. For growing ``w`` this is linear altogether."""
+    if scratch[X_NEXT_OWN] < w:
+        scratch[X_NEXT_OWN] = next_of(side, w, n, work)
+    return scratch[X_NEXT_OWN]
+
+
 def is_real(w: int, work: Words) -> int:
     """Whether a record is the sender's own and could have arrived.
 
     Not a copy made by the capture, not one with a bad checksum, not a stray SYN, which is judged by what it draws.
     """
     marks = work[w + L_MARKS]
-    if marks & (M_CAPTURE_DUPLICATE | M_BAD_CHECKSUM | M_STRAY_SYN | M_NETWORK_DUPLICATE):
+    if marks & (M_CAPTURE_DUPLICATE | M_BAD_CHECKSUM | M_STRAY_SYN | M_NETWORK_DUPLICATE | M_FIN_OLD | M_ACK_BEYOND):
         return 0
     if not work[w + L_INFO] & (TCP_SYN | TCP_RST | TCP_ACK):
         return 0  # nobody takes a segment without ACK (RFC 9293 3.10.7.4, fifth check)
@@ -143,7 +150,6 @@ def step(
     scratch[X_TIME] = time
     scratch[X_SINCE] = time
     scratch[X_BASIS] = basis
-    scratch[X_LAST_EVENT] = event
     scratch[X_SAW] |= bit(target)
     return 1
 
@@ -230,6 +236,10 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
         k += 1
     scratch[X_FIN_FILL] = -1
     scratch[X_OWN] = -1
+    scratch[X_OWN_ACK] = -1
+    scratch[X_PEER_ACK] = -1
+    scratch[X_NEXT_OWN] = -1
+    scratch[X_NEXT_RST] = -1
     scratch[X_UNSEEN] = 0 if rows[x + E_SEGMENTS] else 1
     scratch[X_PEER_UNSEEN] = 0 if rows[y + E_SEGMENTS] else 1
     # the peer's segment to this endpoint's answer and back to the capture point
@@ -239,6 +249,7 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
     scratch[X_REACH] = 2 * scratch[X_HALF] + scratch[X_SLACK]
     if rows[y + E_RTT_MIN] < 0:
         scratch[X_REACH] = 250 * MILLISECOND  # nothing tells how far away it is
+        scratch[X_SLACK] = 50 * MILLISECOND
     if rows[c + C_LOCAL] & who(side):
         scratch[X_LOCAL] = 1
         scratch[X_HALF] = 0
@@ -373,6 +384,21 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
     echoed = -1
     copies = 0
     gap = 0
+    # the endpoint's latest segment that does not acknowledge it, before the one that does
+    less = -1
+    v = next_of(side, 0, n, work)
+    while v < n and (proof < 0 or v < proof):
+        if 0 <= work[v + L_ACK] < end and is_real(v, work):
+            if less < 0 or work[v + L_END_TIME] >= work[less + L_END_TIME]:
+                less = v
+        v = next_of(side, v + LOG_SIZE, n, work)
+    pure = 0
+    if (
+        less >= 0
+        and not work[less + L_INFO] & (TCP_SYN | TCP_FIN | TCP_RST)
+        and not work[less + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK
+    ):
+        pure = 1
     w = next_of(1 - side, 0, n, work)
     while w < n:
         info = work[w + L_INFO]
@@ -389,15 +415,15 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
             ):
                 repeated = 1
             # Had it arrived, this later segment of the endpoint would have acknowledged it.
-            v = next_of(side, 0, n, work)
-            while v < n and not repeated and (proof < 0 or v < proof):
-                if work[v + L_ACK] >= 0 and work[v + L_ACK] < end and is_real(v, work):
-                    if (
-                        not arrives_after(w, work[v + L_END_TIME], scratch, work)
-                        and work[v + L_END_TIME] > work[w + L_TIME] + 5 * MILLISECOND
-                    ):
-                        repeated = 1
-                v = next_of(side, v + LOG_SIZE, n, work)
+            if less >= 0 and scratch[X_LOCAL]:
+                if less > w and (pure or work[less + L_END_TIME] > work[w + L_TIME] + scratch[X_SLACK]):
+                    repeated = 1
+            elif (
+                less >= 0
+                and not arrives_after(w, work[less + L_END_TIME], scratch, work)
+                and work[less + L_END_TIME] > work[w + L_TIME] + 5 * MILLISECOND
+            ):
+                repeated = 1
             if not repeated:
                 if first < 0:
                     first = w
@@ -445,7 +471,9 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
         ):
             rst = n
         if rst < n and not work[rst + L_INFO] & TCP_ACK:
-            if first != last:
+            if first != last and (
+                next_of(side, first, n, work) > last or not answered_by_rst(first, side, n, scratch, work)
+            ):
                 scratch[X_FIN_COPY] = first
         elif scratch[X_UNSEEN]:
             scratch[X_FIN_COPY] = last
@@ -605,7 +633,6 @@ def own_segment(
     flags = work[w + L_INFO] & LOG_FLAGS_MASK
     t = work[w + L_TIME]
     slack = scratch[X_REACH]
-    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
     if flags & TCP_RST:
         # An endpoint that talks on after an RST did not send it (or it is older, and was overtaken).
         if scratch[X_LAST_ALIVE] > t + 3 * MILLISECOND or not scratch[X_STARTED]:
@@ -683,7 +710,10 @@ def own_segment(
         and not rows[c + C_FLAGS] & CF_FAST_OPEN
         # closed before it was open, as only a simultaneous open can be
         and not (
-            flags & TCP_FIN and scratch[X_OPENED] == OPENED_ACTIVE and rows[y + E_ACK] < 1 and rows[y + E_SEGMENTS]
+            flags & TCP_FIN
+            and scratch[X_OPENED] == OPENED_ACTIVE
+            and scratch[X_PEER_ACK] < 1
+            and not scratch[X_PEER_UNSEEN]
         )
     ):
         open_inside(w, c, side, rows, table, out, scratch, work)
@@ -738,30 +768,22 @@ def own_segment(
     return 0
 
 
-def answered_by_rst(w: int, side: int, n: int, work: Words) -> int:
-    """Whether the first that the endpoint says after the peer's segment ``w`` is an RST without ACK.
+def answered_by_rst(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
+    """Whether the endpoint answers the peer's segment ``w`` by an RST without ACK.
 
-    Then it knows no such connection (RFC 9293 3.5.2).
+    Then it knows no such connection (RFC 9293 3.5.2), unless the peer has reset it in between.
     """
-    v = next_of(side, w, n, work)
-    return 1 if v < n and work[v + L_INFO] & (TCP_RST | TCP_ACK) == TCP_RST else 0
-
-
-def unanswered(w: int, side: int, work: Words) -> int:
-    """How many segments that ask for an answer the peer has sent before ``w`` since it last heard of the endpoint.
-
-    Two keepalives or retransmissions without an answer: what follows them does not reach the endpoint either.
-    """
-    asks = M_KEEPALIVE | M_ZERO_WINDOW_PROBE | M_TIMEOUT | M_FIN_AGAIN
-    asked = 0
-    v = 0
-    while v < w:
-        if (work[v + L_INFO] >> LOG_SIDE_SHIFT & 1) == side:
-            asked = 0
-        elif work[v + L_MARKS] & asks:
-            asked += 1
-        v += LOG_SIZE
-    return asked
+    v = own_after(w, side, n, scratch, work)
+    if v >= n or work[v + L_INFO] & (TCP_RST | TCP_ACK) != TCP_RST:
+        return 0
+    if scratch[X_LOCAL] and work[v + L_TIME] - work[w + L_TIME] > scratch[X_REACH]:
+        return 0
+    if scratch[X_NEXT_RST] < w:
+        w = next_of(1 - side, w, n, work)
+        while w < n and not work[w + L_INFO] & TCP_RST:
+            w = next_of(1 - side, w + LOG_SIZE, n, work)
+        scratch[X_NEXT_RST] = w
+    return 1 if scratch[X_NEXT_RST] > v else 0
 
 
 def challenged(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
@@ -769,7 +791,7 @@ def challenged(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
 
     That is a pure ACK right behind it which falls short of the RST, and repeats the endpoint's last.
     """
-    v = next_of(side, w, n, work)
+    v = own_after(w, side, n, scratch, work)
     if v >= n or work[v + L_TIME] - work[w + L_TIME] > scratch[X_REACH] or scratch[X_OWN] < 0:
         return 0
     if work[v + L_INFO] & (TCP_SYN | TCP_FIN | TCP_RST) or work[v + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK:
@@ -794,12 +816,13 @@ def takes_rst(w: int, c: int, side: int, n: int, rows: Words, scratch: Words, wo
         return 0
     if (
         scratch[X_FIN_TAKEN]
-        and work[w + L_SEQ] < scratch[X_PEER_FIN_END]
-        and state not in (ST_CLOSE_WAIT, ST_LAST_ACK, ST_CLOSING)
+        and work[w + L_SEQ] != scratch[X_PEER_FIN_END]
+        and not (work[w + L_SEQ] == scratch[X_PEER_FIN_END] - 1 and state in (ST_CLOSE_WAIT, ST_LAST_ACK, ST_CLOSING))
+        and scratch[X_PEER_FIN_END] >= 0
     ):
-        return 0  # one short of RCV.NXT: Linux lets that pass in these three states only
-    if not scratch[X_LOCAL] and unanswered(w, side, work) >= 2:
-        return 0
+        return 0  # RCV.NXT moves no more; one short of it, Linux lets pass in these three states
+    if not scratch[X_LOCAL] and scratch[X_ASKED] >= 2:
+        return 0  # what follows two keepalives or retransmissions without an answer does not arrive either
     return arrives_after(w, scratch[X_LAST_ALIVE], scratch, work)
 
 
@@ -811,7 +834,11 @@ def ack_went_before(w: int, c: int, side: int, n: int, rows: Words, scratch: Wor
     RTO has passed (RFC 6298 section 2.4 as systems have it). Or it comes right behind, overtaken.
     """
     waited = work[w + L_TIME] - scratch[X_LAST_FIN]
-    if waited > 250 * MILLISECOND + 10 * scratch[X_HALF]:
+    patience = 250 * MILLISECOND + 10 * scratch[X_HALF]
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    if rows[x + E_RTT_MIN] > 0:
+        patience += 3 * rows[x + E_RTT_MIN]  # RFC 6298 section 2.2
+    if waited > patience:
         return 1
     if (
         waited < 38 * MILLISECOND + 2 * scratch[X_HALF]
@@ -869,7 +896,9 @@ def peer_segment(
                 )
         return 0
     if scratch[X_STATE] == ST_SYN_SENT or (flags & TCP_SYN and not scratch[X_STARTED]):
-        if w == scratch[X_SYN_ACK_COPY] and (scratch[X_SYN_ACK_PROOF] >= 0 or not answered_by_rst(w, side, n, work)):
+        if w == scratch[X_SYN_ACK_COPY] and (
+            scratch[X_SYN_ACK_PROOF] >= 0 or not answered_by_rst(w, side, n, scratch, work)
+        ):
             if not scratch[X_STARTED] and side == CLIENT:
                 scratch[X_OPENED] = OPENED_ACTIVE
                 inferred(EV_SND_SYN, w, -1, side, ident, table, out, scratch, work)
@@ -882,6 +911,11 @@ def peer_segment(
                 received(EV_RCV_SYN_ACK, w, scratch[X_SYN_ACK_PROOF], side, ident, table, out, scratch, work)
         if flags & TCP_SYN:
             return 0
+    end = work[w + L_SEQ] + (work[w + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK) + (flags & TCP_FIN)
+    if not flags & TCP_SYN and end < scratch[X_OWN_ACK] and w != scratch[X_UNSEEN_FIN]:
+        return 0  # all of it lies before RCV.NXT: not acceptable (RFC 9293 3.10.7.4, first check)
+    if ack > scratch[X_PEER_ACK]:
+        scratch[X_PEER_ACK] = ack
     # the ACK first, as RFC 9293 3.10.7.4 has it
     if not scratch[X_STARTED] and scratch[X_UNSEEN] and not flags & TCP_SYN and ack >= 1:
         # Nothing of this endpoint is in the capture, but its peer answers it.
@@ -892,7 +926,7 @@ def peer_segment(
         and arrived(w, scratch[X_LAST_SYN_ACK], scratch[X_SYN_GAP], scratch, work)
         and (
             (scratch[X_PLAIN_PROOF] >= 0 and not work[w + L_MARKS] & M_ACK_UNSEEN)
-            or not answered_by_rst(w, side, n, work)
+            or not answered_by_rst(w, side, n, scratch, work)
         )
     ):
         proof = scratch[X_PLAIN_PROOF]
@@ -927,6 +961,7 @@ def peer_segment(
         not lost
         and scratch[X_FIN_END] >= 0
         and ack >= scratch[X_FIN_END]
+        and (ack == scratch[X_FIN_END] or rows[c + C_MARKS] & M_FIN_MOVED)  # nothing can follow a FIN
         and scratch[X_STATE] in (ST_FIN_WAIT_1, ST_CLOSING, ST_LAST_ACK)
     ):
         acked_fin = arrived(w, scratch[X_LAST_FIN], scratch[X_FIN_GAP], scratch, work)
@@ -1010,6 +1045,8 @@ def own_first(i: int, j: int, scratch: Words, work: Words) -> int:
         return 1 if i < proof else 0
     if scratch[X_LOCAL]:
         return 1 if i < j else 0
+    if j < i and work[i + L_INFO] & (TCP_RST | TCP_ACK) == TCP_RST and work[i + L_SEQ] == work[j + L_ACK]:
+        return 0  # it answers that very segment
     return 1 if work[i + L_TIME] - scratch[X_HALF] < work[j + L_TIME] + scratch[X_HALF] else 0
 
 
@@ -1162,19 +1199,27 @@ def replay_side(
         spoke = 1 if scratch[X_LAST_ALIVE] >= 0 or scratch[X_UNSEEN] else 0
         if spoke and work[L_ACK] >= 0 and not work[L_INFO] & (TCP_SYN | TCP_RST):
             open_inside(0, c, side, rows, table, out, scratch, work)
+    asks = M_KEEPALIVE | M_ZERO_WINDOW_PROBE | M_TIMEOUT | M_FIN_AGAIN
+    scratch[X_NEXT_OWN] = -1  # the copies were looked for out of order
+    scratch[X_NEXT_RST] = -1
     i = next_of(side, 0, n, work)
     j = next_of(1 - side, 0, n, work)
     while i < n or j < n:
         if j >= n or (i < n and own_first(i, j, scratch, work)):
+            scratch[X_ASKED] = 0
             if is_real(i, work):
                 run_2msl(work[i + L_TIME], side, ident, timers, table, out, scratch)
                 own_segment(i, c, side, rows, timers, table, out, scratch, work)
                 scratch[X_OWN] = i
+                if work[i + L_ACK] > scratch[X_OWN_ACK] and not work[i + L_INFO] & TCP_RST:
+                    scratch[X_OWN_ACK] = work[i + L_ACK]
             i = next_of(side, i + LOG_SIZE, n, work)
         else:
             if is_real(j, work):
                 run_2msl(work[j + L_TIME], side, ident, timers, table, out, scratch)
                 peer_segment(j, c, side, n, rows, table, out, scratch, work)
+            if work[j + L_MARKS] & asks:
+                scratch[X_ASKED] += 1
             j = next_of(1 - side, j + LOG_SIZE, n, work)
     run_out(c, side, rows, timers, table, out, scratch)
     return 0
@@ -1268,21 +1313,22 @@ def locate(c: int, rows: Words) -> int:
     y = x + ENDPOINT_SIZE
     near = rows[y + E_RTT_MIN]  # the client's part
     far = rows[x + E_RTT_MIN]
-    if near >= 0 and far >= 0:
-        if near + far < MILLISECOND // 2:
-            rows[c + C_VANTAGE] = VANTAGE_BOTH
-        elif near * 8 < far:
+    if near >= 0 and far >= 0 and near + far >= MILLISECOND // 2:
+        rows[c + C_VANTAGE] = VANTAGE_BETWEEN
+        if near * 8 < far:
             rows[c + C_VANTAGE] = VANTAGE_NEAR_CLIENT
         elif far * 8 < near:
             rows[c + C_VANTAGE] = VANTAGE_NEAR_SERVER
-        else:
-            rows[c + C_VANTAGE] = VANTAGE_BETWEEN
-    if not rows[c + C_LOCAL]:
-        close = MILLISECOND // 4
-        if rows[c + C_VANTAGE] == VANTAGE_NEAR_CLIENT and near <= close and first_hop(rows[x + E_TTL]):
-            rows[c + C_LOCAL] = WHO_CLIENT
-        elif rows[c + C_VANTAGE] == VANTAGE_NEAR_SERVER and far <= close and first_hop(rows[y + E_TTL]):
-            rows[c + C_LOCAL] = WHO_SERVER
+    close = MILLISECOND // 4
+    if rows[c + C_LOCAL]:  # told
+        if rows[c + C_LOCAL] == WHO_CLIENT:
+            rows[c + C_VANTAGE] = VANTAGE_NEAR_CLIENT
+        elif rows[c + C_LOCAL] == WHO_SERVER:
+            rows[c + C_VANTAGE] = VANTAGE_NEAR_SERVER
+    elif rows[c + C_VANTAGE] == VANTAGE_NEAR_CLIENT and near <= close and first_hop(rows[x + E_TTL]):
+        rows[c + C_LOCAL] = WHO_CLIENT
+    elif rows[c + C_VANTAGE] == VANTAGE_NEAR_SERVER and far <= close and first_hop(rows[y + E_TTL]):
+        rows[c + C_LOCAL] = WHO_SERVER
     return 0
 
 

@@ -23,6 +23,7 @@ cdef long long await_ack(long long e, long long end, long long now, long long* r
 cdef long long forget_samples(long long e, long long* rows) noexcept nogil
 cdef long long take_samples(long long e, long long ack, long long now, long long* rows) noexcept nogil
 cdef long long add_hole(long long e, long long start, long long end, long long* rows) noexcept nogil
+cdef long long in_hole(long long e, long long at, long long* rows) noexcept nogil
 cdef long long fill_holes(long long e, long long start, long long end, long long* rows) noexcept nogil
 cdef long long scaled_window(long long x, long long y, long long s, long long* segments, long long* rows) noexcept nogil
 cdef long long is_capture_duplicate(long long x, long long s, long long ack, long long* segments, long long* rows) noexcept nogil

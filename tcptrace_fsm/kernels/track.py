@@ -587,6 +587,16 @@ def add_hole(e: int, start: int, end: int, rows: Words) -> int:
     return 0
 
 
+def in_hole(e: int, at: int, rows: Words) -> int:
+    """Whether the byte ``at`` was passed over: 1 or 0."""
+    i = 0
+    while i < rows[e + E_HOLES]:
+        if rows[e + E_HOLE + 2 * i] <= at < rows[e + E_HOLE + 2 * i + 1]:
+            return 1
+        i += 1
+    return 0
+
+
 def fill_holes(e: int, start: int, end: int, rows: Words) -> int:
     """Take bytes ``start`` to ``end`` out of the holes. Returns how many of them were missing."""
     filled = 0
@@ -759,6 +769,15 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
     length = segments[s + S_LEN]
     marks = 0
     end = seq + length
+    if (
+        flags & TCP_FIN
+        and rows[x + E_FIN] < 0
+        and rows[x + E_BASE_KNOWN] == BASE_SYN
+        and end < rows[x + E_NEXT]
+        and not in_hole(x, end, rows)
+    ):
+        flags -= TCP_FIN  # nobody takes it: that number is used
+        marks = M_FIN_OLD
     if flags & TCP_SYN:
         end += 1
         rows[x + E_SYNS] += 1
@@ -924,7 +943,8 @@ def take_rst(x: int, y: int, seq: int, rows: Words) -> int:
     left = rows[y + E_ACK]
     if left < 0 or rows[x + E_BASE_KNOWN] == BASE_NONE or not rows[x + E_SEGMENTS]:
         return 0
-    if seq in (left, rows[x + E_NEXT]) or seq == rows[y + E_LAST_ACK]:
+    # Its sender's next number, unless nothing that leads up to it was ever seen.
+    if seq in (left, rows[y + E_LAST_ACK]) or (seq == rows[x + E_NEXT] and not in_hole(x, seq - 1, rows)):
         return 0
     if rows[x + E_FIN] >= 0 and rows[x + E_FIN] - 1 <= seq <= rows[x + E_FIN]:
         return 0
@@ -981,6 +1001,8 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
             rows[c + C_FLAGS] |= CF_REFUSED
             if rows[c + C_OLDER] >= 0 and rows[rows[c + C_OLDER] + C_LIFE] == LIFE_LIVE:
                 rows[rows[c + C_OLDER] + C_REFUSED] = now
+    elif rows[y + E_FIN] >= 0 and rows[y + E_BASE_KNOWN] == BASE_SYN and ack > rows[y + E_FIN]:
+        marks |= M_ACK_BEYOND
     elif not flags & (TCP_SYN | TCP_ACK):
         marks |= M_ODD_FLAGS  # nobody takes a segment without ACK (RFC 9293 3.10.7.4, fifth check)
     elif segments[s + S_CHECKSUM] == CHECKSUM_BAD and rows[x + E_CHECKSUMS] & 1:
@@ -989,7 +1011,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         marks |= take_sequence(c, x, y, side, s, seq, now, segments, rows)
     if segments[s + S_CHECKSUM]:
         rows[x + E_CHECKSUMS] |= 1 << (segments[s + S_CHECKSUM] - 1)
-    if ack >= 0 and not marks & M_BAD_CHECKSUM and not flags & TCP_RST:
+    if ack >= 0 and not marks & (M_BAD_CHECKSUM | M_ACK_BEYOND) and not flags & TCP_RST:
         # A pure ACK that begins below what its sender has sent was overtaken too.
         late = overtaken
         if (
@@ -1023,7 +1045,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
             and segments[s + S_TSVAL] == rows[x + E_FIN_TSVAL]
         ) or (rows[x + E_FIN_IP_ID] > 0 and segments[s + S_IP_ID] == rows[x + E_FIN_IP_ID]):
             marks |= M_NETWORK_DUPLICATE
-    elif flags & TCP_FIN and not marks & M_BAD_CHECKSUM:
+    elif flags & TCP_FIN and not marks & (M_BAD_CHECKSUM | M_ACK_BEYOND):
         rows[x + E_FIN_TSVAL] = segments[s + S_TSVAL] if segments[s + S_OPTIONS] & OPT_TIMESTAMPS else -1
         rows[x + E_FIN_IP_ID] = segments[s + S_IP_ID]
         # Hosts that number a connection's packets one by one show when one of them did not pass here.

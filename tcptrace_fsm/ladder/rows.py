@@ -461,6 +461,8 @@ def endings(conversation: Conversation) -> str:
         return opened
     if row["closing"] == "aborted" and row["reset_by"] in SIDES:
         closed += f" by the {row['reset_by']}"
-    elif row["closing"] in {"normal", "half_closed"} and row["closed_first"] in SIDES:
-        closed += f", by the {row['closed_first']}" + (" first" if row["closing"] == "normal" else "")
+    elif row["closing"] == "normal" and row["closed_first"] in SIDES:
+        closed += f", by the {row['closed_first']} first"
+    elif row["closing"] == "half_closed" and row["closed_first"] in SIDES:
+        closed += f" by the {row['closed_first']}"
     return f"{opened}, {closed}"

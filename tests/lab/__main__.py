@@ -11,6 +11,7 @@ from tests.lab import runner, samples, score
 from tests.lab.network import clean
 from tests.lab.scenario import REGISTRY
 from tests.lab.scenarios import load, random_spec
+from tests.lab.scenarios.scripted import random_bench
 
 
 def main() -> int:
@@ -23,6 +24,7 @@ def main() -> int:
     p.add_argument("names", nargs="*")
     p.add_argument("--all", action="store_true")
     p.add_argument("--random", type=int, action="append", default=[], metavar="SEED")
+    p.add_argument("--scripts", type=int, default=0, metavar="N", help="N random scripts on the bench")
     p.add_argument("--out", type=Path, default=Path("lab-out"))
     p.add_argument("--jobs", type=int, default=10)
     p = sub.add_parser("score", help="compare a tool with the kernel on recordings")
@@ -58,7 +60,7 @@ def main() -> int:
         print("no scenario begins with", ", ".join(unknown), file=sys.stderr)
         return 2
     specs = [s for k, s in REGISTRY.items() if a.all or any(k.startswith(n) for n in a.names)]
-    specs += [random_spec(seed) for seed in a.random]
+    specs += [random_spec(seed) for seed in a.random] + [random_bench(seed) for seed in range(a.scripts)]
     began = time.monotonic()
     metas = runner.record_all(specs, a.out, a.jobs)
     bad = [m for m in metas if not runner.clean_record(m)]

@@ -23,8 +23,9 @@ Steps that act on the kernel's socket: ``listen [backlog]``, ``accept``, ``conne
 (connect with N bytes in the SYN), ``kill`` (`ss -K`).
 
 ``peer PORT [ISN]`` goes on with another connection, ``again ISN`` with another use of the four-tuple. ``expect none``
-makes sure that nothing is sent for a while, ``forget`` drops what was sent so far, ``ends open`` leaves the sockets as
-they are. Otherwise, at the end, the process closes its sockets, and the script resets what is left.
+makes sure that nothing is sent for a while, ``forget`` drops what was sent so far, ``try STEP`` accepts a socket first
+if there is none yet, ``ends open`` leaves the sockets as they are. Otherwise, at the end, the process closes its
+sockets, and the script resets what is left.
 """
 
 from __future__ import annotations
@@ -244,6 +245,15 @@ class Player:
         """The same four-tuple once more."""
         self.peer = self._peers[self.peer.port] = Peer(self.peer.port, int(isn), self.peer.local_port)
 
+    def do_try(self, verb: str, *arguments: str) -> None:
+        """A step that may fail: there may be no socket for it."""
+        if not self._socket and self._listener:
+            with contextlib.suppress(OSError):
+                self._listener.settimeout(0.005)
+                self.do_accept()
+        if self._socket:
+            getattr(self, f"do_{verb}")(*arguments)
+
     def do_forget(self) -> None:
         time.sleep(0.005)
         self._take_all()
@@ -268,9 +278,10 @@ class Player:
 
     def do_accept(self) -> None:
         assert self._listener
+        accepted, _ = self._listener.accept()
         if self._socket:
             self._open.append(self._socket)
-        self._socket = self._listener.accept()[0]
+        self._socket = accepted
         self._socket.settimeout(PATIENCE)
 
     def _new_socket(self) -> socket.socket:

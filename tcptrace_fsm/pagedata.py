@@ -1,0 +1,249 @@
+"""What the report page's script shows, as plain lists and dictionaries: the table, the states over time, connections.
+
+Words are numbers into lists of words, times and durations ns, -1 is null: short, and soon read. :func:`chosen` says
+which connections get ladder and graphs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tcptrace_fsm import schema
+from tcptrace_fsm.errors import printable
+from tcptrace_fsm.ladder import ladder_svg
+from tcptrace_fsm.occupancy import STATES
+from tcptrace_fsm.series import directions, merged, sampled
+from tcptrace_fsm.statebars import timeline_svg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from tcptrace_fsm.analysis import Trace
+    from tcptrace_fsm.anomalies import Finding
+    from tcptrace_fsm.conversation import Conversation
+    from tcptrace_fsm.series import Direction
+
+    Words = NDArray[np.int64]
+
+__all__ = ["Limits", "chosen", "detail", "hosts", "occupancy", "rows"]
+
+OCCUPANCY_POINTS = 1200
+OCCUPANCY_HOSTS = 12
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much goes into a page.
+
+    Attributes
+    ----------
+    rows : int
+        Connections in the table; of more, those with findings and then the first ones.
+    ladders : int
+        Connections with ladder and graphs.
+    bytes : int
+        What these may take together, roughly.
+    points : int
+        Segments in one graph; of more, some are drawn as one.
+    messages : int
+        Findings of one kind that are listed; the table shows all.
+
+    """
+
+    rows: int = 200_000
+    ladders: int = 2_000
+    bytes: int = 8_000_000
+    points: int = 3_000
+    messages: int = 20
+
+
+def chosen(connections: pd.DataFrame, findings: list[Finding], limits: Limits) -> list[int]:
+    """Choose the connections that get ladder and graphs, the most wanted first.
+
+    First those with findings: the more severe first, and of one severity every kind in turn, so that no frequent kind
+    crowds out a rare one. Findings that are only information come after the ten largest connections, and after them
+    whatever is largest.
+
+    Parameters
+    ----------
+    connections : DataFrame
+    findings : list of Finding
+    limits : Limits
+
+    Returns
+    -------
+    list of int
+
+    """
+    segments = (connections["client_segments"] + connections["server_segments"]).to_numpy()
+    payload = (connections["client_payload_bytes"] + connections["server_payload_bytes"]).to_numpy()
+    largest = np.lexsort((np.arange(len(payload)), -segments, -payload))
+    turns: Counter[str] = Counter()
+    told = []
+    for f in findings:
+        told.append((-schema.SEVERITIES.index(f.severity), turns[f.kind], f.conn_id))
+        turns[f.kind] += 1
+    told.sort()
+    notable = [conn_id for severity, _, conn_id in told if severity]
+    informing = [conn_id for severity, _, conn_id in told if not severity]
+    order = [*notable, *largest[:10].tolist(), *informing, *largest.tolist()]
+    taken: dict[int, None] = {}
+    room = limits.bytes
+    for conn_id in order:
+        if not 0 <= conn_id < len(connections) or conn_id in taken:
+            continue
+        room -= 3500 + 14 * min(int(segments[conn_id]), 2 * limits.points)
+        if len(taken) >= limits.ladders or room < 0:
+            break
+        taken[conn_id] = None
+    return list(taken)
+
+
+def rows(connections: pd.DataFrame, findings: list[Finding], most: int) -> dict[str, Any]:
+    """Make the columns of the table; words are numbers into lists of words, durations are ns, -1 is null."""
+    found = [f for f in findings if 0 <= f.conn_id < len(connections)]
+    if len(connections) > most:
+        order = dict.fromkeys([*(f.conn_id for f in found), *range(len(connections))])
+        kept = sorted(list(order)[:most])
+        connections = connections.iloc[kept]
+        of_these = set(kept)
+        found = [f for f in found if f.conn_id in of_these]
+    kinds = list(dict.fromkeys(f.kind for f in found))
+    place = {kind: i for i, kind in enumerate(kinds)}
+    by_connection: dict[int, list[int]] = {}
+    for f in found:
+        of = by_connection.setdefault(f.conn_id, [])
+        if place[f.kind] not in of:
+            of.append(place[f.kind])
+    addresses, client, server = hosts(connections)
+    first_time = connections["first_time"].astype("int64")
+    began = int(first_time.min()) if len(first_time) else 0
+    duration_ns = connections["last_time"].astype("int64") - first_time
+
+    def words(name: str, known: tuple[str, ...]) -> list[int]:
+        return connections[name].map({word: i for i, word in enumerate(known)}).astype("int64").tolist()
+
+    def numbers(values: Any) -> list[int]:
+        as_integers: list[int] = values.astype("int64").tolist()
+        return as_integers
+
+    rtt = connections["handshake_rtt"].astype("int64").where(connections["handshake_rtt"].notna(), -1)
+    return {
+        "shown": len(connections),
+        "hosts": addresses,
+        "kinds": kinds,
+        "id": numbers(connections["conn_id"]),
+        "client": client,
+        "client_port": numbers(connections["client_port"]),
+        "server": server,
+        "server_port": numbers(connections["server_port"]),
+        "start": (first_time - began).tolist(),
+        "duration": duration_ns.tolist(),
+        "opening": words("opening", schema.OPENINGS),
+        "closing": words("closing", schema.CLOSINGS),
+        "client_state": words("client_state", schema.STATES),
+        "server_state": words("server_state", schema.STATES),
+        "client_bytes": numbers(connections["client_payload_bytes"]),
+        "server_bytes": numbers(connections["server_payload_bytes"]),
+        "segments": numbers(connections["client_segments"] + connections["server_segments"]),
+        "again": numbers(connections["client_retransmitted_segments"] + connections["server_retransmitted_segments"]),
+        "rtt": rtt.tolist(),
+        "findings": by_connection,
+    }
+
+
+def hosts(connections: pd.DataFrame) -> tuple[list[str], list[int], list[int]]:
+    """Number the addresses in their order, so that sorting by number sorts by address."""
+    from ipaddress import ip_address
+
+    def order(text: str) -> tuple[int, int]:
+        address = ip_address(text)
+        return address.version, int(address)
+
+    distinct = sorted({*connections["client_ip"], *connections["server_ip"]}, key=order)
+    place = {text: i for i, text in enumerate(distinct)}
+    return distinct, connections["client_ip"].map(place).tolist(), connections["server_ip"].map(place).tolist()
+
+
+def occupancy(trace: Trace) -> dict[str, Any]:
+    """Count endpoints by state over time: of all hosts, and of those with most endpoints."""
+    first, last = trace.span
+    if first is None or last is None or not len(trace.connections):
+        return {"hosts": []}
+    sweep = trace.sweep
+    busy = (
+        trace.connections["client_ip"].value_counts().add(trace.connections["server_ip"].value_counts(), fill_value=0)
+    )
+    hosts: list[str | None] = [None, *busy.sort_values(ascending=False, kind="stable").head(OCCUPANCY_HOSTS).index]
+    if sweep.changes <= OCCUPANCY_POINTS:
+        at = None
+    else:
+        at = first + (np.arange(OCCUPANCY_POINTS + 1, dtype=np.int64) * ((last - first) // OCCUPANCY_POINTS))
+    made = []
+    for host in hosts:
+        times, counts = sweep.counts(host=host, at=at)
+        inside = times <= last
+        times, counts = times[inside], counts[inside]
+        if at is None and len(times) and times[-1] < last:  # the last count holds until the end
+            times, counts = np.append(times, last), np.vstack([counts, counts[-1:]])
+        seen = [i for i, name in enumerate(STATES) if name != "LISTEN" and counts[:, i].any()]
+        made.append(
+            {
+                "host": host,
+                "times": (times - first).tolist(),
+                "states": [STATES[i] for i in seen],
+                "counts": [counts[:, i].tolist() for i in seen],
+            }
+        )
+    return {"hosts": made, "every": 0 if at is None else int(at[1] - at[0])}
+
+
+def detail(conversation: Conversation, points: int) -> dict[str, Any]:
+    """Make what the page shows of one connection."""
+    conversation = replace(conversation, capture=printable(conversation.capture))
+    began = conversation.began
+    return {
+        "ladder": ladder_svg(conversation, standalone=False),
+        "timeline": timeline_svg(conversation),
+        "total": conversation.total,
+        "kept": len(conversation.segments),
+        "ways": [direction(way, began, points) for way in directions(conversation.segments)],
+        "changes": [
+            [c.side, c.time - began, c.from_state, c.to_state, c.event, c.basis, c.frame] for c in conversation.changes
+        ],
+        "findings": [[f.severity, f.kind, f.time - began, f.frame, f.message] for f in conversation.findings],
+    }
+
+
+def direction(way: Direction, began: int, points: int) -> dict[str, Any]:
+    data = merged(way.data, points)
+
+    def lists(columns: Iterable[Words]) -> list[list[int]]:
+        time, *values = sampled(columns, points)
+        return [(time - began).tolist(), *(v.tolist() for v in values)]
+
+    return {
+        "side": way.side,
+        "data": [
+            (data.time - began).tolist(),
+            (data.last - began).tolist(),
+            data.begin.tolist(),
+            data.end.tolist(),
+            data.kind.tolist(),
+        ],
+        "ack": lists(way.ack),
+        "edge": lists(way.edge),
+        "duplicate_acks": lists(way.duplicate_acks),
+        "zero_windows": lists(way.zero_windows),
+        "resets": lists(way.resets),
+        "sack": lists(way.sack),
+        "rtt": lists(way.rtt),
+        "throughput": [(way.throughput.time - began).tolist(), way.throughput.value.tolist(), way.bin],
+    }

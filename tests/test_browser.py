@@ -1,0 +1,285 @@
+"""The report page in a real browser: Chromium, headless, driven by Playwright."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tcptrace_fsm.cli import run_command
+
+FOLDER = Path(__file__).parents[1] / "sample_pcaps"
+CHROMIUM = os.environ.get("TCPTRACE_FSM_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--disable-quic"),
+]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM, reason="no chromium here (apt install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here (pip install playwright)")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """A page of all samples, from a folder with a hostile name."""
+    folder = tmp_path_factory.mktemp("report")
+    captures = folder / "<script>alert(1)<script>"
+    shutil.copytree(FOLDER, captures)
+    path = folder / "page.html"
+    assert run_command(["report", str(captures), "-o", str(path)]) == 0
+    return path
+
+
+@pytest.fixture
+def opened(browser, report):
+    """Open the page; afterwards there must have been no error, no request but for the page, no dialog."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, offline=True, color_scheme="light")
+    complaints, requests = [], []
+
+    def open_page(fragment="", **options):
+        page = (browser.new_context(offline=True, **options) if options else context).new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(report.as_uri() + fragment)
+        page.wait_for_selector("html[data-ready]", state="attached")
+        return page
+
+    yield open_page
+    assert complaints == []
+    assert {url.split("#")[0] for url in requests} == {report.as_uri()}
+    context.close()
+
+
+COLUMN = """(name) => {
+    const heads = [...document.querySelectorAll(".rows th button")].map((head) => head.textContent);
+    return [...document.querySelectorAll("tr[data-id]")].map((row) => row.children[heads.indexOf(name)].textContent);
+}"""
+
+
+def column(page, name):
+    """What a column of the table shows, from the top."""
+    return page.evaluate(COLUMN, name)
+
+
+def heading(page, conn_id):
+    return page.locator("dialog h2", has_text=re.compile(rf"Connection {conn_id}\b"))
+
+
+def test_it_loads_without_complaint_and_asks_for_nothing(opened):
+    page = opened()
+    assert page.locator("h1").inner_text() == f"{len([*FOLDER.glob('*.pcap*')])} captures"
+    assert len(column(page, "#")) > 20
+    assert page.locator("#occupancy canvas").count() == 1
+    assert page.locator("output").inner_text().endswith("connections")
+
+
+def test_heads_sort(opened):
+    page = opened()
+    head = page.locator(".rows th", has_text="sent").first
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    sent = [
+        float(text.replace(",", "").removesuffix(" kB")) * (1000 if "kB" in text else 1)
+        for text in column(page, "sent")
+    ]
+    assert sent == sorted(sent, reverse=True)
+    assert sent[0] > sent[-1]
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert page.locator('.rows th[aria-sort="ascending"]').count() == 1
+
+
+def test_the_search_filters(opened):
+    page = opened()
+    whole = len(column(page, "#"))
+    page.get_by_label("Search connections").fill("zero_window 8080")
+    found = column(page, "findings")
+    assert 0 < len(found) < whole
+    assert all("zero_window" in text for text in found)
+    assert page.locator("output").inner_text() == f"{len(found)} of {whole} connections"
+    page.get_by_label("Search connections").fill("#3")
+    assert column(page, "#") == ["3"], "a number is meant whole"
+    page.get_by_label("Search connections").fill("<script>")
+    assert column(page, "#") == []
+    assert page.get_by_text("No connection is like that.").is_visible()
+    page.get_by_role("button", name="Clear").click()
+    assert len(column(page, "#")) == whole
+
+
+def test_choosers_filter(opened):
+    page = opened()
+    page.get_by_label("opened", exact=True).select_option(label="refused")
+    assert set(column(page, "opened")) == {"refused"}
+    page.get_by_label("opened", exact=True).select_option("")
+    page.get_by_label("state at the end").select_option(label="CLOSE_WAIT")
+    assert all("CLOSE_WAIT" in text for text in column(page, "states at the end"))
+
+
+def test_a_finding_leads_to_its_ladder(opened):
+    page = opened()
+    page.locator("ol.worst li", has_text="rst_after_time_wait_loss").locator("a.connection").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.wait_for()
+    assert "rst_after_time_wait_loss" in dialog.locator("svg.ladder").text_content()
+    assert dialog.locator("svg.timeline").count() == 1
+    assert dialog.locator("canvas").count() == 3, "time and sequence, round trips, throughput"
+    dialog.get_by_role("button", name="Close").click()
+    assert not dialog.is_visible()
+
+
+def test_a_kind_leads_to_its_connections(opened):
+    page = opened()
+    page.locator("#kind-stuck_close_wait .filter").click()
+    found = column(page, "findings")
+    assert found
+    assert all("stuck_close_wait" in text for text in found)
+
+
+def test_keys_alone_will_do(opened):
+    page = opened()
+    page.locator("tr[data-id]").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.dataset.at") == "2"
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    dialog.wait_for()
+    assert dialog.locator("h2").inner_text().startswith("Connection 2 ")
+    assert page.evaluate("location.hash") == "#c2"
+    dialog.get_by_role("button", name="Connection after").press("Enter")
+    heading(page, 3).wait_for()
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert page.evaluate("document.activeElement.dataset.id") == "3", "the keys go on where the reader was"
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.dataset.at") == str(
+        int(page.locator("table.rows").get_attribute("aria-rowcount")) - 2
+    )
+
+
+def test_an_address_opens_its_connection(opened):
+    page = opened("#c5")
+    page.get_by_role("dialog").wait_for()
+    assert page.locator("dialog h2").inner_text().startswith("Connection 5 ")
+
+
+def test_every_ladder_opens(opened):
+    page = opened()
+    for conn_id in page.evaluate("JSON.parse(document.getElementById('meta').textContent).ladders"):
+        page.evaluate(f"location.hash = '#c{conn_id}'")
+        heading(page, conn_id).wait_for()
+        assert page.locator("dialog svg.ladder").count() == 1
+        assert page.locator("dialog").get_by_text("cannot be shown").count() == 0
+
+
+def lightness(page, selector="body"):
+    rgb = page.evaluate(f"getComputedStyle(document.querySelector('{selector}')).backgroundColor")
+    return sum(int(part) for part in rgb[4:-1].split(",")[:3]) / 765
+
+
+def test_dark_as_the_system_says_or_as_the_reader_does(opened):
+    page = opened(color_scheme="dark")
+    assert lightness(page) < 0.2
+    button = page.locator("#theme")
+    assert button.inner_text() == "Light"
+    button.click()
+    assert lightness(page) > 0.9
+    assert button.inner_text() == "Dark"
+    light = opened()
+    assert lightness(light) > 0.9
+
+
+NAMELESS = """[...document.querySelectorAll("button, input, select, [role=img], [role=region], dialog")].filter((one) =>
+    !one.getAttribute("aria-label") && !one.getAttribute("aria-labelledby") &&
+    !(one.tagName === "BUTTON" && one.textContent.trim())).map((one) => one.outerHTML.slice(0, 99))"""
+
+
+def test_what_a_screen_reader_needs(opened):
+    page = opened("#c0")
+    page.get_by_role("dialog").wait_for()
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert page.locator("main").count() == page.locator("nav[aria-label]").count() == 1
+    assert page.locator("table:not(:has(caption, thead))").count() == 0
+    assert page.evaluate(NAMELESS) == []
+    assert page.locator(".canvas[role=img]").count() == page.locator(".canvas").count() > 0
+
+
+def test_a_narrow_window_does_not_scroll_sideways(opened):
+    page = opened("", viewport={"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_on_paper_there_are_the_rows_and_no_buttons(opened):
+    page = opened(color_scheme="dark")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.locator(".controls").first.is_hidden()
+    assert page.locator(".bar").is_hidden()
+    assert lightness(page) > 0.9
+    assert len(page.pdf()) > 10_000
+
+
+def test_without_script_the_findings_are_still_there(browser, report):
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert page.get_by_text("need JavaScript").is_visible()
+    assert page.locator("#kind-stuck_fin_wait_2 table.findings").is_visible()
+    context.close()
+
+
+def test_the_pointer_tells_of_the_segment_and_dragging_zooms(opened):
+    page = opened()
+    page.locator("ol.worst li", has_text="zero_window").locator("a.connection").first.click()
+    canvas = page.locator("dialog .canvas").first
+    canvas.wait_for()
+    box = canvas.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    assert re.search(r"s: bytes [\d,]+ to [\d,]+ \([\d,]+\), new", page.locator("dialog .readout").inner_text())
+    picture = "document.querySelector('dialog canvas').toDataURL()"
+    whole = page.evaluate(picture)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 150, middle[1])
+    page.mouse.up()
+    page.wait_for_timeout(100)
+    assert page.evaluate(picture) != whole
+    page.mouse.dblclick(*middle)
+    page.wait_for_timeout(100)
+    assert page.evaluate(picture) == whole, "a double click shows all again"
+
+
+def test_the_other_direction_is_a_button_away(opened):
+    page = opened("#c0")
+    page.locator("dialog canvas").first.wait_for()
+    label = page.locator("dialog .canvas").first.get_attribute("aria-label")
+    page.locator('dialog h4 button[aria-pressed="false"]').first.click()
+    assert page.locator("dialog .canvas").first.get_attribute("aria-label") != label
+    assert page.locator('dialog h4 button[aria-pressed="true"]').count() == 1
+
+
+def test_hosts_have_their_own_states_over_time(opened):
+    page = opened()
+    chooser = page.get_by_label("Host")
+    hosts = chooser.locator("option").all_inner_texts()
+    assert hosts[0] == "all hosts"
+    assert "10.0.0.2" in hosts
+    label = page.locator("#occupancy .canvas").get_attribute("aria-label")
+    chooser.select_option(label="10.0.0.2")
+    assert page.locator("#occupancy .canvas").get_attribute("aria-label") != label
