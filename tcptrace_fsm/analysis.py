@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.occupancy import Sweep
     from tcptrace_fsm.series import Direction
     from tcptrace_fsm.timeline import Origins
+    from tcptrace_fsm.vantage import Comparison
 
     Source = str | os.PathLike[str] | BinaryIO
     Watch = Callable[["Run", Iterator[Any]], Iterator[Any]]
@@ -70,6 +71,8 @@ class Run:
         Whether each capture is to note which frames a segment was put together from.
     watch : callable or None
         Wraps the batches where `go` is not told another: to show progress, or to stop early.
+    merge_vantage : bool
+        Whether the two captures are of the same connections, taken at or near their two hosts.
 
     Attributes
     ----------
@@ -77,6 +80,8 @@ class Run:
         Those opened so far.
     origins : Origins or None
         Of several captures: which frame of which stands at each position of the timeline; None for one.
+    points : Comparison or None
+        With two capture points, how they stand to each other, once they are compared.
     tally : Tally
         The counts so far.
     hurried : int
@@ -95,11 +100,14 @@ class Run:
         follow: bool = False,
         fragments: bool = False,
         watch: Watch | None = None,
+        merge_vantage: bool = False,
     ) -> None:
         self._captured = captured
         self.follow = follow
         self._fragments = fragments
         self._watch = watch
+        self._merge = merge_vantage
+        self.points: Comparison | None = None
         self.profile = profile
         self.labels = labels
         self.taken_at = tuple(taken_at)
@@ -114,6 +122,12 @@ class Run:
 
             self.origins = Origins([])
         self.hurried = 0
+        if merge_vantage:
+            from tcptrace_fsm.vantage import check_sources
+
+            check_sources(captured)
+            if keep is not None or follow:
+                raise UsageError("--merge-vantage goes with neither --filter nor --follow")
 
     def go(self, sinks: Sequence[Sink] = (), *, watch: Watch | None = None) -> None:
         """Read everything, and hand to each sink what is over.
@@ -126,7 +140,7 @@ class Run:
             Wraps the batches: to show progress, or to stop early.
 
         """
-        engine = new_engine(self.profile, self.taken_at)
+        engine = new_engine(self.profile, self.taken_at, two_points=self._merge)
         batches = self.batches()
         watch = watch or self._watch
         for batch in watch(self, batches) if watch else batches:
@@ -142,6 +156,9 @@ class Run:
 
     def batches(self) -> Iterator[Any]:
         """Give the batches of all captures as one timeline."""
+        if self._merge:
+            yield from self._merged()
+            return
         if self.origins is not None:
             from tcptrace_fsm.timeline import Timeline
 
@@ -177,6 +194,17 @@ class Run:
             capture.fragments.joined = {}
         return capture
 
+    def _merged(self) -> Iterator[Any]:
+        """Give the batches of two captures, taken at two points, as one stream."""
+        from tcptrace_fsm.vantage import check_sources, compare, merge
+
+        paths = check_sources(self._captured)
+        self.points = compare(*paths, self.profile)
+        self.captures += [open_capture(path) for path in paths]
+        if self.origins is not None:
+            self.points.place(self.origins)
+        yield from merge(self.captures, self.points)
+
     def _deliver(self, engine: Any, sinks: Sequence[Sink]) -> None:
         while (finished := engine.take()) is not None:
             self.tally.take(finished)
@@ -186,9 +214,13 @@ class Run:
     @property
     def span(self) -> tuple[int | None, int | None]:
         """First and last capture time, ns."""
-        first = [c.first_time for c in self.captures if c.first_time is not None]
-        last = [c.last_time for c in self.captures if c.last_time is not None]
-        return min(first, default=None), max(last, default=None)
+        first = [c.first_time for c in self.captures]
+        last = [c.last_time for c in self.captures]
+        if self.points is not None:
+            first[1:] = [self.points.on_first_clock(time) for time in first[1:]]
+            last[1:] = [self.points.on_first_clock(time) for time in last[1:]]
+        known = [t for t in first if t is not None], [t for t in last if t is not None]
+        return min(known[0], default=None), max(known[1], default=None)
 
     @property
     def name(self) -> str:
@@ -209,8 +241,12 @@ class Run:
             known["taken_at"] = list(self.taken_at)
         if self.keep is not None:
             known["filter"] = self.keep.expression
+        if self._merge:
+            known["merge_vantage"] = True
         said = summary_dict(self.captures, self.tally, {**known, **options})
         said["connections"]["judged_early"] = self.hurried
+        if self.points is not None:
+            said["vantage"] = {**self.points.said(), **self.tally.between()}
         return {**said, "interrupted": True} if self.interrupted else said
 
 
@@ -221,12 +257,12 @@ def open_capture(source: Source, keep: Filter | None = None, *, follow: bool = F
     return opener(source, keep=keep, follow=follow, **more)
 
 
-def new_engine(profile: Profile, taken_at: Sequence[str] = ()) -> Any:
+def new_engine(profile: Profile, taken_at: Sequence[str] = (), *, two_points: bool = False) -> Any:
     """Make an engine with all anomaly rules; see :class:`tcptrace_fsm.engine.Engine`."""
     from tcptrace_fsm.anomalies import runner, surveys
     from tcptrace_fsm.engine import Engine
 
-    return Engine(profile, rules=runner(profile), surveys=surveys(profile), taken_at=taken_at)
+    return Engine(profile, rules=runner(profile), surveys=surveys(profile), taken_at=taken_at, two_points=two_points)
 
 
 MUCH_LOST = 1000
@@ -443,8 +479,10 @@ class Trace:
             return
         rows = Rows(SOURCES[name])
         for f in self._kept.finished:
-            block, n = (f.connections, f.count) if name == "connections" else (f.transitions, f.transition_count)
-            rows.add(block, n)
+            if name == "connections":
+                rows.add(f.connections, f.count, f.paths)
+            else:
+                rows.add(f.transitions, f.transition_count)
             if rows.count >= SOURCES[name].group:
                 yield build(name, rows.take(), self._run.origins)
         yield build(name, rows.take(), self._run.origins)
@@ -885,6 +923,7 @@ def analyze(
     jobs: int = 1,
     client: Any = None,
     taken_at: Sequence[str] = (),
+    merge_vantage: bool = False,
 ) -> Trace:
     """Analyse captures.
 
@@ -907,6 +946,9 @@ def analyze(
         Processes that share the work.
     client : dask.distributed.Client or None
         Whose workers are to share the work; they must see the captures under the same names.
+    merge_vantage : bool
+        Take the two captures for ones of the same connections, at or near their two hosts: what was lost in between is
+        then known, and the one-way delays.
 
     Returns
     -------
@@ -931,6 +973,10 @@ def analyze(
     kept, sinks, table = Kept(), [], None
     sinks.append(kept)
     known: dict[str, Any] = {"taken_at": tuple(taken_at), "keep": keep}
+    if merge_vantage:
+        if client is not None or jobs != 1:
+            raise UsageError("merge_vantage reads two captures side by side, which jobs and client cannot share")
+        known["merge_vantage"] = True
     if client is not None:
         from tcptrace_fsm.cluster import Cluster
 
@@ -945,7 +991,11 @@ def analyze(
         table = _new_segment_table(run.origins)
         sinks.append(_SegmentSink(table))  # type: ignore[arg-type]
     run.go(sinks)
-    again = (lambda: Run(captured, profile, labels=True, **known)) if rereadable else None
+
+    def once_more() -> Run:
+        return Run(captured, profile, labels=True, **known)
+
+    again = once_more if rereadable else None
     return Trace(run, kept, again, table)
 
 

@@ -117,6 +117,15 @@ def analyze(
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
     taken_at: TakenAt = None,
+    merge_vantage: Annotated[
+        bool,
+        typer.Option(
+            "--merge-vantage",
+            help="The two captures are of the same connections, one taken at (or near) each host: match their "
+            "segments, so that what was lost in between is known, what arrived is proved, and one-way delays come out. "
+            "Their clocks may differ.",
+        ),
+    ] = False,
     only: OnlyFrames = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", metavar="N", help="Share the work among so many processes.")
@@ -153,6 +162,8 @@ def analyze(
         exports: Any = Export
         if follow and (jobs is not None or dask is not None):
             raise UsageError("--follow reads one capture as it grows, which cannot be shared by --jobs or --dask")
+        if merge_vantage and (jobs is not None or dask is not None):
+            raise UsageError("--merge-vantage reads two captures side by side, which --jobs and --dask cannot share")
         if dask is not None:
             from tcptrace_fsm.cluster import Cluster, connect
 
@@ -166,7 +177,7 @@ def analyze(
 
             run = Jobs(captured, timers, jobs=jobs, **known)
         else:
-            run = Run(captured, timers, follow=follow, **known)
+            run = Run(captured, timers, follow=follow, merge_vantage=merge_vantage, **known)
         told = [Told(run)] if follow and not quiet and not as_json else []
         if out is None:
             run.go(told, watch=watch)

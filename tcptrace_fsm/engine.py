@@ -37,6 +37,7 @@ from tcptrace_fsm.kernels.layout import (
     K_NOW,
     K_PAST,
     K_PAST_USED,
+    K_PATH_TOP,
     K_PATIENCE,
     K_ROW_FREE,
     K_ROW_TOP,
@@ -47,6 +48,7 @@ from tcptrace_fsm.kernels.layout import (
     K_USED,
     LOG_SIZE,
     PAST_MOST,
+    PATH_SIZE,
     PROFILE_SIZE,
     SCRATCH_SIZE,
     STREAM_SIZE,
@@ -57,7 +59,7 @@ from tcptrace_fsm.kernels.layout import (
 )
 from tcptrace_fsm.kernels.replay import collect, longest_log, replay_due
 from tcptrace_fsm.kernels.table import move_past, move_slots
-from tcptrace_fsm.kernels.track import expire, make_all_due, release, track
+from tcptrace_fsm.kernels.track import collect_paths, end_paths, expire, make_all_due, release, track
 from tcptrace_fsm.machine import table
 from tcptrace_fsm.room import grown, room
 
@@ -99,6 +101,8 @@ class Finished:
         server's, each in order of time.
     transition_count : int
     findings : list of Finding
+    paths : array('q') or None
+        With two capture points, ``count`` records of ``PATH_SIZE`` words; of -1 for what was seen at one point only.
     """
 
     connections: array[int]
@@ -106,6 +110,7 @@ class Finished:
     transitions: array[int]
     transition_count: int
     findings: list[Finding] = field(default_factory=list)
+    paths: array[int] | None = None
 
     @cached_property
     def notable(self) -> list[tuple[int, int, Key]]:
@@ -160,6 +165,8 @@ class Engine:
         seen from within: what arrives in the capture has arrived (basis ``acked``, confirmed by that very frame), what
         leaves is sent at that moment, in the capture's order, and no loss behind the capture point is presumed. Their
         peers are judged as ever. Wrong addresses make wrong states.
+    two_points : bool
+        Whether the segments come from two capture points, each with its fate between them (``S_FATE``).
 
     Raises
     ------
@@ -176,8 +183,10 @@ class Engine:
         seed: int | None = None,
         crowd: int = CROWD,
         taken_at: Iterable[str] = (),
+        two_points: bool = False,
     ) -> None:
         self.profile = profile
+        self.two_points = two_points
         self.taken_at = frozenset(address_words(address) for address in taken_at)
         self.rules = rules
         self.surveys = surveys
@@ -203,6 +212,7 @@ class Engine:
         self.known = words(2 * self.control[K_STREAM_SLOTS])
         self.streams = room(0)
         self.forgotten = 0  # streams before this one are known to nobody
+        self.paths = room(PATH_SIZE)
         self.table = array("q", table(sockets=profile.sockets))
         self.timers = words(PROFILE_SIZE)
         for i, seconds in enumerate((*profile.time_wait, *profile.fin_wait_2)):
@@ -240,6 +250,8 @@ class Engine:
         self.log = grown(self.log, control[K_LOG_TOP] + count * LOG_SIZE)
         self.living = grown(self.living, control[K_LIVE] + count)
         self.due = grown(self.due, control[K_LIVE] + count)
+        if self.two_points:
+            self.paths = grown(self.paths, control[K_PATH_TOP] + count * PATH_SIZE)
         size = control[K_SLOTS]
         if 2 * (control[K_USED] + count) > size:
             while 2 * (control[K_USED] + count) > size:
@@ -251,7 +263,7 @@ class Engine:
         self._make_room_for_streams(count)
         track(
             batch.segments, count, self.slots, self.past, self.rows, self.log, self.living, self.due,
-            self.streams, self.known, control,
+            self.streams, self.known, self.paths, control,
         )  # fmt: skip
         expire(count // 4 + 64, self.rows, self.living, self.due, control)
 
@@ -315,6 +327,8 @@ class Engine:
         count = control[K_DUE]
         if count:
             start, stop = self._settled, min(count, self._settled + CHUNK)
+            if self.two_points and not start:
+                end_paths(count, self.due, self.rows, self.paths)
             longest = longest_log(self.rows, self.due, count)
             if self.taken_at:
                 self._place(start, stop)
@@ -329,6 +343,9 @@ class Engine:
             collect(start, end, self.due, self.rows, block)
             transitions = array("q", self.out[: self.scratch[X_TOP]].tobytes())
             done = Finished(block, end - start, transitions, len(transitions) // TRANSITION_SIZE)
+            if self.two_points:
+                done.paths = words((end - start) * PATH_SIZE)
+                collect_paths(end - start, start, self.due, self.rows, self.paths, done.paths)
             if self.rules is not None:
                 done.findings = self.rules.connections(done, self.log)
             if self.surveys is not None:
@@ -339,7 +356,7 @@ class Engine:
             self._settled = end
             if end == count:
                 self._make_room_for_past(count)
-                release(self.slots, self.past, self.rows, self.log, self.living, self.due, control)
+                release(self.slots, self.past, self.rows, self.log, self.living, self.due, self.paths, control)
                 self._settled = 0
         elif self._finishing and self.surveys is not None:
             found = self.surveys.finish(control[K_NOW])

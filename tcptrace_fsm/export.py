@@ -465,7 +465,7 @@ class Export:
     def take(self, finished: Any) -> None:
         """Take the connections that are over; write each table that has a row group full."""
         if "connections" in self._rows:
-            self._rows["connections"].add(finished.connections, finished.count)
+            self._rows["connections"].add(finished.connections, finished.count, finished.paths)
         if "transitions" in self._rows:
             self._rows["transitions"].add(finished.transitions, finished.transition_count)
         if self._segments is not None:

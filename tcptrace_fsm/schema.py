@@ -16,6 +16,7 @@ from tcptrace_fsm.machine import EVENT_TEXT, Basis, State
 __all__ = [
     "CATEGORIES",
     "CLOSINGS",
+    "FATES",
     "FILE_SHIFT",
     "HISTORY_LETTERS",
     "LABELS",
@@ -25,6 +26,7 @@ __all__ = [
     "STATES",
     "TABLES",
     "TCP_FLAGS",
+    "WAYS",
     "Column",
     "address_text",
     "columns",
@@ -85,6 +87,8 @@ LABELS: tuple[tuple[int, str], ...] = (
 """The label of a segment is that of its first mark in this order: the more specific come first."""
 
 
+FATES: tuple[str, ...] = ("", "arrived", "partly", "lost", "uncaptured", "foreign", "copy")
+"""What became of a segment between two capture points, in the order of ``FATE_...``."""
 FILE_SHIFT = 40
 """Where there are several captures, a frame is known by its capture's number, from 0, and above that by this many bits
 of its own number."""
@@ -234,6 +238,31 @@ def _endpoints() -> list[Column]:
     return made
 
 
+_ONE_POINT = "not two capture points, or not seen at both"
+WAYS = (
+    # name (one way is put in), path record's word, type, unit, meaning
+    ("lost_{}", "W_LOST", "int64", "", "segments lost between the capture points, in whole or in part"),
+    ("lost_{}_bytes", "W_LOST_BYTES", "int64", "bytes", "their payload that was lost"),
+    ("lost_{}_before", "W_BEFORE", "int64", "", "segments lost before the first point, as the repeated ones tell"),
+    ("lost_{}_after", "W_AFTER", "int64", "", "segments lost behind the last point: repeated after a timeout there"),
+    ("uncaptured_{}", "W_MISSED", "int64", "", "segments that were acknowledged, though the other capture lacks them"),
+    ("foreign_{}", "W_FOREIGN", "int64", "", "segments at the receiver's point that never left the sender's"),
+    ("reordered_{}", "W_REORDERED", "int64", "", "segments that arrived after one which was sent later"),
+    ("owd_{}_min", "W_DELAY_MIN", "duration", "ns", "shortest one-way delay from point to point"),
+    ("owd_{}_median", "W_DELAY_MARKER", "duration", "ns", "median of these delays (P-square estimate)"),
+)
+
+
+def _ways() -> list[Column]:
+    """What two capture points tell of each way, client to server before server to client."""
+    made = []
+    for name, word, kind, unit, meaning in WAYS:
+        for way, whose in (("c2s", "client's"), ("s2c", "server's")):
+            null = "no delay measured" if kind == "duration" else _ONE_POINT
+            made.append(Column(name.format(way), kind, f"{whose} {meaning}", f"path: {whose} {word}", null, unit))
+    return made
+
+
 _CONNECTIONS: tuple[Column, ...] = (
     _word("conn_id", "C_ID", "number of the connection, from 0, in order of first segment"),
     Column("client_ip", "string", "address of the active opener, canonical text", "C_CLIENT_HI, C_CLIENT_LO, C_NET"),
@@ -291,6 +320,7 @@ _CONNECTIONS: tuple[Column, ...] = (
         null="no times on both sides, or too short to tell",
         absent=0,
     ),
+    *_ways(),
 )
 
 _TRANSITIONS: tuple[Column, ...] = (
@@ -359,6 +389,16 @@ _SEGMENTS: tuple[Column, ...] = (
     Column("receiver_state", "string", "receiver's state after this segment", "transitions", "never determined"),
     Column("label", "string", "what is notable about it, or empty", "S_MARKS"),
     _word("window_raw", "S_WINDOW", "window field, unscaled"),
+    Column(
+        "fate",
+        "string",
+        "what became of it between two capture points: " + ", ".join(f"`{fate}`" for fate in FATES if fate),
+        "S_FATE",
+        "not two capture points, or nothing can be said",
+    ),
+    Column("arrival", "timestamp", "when all of it was at the other capture point", "S_ARRIVAL", "not seen there"),
+    Column("arrival_frame", "int64", "its (last) frame there", "S_ARRIVAL_FRAME", "not seen there", frames=True),
+    Column("owd", "duration", "one-way delay from point to point", "S_ARRIVAL less S_TIME", "not seen at both", "ns"),
 )
 
 TABLES: dict[str, tuple[Column, ...]] = {
@@ -373,7 +413,7 @@ _FILES: dict[str, tuple[tuple[str, str], ...]] = {
     "connections": (("first_file", "first_frame"), ("last_file", "last_frame")),
     "transitions": (("file", "frame"), ("confirmed_by_file", "confirmed_by")),
     "anomalies": (("file", "frame"), ("files", "frames")),
-    "segments": (("file", "frame"),),
+    "segments": (("file", "frame"), ("arrival_file", "arrival_frame")),
 }
 
 

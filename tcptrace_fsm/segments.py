@@ -16,6 +16,7 @@ import pyarrow as pa
 from tcptrace_fsm import schema
 from tcptrace_fsm.arrow import coded, numbers, words
 from tcptrace_fsm.kernels import layout as k
+from tcptrace_fsm.machine import Event
 from tcptrace_fsm.tables import ARROW_TYPES, assemble
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class SegmentTable:
         self._batches: list[Any] = []
         self._waiting: list[Words] = []
         self._waiting_count = 0
+        self._two_points = False
         self._transitions: list[Words] = []
         self._connections: list[Words] = []
 
@@ -65,6 +67,7 @@ class SegmentTable:
             return
         size = k.SEGMENT_SIZE
         records = np.frombuffer(batch.segments, dtype=np.int64, count=batch.count * size).reshape(-1, size)
+        self._two_points = self._two_points or bool(records[:, k.S_FATE].any())
         self._waiting.append(records.copy())  # the capture uses its array again
         self._waiting_count += batch.count
         if self._waiting_count >= GROUP:
@@ -97,7 +100,9 @@ class SegmentTable:
 
         """
         self._write()
-        resolver = _Resolver(self._connections, self._transitions, origins or self._origins, ids, positions)
+        resolver = _Resolver(
+            self._connections, self._transitions, origins or self._origins, ids, positions, self._two_points
+        )
         self._connections, self._transitions = [], []
         for part in self._read():
             yield resolver.complete(part)
@@ -139,7 +144,8 @@ _CONNECTION_WORDS = np.array(
         for side in (k.CLIENT, k.SERVER)
     ]
 )
-_TRANSITION_WORDS = np.array([k.T_CONNECTION, k.T_SIDE, k.T_TIME, k.T_FRAME, k.T_FROM, k.T_TO])
+_TRANSITION_WORDS = np.array([k.T_CONNECTION, k.T_SIDE, k.T_TIME, k.T_FRAME, k.T_FROM, k.T_TO, k.T_EARLIEST, k.T_EVENT])
+_RECEIVED = np.array([int(event) for event in Event if event.name.startswith("RCV_")])
 
 
 def _part(records: Words) -> Any:
@@ -162,8 +168,33 @@ def _part(records: Words) -> Any:
             "sack": _sack(records),
             "label": numbers(_label_codes(records[:, k.S_MARKS])),
             "window_raw": numbers(records[:, k.S_WINDOW]),
+            **_between(records),
         }
     )
+
+
+def _between(records: Words) -> dict[str, Any]:
+    """Make the columns about two capture points: null where there is one."""
+    fate = records[:, k.S_FATE]
+    there = (fate == k.FATE_ARRIVED) | (fate == k.FATE_PARTLY) | (fate == k.FATE_FOREIGN) | (fate == k.FATE_COPY)
+    arrival, frame = records[:, k.S_ARRIVAL], records[:, k.S_ARRIVAL_FRAME]
+    there &= frame >= 0
+    both = there & (frame != records[:, k.S_FRAME])
+    return {
+        "fate": numbers(fate.astype(np.int8), fate == 0),
+        "arrival": numbers(arrival, ~there),
+        "arrival_frame": numbers(frame, ~there),
+        "owd": numbers(arrival - records[:, k.S_TIME], ~both),
+    }
+
+
+def _valid(column: Any) -> NDArray[np.bool_]:
+    """Tell where a column has a value."""
+    bitmap = column.buffers()[0]
+    if bitmap is None:
+        return np.ones(len(column), dtype=bool)
+    bits = np.unpackbits(np.frombuffer(bitmap, dtype=np.uint8), bitorder="little")
+    return bits[column.offset : column.offset + len(column)].astype(bool)
 
 
 def _label_codes(marks: Words) -> NDArray[np.int8]:
@@ -196,6 +227,7 @@ class _Resolver:
         origins: Origins | None = None,
         ids: Words | None = None,
         positions: bool = False,
+        two_points: bool = False,
     ) -> None:
         self._origins = origins
         self._ids = ids
@@ -220,6 +252,7 @@ class _Resolver:
         if len(rows):  # before its first transition, an endpoint is in the state that this one leaves
             first = np.unique(end, return_index=True)
             self._state[first[0]] = rows[first[1], 4]
+        self._at = _Moments(rows, end) if two_points else None
         frames, timers = rows[:, 3] >= 0, rows[:, 3] < 0
         by_frame = np.argsort(rows[frames, 3], kind="stable")
         by_time = np.argsort(rows[timers, 2], kind="stable")
@@ -235,9 +268,14 @@ class _Resolver:
         sender = 2 * np.where(conn_id < 0, len(self._state) // 2 - 1, conn_id) + side
         receiver = sender ^ 1
         flags = words(column["flags"])
-        changes = self._due(frame, time)
-        sender_state, receiver_state = self._after(sender, frame, changes), self._after(receiver, frame, changes)
-        self._state[changes.end] = changes.state  # of several for one end the last one stays
+        if self._at is not None:
+            arrival = column["arrival"]
+            sender_state = self._at.states(sender, time, self._state)
+            receiver_state = self._at.states(receiver, np.where(_valid(arrival), words(arrival), time), self._state)
+        else:
+            changes = self._due(frame, time)
+            sender_state, receiver_state = self._after(sender, frame, changes), self._after(receiver, frame, changes)
+            self._state[changes.end] = changes.state  # of several for one end the last one stays
         no_ack = (flags & k.TCP_ACK) == 0
         ack = words(column["ack"])
         rel_seq = self._relative(words(column["seq"]), sender, sender, self._seq_before, self._based[sender])
@@ -254,6 +292,9 @@ class _Resolver:
             "rel_seq": numbers(rel_seq, ~self._based[sender]),
             "rel_ack": numbers(rel_ack, ~has_ack),
             "window": numbers(raw << np.maximum(shift, 0).astype(np.int64), shift < 0),
+            "fate": coded(words(column["fate"]), schema.FATES, ~_valid(column["fate"])),
+            "arrival": column["arrival"].view(ARROW_TYPES["timestamp"]),
+            "owd": column["owd"].view(ARROW_TYPES["duration"]),
             "sender_state": coded(sender_state, schema.STATES, sender_state < 0),
             "receiver_state": coded(receiver_state, schema.STATES, receiver_state < 0),
         }
@@ -261,6 +302,12 @@ class _Resolver:
             codes = self._origins.codes(column["frame"].to_numpy())
             made["frame"] = numbers(codes & (1 << schema.FILE_SHIFT) - 1)
             made["file"] = coded((codes >> schema.FILE_SHIFT).astype(np.int32), self._origins.names)
+            there = _valid(column["arrival_frame"])
+            codes = self._origins.codes(np.where(there, words(column["arrival_frame"]), -1))
+            made["arrival_frame"] = numbers(codes & (1 << schema.FILE_SHIFT) - 1, ~there)
+            made["arrival_file"] = coded(
+                np.maximum(codes >> schema.FILE_SHIFT, 0).astype(np.int32), self._origins.names, ~there
+            )
         files = self._origins is not None
         columns = schema.declared("segments", files=files)
         if self._ids is not None and len(self._ids):
@@ -326,6 +373,33 @@ def _scale(known: Words, side: int) -> Words:
     own_syn, peer_syn = ((known[:, 9 + s] & (k.ES_SYN | k.ES_SYN_ACK)) != 0 for s in (side, 1 - side))
     unscaled = own_syn & (own < 0) | peer_syn & (peer < 0)
     return np.where(unscaled, 0, np.where(own_syn & peer_syn, own, UNDETERMINED))
+
+
+class _Moments:
+    """States by time, for two capture points: their segments come in no order of frames, but on one clock.
+
+    What an endpoint received has changed its state when it had come to the point near it.
+    """
+
+    def __init__(self, rows: Words, end: Words) -> None:
+        received = np.isin(rows[:, 7], _RECEIVED) & (rows[:, 6] >= 0) & (rows[:, 3] >= 0)
+        time = np.where(received, np.minimum(rows[:, 2], np.maximum(rows[:, 6], 0)), rows[:, 2])
+        order = np.argsort(end, kind="stable")  # an endpoint's changes come in their order
+        self._times = np.unique(time)
+        self._end, self._state = end[order], rows[order, 5].astype(np.int8)
+        self._key = np.maximum.accumulate(self._keys(end[order], time[order]))
+
+    def _keys(self, end: Words, time: Words) -> Words:
+        return end * (len(self._times) + 1) + np.searchsorted(self._times, time, side="right")
+
+    def states(self, end: Words, time: Words, before: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Return the states of these endpoints at these times; ``before`` are those they begin in."""
+        state = before[end]
+        if len(self._key):
+            at = np.searchsorted(self._key, self._keys(end, time), side="right") - 1
+            hit = (at >= 0) & (self._end[at] == end)
+            state[hit] = self._state[at[hit]]
+        return state
 
 
 class _Due:

@@ -36,6 +36,18 @@ MALFORMED: dict[int, str] = {
 }
 """Outcomes of frames that contradict their own protocol, and their names in ``summary.json``."""
 
+WAYS = ("client_to_server", "server_to_client")
+BETWEEN: dict[str, int] = {
+    "seen_at_both": k.W_DELAYS,
+    "lost_between": k.W_LOST,
+    "lost_before": k.W_BEFORE,
+    "lost_after": k.W_AFTER,
+    "uncaptured": k.W_MISSED,
+    "foreign": k.W_FOREIGN,
+    "reordered": k.W_REORDERED,
+}
+"""What two capture points tell of each way, and the words of the path record that count it."""
+
 _WORST_FIRST = schema.SEVERITIES[::-1]
 _SHOWN_IDS = 5
 
@@ -90,6 +102,7 @@ class Tally:
         self.transitions = 0
         self.findings: dict[str, Finds] = {}
         self._ways: Counter[tuple[int, int, int, int]] = Counter()
+        self._between: Counter[tuple[str, str]] = Counter()
 
     def take(self, finished: Any) -> None:
         """Take the connections that are over."""
@@ -97,6 +110,8 @@ class Tally:
         end = finished.count * size
         words = (k.C_OPENING, k.C_CLOSING, k.C_CLIENT_STATE, k.C_SERVER_STATE)
         self._ways.update(zip(*(block[word:end:size] for word in words), strict=True))
+        if finished.paths is not None:
+            self._take_paths(finished.paths)
         self.connections += finished.count
         self.transitions += finished.transition_count
         for finding in finished.findings:
@@ -112,6 +127,18 @@ class Tally:
         self.transitions += other.transitions
         for name, finds in other.findings.items():
             self.findings.setdefault(name, Finds()).merge(finds)
+
+    def _take_paths(self, paths: Any) -> None:
+        self._between["connections", "both"] += sum(n >= 0 for n in paths[k.W_LOST :: k.PATH_SIZE])
+        for side, way in enumerate(WAYS):
+            for name, word in BETWEEN.items():
+                told = paths[side * k.WAY_SIZE + word :: k.PATH_SIZE]
+                self._between[name, way] += sum(n for n in told if n > 0)
+
+    def between(self) -> dict[str, Any]:
+        """Count what became of segments between two capture points, by their way."""
+        counts = {name: {way: self._between[name, way] for way in WAYS} for name in BETWEEN}
+        return {"connections_at_both": self._between["connections", "both"], **counts}
 
     def _by(self, place: int, words: tuple[str, ...]) -> dict[str, int]:
         counts = [0] * len(words)
@@ -323,6 +350,50 @@ def facts(summary: dict[str, Any], span: tuple[int | None, int | None]) -> Itera
         yield "not read", ", ".join(bad)
     if "filtered" in frames:
         yield "filter", f"{count(frames['filtered'], 'frame')} left out"
+    if "vantage" in summary:
+        yield from between_text(summary["vantage"])
+
+
+def between_text(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Head and text of the lines about two capture points."""
+    if said["empty"]:
+        name = said["empty"].rsplit("/", 1)[-1]
+        yield "two points", f"no TCP segment came to {name}: if it was being taken, all were lost before"
+    else:
+        both = sum(said["seen_at_both"].values())
+        yield "two points", f"{count(both, 'segment')} of {count(said['connections_at_both'], 'connection')} at both"
+    there, back = (tuple(said[name][way] for name in _LOST) for way in WAYS)
+    lost = [f"{a + b:,} {where} ({a:,} of the clients', {b:,} of the servers')" for a, b, where in zip(
+        there, back, _LOST.values(), strict=True) if a + b]  # fmt: skip
+    yield "lost", ", ".join(lost) or "nothing between the points, before the first or behind the last"
+    others = [
+        (f"{sum(said['uncaptured'].values()):,} arrived without being captured", said["uncaptured"]),
+        (f"{sum(said['foreign'].values()):,} came from in between", said["foreign"]),
+        (f"{sum(said['reordered'].values()):,} overtaken on the way", said["reordered"]),
+    ]
+    more = [text for text, counts in others if sum(counts.values())]
+    if more:
+        yield "", ", ".join(more)
+    if not said["empty"]:
+        ahead, least = round(said["clock_offset"] * 1e9), round(said["least_delay"] * 1e9)
+        word = "ahead" if ahead >= 0 else "behind"
+        text = f"the second is {duration(abs(ahead))} {word} of the first"
+        if said["both_ways"]:
+            text += f", give or take {duration(least)}: as long is the shortest way, taken as equal both ways"
+        else:
+            text += ", if the shortest way takes no time: only one direction was seen at both points"
+        if said["clock_drift"]:
+            text += f"; it drifts by {said['clock_drift'] * 1e6:+.3g} ppm"
+        if said["clock_set"]:
+            text += f"; set {count(said['clock_set'], 'time')} meanwhile"
+        yield "clocks", text
+
+
+_LOST = {
+    "lost_between": "between the points",
+    "lost_before": "before the first",
+    "lost_after": "behind the last",
+}
 
 
 def first_screen(

@@ -186,12 +186,14 @@ class Rows:
         self._source = source
         self._words = np.array(source.words, dtype=np.int64)
         self._parts: list[tuple[array[int], int]] = []
+        self._paths: list[array[int] | None] = []
         self.count = 0
 
-    def add(self, block: array[int], count: int) -> None:
-        """Take the first ``count`` records of a block, which is kept."""
+    def add(self, block: array[int], count: int, paths: array[int] | None = None) -> None:
+        """Take the first ``count`` records of a block, which is kept, and what two capture points tell of them."""
         if count:
             self._parts.append((block, count))
+            self._paths.append(paths)
             self.count += count
 
     def take(self) -> dict[int, Words]:
@@ -208,8 +210,22 @@ class Rows:
         begin = 0
         for block, n in self._parts:
             begin = scatter(n, size, block, len(self._words), self._words, begin, places, stride, columns.reshape(-1))
-        self._parts, self.count = [], 0
-        return dict(zip(self._source.words, columns[:, :count], strict=True))
+        made = dict(zip(self._source.words, columns[:, :count], strict=True))
+        made.update(self._path_words(places))
+        self._parts, self._paths, self.count = [], [], 0
+        return made
+
+    def _path_words(self, places: Words) -> dict[int, Words]:
+        """Give the words of the path records, numbered on from those of a connection; none with one capture point."""
+        if all(paths is None for paths in self._paths):
+            return {}
+        words = np.full((k.PATH_SIZE, self.count), -1, dtype=np.int64)
+        begin = 0
+        for (_, n), paths in zip(self._parts, self._paths, strict=True):
+            if paths is not None:
+                words[:, places[begin : begin + n]] = np.frombuffer(paths, np.int64, n * k.PATH_SIZE).reshape(n, -1).T
+            begin += n
+        return {k.CONNECTION_SIZE + i: words[i] for i in range(k.PATH_SIZE)}
 
 
 def build(name: str, rows: dict[int, Words], origins: Origins | None = None) -> Any:
@@ -454,14 +470,34 @@ def _isn(side: int) -> Callable[[dict[int, Words]], Any]:
 def _rtt_median(side: int) -> Callable[[dict[int, Words]], Any]:
     def derive(rows: dict[int, Words]) -> Any:
         count = _e(rows, side, k.E_RTT_COUNT)
-        heights = np.stack([_e(rows, side, k.E_RTT_MARKER + i) for i in range(5)])
-        median = heights[2].copy()  # from five samples on, the middle marker
-        for n in range(1, 5):  # before that, the markers hold the samples themselves
-            few = count == n
-            if few.any():
-                ordered = np.sort(heights[:n, few], axis=0)
-                median[few] = (ordered[(n - 1) // 2] + ordered[n // 2]) // 2
-        return numbers(median, count <= 0, ARROW_TYPES["duration"])
+        return _median(count, np.stack([_e(rows, side, k.E_RTT_MARKER + i) for i in range(5)]))
+
+    return derive
+
+
+def _median(count: Words, heights: Words) -> Any:
+    """The median that five P-square markers tell of ``count`` samples."""
+    median = heights[2].copy()  # from five samples on, the middle marker
+    for n in range(1, 5):  # before that, the markers hold the samples themselves
+        few = count == n
+        if few.any():
+            ordered = np.sort(heights[:n, few], axis=0)
+            median[few] = (ordered[(n - 1) // 2] + ordered[n // 2]) // 2
+    return numbers(median, count <= 0, ARROW_TYPES["duration"])
+
+
+def _way(side: int, word: int) -> Callable[[dict[int, Words]], Any]:
+    """A word of the path record, or (the marker) the median delay."""
+    at = k.CONNECTION_SIZE + side * k.WAY_SIZE
+    kind = ARROW_TYPES["duration" if word in (k.W_DELAY_MIN, k.W_DELAY_MARKER) else "int64"]
+
+    def derive(rows: dict[int, Words]) -> Any:
+        if at not in rows:
+            none = np.zeros(len(rows[k.C_ID]), dtype=np.int64)
+            return numbers(none, none == 0, kind)
+        if word == k.W_DELAY_MARKER:
+            return _median(rows[at + k.W_DELAYS], np.stack([rows[at + word + i] for i in range(5)]))
+        return numbers(rows[at + word], rows[at + word] < 0, kind)
 
     return derive
 
@@ -482,6 +518,11 @@ DERIVED: dict[str, Callable[[dict[int, Words]], Any]] = {
     "server_isn": _isn(k.SERVER),
     "client_rtt_median": _rtt_median(k.CLIENT),
     "server_rtt_median": _rtt_median(k.SERVER),
+    **{
+        name.format(way): _way(side, getattr(k, word))
+        for name, word, *_ in schema.WAYS
+        for side, way in ((k.CLIENT, "c2s"), (k.SERVER, "s2c"))
+    },
 }
 """The columns of connections that are no word of the record, by name."""
 

@@ -84,6 +84,7 @@ def finished(connections, transitions=(), findings=()):
         transitions=array("q", [w for record in [*transitions, spare] for w in record]),
         transition_count=len(transitions),
         findings=list(findings),
+        paths=None,
     )
 
 

@@ -37,6 +37,7 @@ LAYERS = (
     "tables",
     "timeline",
     "segments",
+    "vantage",
     "export",
     "summary",
     "shares",
@@ -117,7 +118,20 @@ def test_imports_go_one_way(path):
 
 
 # Imported only where tables are made, or pictures of them.
-WITH_TABLES = {"arrow", "conversation", "occupancy", "pagedata", "segments", "series", "shares", "tables", "timeline"}
+WITH_TABLES = {
+    *(
+        "arrow",
+        "conversation",
+        "occupancy",
+        "pagedata",
+        "segments",
+        "series",
+        "shares",
+        "tables",
+        "timeline",
+        "vantage",
+    ),
+}
 
 
 def test_nothing_heavy_is_imported_on_the_way_to_a_summary():
@@ -144,7 +158,7 @@ def numbered(prefix):
 # Words that are more than one word wide, or whose numbers are bits.
 WIDE = {
     "S": {"S_SACK": 8},
-    "C": {"C_HISTORY": 3, "C_ZEEK_ENDS": 2 * layout.ZE_SIZE, "C_SPARE": 3},
+    "C": {"C_HISTORY": 3, "C_ZEEK_ENDS": 2 * layout.ZE_SIZE, "C_NEAR": 2},
     "E": {"E_RTT_MARKER": 10, "E_SAMPLES": 8, "E_HOLE": 8},
 }
 

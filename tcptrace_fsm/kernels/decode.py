@@ -193,6 +193,7 @@ def decode_tcp(data: Buffer, at: int, end: int, length: int, routed: int, segmen
     segments[s + S_CONNECTION] = -1
     segments[s + S_SIDE] = 0
     segments[s + S_MARKS] = 0
+    segments[s + S_FATE] = FATE_UNKNOWN
 
     stop = at + offset
     here = end - stop

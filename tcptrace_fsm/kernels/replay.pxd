@@ -4,6 +4,7 @@ from tcptrace_fsm.kernels.sequence cimport bit
 
 cpdef long long longest_log(long long[::1] rows_words, long long[::1] due_words, long long count) noexcept nogil
 cdef long long gather(long long c, long long* rows, long long* log, long long* work) noexcept nogil
+cdef long long gather_at(long long c, long long side, long long* rows, long long* log, long long* work) noexcept nogil
 cdef long long next_of(long long side, long long w, long long n, long long* work) noexcept nogil
 cdef long long own_after(long long w, long long side, long long n, long long* scratch, long long* work) noexcept nogil
 cdef long long is_real(long long w, long long* work) noexcept nogil

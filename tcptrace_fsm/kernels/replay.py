@@ -67,6 +67,41 @@ def gather(c: int, rows: Words, log: Words, work: Words) -> int:
     return w
 
 
+def gather_at(c: int, side: int, rows: Words, log: Words, work: Words) -> int:
+    """Copy to ``work`` what passed the point near one endpoint, as it passed there. Returns the words used.
+
+    Its own segments as they left, its peer's as they arrived, without those that did not, nor what others sent in its
+    name further on.
+    """
+    r = rows[c + C_LOG_HEAD]
+    w = 0
+    while r >= 0:
+        fate = log[r + L_FATE]
+        own = 1 if (log[r + L_INFO] >> LOG_SIDE_SHIFT & 1) == side else 0
+        if (own and fate != FATE_FOREIGN) or (not own and fate != FATE_LOST):
+            # Nearly in order already: move up what passes later.
+            time = log[r + L_TIME] if own or log[r + L_ARRIVAL] < 0 else log[r + L_ARRIVAL]
+            v = w
+            while v > 0 and work[v - LOG_SIZE + L_TIME] > time:
+                k = 0
+                while k < LOG_SIZE:
+                    work[v + k] = work[v - LOG_SIZE + k]
+                    k += 1
+                v -= LOG_SIZE
+            k = 0
+            while k < LOG_SIZE:
+                work[v + k] = log[r + k]
+                k += 1
+            if not own and log[r + L_ARRIVAL] >= 0:
+                work[v + L_TIME] = log[r + L_ARRIVAL]
+                work[v + L_END_TIME] = log[r + L_END_ARRIVAL]
+                if log[r + L_ARRIVAL_FRAME] >= 0:
+                    work[v + L_FRAME] = log[r + L_ARRIVAL_FRAME]
+            w += LOG_SIZE
+        r = log[r + L_NEXT]
+    return w
+
+
 def next_of(side: int, w: int, n: int, work: Words) -> int:
     """The first record at or after ``w`` that ``side`` sent, or ``n``."""
     while w < n and (work[w + L_INFO] >> LOG_SIDE_SHIFT & 1) != side:
@@ -250,6 +285,10 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
     if rows[y + E_RTT_MIN] < 0:
         scratch[X_REACH] = 250 * MILLISECOND  # nothing tells how far away it is
         scratch[X_SLACK] = 50 * MILLISECOND
+    if rows[c + C_PATH]:
+        scratch[X_HALF] = rows[c + C_NEAR + side] // 2 if rows[c + C_NEAR + side] > 0 else 0
+        scratch[X_SLACK] = MILLISECOND + scratch[X_HALF] // 2
+        scratch[X_REACH] = 2 * scratch[X_HALF] + scratch[X_SLACK]
     if rows[c + C_LOCAL] & who(side):
         scratch[X_LOCAL] = 1
         scratch[X_HALF] = 0
@@ -1347,14 +1386,19 @@ def replay(
     Writes its transitions at word ``scratch[X_TOP]`` of ``out`` (which must have room for
     ``8 + 2 * log records`` of them) and its results into the row. Returns the number of transitions.
     """
-    n = gather(c, rows, log, work)
-    locate(c, rows)
     first = scratch[X_TOP]
     x = c + C_ENDPOINTS
+    if rows[c + C_PATH]:
+        n = gather_at(c, CLIENT, rows, log, work)
+    else:
+        n = gather(c, rows, log, work)
+        locate(c, rows)
     replay_side(c, CLIENT, n, now, rows, timers, table, out, scratch, work)
     rows[c + C_CLIENT_STATE] = final_state(x, rows, scratch)
     rows[c + C_CLIENT_BASIS] = scratch[X_BASIS]
     saw_client = scratch[X_SAW]
+    if rows[c + C_PATH]:
+        n = gather_at(c, SERVER, rows, log, work)
     replay_side(c, SERVER, n, now, rows, timers, table, out, scratch, work)
     rows[c + C_SERVER_STATE] = final_state(x + ENDPOINT_SIZE, rows, scratch)
     rows[c + C_SERVER_BASIS] = scratch[X_BASIS]

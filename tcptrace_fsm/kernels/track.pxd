@@ -15,9 +15,9 @@ cdef long long is_over(long long c, long long* rows) noexcept nogil
 cdef long long fits(long long c, long long side, long long s, long long* segments, long long* rows) noexcept nogil
 cdef long long new_incarnation(long long old, long long s, long long h, long long slot, long long* segments, long long* slots, long long* rows, long long* living, long long* due, long long* control) noexcept nogil
 cdef long long confirm(long long c, long long* rows, long long* control) noexcept nogil
-cdef long long discard(long long c, long long slot, long long* slots, long long* rows, long long* log, long long* living, long long* control) noexcept nogil
+cdef long long discard(long long c, long long slot, long long* slots, long long* rows, long long* log, long long* living, long long* paths, long long* control) noexcept nogil
 cdef long long unlearn(long long x, long long y, long long* rows) noexcept nogil
-cdef long long route(long long newest, long long s, long long h, long long slot, long long* segments, long long* slots, long long* rows, long long* log, long long* living, long long* due, long long* control) noexcept nogil
+cdef long long route(long long newest, long long s, long long h, long long slot, long long* segments, long long* slots, long long* rows, long long* log, long long* living, long long* due, long long* paths, long long* control) noexcept nogil
 cdef long long rtt_sample(long long e, long long value, long long* rows) noexcept nogil
 cdef long long await_ack(long long e, long long end, long long now, long long* rows) noexcept nogil
 cdef long long forget_samples(long long e, long long* rows) noexcept nogil
@@ -34,7 +34,13 @@ cdef long long take_ack(long long x, long long y, long long s, long long ack, lo
 cdef long long take_rst(long long x, long long y, long long seq, long long* rows) noexcept nogil
 cdef long long plain_marks() noexcept nogil
 cdef long long take_segment(long long c, long long side, long long s, long long* segments, long long* rows, long long* log, long long* control) noexcept nogil
-cpdef long long track(long long[::1] segments_words, long long count, long long[::1] slots_words, long long[::1] past_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] living_words, long long[::1] due_words, long long[::1] streams_words, long long[::1] known_words, long long[::1] control_words) noexcept nogil
+cdef long long path_of(long long c, long long* rows, long long* paths, long long* control) noexcept nogil
+cdef long long free_path(long long c, long long* rows, long long* paths, long long* control) noexcept nogil
+cdef long long was_gone(long long w, long long seq, long long end, long long arrived, long long* paths) noexcept nogil
+cdef long long take_path(long long c, long long side, long long s, long long marks, long long* segments, long long* rows, long long* paths, long long* control) noexcept nogil
+cpdef long long end_paths(long long count, long long[::1] due_words, long long[::1] rows_words, long long[::1] paths_words) noexcept nogil
+cpdef long long collect_paths(long long count, long long start, long long[::1] due_words, long long[::1] rows_words, long long[::1] paths_words, long long[::1] out) noexcept nogil
+cpdef long long track(long long[::1] segments_words, long long count, long long[::1] slots_words, long long[::1] past_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] living_words, long long[::1] due_words, long long[::1] streams_words, long long[::1] known_words, long long[::1] paths_words, long long[::1] control_words) noexcept nogil
 cdef long long follow(long long c, long long use, long long* rows, long long* control) noexcept nogil
 cdef long long is_spent(long long c, long long* rows, long long* control) noexcept nogil
 cdef long long is_open(long long c, long long* rows) noexcept nogil
@@ -42,4 +48,4 @@ cpdef long long expire(long long budget, long long[::1] rows_words, long long[::
 cdef long long name_pending(long long* rows, long long* living, long long* due, long long* control) noexcept nogil
 cpdef long long make_all_due(long long[::1] rows_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil
 cdef long long free_row(long long c, long long* rows, long long* living, long long* control) noexcept nogil
-cpdef long long release(long long[::1] slots_words, long long[::1] past_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] living_words, long long[::1] due_words, long long[::1] control_words) noexcept nogil
+cpdef long long release(long long[::1] slots_words, long long[::1] past_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] living_words, long long[::1] due_words, long long[::1] paths_words, long long[::1] control_words) noexcept nogil

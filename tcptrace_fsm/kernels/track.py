@@ -27,7 +27,7 @@ from tcptrace_fsm.kernels.table import *
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["expire", "make_all_due", "release", "track"]
+__all__ = ["collect_paths", "end_paths", "expire", "make_all_due", "release", "track"]
 
 
 # --- log --------------------------------------------------------------------------------------------------------------
@@ -71,6 +71,10 @@ def log_segment(
     log[r + L_END_TIME] = segments[s + S_TIME]
     log[r + L_END_FRAME] = segments[s + S_FRAME]
     log[r + L_NEXT] = -1
+    log[r + L_FATE] = segments[s + S_FATE]
+    log[r + L_ARRIVAL] = segments[s + S_ARRIVAL]
+    log[r + L_ARRIVAL_FRAME] = segments[s + S_ARRIVAL_FRAME]
+    log[r + L_END_ARRIVAL] = segments[s + S_ARRIVAL]
     if rows[c + C_LOG_HEAD] < 0:
         rows[c + C_LOG_HEAD] = r
     else:
@@ -84,6 +88,7 @@ def extend_run(r: int, s: int, segments: Words, log: Words) -> int:
     """Let the record ``r`` stand for one more plain segment."""
     log[r + L_END_TIME] = segments[s + S_TIME]
     log[r + L_END_FRAME] = segments[s + S_FRAME]
+    log[r + L_END_ARRIVAL] = segments[s + S_ARRIVAL]
     log[r + L_INFO] += bit(LOG_RUN_SHIFT)
     return 0
 
@@ -312,10 +317,21 @@ def confirm(c: int, rows: Words, control: Words) -> int:
     return give_id(c, rows, control)
 
 
-def discard(c: int, slot: int, slots: Words, rows: Words, log: Words, living: Words, control: Words) -> int:
+def discard(
+    c: int, slot: int, slots: Words, rows: Words, log: Words, living: Words, paths: Words, control: Words
+) -> int:
     """A pending SYN came to nothing: hand its log to the connection it fell into. Returns that row."""
     old = rows[c + C_OLDER]
     swapped = 0 if rows[old + C_PORTS] == rows[c + C_PORTS] else 1
+    if rows[c + C_PATH]:
+        p = rows[c + C_PATH] - 1
+        q = path_of(old, rows, paths, control)
+        k = W_LOST
+        while k <= W_FOREIGN:
+            paths[q + swapped * WAY_SIZE + k] += paths[p + k]
+            paths[q + (1 - swapped) * WAY_SIZE + k] += paths[p + WAY_SIZE + k]
+            k += 1
+        free_path(c, rows, paths, control)
     r = rows[c + C_LOG_HEAD]
     while r >= 0:
         log[r + L_MARKS] |= M_STRAY_SYN
@@ -380,6 +396,7 @@ def route(
     log: Words,
     living: Words,
     due: Words,
+    paths: Words,
     control: Words,
 ) -> int:
     """Which incarnation of a known four-tuple a segment belongs to; opens one where it must. Returns its row."""
@@ -406,7 +423,7 @@ def route(
             return newest
         if pending:
             if side == CLIENT:  # yet another ISN: the pending attempt was given up
-                newest = discard(newest, slot, slots, rows, log, living, control)
+                newest = discard(newest, slot, slots, rows, log, living, paths, control)
             else:
                 return newest
         elif side == SERVER and not rows[y + E_STAGE] & (ES_PLAIN | ES_SYN_ACK) and not rows[x + E_SEGMENTS]:
@@ -449,7 +466,7 @@ def route(
             and not flags & TCP_RST
             and fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1
         ):
-            return discard(newest, slot, slots, rows, log, living, control)
+            return discard(newest, slot, slots, rows, log, living, paths, control)
         if side == CLIENT and segments[s + S_SEQ] == low32(rows[x + E_BASE] + 1):
             return newest
         return old
@@ -889,7 +906,10 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, overtaken: int, segment
         else:
             return marks
     if ack > rows[x + E_ACK]:
-        take_samples(y, ack, now, rows)
+        if segments[s + S_FATE] == FATE_ARRIVED:
+            take_samples(y, ack, segments[s + S_ARRIVAL], rows)  # from where it left to where its ACK came back
+        elif segments[s + S_FATE] != FATE_LOST:
+            take_samples(y, ack, now, rows)
         rows[x + E_ACK] = ack
         rows[x + E_ACK_TIME] = now
         rows[x + E_DUP_RUN] = holes
@@ -974,8 +994,11 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         if ack < 0:
             ack = 0
     marks = 0
-    if rows[x + E_SEGMENTS] and is_capture_duplicate(x, s, ack, segments, rows):
+    if segments[s + S_FATE] == FATE_COPY:
+        marks = M_NETWORK_DUPLICATE
+    elif rows[x + E_SEGMENTS] and is_capture_duplicate(x, s, ack, segments, rows):
         marks = M_CAPTURE_DUPLICATE
+    if marks:
         rows[x + E_SEGMENTS] += 1
         rows[c + C_LAST_TIME] = now
         rows[c + C_LAST_FRAME] = segments[s + S_FRAME]
@@ -1140,13 +1163,170 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         else:
             rows[c + C_FLAGS] |= CF_LOG_FULL
     elif stage & CF_CLOSING or not stage & CF_SETTLED:
-        if rows[x + E_RUN] >= 0:
+        if rows[x + E_RUN] >= 0 and log[rows[x + E_RUN] + L_FATE] == segments[s + S_FATE]:
             extend_run(rows[x + E_RUN], s, segments, log)
         else:
             rows[x + E_RUN] = log_segment(c, x, side, s, seq, ack, marks, segments, rows, log, control)
     if not stage & CF_SETTLED and rows[x + E_STAGE] & rows[y + E_STAGE] & ES_PLAIN:
         rows[c + C_FLAGS] |= CF_SETTLED
     return marks
+
+
+# --- two capture points -----------------------------------------------------------------------------------------------
+
+
+def path_of(c: int, rows: Words, paths: Words, control: Words) -> int:
+    """The path record of a connection that was seen at both points; made when first asked for."""
+    if rows[c + C_PATH]:
+        return rows[c + C_PATH] - 1
+    p = control[K_PATH_FREE] - 1
+    if p >= 0:
+        control[K_PATH_FREE] = paths[p]
+    else:
+        p = control[K_PATH_TOP]
+        control[K_PATH_TOP] = p + PATH_SIZE
+    k = 0
+    while k < PATH_SIZE:
+        paths[p + k] = 0
+        k += 1
+    side = 0
+    while side < 2:
+        w = p + side * WAY_SIZE
+        paths[w + W_DELAY_MIN] = -1
+        paths[w + W_TURN] = -1
+        k = W_GONE
+        while k < W_FORGOTTEN:
+            paths[w + k] = -1
+            k += 1
+        side += 1
+    rows[c + C_PATH] = p + 1
+    return p
+
+
+def free_path(c: int, rows: Words, paths: Words, control: Words) -> int:
+    """Put a connection's path record on the free list."""
+    paths[rows[c + C_PATH] - 1] = control[K_PATH_FREE]
+    control[K_PATH_FREE] = rows[c + C_PATH]
+    rows[c + C_PATH] = 0
+    return 0
+
+
+def was_gone(w: int, seq: int, end: int, arrived: int, paths: Words) -> int:
+    """Whether bytes from ``seq`` on did not arrive when last sent: 1 or 0; with ``arrived``, forget it."""
+    gone = 0
+    k = w + W_GONE
+    while k < w + W_FORGOTTEN:
+        if paths[k] < end and paths[k + 1] > seq:
+            gone = 1
+            if arrived:
+                paths[k] = -1
+                paths[k + 1] = -1
+        k += 2
+    return gone
+
+
+def take_path(c: int, side: int, s: int, marks: int, segments: Words, rows: Words, paths: Words, control: Words) -> int:
+    """Count what became of a segment between the points, before the first and behind the last; measure its delay."""
+    fate = segments[s + S_FATE]
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    w = path_of(c, rows, paths, control) + side * WAY_SIZE
+    flags = segments[s + S_FLAGS]
+    seq = widen(segments[s + S_SEQ], rows[x + E_BASE], rows[x + E_NEXT])
+    end = seq + segments[s + S_LEN] + (1 if flags & TCP_SYN else 0) + (1 if flags & TCP_FIN else 0)
+    if fate == FATE_FOREIGN:
+        paths[w + W_FOREIGN] += 1
+        return 0
+    if fate == FATE_COPY:
+        return 0
+    if marks & M_LOST_BEFORE:
+        paths[w + W_BEFORE] += 1
+    if (
+        marks & (M_TIMEOUT | M_SYN_AGAIN | M_SYN_ACK_AGAIN)
+        and seq >= paths[w + W_FORGOTTEN]
+        and rows[c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE + E_ACK] < end
+        and not was_gone(w, seq, end, 0, paths)
+    ):
+        # Repeated after a timeout, though it had come to the point near its receiver, and no answer had left that.
+        paths[w + W_AFTER] += 1
+    if fate == FATE_MISSED:
+        paths[w + W_MISSED] += 1
+    elif fate in (FATE_LOST, FATE_PARTLY):
+        paths[w + W_LOST] += 1
+        paths[w + W_LOST_BYTES] += segments[s + S_LOST]
+    if fate == FATE_ARRIVED and segments[s + S_FRAME] != segments[s + S_ARRIVAL_FRAME]:
+        # A way keeps its delays as an endpoint its round-trip times.
+        rtt_sample(w - E_RTT_MIN, segments[s + S_ARRIVAL] - segments[s + S_TIME], paths)
+        if segments[s + S_ARRIVAL] < paths[w + W_LAST_ARRIVAL]:
+            paths[w + W_REORDERED] += 1
+        else:
+            paths[w + W_LAST_ARRIVAL] = segments[s + S_ARRIVAL]
+    back = rows[c + C_PATH] - 1 + (1 - side) * WAY_SIZE
+    if flags & TCP_ACK and not flags & TCP_RST and fate != FATE_MISSED and paths[back + W_END]:
+        y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+        turn = segments[s + S_TIME] - paths[back + W_END_ARRIVAL]
+        if widen(segments[s + S_ACK], rows[y + E_BASE], rows[y + E_NEXT]) == paths[back + W_END] and turn >= 0:
+            if paths[back + W_TURN] < 0 or turn < paths[back + W_TURN]:
+                paths[back + W_TURN] = turn
+            paths[back + W_END] = 0
+    if end > seq:
+        if flags & TCP_SYN and fate == FATE_ARRIVED and not marks & (M_SYN_AGAIN | M_SYN_ACK_AGAIN):
+            paths[w + W_END] = end
+            paths[w + W_END_ARRIVAL] = segments[s + S_ARRIVAL]
+        if fate in (FATE_ARRIVED, FATE_MISSED):
+            was_gone(w, seq, end, 1, paths)
+        else:
+            if paths[w + W_GONE + 1] > paths[w + W_FORGOTTEN]:
+                paths[w + W_FORGOTTEN] = paths[w + W_GONE + 1]
+            k = w + W_GONE
+            while k < w + W_FORGOTTEN - 2:
+                paths[k] = paths[k + 2]
+                k += 1
+            paths[w + W_FORGOTTEN - 2] = seq
+            paths[w + W_FORGOTTEN - 1] = end
+    return 0
+
+
+def end_paths(count: int, due_words: Words, rows_words: Words, paths_words: Words) -> int:
+    """Tell the due rows how far their hosts are from the points near them, and whether they are the hosts themselves.
+
+    A point counts as the host itself where no router lies between (its segments still have a TTL that hosts begin with)
+    and where the host answers within a millisecond what passes there.
+    """
+    due = pointer(due_words)
+    rows = pointer(rows_words)
+    paths = pointer(paths_words)
+    i = 0
+    while i < count:
+        c = due[i]
+        if rows[c + C_PATH]:
+            p = rows[c + C_PATH] - 1
+            side = 0
+            while side < 2:
+                near = paths[p + (1 - side) * WAY_SIZE + W_TURN]
+                rows[c + C_NEAR + side] = near
+                hops = rows[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_TTL]
+                if near < MILLISECOND and hops in (-1, 32, 64, 128, 255):
+                    rows[c + C_LOCAL] |= WHO_CLIENT if side == CLIENT else WHO_SERVER
+                side += 1
+        i += 1
+    return 0
+
+
+def collect_paths(count: int, start: int, due_words: Words, rows_words: Words, paths_words: Words, out: Words) -> int:
+    """Copy the path records of due connections from ``start`` on, zeros for those that have none."""
+    due = pointer(due_words)
+    rows = pointer(rows_words)
+    paths = pointer(paths_words)
+    block = pointer(out)
+    i = 0
+    while i < count:
+        c = due[start + i]
+        k = 0
+        while k < PATH_SIZE:
+            block[i * PATH_SIZE + k] = paths[rows[c + C_PATH] - 1 + k] if rows[c + C_PATH] else -1
+            k += 1
+        i += 1
+    return 0
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------------
@@ -1163,16 +1343,17 @@ def track(
     due_words: Words,
     streams_words: Words,
     known_words: Words,
+    paths_words: Words,
     control_words: Words,
 ) -> int:
     """Take ``count`` segments.
 
     The caller makes room first: for ``count`` more rows (in ``rows``, ``living`` and ``due``), twice ``count`` log
-    records and slots, and ``count`` more streams.
+    records and slots, ``count`` more streams and, with two capture points, path records.
 
     Parameters
     ----------
-    segments, slots, past, rows, log, living, due, streams, known, control : int64 arrays
+    segments, slots, past, rows, log, living, due, streams, known, paths, control : int64 arrays
         Records as laid out in :mod:`.layout`; ``living`` lists the live rows, ``due`` those that are over, ``known``
         finds Wireshark's streams.
 
@@ -1190,6 +1371,7 @@ def track(
     due = pointer(due_words)
     streams = pointer(streams_words)
     known = pointer(known_words)
+    paths = pointer(paths_words)
     control = pointer(control_words)
     s = 0
     while s < count * SEGMENT_SIZE:
@@ -1241,7 +1423,7 @@ def track(
                 follow(c, rows[old + C_ID] << PAST_SHIFT | rows[old + C_INCARNATION], rows, control)
                 slots[slot + 1] = c + 1
             elif rows[c + C_OLDER] >= 0 or (segments[s + S_FLAGS] & TCP_SYN):
-                c = route(c, s, h, slot, segments, slots, rows, log, living, due, control)
+                c = route(c, s, h, slot, segments, slots, rows, log, living, due, paths, control)
         side = 1 - is_client(rows, c, segments, s)
         if rows[c + C_ID] < 0:
             if not rows[c + C_FLAGS] & CF_PENDING:
@@ -1251,6 +1433,8 @@ def track(
         marks = take_segment(c, side, s, segments, rows, log, control)
         join_wireshark(c, s, segments, rows, streams, known, control)
         join_zeek(c, side, s, segments, rows)
+        if segments[s + S_FATE]:
+            take_path(c, side, s, marks, segments, rows, paths, control)
         segments[s + S_CONNECTION] = rows[c + C_ID]
         segments[s + S_SIDE] = side
         segments[s + S_MARKS] = marks
@@ -1415,6 +1599,7 @@ def release(
     log_words: Words,
     living_words: Words,
     due_words: Words,
+    paths_words: Words,
     control_words: Words,
 ) -> int:
     """Free the rows on the due list with their logs and slots, and empty the list. The caller makes room in ``past``.
@@ -1427,10 +1612,13 @@ def release(
     log = pointer(log_words)
     living = pointer(living_words)
     due = pointer(due_words)
+    paths = pointer(paths_words)
     control = pointer(control_words)
     i = 0
     while i < control[K_DUE]:
         c = due[i]
+        if rows[c + C_PATH]:
+            free_path(c, rows, paths, control)
         if rows[c + C_LOG_HEAD] >= 0:
             log[rows[c + C_LOG_TAIL] + L_NEXT] = control[K_LOG_FREE]
             control[K_LOG_FREE] = rows[c + C_LOG_HEAD]

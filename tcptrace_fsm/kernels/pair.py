@@ -1,0 +1,702 @@
+"""Two captures of the same traffic, taken at two points: what both have seen, and what only one of them has.
+
+The segments of both come in, each capture in its own order, on one clock. Out comes one stream: each segment once, as
+its sender's point saw it, with its fate (``FATE_...``) and its arrival at the other point. The records that wait for
+their counterpart lie in a ring; one whose counterpart has not come within the window is judged by what is known then.
+
+Which of the copies of a segment is which: by the content, the IP identification where both points agree on it, and the
+order of time. Where network cards cut or joined segments on the way (TSO, LRO, GRO), content differs and sequence space
+decides. Which point is the sender's: the one that saw it first, and that holds for all segments between two hosts.
+
+A segment that the other point did not see was lost, if that capture was running; unless it was acknowledged without
+any other copy of its bytes having arrived, for then the capture lacks the frame, and the network nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.memory import *
+from tcptrace_fsm.kernels.sequence import low32
+from tcptrace_fsm.kernels.table import *
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.kernels import Words
+
+__all__ = ["know_hosts", "pair", "tidy_ways"]
+
+
+def after(a: int, b: int) -> int:
+    """How far the 32-bit number ``a`` lies after ``b``; negative where before (RFC 9293 section 3.4)."""
+    ahead = low32(a - b)
+    return ahead - ((ahead >> 31) << 32)
+
+
+def units(record: int, held: Words) -> int:
+    """How much sequence space a segment takes: payload, SYN and FIN."""
+    flags = held[record + S_FLAGS]
+    return held[record + S_LEN] + (1 if flags & TCP_SYN else 0) + (1 if flags & TCP_FIN else 0)
+
+
+def lasting_flags() -> int:
+    """The flags that nobody on the way changes: not PSH, which joining sets, nor those of ECN."""
+    return TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK | TCP_URG
+
+
+def content(s: int, segments: Words, seed: int) -> int:
+    """A keyed hash of what is the same at both points."""
+    h = stir(seed, segments[s + S_SRC_LO], seed)
+    h = stir(h, segments[s + S_DST_LO], seed)
+    h = stir(h, segments[s + S_PORTS], seed)
+    h = stir(h, segments[s + S_SEQ] << 16 | segments[s + S_WINDOW], seed)
+    h = stir(h, segments[s + S_ACK] << 20 | segments[s + S_LEN], seed)
+    return stir(h, (segments[s + S_TSVAL] << 9 | (segments[s + S_FLAGS] & lasting_flags())), seed)
+
+
+def same(m: int, held: Words, s: int, segments: Words) -> int:
+    """Whether two segments are the same on the wire, as far as that does not change on the way: 1 or 0."""
+    if (
+        held[m + S_SEQ] == segments[s + S_SEQ]
+        and held[m + S_ACK] == segments[s + S_ACK]
+        and held[m + S_LEN] == segments[s + S_LEN]
+        and held[m + S_PORTS] == segments[s + S_PORTS]
+        and held[m + S_WINDOW] == segments[s + S_WINDOW]
+        and held[m + S_SRC_LO] == segments[s + S_SRC_LO]
+        and held[m + S_DST_LO] == segments[s + S_DST_LO]
+        and held[m + S_SRC_HI] == segments[s + S_SRC_HI]
+        and held[m + S_DST_HI] == segments[s + S_DST_HI]
+        and held[m + S_NET] == segments[s + S_NET]
+        and held[m + S_TSVAL] == segments[s + S_TSVAL]
+        and held[m + S_TSECR] == segments[s + S_TSECR]
+        and (held[m + S_FLAGS] ^ segments[s + S_FLAGS]) & lasting_flags() == 0
+    ):
+        return 1
+    return 0
+
+
+# --- ways ---------------------------------------------------------------------------------------------------------
+
+
+def find_way(ports: int, src_hi: int, src_lo: int, dst_hi: int, dst_lo: int, net: int, ways: Words, ctl: Words) -> int:
+    """The entry of one direction between two sockets, or (``ports`` -1) two hosts; made where there is none."""
+    h = stir(ctl[V_SEED], src_lo, ctl[V_SEED])
+    h = stir(h, dst_lo, ctl[V_SEED])
+    h = stir(h, ports, ctl[V_SEED])
+    h = stir(h, src_hi ^ net, ctl[V_SEED])
+    h = stir(h, dst_hi, ctl[V_SEED])
+    i = h & (ctl[V_WAYS] - 1)
+    g = i * WAY_ENTRY
+    while ways[g + G_USED]:
+        if (
+            ways[g + G_USED] == h + 1
+            and ways[g + G_PORTS] == ports
+            and ways[g + G_SRC_LO] == src_lo
+            and ways[g + G_DST_LO] == dst_lo
+            and ways[g + G_SRC_HI] == src_hi
+            and ways[g + G_DST_HI] == dst_hi
+            and ways[g + G_NET] == net
+        ):
+            return g
+        i = (i + 1) & (ctl[V_WAYS] - 1)
+        g = i * WAY_ENTRY
+    k = 0
+    while k < WAY_ENTRY:
+        ways[g + k] = 0
+        k += 1
+    ways[g + G_USED] = h + 1
+    ways[g + G_PORTS] = ports
+    ways[g + G_SRC_HI] = src_hi
+    ways[g + G_SRC_LO] = src_lo
+    ways[g + G_DST_HI] = dst_hi
+    ways[g + G_DST_LO] = dst_lo
+    ways[g + G_NET] = net
+    ways[g + G_NEXT] = -1
+    ways[g + G_TOP] = -1
+    ways[g + G_ACK] = -1
+    k = G_HOLES
+    while k < WAY_ENTRY:
+        ways[g + k] = -1
+        k += 1
+    ctl[V_WAYS_USED] += 1
+    return g
+
+
+def way_of(m: int, held: Words, ways: Words, ctl: Words) -> int:
+    """The direction that a segment belongs to."""
+    return find_way(
+        held[m + S_PORTS],
+        held[m + S_SRC_HI],
+        held[m + S_SRC_LO],
+        held[m + S_DST_HI],
+        held[m + S_DST_LO],
+        held[m + S_NET],
+        ways,
+        ctl,
+    )
+
+
+def way_back(m: int, held: Words, ways: Words, ctl: Words) -> int:
+    """The direction opposite to a segment's."""
+    ports = held[m + S_PORTS]
+    return find_way(
+        (ports & 65535) << 16 | ports >> 16,
+        held[m + S_DST_HI],
+        held[m + S_DST_LO],
+        held[m + S_SRC_HI],
+        held[m + S_SRC_LO],
+        held[m + S_NET],
+        ways,
+        ctl,
+    )
+
+
+def hosts_of(m: int, held: Words, back: int, ways: Words, ctl: Words) -> int:
+    """The direction between the hosts of a segment, or (``back``) the opposite one."""
+    if back:
+        return find_way(
+            -1,
+            held[m + S_DST_HI],
+            held[m + S_DST_LO],
+            held[m + S_SRC_HI],
+            held[m + S_SRC_LO],
+            held[m + S_NET],
+            ways,
+            ctl,
+        )
+    return find_way(
+        -1, held[m + S_SRC_HI], held[m + S_SRC_LO], held[m + S_DST_HI], held[m + S_DST_LO], held[m + S_NET], ways, ctl
+    )
+
+
+def learn(m: int, point: int, held: Words, ways: Words, ctl: Words) -> int:
+    """The sender of record ``m`` is at ``point``: that holds for its connection, and for all between these hosts."""
+    ways[way_of(m, held, ways, ctl) + G_POINT] = point + 1
+    ways[way_back(m, held, ways, ctl) + G_POINT] = 2 - point
+    ways[hosts_of(m, held, 0, ways, ctl) + G_POINT] = point + 1
+    ways[hosts_of(m, held, 1, ways, ctl) + G_POINT] = 2 - point
+    return 0
+
+
+def know_hosts(count: int, known_words: Words, ways_words: Words, ctl_words: Words) -> int:
+    """Tell which hosts are at which point: ``count`` segment records, in whose ``H_POINT`` stands the sender's."""
+    known = pointer(known_words)
+    ways = pointer(ways_words)
+    ctl = pointer(ctl_words)
+    m = 0
+    while m < count * HELD_SIZE:
+        ways[hosts_of(m, known, 0, ways, ctl) + G_POINT] = known[m + H_POINT] + 1
+        ways[hosts_of(m, known, 1, ways, ctl) + G_POINT] = 2 - known[m + H_POINT]
+        m += HELD_SIZE
+    return 0
+
+
+def tidy_ways(old_size: int, old_words: Words, ways_words: Words, held_words: Words, ctl_words: Words) -> int:
+    """Copy what is still needed to a fresh table of ``V_WAYS`` zeros: hosts, and ways with records that wait."""
+    old = pointer(old_words)
+    ways = pointer(ways_words)
+    held = pointer(held_words)
+    ctl = pointer(ctl_words)
+    ctl[V_WAYS_USED] = 0
+    o = 0
+    while o < old_size * WAY_ENTRY:
+        recent = 1 if old[o + G_TIME] > ctl[V_NOW] - 8 * ctl[V_WINDOW] else 0
+        if old[o + G_USED] and (old[o + G_PORTS] < 0 or old[o + G_HELD] or recent):
+            g = find_way(
+                old[o + G_PORTS],
+                old[o + G_SRC_HI],
+                old[o + G_SRC_LO],
+                old[o + G_DST_HI],
+                old[o + G_DST_LO],
+                old[o + G_NET],
+                ways,
+                ctl,
+            )
+            k = G_POINT
+            while k < WAY_ENTRY:
+                ways[g + k] = old[o + k]
+                k += 1
+        o += WAY_ENTRY
+    n = ctl[V_KEPT]
+    while n < ctl[V_TAIL]:
+        m = (n & (ctl[V_ROOM] - 1)) * HELD_SIZE
+        held[m + H_WAY] = way_of(m, held, ways, ctl) + 1
+        n += 1
+    return 0
+
+
+# --- lists of records that wait ---------------------------------------------------------------------------------------
+
+
+def slot(number: int, ctl: Words) -> int:
+    """Where the waiting record of that number (plus one) lies."""
+    return ((number - 1) & (ctl[V_ROOM] - 1)) * HELD_SIZE
+
+
+def no_longer_open(m: int, held: Words, ways: Words, ctl: Words) -> int:
+    """Take a record out of its way's list of open ones, if it is in that."""
+    if not held[m + H_LISTED]:
+        return 0
+    g = held[m + H_WAY] - 1
+    before = held[m + H_BEFORE]
+    following = held[m + H_AFTER]
+    if before:
+        held[slot(before, ctl) + H_AFTER] = following
+    else:
+        ways[g + G_FIRST] = following
+    if following:
+        held[slot(following, ctl) + H_BEFORE] = before
+    else:
+        ways[g + G_LAST] = before
+    if held[m + H_LISTED] == 2:
+        ways[g + G_REPEATS] -= 1
+    held[m + H_LISTED] = 0
+    return 1
+
+
+def settle(m: int, fate: int, held: Words, ways: Words, ctl: Words) -> int:
+    """Decide a record's fate for good."""
+    held[m + H_OPEN] = OPEN_SETTLED
+    held[m + S_FATE] = fate
+    no_longer_open(m, held, ways, ctl)
+    return 0
+
+
+def arrive(m: int, held: Words, ways: Words, ctl: Words) -> int:
+    """A record's counterpart was seen: it arrived, and no ACK tells of other copies of its bytes any more."""
+    settle(m, FATE_ARRIVED, held, ways, ctl)
+    if held[m + S_ARRIVAL] < held[m + S_TIME]:
+        held[m + S_ARRIVAL] = held[m + S_TIME]  # nothing arrives before it was sent: the clocks are that far off
+    size = units(m, held)
+    if not size:
+        return 0
+    g = held[m + H_WAY] - 1
+    end = low32(held[m + S_SEQ] + size)
+    if ways[g + G_TOP] < 0 or after(end, ways[g + G_TOP]) > 0:
+        ways[g + G_TOP] = end
+    u = ways[g + G_FIRST]
+    steps = 0
+    while u and steps < 1024 and (ways[g + G_REPEATS] or held[slot(u, ctl) + S_TIME] <= held[m + S_TIME]):
+        o = slot(u, ctl)
+        if after(held[o + S_SEQ], end) < 0 and after(low32(held[o + S_SEQ] + units(o, held)), held[m + S_SEQ]) > 0:
+            held[o + H_AGAIN] = 1
+        u = held[o + H_AFTER]
+        steps += 1
+    return 0
+
+
+def keep(s: int, point: int, bucket: int, segments: Words, held: Words, buckets: Words, ways: Words, ctl: Words) -> int:
+    """Let a segment wait. Returns its record."""
+    number = ctl[V_TAIL] + 1
+    ctl[V_TAIL] = number
+    m = slot(number, ctl)
+    k = 0
+    while k < SEGMENT_SIZE:
+        held[m + k] = segments[s + k]
+        k += 1
+    while k < HELD_SIZE:
+        held[m + k] = 0
+        k += 1
+    held[m + S_FATE] = FATE_UNKNOWN
+    held[m + S_ARRIVAL] = -1
+    held[m + S_ARRIVAL_FRAME] = -1
+    held[m + S_LOST] = 0
+    held[m + S_OFFSET] = -1  # the bytes of its capture are not at hand
+    held[m + H_POINT] = point
+    held[m + H_BUCKET] = bucket
+    held[m + H_OLDER] = buckets[bucket]
+    if buckets[bucket]:
+        held[slot(buckets[bucket], ctl) + H_NEWER] = number
+    buckets[bucket] = number
+    g = way_of(m, held, ways, ctl)
+    held[m + H_WAY] = g + 1
+    ways[g + G_HELD] += 1
+    return m
+
+
+def open_up(m: int, held: Words, ways: Words, ctl: Words) -> int:
+    """List a record with sequence space among the open ones of its way."""
+    g = held[m + H_WAY] - 1
+    number = ctl[V_TAIL]
+    seq = held[m + S_SEQ]
+    end = low32(seq + units(m, held))
+    held[m + H_LISTED] = 1
+    if ways[g + G_NEXT] >= 0 and after(seq, ways[g + G_NEXT]) < 0:
+        held[m + H_LISTED] = 2
+        ways[g + G_REPEATS] += 1
+        # Sent before. If the bytes have arrived already, their ACK will tell nothing of this copy.
+        if ways[g + G_ACK] >= 0 and after(end, ways[g + G_ACK]) <= 0:
+            held[m + H_AGAIN] = 1
+        elif ways[g + G_TOP] >= 0 and after(end, ways[g + G_TOP]) <= 0:
+            missing = 0
+            u = ways[g + G_FIRST]
+            steps = 0
+            while u and not missing and steps < 256:
+                o = slot(u, ctl)
+                if after(held[o + S_SEQ], end) < 0 and after(low32(held[o + S_SEQ] + units(o, held)), seq) > 0:
+                    missing = 1
+                u = held[o + H_AFTER]
+                steps += 1
+            held[m + H_AGAIN] = 1 - missing
+    held[m + H_BEFORE] = ways[g + G_LAST]
+    if ways[g + G_LAST]:
+        held[slot(ways[g + G_LAST], ctl) + H_AFTER] = number
+    else:
+        ways[g + G_FIRST] = number
+    ways[g + G_LAST] = number
+    if ways[g + G_NEXT] >= 0 and after(seq, ways[g + G_NEXT]) > 0:
+        k = G_HOLES
+        while k < WAY_ENTRY - 2:
+            ways[g + k] = ways[g + k + 2]
+            k += 1
+        ways[g + WAY_ENTRY - 2] = ways[g + G_NEXT]
+        ways[g + WAY_ENTRY - 1] = seq
+    if ways[g + G_NEXT] < 0 or after(end, ways[g + G_NEXT]) > 0:
+        ways[g + G_NEXT] = end
+    return 0
+
+
+# --- matching ---------------------------------------------------------------------------------------------------------
+
+
+def twice_captured(m: int, held: Words, s: int, segments: Words) -> int:
+    """Whether ``s`` is the frame of record ``m`` captured once more, at the same point: 1 or 0."""
+    ident = segments[s + S_IP_ID]
+    apart = segments[s + S_TIME] - held[m + S_TIME]
+    if held[m + S_IP_ID] != ident or apart < 0 or apart >= MILLISECOND:
+        return 0
+    if ident > 0:
+        return 1
+    if ident == 0 and segments[s + S_FLAGS] & TCP_SYN:
+        return 0
+    return 1 if segments[s + S_LEN] or segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST) else 0
+
+
+def cover(g: int, point: int, s: int, strict: int, segments: Words, held: Words, ways: Words, ctl: Words) -> int:
+    """Let a segment, as seen at its receiver's point, cover the sequence space of those that were sent.
+
+    Those of one train that was cut or joined on the way carry the same ACK and timestamps (``strict``), unless a
+    network card has brought them up to date. Returns how much of the segment's own space was found.
+    """
+    size = units(s, segments)
+    found = 0
+    u = ways[g + G_FIRST]
+    steps = 0
+    while u and found < size and steps < 1024:
+        m = slot(u, ctl)
+        u = held[m + H_AFTER]
+        steps += 1
+        if held[m + H_POINT] == point or (
+            strict
+            and (
+                held[m + S_ACK] != segments[s + S_ACK]
+                or held[m + S_TSVAL] != segments[s + S_TSVAL]
+                or held[m + S_TSECR] != segments[s + S_TSECR]
+            )
+        ):
+            continue
+        whole = units(m, held)
+        low = after(segments[s + S_SEQ], held[m + S_SEQ])
+        high = low + size
+        if low < 0:
+            low = 0
+        if high > whole:
+            high = whole
+        if high <= low:
+            continue
+        found += high - low
+        held[m + H_COVERED] += high - low
+        held[m + S_ARRIVAL] = segments[s + S_TIME]
+        held[m + S_ARRIVAL_FRAME] = segments[s + S_FRAME]
+        if high == whole:
+            held[m + H_END_SEEN] = 1
+        if held[m + H_COVERED] >= whole:
+            arrive(m, held, ways, ctl)
+    return found
+
+
+def acknowledge(back: int, ack: int, held: Words, ways: Words, ctl: Words) -> int:
+    """An ACK leaves its sender's point: what it covers of the way back had arrived there."""
+    if ways[back + G_ACK] < 0 or after(ack, ways[back + G_ACK]) > 0:
+        ways[back + G_ACK] = ack
+    u = ways[back + G_FIRST]
+    beyond = 0
+    while u and beyond < 8:
+        m = slot(u, ctl)
+        u = held[m + H_AFTER]
+        if after(low32(held[m + S_SEQ] + units(m, held)), ack) > 0:
+            beyond += 1
+        elif held[m + H_AGAIN]:
+            no_longer_open(m, held, ways, ctl)
+        else:
+            held[m + H_OPEN] = OPEN_ACKED
+            no_longer_open(m, held, ways, ctl)
+    return 0
+
+
+def take(s: int, point: int, segments: Words, held: Words, buckets: Words, ways: Words, ctl: Words) -> int:
+    """Take the next segment of the capture at ``point``: find its counterpart, or let it wait. Returns 0."""
+    now = segments[s + S_TIME]
+    if now > ctl[V_NOW]:
+        ctl[V_NOW] = now
+    bucket = content(s, segments, ctl[V_SEED]) & (ctl[V_BUCKETS] - 1)
+    g = way_of(s, segments, ways, ctl)
+    back = way_back(s, segments, ways, ctl)
+    ways[g + G_TIME] = now
+    ways[back + G_TIME] = now
+    if not ways[g + G_POINT]:
+        known = ways[hosts_of(s, segments, 0, ways, ctl) + G_POINT]
+        if known:
+            ways[g + G_POINT] = known
+            ways[back + G_POINT] = 3 - known
+    at = ways[g + G_POINT]
+    sends = 1 if at == point + 1 else 0
+    gets = 1 if at and not sends else 0
+    best = -1
+    good = 0  # 1 where the best can have got here by now
+    again = 0
+    copied = 0
+    q = buckets[bucket]
+    steps = 0
+    while q and steps < 256 and not good:
+        m = slot(q, ctl)
+        q = held[m + H_OLDER]
+        steps += 1
+        if not same(m, held, s, segments):
+            continue
+        if held[m + H_POINT] == point:
+            if held[m + S_FATE] != FATE_COPY and twice_captured(m, held, s, segments):
+                again = 1
+            continue
+        if ctl[V_NUMBERED] and held[m + S_IP_ID] != segments[s + S_IP_ID]:
+            continue
+        if held[m + H_OPEN] == OPEN_SETTLED:
+            copied = 1
+            continue
+        apart = now - held[m + S_TIME]
+        if (gets and apart < -MILLISECOND) or (sends and apart > MILLISECOND):
+            continue  # nothing arrives before it was sent
+        if best < 0:
+            best = m
+        if gets and apart >= ctl[V_LEAST] - ctl[V_LEAST] // 8:
+            best = m  # the latest that can have got here
+            good = 1
+    if again and not good:
+        m = keep(s, point, bucket, segments, held, buckets, ways, ctl)
+        settle(m, FATE_COPY, held, ways, ctl)
+        return 0
+    if best >= 0:
+        if sends or (not at and now < held[best + S_TIME]):
+            # Its sender's own capture stamped it behind the other one: its record takes the place.
+            arrival = held[best + S_TIME]
+            frame = held[best + S_FRAME]
+            k = 0
+            while k < S_FATE:
+                held[best + k] = segments[s + k]
+                k += 1
+            held[best + S_OFFSET] = -1
+            held[best + H_POINT] = point
+            held[best + S_ARRIVAL] = arrival
+            held[best + S_ARRIVAL_FRAME] = frame
+        else:
+            held[best + S_ARRIVAL] = now
+            held[best + S_ARRIVAL_FRAME] = segments[s + S_FRAME]
+        if not at:
+            learn(best, held[best + H_POINT], held, ways, ctl)
+        arrive(best, held, ways, ctl)
+    else:
+        size = units(s, segments)
+        found = 0
+        if gets and size and not copied:
+            found = cover(g, point, s, 1, segments, held, ways, ctl)
+            if not found:
+                found = cover(g, point, s, 0, segments, held, ways, ctl)
+            end = low32(segments[s + S_SEQ] + size)
+            if not found and segments[s + S_LEN] and ways[g + G_TOP] >= 0 and after(end, ways[g + G_TOP]) <= 0:
+                copied = 1
+        if not found:
+            m = keep(s, point, bucket, segments, held, buckets, ways, ctl)
+            if gets and copied:
+                held[m + S_ARRIVAL] = now
+                held[m + S_ARRIVAL_FRAME] = segments[s + S_FRAME]
+                settle(m, FATE_COPY, held, ways, ctl)
+            elif size and not gets:
+                open_up(m, held, ways, ctl)
+    if sends and segments[s + S_FLAGS] & TCP_ACK:
+        acknowledge(back, segments[s + S_ACK], held, ways, ctl)
+    return 0
+
+
+# --- judging ----------------------------------------------------------------------------------------------------------
+
+
+def running(point: int, time: int, ctl: Words) -> int:
+    """Whether the capture at ``point`` was certainly being taken at that time: 1 or 0."""
+    return 1 if ctl[V_BEGAN + point] <= time <= ctl[V_ENDED + point] else 0
+
+
+def lacking(point: int, ctl: Words) -> int:
+    """Whether the capture at ``point`` lacks frames that passed there: then what it does not show proves nothing."""
+    return 1 if ctl[V_MISSES + point] or ctl[V_FOUND + point] else 0
+
+
+def passed_over(m: int, held: Words, ways: Words) -> int:
+    """Whether a segment that only its receiver's point has fits what its sender's capture shows as missing: 1 or 0.
+
+    A pure ACK leaves no gap; that somebody makes one up is less likely than that a capture lacks one.
+    """
+    flags = held[m + S_FLAGS]
+    if flags & (TCP_SYN | TCP_RST):
+        return 0
+    size = units(m, held)
+    if not size:
+        return 1
+    g = held[m + H_WAY] - 1
+    seq = held[m + S_SEQ]
+    end = low32(seq + size)
+    if ways[g + G_NEXT] < 0 or after(seq, ways[g + G_NEXT]) >= 0:
+        return 1
+    k = G_HOLES
+    while k < WAY_ENTRY:
+        if ways[g + k] >= 0 and after(seq, ways[g + k]) >= 0 and after(end, ways[g + k + 1]) <= 0:
+            return 1
+        k += 2
+    return 0
+
+
+def judge(m: int, held: Words, ways: Words, ctl: Words) -> int:
+    """No counterpart will come any more: what became of the segment, by what is known now."""
+    point = held[m + H_POINT]
+    other = 1 - point
+    at = ways[held[m + H_WAY] - 1 + G_POINT]
+    time = held[m + S_TIME]
+    if not at:
+        return settle(m, FATE_UNKNOWN, held, ways, ctl)
+    if at != point + 1:
+        held[m + S_ARRIVAL] = time
+        held[m + S_ARRIVAL_FRAME] = held[m + S_FRAME]
+        if running(other, time - ctl[V_LEAST], ctl) and not lacking(other, ctl) and not passed_over(m, held, ways):
+            return settle(m, FATE_FOREIGN, held, ways, ctl)
+        # Its sender's capture lacks it. It left at least so long before.
+        held[m + S_TIME] = time - ctl[V_LEAST]
+        if held[m + S_TIME] < ctl[V_LAST]:
+            held[m + S_TIME] = ctl[V_LAST] if ctl[V_LAST] < time else time
+        ctl[V_FOUND + other] += running(other, time - ctl[V_LEAST], ctl)
+        return settle(m, FATE_ARRIVED, held, ways, ctl)
+    if held[m + H_OPEN] == OPEN_ACKED:
+        held[m + S_ARRIVAL] = time + ctl[V_LEAST]
+        ctl[V_FOUND + other] += running(other, time + ctl[V_LEAST], ctl)
+        return settle(m, FATE_MISSED, held, ways, ctl)
+    missing = units(m, held) - held[m + H_COVERED]
+    if held[m + H_COVERED] and (held[m + H_END_SEEN] or not held[m + S_FLAGS] & TCP_FIN):
+        held[m + S_LOST] = missing
+        return settle(m, FATE_PARTLY, held, ways, ctl)
+    if not held[m + H_COVERED]:
+        if not running(other, time + ctl[V_LEAST], ctl):
+            return settle(m, FATE_UNKNOWN, held, ways, ctl)
+        if lacking(other, ctl) and not held[m + H_AGAIN]:
+            return settle(m, FATE_UNKNOWN, held, ways, ctl)
+    held[m + S_LOST] = missing if missing < held[m + S_LEN] else held[m + S_LEN]
+    held[m + S_ARRIVAL] = -1
+    held[m + S_ARRIVAL_FRAME] = -1
+    return settle(m, FATE_LOST, held, ways, ctl)
+
+
+def give_out(at: int, held: Words, ways: Words, out: Words, ctl: Words) -> int:
+    """Write the oldest waiting record to ``out``; it is remembered for a while."""
+    number = ctl[V_HEAD] + 1
+    m = slot(number, ctl)
+    if held[m + H_OPEN] != OPEN_SETTLED:
+        judge(m, held, ways, ctl)
+    k = 0
+    while k < SEGMENT_SIZE:
+        out[at + k] = held[m + k]
+        k += 1
+    if held[m + S_TIME] > ctl[V_LAST]:
+        ctl[V_LAST] = held[m + S_TIME]
+    ctl[V_HEAD] = number
+    return 0
+
+
+def forget(held: Words, buckets: Words, ways: Words, ctl: Words) -> int:
+    """Let go of the oldest record that was given out."""
+    ctl[V_KEPT] += 1
+    m = slot(ctl[V_KEPT], ctl)
+    older = held[m + H_OLDER]
+    newer = held[m + H_NEWER]
+    if older:
+        held[slot(older, ctl) + H_NEWER] = newer
+    if newer:
+        held[slot(newer, ctl) + H_OLDER] = older
+    else:
+        buckets[held[m + H_BUCKET]] = older
+    ways[held[m + H_WAY] - 1 + G_HELD] -= 1
+    return 0
+
+
+def pair(
+    first_words: Words,
+    first_count: int,
+    second_words: Words,
+    second_count: int,
+    held_words: Words,
+    buckets_words: Words,
+    ways_words: Words,
+    out_words: Words,
+    ctl_words: Words,
+) -> int:
+    """Go on with both captures until one of them has to be read on, or the output is full.
+
+    Parameters
+    ----------
+    first, second : int64 arrays
+        Segment records of the two captures, on one clock.
+    held, buckets, ways : int64 arrays
+        What waits, found by content and by direction; the caller makes room for four ways per segment.
+    out : int64 array
+        Takes ``V_OUT_ROOM`` segment records.
+    ctl : int64 array
+        ``V_...``
+
+    Returns
+    -------
+    int
+        How many segments were written to ``out``.
+    """
+    first = pointer(first_words)
+    second = pointer(second_words)
+    held = pointer(held_words)
+    buckets = pointer(buckets_words)
+    ways = pointer(ways_words)
+    out = pointer(out_words)
+    ctl = pointer(ctl_words)
+    written = 0
+    while written < ctl[V_OUT_ROOM]:
+        if ctl[V_HEAD] < ctl[V_TAIL]:
+            m = slot(ctl[V_HEAD] + 1, ctl)
+            if (
+                held[m + H_OPEN] == OPEN_SETTLED
+                or ctl[V_FLUSH]
+                or ctl[V_TAIL] - ctl[V_HEAD] >= ctl[V_ROOM] - ctl[V_MEMORY]
+                or ctl[V_NOW] - held[m + S_TIME] > ctl[V_WINDOW]
+            ):
+                give_out(written * SEGMENT_SIZE, held, ways, out, ctl)
+                written += 1
+                if ctl[V_HEAD] - ctl[V_KEPT] > ctl[V_MEMORY]:
+                    forget(held, buckets, ways, ctl)
+                continue
+        i = ctl[V_FIRST_NEXT]
+        j = ctl[V_SECOND_NEXT]
+        if (i >= first_count and not ctl[V_FIRST_OVER]) or (j >= second_count and not ctl[V_SECOND_OVER]):
+            break
+        if i >= first_count and j >= second_count:
+            break
+        if j >= second_count or (
+            i < first_count and first[i * SEGMENT_SIZE + S_TIME] <= second[j * SEGMENT_SIZE + S_TIME]
+        ):
+            take(i * SEGMENT_SIZE, 0, first, held, buckets, ways, ctl)
+            ctl[V_FIRST_NEXT] = i + 1
+        else:
+            take(j * SEGMENT_SIZE, 1, second, held, buckets, ways, ctl)
+            ctl[V_SECOND_NEXT] = j + 1
+    return written
