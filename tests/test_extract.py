@@ -19,6 +19,7 @@ from tcptrace_fsm import cli, extract
 from tcptrace_fsm.capture import open_capture
 
 from . import builders
+from .many_files import pcap_frames, side_by_side, town
 
 BEGAN = 1_700_000_000
 
@@ -320,3 +321,15 @@ def test_tshark_reads_the_same_frames(tmp_path, capsys, name):
         return done.stdout
 
     assert shown(tmp_path / name) == shown(f"sample_pcaps/{name}", "-Y", "tcp.stream == 0")
+
+
+def test_frames_come_from_captures_side_by_side(tmp_path):
+    """Two queues hold a connection's frames between them: each gives its own, in its own order."""
+    frames = town(seed=5, connections=12)
+    whole = tf.analyze(io.BytesIO(builders.pcap(frames)), tables=["segments"])
+    paths = side_by_side(tmp_path, frames, [n % 2 for n in range(len(frames))])
+    out = tmp_path / "out.pcap"
+    assert cli.run_command(["extract", *map(str, paths), "3", "-o", str(out)]) == 0
+    found = {record[16:] for record in pcap_frames(out)[1]}
+    wanted = whole.segments.loc[whole.segments.conn_id == 3, "frame"]
+    assert found == {frames[n - 1][1] for n in wanted}
