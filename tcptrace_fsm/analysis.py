@@ -140,7 +140,8 @@ class Run:
             Wraps the batches: to show progress, or to stop early.
 
         """
-        engine = new_engine(self.profile, self.taken_at, two_points=self._merge)
+        points = {"two_points": True} if self._merge else {}
+        engine = new_engine(self.profile, self.taken_at, **points)
         batches = self.batches()
         watch = watch or self._watch
         for batch in watch(self, batches) if watch else batches:

@@ -14,7 +14,7 @@ from tests import builders as b
 
 SECOND = 10**6
 SAMPLES = Path(__file__).parent.parent / "sample_pcaps"
-FILE_COLUMNS = {"file", "files", "first_file", "last_file", "confirmed_by_file"}
+FILE_COLUMNS = {"file", "files", "first_file", "last_file", "confirmed_by_file", "arrival_file"}
 TABLES = ("connections", "transitions", "anomalies", "segments")
 
 
@@ -112,7 +112,7 @@ def side_by_side(folder, frames, whose):
 
 def plain(table):
     """A table without what names files and frames, its rows in an order that does not depend on them."""
-    frames = {"frame", "frames", "first_frame", "last_frame", "confirmed_by"}
+    frames = {"frame", "frames", "first_frame", "last_frame", "confirmed_by", "arrival_frame"}
     return table.drop(columns=[c for c in table.columns if c in FILE_COLUMNS | frames])
 
 
