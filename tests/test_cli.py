@@ -198,7 +198,7 @@ def stand_in(monkeypatch, done, batches=None):
     """Analyse stand-ins in place of a capture."""
     captured = fakes.FakeCapture([fakes.batch([fakes.segment(1)])] if batches is None else batches)
     monkeypatch.setattr(analysis, "open_capture", lambda source, keep, follow: captured)
-    monkeypatch.setattr(analysis, "new_engine", lambda *_: fakes.FakeEngine(done))
+    monkeypatch.setattr(analysis, "new_engine", lambda *_, **__: fakes.FakeEngine(done))
 
 
 # --- Ctrl-C, pipes, terminals -----------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def test_ctrl_c_while_feeding_waits_for_the_batch(monkeypatch, capsys):
             super().feed(batch)
 
     engine = Interrupted(done)
-    monkeypatch.setattr(analysis, "new_engine", lambda *_: engine)
+    monkeypatch.setattr(analysis, "new_engine", lambda *_, **__: engine)
     status, out, err = run("analyze", "-", capsys=capsys)
     assert (status, engine.fed) == (130, 1)
     assert "3 connections" in out
