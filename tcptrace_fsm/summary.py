@@ -376,8 +376,8 @@ def between_text(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", ", ".join(more)
     if not said["empty"]:
         ahead, least = round(said["clock_offset"] * 1e9), round(said["least_delay"] * 1e9)
-        word = "ahead" if ahead >= 0 else "behind"
-        text = f"the second is {duration(abs(ahead))} {word} of the first"
+        word = "ahead of" if ahead >= 0 else "behind"
+        text = f"the second is {duration(abs(ahead))} {word} the first"
         if said["both_ways"]:
             text += f", give or take {duration(least)}: as long is the shortest way, taken as equal both ways"
         else:

@@ -430,6 +430,20 @@ def test_a_last_ack_that_was_lost_in_between_closes_nobody(tmp_path):
     assert last.file.endswith("b.pcap"), "each end's changes have the frames of the capture near it"
 
 
+def test_rules_go_by_the_order_of_events_not_by_the_captures_numbers(tmp_path):
+    """Frames of the second capture bear the higher numbers in here; nothing that came earlier looks later for that."""
+    packets = two_points.converse(Network(seed=1), 3)
+    one, other = two_points.captures(packets, Clock())
+    findings = []
+    for points in ((one, other), (other, one)):
+        trace, _ = analysed(tmp_path, points)
+        alone = {k for name in "ab" for k in tf.analyze(tmp_path / f"{name}.pcap").anomalies.kind}
+        assert set(trace.anomalies.kind) <= alone
+        assert all(1 <= n <= len(one) + len(other) for frames in trace.anomalies.frames for n in frames)
+        findings.append(trace.anomalies.kind.tolist())
+    assert findings[0] == findings[1]
+
+
 def test_a_fin_that_was_lost_in_between_has_been_sent_and_not_received(tmp_path):
     packets = conversation(
         *OPENING,

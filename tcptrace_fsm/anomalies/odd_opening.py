@@ -109,7 +109,7 @@ def answered_by_ack(c: View) -> Iterator[Hit]:
     syn = next((s for s in c.client.segments if s.syn), None)
     first = next(iter(c.server.segments), None)
     if syn and first and syn.frame < first.frame and is_pure_ack(first) and first.ack != 1:
-        yield answered(c, c.server, first, syn.frame)
+        yield answered(c, c.server, first, c.shown(syn.frame))
 
 
 def is_pure_ack(s: Segment) -> bool:

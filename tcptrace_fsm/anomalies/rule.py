@@ -30,6 +30,7 @@ from tcptrace_fsm.kernels.layout import (
     C_NET,
     C_OPENING,
     C_OVER_TIME,
+    C_PATH,
     C_PORTS,
     C_SERVER_BASIS,
     C_SERVER_HI,
@@ -44,9 +45,13 @@ from tcptrace_fsm.kernels.layout import (
     E_STAGE,
     ENDPOINT_SIZE,
     ES_ACKS_FIN,
+    FATE_ARRIVED,
+    FATE_PARTLY,
     L_ACK,
+    L_ARRIVAL_FRAME,
     L_END_FRAME,
     L_END_TIME,
+    L_FATE,
     L_FRAME,
     L_INFO,
     L_MARKS,
@@ -103,6 +108,7 @@ __all__ = ["Change", "End", "Finding", "Hit", "Key", "Rule", "Runner", "Segment"
 SIDES = ("client", "server")
 SEVERITIES = ("info", "low", "medium", "high")
 SECOND = 1_000_000_000
+PLACES = 1 << 62  # above all numbers of frames
 # By number: a call of the enum takes ten times as long.
 STATES, EVENTS, BASES = tuple(State), tuple(Event), tuple(Basis)
 
@@ -366,7 +372,39 @@ class View:
     @cached_property
     def changes(self) -> list[Change]:
         """Its transitions: the client's in order of time, then the server's."""
-        return read_changes(self.transitions, self.first, self[C_TRANSITIONS])
+        read = read_changes(self.transitions, self.first, self[C_TRANSITIONS])
+        if not self[C_PATH]:
+            return read
+        place = self._places.get
+        return [
+            c._replace(
+                frame=None if c.frame is None else place(c.frame, c.frame),
+                confirmed_by=None if c.confirmed_by is None else place(c.confirmed_by, c.confirmed_by),
+            )
+            for c in read
+        ]
+
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        """Where two captures were made one: each frame's place in the log, by its number at either point.
+
+        The captures number their frames apart, and rules tell by these numbers what came first.
+        """
+        places: dict[int, int] = {}
+        log, r, n = self.log, self[C_LOG_HEAD], PLACES
+        while r >= 0:
+            places[log[r + L_FRAME]] = n
+            if log[r + L_FATE] in (FATE_ARRIVED, FATE_PARTLY):
+                places.setdefault(log[r + L_ARRIVAL_FRAME], n)
+            n += 1
+            r = log[r + L_NEXT]
+        return places
+
+    def shown(self, frame: int) -> int:
+        """The number of a frame as its capture has it, given that of a segment or change."""
+        if frame < PLACES:
+            return frame
+        return next(number for number, place in self._places.items() if place == frame)
 
     @cached_property
     def segments(self) -> list[Segment]:
@@ -395,6 +433,8 @@ class View:
                 )
             )
             r = record[L_NEXT]
+        if self[C_PATH]:
+            return [s._replace(frame=self._places[s.frame]) for s in found]
         return found
 
     def marked(self, *marks: int) -> list[Segment]:
@@ -483,7 +523,7 @@ class Rule:
 
     def finding(self, view: View, hit: Hit) -> Finding:
         """A hit as a row of the anomalies table."""
-        frames = [x.frame for x in (hit.at, *hit.also) if x.frame is not None]
+        frames = [view.shown(x.frame) for x in (hit.at, *hit.also) if x.frame is not None]
         basis = hit.basis if hit.basis is not None else hit.at.basis if isinstance(hit.at, Change) else Basis.SENT
         artefact = view.artefact
         severity = hit.severity or self.severity
@@ -493,7 +533,7 @@ class Rule:
             view[C_ID],
             None if hit.side is None else SIDES[hit.side],
             hit.at.time,
-            hit.at.frame,
+            None if hit.at.frame is None else view.shown(hit.at.frame),
             self.kind,
             self.category,
             severity,
