@@ -145,6 +145,7 @@ def join_wireshark(c: int, s: int, segments: Words, rows: Words, streams: Words,
     if rows[c + C_STREAM] < 0:
         rows[c + C_STREAM] = stream
     shown = streams[w + W_BITS] & 63
+    met = streams[w + W_BITS] & W_MET
     told = 0
     if flags & TCP_ACK:
         if flags & TCP_SYN:
@@ -155,7 +156,7 @@ def join_wireshark(c: int, s: int, segments: Words, rows: Words, streams: Words,
             told |= COMPLETE_FIN
     if flags & TCP_RST:
         told |= COMPLETE_RST
-    if streams[w + W_BITS] & W_MET:
+    if met:
         streams[w + W_BITS] |= told
     else:
         # In a stream's first segment Wireshark sees nothing but a SYN; when it reads the capture again, it sees more.
@@ -166,7 +167,9 @@ def join_wireshark(c: int, s: int, segments: Words, rows: Words, streams: Words,
                 streams[w + W_BITS] |= COMPLETE_DATA
     if stream == rows[c + C_STREAM]:
         bits = streams[w + W_BITS]
-        rows[c + C_COMPLETENESS] = shown | ((bits | bits >> W_FIRST_SHIFT) & 63) << COMPLETE_WHOLE_SHIFT
+        if met:  # with one segment alone, reading it again shows nothing more
+            bits |= bits >> W_FIRST_SHIFT
+        rows[c + C_COMPLETENESS] = shown | (bits & 63) << COMPLETE_WHOLE_SHIFT
     return stream
 
 
