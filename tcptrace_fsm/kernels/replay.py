@@ -1276,6 +1276,11 @@ def conclude(c: int, first: int, last: int, saw_client: int, saw_server: int, ro
     """How the connection opened and closed, who did it, from the transitions between words ``first`` and ``last``."""
     x = c + C_ENDPOINTS
     y = x + ENDPOINT_SIZE
+    # Holes that were forgotten count as seen, and may never have been: no more was seen than was sent.
+    if rows[x + E_UNIQUE] > rows[x + E_BYTES]:
+        rows[x + E_UNIQUE] = rows[x + E_BYTES]
+    if rows[y + E_UNIQUE] > rows[y + E_BYTES]:
+        rows[y + E_UNIQUE] = rows[y + E_BYTES]
     flags = rows[c + C_FLAGS]
     opened = saw_client & saw_server & bit(ST_ESTABLISHED)
     fin_client = -1

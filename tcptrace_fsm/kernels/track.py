@@ -591,10 +591,8 @@ def add_hole(e: int, start: int, end: int, rows: Words) -> int:
     """Bytes ``start`` to ``end`` were passed over. With no room left, the first hole is forgotten."""
     n = rows[e + E_HOLES]
     if n == 4:
-        # What is forgotten counts as seen: its sender will send it again. Never more than it has sent so far.
+        # What is forgotten counts as seen: its sender will send it again. (If it does not, conclude() sees to it.)
         rows[e + E_UNIQUE] += rows[e + E_HOLE + 1] - rows[e + E_HOLE]
-        if rows[e + E_UNIQUE] > rows[e + E_BYTES]:
-            rows[e + E_UNIQUE] = rows[e + E_BYTES]
         n = 0
         while n < 6:
             rows[e + E_HOLE + n] = rows[e + E_HOLE + n + 2]
@@ -855,8 +853,8 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
     elif seq > following:
         if seq - following < 1 << 30:
             marks |= M_GAP
-            rows[x + E_UNIQUE] += length
             add_hole(x, following, seq, rows)
+            rows[x + E_UNIQUE] += length
     elif end > following:
         rows[x + E_UNIQUE] += length
         await_ack(x, end, now, rows)
