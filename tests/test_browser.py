@@ -155,8 +155,9 @@ def test_keys_alone_will_do(opened):
     page = opened()
     page.locator("tr[data-id]").first.focus()
     page.keyboard.press("ArrowDown")
+    page.wait_for_function("document.activeElement.dataset.at === '1'")
     page.keyboard.press("ArrowDown")
-    assert page.evaluate("document.activeElement.dataset.at") == "2"
+    page.wait_for_function("document.activeElement.dataset.at === '2'")
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
     dialog.wait_for()
@@ -166,11 +167,10 @@ def test_keys_alone_will_do(opened):
     heading(page, 3).wait_for()
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
-    assert page.evaluate("document.activeElement.dataset.id") == "3", "the keys go on where the reader was"
+    page.wait_for_function("document.activeElement.dataset.id === '3'")  # the keys go on where the reader was
     page.keyboard.press("End")
-    assert page.evaluate("document.activeElement.dataset.at") == str(
-        int(page.locator("table.rows").get_attribute("aria-rowcount")) - 2
-    )
+    last = int(page.locator("table.rows").get_attribute("aria-rowcount")) - 2
+    page.wait_for_function(f"document.activeElement.dataset.at === '{last}'")
 
 
 def test_an_address_opens_its_connection(opened):
