@@ -231,7 +231,7 @@ class Batch:
 
 def batch_of(records: Words) -> Batch:
     """Make a batch of some rows; uncompiled kernels need Python's own numbers, for numpy's overflow."""
-    return Batch(memoryview(np.ascontiguousarray(records).reshape(-1)), len(records))
+    return Batch(np.ascontiguousarray(records).reshape(-1).data, len(records))
 
 
 def merge_blocks(parts: Sequence[tuple[Words, Words, int]]) -> tuple[Words, Words]:
