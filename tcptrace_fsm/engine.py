@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from tcptrace_fsm.anomalies.rule import notable
+from tcptrace_fsm.anomalies.rule import SECOND, notable
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
@@ -74,7 +74,6 @@ __all__ = ["Engine", "Finished", "SegmentBatch"]
 
 LOG_LIMIT = 256  # log records per connection before marked data segments are only counted
 LINGER_SYN = 130  # seconds; Linux gives up a connect() after 127 s
-SECOND = 1_000_000_000
 CROWD = 500_000  # live connections; their rows and logs take a little under 1 GB
 CHUNK = 4096  # finished connections handed out at once
 STREAMS = 1 << 20  # of Wireshark's that are remembered

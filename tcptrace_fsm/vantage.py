@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
+from tcptrace_fsm.anomalies.rule import SECOND
 from tcptrace_fsm.capture import open_capture
 from tcptrace_fsm.engine import Engine
 from tcptrace_fsm.errors import UsageError
@@ -45,7 +46,6 @@ __all__ = ["Clock", "Comparison", "Merged", "compare", "merge"]
 SAMPLE = 1 << 18  # segments kept of each capture to compare them
 DRIFT = 500e-6  # more than any clock of a computer is off, as a share
 RING = 1 << 18  # segments that may wait for their counterpart
-SECOND = 1_000_000_000
 FOREVER = (1 << 62) - 1
 LASTING = k.TCP_FIN | k.TCP_SYN | k.TCP_RST | k.TCP_ACK | k.TCP_URG
 ODD = np.uint64(0x9E3779B97F4A7C15)
