@@ -1,11 +1,14 @@
 """Compile the kernels where a C compiler is at hand; install without them where it is not.
 
 The constants of ``tcptrace_fsm/kernels/layout.py`` are written, at build time, into ``layout.pxd`` as a C enum: that
-is how ``rows[c + FIELD]`` becomes an address with a constant offset while the fields are named in one place only.
+is how ``rows[c + FIELD]`` becomes an address with a constant offset while the fields are named in one place only. The
+smallest functions, called for every segment from several kernels, are written into ``.pxd`` files with their bodies:
+that is how they become part of each kernel that calls them.
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 from pathlib import Path
@@ -16,6 +19,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).resolve().parent
 KERNELS = ROOT / "tcptrace_fsm" / "kernels"
 BUILD = "build/cython"
+INLINE = ("sequence", "table")  # modules that are not compiled by themselves
 COST = "the kernels stay uncompiled: every result is the same, at about a sixtieth of the speed"
 
 
@@ -40,9 +44,27 @@ def write_layout_pxd() -> None:
     lines += ['    """']
     lines += [f'    const long long {k} "TCPTRACE_FSM_{k}"' for k in masks]
     text = "\n".join(lines) + "\n"
-    target = KERNELS / "layout.pxd"
-    if not target.exists() or target.read_text() != text:
-        target.write_text(text)
+    write_changed(KERNELS / "layout.pxd", text)
+
+
+def write_inline_pxd(name: str) -> None:
+    """Write ``NAME.pxd`` from the functions of ``NAME.py``: arrays become pointers, numbers 64-bit integers."""
+    types = {"int": "long long", "Words": "long long*"}
+    lines = [f"# Generated from {name}.py by setup.py."]
+    for node in ast.parse((KERNELS / f"{name}.py").read_text()).body:
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("tcptrace_fsm."):
+            lines.append(f"from {node.module} cimport *")
+        if isinstance(node, ast.FunctionDef):
+            arguments = ", ".join(f"{types[ast.unparse(a.annotation)]} {a.arg}" for a in node.args.args)
+            lines.append(f"\ncdef inline long long {node.name}({arguments}) noexcept nogil:")
+            lines += ["    " + line for part in node.body[1:] for line in ast.unparse(part).splitlines()]
+    write_changed(KERNELS / f"{name}.pxd", "\n".join(lines) + "\n")
+
+
+def write_changed(path: Path, text: str) -> None:
+    """Write a file, unless it says that already: what depends on it need not be compiled again."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
 
 
 def extensions() -> list[Extension]:
@@ -55,7 +77,9 @@ def extensions() -> list[Extension]:
         print(f"tcptrace-fsm: no Cython; {COST}", file=sys.stderr)
         return []
     write_layout_pxd()
-    names = sorted(p.stem for p in KERNELS.glob("*.pxd") if p.stem not in {"layout", "memory"})
+    for name in INLINE:
+        write_inline_pxd(name)
+    names = sorted(p.stem for p in KERNELS.glob("*.pxd") if p.stem not in {"layout", "memory", *INLINE})
     # Cython follows the .py and .pxd files (layout.pxd is written only when it changes); flags it does not see.
     generated = list((ROOT / BUILD).rglob("*.c"))
     stale = any(c.stat().st_mtime < Path(__file__).stat().st_mtime for c in generated)

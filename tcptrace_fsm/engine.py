@@ -57,8 +57,8 @@ from tcptrace_fsm.kernels.layout import (
     WHO_SERVER,
     X_TOP,
 )
+from tcptrace_fsm.kernels.moving import move_past, move_slots
 from tcptrace_fsm.kernels.replay import collect, longest_log, replay_due
-from tcptrace_fsm.kernels.table import move_past, move_slots
 from tcptrace_fsm.kernels.track import collect_paths, end_paths, expire, make_all_due, release, track
 from tcptrace_fsm.machine import table
 from tcptrace_fsm.room import grown, room

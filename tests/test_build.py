@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import tcptrace_fsm.kernels
 from tcptrace_fsm.kernels import layout
 
 FOLDER = Path(tcptrace_fsm.kernels.__file__).parent
-NEVER_COMPILED = {"__init__", "layout", "memory"}
+INLINE = ("sequence", "table")  # part of every kernel that calls them
+NEVER_COMPILED = {"__init__", "layout", "memory", *INLINE}
 KERNELS = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in NEVER_COMPILED)
 IN_A_TREE = (FOLDER.parent.parent / "setup.py").exists()
 
@@ -43,6 +45,19 @@ def test_compiled_kernel_is_newer_than_its_source(name):
     built = binary(name).stat().st_mtime
     for source in (FOLDER / f"{name}.py", FOLDER / f"{name}.pxd"):
         assert source.stat().st_mtime <= built, f"{source.name} was edited after it was compiled: pip install -e ."
+
+
+@pytest.mark.parametrize("name", INLINE)
+def test_inlined_functions_are_those_of_the_source(name):
+    """The .pxd that the kernels were compiled with says what the source says."""
+    pxd = FOLDER / f"{name}.pxd"
+    if not pxd.exists():
+        pytest.skip("nothing was compiled in this tree")
+    lines = set(pxd.read_text().splitlines())
+    for function in ast.parse((FOLDER / f"{name}.py").read_text()).body:
+        if isinstance(function, ast.FunctionDef):
+            for line in "\n".join(map(ast.unparse, function.body[1:])).splitlines():
+                assert "    " + line in lines, f"{name}.py was edited after it was compiled: pip install -e ."
 
 
 def test_compiled_constants_are_those_of_layout():

@@ -41,7 +41,7 @@ def longer(block: Block) -> list[tuple[int, int, int]]:
     for side in (CLIENT, SERVER):
         own, peer = end_of(0, side), end_of(0, 1 - side)
         longest, most = block.column(own + E_LONGEST), block.column(peer + E_MSS)
-        if any(map(gt, longest, most)):
+        if max(most, default=0) > 0 and any(map(gt, longest, most)):
             pairs = enumerate(zip(longest, most, strict=True))
             found += [(i * CONNECTION_SIZE, side, sent) for i, (sent, mss) in pairs if sent > mss > 0]
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.anomalies.survey import Block, Name
     from tcptrace_fsm.profiles import Profile
+
+    Kind = tuple[tuple[int, int], tuple[int, int]]
 
 __all__ = ["RULES", "SURVEYS"]
 
@@ -154,19 +157,21 @@ class Reuse(Collector):
                 )
 
 
-def kinds_of_options(block: Block) -> set[tuple[int, int]]:
-    """The different pairs of options, of SYN and SYN+ACK."""
-    return set(block.both(E_OPTIONS))
+def kinds_of_options(block: Block) -> Counter[Kind]:
+    """How often which options of SYN and SYN+ACK occur, with which numbers of these."""
+    return Counter(options(block))
+
+
+def options(block: Block) -> Iterator[Kind]:
+    """Options of SYN and SYN+ACK, and how many of these there were: of every connection, client's and server's."""
+    return zip(block.both(E_OPTIONS), block.both(E_SYNS), strict=True)
 
 
 class Options(Collector):
     """SYNs or SYN+ACKs with some peculiarity of their options, in one finding.
 
-    Connections of the sample are looked at one by one, which gives examples; the others may be only counted, at a
-    fraction of the cost.
+    The connections of the sample give members and examples; the others are only counted, at a fraction of the cost.
     """
-
-    only_counted = True
 
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile)
@@ -176,50 +181,33 @@ class Options(Collector):
         """Which sides are peculiar, given the options of SYN and SYN+ACK."""
         raise NotImplementedError
 
+    def whose(self, kind: Kind) -> tuple[int, ...]:
+        """Which sides are peculiar, and were seen to be."""
+        pair, syns = kind
+        if pair not in self.known:
+            self.known[pair] = self.odd(*pair)
+        return tuple(side for side in self.known[pair] if syns[side] and self.fits(*syns))
+
     def block(self, block: Block) -> None:
-        """Few pairs of options occur in a block: where none is odd, no connection is looked at."""
-        pairs = block.once("options", kinds_of_options)
-        for pair in pairs:
-            if pair not in self.known:
-                self.known[pair] = self.odd(*pair)
-        if not any(self.known[pair] for pair in pairs):
-            return
-        ids = block.column(C_ID)
-        least = min(ids)
-        if self.only_counted and least >= SAMPLE:
-            odd = {side for pair in pairs for side in self.known[pair]}
-            if all((group := self.groups.get((side,))) and 0 <= group.conn_id < least for side in odd):
-                for (pair, syns), n in Counter(zip(block.both(E_OPTIONS), block.both(E_SYNS), strict=True)).items():
-                    for side in self.known[pair]:
-                        if syns[side] and self.fits(*syns):
-                            self.count(side, n)
-                return
-        rows = zip(block.both(E_OPTIONS), block.both(E_SYNS), ids, strict=True)
-        for i, (pair, syns, conn_id) in enumerate(rows):
-            for side in self.known[pair]:
-                if syns[side] and self.fits(*syns):
-                    if self.only_counted and conn_id >= SAMPLE:
-                        self.count(side, 1)
-                        self.groups.of((side,)).note(
-                            block.words, i * CONNECTION_SIZE, self.member(block.words, i, side)
-                        )
-                    else:
-                        self.take(block.words, i * CONNECTION_SIZE, side)
-
-    def count(self, side: int, n: int) -> None:
-        """Some that are peculiar, and are not looked at."""
-        group = self.groups.of((side,))
-        group.count += n
-        group.unseen += n
-
-    def member(self, words: array[int], i: int, side: int) -> Name:
-        """Who sent it: a listener or a host."""
-        c = i * CONNECTION_SIZE
-        return socket_of(words, c, side) if side == SERVER else host_of(words, c, side)
-
-    def take(self, words: array[int], c: int, side: int) -> None:
-        """One that is peculiar."""
-        self.groups.of((side,)).add(words, c, self.member(words, c // CONNECTION_SIZE, side))
+        """Few kinds of options occur in a block: where none is odd, no connection is looked at."""
+        kinds = block.once("options", kinds_of_options)
+        for side in (CLIENT, SERVER):
+            odd = {kind for kind in kinds if side in self.whose(kind)}
+            if not odd:
+                continue
+            group = self.groups.of((side,))
+            ids = block.column(C_ID)
+            least = min(ids)
+            if least >= SAMPLE and 0 <= group.conn_id < least:
+                group.leave(sum(kinds[kind] for kind in odd))
+                continue
+            places = [i for i, kind in enumerate(options(block)) if kind in odd]
+            group.add_all(
+                block.words,
+                [i * CONNECTION_SIZE for i in places if ids[i] < SAMPLE],
+                [i * CONNECTION_SIZE for i in places if ids[i] >= SAMPLE],
+                partial(socket_of if side == SERVER else host_of, side=side),
+            )
 
     def fits(self, client_syns: int, server_syns: int) -> bool:
         """Whether enough of the connection was seen."""
@@ -288,7 +276,6 @@ class Cookies(Options):
     """Listeners that answer some SYNs with less than others."""
 
     offered = OPT_SCALE | OPT_SACK_PERMITTED
-    only_counted = False
 
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile)
@@ -304,24 +291,23 @@ class Cookies(Options):
         return (SERVER,) if poor else ()
 
     def block(self, block: Block) -> None:
-        """Listeners that can do better are remembered of the sample."""
-        super().block(block)
+        """Of the sample, listeners that can do better are remembered."""
+        kinds = block.once("options", kinds_of_options)
+        poor = {kind for kind in kinds if self.whose(kind)}
+        full = {kind for kind in kinds if kind[0][CLIENT] & kind[0][SERVER] & self.offered == self.offered}
         ids = block.column(C_ID)
-        if min(ids, default=SAMPLE) < SAMPLE:
-            wanted = self.offered
-            for i, ((client, server), conn_id) in enumerate(zip(block.both(E_OPTIONS), ids, strict=True)):
-                if client & server & wanted == wanted and conn_id < SAMPLE:
+        if poor or (full and min(ids) < SAMPLE):
+            for i, (kind, conn_id) in enumerate(zip(options(block), ids, strict=True)):
+                if kind in poor:
+                    listener = socket_of(block.words, i * CONNECTION_SIZE, SERVER)
+                    self.groups.of(listener).add(block.words, i * CONNECTION_SIZE)
+                elif kind in full and conn_id < SAMPLE:
                     self.full.add(socket_of(block.words, i * CONNECTION_SIZE, SERVER))
 
     def merge(self, other: Cookies) -> None:
         """Take what another has seen."""
         super().merge(other)
         self.full |= other.full
-
-    def take(self, words: array[int], c: int, side: int) -> None:
-        """One that got less than it asked for."""
-        if words[end_of(c, side) + E_SYNS]:
-            self.groups.of(socket_of(words, c, SERVER)).add(words, c)
 
     def finish(self, now: int) -> Iterator[Found]:
         """Listeners that did both."""

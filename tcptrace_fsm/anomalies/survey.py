@@ -17,6 +17,7 @@ import socket
 import struct
 from bisect import insort
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tcptrace_fsm.anomalies.rule import SIDES, Finding, Key
@@ -247,6 +248,28 @@ class Group:
             self._show(conn_id, words[c + C_FIRST_FRAME])
         if member is not None:
             self.members.take(member)
+
+    def add_all(
+        self, words: array[int], rows: list[int], others: list[int], member: Callable[[array[int], int], Name]
+    ) -> None:
+        """Count the connections whose records begin at ``rows``, and without their members those at ``others``."""
+        members = {member(words, c) for c in rows}
+        self.count += len(rows)
+        for some in (rows, others):
+            if some:
+                first = min(some, key=lambda c: words[c + C_ID])
+                self.note(words, first, member(words, first))
+        for c in nsmallest(EXAMPLES, rows, key=lambda c: words[c + C_ID]):
+            self._show(words[c + C_ID], words[c + C_FIRST_FRAME])
+        self.last = max([self.last, *(words[c + C_LAST_TIME] for c in rows)])
+        for one in members:
+            self.members.take(one)
+        self.leave(len(others))
+
+    def leave(self, n: int) -> None:
+        """Count some that nobody looks at."""
+        self.count += n
+        self.unseen += n
 
     def note(self, words: array[int], c: int, member: Name | None = None) -> None:
         """Look at a connection that is counted otherwise: it may be the first, or the last to speak."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.layout import *
-from tcptrace_fsm.kernels.sequence import bit, low32
+from tcptrace_fsm.kernels.sequence import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
-from tcptrace_fsm.kernels.sequence import bit, low32
+from tcptrace_fsm.kernels.sequence import *
 from tcptrace_fsm.kernels.table import *
 
 if TYPE_CHECKING:

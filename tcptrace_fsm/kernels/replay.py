@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
-from tcptrace_fsm.kernels.sequence import bit
+from tcptrace_fsm.kernels.sequence import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words

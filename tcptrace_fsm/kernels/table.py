@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
-from tcptrace_fsm.kernels.sequence import bit
+from tcptrace_fsm.kernels.sequence import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-# No __all__: compiled, this module has for Python only what Python calls, and track.py takes the rest by its .pxd.
+# No __all__: those who import it take all of it.
 
 
 def stir(h: int, word: int, seed: int) -> int:
@@ -123,24 +123,6 @@ def remove(slots: Words, size: int, h: int, c: int) -> int:
     return 1
 
 
-def move_slots(old_words: Words, old_size: int, new_words: Words, new_size: int) -> int:
-    """Copy every entry to a larger table of zeros. Returns how many there were."""
-    old = pointer(old_words)
-    new = pointer(new_words)
-    moved = 0
-    k = 0
-    while k < old_size:
-        if old[2 * k + 1]:
-            i = old[2 * k] & (new_size - 1)
-            while new[2 * i + 1]:
-                i = (i + 1) & (new_size - 1)
-            new[2 * i] = old[2 * k]
-            new[2 * i + 1] = old[2 * k + 1]
-            moved += 1
-        k += 1
-    return moved
-
-
 # --- past uses of four-tuples -----------------------------------------------------------------------------------------
 
 
@@ -163,16 +145,3 @@ def remember(past: Words, size: int, h: int, use: int) -> int:
     past[2 * i] = h + 1
     past[2 * i + 1] = use
     return new
-
-
-def move_past(old_words: Words, old_size: int, new_words: Words, new_size: int, oldest: int) -> int:
-    """Copy the uses by connections from ``oldest`` on to another table of zeros. Returns how many there were."""
-    old = pointer(old_words)
-    new = pointer(new_words)
-    moved = 0
-    k = 0
-    while k < old_size:
-        if old[2 * k] and old[2 * k + 1] >> PAST_SHIFT >= oldest:
-            moved += remember(new, new_size, old[2 * k] - 1, old[2 * k + 1])
-        k += 1
-    return moved
