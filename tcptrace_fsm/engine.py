@@ -32,6 +32,7 @@ from tcptrace_fsm.kernels.layout import (
     K_LOG_FREE,
     K_LOG_LIMIT,
     K_LOG_TOP,
+    K_LONGEST,
     K_NEXT_ID,
     K_NEXT_STREAM,
     K_NOW,
@@ -46,6 +47,7 @@ from tcptrace_fsm.kernels.layout import (
     K_STREAM_MOST,
     K_STREAM_SLOTS,
     K_USED,
+    LOG_BLOCK,
     LOG_SIZE,
     PAST_MOST,
     PATH_SIZE,
@@ -58,7 +60,7 @@ from tcptrace_fsm.kernels.layout import (
     X_TOP,
 )
 from tcptrace_fsm.kernels.moving import move_past, move_slots
-from tcptrace_fsm.kernels.replay import collect, longest_log, replay_due
+from tcptrace_fsm.kernels.replay import collect, replay_due
 from tcptrace_fsm.kernels.track import collect_paths, end_paths, expire, make_all_due, release, track
 from tcptrace_fsm.machine import table
 from tcptrace_fsm.room import grown, room
@@ -246,7 +248,7 @@ class Engine:
         self._settle_all()
         control = self.control
         self.rows = grown(self.rows, control[K_ROW_TOP] + count * CONNECTION_SIZE)
-        self.log = grown(self.log, control[K_LOG_TOP] + count * LOG_SIZE)
+        self.log = grown(self.log, control[K_LOG_TOP] + count * LOG_BLOCK)
         self.living = grown(self.living, control[K_LIVE] + count)
         self.due = grown(self.due, control[K_LIVE] + count)
         if self.two_points:
@@ -328,7 +330,7 @@ class Engine:
             start, stop = self._settled, min(count, self._settled + CHUNK)
             if self.two_points and not start:
                 end_paths(count, self.due, self.rows, self.paths)
-            longest = longest_log(self.rows, self.due, count)
+            longest = control[K_LONGEST]
             if self.taken_at:
                 self._place(start, stop)
             self.work = grown(self.work, longest * LOG_SIZE)
@@ -340,7 +342,8 @@ class Engine:
             )  # fmt: skip
             block = words((end - start) * CONNECTION_SIZE)
             collect(start, end, self.due, self.rows, block)
-            transitions = array("q", self.out[: self.scratch[X_TOP]].tobytes())
+            transitions = array("q")
+            transitions.frombytes(self.out[: self.scratch[X_TOP]].cast("B"))
             done = Finished(block, end - start, transitions, len(transitions) // TRANSITION_SIZE)
             if self.two_points:
                 done.paths = words((end - start) * PATH_SIZE)

@@ -473,13 +473,13 @@ def check_transitions(connection: Connection) -> None:
 
 
 def check_memory(engine) -> None:
-    """After the end nothing is live, and every row and log record ever used is on its free list exactly once."""
+    """After the end nothing is live, and every row and block of log records ever used is on its free list exactly once."""
     control = engine.control
     assert (control[at.K_LIVE], control[at.K_DUE], control[at.K_USED]) == (0, 0, 0)
     assert not any(engine.slots)
     for head, store, link, top, size in (
         (at.K_ROW_FREE, engine.rows, at.C_OLDER, at.K_ROW_TOP, at.CONNECTION_SIZE),
-        (at.K_LOG_FREE, engine.log, at.L_NEXT, at.K_LOG_TOP, at.LOG_SIZE),
+        (at.K_LOG_FREE, engine.log, at.L_NEXT, at.K_LOG_TOP, at.LOG_BLOCK),
     ):
         free: set[int] = set()
         r = control[head]

@@ -93,20 +93,16 @@ def join_wireshark(c: int, s: int, segments: Words, rows: Words, streams: Words,
     if segments[s + S_NET] >> 1:
         control[K_WRAPPED] = 1
     if (
-        stream == rows[c + C_STREAM]
+        rows[c + C_COMPLETENESS] & COMPLETE_CALM
+        and stream == rows[c + C_STREAM]
         and flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) == TCP_ACK
         and rows[c + C_COMPLETENESS] & (COMPLETE_DATA if length else COMPLETE_ACK)
         and not control[K_WRAPPED]
         and rows[c + C_OLDER] < 0
         and rows[c + C_NEWER] < 0
+        and stream > control[K_NEXT_STREAM] - control[K_STREAM_MOST]
     ):
-        w = (stream & (control[K_STREAM_MOST] - 1)) * STREAM_SIZE
-        if (
-            streams[w + W_NUMBER] == stream
-            and streams[w + W_BITS] & W_BASES
-            and streams[w + W_BITS] & 63 == rows[c + C_COMPLETENESS] & 63
-        ):
-            return stream  # most segments of a connection: nothing new
+        return stream  # most segments of a connection: nothing new
     # Other rows of the same four-tuple (in another VLAN, of another incarnation) may have met a newer stream.
     if (
         stream < 0
@@ -170,6 +166,9 @@ def join_wireshark(c: int, s: int, segments: Words, rows: Words, streams: Words,
         if met:  # with one segment alone, reading it again shows nothing more
             bits |= bits >> W_FIRST_SHIFT
         rows[c + C_COMPLETENESS] = shown | (bits & 63) << COMPLETE_WHOLE_SHIFT
+        alone = 1 if rows[c + C_OLDER] < 0 and rows[c + C_NEWER] < 0 else 0
+        if alone and streams[w + W_BITS] & W_BASES and streams[w + W_BITS] & 63 == shown:
+            rows[c + C_COMPLETENESS] |= COMPLETE_CALM
     return stream
 
 

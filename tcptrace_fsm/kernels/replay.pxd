@@ -2,7 +2,6 @@ from tcptrace_fsm.kernels.layout cimport *
 from tcptrace_fsm.kernels.memory cimport pointer, prefetch
 from tcptrace_fsm.kernels.sequence cimport bit
 
-cpdef long long longest_log(long long[::1] rows_words, long long[::1] due_words, long long count) noexcept nogil
 cdef long long gather(long long c, long long* rows, long long* log, long long* work) noexcept nogil
 cdef long long gather_at(long long c, long long side, long long* rows, long long* log, long long* work) noexcept nogil
 cdef long long next_of(long long side, long long w, long long n, long long* work) noexcept nogil

@@ -34,23 +34,10 @@ from tcptrace_fsm.kernels.sequence import *
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["collect", "gather", "interesting", "longest_log", "replay", "replay_due"]
+__all__ = ["collect", "gather", "interesting", "replay", "replay_due"]
 
 
 # --- reading the log --------------------------------------------------------------------------------------------------
-
-
-def longest_log(rows_words: Words, due_words: Words, count: int) -> int:
-    """Most log records of any due connection: how much scratch the replay needs."""
-    rows = pointer(rows_words)
-    due = pointer(due_words)
-    most = 0
-    i = 0
-    while i < count:
-        if rows[due[i] + C_LOG_COUNT] > most:
-            most = rows[due[i] + C_LOG_COUNT]
-        i += 1
-    return most
 
 
 def gather(c: int, rows: Words, log: Words, work: Words) -> int:
@@ -1446,8 +1433,11 @@ def replay_due(
                 prefetch(rows, k)
                 k += 8
         if i + 2 < count and rows[due[i + 2] + C_LOG_HEAD] >= 0:
-            prefetch(log, rows[due[i + 2] + C_LOG_HEAD])
-            prefetch(log, rows[due[i + 2] + C_LOG_HEAD] + 8)
+            k = rows[due[i + 2] + C_LOG_HEAD]
+            end = k + LOG_BLOCK
+            while k < end:
+                prefetch(log, k)
+                k += 8
         if scratch[X_TOP] + (24 + 2 * rows[due[i] + C_LOG_COUNT]) * TRANSITION_SIZE > room:
             break
         replay(due[i], rows[due[i] + C_OVER_TIME], rows, log, timers, table, out, scratch, work)

@@ -5,6 +5,7 @@ from tcptrace_fsm.kernels.sequence cimport bit, low32, newer, widen
 from tcptrace_fsm.kernels.table cimport find, hash_of, is_client, recall, remember, remove
 
 cdef long long log_segment(long long c, long long x, long long side, long long s, long long seq, long long ack, long long marks, long long* segments, long long* rows, long long* log, long long* control) noexcept nogil
+cdef long long free_log(long long c, long long* rows, long long* log, long long* control) noexcept nogil
 cdef long long extend_run(long long r, long long s, long long* segments, long long* log) noexcept nogil
 cdef long long new_row(long long s, long long h, long long swap, long long* segments, long long* rows, long long* living, long long* control) noexcept nogil
 cdef long long give_id(long long c, long long* rows, long long* control) noexcept nogil

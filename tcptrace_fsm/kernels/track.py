@@ -47,12 +47,18 @@ def log_segment(
     control: Words,
 ) -> int:
     """Append a segment to the connection's log. Returns its record."""
-    r = control[K_LOG_FREE]
-    if r >= 0:
+    r = rows[c + C_LOG_TAIL]
+    if r >= 0 and (r & (LOG_BLOCK - 1)) < LOG_BLOCK - LOG_SIZE:
+        r += LOG_SIZE  # the block of the record before has room
+    elif control[K_LOG_FREE] >= 0:
+        r = control[K_LOG_FREE]
         control[K_LOG_FREE] = log[r + L_NEXT]
+        if log[r + L_NEXT] >= 0:  # the block to be taken next lies anywhere in memory
+            prefetch(log, log[r + L_NEXT])
+            prefetch(log, log[r + L_NEXT] + 8)
     else:
         r = control[K_LOG_TOP]
-        control[K_LOG_TOP] = r + LOG_SIZE
+        control[K_LOG_TOP] = r + LOG_BLOCK
     log[r + L_TIME] = segments[s + S_TIME]
     log[r + L_FRAME] = segments[s + S_FRAME]
     length = segments[s + S_LEN]
@@ -82,6 +88,18 @@ def log_segment(
     rows[c + C_LOG_TAIL] = r
     rows[c + C_LOG_COUNT] += 1
     return r
+
+
+def free_log(c: int, rows: Words, log: Words, control: Words) -> int:
+    """Put the blocks of a connection's log on the free list."""
+    r = rows[c + C_LOG_HEAD]
+    while r >= 0:
+        following = log[r + L_NEXT]
+        if not r & (LOG_BLOCK - 1):
+            log[r + L_NEXT] = control[K_LOG_FREE]
+            control[K_LOG_FREE] = r
+        r = following
+    return 0
 
 
 def extend_run(r: int, s: int, segments: Words, log: Words) -> int:
@@ -228,6 +246,8 @@ def make_due(c: int, moment: int, rows: Words, due: Words, control: Words) -> in
         rows[c + C_OVER_TIME] = moment
         due[control[K_DUE]] = c
         control[K_DUE] += 1
+        if rows[c + C_LOG_COUNT] > control[K_LONGEST]:
+            control[K_LONGEST] = rows[c + C_LOG_COUNT]
     return 0
 
 
@@ -294,6 +314,7 @@ def new_incarnation(
     c = open_connection(s, h, segments, rows, living, control)
     rows[c + C_OLDER] = old
     rows[old + C_NEWER] = c
+    rows[old + C_COMPLETENESS] &= ~COMPLETE_CALM
     rows[old + C_FLAGS] |= CF_SPLIT
     rows[old + C_TAKEN_OVER] = segments[s + S_TIME]
     rows[old + C_TAKEN_FRAME] = segments[s + S_FRAME]
@@ -1138,7 +1159,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     rows[x + E_LAST_FLAGS] = flags
     if rows[x + E_IP_ID] <= 0 or ((segments[s + S_IP_ID] - rows[x + E_IP_ID]) & 65535) < 32768:
         rows[x + E_IP_ID] = segments[s + S_IP_ID]
-    if rows[x + E_TTL] < 0:
+    if rows[x + E_SEGMENTS] < 3 and rows[x + E_TTL] < 0:
         rows[x + E_TTL] = segments[s + S_TTL]
     if now > rows[c + C_LAST_TIME]:
         rows[c + C_LAST_TIME] = now
@@ -1348,8 +1369,8 @@ def track(
 ) -> int:
     """Take ``count`` segments.
 
-    The caller makes room first: for ``count`` more rows (in ``rows``, ``living`` and ``due``), twice ``count`` log
-    records and slots, ``count`` more streams and, with two capture points, path records.
+    The caller makes room first: for ``count`` more rows (in ``rows``, ``living`` and ``due``), blocks of log records
+    and streams, twice ``count`` slots and, with two capture points, path records.
 
     Parameters
     ----------
@@ -1380,12 +1401,17 @@ def track(
         if ahead < count * SEGMENT_SIZE:
             segments[ahead + S_CONNECTION] = hash_of(segments, ahead, control[K_SEED])
             prefetch(slots, 2 * (segments[ahead + S_CONNECTION] & (control[K_SLOTS] - 1)))
+            if segments[ahead + S_FLAGS] & TCP_SYN:
+                prefetch(past, 2 * (segments[ahead + S_CONNECTION] & (control[K_PAST] - 1)))
+                prefetch(known, 2 * (segments[ahead + S_CONNECTION] & (control[K_STREAM_SLOTS] - 1)))
         ahead = s + 12 * SEGMENT_SIZE
         if s >= 12 * SEGMENT_SIZE and ahead < count * SEGMENT_SIZE:
             c = slots[2 * (segments[ahead + S_CONNECTION] & (control[K_SLOTS] - 1)) + 1] - 1
             if c >= 0:
                 prefetch(rows, c)
                 prefetch(rows, c + 8)
+                prefetch(rows, c + 16)
+                prefetch(rows, c + 24)
                 k = c + C_ENDPOINTS
                 while k < c + C_ENDPOINTS + 40:
                     prefetch(rows, k)
@@ -1501,19 +1527,21 @@ def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words
         if i >= control[K_LIVE]:
             i = 0
         c = living[i]
-        if rows[c + C_LIFE] == LIFE_LIVE:
-            if is_spent(c, rows, control):
-                make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
-            elif (
-                crowded
-                and control[K_NOW] - rows[c + C_LAST_TIME] >= control[K_PATIENCE]
-                and rows[c + C_OLDER] < 0
-                and rows[c + C_NEWER] < 0
-                and (is_over(c, rows) or not is_open(c, rows))
-                and control[K_LIVE] - control[K_DUE] > control[K_CROWD]
-            ):
-                make_due(c, control[K_NOW], rows, due, control)
-                control[K_HURRIED] += 1
+        if i + 8 < control[K_LIVE]:
+            prefetch(rows, living[i + 8] + C_LAST_TIME)
+        if is_spent(c, rows, control):
+            make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
+        elif (
+            crowded
+            and rows[c + C_LIFE] == LIFE_LIVE
+            and control[K_NOW] - rows[c + C_LAST_TIME] >= control[K_PATIENCE]
+            and rows[c + C_OLDER] < 0
+            and rows[c + C_NEWER] < 0
+            and (is_over(c, rows) or not is_open(c, rows))
+            and control[K_LIVE] - control[K_DUE] > control[K_CROWD]
+        ):
+            make_due(c, control[K_NOW], rows, due, control)
+            control[K_HURRIED] += 1
         i += 1
         budget -= 1
     control[K_SWEEP] = i
@@ -1619,9 +1647,13 @@ def release(
         c = due[i]
         if rows[c + C_PATH]:
             free_path(c, rows, paths, control)
-        if rows[c + C_LOG_HEAD] >= 0:
-            log[rows[c + C_LOG_TAIL] + L_NEXT] = control[K_LOG_FREE]
-            control[K_LOG_FREE] = rows[c + C_LOG_HEAD]
+        if i + 4 < control[K_DUE]:
+            k = rows[due[i + 4] + C_HASH]
+            prefetch(slots, 2 * (k & (control[K_SLOTS] - 1)))
+            prefetch(past, 2 * (k & (control[K_PAST] - 1)))
+            if rows[due[i + 4] + C_LOG_HEAD] >= 0:
+                prefetch(log, rows[due[i + 4] + C_LOG_HEAD] + L_NEXT)
+        free_log(c, rows, log, control)
         if remove(slots, control[K_SLOTS], rows[c + C_HASH], c):
             control[K_USED] -= 1
             use = rows[c + C_ID] << PAST_SHIFT | rows[c + C_INCARNATION]
@@ -1633,4 +1665,5 @@ def release(
         free_row(c, rows, living, control)
         i += 1
     control[K_DUE] = 0
+    control[K_LONGEST] = 0
     return 0
