@@ -7,8 +7,9 @@ outcome depends neither on the order in which connections end nor on who follows
 
 What is evidence (times as at the capture point, a round trip being allowed for):
 
-* TIME_WAIT lives at age *a*: the host answers a segment of its peer by the same ACK as before. The age counts from the
-  latest segment before that which may have restarted the timer: on Linux any with ACK does.
+* TIME_WAIT lives at age *a*: the host answers a segment of its peer, or the SYN of its next connection, by the same ACK
+  as before. The age counts from the latest segment before that which may have restarted the timer: on Linux any with
+  ACK does.
 * TIME_WAIT is gone at age *a*: the host answers a repetition by an RST whose sequence number is that segment's ACK; or
   takes a SYN at once that no TIME_WAIT gives way to, its sequence number and its timestamp being no higher than those
   before (RFC 6191; Linux, FreeBSD). The age counts from the last segment that the host answered.
@@ -219,7 +220,7 @@ def late(end: End, frame: int | None) -> Iterator[tuple[Segment, Segment | None]
             asked = s
             yield s, None
         else:
-            yield s, asked if asked and s.last_time - asked.last_time <= prompt(end) else None
+            yield s, asked if asked and s.time - asked.last_time <= prompt(end) else None
             asked = None
 
 
@@ -244,6 +245,8 @@ def time_wait(end: End) -> tuple[int, int]:
         elif asked:
             alive = max(alive, asked.time - before - allowed)
             earliest = asked.time
+        elif 0 <= s.time - syn_of(end.peer) <= prompt(end):
+            alive = max(alive, syn_of(end.peer) - latest - allowed)  # a challenge ACK (RFC 5961 section 4.2)
     return alive, past(taken_again(end) - earliest, TOO_SOON)
 
 
@@ -276,10 +279,15 @@ def is_reply(rst: Segment, asked: Segment | None) -> bool:
     return asked is not None and rst.reply_rst and bool(asked.flags & TCP_ACK) and rst.seq == asked.ack
 
 
+def syn_of(end: End) -> int:
+    """When the endpoint sent the first SYN of the next connection, ns; 0 if it sent none."""
+    return end.view[C_TAKEN_OVER] if end.view[C_TAKEN_BY] == end.side and end.view[C_TAKEN_OVER] >= 0 else 0
+
+
 def taken_again(end: End) -> int:
     """When the endpoint took a SYN of its peer's that no TIME_WAIT gives way to, ns; 0 if it did not."""
     c, peer = end.view, end.peer
-    if c[C_ACCEPTED] < 0 or c[C_TAKEN_BY] != peer.side or c[C_ACCEPTED] - c[C_TAKEN_OVER] > prompt(end):
+    if c[C_ACCEPTED] < 0 or not 0 <= c[C_ACCEPTED] - syn_of(peer) <= prompt(end):
         return 0
     if c[C_TAKEN_SEQ] > peer[E_FIN]:
         return 0

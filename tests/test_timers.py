@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
 from tcptrace_fsm import cli
+from tcptrace_fsm.analysis import Run
 from tcptrace_fsm.anomalies.evidence import CLOSED_BY_CLIENT, CLOSED_BY_SERVER, HANDSHAKE
 from tcptrace_fsm.engine import Engine
 from tcptrace_fsm.errors import UsageError
-from tcptrace_fsm.kernels.layout import S_PORTS, SEGMENT_SIZE
+from tcptrace_fsm.jobs import Jobs
+from tcptrace_fsm.kernels.layout import S_MARKS, S_PORTS, S_TIME, SEGMENT_SIZE
 from tcptrace_fsm.machine import Basis, Event, State
 from tcptrace_fsm.profiles import Interval, profile
 from tcptrace_fsm.script import Conversation, parse
@@ -145,6 +147,36 @@ EVIDENCE = [
             45.02 > .  1:1(0)     ack 1
         """,
         gone=(44, 44.01),
+        host=SERVER_HOST,
+    ),
+    Case(
+        "a_syn_is_challenged",
+        CLOSED_BY_SERVER
+        + """
+            isn 500 5000
+            45.00 > S  0:0(0)
+            isn 1000 5000
+            45.01 < .  2:2(0) ack 102
+            45.02 > R  102:102(0)
+        """,
+        alive=(43.9, 44),
+        host=SERVER_HOST,
+    ),
+    Case(
+        "a_syn_is_challenged_and_taken_once_the_time_wait_is_reset",
+        CLOSED_BY_SERVER
+        + """
+            isn 500 5000
+            45.00 > S  0:0(0)
+            isn 1000 5000
+            45.01 < .  2:2(0) ack 102
+            45.02 > R  102:102(0)
+            isn 500 70000
+            46.00 > S  0:0(0)
+            46.01 < S. 0:0(0)     ack 1
+            46.02 > .  1:1(0)     ack 1
+        """,
+        alive=(43.9, 44),
         host=SERVER_HOST,
     ),
     Case(
@@ -534,11 +566,11 @@ SHOWING = [case.text for case in EVIDENCE]
 @given(st.lists(st.sampled_from(SHOWING), min_size=1, max_size=8), st.integers(1, 4), st.randoms(use_true_random=False))
 def test_any_partition_of_the_connections_teaches_the_same(texts, parts, chance):
     talk = at_once(*texts)
-    words, whose = talk.segments, {}
+    words, whose, now = talk.segments, {}, 0
     shares = [[] for _ in range(parts)]
-    now = max(line.time for line in talk.lines)
     for n in range(talk.count):
         record = words[n * SEGMENT_SIZE : (n + 1) * SEGMENT_SIZE]
+        record[S_MARKS] = now = max(now, record[S_TIME])  # the timeline's clock
         ports = frozenset(divmod(record[S_PORTS], 1 << 16))
         shares[whose.setdefault(ports, chance.randrange(parts))].append(record)
     lessons = []
@@ -588,7 +620,7 @@ def frames_of(talk: Conversation) -> list[tuple[int, bytes]]:
     return frames
 
 
-AGREEING = {case.name for case in EVIDENCE} - {"ages_count_from_the_segment_that_restarted_it"}
+AGREEING = {case.name for case in EVIDENCE if case.alive is None or case.alive[0] < 10}
 PLAIN = [case.text for case in EVIDENCE if case.name in AGREEING and "<mss" not in case.text]
 SEVERAL = at_once(*PLAIN, *PLAIN[::-1], *[CLOSED_BY_CLIENT] * 3, CLOSED_BY_SERVER, HALF_CLOSED, "end 220")
 
@@ -642,6 +674,47 @@ def test_many_files_teach_what_one_does(files, whole):
     assert (
         tf.analyze(files, learn_timers=True).summary["timers"] == tf.analyze(whole, learn_timers=True).summary["timers"]
     )
+
+
+def test_a_cluster_teaches_and_tells_the_same(files):
+    pytest.importorskip("distributed")
+    from tcptrace_fsm import cluster
+
+    with cluster.connect("local", workers=2) as client:
+        one, other = tf.analyze(files, learn_timers=True), tf.analyze(files, learn_timers=True, client=client)
+    assert one.summary["timers"]["learned"]
+    for table in TABLES:
+        same(getattr(one, table), getattr(other, table))
+    assert one.summary == other.summary
+
+
+def test_two_captures_of_the_same_connections_teach_too(tmp_path, whole):
+    for name in ("near", "far"):
+        (tmp_path / f"{name}.pcap").write_bytes(whole.read_bytes())
+    both = [tmp_path / "near.pcap", tmp_path / "far.pcap"]
+    trace = tf.analyze(both, learn_timers=True, merge_vantage=True)
+    assert [host["host"] for host in trace.summary["timers"]["learned"]] == ["10.0.0.1", "10.0.0.2"]
+    assert (trace.transitions["basis"] == "learned").any()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_stopped_while_it_learns_tells_nothing(whole, jobs):
+    def stop(run, batches):
+        del batches
+        run.interrupted = True
+        yield from ()
+
+    run = (Run if jobs == 1 else Jobs)([str(whole)], profile(), learn_timers=True)
+    run.go(watch=stop)
+    assert run.interrupted
+    assert run.captures == []
+
+
+def test_segments_are_read_by_the_same_timers(whole):
+    """They come from a reading of their own, which must not number or judge otherwise."""
+    late = tf.analyze(whole, learn_timers=True)
+    early = tf.analyze(whole, learn_timers=True, tables=["segments"])
+    same(late.segments, early.segments)
 
 
 def test_netstat_counts_by_the_hosts_own_timer(whole):
