@@ -540,6 +540,25 @@ def test_the_other_end_keeps_its_own_timers():
     assert Basis.LEARNED not in bases
 
 
+def test_a_host_that_waits_longer_than_the_profile_is_waited_for(tmp_path):
+    """What comes 90 s after the close belongs to the connection, not to a new one begun before the capture."""
+    text = (
+        CLOSED_BY_CLIENT
+        + """
+            91.00 < F. 1:1(0)     ack 102
+            91.01 > .  102:102(0) ack 2
+            end 300
+    """
+    )
+    (tmp_path / "x.pcap").write_bytes(b.pcap(frames_of(at_once(text))))
+    assert list(tf.analyze(tmp_path / "x.pcap").connections["opening"]).count("midstream") == 2  # and that of `end`
+    trace = tf.analyze(tmp_path / "x.pcap", learn_timers=True)
+    assert list(trace.connections["opening"]).count("midstream") == 1
+    waited = trace.transitions[trace.transitions["basis"] == "learned"]
+    assert list(waited["event"]) == ["timeout 2MSL"]
+    assert (waited["time_latest"] - waited["time_earliest"]).dt.total_seconds().iloc[0] == pytest.approx(160, abs=0.1)
+
+
 ORPHAN = (
     HALF_CLOSED
     + """
