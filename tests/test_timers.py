@@ -355,6 +355,16 @@ TRAPS = [
         """,
     ),
     Case(
+        "nothing_shows_that_it_began",
+        HANDSHAKE
+        + """
+            1.000 > F. 101:101(0) ack 1
+            1.010 < F. 1:1(0)     ack 102
+            20.00 < F. 1:1(0)     ack 102
+            20.01 > R  102:102(0)
+        """,
+    ),
+    Case(
         "begun_before_the_capture",
         """
             1.010 < F. 1:1(0)     ack 102
