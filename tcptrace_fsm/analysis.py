@@ -22,7 +22,7 @@ from tcptrace_fsm.remote import is_remote, list_remote
 from tcptrace_fsm.summary import Tally, summary_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     import pandas as pd
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from tcptrace_fsm.filters import Filter
     from tcptrace_fsm.ladder import Ladder
     from tcptrace_fsm.occupancy import Sweep
+    from tcptrace_fsm.profiles import Host
     from tcptrace_fsm.series import Direction
     from tcptrace_fsm.timeline import Origins
+    from tcptrace_fsm.timers import Shown
     from tcptrace_fsm.vantage import Comparison
 
     Source = str | os.PathLike[str] | BinaryIO
@@ -73,9 +75,13 @@ class Run:
         Wraps the batches where `go` is not told another: to show progress, or to stop early.
     merge_vantage : bool
         Whether the two captures are of the same connections, taken at or near their two hosts.
+    learn_timers : bool
+        Whether to read the captures once before, for what hosts show of their own timers.
 
     Attributes
     ----------
+    taught : dict or None
+        What ``summary.json`` says of the timers that were learned; None where none were to be.
     captures : list of Capture
         Those opened so far.
     origins : Origins or None
@@ -101,8 +107,11 @@ class Run:
         fragments: bool = False,
         watch: Watch | None = None,
         merge_vantage: bool = False,
+        learn_timers: bool = False,
     ) -> None:
         self._captured = captured
+        self._learn = learn_timers
+        self.taught: dict[str, Any] | None = None
         self.follow = follow
         self._fragments = fragments
         self._watch = watch
@@ -128,6 +137,8 @@ class Run:
             check_sources(captured)
             if keep is not None or follow:
                 raise UsageError("--merge-vantage goes with neither --filter nor --follow")
+        if learn_timers:
+            check_lesson(captured, profile, follow=follow)
 
     def go(self, sinks: Sequence[Sink] = (), *, watch: Watch | None = None) -> None:
         """Read everything, and hand to each sink what is over.
@@ -140,10 +151,14 @@ class Run:
             Wraps the batches: to show progress, or to stop early.
 
         """
+        watch = watch or self._watch
+        if self._learn:
+            self._study(watch)
+            if self.interrupted:
+                return
         points = {"two_points": True} if self._merge else {}
         engine = new_engine(self.profile, self.taken_at, **points)
         batches = self.batches()
-        watch = watch or self._watch
         for batch in watch(self, batches) if watch else batches:
             engine.feed(batch)
             _tell_losses(self.captures, engine)
@@ -154,6 +169,25 @@ class Run:
         self.hurried = engine.hurried
         engine.finish()
         self._deliver(engine, sinks)
+
+    def _study(self, watch: Watch | None) -> None:
+        """Read everything for what hosts show of their timers, and go by that from now on."""
+        from tcptrace_fsm.timers import Lesson
+
+        first = Run(self._captured, self.profile, keep=self.keep, merge_vantage=self._merge)
+        lesson = Lesson(self.profile, taken_at=self.taken_at, two_points=self._merge)
+        batches = first.batches()
+        for batch in watch(first, batches) if watch else batches:
+            lesson.take(batch)
+        lesson.finish()
+        self.interrupted = first.interrupted
+        self._go_by([lesson.shown])
+
+    def _go_by(self, shown: Iterable[Mapping[Host, Shown]]) -> None:
+        """Replace the profile's timers by what hosts have shown of theirs, each to some of the readers."""
+        from tcptrace_fsm.timers import merged, taught
+
+        self.profile, self.taught = taught(self.profile, merged(shown))
 
     def batches(self) -> Iterator[Any]:
         """Give the batches of all captures as one timeline."""
@@ -244,11 +278,38 @@ class Run:
             known["filter"] = self.keep.expression
         if self._merge:
             known["merge_vantage"] = True
+        if self._learn:
+            known["learn_timers"] = True
         said = summary_dict(self.captures, self.tally, {**known, **options})
         said["connections"]["judged_early"] = self.hurried
+        if self.taught is not None:
+            said["timers"] = self.taught
         if self.points is not None:
             said["vantage"] = {**self.points.said(), **self.tally.between()}
         return {**said, "interrupted": True} if self.interrupted else said
+
+
+def check_lesson(captured: Sequence[Source], profile: Profile, *, follow: bool = False) -> None:
+    """Refuse to learn timers where that cannot be.
+
+    Raises
+    ------
+    UsageError
+        For what can be read only once, or where the user has given all there is to learn.
+
+    """
+    if follow or not all(_can_be_read_again(source) for source in captured):
+        what = "a capture that is still being written" if follow else "a stream"
+        raise UsageError(f"--learn-timers reads the captures twice, and {what} can be read only once")
+    if profile.given >= {"time_wait", "fin_wait_2"}:
+        raise UsageError("--learn-timers has nothing to learn where --time-wait and --fin-timeout are given")
+
+
+def _can_be_read_again(source: Source) -> bool:
+    """Whether a source is a file; one that is missing is for its opener to tell."""
+    if not isinstance(source, str | os.PathLike) or os.fspath(source) == "-":
+        return False
+    return is_remote(os.fspath(source)) or Path(source).is_file() or not Path(source).exists()
 
 
 def open_capture(source: Source, keep: Filter | None = None, *, follow: bool = False, **more: Any) -> Any:
@@ -925,6 +986,7 @@ def analyze(
     client: Any = None,
     taken_at: Sequence[str] = (),
     merge_vantage: bool = False,
+    learn_timers: bool = False,
 ) -> Trace:
     """Analyse captures.
 
@@ -950,6 +1012,9 @@ def analyze(
     merge_vantage : bool
         Take the two captures for ones of the same connections, at or near their two hosts: what was lost in between is
         then known, and the one-way delays.
+    learn_timers : bool
+        Read the captures once before, for what each host shows of its own timers, and go by that instead of the
+        profile; changes that rest on it have the basis ``learned``.
 
     Returns
     -------
@@ -981,20 +1046,20 @@ def analyze(
     if client is not None:
         from tcptrace_fsm.cluster import Cluster
 
-        run: Run = Cluster(captured, profile, client=client, **known)
+        run: Run = Cluster(captured, profile, client=client, learn_timers=learn_timers, **known)
     elif jobs == 1:
-        run = Run(captured, profile, labels="segments" in chosen, **known)
+        run = Run(captured, profile, labels="segments" in chosen, learn_timers=learn_timers, **known)
     else:
         from tcptrace_fsm.jobs import Jobs
 
-        run = Jobs(captured, profile, jobs=jobs, **known)
+        run = Jobs(captured, profile, jobs=jobs, learn_timers=learn_timers, **known)
     if run.labels:
         table = _new_segment_table(run.origins)
         sinks.append(_SegmentSink(table))  # type: ignore[arg-type]
     run.go(sinks)
 
     def once_more() -> Run:
-        return Run(captured, profile, labels=True, **known)
+        return Run(captured, run.profile, labels=True, **known)
 
     again = once_more if rereadable else None
     return Trace(run, kept, again, table)

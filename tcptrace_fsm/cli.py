@@ -69,6 +69,14 @@ FinTimeout = Annotated[
         "--fin-timeout", metavar="S", help="How long an orphaned FIN_WAIT_2 lasts, in place of the profile's."
     ),
 ]
+LearnTimers = Annotated[
+    bool,
+    typer.Option(
+        "--learn-timers",
+        help="Read the captures twice: first for what each host shows of its own timers, then to go by that where it "
+        "shows anything.",
+    ),
+]
 OnlyFrames = Annotated[
     str | None,
     typer.Option("--filter", metavar="EXPR", help="Only these frames, in tcpdump's words."),
@@ -116,6 +124,7 @@ def analyze(
     profile: ProfileOption = "linux",
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
+    learn_timers: LearnTimers = False,
     taken_at: TakenAt = None,
     merge_vantage: Annotated[
         bool,
@@ -157,7 +166,7 @@ def analyze(
         raise UsageError(f"no severity {fail_on!r}; there are {', '.join(schema.SEVERITIES)}")
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
     captured, labels = sources(captures), out is not None and "segments" in chosen
-    known: dict[str, Any] = {"labels": labels, "taken_at": taken_at or (), "keep": keep}
+    known: dict[str, Any] = {"labels": labels, "taken_at": taken_at or (), "keep": keep, "learn_timers": learn_timers}
     with ExitStack() as stack:
         exports: Any = Export
         if follow and (jobs is not None or dask is not None):
@@ -210,6 +219,7 @@ def netstat(
     profile: ProfileOption = "linux",
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
+    learn_timers: LearnTimers = False,
     taken_at: TakenAt = None,
 ) -> None:
     """Show what netstat -nat would have shown at some moment, for both ends of every connection."""
@@ -219,7 +229,7 @@ def netstat(
     only = view.check_host(host)
     moment(at, (0, 0))  # nonsense is refused before a large capture is read
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
-    run = Run(sources(captures), timers, taken_at=taken_at or ())
+    run = Run(sources(captures), timers, taken_at=taken_at or (), learn_timers=learn_timers)
     kept = Kept()
     run.go([kept], watch=watch)
     warn(run)
@@ -246,6 +256,7 @@ def ladder(
     profile: ProfileOption = "linux",
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
+    learn_timers: LearnTimers = False,
     taken_at: TakenAt = None,
     only: OnlyFrames = None,
 ) -> None:
@@ -259,7 +270,8 @@ def ladder(
         raise UsageError(f"a ladder shows one connection, not {len(conn_ids)}")
     keep = new_filter(only)
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
-    run = Run(sources(captures), timers, labels=True, taken_at=taken_at or (), keep=keep)
+    given: dict[str, Any] = {"taken_at": taken_at or (), "keep": keep, "learn_timers": learn_timers}
+    run = Run(sources(captures), timers, labels=True, **given)
     collector = Collector(conn_ids or [0], limit=UNFOLDED if everything else LIMIT)
     run.go([collector], watch=watch)
     warn(run)
@@ -289,6 +301,7 @@ def diagram(
     profile: ProfileOption = "linux",
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
+    learn_timers: LearnTimers = False,
     taken_at: TakenAt = None,
     only: OnlyFrames = None,
 ) -> None:
@@ -300,7 +313,8 @@ def diagram(
     keep = new_filter(only)
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
     if captures:
-        run = Run(sources(captures), timers, taken_at=taken_at or (), keep=keep)
+        given: dict[str, Any] = {"taken_at": taken_at or (), "keep": keep, "learn_timers": learn_timers}
+        run = Run(sources(captures), timers, **given)
         taken = Taken()
         run.go([taken], watch=watch)
         warn(run)
@@ -364,6 +378,7 @@ def report(
     profile: ProfileOption = "linux",
     time_wait: TimeWait = None,
     fin_timeout: FinTimeout = None,
+    learn_timers: LearnTimers = False,
     taken_at: TakenAt = None,
 ) -> None:
     """Write one HTML page that needs no network: findings, connections, states over time, ladders, graphs."""
@@ -372,18 +387,19 @@ def report(
 
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
     with rereadable(sources(captures)) as twice:
-        run, kept = Run(twice, timers, taken_at=taken_at or ()), Kept()
+        run, kept = Run(twice, timers, taken_at=taken_at or (), learn_timers=learn_timers), Kept()
         run.go([kept], watch=watch)
         warn(run)
 
         # The segments of those connections that the page draws are read in a second pass.
         def again() -> Run:
-            return Run(twice, timers, labels=True, taken_at=taken_at or (), watch=watch)
+            return Run(twice, run.profile, labels=True, taken_at=taken_at or (), watch=watch)
 
         trace = Trace(run, kept, None if run.interrupted else again)
         given = [] if profile == "linux" else ["--profile", profile]
         given += [] if time_wait is None else ["--time-wait", f"{time_wait:g}"]
         given += [] if fin_timeout is None else ["--fin-timeout", f"{fin_timeout:g}"]
+        given += ["--learn-timers"] if learn_timers else []
         given += [word for address in taken_at or () for word in ("--taken-at", address)]
         with drawing() as tell:
             trace.report(out, named=[*captures, *given], tell=tell)

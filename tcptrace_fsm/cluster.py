@@ -1,7 +1,7 @@
 """A cluster: captures are decoded where workers are free, and only what runs across captures travels between them.
 
 Four steps, in tasks of ``dask.distributed``, each a pure function of a capture or of rows, so that what a lost worker
-had is made again elsewhere:
+had is made again elsewhere (with ``--learn-timers``, the second and the third are taken once before, to learn them):
 
 1. *Scan*: decode each capture, and tell when it begins and ends and which four-tuples it holds. That gives the order of
    the timeline, and the four-tuples that occur in more than one capture.
@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.analysis import Sink, Source
     from tcptrace_fsm.export import PartitionedExport
-    from tcptrace_fsm.profiles import Profile
+    from tcptrace_fsm.profiles import Host, Profile
     from tcptrace_fsm.shares import Facts, Keys, Share, Yield
     from tcptrace_fsm.timeline import Origins
+    from tcptrace_fsm.timers import Lesson, Shown
 
     Words = NDArray[np.int64]
 
@@ -166,17 +167,10 @@ class Cluster(Run):
         now = max([scan.last for scan in scans], default=0)
         segments = any("segments" in getattr(sink, "tables", ()) for sink in sinks)
         several = self.origins.names if self.origins is not None else None
-        followed = [
-            submit(
-                follow, names[step.place], index, step, seed, only, self.profile, max(now, 0), segments, self.taken_at
-            )
-            for index, step in enumerate(plan)
-        ]
-        shares = [submit(_first, one) for one in followed]
-        if any(len(step.shared) for step in plan):
-            rows = [submit(_second, one) for one, step in zip(followed, plan, strict=True) if len(step.shared)]
-            shares += self._shuffled(rows, max(now, 0), segments)
-        del followed
+        if self._learn:
+            lessons = self._shared(plan, names, seed, study, study_rows, max(now, 0), False)
+            self._go_by((yield from self._results(lessons)))
+        shares = self._shared(plan, names, seed, follow, follow_rows, max(now, 0), segments)
         keys = yield from self._results([submit(_keys, share) for share in shares])
         ids, streams = numbers([key[0] for key in keys]), numbers([key[1] for key in keys])
         writers: list[Any] = [sink for sink in sinks if hasattr(sink, "part")]
@@ -215,17 +209,36 @@ class Cluster(Run):
             self._client.cancel(futures)
             raise
 
-    def _shuffled(self, rows: list[Any], now: int, segments: bool) -> list[Any]:
+    def _shared(
+        self,
+        plan: Sequence[Step],
+        names: Sequence[str],
+        seed: int,
+        alone: Callable[..., Any],
+        rows: Callable[..., Any],
+        now: int,
+        segments: bool,
+    ) -> list[Any]:
+        """Let workers follow all connections: those of one capture by ``alone``, those of several by ``rows``."""
+        only = self.keep.expression if self.keep else None
+        submit, known = self._submit, (self.profile, now, segments, self.taken_at)
+        followed = [
+            submit(alone, names[step.place], index, step, seed, only, *known) for index, step in enumerate(plan)
+        ]
+        shares = [submit(_first, one) for one in followed]
+        if any(len(step.shared) for step in plan):
+            strays = [submit(_second, one) for one, step in zip(followed, plan, strict=True) if len(step.shared)]
+            shares += self._shuffled(strays, rows, known)
+        return shares
+
+    def _shuffled(self, rows: list[Any], follower: Callable[..., Any], known: tuple[Any, ...]) -> list[Any]:
         """Bring the rows of each four-tuple together, and follow their connections."""
         dask: Any = import_module("dask")
         dd: Any = import_module("dask.dataframe")
         with dask.config.set({"dataframe.shuffle.method": "p2p"}):
             frame = dd.from_delayed(rows, meta=_frame_of([]), verify_meta=False)
             parts = frame.shuffle("key", npartitions=self._partitions).to_delayed()
-            following = [
-                dask.delayed(follow_rows, pure=False)(part, self.profile, now, segments, self.taken_at)
-                for part in parts
-            ]
+            following = [dask.delayed(follower, pure=False)(part, *known) for part in parts]
             futures: list[Any] = self._client.compute(following, retries=RETRIES)
         return futures
 
@@ -333,19 +346,48 @@ def follow(
     taken_at: Sequence[str],
 ) -> tuple[tuple[Share, Origins], Any]:
     """Follow the connections that live in one capture alone; hand out the segments of the others."""
+    from tcptrace_fsm.schema import FILE_SHIFT
+    from tcptrace_fsm.shares import Share
+    from tcptrace_fsm.timeline import Origins
+
+    share, origins = Share(profile, segments=segments, taken_at=taken_at), Origins([])
+    origins.stretch(0, index << FILE_SHIFT)
+    strays = _read(share, name, index, step, seed, only)
+    share.finish(now)
+    return (share, origins), strays
+
+
+def study(
+    name: str,
+    index: int,
+    step: Step,
+    seed: int,
+    only: str | None,
+    profile: Profile,
+    now: int,
+    segments: bool,  # noqa: ARG001 - as for `follow`
+    taken_at: Sequence[str],
+) -> tuple[dict[Host, Shown], Any]:
+    """Do as `follow`, for what the connections show of their hosts' timers."""
+    from tcptrace_fsm.timers import Lesson
+
+    lesson = Lesson(profile, taken_at=taken_at)
+    strays = _read(lesson, name, index, step, seed, only)
+    lesson.finish(now)
+    return lesson.shown, strays
+
+
+def _read(follower: Share | Lesson, name: str, index: int, step: Step, seed: int, only: str | None) -> Any:
+    """Let the connections that live in one capture alone be followed; return the segments of the others, if any."""
     import numpy as np
 
     from tcptrace_fsm.analysis import new_filter, open_capture
     from tcptrace_fsm.kernels import layout as k
     from tcptrace_fsm.kernels.share import keys
     from tcptrace_fsm.schema import FILE_SHIFT
-    from tcptrace_fsm.shares import Share
-    from tcptrace_fsm.timeline import Origins, Reader, batch_of
+    from tcptrace_fsm.timeline import Reader, batch_of
 
-    share, shared = Share(profile, segments=segments, taken_at=taken_at), step.shared
-    origins = Origins([])
-    origins.stretch(0, index << FILE_SHIFT)
-    strays = []
+    shared, strays = step.shared, []
     reader = Reader(open_capture(name, new_filter(only)).segments(), index, step.floor)
     while reader.advance():
         records, clocks = reader.records, reader.clocks
@@ -359,9 +401,8 @@ def follow(
                 strays.append((records[stray], clocks[stray], codes[stray], found[stray]))
                 records, clocks, codes = records[~stray], clocks[~stray], codes[~stray]
         records[:, k.S_MARKS] = clocks
-        share.take(batch_of(records), (clocks, codes))
-    share.finish(now)
-    return (share, origins), _frame_of(strays) if len(shared) else None
+        follower.take(batch_of(records), (clocks, codes))
+    return _frame_of(strays) if len(shared) else None
 
 
 def follow_rows(
@@ -372,13 +413,39 @@ def follow_rows(
     taken_at: Sequence[str],
 ) -> tuple[Share, Origins]:
     """Follow connections whose segments came from several captures."""
+    from tcptrace_fsm.shares import Share
+    from tcptrace_fsm.timeline import Origins
+
+    share, origins = Share(profile, segments=segments, taken_at=taken_at), Origins([])
+    _read_rows(share, frame, origins)
+    share.finish(now)
+    return share, origins
+
+
+def study_rows(
+    frame: Any,
+    profile: Profile,
+    now: int,
+    segments: bool,  # noqa: ARG001 - as for `follow_rows`
+    taken_at: Sequence[str],
+) -> dict[Host, Shown]:
+    """Do as `follow_rows`, for what the connections show of their hosts' timers."""
+    from tcptrace_fsm.timeline import Origins
+    from tcptrace_fsm.timers import Lesson
+
+    lesson = Lesson(profile, taken_at=taken_at)
+    _read_rows(lesson, frame, Origins([]))
+    lesson.finish(now)
+    return lesson.shown
+
+
+def _read_rows(follower: Share | Lesson, frame: Any, origins: Origins) -> None:
+    """Let connections be followed whose segments came from several captures."""
     import numpy as np
 
     from tcptrace_fsm.kernels import layout as k
-    from tcptrace_fsm.shares import Share
-    from tcptrace_fsm.timeline import Origins, batch_of
+    from tcptrace_fsm.timeline import batch_of
 
-    share, origins = Share(profile, segments=segments, taken_at=taken_at), Origins([])
     clocks, codes = (frame[name].to_numpy(dtype=np.int64) for name in ("clock", "code"))
     by = np.lexsort((codes, clocks))
     for begin in range(0, len(by), BLOCK):
@@ -388,9 +455,7 @@ def follow_rows(
         origins.stretches(positions, codes[rows])
         records[:, k.S_FRAME] = positions
         records[:, k.S_MARKS] = clocks[rows]
-        share.take(batch_of(records), (clocks[rows], codes[rows]))
-    share.finish(now)
-    return share, origins
+        follower.take(batch_of(records), (clocks[rows], codes[rows]))
 
 
 def glean(

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 from tcptrace_fsm.anomalies.rule import SECOND, notable
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels.layout import (
+    BASIS_LEARNED,
+    BASIS_TIMER,
     C_CLIENT_HI,
     C_CLIENT_LO,
     C_LOCAL,
@@ -63,6 +65,7 @@ from tcptrace_fsm.kernels.moving import move_past, move_slots
 from tcptrace_fsm.kernels.replay import collect, replay_due
 from tcptrace_fsm.kernels.track import collect_paths, end_paths, expire, make_all_due, release, track
 from tcptrace_fsm.machine import table
+from tcptrace_fsm.profiles import Timers
 from tcptrace_fsm.room import grown, room
 
 if TYPE_CHECKING:
@@ -70,7 +73,8 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.anomalies.rule import Finding, Key, Runner
     from tcptrace_fsm.anomalies.survey import Surveyor
-    from tcptrace_fsm.profiles import Profile
+    from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.profiles import Host, Profile
 
 __all__ = ["Engine", "Finished", "SegmentBatch"]
 
@@ -145,6 +149,22 @@ def address_words(address: str) -> tuple[int, int, int]:
     return int(parsed.version == 6), high - (high >> 63 << 64), low - (low >> 63 << 64)
 
 
+def both_hosts(rows: Words, c: int) -> tuple[Host, Host]:
+    """The addresses of the client and the server of row ``c``."""
+    six = rows[c + C_NET] & 1
+    return (six, rows[c + C_CLIENT_HI], rows[c + C_CLIENT_LO]), (six, rows[c + C_SERVER_HI], rows[c + C_SERVER_LO])
+
+
+def timer_words(profile: Profile) -> array[int]:
+    """The timers of the profile, then those of the hosts that have taught theirs, in their order."""
+    found = array("q")
+    for own in (Timers(None, None), *profile.hosts.values()):
+        for interval in (own.time_wait or profile.time_wait, own.fin_wait_2 or profile.fin_wait_2):
+            found.extend(int(seconds * SECOND) for seconds in interval)
+        found.extend(BASIS_LEARNED if interval else BASIS_TIMER for interval in own)
+    return found
+
+
 class Engine:
     """The state of a pass over one timeline.
 
@@ -197,7 +217,7 @@ class Engine:
         self.control[K_ROW_FREE] = -1
         self.control[K_LOG_FREE] = -1
         self.control[K_LOG_LIMIT] = LOG_LIMIT
-        self.control[K_LINGER] = int((profile.time_wait.most + 5) * SECOND)
+        self.control[K_LINGER] = int((profile.longest + 5) * SECOND)
         self.control[K_LINGER_SYN] = max(LINGER_SYN * SECOND, self.control[K_LINGER])
         self.control[K_PAST] = 1024
         self.control[K_CROWD] = crowd
@@ -215,9 +235,9 @@ class Engine:
         self.forgotten = 0  # streams before this one are known to nobody
         self.paths = room(PATH_SIZE)
         self.table = array("q", table(sockets=profile.sockets))
-        self.timers = words(PROFILE_SIZE)
-        for i, seconds in enumerate((*profile.time_wait, *profile.fin_wait_2)):
-            self.timers[i] = int(seconds * SECOND)
+        self.timers = timer_words(profile)
+        self.places = {host: PROFILE_SIZE * n for n, host in enumerate(profile.hosts, 1)}
+        self.hosts = words(2 * CHUNK)
         self.scratch = words(SCRATCH_SIZE)
         self.work = room(0)
         self.out = room(0)
@@ -333,12 +353,14 @@ class Engine:
             longest = control[K_LONGEST]
             if self.taken_at:
                 self._place(start, stop)
+            if self.places:
+                self._find_timers(start, stop)
             self.work = grown(self.work, longest * LOG_SIZE)
             self.out = grown(self.out, (24 + 2 * longest + 16 * (stop - start)) * TRANSITION_SIZE)
             self.scratch[X_TOP] = 0
             end = replay_due(
-                start, stop, len(self.out), self.due, self.rows, self.log, self.timers, self.table, self.out,
-                self.scratch, self.work,
+                start, stop, len(self.out), self.due, self.rows, self.log, self.timers, self.hosts, self.table,
+                self.out, self.scratch, self.work,
             )  # fmt: skip
             block = words((end - start) * CONNECTION_SIZE)
             collect(start, end, self.due, self.rows, block)
@@ -370,8 +392,15 @@ class Engine:
         """Note at whose host the capture of the due connections was taken."""
         rows, here = self.rows, self.taken_at
         for c in self.due[start:stop]:
-            six = rows[c + C_NET] & 1
-            if (six, rows[c + C_CLIENT_HI], rows[c + C_CLIENT_LO]) in here:
+            client, server = both_hosts(rows, c)
+            if client in here:
                 rows[c + C_LOCAL] |= WHO_CLIENT
-            if (six, rows[c + C_SERVER_HI], rows[c + C_SERVER_LO]) in here:
+            if server in here:
                 rows[c + C_LOCAL] |= WHO_SERVER
+
+    def _find_timers(self, start: int, stop: int) -> None:
+        """Look up where the timers of the due connections' hosts begin."""
+        rows, place, hosts = self.rows, self.places.get, self.hosts
+        for i, c in enumerate(self.due[start:stop]):
+            client, server = both_hosts(rows, c)
+            hosts[2 * i], hosts[2 * i + 1] = place(client, 0), place(server, 0)

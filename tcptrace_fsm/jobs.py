@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tcptrace_fsm.analysis import Sink, Source
-    from tcptrace_fsm.profiles import Profile
+    from tcptrace_fsm.profiles import Host, Profile
     from tcptrace_fsm.shares import Share
+    from tcptrace_fsm.timers import Lesson, Shown
 
 __all__ = ["Jobs", "check_jobs", "work"]
 
@@ -90,8 +91,19 @@ class Jobs(Run):
                     "segments": "segments" in tables,
                     "folder": folder,
                     "jobs": self.jobs,
+                    "learn": self._learn,
                 }
             )
+            if self._learn:
+                events = self._hear(crew, "shown")
+                for _ in watch(self, events) if watch else events:
+                    pass
+                self.captures = []
+                if self.interrupted:
+                    return
+                self._go_by(crew.said("shown"))
+                for n in range(self.jobs):
+                    crew.tell(n, {"profile": self.profile})
             events = self._hear(crew, "keys")
             for _ in watch(self, events) if watch else events:
                 pass
@@ -274,6 +286,9 @@ def work() -> None:
 def _work(say: Callable[[str, Any], None]) -> None:
     asked = pickle.load(sys.stdin.buffer)  # noqa: S301 - what started this process
     number, folder = asked["number"], Path(asked["folder"])
+    if asked["learn"]:
+        say("shown", _study(asked, say))
+        asked |= pickle.load(sys.stdin.buffer)  # noqa: S301
     run = Run(asked["captured"], asked["profile"], keep=new_filter(asked["filter"]))
     with (folder / f"spool.{number}").open("w+b") as spool:
         share, now = _follow(run, asked, spool, say)
@@ -288,14 +303,19 @@ def _work(say: Callable[[str, Any], None]) -> None:
         _harvest(run, share, pickle.load(sys.stdin.buffer), folder, number, say)  # noqa: S301
 
 
+def _study(asked: dict[str, Any], say: Callable[[str, Any], None]) -> dict[Host, Shown]:
+    """Read everything, for what this process's share shows of hosts' timers."""
+    from tcptrace_fsm.timers import Lesson
+
+    run = Run(asked["captured"], asked["profile"], keep=new_filter(asked["filter"]))
+    lesson = Lesson(asked["profile"], taken_at=asked["taken_at"])
+    _read(run, asked, lesson, say)
+    return lesson.shown
+
+
 def _follow(run: Run, asked: dict[str, Any], spool: Any, say: Callable[[str, Any], None]) -> tuple[Share, int]:
     """Read everything, follow this process's share."""
-    from array import array
-
-    from tcptrace_fsm.kernels.layout import SEGMENT_SIZE
-    from tcptrace_fsm.kernels.share import pick
-    from tcptrace_fsm.shares import Share, facts
-    from tcptrace_fsm.timeline import Batch
+    from tcptrace_fsm.shares import Share
 
     number, folder = asked["number"], Path(asked["folder"])
     share = Share(
@@ -305,6 +325,19 @@ def _follow(run: Run, asked: dict[str, Any], spool: Any, say: Callable[[str, Any
         segments=asked["segments"],
         segment_spool=folder / f"segments.{number}.spool" if asked["segments"] else None,
     )
+    return share, _read(run, asked, share, say)
+
+
+def _read(run: Run, asked: dict[str, Any], follower: Share | Lesson, say: Callable[[str, Any], None]) -> int:
+    """Read everything, and let this process's share of it be followed; returns the latest time, ns."""
+    from array import array
+
+    from tcptrace_fsm.kernels.layout import SEGMENT_SIZE
+    from tcptrace_fsm.kernels.share import pick
+    from tcptrace_fsm.shares import facts
+    from tcptrace_fsm.timeline import Batch
+
+    number = asked["number"]
     clock, mine = array("q", [0]), array("q")
     told = time.monotonic()
     for batch in run.batches():
@@ -312,12 +345,12 @@ def _follow(run: Run, asked: dict[str, Any], spool: Any, say: Callable[[str, Any
             mine = array("q", bytes(8 * batch.count * SEGMENT_SIZE))
         if batch.count:
             count = pick(batch.segments, batch.count, number, asked["jobs"], asked["seed"], clock, mine)
-            share.take(Batch(mine, count))
+            follower.take(Batch(mine, count))
         if number == 0 and time.monotonic() - told > EVERY:
             told = time.monotonic()
             say("progress", [facts(capture) for capture in run.captures])
-    share.finish(clock[0])
-    return share, clock[0]
+    follower.finish(clock[0])
+    return clock[0]
 
 
 def _harvest(

@@ -118,7 +118,7 @@ EVENT_TEXT: dict[Event, str] = {
 
 
 class Basis(IntEnum):
-    """What a state change rests on, strongest first; the words of the ``basis`` columns are these names in lower case.
+    """What a state change rests on; the words of the ``basis`` columns are these names in lower case.
 
     sent
         The endpoint's own segment shows it.
@@ -130,6 +130,8 @@ class Basis(IntEnum):
         Time alone.
     inferred
         From context: the capture does not hold the segment that caused it.
+    learned
+        Time alone, as ``timer``, by what this very host has shown of its timers.
     """
 
     SENT = 0
@@ -137,6 +139,7 @@ class Basis(IntEnum):
     PRESUMED = 2
     TIMER = 3
     INFERRED = 4
+    LEARNED = 5
 
 
 class Transition(NamedTuple):

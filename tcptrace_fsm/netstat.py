@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterable, Iterator
 
-    from tcptrace_fsm.profiles import Profile
+    from tcptrace_fsm.profiles import Host, Profile
 
 __all__ = ["COLUMNS", "Socket", "check_host", "sockets", "text"]
 
@@ -180,6 +180,10 @@ def _ends(
     six = bool(block[c + k.C_NET] & 1)
     proto, anywhere = ("tcp6", "::") if six else ("tcp", "0.0.0.0")  # noqa: S104 - as netstat prints a listener
     ports = block[c + k.C_PORTS]
+    hosts: tuple[Host, Host] = (
+        (six, block[c + k.C_CLIENT_HI], block[c + k.C_CLIENT_LO]),
+        (six, block[c + k.C_SERVER_HI], block[c + k.C_SERVER_LO]),
+    )
     client = schema.address_text(block[c + k.C_CLIENT_HI], block[c + k.C_CLIENT_LO], six=six), ports >> 16
     server = schema.address_text(block[c + k.C_SERVER_HI], block[c + k.C_SERVER_LO], six=six), ports & 0xFFFF
     for side, (local, foreign) in enumerate(((client, server), (server, client))):
@@ -196,7 +200,7 @@ def _ends(
             state, basis_code = block[c + k.C_CLIENT_STATE + side], block[c + k.C_CLIENT_BASIS + side]
         if state in {State.CLOSED, State.LISTEN}:
             continue
-        timer, left = _timer(state, past, coming, at, profile)
+        timer, left = _timer(state, past, coming, at, profile.of(hosts[side]))
         if timer == "timewait" and left is not None and left <= 0:
             # The analysis held it alive until the capture's end; after that only its timer counts, unless some segment
             # had restarted that, in which case nobody knows how long it lasts.

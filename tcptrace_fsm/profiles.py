@@ -1,17 +1,24 @@
 """The timers of operating systems, as data: what only the clock moves, and between which bounds.
 
 A capture does not show a timer. What it shows is bounded by what the host's system does, so each timer is an interval
-and a best estimate. ``--time-wait`` and ``--fin-timeout`` narrow them where the user knows better.
+and a best estimate. ``--time-wait`` and ``--fin-timeout`` narrow them where the user knows better, ``--learn-timers``
+where a host itself shows more (:mod:`tcptrace_fsm.timers`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.errors import UsageError
 
-__all__ = ["PROFILES", "Interval", "Profile", "profile"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["PROFILES", "Host", "Interval", "Profile", "Timers", "profile"]
+
+Host = tuple[int, int, int]
+"""An address as the records have it: 1 for IPv6, upper word, lower word."""
 
 
 class Interval(NamedTuple):
@@ -20,6 +27,13 @@ class Interval(NamedTuple):
     least: float
     usual: float
     most: float
+
+
+class Timers(NamedTuple):
+    """What one host has shown of its own timers; None where the profile's hold for it too."""
+
+    time_wait: Interval | None
+    fin_wait_2: Interval | None
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,10 @@ class Profile:
         Whether a listener is a socket of its own; see :class:`tcptrace_fsm.machine.Transition`.
     source : str
         Where the figures come from.
+    hosts : mapping of Host to Timers
+        Those hosts that have taught their own.
+    given : frozenset of str
+        Those timers that the user has given: there is nothing to learn of them.
     """
 
     name: str
@@ -45,6 +63,20 @@ class Profile:
     fin_wait_2: Interval
     sockets: bool
     source: str
+    hosts: Mapping[Host, Timers] = field(default_factory=dict, hash=False)
+    given: frozenset[str] = frozenset()
+
+    @property
+    def longest(self) -> float:
+        """The longest that any host may keep TIME_WAIT, seconds."""
+        return max([self.time_wait.most, *(own.time_wait.most for own in self.hosts.values() if own.time_wait)])
+
+    def of(self, host: Host) -> Profile:
+        """The profile as it holds for one host."""
+        own = self.hosts.get(host)
+        if own is None:
+            return self
+        return replace(self, time_wait=own.time_wait or self.time_wait, fin_wait_2=own.fin_wait_2 or self.fin_wait_2)
 
 
 PROFILES: dict[str, Profile] = {
@@ -98,7 +130,9 @@ def profile(name: str = "linux", *, time_wait: float | None = None, fin_timeout:
         if seconds is not None and not 0 <= seconds <= 1e9:
             raise UsageError(f"{option} takes seconds, 0 or more, not {seconds}")
     if time_wait is not None:
-        chosen = replace(chosen, time_wait=Interval(time_wait, time_wait, time_wait))
+        given = Interval(time_wait, time_wait, time_wait)
+        chosen = replace(chosen, time_wait=given, given=chosen.given | {"time_wait"})
     if fin_timeout is not None:
-        chosen = replace(chosen, fin_wait_2=Interval(fin_timeout, fin_timeout, fin_timeout))
+        given = Interval(fin_timeout, fin_timeout, fin_timeout)
+        chosen = replace(chosen, fin_wait_2=given, given=chosen.given | {"fin_wait_2"})
     return chosen

@@ -333,7 +333,7 @@ _TRANSITIONS: tuple[Column, ...] = (
     _word("from_state", "T_FROM", "state before", words=STATES),
     _word("to_state", "T_TO", "state after", words=STATES),
     _word("event", "T_EVENT", "what happened, in the machine's words", words=EVENTS),
-    _word("basis", "T_BASIS", "what it rests on: sent, acked, presumed, timer or inferred", words=BASES),
+    _word("basis", "T_BASIS", "what it rests on", words=BASES),
     _word("confirmed_by", "T_CONFIRMED_BY", "the frame that proves an acked change", null="not an acked change"),
 )
 

@@ -50,6 +50,7 @@ BETWEEN: dict[str, int] = {
 
 _WORST_FIRST = schema.SEVERITIES[::-1]
 _SHOWN_IDS = 5
+_SHOWN_HOSTS = 3
 
 
 class Finds:
@@ -350,8 +351,27 @@ def facts(summary: dict[str, Any], span: tuple[int | None, int | None]) -> Itera
         yield "not read", ", ".join(bad)
     if "filtered" in frames:
         yield "filter", f"{count(frames['filtered'], 'frame')} left out"
+    if "timers" in summary:
+        yield "timers", timers_text(summary["timers"])
     if "vantage" in summary:
         yield from between_text(summary["vantage"])
+
+
+def timers_text(said: dict[str, Any]) -> str:
+    """Tell in words what hosts have taught of their timers."""
+    told = [
+        f"{one['host']} keeps {timer.upper()} for {one[timer]['least']:.3g} to {one[timer]['most']:.3g} s"
+        for one in said["learned"]
+        for timer in ("time_wait", "fin_wait_2")
+        if timer in one
+    ]
+    told += [
+        f"{one['host']} had a TIME_WAIT after {one['alive_at']:.3g} s and none after {one['gone_at']:.3g} s, which "
+        "contradicts itself: the profile's holds for it"
+        for one in said["contradictory"]
+    ]
+    more = [f"and so on ({count(len(told), 'timer')} in summary.json)"] if len(told) > _SHOWN_HOSTS else []
+    return "; ".join([*told[:_SHOWN_HOSTS], *more]) or "no host shows other ones than the profile's"
 
 
 def between_text(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -444,6 +464,7 @@ def _next_step(summary: dict[str, Any]) -> str:
     # A filter decides which connections there are, and so their numbers.
     filtered = summary["options"].get("filter")
     only = f" --filter {shlex.quote(filtered)}" if filtered else ""
+    only += " --learn-timers" if summary["options"].get("learn_timers") else ""  # and so may timers
     return f"tcptrace-fsm ladder {named} {conn_ids[0]}{only}"
 
 

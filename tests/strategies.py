@@ -248,7 +248,7 @@ def run(
     taken_at=(),
 ) -> Outcome:
     """Feed a scripted conversation, or segment records, ``step`` at a time; all at once where None."""
-    chosen = find_profile(profile)
+    chosen = find_profile(profile) if isinstance(profile, str) else profile
     if rules:
         from tcptrace_fsm.anomalies import runner
 

@@ -14,6 +14,7 @@ from tcptrace_fsm.kernels import compiled
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.profiles import profile as find_profile
 from tcptrace_fsm.script import BEGIN, parse
+from tcptrace_fsm.timers import Lesson, Shown, taught
 from tests.kernels import FOLDER
 from tests.strategies import (
     HOSTS,
@@ -105,6 +106,36 @@ def test_results_do_not_depend_on_how_batches_are_cut(segments, step):
 def test_any_times_give_sound_transitions(segments, profile):
     """Hours of silence, clocks that run backwards: every change is the machine's, chains, and lies in its bracket."""
     check(run(segments, engine=plain_engine(), profile=profile))
+
+
+AGES = st.floats(0, 300).map(lambda age: int(age * SECOND))
+SOME = st.lists(AGES, max_size=2).map(sorted).map(tuple)
+
+
+@relaxed
+@given(either, st.lists(st.builds(Shown, AGES, SOME, SOME), min_size=2, max_size=2))
+def test_timers_of_single_hosts_give_sound_transitions(segments, shown):
+    """Whatever hosts have shown, every index is in bounds, and each change lies in its bracket."""
+    hosts = dict(zip(((0, 0, HOSTS[0]), (0, 0, HOSTS[1])), shown, strict=True))
+    known, _ = taught(find_profile("linux"), hosts)
+    check(run(segments, engine=watched_engine(), profile=known))
+
+
+@relaxed
+@given(either)
+def test_no_segments_teach_nonsense(segments):
+    """Ages are no longer than the capture, and no less than what is worth to be learned."""
+    lesson = Lesson(find_profile("linux"))
+    for batch in cut(segments, 7):
+        lesson.take(batch)
+    lesson.finish()
+    times = segments[at.S_TIME :: at.SEGMENT_SIZE]
+    longest = max(times) - min(times)
+    for shown in lesson.shown.values():
+        assert 0 <= shown.alive <= longest
+        assert all(5 * SECOND <= age <= longest for age in shown.gone)
+        assert all(SECOND <= age <= longest for age in shown.let_go)
+    taught(find_profile("linux"), lesson.shown)
 
 
 STRAYS_AFTER_SILENCE = parse(

@@ -40,6 +40,7 @@ QUICK = {
     "linger_zero_client_v4": EVERYWHERE,
     "reset_injected_on_the_wire_client_v4": EVERYWHERE,
     "data_before_fin_lost_near_client_v4": EVERYWHERE,
+    "orphans_of_one_host_v4": EVERYWHERE,
     "random_14": (),
 }
 
@@ -99,6 +100,26 @@ def test_each_connection_is_in_the_truth(recordings, name):
             if s and s.kind == "syn":
                 syns.add(((s.src, s.sport), (s.dst, s.dport)))
     assert {s for s in syns if "injected" not in name} <= began
+
+
+@pytest.mark.parametrize("point", EVERYWHERE)
+def test_a_host_teaches_how_long_it_keeps_its_orphans(recordings, point):
+    """Its tcp_fin_timeout is 2 s, which the profile does not know; what is learned holds what its kernel did."""
+    import tcptrace_fsm
+
+    folder = recordings[0] / "orphans_of_one_host_v4"
+    kernel = {e.local[1]: e.steps for e in score.read_truth(folder / "truth.csv") if e.host == "client"}
+    trace = tcptrace_fsm.analyze(folder / f"{point}.pcap", learn_timers=True)
+    (host,) = trace.summary["timers"]["learned"]
+    least, usual, most = host["fin_wait_2"].values()
+    assert least <= 2 <= usual <= 2.9 < most < 3.6
+    ended = trace.transitions[trace.transitions["basis"] == "learned"].merge(trace.connections, on="conn_id")
+    assert len(ended) == 3
+    for row in ended.itertuples():
+        assert (row.event, row.side) == ("timeout FIN_WAIT_2", "client")
+        (truth,) = (step.time for step in kernel[row.client_port] if step.state == "CLOSED")
+        assert row.time_earliest.timestamp() <= truth <= row.time_latest.timestamp()
+        assert abs(row.time.timestamp() - truth) < 1
 
 
 def test_namespaces_are_gone_after_an_error():

@@ -33,6 +33,7 @@ LAYERS = (
     "docs",
     "room",
     "engine",
+    "timers",
     "arrow",
     "tables",
     "timeline",

@@ -47,7 +47,7 @@ def after_time_wait_loss(c: View) -> Iterator[Hit]:
             end.side,
             gone,
             f"{end.name} answered a repeated FIN with RST {span(lived)} after its last ACK: its TIME_WAIT was gone "
-            f"instead of lasting {c.profile.time_wait.least:.0f} s (too many TIME_WAITs, a restart, or a load "
+            f"instead of lasting {end.profile.time_wait.least:.0f} s (too many TIME_WAITs, a restart, or a load "
             "balancer)",
             fins,
         )
@@ -241,7 +241,7 @@ RULES = (
         "RST.",
         evidence="An endpoint on the active way acknowledges the peer's FIN, the FIN comes again, and RST answers "
         "before 2MSL.",
-        innocent="A TIME_WAIT shorter than the profile's; say --time-wait or --profile.",
+        innocent="A TIME_WAIT shorter than the profile's; say --time-wait, --profile or --learn-timers.",
         when=when_aborted,
         detect=after_time_wait_loss,
         example=HANDSHAKE

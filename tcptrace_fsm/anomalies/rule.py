@@ -290,6 +290,13 @@ class End:
         return self.view.ends[1 - self.side]
 
     @property
+    def profile(self) -> Profile:
+        """The timers of its host: the profile's, or those that it has taught."""
+        words, c = self.view.words, self.view.base
+        hi, lo = (C_CLIENT_HI, C_CLIENT_LO) if self.side == CLIENT else (C_SERVER_HI, C_SERVER_LO)
+        return self.view.profile.of((words[c + C_NET] & 1, words[c + hi], words[c + lo]))
+
+    @property
     def state(self) -> State:
         """Its state when the capture, or the incarnation, ends."""
         return STATES[self.view.words[self.view.base + (C_CLIENT_STATE if self.side == CLIENT else C_SERVER_STATE)]]

@@ -142,11 +142,12 @@ def both_sides(c: View) -> Iterator[Hit]:
     waits = [end.entered(State.TIME_WAIT) for end in c.ends]
     if waits[0] and waits[1]:
         later = max((w for w in waits if w), key=lambda w: w.time)
+        lasting = dict.fromkeys(f"{end.profile.time_wait.usual:.0f} s" for end in c.ends)
         yield Hit(
             None,
             later,
             f"{c.client.name} and {c.server.name} both keep the four-tuple in TIME_WAIT, for "
-            f"{c.profile.time_wait.usual:.0f} s each, having closed at the same time",
+            f"{' and '.join(lasting)}{' each' if len(lasting) == 1 else ''}, having closed at the same time",
             [w for w in waits if w],
         )
 

@@ -603,16 +603,19 @@ X_NEXT_OWN = (
     42  # its next segment in the log, and its peer's next RST: what was looked for before is not looked for again
 )
 X_NEXT_RST = 43
-SCRATCH_SIZE = 44
+X_TIMERS = 44  # where the timers of its host begin
+SCRATCH_SIZE = 45
 
-# --- timers of the profile, ns --------------------------------------------------------------------------------------
+# --- timers of one kind of host, ns: the profile's, then those of the hosts that have shown theirs --------------------
 P_TIME_WAIT_LEAST = 0
 P_TIME_WAIT_USUAL = 1
 P_TIME_WAIT_MOST = 2
 P_FIN_WAIT_2_LEAST = 3
 P_FIN_WAIT_2_USUAL = 4
 P_FIN_WAIT_2_MOST = 5
-PROFILE_SIZE = 6
+P_TIME_WAIT_BASIS = 6  # what an end by this timer rests on: BASIS_TIMER or BASIS_LEARNED
+P_FIN_WAIT_2_BASIS = 7
+PROFILE_SIZE = 8
 
 # --- control words of the tracker ------------------------------------------------------------------------------------
 K_SEED = 0  # of the hash, random per run
@@ -794,5 +797,6 @@ BASIS_ACKED = int(Basis.ACKED)
 BASIS_PRESUMED = int(Basis.PRESUMED)
 BASIS_TIMER = int(Basis.TIMER)
 BASIS_INFERRED = int(Basis.INFERRED)
+BASIS_LEARNED = int(Basis.LEARNED)
 OPENED_ACTIVE = int(Opened.ACTIVE)
 OPENED_PASSIVE = int(Opened.PASSIVE)

@@ -34,13 +34,13 @@ cdef long long run_2msl(long long t, long long side, long long ident, long long*
 cdef long long give_up(long long last, long long gap, long long side, long long ident, long long* table, long long* out, long long* scratch) noexcept nogil
 cdef long long taken_over(long long c, long long side, long long* rows) noexcept nogil
 cdef long long run_out(long long c, long long side, long long* rows, long long* timers, long long* table, long long* out, long long* scratch) noexcept nogil
-cdef long long replay_side(long long c, long long side, long long n, long long now, long long* rows, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
+cdef long long replay_side(long long c, long long side, long long host, long long n, long long now, long long* rows, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long who(long long side) noexcept nogil
 cdef long long conclude(long long c, long long first, long long last, long long saw_client, long long saw_server, long long* rows, long long* out) noexcept nogil
 cdef long long first_hop(long long ttl) noexcept nogil
 cdef long long locate(long long c, long long* rows) noexcept nogil
 cdef long long final_state(long long x, long long* rows, long long* scratch) noexcept nogil
-cdef long long replay(long long c, long long now, long long* rows, long long* log, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
-cpdef long long replay_due(long long start, long long count, long long room, long long[::1] due_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] timers_words, long long[::1] table_words, long long[::1] out_words, long long[::1] scratch_words, long long[::1] work_words) noexcept nogil
+cdef long long replay(long long c, long long client_host, long long server_host, long long now, long long* rows, long long* log, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
+cpdef long long replay_due(long long start, long long count, long long room, long long[::1] due_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] timers_words, long long[::1] hosts_words, long long[::1] table_words, long long[::1] out_words, long long[::1] scratch_words, long long[::1] work_words) noexcept nogil
 cpdef long long collect(long long start, long long end, long long[::1] due_words, long long[::1] rows_words, long long[::1] block_words) noexcept nogil
 cpdef long long interesting(long long count, long long boring, long long[::1] block_words, long long[::1] chosen_words) noexcept nogil

@@ -11,7 +11,8 @@ shows what passed one point, not what arrived. It sees the whole connection at o
   its own again.
 * A pure ACK, a last ACK, an RST calls for no answer. It is ``presumed`` to have arrived unless the endpoint goes on
   to do what it would have stopped: it sends its FIN or SYN+ACK again, or talks on after the RST.
-* Some changes only the clock makes (``timer``), and some only context shows (``inferred``).
+* Some changes only the clock makes (``timer``; ``learned`` where the host has shown how its clock runs), and some only
+  context shows (``inferred``).
 
 Order and time. An endpoint's own segments were sent half a round trip before they passed the capture point, its peer's
 arrive half a round trip after. The two streams are merged in the endpoint's own order of events: by these local times,
@@ -668,14 +669,14 @@ def own_segment(
             return sent(EV_SND_RST, w, t - slack, side, ident, table, out, scratch, work)
         # An RST without ACK answers a segment to a connection that is no more (RFC 9293 3.5.2, group 1).
         since = scratch[X_SINCE]
-        if state == ST_FIN_WAIT_2 and t - since >= timers[P_FIN_WAIT_2_LEAST]:
+        if state == ST_FIN_WAIT_2 and t - since >= timers[scratch[X_TIMERS] + P_FIN_WAIT_2_LEAST]:
             return step(
                 EV_TIMEOUT_FIN_WAIT_2,
-                since + timers[P_FIN_WAIT_2_USUAL],
-                since + timers[P_FIN_WAIT_2_LEAST],
+                since + timers[scratch[X_TIMERS] + P_FIN_WAIT_2_USUAL],
+                since + timers[scratch[X_TIMERS] + P_FIN_WAIT_2_LEAST],
                 t,
                 work[w + L_FRAME],
-                BASIS_TIMER,
+                timers[scratch[X_TIMERS] + P_FIN_WAIT_2_BASIS],
                 -1,
                 side,
                 ident,
@@ -683,14 +684,14 @@ def own_segment(
                 out,
                 scratch,
             )
-        if state == ST_TIME_WAIT and t - since >= timers[P_TIME_WAIT_LEAST]:
+        if state == ST_TIME_WAIT and t - since >= timers[scratch[X_TIMERS] + P_TIME_WAIT_LEAST]:
             return step(
                 EV_TIMEOUT_2MSL,
-                since + timers[P_TIME_WAIT_USUAL],
-                since + timers[P_TIME_WAIT_LEAST],
+                since + timers[scratch[X_TIMERS] + P_TIME_WAIT_USUAL],
+                since + timers[scratch[X_TIMERS] + P_TIME_WAIT_LEAST],
                 t,
                 work[w + L_FRAME],
-                BASIS_TIMER,
+                timers[scratch[X_TIMERS] + P_TIME_WAIT_BASIS],
                 -1,
                 side,
                 ident,
@@ -1082,14 +1083,18 @@ def own_first(i: int, j: int, scratch: Words, work: Words) -> int:
 def run_2msl(t: int, side: int, ident: int, timers: Words, table: Words, out: Words, scratch: Words) -> int:
     """Let TIME_WAIT end if it must have ended before ``t`` and the endpoint gives no sign of life after."""
     since = scratch[X_SINCE]
-    if scratch[X_STATE] == ST_TIME_WAIT and t > since + timers[P_TIME_WAIT_MOST] and scratch[X_LAST_ALIVE] < t:
+    if (
+        scratch[X_STATE] == ST_TIME_WAIT
+        and t > since + timers[scratch[X_TIMERS] + P_TIME_WAIT_MOST]
+        and scratch[X_LAST_ALIVE] < t
+    ):
         step(
             EV_TIMEOUT_2MSL,
-            since + timers[P_TIME_WAIT_USUAL],
-            since + timers[P_TIME_WAIT_LEAST],
-            since + timers[P_TIME_WAIT_MOST],
+            since + timers[scratch[X_TIMERS] + P_TIME_WAIT_USUAL],
+            since + timers[scratch[X_TIMERS] + P_TIME_WAIT_LEAST],
+            since + timers[scratch[X_TIMERS] + P_TIME_WAIT_MOST],
             -1,
-            BASIS_TIMER,
+            timers[scratch[X_TIMERS] + P_TIME_WAIT_BASIS],
             -1,
             side,
             ident,
@@ -1137,14 +1142,14 @@ def run_out(c: int, side: int, rows: Words, timers: Words, table: Words, out: Wo
     state = scratch[X_STATE]
     end = scratch[X_END]
     since = scratch[X_SINCE]
-    if state == ST_TIME_WAIT and end > since + timers[P_TIME_WAIT_USUAL]:
+    if state == ST_TIME_WAIT and end > since + timers[scratch[X_TIMERS] + P_TIME_WAIT_USUAL]:
         step(
             EV_TIMEOUT_2MSL,
-            since + timers[P_TIME_WAIT_USUAL],
-            since + timers[P_TIME_WAIT_LEAST],
-            since + timers[P_TIME_WAIT_MOST],
+            since + timers[scratch[X_TIMERS] + P_TIME_WAIT_USUAL],
+            since + timers[scratch[X_TIMERS] + P_TIME_WAIT_LEAST],
+            since + timers[scratch[X_TIMERS] + P_TIME_WAIT_MOST],
             -1,
-            BASIS_TIMER,
+            timers[scratch[X_TIMERS] + P_TIME_WAIT_BASIS],
             -1,
             side,
             ident,
@@ -1198,6 +1203,7 @@ def run_out(c: int, side: int, rows: Words, timers: Words, table: Words, out: Wo
 def replay_side(
     c: int,
     side: int,
+    host: int,
     n: int,
     now: int,
     rows: Words,
@@ -1207,12 +1213,16 @@ def replay_side(
     scratch: Words,
     work: Words,
 ) -> int:
-    """Walk one endpoint through the machine, in its own order of events."""
+    """Walk one endpoint through the machine, in its own order of events.
+
+    Its host's timers begin at word ``host`` of ``timers``.
+    """
     ident = rows[c + C_ID]
     scratch[X_END] = now
     if taken_over(c, side, rows) >= 0:
         scratch[X_END] = taken_over(c, side, rows)
     survey(c, side, n, rows, work, scratch)
+    scratch[X_TIMERS] = host
     find_syn_copy(side, n, scratch, work)
     find_syn_ack_copy(side, n, scratch, work)
     find_fin_copy(side, n, scratch, work)
@@ -1371,9 +1381,21 @@ def final_state(x: int, rows: Words, scratch: Words) -> int:
 
 
 def replay(
-    c: int, now: int, rows: Words, log: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words
+    c: int,
+    client_host: int,
+    server_host: int,
+    now: int,
+    rows: Words,
+    log: Words,
+    timers: Words,
+    table: Words,
+    out: Words,
+    scratch: Words,
+    work: Words,
 ) -> int:
     """Replay the connection of row ``c``; ``now`` is the capture's latest moment.
+
+    The timers of the client's host begin at word ``client_host`` of ``timers``, the server's at ``server_host``.
 
     Writes its transitions at word ``scratch[X_TOP]`` of ``out`` (which must have room for
     ``8 + 2 * log records`` of them) and its results into the row. Returns the number of transitions.
@@ -1385,13 +1407,13 @@ def replay(
     else:
         n = gather(c, rows, log, work)
         locate(c, rows)
-    replay_side(c, CLIENT, n, now, rows, timers, table, out, scratch, work)
+    replay_side(c, CLIENT, client_host, n, now, rows, timers, table, out, scratch, work)
     rows[c + C_CLIENT_STATE] = final_state(x, rows, scratch)
     rows[c + C_CLIENT_BASIS] = scratch[X_BASIS]
     saw_client = scratch[X_SAW]
     if rows[c + C_PATH]:
         n = gather_at(c, SERVER, rows, log, work)
-    replay_side(c, SERVER, n, now, rows, timers, table, out, scratch, work)
+    replay_side(c, SERVER, server_host, n, now, rows, timers, table, out, scratch, work)
     rows[c + C_SERVER_STATE] = final_state(x + ENDPOINT_SIZE, rows, scratch)
     rows[c + C_SERVER_BASIS] = scratch[X_BASIS]
     conclude(c, first, scratch[X_TOP], saw_client, scratch[X_SAW], rows, out)
@@ -1407,6 +1429,7 @@ def replay_due(
     rows_words: Words,
     log_words: Words,
     timers_words: Words,
+    hosts_words: Words,
     table_words: Words,
     out_words: Words,
     scratch_words: Words,
@@ -1414,12 +1437,15 @@ def replay_due(
 ) -> int:
     """Replay the due connections from ``start`` on while there is room for their transitions.
 
+    For each of them ``hosts`` holds two words: where in ``timers`` those of the client's and the server's host begin.
+
     Returns the index of the first that was not replayed; ``scratch[X_TOP]`` is the end of what was written.
     """
     due = pointer(due_words)
     rows = pointer(rows_words)
     log = pointer(log_words)
     timers = pointer(timers_words)
+    hosts = pointer(hosts_words)
     table = pointer(table_words)
     out = pointer(out_words)
     scratch = pointer(scratch_words)
@@ -1440,7 +1466,8 @@ def replay_due(
                 k += 8
         if scratch[X_TOP] + (24 + 2 * rows[due[i] + C_LOG_COUNT]) * TRANSITION_SIZE > room:
             break
-        replay(due[i], rows[due[i] + C_OVER_TIME], rows, log, timers, table, out, scratch, work)
+        k = 2 * (i - start)
+        replay(due[i], hosts[k], hosts[k + 1], rows[due[i] + C_OVER_TIME], rows, log, timers, table, out, scratch, work)
         i += 1
     return i
 

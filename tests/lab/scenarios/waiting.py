@@ -51,6 +51,23 @@ def orphan_fin_wait_2_for_a_minute(lab: Lab) -> None:
     lab.settle()
 
 
+@scenario(client={"tcp_fin_timeout": 2}, family=FAMILIES, seconds=6)
+def orphans_of_one_host(lab: Lab) -> None:
+    """A host lets go of its orphans after 2 s: the servers close after 1 s, and after 2.6, 2.9 and 3.6 s."""
+    listener = lab.server.listen()
+    pairs = [lab.connect(listener) for _ in range(4)]
+    for a, b in pairs:
+        lab.talk(a, b)
+        a.close()
+        b.drain()
+    began = time.monotonic()
+    for (_, b), moment in zip(pairs, (1.0, 2.6, 2.9, 3.6), strict=True):
+        time.sleep(max(0.0, began + moment - time.monotonic()))
+        b.close()
+    lab.expect("rst_after_fin_wait_2_timeout", "client")
+    lab.settle()
+
+
 @scenario(server=SHORT, seconds=6)
 def orphan_fin_wait_2_of_server(lab: Lab) -> None:
     """As orphan_fin_wait_2, with the server as the side that closed first."""

@@ -1,0 +1,798 @@
+"""What hosts teach of their timers: each piece of evidence, each trap, and the same however work is shared."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tcptrace_fsm as tf
+from tcptrace_fsm import cli
+from tcptrace_fsm.analysis import Run
+from tcptrace_fsm.anomalies.evidence import CLOSED_BY_CLIENT, CLOSED_BY_SERVER, HANDSHAKE
+from tcptrace_fsm.engine import Engine
+from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.jobs import Jobs
+from tcptrace_fsm.kernels.layout import S_MARKS, S_PORTS, S_TIME, SEGMENT_SIZE
+from tcptrace_fsm.machine import Basis, Event, State
+from tcptrace_fsm.profiles import Interval, profile
+from tcptrace_fsm.script import Conversation, parse
+from tcptrace_fsm.timers import COARSE, WIDEST, Lesson, Shown, merged, narrowed, taught
+from tests import builders as b
+from tests.many_files import TABLES, rotated, same, side_by_side
+from tests.strategies import Batch
+
+SECOND = 1_000_000_000
+CLIENT_HOST = (0, 0, 10 << 24 | 1)
+SERVER_HOST = (0, 0, 10 << 24 | 2)
+TIMESTAMPS = """
+            0.000 > S  0:0(0)             <mss 1460,ts 100/0>
+            0.010 < S. 0:0(0)     ack 1   <mss 1460,ts 900/100>
+            0.020 > .  1:1(0)     ack 1   <ts 120/900>
+            1.000 < F. 1:1(0)     ack 1   <ts 1890/120>
+            1.010 > F. 1:1(0)     ack 2   <ts 1110/1890>
+            1.020 < .  2:2(0)     ack 2   <ts 1910/1110>
+"""
+
+
+def at_once(*texts: str) -> Conversation:
+    """Conversations between the same hosts at the same time, each from a port of its own."""
+    lines = []
+    for n, text in enumerate(texts):
+        lines += parse(f"port {40000 + n} 80\nisn {1000 + 7 * n} {5000 + 11 * n}\n{text}").lines
+    return Conversation(sorted(lines, key=lambda line: line.time))
+
+
+def shown_by(conversation: Conversation) -> dict:
+    lesson = Lesson(profile())
+    lesson.take(conversation)
+    lesson.finish()
+    return lesson.shown
+
+
+class Case(NamedTuple):
+    """A conversation, and between what its client's, or its server's, evidence must lie: seconds, None for none."""
+
+    name: str
+    text: str
+    alive: tuple[float, float] | None = None
+    gone: tuple[float, float] | None = None
+    let_go: tuple[float, float] | None = None
+    host: tuple[int, int, int] = CLIENT_HOST
+
+
+HALF_CLOSED = (
+    HANDSHAKE
+    + """
+            1.000 > F. 101:101(0) ack 1
+            1.010 < .  1:1(0)     ack 102
+"""
+)
+
+EVIDENCE = [
+    Case(
+        "a_repeated_fin_is_acknowledged_again",
+        CLOSED_BY_CLIENT
+        + """
+            8.000 < F. 1:1(0)     ack 102
+            8.010 > .  102:102(0) ack 2
+        """,
+        alive=(6.9, 6.98),
+    ),
+    Case(
+        "ages_count_from_the_segment_that_restarted_it",
+        CLOSED_BY_CLIENT
+        + """
+            8.000 < F. 1:1(0)     ack 102
+            8.010 > .  102:102(0) ack 2
+            28.00 < F. 1:1(0)     ack 102
+            28.01 > .  102:102(0) ack 2
+            40.00 < F. 1:1(0)     ack 102
+            40.01 > .  102:102(0) ack 2
+        """,
+        alive=(19.9, 20.0),
+    ),
+    Case(
+        "what_was_not_answered_may_have_restarted_it_all_the_same",
+        CLOSED_BY_CLIENT
+        + """
+            20.00 < F. 1:1(0)     ack 102
+            25.00 < F. 1:1(0)     ack 102
+            25.01 > .  102:102(0) ack 2
+        """,
+        alive=(4.9, 5.0),
+    ),
+    Case(
+        "a_repeated_fin_meets_no_connection",
+        CLOSED_BY_CLIENT
+        + """
+            20.00 < F. 1:1(0)     ack 102
+            20.01 > R  102:102(0)
+        """,
+        gone=(19, 19.01),
+    ),
+    Case(
+        "gone_after_a_restart",
+        CLOSED_BY_CLIENT
+        + """
+            8.000 < F. 1:1(0)     ack 102
+            8.010 > .  102:102(0) ack 2
+            20.00 < F. 1:1(0)     ack 102
+            20.01 > R  102:102(0)
+        """,
+        alive=(6.9, 6.98),
+        gone=(12, 12.02),
+    ),
+    Case(
+        "the_servers_time_wait",
+        CLOSED_BY_SERVER
+        + """
+            30.00 > F. 101:101(0) ack 2
+            30.01 < R  2:2(0)
+        """,
+        gone=(29, 29.01),
+        host=SERVER_HOST,
+    ),
+    Case(
+        "a_syn_that_no_time_wait_gives_way_to_is_taken",
+        CLOSED_BY_SERVER
+        + """
+            isn 500 70000
+            45.00 > S  0:0(0)
+            45.01 < S. 0:0(0)     ack 1
+            45.02 > .  1:1(0)     ack 1
+        """,
+        gone=(44, 44.01),
+        host=SERVER_HOST,
+    ),
+    Case(
+        "a_syn_is_challenged",
+        CLOSED_BY_SERVER
+        + """
+            isn 500 5000
+            45.00 > S  0:0(0)
+            isn 1000 5000
+            45.01 < .  2:2(0) ack 102
+            45.02 > R  102:102(0)
+        """,
+        alive=(43.9, 44),
+        host=SERVER_HOST,
+    ),
+    Case(
+        "a_syn_is_challenged_and_taken_once_the_time_wait_is_reset",
+        CLOSED_BY_SERVER
+        + """
+            isn 500 5000
+            45.00 > S  0:0(0)
+            isn 1000 5000
+            45.01 < .  2:2(0) ack 102
+            45.02 > R  102:102(0)
+            isn 500 70000
+            46.00 > S  0:0(0)
+            46.01 < S. 0:0(0)     ack 1
+            46.02 > .  1:1(0)     ack 1
+        """,
+        alive=(43.9, 44),
+        host=SERVER_HOST,
+    ),
+    Case(
+        "nor_to_one_with_an_older_timestamp",
+        TIMESTAMPS
+        + """
+            isn 500 70000
+            45.00 > S  0:0(0)             <mss 1460,ts 60/0>
+            45.01 < S. 0:0(0)     ack 1   <mss 1460,ts 5/60>
+            45.02 > .  1:1(0)     ack 1   <ts 61/5>
+        """,
+        gone=(44, 44.01),
+        host=SERVER_HOST,
+    ),
+    Case(
+        "a_late_fin_meets_no_connection_in_fin_wait_2",
+        HALF_CLOSED
+        + """
+            16.00 < F. 1:1(0)     ack 102
+            16.01 > R  102:102(0)
+        """,
+        let_go=(14.99, 15.01),
+    ),
+    Case(
+        "data_taken_in_fin_wait_2_show_that_it_was_held",
+        HALF_CLOSED
+        + """
+            6.000 < P. 1:11(10)   ack 102
+            6.010 > .  102:102(0) ack 11
+            16.00 < F. 11:11(0)   ack 102
+            16.01 > R  102:102(0)
+        """,
+        let_go=(10, 10.02),
+    ),
+    Case(
+        "keepalives_answered_in_fin_wait_2_do_not",
+        HALF_CLOSED
+        + """
+            6.000 < .  0:0(0)     ack 102
+            6.010 > .  102:102(0) ack 1
+            16.00 < F. 1:1(0)     ack 102
+            16.01 > R  102:102(0)
+        """,
+        let_go=(14.99, 15.01),
+    ),
+]
+
+TRAPS = [
+    Case(
+        "never_kept",
+        CLOSED_BY_CLIENT
+        + """
+            1.230 < F. 1:1(0)     ack 102
+            1.231 > R  102:102(0)
+        """,
+    ),
+    Case(
+        "assassinated",
+        CLOSED_BY_CLIENT
+        + """
+            9.000 < R  2:2(0)
+            20.00 < F. 1:1(0)     ack 102
+            20.01 > R  102:102(0)
+        """,
+    ),
+    Case(
+        "alive_and_then_assassinated",
+        CLOSED_BY_CLIENT
+        + """
+            8.000 < F. 1:1(0)     ack 102
+            8.010 > .  102:102(0) ack 2
+            9.000 < R  2:2(0)
+            20.00 < F. 1:1(0)     ack 102
+            20.01 > R  102:102(0)
+        """,
+        alive=(6.9, 6.98),
+    ),
+    Case(
+        "an_rst_that_answers_something_else",
+        CLOSED_BY_CLIENT
+        + """
+            20.00 < F. 1:1(0)     ack 102
+            20.01 > R  90:90(0)
+        """,
+    ),
+    Case(
+        "an_rst_long_after",
+        CLOSED_BY_CLIENT
+        + """
+            20.00 < F. 1:1(0)     ack 102
+            29.00 > R  102:102(0)
+        """,
+    ),
+    Case(
+        "an_rst_of_its_own_accord",
+        CLOSED_BY_CLIENT
+        + """
+            20.00 < F. 1:1(0)     ack 102
+            20.01 > R. 102:102(0) ack 2
+        """,
+    ),
+    Case(
+        "linux_gives_way_to_a_higher_sequence_number",
+        CLOSED_BY_SERVER
+        + """
+            isn 900000 70000
+            45.00 > S  0:0(0)
+            45.01 < S. 0:0(0)     ack 1
+            45.02 > .  1:1(0)     ack 1
+        """,
+        host=SERVER_HOST,
+    ),
+    Case(
+        "and_to_a_newer_timestamp",
+        TIMESTAMPS
+        + """
+            isn 500 70000
+            45.00 > S  0:0(0)             <mss 1460,ts 45100/0>
+            45.01 < S. 0:0(0)     ack 1   <mss 1460,ts 5/45100>
+            45.02 > .  1:1(0)     ack 1   <ts 45101/5>
+        """,
+        host=SERVER_HOST,
+    ),
+    Case(
+        "a_client_may_use_its_own_port_again_after_a_second",
+        CLOSED_BY_CLIENT
+        + """
+            isn 500 70000
+            9.000 > S  0:0(0)
+            9.010 < S. 0:0(0)     ack 1
+            9.020 > .  1:1(0)     ack 1
+        """,
+    ),
+    Case(
+        "a_syn_that_was_taken_only_when_repeated_may_have_killed_it",
+        CLOSED_BY_SERVER
+        + """
+            isn 500 70000
+            45.00 > S  0:0(0)
+            46.00 > S  0:0(0)
+            46.01 < S. 0:0(0)     ack 1
+            46.02 > .  1:1(0)     ack 1
+        """,
+        host=SERVER_HOST,
+    ),
+    Case(
+        "no_orphan_takes_data_at_any_age",
+        HALF_CLOSED
+        + """
+            16.00 < P. 1:11(10)   ack 102
+            16.01 > R  102:102(0)
+        """,
+    ),
+    Case(
+        "nor_a_fin_with_data",
+        HALF_CLOSED
+        + """
+            16.00 < FP. 1:11(10)  ack 102
+            16.01 > R  102:102(0)
+        """,
+    ),
+    Case(
+        "an_ack_from_fin_wait_2_shows_no_timer",
+        HALF_CLOSED
+        + """
+            90.00 < F. 1:1(0)     ack 102
+            90.01 > .  102:102(0) ack 2
+        """,
+    ),
+    Case(
+        "killed_at_its_close",
+        HALF_CLOSED
+        + """
+            1.300 < F. 1:1(0)     ack 102
+            1.310 > R  102:102(0)
+        """,
+    ),
+    Case(
+        "nothing_shows_that_it_began",
+        HANDSHAKE
+        + """
+            1.000 > F. 101:101(0) ack 1
+            1.010 < F. 1:1(0)     ack 102
+            20.00 < F. 1:1(0)     ack 102
+            20.01 > R  102:102(0)
+        """,
+    ),
+    Case(
+        "begun_before_the_capture",
+        """
+            1.010 < F. 1:1(0)     ack 102
+            1.020 > .  102:102(0) ack 2
+            20.00 < F. 1:1(0)     ack 102
+            20.01 > R  102:102(0)
+        """,
+    ),
+    Case(
+        "the_captures_clock_jumped",
+        """
+            0.000 > S  0:0(0)             <mss 1460,ts 100/0>
+            0.010 < S. 0:0(0)     ack 1   <mss 1460,ts 900/100>
+            0.110 > .  1:1(0)     ack 1   <ts 210/900>
+            1.000 > F. 1:1(0)     ack 1   <ts 1100/900>
+            1.010 < F. 1:1(0)     ack 2   <ts 1900/1100>
+            1.100 > .  2:2(0)     ack 2   <ts 1200/1900>
+            90.00 < F. 1:1(0)     ack 2   <ts 2900/1200>
+            90.09 > .  2:2(0)     ack 2   <ts 2200/2900>
+        """,
+    ),
+    Case("closed_as_usual", CLOSED_BY_CLIENT + "end 100"),
+]
+
+
+@pytest.mark.parametrize("case", EVIDENCE + TRAPS, ids=lambda case: case.name)
+def test_what_one_conversation_shows(case):
+    shown = shown_by(at_once(case.text))
+    found = shown.pop(case.host, Shown())
+    assert shown == {}, "it shows nothing of its peer"
+    for bounds, ages in ((case.alive, (found.alive,)), (case.gone, found.gone), (case.let_go, found.let_go)):
+        if bounds is None:
+            assert not any(ages), found
+        else:
+            (age,) = ages
+            assert bounds[0] * SECOND <= age <= bounds[1] * SECOND, found
+
+
+def test_the_cases_stand_for_all_kinds_of_evidence():
+    assert {field for case in EVIDENCE for field in ("alive", "gone", "let_go") if getattr(case, field)} == {
+        "alive",
+        "gone",
+        "let_go",
+    }
+
+
+# --- what it comes to -------------------------------------------------------------------------------------------------
+def seconds(*ages: float) -> tuple[int, ...]:
+    return tuple(int(age * SECOND) for age in ages)
+
+
+LINUX, WINDOWS = (profile(name).time_wait for name in ("linux", "windows"))
+
+
+@pytest.mark.parametrize(
+    "usual, alive, gone, expected",
+    [
+        (LINUX, 0, (), None),
+        # as slack as a timer may be, both agree with the profile and narrow nothing
+        (LINUX, 61.9, (60.1, 60.2), None),
+        (LINUX, 20, (70, 90), None),
+        # longer than the profile's: no second opinion is needed, for nobody answers who is gone
+        (LINUX, 90, (), (80, 90, 240)),
+        # shorter: one connection may have other reasons
+        (LINUX, 0, (20,), None),
+        (LINUX, 0, (20, 24), (1, 24, 27)),
+        (LINUX, 18, (20, 24), (16, 24, 27)),
+        # within the profile's: it is cut
+        (WINDOWS, 0, (54, 64), (30, 64, 72)),
+        (WINDOWS, 45, (54, 64), (40, 64, 72)),
+        (WINDOWS, 180, (), (160, 180, 240)),
+        (WINDOWS, 45, (), (40, 120, 240)),
+        (WINDOWS, 32, (), None),
+        # alive for a little longer than others: as coarse as timers are
+        (WINDOWS, 70, (60, 64), (62.222, 70, 72)),
+        # alive for much longer: it contradicts itself
+        (LINUX, 90, (20, 24), None),
+        (WINDOWS, 90, (54, 64), None),
+        (LINUX, 300, (), (266.667, 266.667, 266.667)),
+    ],
+)
+def test_an_interval_is_cut_by_what_was_shown(usual, alive, gone, expected):
+    found = narrowed(usual, int(alive * SECOND), seconds(*gone))
+    assert found == (None if expected is None else pytest.approx(expected, abs=1e-3))
+
+
+@given(
+    st.sampled_from([LINUX, WINDOWS, WIDEST, Interval(5, 5, 5)]),
+    st.floats(0, 300),
+    st.lists(st.floats(5, 300), max_size=2).map(sorted),
+)
+def test_an_interval_stays_one_and_holds_what_was_shown(usual, alive, gone):
+    found = narrowed(usual, int(alive * SECOND), seconds(*gone))
+    if found is None:
+        return
+    assert 0 <= found.least <= found.usual <= found.most
+    assert found.most * (1 + COARSE) + 1e-6 >= alive
+    if len(gone) == 2:
+        assert found.least <= gone[1] * (1 + COARSE) + 1e-6
+
+
+def test_a_host_that_contradicts_itself_keeps_the_profiles_and_is_told_of():
+    known, said = taught(profile(), {CLIENT_HOST: Shown(*seconds(90), seconds(20, 24))})
+    assert known.hosts == {}
+    assert said == {"learned": [], "contradictory": [{"host": "10.0.0.1", "alive_at": 90.0, "gone_at": 24.0}]}
+
+
+def test_what_the_user_has_given_is_not_learned():
+    shown = {CLIENT_HOST: Shown(0, seconds(20, 24), seconds(9, 10))}
+    known, said = taught(profile(time_wait=30), shown)
+    assert known.of(CLIENT_HOST).time_wait == Interval(30, 30, 30)
+    assert [set(host) for host in said["learned"]] == [{"host", "fin_wait_2"}]
+    known, _ = taught(profile(fin_timeout=30), shown)
+    assert known.of(CLIENT_HOST).fin_wait_2 == Interval(30, 30, 30)
+    assert known.of(CLIENT_HOST).time_wait.most == pytest.approx(27)
+
+
+def test_hosts_that_show_nothing_keep_the_profile():
+    known, _ = taught(profile(), {CLIENT_HOST: Shown(seconds(90)[0])})
+    assert known.of(SERVER_HOST) == known
+    assert known.of(CLIENT_HOST).fin_wait_2 == known.fin_wait_2
+    assert known.longest == 240
+
+
+# --- the second reading -----------------------------------------------------------------------------------------------
+def replayed(conversation: Conversation, known) -> list[tuple[State, Event, Basis, float, float]]:
+    """How the clients of a conversation came to CLOSED: from, by what, on what, and the bracket, s after entry."""
+    from tcptrace_fsm.kernels import layout as k
+
+    engine = Engine(known)
+    engine.feed(conversation)
+    engine.finish()
+    ends = []
+    while (done := engine.take()) is not None:
+        entered = 0
+        for t in range(0, done.transition_count * k.TRANSITION_SIZE, k.TRANSITION_SIZE):
+            row = done.transitions[t : t + k.TRANSITION_SIZE]
+            if row[k.T_SIDE] == k.CLIENT and row[k.T_TO] == State.CLOSED:
+                bracket = ((row[word] - entered) / SECOND for word in (k.T_EARLIEST, k.T_LATEST))
+                ends.append((State(row[k.T_FROM]), Event(row[k.T_EVENT]), Basis(row[k.T_BASIS]), *bracket))
+            entered = row[k.T_TIME]
+    return ends
+
+
+GONE = (
+    CLOSED_BY_CLIENT
+    + """
+            20.00 < F. 1:1(0)     ack 102
+            20.01 > R  102:102(0)
+"""
+)
+
+
+def test_a_timer_that_was_learned_ends_other_connections_of_that_host_and_says_so():
+    talk = at_once(GONE, GONE, CLOSED_BY_CLIENT + "end 200")
+    known, _ = taught(profile(), shown_by(talk))
+    interval = known.of(CLIENT_HOST).time_wait
+    assert interval == pytest.approx((1, 19.01, 19 * (1 + COARSE)), abs=0.02)
+    *shown, other = replayed(talk, known)
+    assert other[:3] == (State.TIME_WAIT, Event.TIMEOUT_2MSL, Basis.LEARNED)
+    assert other[3:] == pytest.approx((interval.least, interval.most), abs=1e-6)
+    assert [end[:3] for end in shown] == [(State.TIME_WAIT, Event.TIMEOUT_2MSL, Basis.LEARNED)] * 2
+
+
+def test_without_it_they_end_by_the_profile():
+    talk = at_once(GONE, GONE, CLOSED_BY_CLIENT + "end 200")
+    *shown, other = replayed(talk, profile())
+    assert other[:3] == (State.TIME_WAIT, Event.TIMEOUT_2MSL, Basis.TIMER)
+    assert [end[:3] for end in shown] == [(State.TIME_WAIT, Event.GONE, Basis.SENT)] * 2
+
+
+def test_the_other_end_keeps_its_own_timers():
+    """The server closes first: its TIME_WAIT is not that of the client's host."""
+    talk = at_once(GONE, GONE, CLOSED_BY_SERVER + "end 200")
+    known, _ = taught(profile(), shown_by(talk))
+    engine = Engine(known)
+    engine.feed(talk)
+    engine.finish()
+    bases = set()
+    while (done := engine.take()) is not None:
+        bases |= {done.transitions[t + 9] for t in range(0, done.transition_count * 11, 11) if done.transitions[t + 1]}
+    assert Basis.TIMER in bases
+    assert Basis.LEARNED not in bases
+
+
+def test_a_host_that_waits_longer_than_the_profile_is_waited_for(tmp_path):
+    """What comes 90 s after the close belongs to the connection, not to a new one begun before the capture."""
+    text = (
+        CLOSED_BY_CLIENT
+        + """
+            91.00 < F. 1:1(0)     ack 102
+            91.01 > .  102:102(0) ack 2
+            end 300
+    """
+    )
+    (tmp_path / "x.pcap").write_bytes(b.pcap(frames_of(at_once(text))))
+    assert list(tf.analyze(tmp_path / "x.pcap").connections["opening"]).count("midstream") == 2  # and that of `end`
+    trace = tf.analyze(tmp_path / "x.pcap", learn_timers=True)
+    assert list(trace.connections["opening"]).count("midstream") == 1
+    waited = trace.transitions[trace.transitions["basis"] == "learned"]
+    assert list(waited["event"]) == ["timeout 2MSL"]
+    assert (waited["time_latest"] - waited["time_earliest"]).dt.total_seconds().iloc[0] == pytest.approx(160, abs=0.1)
+
+
+ORPHAN = (
+    HALF_CLOSED
+    + """
+            16.00 < F. 1:1(0)     ack 102
+            16.01 > R  102:102(0)
+"""
+)
+
+
+def test_an_orphan_that_was_let_go_earlier_than_the_profile_has_it_timed_out():
+    talk = at_once(ORPHAN, ORPHAN)
+    known, _ = taught(profile(), shown_by(talk))
+    assert known.of(CLIENT_HOST).time_wait == known.time_wait
+    for end in replayed(talk, known):
+        assert end[:3] == (State.FIN_WAIT_2, Event.TIMEOUT_FIN_WAIT_2, Basis.LEARNED)
+    for end in replayed(talk, profile()):
+        assert end[:2] == (State.FIN_WAIT_2, Event.GONE)
+
+
+# --- however it is shared ---------------------------------------------------------------------------------------------
+SHOWING = [case.text for case in EVIDENCE]
+
+
+@given(st.lists(st.sampled_from(SHOWING), min_size=1, max_size=8), st.integers(1, 4), st.randoms(use_true_random=False))
+def test_any_partition_of_the_connections_teaches_the_same(texts, parts, chance):
+    talk = at_once(*texts)
+    words, whose, now = talk.segments, {}, 0
+    shares = [[] for _ in range(parts)]
+    for n in range(talk.count):
+        record = words[n * SEGMENT_SIZE : (n + 1) * SEGMENT_SIZE]
+        record[S_MARKS] = now = max(now, record[S_TIME])  # the timeline's clock
+        ports = frozenset(divmod(record[S_PORTS], 1 << 16))
+        shares[whose.setdefault(ports, chance.randrange(parts))].append(record)
+    lessons = []
+    for records in shares:
+        lesson = Lesson(profile())
+        for record in records:  # batches of one
+            lesson.take(Batch(record, 1))
+        lesson.finish(now)
+        lessons.append(lesson.shown)
+    chance.shuffle(lessons)
+    assert merged(lessons) == shown_by(talk)
+
+
+def test_how_parts_are_put_together_makes_no_difference():
+    chance = random.Random(1)
+    parts = [
+        {CLIENT_HOST: Shown(chance.randrange(9), tuple(sorted(chance.choices(range(9), k=chance.randrange(3)))))}
+        for _ in range(6)
+    ]
+    whole = merged(parts)
+    for _ in range(50):
+        chance.shuffle(parts)
+        cut = chance.randrange(7)
+        assert merged([merged(parts[:cut]), merged(parts[cut:])]) == whole
+
+
+# --- from files -------------------------------------------------------------------------------------------------------
+def frames_of(talk: Conversation) -> list[tuple[int, bytes]]:
+    """A scripted conversation as frames, times in microseconds and all different."""
+    frames = []
+    for n, line in enumerate(talk.lines):
+        flags = "".join(letter for bit, letter in zip((1, 2, 4, 8, 16), "FSRPA", strict=True) if line.flags & bit)
+        packet = b.ipv4(
+            b.tcp(
+                seq=line.seq,
+                ack=line.ack,
+                flags=flags,
+                payload=bytes(line.length),
+                src_port=line.source[1],
+                dst_port=line.target[1],
+            ),
+            src=".".join(str(byte) for byte in line.source[0].to_bytes(4, "big")),
+            dst=".".join(str(byte) for byte in line.target[0].to_bytes(4, "big")),
+            ident=line.ip_id,
+        )
+        frames.append((line.time // 1000 + n, b.ethernet(packet, 0x0800)))
+    return frames
+
+
+AGREEING = {case.name for case in EVIDENCE if case.alive is None or case.alive[0] < 10}
+PLAIN = [case.text for case in EVIDENCE if case.name in AGREEING and "<mss" not in case.text]
+SEVERAL = at_once(*PLAIN, *PLAIN[::-1], *[CLOSED_BY_CLIENT] * 3, CLOSED_BY_SERVER, HALF_CLOSED, "end 220")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The same in five files, of which two were taken side by side."""
+    folder = tmp_path_factory.mktemp("files")
+    frames = frames_of(SEVERAL)
+    paths = rotated(folder, frames[:120], [40, 77])
+    return [*paths, *side_by_side(folder, frames[120:], [n % 2 for n in range(len(frames) - 120)])]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "whole.pcap"
+    path.write_bytes(b.pcap(frames_of(SEVERAL)))
+    return path
+
+
+def test_a_file_teaches_and_is_replayed_by_it(whole):
+    trace = tf.analyze(whole, learn_timers=True)
+    assert [host["host"] for host in trace.summary["timers"]["learned"]] == ["10.0.0.1", "10.0.0.2"]
+    assert trace.summary["options"]["learn_timers"] is True
+    ended = trace.transitions[trace.transitions["basis"] == "learned"]
+    assert set(ended["event"]) == {"timeout 2MSL", "timeout FIN_WAIT_2"}
+    before = tf.analyze(whole)
+    assert "timers" not in before.summary
+    assert not (before.transitions["basis"] == "learned").any()
+
+
+def test_a_file_in_which_a_host_contradicts_itself(tmp_path):
+    (tmp_path / "x.pcap").write_bytes(b.pcap(frames_of(at_once(*SHOWING[:5], *SHOWING[:5]))))
+    trace = tf.analyze(tmp_path / "x.pcap", learn_timers=True)
+    (told,) = trace.summary["timers"]["contradictory"]
+    assert (told["host"], round(told["alive_at"]), round(told["gone_at"])) == ("10.0.0.1", 20, 12)
+    assert "contradicts itself: the profile's holds for it" in " ".join(repr(trace).split())
+    assert not (trace.transitions["basis"] == "learned").any()
+
+
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_several_processes_teach_and_tell_the_same(files, jobs):
+    one, other = (tf.analyze(files, learn_timers=True, jobs=n) for n in (1, jobs))
+    assert one.summary["timers"]["learned"]
+    for table in TABLES:
+        same(getattr(one, table), getattr(other, table))
+    assert one.summary == other.summary
+
+
+def test_many_files_teach_what_one_does(files, whole):
+    assert (
+        tf.analyze(files, learn_timers=True).summary["timers"] == tf.analyze(whole, learn_timers=True).summary["timers"]
+    )
+
+
+def test_a_cluster_teaches_and_tells_the_same(files):
+    pytest.importorskip("distributed")
+    from tcptrace_fsm import cluster
+
+    with cluster.connect("local", workers=2) as client:
+        one, other = tf.analyze(files, learn_timers=True), tf.analyze(files, learn_timers=True, client=client)
+    assert one.summary["timers"]["learned"]
+    for table in TABLES:
+        same(getattr(one, table), getattr(other, table))
+    assert one.summary == other.summary
+
+
+def test_two_captures_of_the_same_connections_teach_too(tmp_path, whole):
+    for name in ("near", "far"):
+        (tmp_path / f"{name}.pcap").write_bytes(whole.read_bytes())
+    both = [tmp_path / "near.pcap", tmp_path / "far.pcap"]
+    trace = tf.analyze(both, learn_timers=True, merge_vantage=True)
+    assert [host["host"] for host in trace.summary["timers"]["learned"]] == ["10.0.0.1", "10.0.0.2"]
+    assert (trace.transitions["basis"] == "learned").any()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_stopped_while_it_learns_tells_nothing(whole, jobs):
+    def stop(run, batches):
+        del batches
+        run.interrupted = True
+        yield from ()
+
+    run = (Run if jobs == 1 else Jobs)([str(whole)], profile(), learn_timers=True)
+    run.go(watch=stop)
+    assert run.interrupted
+    assert run.captures == []
+
+
+def test_segments_are_read_by_the_same_timers(whole):
+    """They come from a reading of their own, which must not number or judge otherwise."""
+    late = tf.analyze(whole, learn_timers=True)
+    early = tf.analyze(whole, learn_timers=True, tables=["segments"])
+    same(late.segments, early.segments)
+
+
+def test_netstat_counts_by_the_hosts_own_timer(whole):
+    own = tf.analyze(whole, learn_timers=True)
+    (least, usual, most) = next(
+        host["time_wait"].values() for host in own.summary["timers"]["learned"] if host["host"] == "10.0.0.1"
+    )
+    assert least < usual <= most
+    waits = own.at(5.0, host="10.0.0.1")
+    left = waits[waits["timer"] == "timewait"]["timer_left"].dt.total_seconds()
+    assert (abs(left - (usual - 4)) < 0.1).sum() >= 3, "those that nothing has restarted"
+
+
+def test_the_command_line_says_what_was_learned(whole, capsys):
+    assert cli.run_command(["analyze", str(whole), "--learn-timers"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "timers 10.0.0.1 keeps TIME_WAIT for" in out
+    assert "--learn-timers" in out.split("see it")[1]
+    assert cli.run_command(["analyze", str(whole), "--learn-timers", "--json", "--jobs", "2"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert {host["host"] for host in said["timers"]["learned"]} == {"10.0.0.1", "10.0.0.2"}
+
+
+@pytest.mark.parametrize("command", [["netstat"], ["ladder", "0"], ["diagram"], ["report", "-o", "page.html"]])
+def test_every_view_can_go_by_it(whole, command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = [command[0], str(whole), *command[1:]]
+    assert cli.run_command([*command, "--learn-timers"]) == 0
+    assert "Error" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, why",
+    [
+        (["-"], "a stream can be read only once"),
+        (["x.pcap", "--follow"], "still being written"),
+        (["x.pcap", "--time-wait", "3", "--fin-timeout", "4"], "nothing to learn"),
+    ],
+)
+def test_what_cannot_be_is_refused(arguments, why, capsys):
+    assert cli.run_command(["analyze", *arguments, "--learn-timers"]) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_file_object_is_refused(whole):
+    with whole.open("rb") as file, pytest.raises(UsageError, match="read only once"):
+        tf.analyze(file, learn_timers=True)
+
+
+def test_a_missing_file_is_told_as_missing(capsys):
+    assert cli.run_command(["analyze", "nowhere.pcap", "--learn-timers"]) == 1
+    assert "nowhere.pcap" in capsys.readouterr().err
