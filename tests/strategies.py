@@ -473,7 +473,7 @@ def check_transitions(connection: Connection) -> None:
 
 
 def check_memory(engine) -> None:
-    """After the end nothing is live, and every row and block of log records ever used is on its free list exactly once."""
+    """After the end nothing is live; each row and block of log records ever used is on its free list exactly once."""
     control = engine.control
     assert (control[at.K_LIVE], control[at.K_DUE], control[at.K_USED]) == (0, 0, 0)
     assert not any(engine.slots)
