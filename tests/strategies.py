@@ -99,13 +99,20 @@ def plain_engine_with(replay_due):
     return _engine_on_plain_kernels(lambda function: replay_due if function.__name__ == "replay_due" else function)
 
 
-def _engine_on_plain_kernels(wrap):
+def plain_engine_where(**functions):
+    """The engine's class, on plain-Python kernels in which some functions of ``track.py`` are others."""
+    kernels = pure_kernels()
+    vars(kernels["track"]).update(functions)
+    return _engine_on_plain_kernels(lambda function: function, kernels)
+
+
+def _engine_on_plain_kernels(wrap, kernels=None):
     name = f"uncompiled_engine_{wrap.__name__.strip('<>')}"
     spec = importlib.util.spec_from_file_location(name, Path(installed.__file__))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
-    for kernel in pure_kernels().values():
+    for kernel in (kernels or pure_kernels()).values():
         for function in set(vars(kernel)) & set(vars(module)):
             if isinstance(getattr(kernel, function), FunctionType):
                 setattr(module, function, wrap(getattr(kernel, function)))
@@ -386,32 +393,40 @@ def anything(draw, most: int = 25) -> array:
 
 
 DEEDS = ("syn", "syn_ack", "ack", "ack", "data", "data", "fin", "rst", "rst_bare", "again", "lost", "isn", "odd")
+ORDERLY = ("ack",) * 20 + ("data",) * 60 + DEEDS
 
 
 @st.composite
-def conversations(draw, most: int = 40, *, steps=step_of_time) -> array:
+def conversations(draw, most: int = 40, *, steps=step_of_time, orderly: bool = False) -> array:
     """Segment records of two hosts that mostly count as TCP does: they reach the states that chance alone does not.
 
     What is sent may be lost before the capture (``lost``), repeated (``again``), begin anew (``isn``) or be off by a
-    little; nobody waits for anybody.
+    little; nobody waits for anybody. Where it is ``orderly``, a connection opens first, and nearly all is in order.
     """
     out = array("q")
     time = BEGIN
     following = [draw(number), draw(number)]
     before: list[list] = [[], []]
     frame = 0
-    if draw(st.booleans()):
+    right = (0,) * (60 if orderly else 8)
+    if orderly or draw(st.booleans()):
         plan = [(0, "syn"), (1, "syn_ack"), (0, "ack")]
     else:
         plan = []
-    plan += draw(st.lists(st.tuples(st.integers(0, 1), st.sampled_from(DEEDS)), min_size=1, max_size=most))
+    plan += draw(
+        st.lists(
+            st.tuples(st.integers(0, 1), st.sampled_from(ORDERLY if orderly else DEEDS)),
+            min_size=15 if orderly else 1,
+            max_size=most,
+        )
+    )
     for side, deed in plan:
         time = min(max(time + draw(steps), 0), 2**62)
         if deed == "isn":
             following[side] = draw(number)
             continue
-        off = draw(st.sampled_from((0,) * 8 + (-1, 1, -100, 100, 70000)))
-        acked = draw(st.sampled_from((0,) * 8 + (-1, 1, -100, 100)))
+        off = draw(st.sampled_from((*right, -1, 1, -100, 100, 70000)))
+        acked = draw(st.sampled_from((*right, -1, 1, -100, 100)))
         seq, ack, length, more = following[side] + off, following[1 - side] + acked, 0, {}
         flags = {"syn": 2, "syn_ack": 18, "ack": 16, "data": 24, "fin": 17, "rst": 20, "rst_bare": 4, "lost": 24}.get(
             deed, 16
@@ -431,6 +446,11 @@ def conversations(draw, most: int = 40, *, steps=step_of_time) -> array:
             continue
         frame += 1
         more.setdefault("IP_ID", frame if draw(st.booleans()) else -1)
+        if orderly:
+            more.setdefault("WINDOW", draw(st.sampled_from((65535, 65535, 65535, 2000, 100, 0))))
+            if stamps := draw(st.sampled_from((0, 0, frame, 1))):
+                more.setdefault("OPTIONS", at.OPT_TIMESTAMPS)
+                more.setdefault("TSVAL", stamps)
         more.pop("NET", None)
         hosts, ports = (HOSTS, PORTS[::-1]) if side == 0 else (HOSTS[::-1], PORTS)
         out.extend(record(frame, time, hosts, ports, seq, ack if flags & 16 else 0, flags, LEN=length, **more))

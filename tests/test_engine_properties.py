@@ -29,6 +29,8 @@ from tests.strategies import (
     cut,
     essence,
     plain_engine,
+    plain_engine_where,
+    pure_kernels,
     record,
     run,
     watched_engine,
@@ -38,6 +40,8 @@ from tests.strategies import (
 SHORT_STEPS = st.sampled_from((0, 1000, 500_000, 10 * MILLISECOND, 200 * MILLISECOND, SECOND, -1000, -20 * MILLISECOND))
 short = conversations(steps=SHORT_STEPS)
 either = st.one_of(anything(), conversations())
+UNPREDICTED = plain_engine_where(predicted=lambda *_: 0)
+predicted = pure_kernels()["track"].predicted
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
@@ -63,6 +67,38 @@ def test_results_do_not_depend_on_the_seed(segments):
     expected = essence(run(segments, engine=plain_engine(), seed=1))
     for seed in (3, 2**61 - 1, 0x5555_5555_5555_5555 >> 3):
         assert essence(run(segments, engine=plain_engine(), seed=seed)) == expected
+
+
+@relaxed
+@given(conversations(orderly=True, steps=st.sampled_from((0, 1000, 10 * MILLISECOND, 200 * MILLISECOND, -1000))))
+def test_prediction_changes_nothing(segments):
+    """What is expected is taken on a short way; the long one leads to the same words."""
+    assert essence(run(segments, engine=UNPREDICTED)) == essence(run(segments, engine=plain_engine()))
+
+
+def test_what_is_in_order_is_predicted():
+    """Of a request and its answer, all but what opens and closes the connection, and each end's first word."""
+    talk = """
+    0.000 > S  0:0(0)              win 65535 <mss 1460>
+    0.010 < S. 0:0(0)     ack 1    win 65535 <mss 1460>
+    0.020 > .  1:1(0)     ack 1    win 65535
+    0.021 > P. 1:101(100) ack 1    win 65535
+    0.030 < .  1:1(0)     ack 101  win 65535
+    0.031 < .  1:1461(1460) ack 101 win 65535
+    0.032 < P. 1461:2000(539) ack 101 win 65535
+    0.040 > .  101:101(0) ack 1461 win 65535
+    0.041 > .  101:101(0) ack 2000 win 64000
+    0.042 > .  101:101(0) ack 2000 win 65535
+    0.050 > F. 101:101(0) ack 2000 win 65535
+    """
+    told = []
+
+    def watched(*given):
+        told.append(predicted(*given))
+        return told[-1]
+
+    run(talk, engine=plain_engine_where(predicted=watched))
+    assert told == [0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0]
 
 
 def exchange(*lines: tuple[bool, int, int, int, int]) -> array:

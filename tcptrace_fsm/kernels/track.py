@@ -993,6 +993,118 @@ def take_rst(x: int, y: int, seq: int, rows: Words) -> int:
     return M_RST_INEXACT if left <= seq <= right else M_RST_OUTSIDE
 
 
+def join_train(x: int, y: int, now: int, rows: Words) -> int:
+    """Since when it may be held back by a window: from the first of a train of segments without a pause."""
+    pause = 50 * MILLISECOND
+    if 4 * rows[x + E_RTT_MIN] > pause:
+        pause = 4 * rows[x + E_RTT_MIN]
+    blocked = (
+        1
+        if rows[y + E_WINDOW] == 0
+        or (rows[y + E_EDGE] >= 0 and rows[x + E_NEXT] + rows[x + E_LONGEST] > rows[y + E_EDGE])
+        else 0
+    )
+    if rows[x + E_BUSY_SINCE] < 0 or (
+        now - rows[x + E_LAST_TIME] > pause and not blocked and not rows[x + E_HEAD_TIME] >= 0
+    ):
+        rows[x + E_BUSY_SINCE] = now
+        # ... or from when its peer's window closed, if it goes on as soon as that opens
+        if rows[x + E_BLOCKED_SINCE] >= 0 and now - rows[y + E_LAST_TIME] <= pause:
+            rows[x + E_BUSY_SINCE] = rows[x + E_BLOCKED_SINCE]
+    if rows[y + E_WINDOW] != 0:
+        rows[x + E_BLOCKED_SINCE] = -1
+    return 0
+
+
+def be_last(c: int, x: int, s: int, ack: int, now: int, segments: Words, rows: Words) -> int:
+    """Keep what the next segment will be compared with."""
+    rows[x + E_SEGMENTS] += 1
+    rows[x + E_LAST_TIME] = now
+    rows[x + E_LAST_SEQ] = segments[s + S_SEQ]
+    if ack >= 0:
+        rows[x + E_LAST_ACK] = ack
+    rows[x + E_LAST_LEN] = segments[s + S_LEN]
+    rows[x + E_LAST_FLAGS] = segments[s + S_FLAGS]
+    if rows[x + E_IP_ID] <= 0 or ((segments[s + S_IP_ID] - rows[x + E_IP_ID]) & 65535) < 32768:
+        rows[x + E_IP_ID] = segments[s + S_IP_ID]
+    if rows[x + E_SEGMENTS] < 3 and rows[x + E_TTL] < 0:
+        rows[x + E_TTL] = segments[s + S_TTL]
+    if now > rows[c + C_LAST_TIME]:
+        rows[c + C_LAST_TIME] = now
+    rows[c + C_LAST_FRAME] = segments[s + S_FRAME]
+    return 0
+
+
+def predicted(c: int, side: int, s: int, segments: Words, rows: Words, control: Words) -> int:
+    """Take the segment that was to be expected: the next bytes in order, or an ACK of more, in an open connection.
+
+    Van Jacobson's header prediction (RFC 7323 appendix A does it as TCPs do). Such a segment bears no mark, is not
+    logged, and changes a few words only: those that :func:`take_segment` would change. Returns 1, or 0 and changes
+    nothing where anything at all is out of the ordinary.
+    """
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    now = segments[s + S_TIME]
+    seq = rows[x + E_NEXT]
+    if (
+        rows[c + C_FLAGS] & (CF_SETTLED | CF_CLOSING) != CF_SETTLED
+        or segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) != TCP_ACK
+        or segments[s + S_SEQ] != low32(rows[x + E_BASE] + seq)
+        or segments[s + S_SACKS]
+        or segments[s + S_FATE]
+        or segments[s + S_CHECKSUM] == CHECKSUM_BAD
+        or now < control[K_NOW]
+        or not rows[y + E_BASE_KNOWN]
+        or (rows[y + E_BASE_KNOWN] >= BASE_PEER and not rows[x + E_STAGE] & ES_ACKS_SYN)
+        or (side == CLIENT and rows[c + C_HANDSHAKE_ACK_TIME] < 0)
+    ):
+        return 0
+    ack = widen(segments[s + S_ACK], rows[y + E_BASE], rows[y + E_NEXT])
+    length = segments[s + S_LEN]
+    end = seq + length
+    if ack > rows[y + E_NEXT] or ack < rows[x + E_LAST_ACK] or ack < rows[x + E_ACK] or ack < 0:
+        return 0
+    if length:
+        if rows[x + E_LAST_SEQ] == segments[s + S_SEQ] and rows[x + E_LAST_LEN]:
+            return 0
+        if rows[y + E_WINDOW] >= 0 and 0 <= rows[y + E_EDGE] <= end:
+            return 0
+    elif ack == rows[x + E_ACK] or ack == rows[x + E_LAST_ACK]:
+        return 0
+    window = scaled_window(x, y, s, segments, rows)
+    if window == 0 or (window > 0 and ack + window < rows[x + E_EDGE] - 16384):
+        return 0
+    if segments[s + S_OPTIONS] & OPT_TIMESTAMPS:
+        if rows[x + E_TSVAL] >= 0 and newer(rows[x + E_TSVAL], segments[s + S_TSVAL]):
+            return 0
+        rows[x + E_TSVAL] = segments[s + S_TSVAL]
+    if segments[s + S_CHECKSUM]:
+        rows[x + E_CHECKSUMS] |= 1 << (segments[s + S_CHECKSUM] - 1)
+    if length:
+        rows[x + E_STAGE] |= ES_DATA
+        rows[x + E_BYTES] += length
+        rows[x + E_UNIQUE] += length
+        if length > rows[x + E_LONGEST]:
+            rows[x + E_LONGEST] = length
+        await_ack(x, end, now, rows)
+        if rows[x + E_HEAD_TIME] < 0:
+            rows[x + E_HEAD_TIME] = now
+        rows[x + E_NEXT] = end
+    if ack > rows[x + E_ACK]:
+        take_samples(y, ack, now, rows)
+        rows[x + E_ACK] = ack
+        rows[x + E_ACK_TIME] = now
+        rows[x + E_DUP_RUN] = 0
+        rows[y + E_HEAD_TIME] = now if ack < rows[y + E_NEXT] else -1
+    rows[x + E_WINDOW] = window
+    if window >= 0 and ack + window > rows[x + E_EDGE]:
+        rows[x + E_EDGE] = ack + window
+    if length:
+        join_train(x, y, now, rows)
+    be_last(c, x, s, ack, now, segments, rows)
+    return 1
+
+
 def plain_marks() -> int:
     """The marks that alone make no log record before the close: routine, or counted in the row."""
     return M_HALF_CLOSE_DATA | M_WINDOW_UPDATE | M_ACK_AGAIN | M_DUPLICATE_ACK | M_ACK_OLD | M_WINDOW_FULL
@@ -1130,40 +1242,9 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         rows[c + C_HANDSHAKE_ACK_TIME] = now
     if rows[x + E_WINDOW] == 0 and rows[y + E_BLOCKED_SINCE] < 0:
         rows[y + E_BLOCKED_SINCE] = now
-    # since when it may be held back by a window: from the first of a train of segments without a pause
     if length or flags & TCP_FIN:
-        pause = 50 * MILLISECOND
-        if 4 * rows[x + E_RTT_MIN] > pause:
-            pause = 4 * rows[x + E_RTT_MIN]
-        blocked = (
-            1
-            if rows[y + E_WINDOW] == 0
-            or (rows[y + E_EDGE] >= 0 and rows[x + E_NEXT] + rows[x + E_LONGEST] > rows[y + E_EDGE])
-            else 0
-        )
-        if rows[x + E_BUSY_SINCE] < 0 or (
-            now - rows[x + E_LAST_TIME] > pause and not blocked and not rows[x + E_HEAD_TIME] >= 0
-        ):
-            rows[x + E_BUSY_SINCE] = now
-            # ... or from when its peer's window closed, if it goes on as soon as that opens
-            if rows[x + E_BLOCKED_SINCE] >= 0 and now - rows[y + E_LAST_TIME] <= pause:
-                rows[x + E_BUSY_SINCE] = rows[x + E_BLOCKED_SINCE]
-        if rows[y + E_WINDOW] != 0:
-            rows[x + E_BLOCKED_SINCE] = -1
-    # the row
-    rows[x + E_SEGMENTS] += 1
-    rows[x + E_LAST_TIME] = now
-    rows[x + E_LAST_SEQ] = segments[s + S_SEQ]
-    rows[x + E_LAST_ACK] = ack if ack >= 0 else rows[x + E_LAST_ACK]
-    rows[x + E_LAST_LEN] = length
-    rows[x + E_LAST_FLAGS] = flags
-    if rows[x + E_IP_ID] <= 0 or ((segments[s + S_IP_ID] - rows[x + E_IP_ID]) & 65535) < 32768:
-        rows[x + E_IP_ID] = segments[s + S_IP_ID]
-    if rows[x + E_SEGMENTS] < 3 and rows[x + E_TTL] < 0:
-        rows[x + E_TTL] = segments[s + S_TTL]
-    if now > rows[c + C_LAST_TIME]:
-        rows[c + C_LAST_TIME] = now
-    rows[c + C_LAST_FRAME] = segments[s + S_FRAME]
+        join_train(x, y, now, rows)
+    be_last(c, x, s, ack, now, segments, rows)
     rows[c + C_MARKS] |= marks
     # the log
     important = 1 if flags & (TCP_SYN | TCP_FIN | TCP_RST) else 0
@@ -1456,7 +1537,9 @@ def track(
                 give_id(c, rows, control)
             elif side == SERVER:
                 confirm(c, rows, control)
-        marks = take_segment(c, side, s, segments, rows, log, control)
+        marks = 0
+        if not predicted(c, side, s, segments, rows, control):
+            marks = take_segment(c, side, s, segments, rows, log, control)
         join_wireshark(c, s, segments, rows, streams, known, control)
         join_zeek(c, side, s, segments, rows)
         if segments[s + S_FATE]:
