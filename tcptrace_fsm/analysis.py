@@ -19,7 +19,7 @@ from tcptrace_fsm.kernels.layout import S_FRAME, SEGMENT_SIZE
 from tcptrace_fsm.profiles import Profile
 from tcptrace_fsm.profiles import profile as find_profile
 from tcptrace_fsm.remote import is_remote, list_remote
-from tcptrace_fsm.summary import Tally, summary_dict
+from tcptrace_fsm.summary import Tally, summary_dict, wireshark_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -92,6 +92,8 @@ class Run:
         The counts so far.
     hurried : int
         Connections that were judged sooner than usual, because there were too many at once.
+    streams : int
+        What Wireshark calls TCP streams.
 
     """
 
@@ -131,6 +133,7 @@ class Run:
 
             self.origins = Origins([])
         self.hurried = 0
+        self.streams = 0
         if merge_vantage:
             from tcptrace_fsm.vantage import check_sources
 
@@ -167,6 +170,7 @@ class Run:
             self._deliver(engine, sinks)
         _tell_losses(self.captures, engine)
         self.hurried = engine.hurried
+        self.streams = engine.streams_opened
         engine.finish()
         self._deliver(engine, sinks)
 
@@ -201,7 +205,7 @@ class Run:
             return
         while True:
             before = sum(capture.frames for capture in self.captures)
-            capture = open_capture(self._captured[0], self.keep, follow=self.follow)
+            capture = open_capture(self._captured[0], self.keep, follow=self.follow, broken=True)
             self.captures.append(capture)
             if self._fragments:
                 capture.fragments.joined = {}
@@ -222,8 +226,9 @@ class Run:
     def _open(self, source: Source, *, chunk_size: int | None = None) -> Any:
         """Open one of several captures; ``chunk_size`` is given for a first look at it."""
         if chunk_size is not None:
-            return open_capture(source, self.keep, chunk_size=chunk_size)
-        capture = open_capture(source, self.keep, follow=self.follow and source is self._captured[-1])
+            return open_capture(source, self.keep, chunk_size=chunk_size, broken=True)
+        follow = self.follow and source is self._captured[-1]
+        capture = open_capture(source, self.keep, follow=follow, broken=True)
         self._opened.append(source)
         if self._fragments:
             capture.fragments.joined = {}
@@ -284,7 +289,9 @@ class Run:
         said["connections"]["judged_early"] = self.hurried
         if self.taught is not None:
             said["timers"] = self.taught
-        if self.points is not None:
+        if self.points is None:
+            said["wireshark"] = {"tcp_frames": wireshark_frames(self.captures), "tcp_streams": self.streams}
+        else:
             said["vantage"] = {**self.points.said(), **self.tally.between()}
         return {**said, "interrupted": True} if self.interrupted else said
 

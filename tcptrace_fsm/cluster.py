@@ -187,6 +187,7 @@ class Cluster(Run):
                 for finished in said[1]:
                     sink.take(finished)
         self.hurried = sum(one.hurried for one in yields)
+        self.streams = sum(map(len, streams))
         self.tally, findings = survey_findings(self.profile, yields, max(now, 0))
         if findings:
             from tcptrace_fsm.engine import Finished
@@ -288,7 +289,7 @@ def scan(name: str, place: int, seed: int, only: str | None) -> Scan:
     from tcptrace_fsm.shares import facts
     from tcptrace_fsm.timeline import NEVER, segments_of
 
-    capture = open_capture(name, new_filter(only))
+    capture = open_capture(name, new_filter(only), broken=True)
     first, last = NEVER, -NEVER
     known: list[Words] = []
     fresh = 0
@@ -388,7 +389,7 @@ def _read(follower: Share | Lesson, name: str, index: int, step: Step, seed: int
     from tcptrace_fsm.timeline import Reader, batch_of
 
     shared, strays = step.shared, []
-    reader = Reader(open_capture(name, new_filter(only)).segments(), index, step.floor)
+    reader = Reader(open_capture(name, new_filter(only), broken=True).segments(), index, step.floor)
     while reader.advance():
         records, clocks = reader.records, reader.clocks
         found = np.empty(len(records), dtype=np.int64)
@@ -495,6 +496,8 @@ def glean(
         for part, tables in parts:
             tables.flush()
             if share.segments is not None and "segments" in part.tables:
-                for table in share.segments.resolved(origins=origins if names is not None else None, ids=ids):
+                for table in share.segments.resolved(
+                    origins=origins if names is not None else None, ids=ids, streams=streams
+                ):
                     part.put("segments", table)
     return said, kept

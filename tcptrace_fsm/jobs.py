@@ -124,6 +124,7 @@ class Jobs(Run):
                     for sink in takers:
                         sink.take(content)
             self.hurried = sum(one.hurried for one in crew.said("done"))
+            self.streams = sum(map(len, streams))
             self.tally, findings = survey_findings(self.profile, crew.said("done"), now)
             for sink in writers:
                 _put(sink, tables, Path(folder), self.jobs)
@@ -377,7 +378,9 @@ def _harvest(
         done = harvest(share, asked["ids"], asked["streams"], take=take)
         parts.flush()
         if share.segments is not None:
-            for table in share.segments.resolved(origins=run.origins, ids=asked["ids"], positions=True):
+            for table in share.segments.resolved(
+                origins=run.origins, ids=asked["ids"], streams=asked["streams"], positions=True
+            ):
                 write("segments", table)
             share.segments.close()
     say("done", done)

@@ -61,6 +61,7 @@ class Facts:
     dropped: int | None
     outcomes: list[int]
     unsupported_links: dict[int, int]
+    broken_headers: int
 
 
 def facts(capture: Any) -> Facts:
@@ -256,6 +257,7 @@ class Share:
             records[:, k.C_ID] = ids[records[:, k.C_ID]]
             _renumber(records, k.C_PREVIOUS_ID, ids)
             _renumber(records, k.C_STREAM, streams)
+            _renumber(records, k.C_STREAM_NOW, streams)
             changes = np.frombuffer(done.transitions, dtype=np.int64).copy()
             rows = changes[: done.transition_count * k.TRANSITION_SIZE].reshape(-1, k.TRANSITION_SIZE)
             rows[:, k.T_CONNECTION] = ids[rows[:, k.T_CONNECTION]]

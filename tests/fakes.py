@@ -126,6 +126,7 @@ class FakeEngine:
     """Hands out what it was made with: one after each feed, the rest at the end."""
 
     hurried = 0
+    streams_opened = 0
 
     def __init__(self, given):
         self._given = list(given)

@@ -341,6 +341,7 @@ def record(
     s[at.S_PORTS] = ports[0] << 16 | ports[1]
     s[at.S_SEQ], s[at.S_ACK], s[at.S_FLAGS] = seq % 2**32, ack % 2**32, flags
     s[at.S_WINDOW], s[at.S_IP_ID], s[at.S_TTL], s[at.S_OFFSET] = 65535, -1, 64, -1
+    s[at.S_SHOWN] = more.get("LEN", 0)
     for name, value in more.items():
         s[getattr(at, f"S_{name}")] = value
     return s
@@ -366,7 +367,6 @@ extras = st.fixed_dictionaries(
         "IP_ID": st.sampled_from((-1, 0, 1, 2, 4, 65535)),
         "TTL": st.integers(0, 255),
         "CHECKSUM": st.integers(0, 3),
-        "URGENT": st.sampled_from((0, 1, 65535)),
     },
 )
 
