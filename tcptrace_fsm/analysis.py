@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 from tcptrace_fsm.errors import CaptureError, UsageError
 from tcptrace_fsm.export import Export, check_tables
 from tcptrace_fsm.kernels.layout import S_FRAME, SEGMENT_SIZE
+from tcptrace_fsm.losses import Losses, at_end, doubt
 from tcptrace_fsm.profiles import Profile
 from tcptrace_fsm.profiles import profile as find_profile
 from tcptrace_fsm.remote import is_remote, list_remote
@@ -161,14 +162,19 @@ class Run:
                 return
         points = {"two_points": True} if self._merge else {}
         engine = new_engine(self.profile, self.taken_at, **points)
+        known = [at_end(source) for source in self._captured] if engine.rules is not None and not self.follow else []
+        if any(known):
+            engine.rules.lost = doubt(known)
         batches = self.batches()
         for batch in watch(self, batches) if watch else batches:
             engine.feed(batch)
-            _tell_losses(self.captures, engine)
+            if not any(known):
+                _tell_losses(self.captures, engine)
             if self.labels:
                 _hand_segments(batch, sinks)
             self._deliver(engine, sinks)
-        _tell_losses(self.captures, engine)
+        if not any(known):
+            _tell_losses(self.captures, engine)
         self.hurried = engine.hurried
         self.streams = engine.streams_opened
         engine.finish()
@@ -334,17 +340,11 @@ def new_engine(profile: Profile, taken_at: Sequence[str] = (), *, two_points: bo
     return Engine(profile, rules=runner(profile), surveys=surveys(profile), taken_at=taken_at, two_points=two_points)
 
 
-MUCH_LOST = 1000
-"""From one frame in so many on, what the capturing machine lost may explain anything."""
-
-
 def _tell_losses(captures: Sequence[Any], engine: Any) -> None:
-    """Let the rules know what the capturing machine lost by its own count (pcapng statistics)."""
-    lost = sum(getattr(capture, "dropped", None) or 0 for capture in captures)
-    if lost:
-        seen = sum(capture.frames for capture in captures)
-        if lost * MUCH_LOST >= seen and engine.rules is not None:
-            engine.rules.lost = f"the capturing machine lost {lost:,} frames beside the {seen:,} in the capture"
+    """Let the rules know what the capturing machine lost by its own count, as far as the captures were read."""
+    lost = [(capture, getattr(capture, "dropped", None)) for capture in captures]
+    if any(count for _, count in lost) and engine.rules is not None:
+        engine.rules.lost = doubt(Losses(capture.frames, count or 0) for capture, count in lost)
 
 
 def _hand_segments(batch: Any, sinks: Sequence[Sink]) -> None:

@@ -150,6 +150,8 @@ class Share:
         For these.
     taken_at : sequence of str
         Addresses of the host on which the captures were taken.
+    lost : str or None
+        What the capturing machine lost, as :func:`tcptrace_fsm.losses.doubt` says it.
 
     """
 
@@ -161,10 +163,13 @@ class Share:
         segments: bool = False,
         segment_spool: Path | None = None,
         taken_at: Sequence[str] = (),
+        lost: str | None = None,
     ) -> None:
         self.profile = profile
         measurer: Any = _Measurer(profile)
-        self._engine = Engine(profile, rules=runner(profile), surveys=measurer, taken_at=taken_at)
+        rules = runner(profile)
+        rules.lost = lost
+        self._engine = Engine(profile, rules=rules, surveys=measurer, taken_at=taken_at)
         self.hurried = 0
         self._over = _Spool(spool)
         self._named: list[tuple[Words, Words]] = []
