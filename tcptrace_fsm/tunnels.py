@@ -117,6 +117,12 @@ class Packet:
         start = self.at + offset
         return int.from_bytes(self.data[start : start + size], "little" if order == "little" else "big")
 
+    def bound(self, size: int) -> None:
+        """Note that this layer says to be ``size`` bytes long: nothing in it is longer."""
+        self.room = min(self.room, self.at + size)
+        self.wire = min(self.wire, self.room)
+        self.end = min(self.end, self.room)
+
     def skip(self, count: int) -> None:
         """Move past ``count`` bytes of this layer."""
         self.need(count)
@@ -772,6 +778,9 @@ def _tcp(_packet: Packet) -> int:
 
 def _udp(packet: Packet) -> Layer | int:
     low, high = sorted((packet.number(0), packet.number(2)))
+    size = packet.number(4)
+    if size >= 8:  # 0 says nothing (RFC 2675 4)
+        packet.bound(size)
     packet.skip(8)
     if low < 1024:  # the tunnel's port was only somebody's ephemeral port
         return OUTCOME_NOT_TCP
@@ -895,6 +904,7 @@ def _gtp(packet: Packet) -> Layer | int:
     if flags >> 4 != 3 or packet.byte(1) != 255:
         return OUTCOME_NOT_TCP
     packet.path.append(f"gtp {packet.pair}")
+    packet.bound(8 + packet.number(2))
     if flags & 7:
         kind = packet.byte(11) if flags & 4 else 0
         packet.skip(12)

@@ -123,6 +123,8 @@ def _ipv4(data: bytes, wire: int, vlans: list[int]) -> Segment | str:
             return "peel"
         if part & 0x1FFF:
             return "fragment"
+        if protocol != 6:
+            return "peel"
     elif protocol == 17:
         return _maybe_tunnel(data[head:])
     elif protocol in TUNNEL_PROTOCOLS:

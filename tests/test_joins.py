@@ -166,6 +166,19 @@ def six(payload, follows=6, **ip):
 
 
 ALONE = make.tcp(seq=7, flags="S", src_port=1)
+
+
+def vxlan(frame, length=None):
+    """A UDP datagram of VXLAN, which may say to be shorter than it is."""
+    datagram = make.udp(b"\x08" + bytes(6) + b"\0" + frame, dst_port=4789)
+    return datagram if length is None else datagram[:4] + length.to_bytes(2, "big") + datagram[6:]
+
+
+def gtp(packet, length):
+    """A UDP datagram of GTP-U that says to carry ``length`` bytes."""
+    return make.udp(b"\x30\xff" + length.to_bytes(2, "big") + bytes(4) + packet, dst_port=2152, src_port=2152)
+
+
 HOSTILE = {
     "data offset 0": [*OPENING, said(seq=100, ack=500, offset=0, payload=bytes(9))],
     "data offset 4, first": [said(seq=99, ack=0, flags="S", offset=4), *OPENING],
@@ -194,6 +207,20 @@ HOSTILE = {
     "first fragment, the capture cut": [(said(payload=bytes(99), ip={"more": True})[:80], 153), *OPENING],
     "first fragment that claims too much": [said(payload=bytes(99), ip={"more": True, "total": 600}), *OPENING],
     "first IPv6 fragment, the capture cut": [(six(b"\6\0\0\1\0\0\0\1" + ALONE + bytes(40), 44)[:90], 122)],
+    "first fragment of a tunnel, the capture cut": [
+        (
+            make.ethernet(make.ipv4(vxlan(make.ethernet(make.ipv4(ALONE + bytes(99)))), protocol=17, more=True))[:150],
+            203,
+        ),
+        make.ethernet(make.ipv4(make.ipv4(ALONE + bytes(9)), protocol=4, more=True, total=500)),
+    ],
+    "UDP shorter than what it carries": [
+        make.ethernet(make.ipv4(vxlan(make.ethernet(make.ipv4(ALONE + bytes(9))), 8 + 8 + 14 + n), protocol=17))
+        for n in (49, 45, 40, 39, 36, 24, 20, 3)
+    ],
+    "GTP shorter than what it carries": [
+        make.ethernet(make.ipv4(gtp(make.ipv4(ALONE + bytes(9)), n), protocol=17)) for n in (49, 45, 40, 36, 20, 3, 0)
+    ],
     "ICMP quotes all of a SYN": [icmp(make.ipv4(ALONE)), *OPENING],
     "ICMP quotes sixteen bytes": [icmp(make.ipv4(ALONE)[:36]), *OPENING],
     "ICMP quotes fifteen bytes": [icmp(make.ipv4(ALONE)[:35]), *OPENING],

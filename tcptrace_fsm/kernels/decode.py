@@ -315,6 +315,8 @@ def decode_ipv4(data: Buffer, at: int, end: int, wire: int, path: int, segments:
             return OUTCOME_PEEL
         if part & 0x1FFF:
             return OUTCOME_FRAGMENT
+        if protocol != 6:  # the first fragment of a tunnel's packet
+            return OUTCOME_PEEL
     elif protocol != 6:
         if protocol == 17:
             p = at + head
