@@ -420,7 +420,7 @@ _SEGMENTS: tuple[Column, ...] = (
     ),
     Column(
         "tcp_completeness",
-        "int32",
+        "int64",
         "Wireshark's tcp.completeness as tshark prints it with this frame, which it leaves out",
         "S_STREAM",
         "no tcp_stream",

@@ -303,7 +303,7 @@ class _Resolver:
             "conn_id": numbers(conn_id, conn_id < 0),
             "side": coded(side, schema.SIDES, words(column["label"]) == _BROKEN),
             "tcp_stream": numbers(stream, stream < 0),
-            "tcp_completeness": numbers(words(column["tcp_completeness"]).astype(np.int32), stream < 0),
+            "tcp_completeness": numbers(words(column["tcp_completeness"]).astype(np.int64), stream < 0),
             "flags": coded(flags.astype(np.int32), _FLAGS),
             "label": coded(words(column["label"]), _LABELS),
             "rel_seq": numbers(rel_seq, ~self._based[sender]),
