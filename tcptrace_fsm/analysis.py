@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 from tcptrace_fsm.errors import CaptureError, UsageError
 from tcptrace_fsm.export import Export, check_tables
 from tcptrace_fsm.kernels.layout import S_FRAME, SEGMENT_SIZE
+from tcptrace_fsm.losses import Losses, at_end, doubt
 from tcptrace_fsm.profiles import Profile
 from tcptrace_fsm.profiles import profile as find_profile
 from tcptrace_fsm.remote import is_remote, list_remote
-from tcptrace_fsm.summary import Tally, summary_dict
+from tcptrace_fsm.summary import Tally, summary_dict, wireshark_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -92,6 +93,8 @@ class Run:
         The counts so far.
     hurried : int
         Connections that were judged sooner than usual, because there were too many at once.
+    streams : int
+        What Wireshark calls TCP streams.
 
     """
 
@@ -131,6 +134,7 @@ class Run:
 
             self.origins = Origins([])
         self.hurried = 0
+        self.streams = 0
         if merge_vantage:
             from tcptrace_fsm.vantage import check_sources
 
@@ -158,15 +162,21 @@ class Run:
                 return
         points = {"two_points": True} if self._merge else {}
         engine = new_engine(self.profile, self.taken_at, **points)
+        known = [at_end(source) for source in self._captured] if engine.rules is not None and not self.follow else []
+        if any(known):
+            engine.rules.lost = doubt(known)
         batches = self.batches()
         for batch in watch(self, batches) if watch else batches:
             engine.feed(batch)
-            _tell_losses(self.captures, engine)
+            if not any(known):
+                _tell_losses(self.captures, engine)
             if self.labels:
                 _hand_segments(batch, sinks)
             self._deliver(engine, sinks)
-        _tell_losses(self.captures, engine)
+        if not any(known):
+            _tell_losses(self.captures, engine)
         self.hurried = engine.hurried
+        self.streams = engine.streams_opened
         engine.finish()
         self._deliver(engine, sinks)
 
@@ -201,7 +211,7 @@ class Run:
             return
         while True:
             before = sum(capture.frames for capture in self.captures)
-            capture = open_capture(self._captured[0], self.keep, follow=self.follow)
+            capture = open_capture(self._captured[0], self.keep, follow=self.follow, broken=True)
             self.captures.append(capture)
             if self._fragments:
                 capture.fragments.joined = {}
@@ -222,8 +232,9 @@ class Run:
     def _open(self, source: Source, *, chunk_size: int | None = None) -> Any:
         """Open one of several captures; ``chunk_size`` is given for a first look at it."""
         if chunk_size is not None:
-            return open_capture(source, self.keep, chunk_size=chunk_size)
-        capture = open_capture(source, self.keep, follow=self.follow and source is self._captured[-1])
+            return open_capture(source, self.keep, chunk_size=chunk_size, broken=True)
+        follow = self.follow and source is self._captured[-1]
+        capture = open_capture(source, self.keep, follow=follow, broken=True)
         self._opened.append(source)
         if self._fragments:
             capture.fragments.joined = {}
@@ -284,7 +295,9 @@ class Run:
         said["connections"]["judged_early"] = self.hurried
         if self.taught is not None:
             said["timers"] = self.taught
-        if self.points is not None:
+        if self.points is None:
+            said["wireshark"] = {"tcp_frames": wireshark_frames(self.captures), "tcp_streams": self.streams}
+        else:
             said["vantage"] = {**self.points.said(), **self.tally.between()}
         return {**said, "interrupted": True} if self.interrupted else said
 
@@ -327,17 +340,11 @@ def new_engine(profile: Profile, taken_at: Sequence[str] = (), *, two_points: bo
     return Engine(profile, rules=runner(profile), surveys=surveys(profile), taken_at=taken_at, two_points=two_points)
 
 
-MUCH_LOST = 1000
-"""From one frame in so many on, what the capturing machine lost may explain anything."""
-
-
 def _tell_losses(captures: Sequence[Any], engine: Any) -> None:
-    """Let the rules know what the capturing machine lost by its own count (pcapng statistics)."""
-    lost = sum(getattr(capture, "dropped", None) or 0 for capture in captures)
-    if lost:
-        seen = sum(capture.frames for capture in captures)
-        if lost * MUCH_LOST >= seen and engine.rules is not None:
-            engine.rules.lost = f"the capturing machine lost {lost:,} frames beside the {seen:,} in the capture"
+    """Let the rules know what the capturing machine lost by its own count, as far as the captures were read."""
+    lost = [(capture, getattr(capture, "dropped", None)) for capture in captures]
+    if any(count for _, count in lost) and engine.rules is not None:
+        engine.rules.lost = doubt(Losses(capture.frames, count or 0) for capture, count in lost)
 
 
 def _hand_segments(batch: Any, sinks: Sequence[Sink]) -> None:

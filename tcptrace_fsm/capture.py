@@ -36,17 +36,25 @@ from tcptrace_fsm.kernels.layout import (
     IF_SIZE,
     LIMIT_BLOCK,
     LINK_RAW,
+    OUTCOME_BAD_TCP_HEADER,
     OUTCOME_NOT_TCP,
     OUTCOME_PEEL,
+    OUTCOME_SHORT_TCP,
     OUTCOME_TCP,
     OUTCOME_UNSUPPORTED_LINK,
     OUTCOMES,
+    S_FLAGS,
+    S_FRAME,
     S_OFFSET,
+    S_SHOWN,
+    S_TIME,
     SEGMENT_SIZE,
     STATUS_BLOCK,
     STATUS_DAMAGED,
     STATUS_FULL,
     STATUS_SKIP,
+    TCP_BROKEN,
+    TCP_QUOTED,
     UNIT_BINARY,
     UNIT_PART,
     UNIT_TIMES,
@@ -196,6 +204,8 @@ class Capture:
         Why reading ended early, with the byte offset in the decompressed stream.
     outcomes : int64[OUTCOMES]
         Frames by outcome; their sum is `frames`.
+    broken_headers : int
+        Frames that Wireshark calls TCP though their TCP header is none; counted where `open_capture` was told to.
     unsupported_links : dict
         Frames of each LINKTYPE_ number that nothing here reads.
     interfaces : list of Interface
@@ -213,9 +223,10 @@ class Capture:
 
     """
 
-    def __init__(self, stream: Stream, chunk_size: int, keep: Filter | None = None) -> None:
+    def __init__(self, stream: Stream, chunk_size: int, keep: Filter | None = None, *, broken: bool = False) -> None:
         self._stream = stream
         self._keep = keep
+        self._broken = broken
         self._chunk_size = max(1, chunk_size)
         self._buffer = bytearray(self._chunk_size + 64)
         self._end = 0  # bytes in the buffer
@@ -240,6 +251,8 @@ class Capture:
         self.comments: list[str] = []
         self.names: dict[str, str] = {}
         self.fragments = Fragments()
+        self._broken_frames = 0
+        self.broken_headers = 0
         self._one_frame = array("q", bytes(8 * FRAME_SIZE))
         self._one_segment = array("q", bytes(8 * SEGMENT_SIZE))
         self._one_outcome = array("q", bytes(8 * OUTCOMES))
@@ -627,29 +640,43 @@ class Capture:
             self._keep.prepare(self.link_types)
             self._keep.mark(self._buffer, batch.frames, count)
         batch.count = decode(self._buffer, batch.frames, count, batch.first_frame, 0, batch.segments, self.outcomes)
-        if self.outcomes[OUTCOME_PEEL]:
-            self._peel_frames(batch)
+        strange = self.outcomes[OUTCOME_SHORT_TCP] + self.outcomes[OUTCOME_BAD_TCP_HEADER]
+        if self.outcomes[OUTCOME_PEEL] or (self._broken and strange > self._broken_frames):
+            self._look_again(batch)
+            self._broken_frames = self.outcomes[OUTCOME_SHORT_TCP] + self.outcomes[OUTCOME_BAD_TCP_HEADER]
         self.frames += count
         batch.last_time = self._ctl[WALK_LATEST]
 
-    def _peel_frames(self, batch: Batch) -> None:
-        """Send the frames that the kernel does not know down the slow path; sort in the segments that come of them."""
-        frames = batch.frames
+    def _look_again(self, batch: Batch) -> None:
+        """Send the frames that the kernel does not know down the slow path; sort in the segments that come of them.
+
+        So are the records of broken TCP headers, where they are wanted.
+        """
+        frames, one = batch.frames, self._one_segment
         found = array("q")
         for index, first_outcome in enumerate(frames[F_OUTCOME : batch.frame_count * FRAME_SIZE : FRAME_SIZE]):
+            f = index * FRAME_SIZE
+            one[S_FLAGS] = 0
             if first_outcome == OUTCOME_PEEL:
-                f = index * FRAME_SIZE
                 outcome = self._peel_frame(batch, f, batch.first_frame + index)
                 frames[f + F_OUTCOME] = outcome
                 self.outcomes[outcome] += 1
-                if outcome == OUTCOME_TCP:
-                    found += self._one_segment
+            elif self._broken and first_outcome in {OUTCOME_SHORT_TCP, OUTCOME_BAD_TCP_HEADER}:
+                outcome = first_outcome
+                decode(batch.data, frames[f : f + FRAME_SIZE], 1, 0, 0, one, self._one_outcome)
+            else:
+                continue
+            if outcome == OUTCOME_TCP or (self._broken and one[S_FLAGS] & TCP_BROKEN):
+                one[S_FRAME] = batch.first_frame + index
+                one[S_TIME] = frames[f + F_TIME]
+                found += one
+                self.broken_headers += one[S_FLAGS] & (TCP_BROKEN | TCP_QUOTED) == TCP_BROKEN
         self.outcomes[OUTCOME_PEEL] = 0
         if found:
             _merge(batch, found)
 
     def _peel_frame(self, batch: Batch, f: int, number: int) -> int:
-        """Peel one frame; its segment, if any, is in `_one_segment`."""
+        """Peel one frame; its segment, or what is broken of it, is in `_one_segment`."""
         frames = batch.frames
         link = frames[f + F_LINK]
         known = LINK_TYPES.get(link)
@@ -663,7 +690,7 @@ class Capture:
         if outcome == OUTCOME_UNSUPPORTED_LINK:  # PPI and the like name another link inside
             self.unsupported_links[link] = self.unsupported_links.get(link, 0) + 1
         if outcome != OUTCOME_TCP:
-            return outcome
+            return OUTCOME_NOT_TCP if packet.quoted else outcome
         one = self._one_frame
         one[F_OFFSET] = packet.ip_at
         one[F_CAPTURED] = packet.ip_end - packet.ip_at
@@ -674,6 +701,11 @@ class Capture:
         decode(packet.data, one, 1, number, code, self._one_segment, self._one_outcome)
         if not packet.whole:
             self._one_segment[S_OFFSET] = -1
+        if packet.quoted:
+            if one[F_OUTCOME] == OUTCOME_TCP or self._one_segment[S_FLAGS]:
+                self._one_segment[S_FLAGS] |= TCP_BROKEN | TCP_QUOTED
+                self._one_segment[S_SHOWN] = -1
+            return OUTCOME_NOT_TCP
         # What the kernel would peel again the peeler has just seen to be TCP in name only.
         return one[F_OUTCOME] if one[F_OUTCOME] != OUTCOME_PEEL else OUTCOME_NOT_TCP
 
@@ -702,6 +734,7 @@ def open_capture(
     chunk_size: int = 1 << 20,
     keep: Filter | None = None,
     follow: bool = False,
+    broken: bool = False,
 ) -> Capture:
     """Open a capture and read its file header.
 
@@ -715,6 +748,9 @@ def open_capture(
         Which frames to look at; the others are counted (``OUTCOME_FILTERED``) and keep their numbers.
     follow : bool
         Whether to wait for more at the end of the file, until it is replaced.
+    broken : bool
+        Whether to give records of broken TCP headers too (``TCP_BROKEN``), and of those that ICMP errors quote: for
+        Wireshark they have streams. They change nothing in `outcomes`.
 
     Raises
     ------
@@ -733,7 +769,7 @@ def open_capture(
     """
     stream = open_stream(source, follow=follow)
     try:
-        return Capture(stream, chunk_size, keep)
+        return Capture(stream, chunk_size, keep, broken=broken)
     except BaseException:
         stream.close()
         raise

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.analysis import Sink, Source
     from tcptrace_fsm.export import PartitionedExport
+    from tcptrace_fsm.losses import Losses
     from tcptrace_fsm.profiles import Host, Profile
     from tcptrace_fsm.shares import Facts, Keys, Share, Yield
     from tcptrace_fsm.timeline import Origins
@@ -118,6 +119,7 @@ class Cluster(Run):
         super().__init__(captured, profile, **known)
         check_jobs(2, captured)
         self._client = client
+        self._lost: str | None = None
         self._partitions = partitions or max(1, 2 * sum(client.nthreads().values()))
 
     def go(
@@ -150,6 +152,7 @@ class Cluster(Run):
     def _steps(self, sinks: Sequence[Sink]) -> Iterator[bool]:
         """Do one step after another; yields now and then."""
         from tcptrace_fsm.links import known_paths, learn_paths
+        from tcptrace_fsm.losses import doubt
         from tcptrace_fsm.shares import numbers, survey_findings
 
         only = self.keep.expression if self.keep else None
@@ -165,6 +168,7 @@ class Cluster(Run):
         if self.origins is not None:
             self.origins.names[:] = [names[step.place] for step in plan]
         now = max([scan.last for scan in scans], default=0)
+        self._lost = doubt(one.losses for one in scans)
         segments = any("segments" in getattr(sink, "tables", ()) for sink in sinks)
         several = self.origins.names if self.origins is not None else None
         if self._learn:
@@ -187,6 +191,7 @@ class Cluster(Run):
                 for finished in said[1]:
                     sink.take(finished)
         self.hurried = sum(one.hurried for one in yields)
+        self.streams = sum(map(len, streams))
         self.tally, findings = survey_findings(self.profile, yields, max(now, 0))
         if findings:
             from tcptrace_fsm.engine import Finished
@@ -221,7 +226,7 @@ class Cluster(Run):
     ) -> list[Any]:
         """Let workers follow all connections: those of one capture by ``alone``, those of several by ``rows``."""
         only = self.keep.expression if self.keep else None
-        submit, known = self._submit, (self.profile, now, segments, self.taken_at)
+        submit, known = self._submit, (self.profile, now, segments, self.taken_at, self._lost)
         followed = [
             submit(alone, names[step.place], index, step, seed, only, *known) for index, step in enumerate(plan)
         ]
@@ -266,6 +271,7 @@ class Scan:
     last: int
     keys: Words
     paths: dict[int, str]
+    losses: Losses | None
 
 
 @dataclass
@@ -285,10 +291,11 @@ def scan(name: str, place: int, seed: int, only: str | None) -> Scan:
     from tcptrace_fsm.kernels.layout import S_TIME
     from tcptrace_fsm.kernels.share import keys
     from tcptrace_fsm.links import known_paths
+    from tcptrace_fsm.losses import at_end
     from tcptrace_fsm.shares import facts
     from tcptrace_fsm.timeline import NEVER, segments_of
 
-    capture = open_capture(name, new_filter(only))
+    capture = open_capture(name, new_filter(only), broken=True)
     first, last = NEVER, -NEVER
     known: list[Words] = []
     fresh = 0
@@ -304,7 +311,7 @@ def scan(name: str, place: int, seed: int, only: str | None) -> Scan:
             if fresh > 2 * len(known[0]) + (1 << 16):
                 known, fresh = [np.unique(np.concatenate(known))], 0
     whole = np.unique(np.concatenate(known)) if known else np.empty(0, dtype=np.int64)
-    return Scan(facts(capture), place, first, last, whole, known_paths())
+    return Scan(facts(capture), place, first, last, whole, known_paths(), at_end(name))
 
 
 def _plan(scans: Sequence[Scan]) -> list[Step]:
@@ -344,13 +351,14 @@ def follow(
     now: int,
     segments: bool,
     taken_at: Sequence[str],
+    lost: str | None,
 ) -> tuple[tuple[Share, Origins], Any]:
     """Follow the connections that live in one capture alone; hand out the segments of the others."""
     from tcptrace_fsm.schema import FILE_SHIFT
     from tcptrace_fsm.shares import Share
     from tcptrace_fsm.timeline import Origins
 
-    share, origins = Share(profile, segments=segments, taken_at=taken_at), Origins([])
+    share, origins = Share(profile, segments=segments, taken_at=taken_at, lost=lost), Origins([])
     origins.stretch(0, index << FILE_SHIFT)
     strays = _read(share, name, index, step, seed, only)
     share.finish(now)
@@ -367,6 +375,7 @@ def study(
     now: int,
     segments: bool,  # noqa: ARG001 - as for `follow`
     taken_at: Sequence[str],
+    lost: str | None,  # noqa: ARG001
 ) -> tuple[dict[Host, Shown], Any]:
     """Do as `follow`, for what the connections show of their hosts' timers."""
     from tcptrace_fsm.timers import Lesson
@@ -388,7 +397,7 @@ def _read(follower: Share | Lesson, name: str, index: int, step: Step, seed: int
     from tcptrace_fsm.timeline import Reader, batch_of
 
     shared, strays = step.shared, []
-    reader = Reader(open_capture(name, new_filter(only)).segments(), index, step.floor)
+    reader = Reader(open_capture(name, new_filter(only), broken=True).segments(), index, step.floor)
     while reader.advance():
         records, clocks = reader.records, reader.clocks
         found = np.empty(len(records), dtype=np.int64)
@@ -411,12 +420,13 @@ def follow_rows(
     now: int,
     segments: bool,
     taken_at: Sequence[str],
+    lost: str | None,
 ) -> tuple[Share, Origins]:
     """Follow connections whose segments came from several captures."""
     from tcptrace_fsm.shares import Share
     from tcptrace_fsm.timeline import Origins
 
-    share, origins = Share(profile, segments=segments, taken_at=taken_at), Origins([])
+    share, origins = Share(profile, segments=segments, taken_at=taken_at, lost=lost), Origins([])
     _read_rows(share, frame, origins)
     share.finish(now)
     return share, origins
@@ -428,6 +438,7 @@ def study_rows(
     now: int,
     segments: bool,  # noqa: ARG001 - as for `follow_rows`
     taken_at: Sequence[str],
+    lost: str | None,  # noqa: ARG001
 ) -> dict[Host, Shown]:
     """Do as `follow_rows`, for what the connections show of their hosts' timers."""
     from tcptrace_fsm.timeline import Origins
@@ -495,6 +506,8 @@ def glean(
         for part, tables in parts:
             tables.flush()
             if share.segments is not None and "segments" in part.tables:
-                for table in share.segments.resolved(origins=origins if names is not None else None, ids=ids):
+                for table in share.segments.resolved(
+                    origins=origins if names is not None else None, ids=ids, streams=streams
+                ):
                     part.put("segments", table)
     return said, kept

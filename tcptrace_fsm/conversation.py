@@ -452,7 +452,7 @@ class Undecided:
 
     def take_segments(self, records: Words) -> None:
         """Take labelled segments, of which only the undecided are kept."""
-        undecided = records[records[:, k.S_CONNECTION] < 0]
+        undecided = records[(records[:, k.S_CONNECTION] < 0) & (records[:, k.S_FLAGS] & k.TCP_BROKEN == 0)]
         if len(undecided) and self._count < UNDECIDED:
             self._records.append(undecided)
             self._count += len(undecided)

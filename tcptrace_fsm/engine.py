@@ -260,6 +260,11 @@ class Engine:
         """How many connections were judged sooner than usual, because there were too many at once."""
         return self.control[K_HURRIED]
 
+    @property
+    def streams_opened(self) -> int:
+        """How many streams Wireshark would count."""
+        return self.control[K_NEXT_STREAM]
+
     def feed(self, batch: SegmentBatch) -> None:
         """Take a batch of segments, in capture order."""
         count = batch.count

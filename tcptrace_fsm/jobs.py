@@ -75,6 +75,7 @@ class Jobs(Run):
 
         """
         from tcptrace_fsm.links import learn_paths
+        from tcptrace_fsm.losses import at_end, doubt
         from tcptrace_fsm.shares import numbers, survey_findings
 
         writers: list[Any] = [sink for sink in sinks if hasattr(sink, "put")]
@@ -86,6 +87,7 @@ class Jobs(Run):
                     "captured": [os.fspath(source) for source in self._captured],  # type: ignore[arg-type]
                     "profile": self.profile,
                     "taken_at": self.taken_at,
+                    "lost": doubt(at_end(source) for source in self._captured),
                     "filter": self.keep.expression if self.keep else None,
                     "seed": int.from_bytes(os.urandom(7), "big") | 1,
                     "segments": "segments" in tables,
@@ -124,6 +126,7 @@ class Jobs(Run):
                     for sink in takers:
                         sink.take(content)
             self.hurried = sum(one.hurried for one in crew.said("done"))
+            self.streams = sum(map(len, streams))
             self.tally, findings = survey_findings(self.profile, crew.said("done"), now)
             for sink in writers:
                 _put(sink, tables, Path(folder), self.jobs)
@@ -321,6 +324,7 @@ def _follow(run: Run, asked: dict[str, Any], spool: Any, say: Callable[[str, Any
     share = Share(
         asked["profile"],
         taken_at=asked["taken_at"],
+        lost=asked["lost"],
         spool=spool,
         segments=asked["segments"],
         segment_spool=folder / f"segments.{number}.spool" if asked["segments"] else None,
@@ -377,7 +381,9 @@ def _harvest(
         done = harvest(share, asked["ids"], asked["streams"], take=take)
         parts.flush()
         if share.segments is not None:
-            for table in share.segments.resolved(origins=run.origins, ids=asked["ids"], positions=True):
+            for table in share.segments.resolved(
+                origins=run.origins, ids=asked["ids"], streams=asked["streams"], positions=True
+            ):
                 write("segments", table)
             share.segments.close()
     say("done", done)

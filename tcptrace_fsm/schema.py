@@ -85,6 +85,8 @@ LABELS: tuple[tuple[int, str], ...] = (
     (layout.MARK_ACK_UNSEEN, "ack_of_unseen_segment"),
 )
 """The label of a segment is that of its first mark in this order: the more specific come first."""
+BROKEN = "broken_header"
+"""The label of what has a TCP header that contradicts itself, or that the capture cuts off."""
 
 
 FATES: tuple[str, ...] = ("", "arrived", "partly", "lost", "uncaptured", "foreign", "copy")
@@ -321,6 +323,7 @@ _CONNECTIONS: tuple[Column, ...] = (
         absent=0,
     ),
     *_ways(),
+    _word("tcp_stream_last", "C_STREAM_NOW", "Wireshark's tcp.stream of the last segment", null="unknown"),
 )
 
 _TRANSITIONS: tuple[Column, ...] = (
@@ -362,9 +365,12 @@ _SEGMENTS: tuple[Column, ...] = (
     _word("frame", "S_FRAME", "frame number"),
     _word("time", "S_TIME", "capture time", kind="timestamp"),
     _word(
-        "conn_id", "S_CONNECTION", "the connection", null="a SYN inside a connection, before it proved to begin another"
+        "conn_id",
+        "S_CONNECTION",
+        "the connection",
+        null=f"a SYN inside a connection, before it proved to begin another; `{BROKEN}`",
     ),
-    _word("side", "S_SIDE", "the sender", words=SIDES),
+    Column("side", "string", "the sender", "S_SIDE", f"`{BROKEN}`", words=SIDES),
     _word("seq", "S_SEQ", "sequence number, as on the wire"),
     Column("ack", "int64", "acknowledgment number, as on the wire", "S_ACK", "no ACK flag"),
     Column(
@@ -378,7 +384,13 @@ _SEGMENTS: tuple[Column, ...] = (
         "no ACK flag or base",
     ),
     Column("flags", "string", "flags that are set, joined by +", "S_FLAGS"),
-    _word("payload_len", "S_LEN", "payload by the IP header", unit="bytes"),
+    Column(
+        "payload_len",
+        "int64",
+        "payload by the IP header, as far as the frame had room for it: tcp.len; 0 where Wireshark has none",
+        "S_SHOWN",
+        unit="bytes",
+    ),
     Column("window", "int64", "window, scaled", "S_WINDOW and E_SHIFT of both", "the scale is unknown", "bytes"),
     Column("tsval", "int64", "timestamp value (RFC 7323)", "S_TSVAL", "no timestamps option"),
     Column("tsecr", "int64", "timestamp echo reply (RFC 7323)", "S_TSECR", "no timestamps option"),
@@ -399,6 +411,20 @@ _SEGMENTS: tuple[Column, ...] = (
     Column("arrival", "timestamp", "when all of it was at the other capture point", "S_ARRIVAL", "not seen there"),
     Column("arrival_frame", "int64", "its (last) frame there", "S_ARRIVAL_FRAME", "not seen there", frames=True),
     Column("owd", "duration", "one-way delay from point to point", "S_ARRIVAL less S_TIME", "not seen at both", "ns"),
+    Column(
+        "tcp_stream",
+        "int64",
+        "Wireshark's tcp.stream of this frame",
+        "S_STREAM",
+        "too little of the header for Wireshark",
+    ),
+    Column(
+        "tcp_completeness",
+        "int64",
+        "Wireshark's tcp.completeness as tshark prints it with this frame, which it leaves out",
+        "S_STREAM",
+        "no tcp_stream",
+    ),
 )
 
 TABLES: dict[str, tuple[Column, ...]] = {
@@ -441,7 +467,7 @@ _ROWS = {
     "connections": "One row per connection: one incarnation of a four-tuple.",
     "transitions": "One row per state change of one endpoint.",
     "anomalies": "One row per finding.",
-    "segments": "One row per TCP segment. Written only when asked for (`--tables ...,segments`).",
+    "segments": "One row per frame with a TCP header. Written only when asked for (`--tables ...,segments`).",
 }
 
 

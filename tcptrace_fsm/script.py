@@ -37,7 +37,6 @@ from tcptrace_fsm.kernels.layout import (
     OPT_SCALE,
     OPT_TIMESTAMPS,
     S_ACK,
-    S_CAPTURED,
     S_CHECKSUM,
     S_DST_LO,
     S_FLAGS,
@@ -52,6 +51,7 @@ from tcptrace_fsm.kernels.layout import (
     S_SACKS,
     S_SEQ,
     S_SHIFT,
+    S_SHOWN,
     S_SRC_LO,
     S_TIME,
     S_TSECR,
@@ -133,7 +133,7 @@ def put(words: array[int], s: int, line: Line) -> None:
     words[s + S_SEQ] = line.seq
     words[s + S_ACK] = line.ack
     words[s + S_FLAGS] = line.flags
-    words[s + S_LEN] = words[s + S_CAPTURED] = line.length
+    words[s + S_LEN] = words[s + S_SHOWN] = line.length
     words[s + S_WINDOW] = line.window
     words[s + S_OPTIONS] = options
     words[s + S_TSVAL], words[s + S_TSECR] = line.options.get("ts", (0, 0))

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["SegmentTable"]
 
 _FLAGS = tuple(schema.flags_text(flags) for flags in range(512))
-_LABELS = ("", *dict.fromkeys(label for _, label in schema.LABELS))
+_LABELS = ("", *dict.fromkeys(label for _, label in schema.LABELS), schema.BROKEN)
+_BROKEN = len(_LABELS) - 1
 _HALF, _WHOLE = 1 << 31, 1 << 32
 UNDETERMINED = -1
 GROUP = 131072  # segments to a row group
@@ -67,9 +68,12 @@ class SegmentTable:
             return
         size = k.SEGMENT_SIZE
         records = np.frombuffer(batch.segments, dtype=np.int64, count=batch.count * size).reshape(-1, size)
+        quoted = records[:, k.S_FLAGS] & k.TCP_QUOTED != 0
+        if quoted.any():
+            records = records[~quoted]
         self._two_points = self._two_points or bool(records[:, k.S_FATE].any())
         self._waiting.append(records.copy())  # the capture uses its array again
-        self._waiting_count += batch.count
+        self._waiting_count += len(records)
         if self._waiting_count >= GROUP:
             self._write()
 
@@ -85,7 +89,12 @@ class SegmentTable:
             self._transitions.append(records.reshape(-1, size)[:, _TRANSITION_WORDS])
 
     def resolved(
-        self, *, origins: Origins | None = None, ids: Words | None = None, positions: bool = False
+        self,
+        *,
+        origins: Origins | None = None,
+        ids: Words | None = None,
+        streams: Words | None = None,
+        positions: bool = False,
     ) -> Iterator[Any]:
         """Give the table's rows in order of frames, a row group at a time.
 
@@ -93,15 +102,15 @@ class SegmentTable:
         ----------
         origins : Origins or None
             In place of those that were given.
-        ids : int64[n] or None
-            The final conn_id of each, where connections were numbered otherwise up to now.
+        ids, streams : int64[n] or None
+            The final conn_id and tcp_stream of each, where they were numbered otherwise up to now.
         positions : bool
             Append a column ``position`` by which the rows are ordered.
 
         """
         self._write()
         resolver = _Resolver(
-            self._connections, self._transitions, origins or self._origins, ids, positions, self._two_points
+            self._connections, self._transitions, origins or self._origins, (ids, streams), positions, self._two_points
         )
         self._connections, self._transitions = [], []
         for part in self._read():
@@ -152,6 +161,8 @@ def _part(records: Words) -> Any:
     """Make the columns that need nothing but the segment itself."""
     flags, options = records[:, k.S_FLAGS], records[:, k.S_OPTIONS]
     no_ack = (flags & k.TCP_ACK) == 0
+    labels = _label_codes(records[:, k.S_MARKS])
+    labels[flags & k.TCP_BROKEN != 0] = _BROKEN
     no_stamps = (options & k.OPT_TIMESTAMPS) == 0
     return pa.RecordBatch.from_pydict(
         {
@@ -161,12 +172,14 @@ def _part(records: Words) -> Any:
             "side": numbers(records[:, k.S_SIDE].astype(np.int8)),
             "seq": numbers(records[:, k.S_SEQ]),
             "ack": numbers(records[:, k.S_ACK], no_ack),
-            "flags": numbers(flags.astype(np.int16)),
-            "payload_len": numbers(records[:, k.S_LEN]),
+            "flags": numbers((flags & 511).astype(np.int16)),
+            "payload_len": numbers(np.maximum(records[:, k.S_SHOWN], 0)),
             "tsval": numbers(records[:, k.S_TSVAL], no_stamps),
             "tsecr": numbers(records[:, k.S_TSECR], no_stamps),
             "sack": _sack(records),
-            "label": numbers(_label_codes(records[:, k.S_MARKS])),
+            "tcp_stream": numbers(records[:, k.S_STREAM] >> k.STREAM_SHIFT),
+            "tcp_completeness": numbers((records[:, k.S_STREAM] & (1 << k.STREAM_SHIFT) - 1).astype(np.int8)),
+            "label": numbers(labels),
             "window_raw": numbers(records[:, k.S_WINDOW]),
             **_between(records),
         }
@@ -225,12 +238,12 @@ class _Resolver:
         connections: list[Words],
         transitions: list[Words],
         origins: Origins | None = None,
-        ids: Words | None = None,
+        renumbered: tuple[Words | None, Words | None] = (None, None),
         positions: bool = False,
         two_points: bool = False,
     ) -> None:
         self._origins = origins
-        self._ids = ids
+        self._ids, self._streams = renumbered
         self._positions = positions
         known = np.concatenate(connections) if connections else np.empty((0, len(_CONNECTION_WORDS)), dtype=np.int64)
         # An endpoint's place is 2 * conn_id + side. Two more stand for the segments of no connection (conn_id -1).
@@ -264,7 +277,9 @@ class _Resolver:
         column = {name: part.column(name) for name in part.schema.names}
         frame, time = words(column["frame"]), words(column["time"])
         side = words(column["side"])
-        conn_id = words(column["conn_id"])
+        conn_id, stream = words(column["conn_id"]), words(column["tcp_stream"])
+        if self._streams is not None and len(self._streams):
+            stream = np.where(stream < 0, stream, self._streams[np.maximum(stream, 0)])
         sender = 2 * np.where(conn_id < 0, len(self._state) // 2 - 1, conn_id) + side
         receiver = sender ^ 1
         flags = words(column["flags"])
@@ -286,7 +301,9 @@ class _Resolver:
         made = {
             "time": column["time"].view(ARROW_TYPES["timestamp"]),
             "conn_id": numbers(conn_id, conn_id < 0),
-            "side": coded(side, schema.SIDES),
+            "side": coded(side, schema.SIDES, words(column["label"]) == _BROKEN),
+            "tcp_stream": numbers(stream, stream < 0),
+            "tcp_completeness": numbers(words(column["tcp_completeness"]).astype(np.int64), stream < 0),
             "flags": coded(flags.astype(np.int32), _FLAGS),
             "label": coded(words(column["label"]), _LABELS),
             "rel_seq": numbers(rel_seq, ~self._based[sender]),

@@ -61,6 +61,7 @@ class Facts:
     dropped: int | None
     outcomes: list[int]
     unsupported_links: dict[int, int]
+    broken_headers: int
 
 
 def facts(capture: Any) -> Facts:
@@ -149,6 +150,8 @@ class Share:
         For these.
     taken_at : sequence of str
         Addresses of the host on which the captures were taken.
+    lost : str or None
+        What the capturing machine lost, as :func:`tcptrace_fsm.losses.doubt` says it.
 
     """
 
@@ -160,10 +163,13 @@ class Share:
         segments: bool = False,
         segment_spool: Path | None = None,
         taken_at: Sequence[str] = (),
+        lost: str | None = None,
     ) -> None:
         self.profile = profile
         measurer: Any = _Measurer(profile)
-        self._engine = Engine(profile, rules=runner(profile), surveys=measurer, taken_at=taken_at)
+        rules = runner(profile)
+        rules.lost = lost
+        self._engine = Engine(profile, rules=rules, surveys=measurer, taken_at=taken_at)
         self.hurried = 0
         self._over = _Spool(spool)
         self._named: list[tuple[Words, Words]] = []
@@ -256,6 +262,7 @@ class Share:
             records[:, k.C_ID] = ids[records[:, k.C_ID]]
             _renumber(records, k.C_PREVIOUS_ID, ids)
             _renumber(records, k.C_STREAM, streams)
+            _renumber(records, k.C_STREAM_NOW, streams)
             changes = np.frombuffer(done.transitions, dtype=np.int64).copy()
             rows = changes[: done.transition_count * k.TRANSITION_SIZE].reshape(-1, k.TRANSITION_SIZE)
             rows[:, k.T_CONNECTION] = ids[rows[:, k.T_CONNECTION]]

@@ -221,6 +221,11 @@ def frames_dict(captures: Iterable[Any]) -> dict[str, Any]:
     return {**counted, "undecoded": unknown} if unknown else counted
 
 
+def wireshark_frames(captures: Iterable[Any]) -> int:
+    """Count the frames that Wireshark calls TCP (``tcp and not icmp and not icmpv6``), broken headers among them."""
+    return sum(c.outcomes[k.OUTCOME_TCP] + getattr(c, "broken_headers", 0) for c in captures)
+
+
 def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any]) -> dict[str, Any]:
     """Make the content of ``summary.json``, but for the versions."""
     return {

@@ -57,7 +57,11 @@ class Packet:
     path : list of str
         Encapsulation so far, outermost first.
     ip_at, ip_end, ip_wire : int
-        The same three for the innermost IP packet.
+        The same three for the innermost IP packet; the last is where all that is around it ends at the latest.
+    room : int
+        Where all layers so far end at the latest, on the wire.
+    quoted : bool
+        Whether the innermost IP packet is one that an ICMP error quotes.
     whole : bool
         False when ``data`` is not the chunk.
     time : int
@@ -77,6 +81,8 @@ class Packet:
         "ip_wire",
         "pair",
         "path",
+        "quoted",
+        "room",
         "time",
         "whole",
         "wire",
@@ -86,13 +92,14 @@ class Packet:
         self.data = data
         self.at, captured, original = place
         self.end = self.at + captured
-        self.wire = self.at + original
+        self.wire = self.room = self.at + original
         self.time = time
         self.fragments = fragments
         self.path: list[str] = []
         self.pair = ""
         self.ip_at = self.ip_end = self.ip_wire = 0
         self.whole = True
+        self.quoted = False
 
     def need(self, count: int) -> None:
         """Make sure that ``count`` more bytes were captured."""
@@ -109,6 +116,12 @@ class Packet:
         self.need(offset + size)
         start = self.at + offset
         return int.from_bytes(self.data[start : start + size], "little" if order == "little" else "big")
+
+    def bound(self, size: int) -> None:
+        """Note that this layer says to be ``size`` bytes long: nothing in it is longer."""
+        self.room = min(self.room, self.at + size)
+        self.wire = min(self.wire, self.room)
+        self.end = min(self.end, self.room)
 
     def skip(self, count: int) -> None:
         """Move past ``count`` bytes of this layer."""
@@ -657,9 +670,7 @@ def _ipv4(packet: Packet) -> Layer | int:
         return OUTCOME_BAD_IP_HEADER
     if packet.end - start < head:
         return OUTCOME_SHORT_IP
-    packet.wire = start + total
-    packet.end = min(packet.end, packet.wire)
-    packet.ip_at, packet.ip_end, packet.ip_wire = start, packet.end, packet.wire
+    _bound(packet, start, total)
     packet.pair = _pair(AF_INET, data[start + 12 : start + 16], data[start + 16 : start + 20])
     protocol = data[start + 9]
     part = packet.number(6)
@@ -695,9 +706,7 @@ def _ipv6(packet: Packet) -> Layer | int:
     total = packet.number(4) + 40
     if total == 40:
         total = packet.wire - start
-    packet.wire = start + total
-    packet.end = min(packet.end, packet.wire)
-    packet.ip_at, packet.ip_end, packet.ip_wire = start, packet.end, packet.wire
+    _bound(packet, start, total)
     packet.pair = _pair(AF_INET6, data[start + 8 : start + 24], data[start + 24 : start + 40])
     follows = data[start + 6]
     pointer = start + 6  # where the byte stands that says what follows
@@ -726,8 +735,7 @@ def _ipv6(packet: Packet) -> Layer | int:
                 data = packet.data
                 pointer = 0
                 continue
-            if part & 0xFFF8:
-                return OUTCOME_FRAGMENT
+            return OUTCOME_FRAGMENT
         size = 8
         if follows == 51:
             size = (packet.byte(1) + 2) * 4
@@ -741,6 +749,14 @@ def _ipv6(packet: Packet) -> Layer | int:
     return _IP_PROTOCOLS.get(follows, OUTCOME_NOT_TCP)
 
 
+def _bound(packet: Packet, start: int, total: int) -> None:
+    """Note where an IP packet of ``total`` bytes ends, by its own header and by what is around it."""
+    packet.wire = start + total
+    packet.room = min(packet.room, packet.wire)
+    packet.end = min(packet.end, packet.wire)
+    packet.ip_at, packet.ip_end, packet.ip_wire = start, packet.end, packet.room
+
+
 def _pair(family: int, one: bytes | bytearray, other: bytes | bytearray) -> str:
     """Name the two ends of a tunnel, in an order that does not depend on the direction."""
     low, high = sorted((bytes(one), bytes(other)))
@@ -752,7 +768,7 @@ def _replace(packet: Packet, header: bytearray, payload: bytes) -> None:
     packet.data = bytes(header) + payload
     packet.whole = False
     packet.at = len(header)
-    packet.end = packet.wire = len(packet.data)
+    packet.end = packet.wire = packet.room = len(packet.data)
     packet.ip_at, packet.ip_end, packet.ip_wire = 0, packet.end, packet.wire
 
 
@@ -762,10 +778,33 @@ def _tcp(_packet: Packet) -> int:
 
 def _udp(packet: Packet) -> Layer | int:
     low, high = sorted((packet.number(0), packet.number(2)))
+    size = packet.number(4)
+    if size >= 8:  # 0 says nothing (RFC 2675 4)
+        packet.bound(size)
     packet.skip(8)
     if low < 1024:  # the tunnel's port was only somebody's ephemeral port
         return OUTCOME_NOT_TCP
     return _UDP_PORTS[low] if low in _UDP_PORTS else _UDP_PORTS.get(high, OUTCOME_NOT_TCP)
+
+
+def _icmp(packet: Packet) -> Layer | int:
+    """Read the beginning of the datagram that an ICMP error quotes (RFC 792), where it is TCP."""
+    packet.need(28)
+    if packet.quoted or packet.byte(0) not in {3, 4, 11, 12} or packet.byte(17) != 6:
+        return OUTCOME_NOT_TCP
+    packet.quoted = True
+    packet.skip(8)
+    return _ip
+
+
+def _icmp6(packet: Packet) -> Layer | int:
+    """Read the beginning of the packet that an ICMPv6 error quotes (RFC 4443 3), where it is TCP."""
+    packet.need(48)
+    if packet.quoted or not 1 <= packet.byte(0) <= 4 or packet.byte(14) != 6:
+        return OUTCOME_NOT_TCP
+    packet.quoted = True
+    packet.skip(8)
+    return _ip
 
 
 def _ip_in_ip(packet: Packet) -> Layer | int:
@@ -865,6 +904,7 @@ def _gtp(packet: Packet) -> Layer | int:
     if flags >> 4 != 3 or packet.byte(1) != 255:
         return OUTCOME_NOT_TCP
     packet.path.append(f"gtp {packet.pair}")
+    packet.bound(8 + packet.number(2))
     if flags & 7:
         kind = packet.byte(11) if flags & 4 else 0
         packet.skip(12)
@@ -1041,12 +1081,14 @@ _PPP: dict[int, Layer] = {0x21: _ip, 0x57: _ip, 0x281: _mpls, 0x283: _mpls}
 _NEXT_PROTOCOL: dict[int, Layer] = {1: _ip, 2: _ip, 3: _ethernet, 4: _nsh, 5: _mpls}
 
 _IP_PROTOCOLS: dict[int, Layer] = {
+    1: _icmp,
     4: _ip_in_ip,
     6: _tcp,
     17: _udp,
     41: _ipv6_in_ip,
     47: _gre,
     51: _authentication,
+    58: _icmp6,
     97: _ether_ip,
     137: _mpls_in_udp,
     143: _ethernet_in_ip,

@@ -126,6 +126,8 @@ class FakeEngine:
     """Hands out what it was made with: one after each feed, the rest at the end."""
 
     hurried = 0
+    streams_opened = 0
+    rules = None
 
     def __init__(self, given):
         self._given = list(given)

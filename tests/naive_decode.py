@@ -36,8 +36,7 @@ class Segment:
     window: int = 0
     ident: int = 0
     ttl: int = 0
-    urgent: int = 0
-    captured: int = 0
+    shown: int = 0
     mss: int = 0
     shift: int = 0
     tsval: int = 0
@@ -124,10 +123,16 @@ def _ipv4(data: bytes, wire: int, vlans: list[int]) -> Segment | str:
             return "peel"
         if part & 0x1FFF:
             return "fragment"
+        if protocol != 6:
+            return "peel"
     elif protocol == 17:
         return _maybe_tunnel(data[head:])
     elif protocol in TUNNEL_PROTOCOLS:
         return "peel"
+    elif protocol == 1:
+        quoted = data[head + 8 :]
+        quotes = len(quoted) >= 36 and data[head] in {3, 4, 11, 12} and quoted[0] >> 4 == 4 and quoted[9] == 6
+        return "peel" if quotes else "not_tcp"
     elif protocol == 51 and len(data) >= head + 12:
         protocol = data[head]
         head += (data[head + 1] + 2) * 4
@@ -139,7 +144,8 @@ def _ipv4(data: bytes, wire: int, vlans: list[int]) -> Segment | str:
         return "not_tcp"
     _take(data, head, "short_ip")
     segment = Segment(vlans, 4, data[12:16], data[16:20], ident=int.from_bytes(data[4:6], "big"), ttl=data[8])
-    return _tcp(segment, data[head:total], total - head, routed=head > 20)
+    routed, room = head > 20, wire - head
+    return _tcp(segment, data[head:total], total - head, room, routed=routed, part=bool(part & 0x3FFF))
 
 
 def _maybe_tunnel(data: bytes) -> str:
@@ -163,6 +169,10 @@ def _ipv6(data: bytes, wire: int, vlans: list[int]) -> Segment | str:
         if follows not in {0, 43, 44, 51, 60, 135, 139, 140}:
             if follows == 17:
                 return _maybe_tunnel(data[at:])
+            if follows == 58:
+                quoted = data[at + 8 :]
+                quotes = len(quoted) >= 56 and data[at] in {1, 2, 3, 4} and quoted[0] >> 4 == 6 and quoted[6] == 6
+                return "peel" if quotes else "not_tcp"
             return "peel" if follows in TUNNEL_PROTOCOLS else "not_tcp"
         if at + least > total:
             return "bad_ip_extension"
@@ -172,8 +182,7 @@ def _ipv6(data: bytes, wire: int, vlans: list[int]) -> Segment | str:
         if follows == 44 and part:
             if len(data) >= total > at + 8:
                 return "peel"
-            if part & 0xFFF8:
-                return "fragment"
+            return "fragment"
         if follows == 43 and data[at + 3]:
             routed = True
         size = {44: 8, 51: (data[at + 1] + 2) * 4}.get(follows, (data[at + 1] + 1) * 8)
@@ -181,10 +190,10 @@ def _ipv6(data: bytes, wire: int, vlans: list[int]) -> Segment | str:
         at += size
         if at > total:
             return "bad_ip_extension"
-    return _tcp(segment, data[at:], total - at, routed=routed)
+    return _tcp(segment, data[at:], total - at, wire - at, routed=routed, part=False)
 
 
-def _tcp(segment: Segment, data: bytes, length: int, *, routed: bool) -> Segment | str:
+def _tcp(segment: Segment, data: bytes, length: int, room: int, *, routed: bool, part: bool) -> Segment | str:
     if len(data) < min(length, 20):
         return "short_tcp"
     if length < 20:
@@ -194,9 +203,9 @@ def _tcp(segment: Segment, data: bytes, length: int, *, routed: bool) -> Segment
         return "bad_tcp_header"
     segment.src_port, segment.dst_port, segment.seq, segment.ack = struct.unpack("!HHII", data[:12])
     segment.flags = int.from_bytes(data[12:14], "big") & 511
-    segment.window, _, segment.urgent = struct.unpack("!HHH", data[14:20])
+    segment.window = int.from_bytes(data[14:16], "big")
     segment.payload_len = length - offset
-    segment.captured = max(0, min(len(data) - offset, segment.payload_len))
+    segment.shown = -1 if part or min(length, room) < offset else min(length, room) - offset
     _options(segment, data[20:offset])
     if len(data) < offset:
         segment.options.add("short")

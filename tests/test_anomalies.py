@@ -116,7 +116,7 @@ def test_what_the_capturing_machine_lost_may_explain_a_finding(tmp_path):
             body += make.packet(time // 1000, content)
     for dropped, severity, wanted in (
         (0, "high", ""),
-        (5, "medium", "the capturing machine lost 5 frames beside the 13 in the capture"),
+        (5, "medium", "the capturing machine lost 5 frames, by its own count"),
     ):
         path = tmp_path / "dropped.pcapng"
         path.write_bytes(body + make.statistics(received=13, dropped=dropped))

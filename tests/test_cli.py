@@ -197,7 +197,7 @@ def test_fail_on(monkeypatch, capsys):
 def stand_in(monkeypatch, done, batches=None):
     """Analyse stand-ins in place of a capture."""
     captured = fakes.FakeCapture([fakes.batch([fakes.segment(1)])] if batches is None else batches)
-    monkeypatch.setattr(analysis, "open_capture", lambda source, keep, follow: captured)
+    monkeypatch.setattr(analysis, "open_capture", lambda source, keep, **_: captured)
     monkeypatch.setattr(analysis, "new_engine", lambda *_, **__: fakes.FakeEngine(done))
 
 
@@ -223,7 +223,7 @@ def test_ctrl_c_while_waiting_loses_nothing(monkeypatch, tmp_path, capsys):
 
 def test_ctrl_c_before_there_is_anything(monkeypatch, tmp_path, capsys):
     stand_in(monkeypatch, [])
-    monkeypatch.setattr(analysis, "open_capture", lambda source, keep, follow: press_ctrl_c())
+    monkeypatch.setattr(analysis, "open_capture", lambda source, keep, **_: press_ctrl_c())
     said = "tcptrace-fsm: stopped by Ctrl-C before anything was analysed\n"
     assert run("analyze", "-", capsys=capsys) == (130, "", said)
     assert run("analyze", "-", "-o", str(tmp_path / "out"), capsys=capsys) == (130, "", said)

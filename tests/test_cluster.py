@@ -51,6 +51,16 @@ def test_one_capture(client):
     check(tf.analyze(path, client=client), tf.analyze(path))
 
 
+@pytest.mark.parametrize(
+    "given", [{"taken_at": ["192.0.2.1"]}, {"filter": "host 192.0.2.1"}, {"taken_at": ["10.0.0.1"], "filter": "tcp"}]
+)
+def test_what_is_asked_for_reaches_every_worker(client, files, given):
+    """Which frames to look at, and where the captures were taken."""
+    if "filter" in given:
+        pytest.importorskip("cypcap")
+    check(tf.analyze(files, client=client, **given), tf.analyze(files, **given))
+
+
 @pytest.mark.parametrize("partitions", [1, 2, 7])
 def test_any_partitioning_gives_the_same_tables(client, files, partitions):
     linux = profile("linux")

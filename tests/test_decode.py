@@ -102,8 +102,7 @@ def decoded(kernel, frame: bytes, link: int, original: int | None = None):
         window=record[at.S_WINDOW],
         ident=record[at.S_IP_ID],
         ttl=record[at.S_TTL],
-        urgent=record[at.S_URGENT],
-        captured=record[at.S_CAPTURED],
+        shown=record[at.S_SHOWN],
         mss=record[at.S_MSS],
         shift=record[at.S_SHIFT],
         tsval=record[at.S_TSVAL],
@@ -163,8 +162,7 @@ def test_every_fast_link_gives_the_same_segment(kernel, name, version):
         window=512,
         ident=7 if version == 4 else -1,
         ttl=64,
-        urgent=9,
-        captured=5,
+        shown=5,
         mss=1460,
         shift=7,
         tsval=1,
@@ -177,7 +175,20 @@ def test_every_fast_link_gives_the_same_segment(kernel, name, version):
 TCP = make.tcp(b"data")
 OUTCOME_CASES = {
     "UDP": (make.ethernet(make.ipv4(make.udp(b"x"), protocol=17)), "not_tcp"),
-    "ICMP quoting TCP": (make.ethernet(make.ipv4(bytes(8) + make.ipv4(TCP), protocol=1)), "not_tcp"),
+    "echo reply with TCP in it": (make.ethernet(make.ipv4(bytes(8) + make.ipv4(TCP), protocol=1)), "not_tcp"),
+    "ICMP quoting TCP": (make.ethernet(make.ipv4(b"\3" + bytes(7) + make.ipv4(TCP), protocol=1)), "peel"),
+    "ICMP quoting eight bytes": (
+        make.ethernet(make.ipv4(b"\3" + bytes(7) + make.ipv4(TCP)[:28], protocol=1)),
+        "not_tcp",
+    ),
+    "ICMPv6 quoting TCP": (
+        make.ethernet(make.ipv6(b"\1" + bytes(7) + make.ipv6(TCP), follows=58), 0x86DD),
+        "peel",
+    ),
+    "ICMPv6 quoting UDP": (
+        make.ethernet(make.ipv6(b"\1" + bytes(7) + make.ipv6(make.udp(bytes(99)), follows=17), follows=58), 0x86DD),
+        "not_tcp",
+    ),
     "ARP": (make.ethernet(bytes(28), 0x0806), "not_tcp"),
     "VXLAN port": (make.ethernet(make.ipv4(make.udp(b"x", dst_port=4789), protocol=17)), "peel"),
     "GRE": (make.ethernet(make.ipv4(bytes(8), protocol=47)), "peel"),
@@ -224,9 +235,22 @@ def test_frames_without_a_segment_have_their_outcome(kernel, name):
 def test_payload_length_comes_from_the_ip_header(kernel):
     """Neither Ethernet's padding nor a short snapshot changes how long the payload was."""
     padded = decoded(kernel, make.ethernet(make.ipv4(make.tcp(b"")) + bytes(6)), 1)
-    assert (padded.payload_len, padded.captured) == (0, 0)
+    assert (padded.payload_len, padded.shown) == (0, 0)
     cut = decoded(kernel, make.ethernet(make.ipv4(make.tcp(bytes(1000))))[:60], 1, original=1054)
-    assert (cut.payload_len, cut.captured, cut.checksum) == (1000, 6, "unknown")
+    assert (cut.payload_len, cut.shown, cut.checksum) == (1000, 1000, "unknown")
+
+
+def test_a_length_beyond_the_frame_is_believed_but_told(kernel):
+    """The IP header may know more than a frame whose length on the wire was lost; Wireshark goes by the frame."""
+    segment = make.tcp(bytes(100))
+    for frame in (
+        make.ethernet(make.ipv4(segment, total=1540)),
+        make.ethernet(make.ipv6(segment, length=1520), 0x86DD),
+    ):
+        got = decoded(kernel, frame, 1)
+        assert (got.payload_len, got.shown) == (1500, 100)
+    options = decoded(kernel, make.ethernet(make.ipv4(make.tcp(offset=15), total=100)), 1)
+    assert (options.payload_len, options.shown) == (20, -1)
 
 
 def test_length_zero_means_offload(kernel):
@@ -443,7 +467,7 @@ def test_sound_frames_agree_with_dpkt(case, four):
     assert (ours.src_port, ours.dst_port) == (theirs.data.sport, theirs.data.dport)
     assert (ours.seq, ours.ack, ours.window) == (theirs.data.seq, theirs.data.ack, theirs.data.win)
     assert ours.flags & 0xFF == theirs.data.flags & 0xFF
-    assert ours.payload_len == ours.captured == len(theirs.data.data)
+    assert ours.payload_len == ours.shown == len(theirs.data.data)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])

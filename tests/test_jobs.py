@@ -36,6 +36,42 @@ def test_several_processes_give_the_same_tables(files, jobs):
     check(tf.analyze(files, jobs=jobs), tf.analyze(files))
 
 
+@pytest.mark.parametrize(
+    "given", [{"taken_at": ["192.0.2.1"]}, {"filter": "host 192.0.2.1"}, {"taken_at": ["10.0.0.1"], "filter": "tcp"}]
+)
+def test_what_is_asked_for_reaches_every_process(files, given):
+    """Which frames to look at, and where the captures were taken."""
+    if "filter" in given:
+        pytest.importorskip("cypcap")
+    one, other = tf.analyze(files, jobs=2, **given), tf.analyze(files, **given)
+    check(one, other)
+    plain = tf.analyze(files)
+    assert len(one.transitions) != len(plain.transitions) or not one.transitions.equals(plain.transitions)
+
+
+def test_the_command_line_hands_them_on(files, tmp_path):
+    """--filter and --taken-at beside --jobs."""
+    pytest.importorskip("cypcap")
+    names = [str(path) for path in files]
+    for jobs in ("1", "2"):
+        arguments = ["-o", str(tmp_path / jobs), "-q", "--jobs", jobs, "--filter", "net 10.0.0.0/16 and port 80"]
+        arguments += ["--taken-at", "192.0.2.1", "--taken-at", "10.0.1.2", "--tables", ",".join(TABLES)]
+        assert cli.run_command(["analyze", *names, *arguments]) == 0
+    for table in TABLES:
+        same(*(pd.read_parquet(tmp_path / jobs / f"{table}.parquet") for jobs in ("1", "2")))
+    one, two = (json.loads((tmp_path / jobs / "summary.json").read_text()) for jobs in ("1", "2"))
+    assert one == two
+    assert one["options"]["taken_at"] == ["192.0.2.1", "10.0.1.2"]
+
+
+def test_a_filter_that_is_none_is_told_in_one_line(files, capsys):
+    pytest.importorskip("cypcap")
+    assert cli.run_command(["analyze", str(files[0]), "--jobs", "2", "--filter", "prot tcp"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "filter" in err
+
+
 def test_all_samples_in_two_processes():
     check(tf.analyze(SAMPLES, jobs=2), tf.analyze(SAMPLES))
 

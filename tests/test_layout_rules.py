@@ -17,6 +17,7 @@ PACKAGE = Path(tcptrace_fsm.__file__).parent
 LAYERS = (
     "errors",
     "files",
+    "losses",
     "machine",
     "remote",
     "kernels",

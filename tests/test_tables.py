@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from array import array
 
+import communityid
 import numpy as np
 import pytest
 from hypothesis import given
@@ -88,6 +89,12 @@ ports = st.integers(0, 65535)
 
 @given(st.lists(st.tuples(addresses, ports, ports), max_size=8))
 def test_community_ids_are_those_of_the_slow_twin(tuples):
+    """And both are those of the library that the authors of the specification publish."""
+    library = communityid.CommunityID()
+    for (a, b), p, q in tuples:
+        assert tables.community_id(str(a), str(b), p, q) == library.calc(
+            communityid.FlowTuple.make_tcp(str(a), str(b), p, q)
+        )
     made = connections(*(fakes.connection(i, str(a), str(b), (p, q)) for i, ((a, b), p, q) in enumerate(tuples)))
     assert [r["community_id"] for r in made] == [tables.community_id(str(a), str(b), p, q) for (a, b), p, q in tuples]
     assert [r["client_port"] for r in made] == [p for _, p, _ in tuples]

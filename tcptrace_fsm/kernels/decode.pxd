@@ -7,6 +7,17 @@ cdef long long tunnel_protocol(long long protocol) noexcept nogil
 cdef long long tunnel_port(long long port) noexcept nogil
 cdef long long tunnel_ethertype(long long kind) noexcept nogil
 
+cdef long long quotes_tcp(
+    const unsigned char[::1] data, long long at, long long end, long long six
+) noexcept nogil
+
+cdef long long shown(long long length, long long room, long long offset, long long part) noexcept nogil
+
+cdef void broken(
+    const unsigned char[::1] data, long long at, long long end, long long length, long long room, long long part,
+    long long[::1] segments, long long s
+) noexcept nogil
+
 cdef long long checksum(
     const unsigned char[::1] data, long long at, long long length, long long pseudo
 ) noexcept nogil
@@ -16,7 +27,7 @@ cdef void options(
 ) noexcept nogil
 
 cdef long long decode_tcp(
-    const unsigned char[::1] data, long long at, long long end, long long length, long long routed,
+    const unsigned char[::1] data, long long at, long long end, long long length, long long room, long long doubts,
     long long[::1] segments, long long s
 ) noexcept nogil
 

@@ -60,6 +60,23 @@ def tunnel_port(port: int) -> int:
     return 0
 
 
+def quotes_tcp(data: Buffer, at: int, end: int, six: int) -> int:
+    """Judge the ICMP message at ``at``: ``OUTCOME_PEEL`` if it is an error that quotes enough of a TCP header.
+
+    To Wireshark, what is quoted belongs to a stream, and may begin one.
+    """
+    if end - at < 8 + 20 + 16:
+        return OUTCOME_NOT_TCP
+    kind = data[at]
+    if six:
+        if 1 <= kind <= 4 and data[at + 8] >> 4 == 6 and data[at + 14] == 6 and end - at >= 8 + 40 + 16:
+            return OUTCOME_PEEL
+        return OUTCOME_NOT_TCP
+    if kind in {3, 4, 11, 12} and data[at + 8] >> 4 == 4 and data[at + 17] == 6:
+        return OUTCOME_PEEL
+    return OUTCOME_NOT_TCP
+
+
 def tunnel_ethertype(kind: int) -> int:
     """Tell whether an Ethertype may carry IP behind a header that this kernel does not read (1) or not (0)."""
     if kind < 1536:  # a length: only LLC can follow
@@ -163,21 +180,68 @@ def options(data: Buffer, at: int, stop: int, segments: array[int], s: int) -> N
     segments[s + S_OPTIONS] = seen
 
 
-def decode_tcp(data: Buffer, at: int, end: int, length: int, routed: int, segments: array[int], s: int) -> int:
+def shown(length: int, room: int, offset: int, part: int) -> int:
+    """Return what Wireshark calls tcp.len: of ``length`` bytes with a header of ``offset``; -1 where it says nothing.
+
+    It believes the IP header only as far as there is ``room`` in the frame, and it does not trust a first fragment.
+    """
+    length = min(length, room)
+    if part or length < offset:
+        return -1
+    return length - offset
+
+
+def broken(data: Buffer, at: int, end: int, length: int, room: int, part: int, segments: array[int], s: int) -> None:
+    """Leave in the record at ``s`` what Wireshark reads of a TCP header that is none; flags of 0 for nothing.
+
+    Its dissector names the ports, then the stream (sixteen bytes suffice), and only then looks at the header's length.
+    """
+    for i in range(S_PORTS, S_CONNECTION):
+        segments[s + i] = 0
+    segments[s + S_OFFSET] = -1
+    segments[s + S_SHOWN] = -1
+    here = min(end - at, length, room)
+    if here < 4:
+        return
+    segments[s + S_PORTS] = number32(data[at], data[at + 1], data[at + 2], data[at + 3])
+    segments[s + S_FLAGS] = TCP_BROKEN | TCP_STREAMLESS
+    if here < 16:
+        return
+    offset = (data[at + 12] >> 4) * 4
+    segments[s + S_SEQ] = number32(data[at + 4], data[at + 5], data[at + 6], data[at + 7])
+    segments[s + S_ACK] = number32(data[at + 8], data[at + 9], data[at + 10], data[at + 11])
+    segments[s + S_FLAGS] = TCP_BROKEN | data[at + 13] | ((data[at + 12] & 1) << 8)
+    segments[s + S_WINDOW] = number16(data[at + 14], data[at + 15])
+    segments[s + S_SHOWN] = shown(length, room, offset, part)
+    segments[s + S_LEN] = max(segments[s + S_SHOWN], 0)
+    if offset < 20:
+        segments[s + S_FLAGS] = segments[s + S_FLAGS] | TCP_MUTE
+
+
+def decode_tcp(
+    data: Buffer, at: int, end: int, length: int, room: int, doubts: int, segments: array[int], s: int
+) -> int:
     """Read the TCP segment at ``at``: ``length`` bytes by the IP header, captured up to ``end``.
 
-    The record at ``s`` has its frame, addresses, IP identification and TTL already. ``routed`` is 1 where a source
-    route may have changed the destination that the checksum was made with. Returns the outcome.
+    The record at ``s`` has its frame, addresses, IP identification and TTL already. The frame has ``room`` for so many
+    bytes of it on the wire. Of ``doubts``, ``DOUBT_ROUTED`` says that a source route may have changed the destination
+    that the checksum was made with, ``DOUBT_PART`` that this is the first fragment of more. Returns the outcome.
     """
+    outcome = OUTCOME_TCP
+    offset = length - length  # a zero of the wide type
     if length < 20:
+        outcome = OUTCOME_SHORT_TCP
         if end - at >= length or end - at >= 20:
-            return OUTCOME_BAD_TCP_HEADER
-        return OUTCOME_SHORT_TCP
-    if end - at < 20:
-        return OUTCOME_SHORT_TCP
-    offset = (data[at + 12] >> 4) * 4
-    if offset < 20 or offset > length:
-        return OUTCOME_BAD_TCP_HEADER
+            outcome = OUTCOME_BAD_TCP_HEADER
+    elif end - at < 20:
+        outcome = OUTCOME_SHORT_TCP
+    else:
+        offset = (data[at + 12] >> 4) * 4
+        if offset < 20 or offset > length:
+            outcome = OUTCOME_BAD_TCP_HEADER
+    if outcome != OUTCOME_TCP:
+        broken(data, at, end, length, room, doubts & DOUBT_PART, segments, s)
+        return outcome
     payload = length - offset
     flags = data[at + 13] | ((data[at + 12] & 1) << 8)
     segments[s + S_PORTS] = number32(data[at], data[at + 1], data[at + 2], data[at + 3])
@@ -186,23 +250,22 @@ def decode_tcp(data: Buffer, at: int, end: int, length: int, routed: int, segmen
     segments[s + S_FLAGS] = flags
     segments[s + S_LEN] = payload
     segments[s + S_WINDOW] = number16(data[at + 14], data[at + 15])
-    segments[s + S_URGENT] = number16(data[at + 18], data[at + 19])
     for i in range(S_OPTIONS, S_IP_ID):
         segments[s + i] = 0
+    segments[s + S_STREAM] = -1
     segments[s + S_OFFSET] = at
+    segments[s + S_SHOWN] = payload
+    if room < length or doubts & DOUBT_PART:
+        segments[s + S_SHOWN] = shown(length, room, offset, doubts & DOUBT_PART)
     segments[s + S_CONNECTION] = -1
     segments[s + S_SIDE] = 0
     segments[s + S_MARKS] = 0
     segments[s + S_FATE] = FATE_UNKNOWN
 
     stop = at + offset
-    here = end - stop
-    if here < 0:
+    if end < stop:
         segments[s + S_OPTIONS] = OPT_SHORT
         stop = end
-        here = 0
-    here = min(here, payload)
-    segments[s + S_CAPTURED] = here
 
     if (
         offset == 32
@@ -225,7 +288,7 @@ def decode_tcp(data: Buffer, at: int, end: int, length: int, routed: int, segmen
             pseudo = pseudo + (word & 0xFFFF) + ((word >> 16) & 0xFFFF)
             pseudo = pseudo + ((word >> 32) & 0xFFFF) + ((word >> 48) & 0xFFFF)
         verdict = checksum(data, at, length, pseudo)
-        if routed and verdict == CHECKSUM_BAD:
+        if doubts & DOUBT_ROUTED and verdict == CHECKSUM_BAD:
             verdict = CHECKSUM_UNKNOWN
     segments[s + S_CHECKSUM] = verdict
     return OUTCOME_TCP
@@ -252,6 +315,8 @@ def decode_ipv4(data: Buffer, at: int, end: int, wire: int, path: int, segments:
             return OUTCOME_PEEL
         if part & 0x1FFF:
             return OUTCOME_FRAGMENT
+        if protocol != 6:  # the first fragment of a tunnel's packet
+            return OUTCOME_PEEL
     elif protocol != 6:
         if protocol == 17:
             p = at + head
@@ -262,6 +327,8 @@ def decode_ipv4(data: Buffer, at: int, end: int, wire: int, path: int, segments:
             return OUTCOME_NOT_TCP
         if tunnel_protocol(protocol):
             return OUTCOME_PEEL
+        if protocol == 1:
+            return quotes_tcp(data, at + head, end, 0)
         if protocol != 51 or end - at < head + 12:
             return OUTCOME_NOT_TCP
         # An authentication header (RFC 4302) leaves what it protects readable.
@@ -282,12 +349,14 @@ def decode_ipv4(data: Buffer, at: int, end: int, wire: int, path: int, segments:
     segments[s + S_DST_LO] = number32(data[at + 16], data[at + 17], data[at + 18], data[at + 19])
     segments[s + S_IP_ID] = number16(data[at + 4], data[at + 5])
     segments[s + S_TTL] = data[at + 8]
-    routed = 0
+    doubts = 0
     if head > 20:
-        routed = 1  # perhaps: a source route is an option
+        doubts = DOUBT_ROUTED  # perhaps: a source route is an option
+    if part:
+        doubts = doubts | DOUBT_PART
     if end - at > total:
         end = at + total  # what follows the packet is Ethernet's padding
-    return decode_tcp(data, at + head, end, total - head, routed, segments, s)
+    return decode_tcp(data, at + head, end, total - head, wire - at - head, doubts, segments, s)
 
 
 def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments: array[int], s: int) -> int:
@@ -303,7 +372,7 @@ def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments:
         end = at + total
     follows = data[at + 6]
     p = at + 40
-    routed = 0
+    doubts = 0
     while follows != 6:
         if follows in {0, 43, 60, 135, 139, 140}:
             if p + 8 > at + total:
@@ -311,7 +380,7 @@ def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments:
             if p + 8 > end:
                 return OUTCOME_SHORT_IP
             if follows == 43 and data[p + 3] != 0:
-                routed = 1
+                doubts = doubts | DOUBT_ROUTED
             follows = data[p]
             p = p + (data[p + 1] + 1) * 8
         elif follows == 51:  # authentication header: its length counts in fours (RFC 4302)
@@ -330,8 +399,7 @@ def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments:
             if part:
                 if end - at >= total > p + 8 - at:
                     return OUTCOME_PEEL
-                if part & 0xFFF8:
-                    return OUTCOME_FRAGMENT
+                return OUTCOME_FRAGMENT
             follows = data[p]
             p = p + 8
         elif follows == 17:
@@ -342,6 +410,8 @@ def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments:
             return OUTCOME_NOT_TCP
         elif tunnel_protocol(follows):
             return OUTCOME_PEEL
+        elif follows == 58:
+            return quotes_tcp(data, p, end, 1)
         else:
             return OUTCOME_NOT_TCP
         if p > at + total:
@@ -359,7 +429,7 @@ def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments:
         )
     segments[s + S_IP_ID] = -1
     segments[s + S_TTL] = data[at + 7]
-    return decode_tcp(data, p, end, at + total - p, routed, segments, s)
+    return decode_tcp(data, p, end, at + total - p, wire - p, doubts, segments, s)
 
 
 def decode_frame(data: Buffer, frames: array[int], f: int, path: int, segments: array[int], s: int) -> int:

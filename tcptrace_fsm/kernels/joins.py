@@ -30,15 +30,19 @@ if TYPE_CHECKING:
 # --- Wireshark -------------------------------------------------------------------------------------------------------
 
 
-def find_stream(c: int, s: int, segments: Words, rows: Words, streams: Words, known: Words, control: Words) -> int:
-    """The number of the stream that the segment's addresses and ports lead to; a new one where they lead nowhere.
+def hash_for_streams(c: int, s: int, segments: Words, rows: Words, control: Words) -> int:
+    """The hash of the segment's addresses and ports; ``c`` is its row, or negative where it has none."""
+    if c < 0 or rows[c + C_NET] >> 1:
+        return hash_plain(segments, s, control[K_SEED])
+    return rows[c + C_HASH]
+
+
+def find_stream(h: int, streams: Words, known: Words, control: Words) -> int:
+    """The number of the stream that addresses and ports lead to; a new one where they lead nowhere.
 
     ``known`` holds pairs of hash and number plus one. The hash stands for the four-tuple: its seed is random and
     secret, so that two tuples do not share one but by an accident of one in 2**60.
     """
-    h = rows[c + C_HASH]
-    if rows[c + C_NET] >> 1:
-        h = hash_plain(segments, s, control[K_SEED])
     mask = control[K_STREAM_SLOTS] - 1
     i = h & mask
     while known[2 * i + 1]:
@@ -50,11 +54,8 @@ def find_stream(c: int, s: int, segments: Words, rows: Words, streams: Words, kn
     return open_stream(0, streams, control)
 
 
-def renumber_stream(c: int, s: int, stream: int, segments: Words, rows: Words, known: Words, control: Words) -> int:
-    """From now on, the segment's addresses and ports lead to ``stream``."""
-    h = rows[c + C_HASH]
-    if rows[c + C_NET] >> 1:
-        h = hash_plain(segments, s, control[K_SEED])
+def renumber_stream(h: int, stream: int, known: Words, control: Words) -> int:
+    """From now on, these addresses and ports lead to ``stream``."""
     mask = control[K_STREAM_SLOTS] - 1
     i = h & mask
     while known[2 * i] != h and known[2 * i + 1]:
@@ -85,61 +86,43 @@ def is_high(segments: Words, s: int) -> int:
     return 1 if segments[s + S_PORTS] >> 16 > segments[s + S_PORTS] & 65535 else 0
 
 
-def join_wireshark(c: int, s: int, segments: Words, rows: Words, streams: Words, known: Words, control: Words) -> int:
-    """Number the segment's stream and tell its completeness."""
+def enter_stream(stream: int, h: int, s: int, segments: Words, streams: Words, known: Words, control: Words) -> int:
+    """Let a segment come to the stream that its addresses lead to: a SYN may open a new one. Returns the stream."""
     flags = segments[s + S_FLAGS]
-    length = segments[s + S_LEN]
-    stream = rows[c + C_STREAM_NOW]
-    if segments[s + S_NET] >> 1:
-        control[K_WRAPPED] = 1
-    if (
-        rows[c + C_COMPLETENESS] & COMPLETE_CALM
-        and stream == rows[c + C_STREAM]
-        and flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) == TCP_ACK
-        and rows[c + C_COMPLETENESS] & (COMPLETE_DATA if length else COMPLETE_ACK)
-        and not control[K_WRAPPED]
-        and rows[c + C_OLDER] < 0
-        and rows[c + C_NEWER] < 0
-        and stream > control[K_NEXT_STREAM] - control[K_STREAM_MOST]
-    ):
-        return stream  # most segments of a connection: nothing new
-    # Other rows of the same four-tuple (in another VLAN, of another incarnation) may have met a newer stream.
-    if (
-        stream < 0
-        or flags & TCP_SYN
-        or control[K_WRAPPED]
-        or rows[c + C_OLDER] >= 0
-        or rows[c + C_NEWER] >= 0
-        or stream <= control[K_NEXT_STREAM] - control[K_STREAM_MOST]
-    ):
-        stream = find_stream(c, s, segments, rows, streams, known, control)
     w = (stream & (control[K_STREAM_MOST] - 1)) * STREAM_SIZE
     if streams[w + W_NUMBER] != stream:  # forgotten: begin anew with what is left of it
         streams[w + W_NUMBER] = stream
         streams[w + W_LOW_BASE] = -1
         streams[w + W_HIGH_BASE] = -1
         streams[w + W_BITS] = W_MET
-    if flags & TCP_SYN or not streams[w + W_BITS] & W_BASES:
-        high = is_high(segments, s)
-        own = W_HIGH_BASE if high else W_LOW_BASE
-        peer = W_LOW_BASE if high else W_HIGH_BASE
-        seq = segments[s + S_SEQ]
-        if flags & TCP_SYN and streams[w + own] >= 0 and streams[w + own] != seq:
-            if flags & TCP_ACK:
-                streams[w + own] = seq
-            else:
-                stream = open_stream(COMPLETE_SYN | W_MET, streams, control)
-                renumber_stream(c, s, stream, segments, rows, known, control)
-                w = (stream & (control[K_STREAM_MOST] - 1)) * STREAM_SIZE
-        if streams[w + own] < 0:
-            streams[w + own] = seq if flags & TCP_SYN else low32(seq - 1)
-        if streams[w + peer] < 0 and flags & TCP_ACK:
-            streams[w + peer] = low32(segments[s + S_ACK] - 1)
-        if streams[w + peer] >= 0:
-            streams[w + W_BITS] |= W_BASES
-    rows[c + C_STREAM_NOW] = stream
-    if rows[c + C_STREAM] < 0:
-        rows[c + C_STREAM] = stream
+    if not flags & TCP_SYN and streams[w + W_BITS] & W_BASES:
+        return stream
+    high = is_high(segments, s)
+    own = W_HIGH_BASE if high else W_LOW_BASE
+    peer = W_LOW_BASE if high else W_HIGH_BASE
+    seq = segments[s + S_SEQ]
+    if flags & TCP_SYN and streams[w + own] >= 0 and streams[w + own] != seq:
+        if flags & TCP_ACK:
+            streams[w + own] = seq
+        else:
+            stream = open_stream(COMPLETE_SYN | W_MET, streams, control)
+            renumber_stream(h, stream, known, control)
+            w = (stream & (control[K_STREAM_MOST] - 1)) * STREAM_SIZE
+    if segments[s + S_SHOWN] < 0:
+        return stream  # where Wireshark has no length, it learns no numbers
+    if streams[w + own] < 0:
+        streams[w + own] = seq if flags & TCP_SYN else low32(seq - 1)
+    if streams[w + peer] < 0 and flags & TCP_ACK:
+        streams[w + peer] = low32(segments[s + S_ACK] - 1)
+    if streams[w + peer] >= 0:
+        streams[w + W_BITS] |= W_BASES
+    return stream
+
+
+def complete_stream(stream: int, s: int, segments: Words, streams: Words, control: Words) -> int:
+    """Let a segment change the completeness of its stream. Returns it as Wireshark shows it: before, above it after."""
+    flags = segments[s + S_FLAGS]
+    w = (stream & (control[K_STREAM_MOST] - 1)) * STREAM_SIZE
     shown = streams[w + W_BITS] & 63
     met = streams[w + W_BITS] & W_MET
     told = 0
@@ -147,28 +130,94 @@ def join_wireshark(c: int, s: int, segments: Words, rows: Words, streams: Words,
         if flags & TCP_SYN:
             told = COMPLETE_SYN_ACK
         else:
-            told = COMPLETE_DATA if length else COMPLETE_ACK
+            told = COMPLETE_DATA if segments[s + S_SHOWN] > 0 else COMPLETE_ACK
         if flags & TCP_FIN:
             told |= COMPLETE_FIN
     if flags & TCP_RST:
         told |= COMPLETE_RST
-    if met:
+    if flags & TCP_MUTE:
+        streams[w + W_BITS] |= W_MET
+    elif met:
         streams[w + W_BITS] |= told
     else:
         # In a stream's first segment Wireshark sees nothing but a SYN; when it reads the capture again, it sees more.
         streams[w + W_BITS] |= W_MET | told << W_FIRST_SHIFT
         if flags & (TCP_SYN | TCP_ACK) == TCP_SYN:
             streams[w + W_BITS] |= COMPLETE_SYN
-            if length:
+            if segments[s + S_SHOWN] > 0:
                 streams[w + W_BITS] |= COMPLETE_DATA
+    bits = streams[w + W_BITS]
+    if met:  # with one segment alone, reading it again shows nothing more
+        bits |= bits >> W_FIRST_SHIFT
+    return shown | (bits & 63) << COMPLETE_WHOLE_SHIFT
+
+
+def join_wireshark(c: int, s: int, segments: Words, rows: Words, streams: Words, known: Words, control: Words) -> int:
+    """Number the segment's stream and tell its completeness."""
+    flags = segments[s + S_FLAGS]
+    stream = rows[c + C_STREAM_NOW]
+    if segments[s + S_NET] >> 1:
+        control[K_MIXED] = 1
+    if (
+        rows[c + C_COMPLETENESS] & COMPLETE_CALM
+        and stream == rows[c + C_STREAM]
+        and flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) == TCP_ACK
+        and rows[c + C_COMPLETENESS] & (COMPLETE_DATA if segments[s + S_SHOWN] > 0 else COMPLETE_ACK)
+        and not control[K_MIXED]
+        and rows[c + C_OLDER] < 0
+        and rows[c + C_NEWER] < 0
+        and stream > control[K_NEXT_STREAM] - control[K_STREAM_MOST]
+    ):
+        segments[s + S_STREAM] = stream << STREAM_SHIFT | (rows[c + C_COMPLETENESS] & 63)
+        return stream  # most segments of a connection: nothing new
+    h = hash_for_streams(c, s, segments, rows, control)
+    # Other rows of the same four-tuple (in another VLAN, of another incarnation) may have met a newer stream.
+    if (
+        stream < 0
+        or flags & TCP_SYN
+        or control[K_MIXED]
+        or rows[c + C_OLDER] >= 0
+        or rows[c + C_NEWER] >= 0
+        or stream <= control[K_NEXT_STREAM] - control[K_STREAM_MOST]
+    ):
+        stream = find_stream(h, streams, known, control)
+    stream = enter_stream(stream, h, s, segments, streams, known, control)
+    rows[c + C_STREAM_NOW] = stream
+    if rows[c + C_STREAM] < 0:
+        rows[c + C_STREAM] = stream
+    told = complete_stream(stream, s, segments, streams, control)
     if stream == rows[c + C_STREAM]:
-        bits = streams[w + W_BITS]
-        if met:  # with one segment alone, reading it again shows nothing more
-            bits |= bits >> W_FIRST_SHIFT
-        rows[c + C_COMPLETENESS] = shown | (bits & 63) << COMPLETE_WHOLE_SHIFT
+        rows[c + C_COMPLETENESS] = told
         alone = 1 if rows[c + C_OLDER] < 0 and rows[c + C_NEWER] < 0 else 0
-        if alone and streams[w + W_BITS] & W_BASES and streams[w + W_BITS] & 63 == shown:
+        w = (stream & (control[K_STREAM_MOST] - 1)) * STREAM_SIZE
+        if alone and streams[w + W_BITS] & W_BASES and streams[w + W_BITS] & 63 == told & 63:
             rows[c + C_COMPLETENESS] |= COMPLETE_CALM
+    segments[s + S_STREAM] = stream << STREAM_SHIFT | (told & 63)
+    return stream
+
+
+def join_broken(
+    s: int, slots: Words, segments: Words, rows: Words, streams: Words, known: Words, control: Words
+) -> int:
+    """Number the stream of what is TCP to Wireshark alone; it belongs to no connection."""
+    segments[s + S_STREAM] = -1
+    if segments[s + S_FLAGS] & TCP_STREAMLESS:
+        return -1
+    control[K_MIXED] = 1
+    h = hash_plain(segments, s, control[K_SEED])
+    stream = find_stream(h, streams, known, control)
+    stream = enter_stream(stream, h, s, segments, streams, known, control)
+    told = complete_stream(stream, s, segments, streams, control)
+    segments[s + S_STREAM] = stream << STREAM_SHIFT | (told & 63)
+    if segments[s + S_FLAGS] & TCP_QUOTED:
+        return stream  # the stream's completeness goes with the last segment that is no ICMP
+    # Where the connection that the stream is named after is still there, this is the stream's last segment so far.
+    slot = find(slots, control[K_SLOTS], hash_of(segments, s, control[K_SEED]), rows, segments, s)
+    c = slots[slot + 1] - 1
+    while c >= 0:
+        if rows[c + C_STREAM] == stream:
+            rows[c + C_COMPLETENESS] = told
+        c = rows[c + C_OLDER]
     return stream
 
 

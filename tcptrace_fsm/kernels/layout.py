@@ -91,7 +91,7 @@ S_DST_LO = 6
 S_PORTS = 7  # source port * 65536 + destination port
 S_SEQ = 8  # as on the wire, 0 ... 2**32 - 1
 S_ACK = 9
-S_FLAGS = 10  # TCP_FIN ... TCP_AE
+S_FLAGS = 10  # TCP_FIN ... TCP_AE; in a record for Wireshark's streams alone TCP_BROKEN and what goes with it
 S_LEN = 11  # payload bytes by the IP header (not by what was captured)
 S_WINDOW = 12  # the 16-bit field, unscaled
 S_OPTIONS = 13  # OPT_... bits
@@ -104,9 +104,9 @@ S_SACK = 19  # first of 8 words: left edge, right edge, left edge ...
 S_IP_ID = 27  # IPv4 identification, -1 for IPv6
 S_TTL = 28  # TTL or hop limit
 S_CHECKSUM = 29  # CHECKSUM_...
-S_URGENT = 30  # urgent pointer field
+S_STREAM = 30  # Wireshark's tcp.stream << STREAM_SHIFT | tcp.completeness as tshark prints it; -1 for none; by track
 S_OFFSET = 31  # first byte of the TCP header in the chunk; -1 where it lies in no chunk (slow path)
-S_CAPTURED = 32  # payload bytes captured
+S_SHOWN = 32  # Wireshark's tcp.len: of S_LEN what the frame had room for on the wire; -1 where Wireshark has none
 S_CONNECTION = 33  # conn_id, set by track
 S_SIDE = 34  # CLIENT or SERVER, the sender; set by track
 S_MARKS = 35  # M_... bits, set by track; before that the timeline's clock, ns, where others know more of it; else 0
@@ -149,6 +149,12 @@ TCP_ECE = 64
 TCP_CWR = 128
 TCP_AE = 256
 
+# Beside the flags: Wireshark calls this TCP, and it is no segment here. Such a record serves Wireshark's streams alone.
+TCP_BROKEN = 512  # the TCP header contradicts itself, or the capture ends in it
+TCP_QUOTED = 1024  # ... or it is a header that an ICMP error quotes; Wireshark's filter `not icmp` hides it
+TCP_MUTE = 2048  # its flags count for nothing
+TCP_STREAMLESS = 4096  # too little of it to have a stream
+
 # Options seen in the header (RFC 9293 3.1, RFC 7323, RFC 2018, RFC 7413, RFC 8684, RFC 2385, RFC 5925).
 OPT_MSS = 1
 OPT_SCALE = 2
@@ -168,6 +174,12 @@ CHECKSUM_UNKNOWN = 0  # not all of the segment was captured, or it was too long 
 CHECKSUM_GOOD = 1
 CHECKSUM_OFFLOADED = 2  # only the pseudo-header is summed: the network card was to do the rest
 CHECKSUM_BAD = 3
+
+STREAM_SHIFT = 6
+
+# What keeps decode from believing all that a packet says; together in one word.
+DOUBT_ROUTED = 1
+DOUBT_PART = 2
 
 CLIENT = 0
 SERVER = 1
@@ -639,7 +651,7 @@ K_CROWD = 17  # live rows from which on those that came to nothing, or are over,
 K_PATIENCE = 18  # how long they may then be silent, ns
 K_HURRIED = 19  # how many left sooner
 K_STREAM_SLOTS = 20  # size of the table of streams, a power of two
-K_WRAPPED = 21  # 1 once a segment was inside a VLAN or tunnel
+K_MIXED = 21  # 1 once a stream may have met segments that its row has not: from a VLAN or tunnel, or broken ones
 K_STREAM_MOST = 22  # streams that are remembered, a power of two
 K_PAST = 23  # size of the table of past uses, a power of two
 K_PAST_USED = 24  # entries in it

@@ -1,4 +1,4 @@
-from tcptrace_fsm.kernels.joins cimport join_wireshark, join_zeek, zeek_is_gone
+from tcptrace_fsm.kernels.joins cimport join_broken, join_wireshark, join_zeek, zeek_is_gone
 from tcptrace_fsm.kernels.layout cimport *
 from tcptrace_fsm.kernels.memory cimport pointer, prefetch
 from tcptrace_fsm.kernels.sequence cimport bit, low32, newer, widen

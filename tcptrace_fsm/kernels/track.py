@@ -1508,6 +1508,13 @@ def track(
             control[K_NOW] = segments[s + S_TIME]
         else:
             control[K_TIME_BACK] += 1 if segments[s + S_TIME] < control[K_NOW] else 0
+        if segments[s + S_FLAGS] & TCP_BROKEN:
+            join_broken(s, slots, segments, rows, streams, known, control)
+            segments[s + S_CONNECTION] = -1
+            segments[s + S_SIDE] = 0
+            segments[s + S_MARKS] = M_BEGINS_STREAM if control[K_NEXT_STREAM] > stream else 0
+            s += SEGMENT_SIZE
+            continue
         slot = find(slots, control[K_SLOTS], h, rows, segments, s)
         if not slots[slot + 1]:
             c = open_connection(s, h, segments, rows, living, control)

@@ -1,0 +1,95 @@
+"""What the capturing machine lost by its own count, read before anything else.
+
+A pcapng file ends with its interface statistics (draft-ietf-opsawg-pcapng 4.6). They bear on every finding in the file,
+so they are looked up at its end first; no finding then depends on whether it was made before they were met. What cannot
+be looked up so (a stream, a compressed file, one that is cut off) tells its losses when they are met.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Losses", "at_end", "doubt"]
+
+MUCH = 1000
+"""From one frame in so many on, what the capturing machine lost may explain anything."""
+BLOCKS = 64
+"""Statistics blocks looked at: one to an interface."""
+LONGEST = 1 << 16
+_SECTION = b"\x0a\x0d\x0d\x0a"
+
+
+class Losses(NamedTuple):
+    """Frames of a capture: received by the machine and lost by it; ``received`` is -1 where it does not say."""
+
+    received: int
+    lost: int
+
+
+def at_end(source: Any) -> Losses | None:
+    """Read the statistics at the end of a pcapng file; None where there are none, or no end can be looked at."""
+    if not isinstance(source, str | os.PathLike) or not os.path.isfile(source):  # noqa: PTH113 - a name, or a path
+        return None
+    try:
+        with open(source, "rb") as file:  # noqa: PTH123 - as above
+            if file.read(4) != _SECTION:
+                return None
+            found: dict[int, tuple[int, int]] = {}
+            end = file.seek(0, os.SEEK_END)
+            for _ in range(BLOCKS):
+                read = _block_before(file, end)
+                if read is None:
+                    break
+                end, interface, counts = read
+                found.setdefault(interface, counts)  # the last of an interface counts for all before it
+    except OSError:  # what is the matter is told when it is opened to be read
+        return None
+    lost = [lost for _, lost in found.values() if lost >= 0]
+    received = [received for received, _ in found.values()]
+    return Losses(-1 if -1 in received else sum(received), sum(lost)) if lost else None
+
+
+def _block_before(file: BinaryIO, end: int) -> tuple[int, int, tuple[int, int]] | None:
+    """Read the statistics block that ends at ``end``: where it begins, its interface, frames received and lost."""
+    if end < 24:
+        return None
+    file.seek(end - 4)
+    last = file.read(4)
+    orders: tuple[Literal["little", "big"], ...] = ("little", "big")
+    for order in orders:
+        size = int.from_bytes(last, order)
+        if not 24 <= size <= min(LONGEST, end):
+            continue
+        file.seek(end - size)
+        block = file.read(size)
+        if len(block) == size and block[:8] == (5).to_bytes(4, order) + last:
+            return end - size, int.from_bytes(block[8:12], order), _counts(block[20:-4], order)
+    return None
+
+
+def _counts(options: bytes, order: Literal["little", "big"]) -> tuple[int, int]:
+    """Read frames received and lost from the block's options; -1 for what is not told."""
+    told: dict[int, int] = {}
+    at = 0
+    while at + 4 <= len(options):
+        code, size = (int.from_bytes(options[at + i : at + i + 2], order) for i in (0, 2))
+        if code == 0 or at + 4 + size > len(options):
+            break
+        if size == 8:
+            told.setdefault(code, int.from_bytes(options[at + 4 : at + 12], order))
+        at += 4 + (size + 3 & ~3)
+    lost = [told[code] for code in (5, 7) if code in told]  # by the interface, by the operating system
+    return told.get(4, -1), sum(lost) if lost else -1
+
+
+def doubt(losses: Iterable[Losses | None]) -> str | None:
+    """Say what the rules are to bear in mind; None where too little was lost to explain anything."""
+    known = [one for one in losses if one is not None]
+    lost, received = sum(one.lost for one in known), sum(one.received for one in known)
+    if not lost or (all(one.received >= 0 for one in known) and lost * MUCH < received):
+        return None
+    return f"the capturing machine lost {lost:,} frames, by its own count"

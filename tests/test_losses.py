@@ -1,0 +1,90 @@
+"""What the capturing machine lost, looked up at the end of a capture, bears on every finding alike."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tcptrace_fsm as tf
+from tcptrace_fsm.capture import open_capture
+from tcptrace_fsm.losses import Losses, at_end, doubt
+from tests import builders as make
+from tests.many_files import SAMPLES, TABLES, same
+
+
+def written(path, *blocks, order="<"):
+    path.write_bytes(make.section(order) + make.interface(order=order) + b"".join(blocks))
+    return path
+
+
+PACKET = make.packet(10**15, make.ethernet(make.ipv4(make.tcp(flags="S"))))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_statistics_are_found_at_the_end(tmp_path, order):
+    """Those of each interface count once, the last of them; what interface and system lost adds up."""
+    blocks = [
+        make.packet(10**15, bytes(60), order=order),
+        make.statistics(received=5, dropped=1, order=order),
+        make.statistics(1, received=7, os_dropped=2, order=order),
+        make.statistics(received=50, dropped=3, os_dropped=4, order=order),
+    ]
+    assert at_end(written(tmp_path / "a.pcapng", *blocks, order=order)) == Losses(57, 9)
+
+
+def test_nothing_is_told_where_there_is_nothing(tmp_path):
+    """No statistics, none at the end, none with a count; no pcapng, no file, no end."""
+    assert at_end(written(tmp_path / "none.pcapng", PACKET)) is None
+    assert at_end(written(tmp_path / "inside.pcapng", make.statistics(dropped=9), PACKET)) is None
+    assert at_end(written(tmp_path / "countless.pcapng", PACKET, make.statistics(received=9))) is None
+    cut = written(tmp_path / "cut.pcapng", PACKET, make.statistics(dropped=9))
+    cut.write_bytes(cut.read_bytes()[:-1])
+    assert at_end(cut) is None
+    (tmp_path / "old.pcap").write_bytes(make.pcap([(0, bytes(60))]))
+    assert at_end(tmp_path / "old.pcap") is None
+    assert [at_end(source) for source in ("-", str(tmp_path), str(tmp_path / "missing"), io.BytesIO())] == [None] * 4
+
+
+@given(st.binary(max_size=80), st.integers(0, 2**32 - 1))
+def test_hostile_ends_are_read_like_others(tmp_path_factory, tail, size):
+    """Whatever the last bytes are, there is an answer."""
+    path = tmp_path_factory.mktemp("ends") / "hostile.pcapng"
+    for end in (tail, size.to_bytes(4, "little"), make.statistics(dropped=9)[:-4] + size.to_bytes(4, "little")):
+        written(path, PACKET, end)
+        assert at_end(path) in {None, Losses(-1, 9)}
+
+
+def test_little_lost_explains_nothing():
+    """One frame in a thousand; where the machine does not say how many there were, one is enough."""
+    assert doubt([]) is None
+    assert doubt([None, Losses(10, 0)]) is None
+    assert doubt([Losses(10**6, 999)]) is None
+    assert doubt([Losses(10**6, 1000)]) == "the capturing machine lost 1,000 frames, by its own count"
+    assert doubt([Losses(10**6, 400), None, Losses(10**6, 1600)])
+    assert doubt([Losses(-1, 1)])
+
+
+def test_findings_made_long_before_bear_it_in_mind_too(tmp_path):
+    """The statistics stand at the end; the connection was over, judged and handed out hours before."""
+    sample = SAMPLES / "lost_time_wait.pcap"
+    blocks = []
+    for batch in open_capture(str(sample)).segments():
+        for number in range(1, batch.frame_count + 1):
+            time, _original, _link, content = batch.frame(number)
+            blocks.append(make.packet(time // 1000, content))
+    late = time // 1000 + 10**10
+    rest = [
+        make.packet(late + n, make.ethernet(make.ipv4(make.tcp(flags="S", src_port=1 + n % 60000, seq=n))))
+        for n in range(40_000)
+    ]
+    path = written(tmp_path / "long.pcapng", *blocks, *rest, make.statistics(received=40_013, dropped=4_000))
+    one = tf.analyze(path)
+    found = one.anomalies.set_index("kind").loc["rst_after_time_wait_loss"]
+    assert found["severity"] == "medium"
+    assert found["possible_artefact"] == "the capturing machine lost 4,000 frames, by its own count"
+    other = tf.analyze(path, jobs=2)
+    for table in TABLES:
+        same(getattr(one, table), getattr(other, table))
