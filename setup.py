@@ -19,7 +19,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).resolve().parent
 KERNELS = ROOT / "tcptrace_fsm" / "kernels"
 BUILD = "build/cython"
-INLINE = ("sequence", "table")  # modules that are not compiled by themselves
+INLINE = ("plain", "sequence", "table")  # modules that are not compiled by themselves
 COST = "the kernels stay uncompiled: every result is the same, at about a sixtieth of the speed"
 
 

@@ -12,7 +12,7 @@ import tcptrace_fsm.kernels
 from tcptrace_fsm.kernels import layout
 
 FOLDER = Path(tcptrace_fsm.kernels.__file__).parent
-INLINE = ("sequence", "table")  # part of every kernel that calls them
+INLINE = ("plain", "sequence", "table")  # part of every kernel that calls them
 NEVER_COMPILED = {"__init__", "layout", "memory", *INLINE}
 KERNELS = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in NEVER_COMPILED)
 IN_A_TREE = (FOLDER.parent.parent / "setup.py").exists()

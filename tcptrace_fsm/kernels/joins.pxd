@@ -31,5 +31,4 @@ cdef long long zeek_move(long long c, long long side, long long s, long long* se
 cdef long long zeek_close(long long c, long long side, long long* rows) noexcept nogil
 cdef long long zeek_gaps(long long c, long long side, long long* rows) noexcept nogil
 cdef long long zeek_clean(long long c, long long side, long long* rows) noexcept nogil
-cdef long long zeek_as_before(long long c, long long side, long long s, long long* segments, long long* rows) noexcept nogil
 cdef long long join_zeek(long long c, long long side, long long s, long long* segments, long long* rows) noexcept nogil

@@ -158,18 +158,6 @@ def join_wireshark(c: int, s: int, segments: Words, rows: Words, streams: Words,
     stream = rows[c + C_STREAM_NOW]
     if segments[s + S_NET] >> 1:
         control[K_MIXED] = 1
-    if (
-        rows[c + C_COMPLETENESS] & COMPLETE_CALM
-        and stream == rows[c + C_STREAM]
-        and flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) == TCP_ACK
-        and rows[c + C_COMPLETENESS] & (COMPLETE_DATA if segments[s + S_SHOWN] > 0 else COMPLETE_ACK)
-        and not control[K_MIXED]
-        and rows[c + C_OLDER] < 0
-        and rows[c + C_NEWER] < 0
-        and stream > control[K_NEXT_STREAM] - control[K_STREAM_MOST]
-    ):
-        segments[s + S_STREAM] = stream << STREAM_SHIFT | (rows[c + C_COMPLETENESS] & 63)
-        return stream  # most segments of a connection: nothing new
     h = hash_for_streams(c, s, segments, rows, control)
     # Other rows of the same four-tuple (in another VLAN, of another incarnation) may have met a newer stream.
     if (
@@ -627,41 +615,10 @@ def zeek_clean(c: int, side: int, rows: Words) -> int:
     return 1 if state == Z_CLOSED and zeek_before(c, side, rows) == Z_ESTABLISHED else 0
 
 
-def zeek_as_before(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
-    """Take a segment of an established connection that changes little for Zeek. Returns 1 if it is one."""
-    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
-    e = c + C_ZEEK_ENDS + side * ZE_SIZE
-    p = c + C_ZEEK_ENDS + (1 - side) * ZE_SIZE
-    length = segments[s + S_LEN]
-    end = low32(segments[s + S_SEQ] - rows[e + ZE_START] + length)
-    if (
-        segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) != TCP_ACK
-        or not segments[s + S_WINDOW]
-        or (length and end <= rows[e + ZE_LAST])
-        or end > ZEEK_NEAR
-        or rows[x + ENDPOINT_SIZE * (1 - 2 * side) + E_HOLES]
-        or rows[c + C_ZEEK_GONE] >= 0
-        or segments[s + S_TIME] - rows[c + C_ZEEK_TIME] >= 60000 * MILLISECOND
-        or (segments[s + S_CHECKSUM] == CHECKSUM_BAD and rows[x + E_CHECKSUMS] & 1)
-    ):
-        return 0
-    if not rows[x + E_STAGE] & (ES_TOLD << HISTORY_D if length else ES_TOLD << HISTORY_A):
-        zeek_once(c, side, HISTORY_D if length else HISTORY_A, rows)
-    rows[c + C_ZEEK_TIME] = segments[s + S_TIME]
-    if end > rows[e + ZE_LAST]:
-        rows[e + ZE_LAST] = end
-    ack = low32(segments[s + S_ACK] - rows[p + ZE_START])
-    if rows[p + ZE_ACK] < ack <= ZEEK_NEAR and segments[s + S_ACK]:
-        rows[p + ZE_ACK] = ack
-    return 1
-
-
 def join_zeek(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
     """Let a segment change what Zeek says of the connection (TCPSessionAdapter::Process)."""
     z = rows[c + C_ZEEK]
     if z & Z_GONE:
-        return 0
-    if z & Z_STATES == Z_BOTH_ESTABLISHED and zeek_as_before(c, side, s, segments, rows):
         return 0
     if not z & Z_STARTED:
         zeek_begin(c, side, s, segments, rows)

@@ -1,6 +1,7 @@
 from tcptrace_fsm.kernels.joins cimport join_broken, join_wireshark, join_zeek, zeek_is_gone
 from tcptrace_fsm.kernels.layout cimport *
 from tcptrace_fsm.kernels.memory cimport pointer, prefetch
+from tcptrace_fsm.kernels.plain cimport plain_to_wireshark, plain_to_zeek
 from tcptrace_fsm.kernels.sequence cimport bit, low32, newer, widen
 from tcptrace_fsm.kernels.table cimport find, hash_of, is_client, recall, remember, remove
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.kernels.joins import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
+from tcptrace_fsm.kernels.plain import *
 from tcptrace_fsm.kernels.sequence import *
 from tcptrace_fsm.kernels.table import *
 
@@ -1547,8 +1548,10 @@ def track(
         marks = 0
         if not predicted(c, side, s, segments, rows, control):
             marks = take_segment(c, side, s, segments, rows, log, control)
-        join_wireshark(c, s, segments, rows, streams, known, control)
-        join_zeek(c, side, s, segments, rows)
+        if not plain_to_wireshark(c, s, segments, rows, control):
+            join_wireshark(c, s, segments, rows, streams, known, control)
+        if not plain_to_zeek(c, side, s, segments, rows):
+            join_zeek(c, side, s, segments, rows)
         if segments[s + S_FATE]:
             take_path(c, side, s, marks, segments, rows, paths, control)
         segments[s + S_CONNECTION] = rows[c + C_ID]
