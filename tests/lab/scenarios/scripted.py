@@ -21,7 +21,9 @@ def read_scripts(path: Path) -> dict[str, str]:
     for part in path.read_text().split("\n== ")[1:]:
         name, _, body = part.partition("\n")
         steps = (line.strip() for line in body.splitlines())
-        found[name] = "\n".join(found.get(s, s) for s in steps if s and not s.startswith("#"))
+        found[name] = "\n".join(
+            found[s] if s.startswith("open ") else s for s in steps if s and not s.startswith("#")
+        )
     return found
 
 
