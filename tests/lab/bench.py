@@ -121,7 +121,12 @@ class Bench:
         """Start tcpdump on the tun device and wait until it listens."""
         args = ["tcpdump", "-Z", "root", "-i", self.device[POINT], "-U", "--immediate-mode", "-n"]
         self._capture = p = self.namespace.start(
-            *args, "-w", str(folder / f"{POINT}.pcap"), "tcp or icmp or icmp6", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            *args,
+            "-w",
+            str(folder / f"{POINT}.pcap"),
+            "tcp or icmp or icmp6",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         )
         self._stack.callback(p.wait)
         self._stack.callback(p.kill)

@@ -182,7 +182,9 @@ def build(
     """An Ethernet frame with a well-formed TCP segment; macs are (source, destination), a ninth flag is AE."""
     family = socket.AF_INET6 if ":" in src[0] else socket.AF_INET
     a, z = socket.inet_pton(family, src[0]), socket.inet_pton(family, dst[0])
-    head = struct.pack("!HHIIBBHHH", src[1], dst[1], seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, 0, flags & 255, window, 0, urgent)
+    head = struct.pack(
+        "!HHIIBBHHH", src[1], dst[1], seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, 0, flags & 255, window, 0, urgent
+    )
     head = head[:12] + bytes([(5 + len(options) // 4) << 4 | flags >> 8]) + head[13:] + options
     length = len(head) + len(payload)
     pseudo = a + z + (struct.pack("!I3xB", length, 6) if family == socket.AF_INET6 else struct.pack("!xBH", 6, length))
