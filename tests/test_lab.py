@@ -45,6 +45,21 @@ QUICK = {
 }
 
 
+SCRIPTED = (
+    "scripted_icmp_port_in_syn_received_v4",
+    "scripted_icmp_too_big_in_established_v6",
+    "scripted_syn_ack_in_syn_received_v4",
+    "scripted_reset_in_window_in_syn_received_v6",
+    "scripted_simultaneous_open_closed_by_the_kernel_v4",
+    "scripted_fast_open_cookie_of_another_v6",
+    "scripted_v4_mapped_fast_open_v4",
+    "scripted_paws_acks_in_fin_wait_v4",
+    "hasty_fin_in_a_hole_while_closing_v4",
+    "hasty_fast_open_wrong_ack_in_syn_received_v4",
+    "hasty_fin_overtaken_by_its_ack_v4",
+)
+
+
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
     """All quick scenarios, recorded once."""
@@ -120,6 +135,24 @@ def test_a_host_teaches_how_long_it_keeps_its_orphans(recordings, point):
         (truth,) = (step.time for step in kernel[row.client_port] if step.state == "CLOSED")
         assert row.time_earliest.timestamp() <= truth <= row.time_latest.timestamp()
         assert abs(row.time.timestamp() - truth) < 1
+
+
+@pytest.fixture(scope="module")
+def on_the_bench(tmp_path_factory):
+    """One kernel and a script for its peer: one of each kind that a pair of kernels never shows."""
+    if reason := runner.missing():
+        pytest.skip(reason)
+    out = tmp_path_factory.mktemp("bench")
+    runner.record_all([REGISTRY[n] for n in SCRIPTED], out, jobs=4, say=lambda _: None)
+    return out
+
+
+@pytest.mark.parametrize("name", SCRIPTED)
+def test_the_kernel_on_the_bench_says_the_same(on_the_bench, name):
+    """ICMP errors, mapped addresses, a peer that answers within microseconds: the analyser goes the kernel's way."""
+    results = score.score_capture(score.API, on_the_bench / name, "kernel")
+    assert results
+    assert [(r.want, r.got) for r in results if not r.exact] == []
 
 
 def test_namespaces_are_gone_after_an_error():

@@ -550,6 +550,8 @@ def decode(
         frames[f + F_OUTCOME] = outcome
         outcomes[outcome] += 1
         if outcome == OUTCOME_TCP:
+            if frames[f + F_LINK] in (LINK_RAW, LINK_RAW_BSD, LINK_RAW_OPENBSD) and segments[s + S_NET] < 2:
+                segments[s + S_OPTIONS] = segments[s + S_OPTIONS] | OPT_BARE_LINK
             segments[s + S_FRAME] = first + i
             segments[s + S_TIME] = frames[f + F_TIME]
             made += 1

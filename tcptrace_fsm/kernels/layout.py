@@ -169,6 +169,7 @@ OPT_AO = 512
 OPT_DAMAGED = 1024  # an option runs past the header or has an impossible length; what follows it was not read
 OPT_SHORT = 2048  # the capture ends inside the options
 OPT_NOP_RUN = 4096  # four or more NOPs in a row
+OPT_BARE_LINK = 8192  # no option: the frame has no link-layer addresses, as on a tun device, and no tunnel inside
 
 CHECKSUM_UNKNOWN = 0  # not all of the segment was captured, or it was too long to be worth it
 CHECKSUM_GOOD = 1
@@ -396,6 +397,7 @@ CF_REFUSED = 256  # an RST answered its SYN
 CF_SIMULTANEOUS_OPEN = 512
 CF_UNCONFIRMED = 1024  # a SYN inside a live connection that nothing ever decided
 CF_LONG_AFTER = 2048  # the use of the four-tuple before it was over for so long that it had been forgotten
+CF_BARE_LINK = 4096  # taken on a link without addresses: one end of that is the host that captures
 
 BASE_NONE = 0
 BASE_GUESSED = 1  # from its first segment
@@ -615,8 +617,15 @@ X_NEXT_OWN = (
     42  # its next segment in the log, and its peer's next RST: what was looked for before is not looked for again
 )
 X_NEXT_RST = 43
-X_TIMERS = 44  # where the timers of its host begin
-SCRATCH_SIZE = 45
+X_SYN_ACK_TSVAL = 44  # TSval of its first SYN+ACK, -1 for none
+X_OVERLOOKED = 45  # 1 where what should have been acknowledged at once never was, at the endpoint's own host
+X_CHALLENGE = 46  # capture time of its latest pure ACK that repeats the one before, -1 for none
+X_SYN_ACK = 47  # its latest SYN+ACK so far, -1 for none
+X_OWN_NEXT = 48  # one past the highest that it has sent so far, -1 for nothing
+X_TURNED_AWAY = 49  # capture time of the peer's latest segment that could not complete the handshake, -1 for none
+X_TIMERS = 50  # where the timers of its host begin
+X_SHUT = 51  # 1 where what it had to send at last was held back by a shut window
+SCRATCH_SIZE = 52
 
 # --- timers of one kind of host, ns: the profile's, then those of the hosts that have shown theirs --------------------
 P_TIME_WAIT_LEAST = 0

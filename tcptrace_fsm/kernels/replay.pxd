@@ -1,12 +1,13 @@
 from tcptrace_fsm.kernels.layout cimport *
 from tcptrace_fsm.kernels.memory cimport pointer, prefetch
-from tcptrace_fsm.kernels.sequence cimport bit
+from tcptrace_fsm.kernels.sequence cimport bit, newer
 
 cdef long long gather(long long c, long long* rows, long long* log, long long* work) noexcept nogil
 cdef long long gather_at(long long c, long long side, long long* rows, long long* log, long long* work) noexcept nogil
 cdef long long next_of(long long side, long long w, long long n, long long* work) noexcept nogil
 cdef long long own_after(long long w, long long side, long long n, long long* scratch, long long* work) noexcept nogil
 cdef long long is_real(long long w, long long* work) noexcept nogil
+cdef long long is_taken(long long w, long long* scratch, long long* work) noexcept nogil
 cdef long long step(long long event, long long time, long long earliest, long long latest, long long frame, long long basis, long long confirmed, long long side, long long ident, long long* table, long long* out, long long* scratch) noexcept nogil
 cdef long long sent(long long event, long long w, long long earliest, long long side, long long ident, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long received(long long event, long long w, long long proof, long long side, long long ident, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
@@ -23,12 +24,18 @@ cdef long long open_inside(long long w, long long c, long long side, long long* 
 cdef long long fin_earliest(long long w, long long x, long long* rows, long long* scratch, long long* work) noexcept nogil
 cdef long long own_fin(long long w, long long c, long long side, long long ident, long long* rows, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long hidden_fin(long long w, long long side, long long ident, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
+cdef long long turns_away(long long w, long long* scratch, long long* work) noexcept nogil
 cdef long long own_segment(long long w, long long c, long long side, long long* rows, long long* timers, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long answered_by_rst(long long w, long long side, long long n, long long* scratch, long long* work) noexcept nogil
+cdef long long met_nobody(long long w, long long side, long long n, long long* scratch, long long* work) noexcept nogil
+cdef long long of_unsent(long long w, long long side, long long n, long long* scratch, long long* work) noexcept nogil
+cdef long long opens(long long w, long long c, long long* rows, long long* scratch, long long* work) noexcept nogil
 cdef long long challenged(long long w, long long side, long long n, long long* scratch, long long* work) noexcept nogil
+cdef long long shows_no_mercy(long long w, long long side, long long n, long long* scratch, long long* work) noexcept nogil
 cdef long long takes_rst(long long w, long long c, long long side, long long n, long long* rows, long long* scratch, long long* work) noexcept nogil
 cdef long long ack_went_before(long long w, long long c, long long side, long long n, long long* rows, long long* scratch, long long* work) noexcept nogil
 cdef long long peer_segment(long long w, long long c, long long side, long long n, long long* rows, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
+cdef long long repeats(long long i, long long* scratch, long long* work) noexcept nogil
 cdef long long own_first(long long i, long long j, long long* scratch, long long* work) noexcept nogil
 cdef long long run_2msl(long long t, long long side, long long ident, long long* timers, long long* table, long long* out, long long* scratch) noexcept nogil
 cdef long long give_up(long long last, long long gap, long long side, long long ident, long long* table, long long* out, long long* scratch) noexcept nogil

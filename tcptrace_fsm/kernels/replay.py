@@ -121,6 +121,24 @@ def is_real(w: int, work: Words) -> int:
     return 1
 
 
+def is_taken(w: int, scratch: Words, work: Words) -> int:
+    """Whether the peer's record ``w`` is real, and the endpoint's TCP would look at it.
+
+    At the host itself the capture's order is that of arrival, and an old timestamp is refused (RFC 7323 section 5.3,
+    R1); one that fills a hole is not old, for TS.Recent waits for it. A FIN beyond the one that counts was never in the
+    window.
+    """
+    marks = work[w + L_MARKS]
+    if not is_real(w, work):
+        return 0
+    if scratch[X_LOCAL] and marks & M_PAWS and not marks & (M_OUT_OF_ORDER | M_LOST_BEFORE):
+        return 0
+    info = work[w + L_INFO]
+    if info & TCP_FIN and marks & M_OUT_OF_WINDOW and scratch[X_PEER_FIN_END] >= 0:
+        return 1 if work[w + L_SEQ] + (info >> LOG_LEN_SHIFT & LOG_LEN_MASK) < scratch[X_PEER_FIN_END] else 0
+    return 1
+
+
 # --- moving -----------------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +281,11 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
     scratch[X_PEER_ACK] = -1
     scratch[X_NEXT_OWN] = -1
     scratch[X_NEXT_RST] = -1
+    scratch[X_SYN_ACK_TSVAL] = -1
+    scratch[X_CHALLENGE] = -1
+    scratch[X_SYN_ACK] = -1
+    scratch[X_OWN_NEXT] = -1
+    scratch[X_TURNED_AWAY] = -1
     scratch[X_UNSEEN] = 0 if rows[x + E_SEGMENTS] else 1
     scratch[X_PEER_UNSEEN] = 0 if rows[y + E_SEGMENTS] else 1
     # the peer's segment to this endpoint's answer and back to the capture point
@@ -284,6 +307,10 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
         scratch[X_REACH] = MILLISECOND
     scratch[X_FIN_END] = rows[x + E_FIN]
     scratch[X_PEER_FIN_END] = rows[y + E_FIN]
+    asked = (
+        -1
+    )  # when the peer first sent what is acknowledged within 200 ms, and the first that speaks for or against it
+    stop = -1
     w = 0
     while w < n:
         own = 1 if (work[w + L_INFO] >> LOG_SIDE_SHIFT & 1) == side else 0
@@ -292,6 +319,13 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
         if not is_real(w, work):
             w += LOG_SIZE
             continue
+        if own and flags & TCP_RST and asked == -1:
+            asked = -2
+        if asked == -1 and not own and not flags & (TCP_SYN | TCP_RST):
+            if flags & TCP_FIN or work[w + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK:
+                asked = work[w + L_TIME]
+        elif asked >= 0 and stop < 0 and (own or flags & TCP_RST):
+            stop = work[w + L_TIME]
         if own:
             t = work[w + L_TIME]
             if not flags & TCP_RST:
@@ -305,6 +339,7 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
                     scratch[X_LAST_SYN_ACK] = t
                     if scratch[X_SYN_PROOF] < 0:
                         scratch[X_SYN_PROOF] = w
+                        scratch[X_SYN_ACK_TSVAL] = work[w + L_TSVAL]
                 else:
                     scratch[X_LAST_SYN] = t
             elif not flags & TCP_RST:
@@ -327,6 +362,9 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
             ):
                 scratch[X_FIN_PROOF] = w
         w += LOG_SIZE
+    if scratch[X_LOCAL] and side == SERVER and asked >= 0 and scratch[X_PLAIN_PROOF] < 0 and scratch[X_LAST_SYN] < 0:
+        if (stop if stop >= 0 else scratch[X_END]) > asked + 250 * MILLISECOND:
+            scratch[X_OVERLOOKED] = 1
     return 0
 
 
@@ -429,7 +467,7 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
     w = next_of(1 - side, 0, n, work)
     while w < n:
         info = work[w + L_INFO]
-        if info & TCP_FIN and not info & TCP_RST and is_real(w, work):
+        if info & TCP_FIN and not info & TCP_RST and is_taken(w, scratch, work):
             if proof >= 0 and w > proof and last >= 0:
                 break
             copies += 1
@@ -450,6 +488,9 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
                 and not arrives_after(w, work[less + L_END_TIME], scratch, work)
                 and work[less + L_END_TIME] > work[w + L_TIME] + 5 * MILLISECOND
             ):
+                repeated = 1
+            # Nor does it count behind a hole that nothing fills.
+            if proof < 0 and scratch[X_LOCAL] and work[w + L_MARKS] & M_GAP:
                 repeated = 1
             if not repeated:
                 if first < 0:
@@ -482,6 +523,9 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
         scratch[X_FIN_COPY] = chosen
         if chosen >= 0:
             find_filling(chosen, proof, side, n, scratch, work)
+    elif last >= 0 and scratch[X_LOCAL]:
+        if not answered_by_rst(first, side, n, scratch, work):
+            scratch[X_FIN_COPY] = first
     elif last >= 0:
         # Nothing acknowledges it. An RST without ACK answers the copy before it, so that this one met no connection; an
         # earlier copy may have. Otherwise presume that the last one arrived, unless it should have been sent once more.
@@ -638,6 +682,11 @@ def own_fin(
             out,
             scratch,
         )
+    if scratch[X_SHUT] and work[w + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK:
+        # It came out with data that a shut window had held back: CLOSE was called before the window opened, and rather
+        # with the last write than during the stall.
+        shut = rows[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_BUSY_SINCE] + scratch[X_HALF]
+        return step(EV_SND_FIN, shut, earliest, t, work[w + L_FRAME], BASIS_SENT, -1, side, ident, table, out, scratch)
     return sent(EV_SND_FIN, w, earliest, side, ident, table, out, scratch, work)
 
 
@@ -652,6 +701,19 @@ def hidden_fin(w: int, side: int, ident: int, table: Words, out: Words, scratch:
     )
 
 
+def turns_away(w: int, scratch: Words, work: Words) -> int:
+    """Whether the endpoint's segment ``w`` only answers what could not complete the handshake, at its own host.
+
+    A pure ACK of the SYN, right behind that: it is in SYN_RECEIVED still (RFC 9293 3.10.7.4, first check).
+    """
+    info = work[w + L_INFO]
+    if scratch[X_TURNED_AWAY] < 0 or work[w + L_TIME] - scratch[X_TURNED_AWAY] > scratch[X_REACH]:
+        return 0
+    if info & (TCP_FIN | TCP_SYN) or info >> LOG_LEN_SHIFT & LOG_LEN_MASK or not scratch[X_LOCAL]:
+        return 0
+    return 1 if work[w + L_ACK] <= scratch[X_OWN_ACK] else 0
+
+
 def own_segment(
     w: int, c: int, side: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words
 ) -> int:
@@ -662,13 +724,45 @@ def own_segment(
     slack = scratch[X_REACH]
     if flags & TCP_RST:
         # An endpoint that talks on after an RST did not send it (or it is older, and was overtaken).
-        if scratch[X_LAST_ALIVE] > t + 3 * MILLISECOND or not scratch[X_STARTED]:
+        if scratch[X_LAST_ALIVE] > t + (0 if scratch[X_LOCAL] else 3 * MILLISECOND) or not scratch[X_STARTED]:
             return 0
         state = scratch[X_STATE]
+        if (
+            state in (ST_SYN_SENT, ST_SYN_RECEIVED)
+            and not flags & TCP_ACK
+            and scratch[X_OWN_NEXT] >= 1
+            and (work[w + L_SEQ] < 1 or work[w + L_SEQ] > scratch[X_OWN_NEXT])
+        ):
+            return 0  # it answers an ACK of what it never sent, and stays (RFC 9293 3.10.7.3 and 3.10.7.4)
+        if (
+            state == ST_SYN_RECEIVED
+            and flags & TCP_ACK
+            and scratch[X_TURNED_AWAY] >= 0
+            and work[w + L_ACK] > scratch[X_OWN_ACK]
+        ):
+            open_inside(w, c, side, rows, table, out, scratch, work)  # what came meanwhile was taken
         if flags & TCP_ACK or state in (ST_SYN_SENT, ST_SYN_RECEIVED):
             return sent(EV_SND_RST, w, t - slack, side, ident, table, out, scratch, work)
         # An RST without ACK answers a segment to a connection that is no more (RFC 9293 3.5.2, group 1).
         since = scratch[X_SINCE]
+        if state in (ST_FIN_WAIT_1, ST_CLOSING, ST_LAST_ACK) and scratch[X_FINS] > 1:
+            # It repeated its FIN, and no more when it was due again: it had given up.
+            due = scratch[X_LAST_FIN] + 2 * scratch[X_FIN_GAP]
+            if due < t:
+                return step(
+                    EV_TIMEOUT_RETRANSMISSION,
+                    due,
+                    scratch[X_LAST_FIN] + scratch[X_FIN_GAP] - scratch[X_SLACK],
+                    t,
+                    work[w + L_FRAME],
+                    BASIS_TIMER,
+                    -1,
+                    side,
+                    ident,
+                    table,
+                    out,
+                    scratch,
+                )
         if state == ST_FIN_WAIT_2 and t - since >= timers[scratch[X_TIMERS] + P_FIN_WAIT_2_LEAST]:
             return step(
                 EV_TIMEOUT_FIN_WAIT_2,
@@ -729,12 +823,17 @@ def own_segment(
     # a plain segment or a FIN: it is past the handshake, or still in a connection before
     if not scratch[X_STARTED] and scratch[X_SYN_PROOF] > w and work[w + L_MARKS] & M_ACK_UNSEEN:
         return 0
+    if scratch[X_STATE] == ST_SYN_RECEIVED and turns_away(w, scratch, work):
+        return 0
     if not scratch[X_STARTED] or scratch[X_STATE] == ST_SYN_SENT:
         if scratch[X_STARTED] or flags & TCP_ACK:
             open_inside(w, c, side, rows, table, out, scratch, work)
     elif (
         scratch[X_STATE] == ST_SYN_RECEIVED
-        and not rows[c + C_FLAGS] & CF_FAST_OPEN
+        and (
+            not rows[c + C_FLAGS] & CF_FAST_OPEN
+            or (scratch[X_TURNED_AWAY] >= 0 and work[w + L_ACK] > scratch[X_OWN_ACK])  # what came meanwhile was taken
+        )
         # closed before it was open, as only a simultaneous open can be
         and not (
             flags & TCP_FIN
@@ -803,14 +902,83 @@ def answered_by_rst(w: int, side: int, n: int, scratch: Words, work: Words) -> i
     v = own_after(w, side, n, scratch, work)
     if v >= n or work[v + L_INFO] & (TCP_RST | TCP_ACK) != TCP_RST:
         return 0
-    if scratch[X_LOCAL] and work[v + L_TIME] - work[w + L_TIME] > scratch[X_REACH]:
-        return 0
+    if scratch[X_LOCAL]:
+        if work[v + L_TIME] - work[w + L_TIME] > scratch[X_REACH]:
+            return 0
+        # One RST answers one segment: the last of those before it.
+        k = v + LOG_SIZE
+        if v - w > LOG_SIZE and (k >= n or not work[k + L_INFO] & TCP_RST or next_of(side, k, n, work) > k):
+            return 0
     if scratch[X_NEXT_RST] < w:
         w = next_of(1 - side, w, n, work)
         while w < n and not work[w + L_INFO] & TCP_RST:
             w = next_of(1 - side, w + LOG_SIZE, n, work)
         scratch[X_NEXT_RST] = w
     return 1 if scratch[X_NEXT_RST] > v else 0
+
+
+def met_nobody(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
+    """Whether the peer's segment ``w``, without data, draws an RST without ACK at once, at the endpoint's own host.
+
+    No state that has sent a FIN answers such a segment so (RFC 9293 3.5.2): it was left some time before. But Linux
+    does where its application does not want to wait in FIN_WAIT_2 (TCP_LINGER2): likelier, unless it had repeated its
+    FIN.
+    """
+    if scratch[X_STATE] == ST_FIN_WAIT_1 and scratch[X_FINS] < 2:
+        return 0
+    if not scratch[X_LOCAL] or work[w + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK:
+        return 0
+    v = w + LOG_SIZE
+    if (
+        v >= n
+        or (work[v + L_INFO] >> LOG_SIDE_SHIFT & 1) != side
+        or work[v + L_TIME] - work[w + L_TIME] > scratch[X_REACH]
+    ):
+        return 0
+    return 1 if work[v + L_INFO] & (TCP_RST | TCP_ACK) == TCP_RST and work[v + L_SEQ] == work[w + L_ACK] else 0
+
+
+def of_unsent(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
+    """Whether the peer's segment ``w`` acknowledges what the endpoint never sent, at the endpoint's own host.
+
+    Nothing of it is taken then (RFC 9293 3.10.7.4, fifth check). The next own segment tells: one that begins below that
+    number, or the RST by which a connection not yet open answers it. The capture may just have missed what was sent.
+    """
+    ack = work[w + L_ACK]
+    if not scratch[X_LOCAL] or scratch[X_OWN_NEXT] < 1 or ack <= scratch[X_OWN_NEXT]:
+        return 0
+    v = own_after(w, side, n, scratch, work)
+    if v >= n:
+        return 0
+    if work[v + L_INFO] & TCP_RST:
+        return 1 if scratch[X_STATE] in (ST_SYN_SENT, ST_SYN_RECEIVED) and work[v + L_SEQ] == ack else 0
+    # A byte less, later on, may be a keepalive.
+    return 1 if work[v + L_SEQ] < ack - (0 if work[v + L_TIME] - work[w + L_TIME] <= scratch[X_REACH] else 1) else 0
+
+
+def opens(w: int, c: int, rows: Words, scratch: Words, work: Words) -> int:
+    """Whether the peer's segment ``w``, with an ACK, can complete the handshake of an endpoint in SYN_RECEIVED.
+
+    Not a SYN+ACK to who listened (RFC 9293 3.10.7.4, fourth check). At the host itself neither what lies outside the
+    window, nor what echoes a timestamp that no SYN+ACK bore (as Linux has it), nor what is then ignored altogether.
+    """
+    marks = work[w + L_MARKS]
+    if scratch[X_OPENED] != OPENED_PASSIVE:
+        return 1
+    if work[w + L_INFO] & TCP_SYN:
+        return 0
+    if not scratch[X_LOCAL]:
+        return 1
+    end = work[w + L_SEQ] + (work[w + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK)
+    if work[w + L_SEQ] < scratch[X_OWN_ACK] and end <= scratch[X_OWN_ACK]:
+        return 0
+    if scratch[X_OVERLOOKED] or (marks & M_OUT_OF_WINDOW and marks & M_GAP):
+        return 0
+    if scratch[X_SYN_ACK_TSVAL] >= 0 and work[w + L_TSVAL] >= 0 and not rows[c + C_FLAGS] & CF_FAST_OPEN:
+        early = newer(scratch[X_SYN_ACK_TSVAL], work[w + L_TSECR])
+        v = scratch[X_SYN_ACK]
+        return 0 if early or (v >= 0 and newer(work[w + L_TSECR], work[v + L_TSVAL])) else 1
+    return 1
 
 
 def challenged(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
@@ -826,6 +994,27 @@ def challenged(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
     return 1 if 0 <= work[v + L_ACK] < work[w + L_SEQ] and work[v + L_ACK] == work[scratch[X_OWN] + L_ACK] else 0
 
 
+def shows_no_mercy(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
+    """Whether the RST ``w``, inside the window but not at its edge, ends the connection all the same, at the own host.
+
+    Linux keeps requests and the FIN_WAIT_2 of a closed socket in small structures without challenge ACKs: any RST
+    inside the window ends them. A socket in FIN_WAIT_2 answers by one (RFC 5961 section 3.2), unless it has just done
+    so.
+    """
+    state = scratch[X_STATE]
+    if not scratch[X_LOCAL]:
+        return 0
+    if state == ST_SYN_RECEIVED:
+        ack = work[w + L_ACK]
+        return 1 if scratch[X_OPENED] == OPENED_PASSIVE and (not work[w + L_INFO] & TCP_ACK or ack == 1) else 0
+    if state != ST_FIN_WAIT_2:
+        return 0
+    if scratch[X_CHALLENGE] >= 0 and work[w + L_TIME] - scratch[X_CHALLENGE] < 500 * MILLISECOND:
+        return 0
+    v = own_after(w, side, n, scratch, work)
+    return 1 if v >= n or work[v + L_TIME] - work[w + L_TIME] > scratch[X_REACH] or work[v + L_INFO] & TCP_RST else 0
+
+
 def takes_rst(w: int, c: int, side: int, n: int, rows: Words, scratch: Words, work: Words) -> int:
     """Whether the peer's RST ``w`` ended the endpoint's connection: acceptable, and silence (or RSTs) ever after."""
     state = scratch[X_STATE]
@@ -837,7 +1026,9 @@ def takes_rst(w: int, c: int, side: int, n: int, rows: Words, scratch: Words, wo
         if not flags & TCP_ACK or work[w + L_ACK] < 1 or work[w + L_ACK] > rows[x + E_NEXT]:
             return 0
         return arrives_after(w, scratch[X_LAST_SYN], scratch, work)
-    if work[w + L_MARKS] & (M_RST_OUTSIDE | M_RST_INEXACT):
+    if work[w + L_MARKS] & M_RST_OUTSIDE:
+        return 0
+    if work[w + L_MARKS] & M_RST_INEXACT and not shows_no_mercy(w, side, n, scratch, work):
         return 0
     if challenged(w, side, n, scratch, work):
         return 0
@@ -898,6 +1089,8 @@ def peer_segment(
             received(EV_RCV_SYN, scratch[X_SYN_COPY], w, side, ident, table, out, scratch, work)
         if takes_rst(w, c, side, n, rows, scratch, work):
             received(EV_RCV_RST, w, -1, side, ident, table, out, scratch, work)
+        else:
+            scratch[X_TURNED_AWAY] = work[w + L_TIME]
         return 0
     if flags & TCP_SYN and not flags & TCP_ACK:
         if w == scratch[X_SYN_COPY]:
@@ -922,6 +1115,11 @@ def peer_segment(
                     scratch,
                 )
         return 0
+    if flags & TCP_SYN and scratch[X_STARTED] and scratch[X_STATE] not in (ST_SYN_SENT, ST_SYN_RECEIVED):
+        return 0  # a SYN in a synchronized state: nothing else of it is looked at (RFC 5961 section 4.2)
+    if of_unsent(w, side, n, scratch, work):
+        scratch[X_TURNED_AWAY] = work[w + L_TIME]
+        return 0
     if scratch[X_STATE] == ST_SYN_SENT or (flags & TCP_SYN and not scratch[X_STARTED]):
         if w == scratch[X_SYN_ACK_COPY] and (
             scratch[X_SYN_ACK_PROOF] >= 0 or not answered_by_rst(w, side, n, scratch, work)
@@ -940,6 +1138,7 @@ def peer_segment(
             return 0
     end = work[w + L_SEQ] + (work[w + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK) + (flags & TCP_FIN)
     if not flags & TCP_SYN and end < scratch[X_OWN_ACK] and w != scratch[X_UNSEEN_FIN]:
+        scratch[X_TURNED_AWAY] = work[w + L_TIME]
         return 0  # all of it lies before RCV.NXT: not acceptable (RFC 9293 3.10.7.4, first check)
     if ack > scratch[X_PEER_ACK]:
         scratch[X_PEER_ACK] = ack
@@ -947,6 +1146,9 @@ def peer_segment(
     if not scratch[X_STARTED] and scratch[X_UNSEEN] and not flags & TCP_SYN and ack >= 1:
         # Nothing of this endpoint is in the capture, but its peer answers it.
         open_inside(w, c, side, rows, table, out, scratch, work)
+    if scratch[X_STATE] == ST_SYN_RECEIVED and ack >= 1 and not opens(w, c, rows, scratch, work):
+        scratch[X_TURNED_AWAY] = work[w + L_TIME]
+        return 0
     if (
         scratch[X_STATE] == ST_SYN_RECEIVED
         and ack >= 1
@@ -981,9 +1183,8 @@ def peer_segment(
     fin_at = scratch[X_FIN_FILL] if scratch[X_FIN_FILL] >= 0 else scratch[X_FIN_COPY]
     takes_fin = 1 if w == fin_at and not scratch[X_FIN_TAKEN] else 0
     acked_fin = 0
-    lost = (
-        1 if flags & TCP_FIN and w < scratch[X_FIN_COPY] else 0
-    )  # a copy of the FIN that did not arrive: nor did its ACK
+    # a copy of the FIN that did not arrive: nor did its ACK
+    lost = 1 if flags & TCP_FIN and w < scratch[X_FIN_COPY] and not scratch[X_LOCAL] else 0
     if (
         not lost
         and scratch[X_FIN_END] >= 0
@@ -991,6 +1192,8 @@ def peer_segment(
         and (ack == scratch[X_FIN_END] or rows[c + C_MARKS] & M_FIN_MOVED)  # nothing can follow a FIN
         and scratch[X_STATE] in (ST_FIN_WAIT_1, ST_CLOSING, ST_LAST_ACK)
     ):
+        if met_nobody(w, side, n, scratch, work):
+            return 0
         acked_fin = arrived(w, scratch[X_LAST_FIN], scratch[X_FIN_GAP], scratch, work)
     if scratch[X_SYN_ACK_PROOF] < 0 and not scratch[X_STARTED]:
         takes_fin = 0
@@ -1058,10 +1261,20 @@ def peer_segment(
     return 0
 
 
+def repeats(i: int, scratch: Words, work: Words) -> int:
+    """Whether the endpoint's segment ``i`` is a pure ACK of what its latest one acknowledged already."""
+    info = work[i + L_INFO]
+    if info & (TCP_SYN | TCP_FIN | TCP_RST) or info >> LOG_LEN_SHIFT & LOG_LEN_MASK or scratch[X_OWN] < 0:
+        return 0
+    return 1 if work[i + L_ACK] == work[scratch[X_OWN] + L_ACK] else 0
+
+
 def own_first(i: int, j: int, scratch: Words, work: Words) -> int:
     """Whether the endpoint sent its segment ``i`` before the peer's segment ``j`` arrived: 1 or 0."""
     flags = work[j + L_INFO] & LOG_FLAGS_MASK
     proof = -1
+    if scratch[X_LOCAL]:
+        return 1 if i < j else 0
     if j == scratch[X_SYN_COPY] and flags & TCP_SYN:
         proof = scratch[X_SYN_PROOF]
     elif j == scratch[X_SYN_ACK_COPY] and flags & TCP_SYN:
@@ -1070,8 +1283,6 @@ def own_first(i: int, j: int, scratch: Words, work: Words) -> int:
         proof = scratch[X_FIN_PROOF]
     if proof >= 0:
         return 1 if i < proof else 0
-    if scratch[X_LOCAL]:
-        return 1 if i < j else 0
     if j < i and work[i + L_INFO] & (TCP_RST | TCP_ACK) == TCP_RST and work[i + L_SEQ] == work[j + L_ACK]:
         return 0  # it answers that very segment
     return 1 if work[i + L_TIME] - scratch[X_HALF] < work[j + L_TIME] + scratch[X_HALF] else 0
@@ -1246,14 +1457,31 @@ def replay_side(
             if is_real(i, work):
                 run_2msl(work[i + L_TIME], side, ident, timers, table, out, scratch)
                 own_segment(i, c, side, rows, timers, table, out, scratch, work)
+                if work[i + L_INFO] & (TCP_SYN | TCP_ACK) == TCP_SYN | TCP_ACK:
+                    scratch[X_SYN_ACK] = i
+                elif repeats(i, scratch, work):
+                    scratch[X_CHALLENGE] = work[i + L_TIME]
                 scratch[X_OWN] = i
+                end = work[i + L_SEQ] + (work[i + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK)
+                if work[i + L_INFO] & (TCP_SYN | TCP_FIN):
+                    end += 1
+                if end > scratch[X_OWN_NEXT] and not work[i + L_INFO] & TCP_RST:
+                    scratch[X_OWN_NEXT] = end
                 if work[i + L_ACK] > scratch[X_OWN_ACK] and not work[i + L_INFO] & TCP_RST:
                     scratch[X_OWN_ACK] = work[i + L_ACK]
             i = next_of(side, i + LOG_SIZE, n, work)
         else:
-            if is_real(j, work):
+            if (
+                work[j + L_WINDOW] == 0
+                and not work[j + L_INFO] & TCP_RST
+                and work[j + L_TIME] == rows[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_BUSY_SINCE]
+            ):
+                scratch[X_SHUT] = 1
+            if is_taken(j, scratch, work):
                 run_2msl(work[j + L_TIME], side, ident, timers, table, out, scratch)
                 peer_segment(j, c, side, n, rows, table, out, scratch, work)
+            else:
+                scratch[X_TURNED_AWAY] = work[j + L_TIME]
             if work[j + L_MARKS] & asks:
                 scratch[X_ASKED] += 1
             j = next_of(1 - side, j + LOG_SIZE, n, work)
@@ -1370,6 +1598,15 @@ def locate(c: int, rows: Words) -> int:
         rows[c + C_LOCAL] = WHO_CLIENT
     elif rows[c + C_VANTAGE] == VANTAGE_NEAR_SERVER and far <= close and first_hop(rows[y + E_TTL]):
         rows[c + C_LOCAL] = WHO_SERVER
+    elif (
+        rows[c + C_FLAGS] & CF_BARE_LINK
+        and (0 <= near <= close or 0 <= far <= close)
+        and first_hop(rows[x + E_TTL])
+        and first_hop(rows[y + E_TTL])
+    ):
+        # One end of such a link is the host that captures, and no router has touched the packets of either: the
+        # quicker of the two.
+        rows[c + C_LOCAL] = WHO_CLIENT if far < 0 or 0 <= near < far else WHO_SERVER
     return 0
 
 
@@ -1501,7 +1738,7 @@ def interesting(count: int, boring: int, block_words: Words, chosen_words: Words
     n = 0
     c = 0
     t = 0
-    quiet = CF_SETTLED | CF_CLOSING
+    quiet = CF_SETTLED | CF_CLOSING | CF_BARE_LINK
     while c < count * CONNECTION_SIZE:
         if (
             block[c + C_MARKS] & ~boring

@@ -696,8 +696,8 @@ def is_capture_duplicate(x: int, s: int, ack: int, segments: Words, rows: Words)
         return 0
     if segments[s + S_IP_ID] > 0:
         return 1
-    if segments[s + S_IP_ID] == 0 and segments[s + S_FLAGS] & TCP_SYN:
-        return 0  # Linux numbers every SYN+ACK 0, and may answer a SYN in the moment in which it repeats itself
+    if segments[s + S_IP_ID] == 0 and segments[s + S_FLAGS] & (TCP_SYN | TCP_RST):
+        return 0  # Linux numbers every SYN+ACK and RST 0, and may answer two segments in the same moment
     # Without an IP identification, repeated pure ACKs are as likely to be duplicate ACKs.
     return 1 if segments[s + S_LEN] or segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST) else 0
 
@@ -814,6 +814,8 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
         and rows[x + E_BASE_KNOWN] == BASE_SYN
         and end < rows[x + E_NEXT]
         and not in_hole(x, end, rows)
+        # the SYN's data, which its peer has not taken
+        and not (rows[c + C_FLAGS] & CF_DATA_IN_SYN and rows[y + E_STAGE] & ES_SYN_ACK and rows[y + E_ACK] <= 1)
     ):
         flags -= TCP_FIN  # nobody takes it: that number is used
         marks = M_FIN_OLD
@@ -852,13 +854,21 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
             and rows[y + E_ACK] > seq
         ):
             rows[x + E_KEEPALIVES] += 1
-            return M_ZERO_WINDOW_PROBE if rows[y + E_WINDOW] == 0 else M_KEEPALIVE
+            return marks | (M_ZERO_WINDOW_PROBE if rows[y + E_WINDOW] == 0 else M_KEEPALIVE)
         if seq > rows[x + E_NEXT] and seq - rows[x + E_NEXT] < 1 << 30:
             # A pure ACK that begins beyond all that was seen: the capture misses something, a FIN perhaps.
             marks |= M_GAP
+            if 0 <= rows[y + E_EDGE] < seq and rows[y + E_WINDOW] >= 0:
+                marks |= M_OUT_OF_WINDOW
             add_hole(x, rows[x + E_NEXT], seq, rows)
             rows[x + E_NEXT] = seq
         return marks
+    if (
+        flags & TCP_FIN
+        and rows[y + E_ACK] < end < rows[x + E_FIN]
+        and (in_hole(x, end, rows) or 0 <= rows[y + E_EDGE] + 1 < rows[x + E_FIN])
+    ):
+        rows[x + E_FIN] = end  # the one before lay behind a hole, or outside the window: it was not taken
     if rows[x + E_FIN] >= 0 and end > rows[x + E_FIN]:
         if not flags & TCP_FIN:
             return marks | M_BEYOND_FIN
@@ -1030,6 +1040,8 @@ def be_last(c: int, x: int, s: int, ack: int, now: int, segments: Words, rows: W
         rows[x + E_IP_ID] = segments[s + S_IP_ID]
     if rows[x + E_SEGMENTS] < 3 and rows[x + E_TTL] < 0:
         rows[x + E_TTL] = segments[s + S_TTL]
+        if segments[s + S_OPTIONS] & OPT_BARE_LINK:
+            rows[c + C_FLAGS] |= CF_BARE_LINK
     if now > rows[c + C_LAST_TIME]:
         rows[c + C_LAST_TIME] = now
     rows[c + C_LAST_FRAME] = segments[s + S_FRAME]
@@ -1179,7 +1191,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         ):
             late = 1
         marks |= take_ack(x, y, s, ack, now, late, segments, rows)
-    if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and not overtaken:
+    if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and not overtaken and not marks & (M_BASE_CHANGED | M_ACK_BEYOND):
         rows[x + E_TSVAL] = segments[s + S_TSVAL]
     if rows[x + E_STAGE] & ES_RST and not flags & TCP_RST:
         marks |= M_AFTER_RST

@@ -20,7 +20,12 @@ A script has one step a line, with the seconds to wait before it, if any, in fro
 Steps that act on the kernel's socket: ``listen [backlog]``, ``accept``, ``connect``, ``write N``, ``read N``,
 ``close``, ``shutdown rd|wr|rdwr``, ``abort`` (close with SO_LINGER 0), ``unlisten``, ``disconnect``, ``set NAME VALUE``
 (a socket option of the current socket, or of the listener while there is none), ``sysctl NAME VALUE``, ``fastopen N``
-(connect with N bytes in the SYN), ``kill`` (`ss -K`).
+(connect with N bytes in the SYN), ``kill`` (`ss -K`), ``signed`` (a TCP MD5 key for the peer), ``mapped`` (sockets of
+IPv6 for the peer's IPv4 address, from here on).
+
+``icmp KIND [mtu N] [seq N]`` injects an ICMP error that quotes the kernel's last segment, or another number: ``net``,
+``host``, ``protocol``, ``port``, ``admin`` or ``toobig``. The words ``win N``, ``up N`` (urgent pointer) and ``tos N``
+may follow the numbers of a segment.
 
 ``peer PORT [ISN]`` goes on with another connection, ``again ISN`` with another use of the four-tuple. ``expect none``
 makes sure that nothing is sent for a while, ``forget`` drops what was sent so far, ``try STEP`` accepts a socket first
@@ -58,7 +63,10 @@ PATIENCE = 2.5
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 1, 0x1000
 MSG_FASTOPEN = 0x20000000
-FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, ".": 16, "U": 32, "E": 64, "W": 128}
+FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, ".": 16, "U": 32, "E": 64, "W": 128, "A": 256}
+TCP_MD5SIG = 14
+ICMP = {"net": (3, 0), "host": (3, 1), "protocol": (3, 2), "port": (3, 3), "toobig": (3, 4), "admin": (3, 13)}
+ICMP6 = {"net": (1, 0), "host": (1, 3), "protocol": (4, 1), "port": (1, 4), "toobig": (2, 0), "admin": (1, 1)}
 
 
 class ScriptError(RuntimeError):
@@ -113,7 +121,12 @@ class Bench:
         """Start tcpdump on the tun device and wait until it listens."""
         args = ["tcpdump", "-Z", "root", "-i", self.device[POINT], "-U", "--immediate-mode", "-n"]
         self._capture = p = self.namespace.start(
-            *args, "-w", str(folder / f"{POINT}.pcap"), "tcp", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            *args,
+            "-w",
+            str(folder / f"{POINT}.pcap"),
+            "tcp or icmp or icmp6",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         )
         self._stack.callback(p.wait)
         self._stack.callback(p.kill)
@@ -149,6 +162,7 @@ class Peer:
     heard_seq: int = 0  # of the kernel's last segment, as on the wire
     heard_ack: int | None = None
     heard_tsval: int = 0
+    heard: bytes = b""  # the kernel's last segment, from the IP header on
     window: int = 32792
 
 
@@ -165,9 +179,10 @@ class Player:
     def __post_init__(self) -> None:
         family = socket.AF_INET if self.net.family == 4 else socket.AF_INET6
         self._family = family
-        self.asker = Asker(self.net.namespace, (family,))
+        self.asker = Asker(self.net.namespace, (socket.AF_INET, socket.AF_INET6))
         self.askers = {POINT: self.asker}
-        self._heard: queue.Queue[pcap.Segment] = queue.Queue()
+        self._here, self._there = self.net.ip[POINT], self.net.ip["script"]
+        self._heard: queue.Queue[tuple[pcap.Segment, bytes]] = queue.Queue()
         self._stop = threading.Event()
         self._reader = threading.Thread(target=self._listen, daemon=True)
         self._reader.start()
@@ -187,7 +202,7 @@ class Player:
                 packet = os.read(self.net.tun, 65536)
                 segment = pcap.parse(pcap.framed(packet))
                 if segment and segment.dst == self.net.ip["script"]:
-                    self._heard.put(segment)
+                    self._heard.put((segment, packet))
 
     # what the script can do
 
@@ -262,12 +277,12 @@ class Player:
         self._take_all()
         time.sleep(float(seconds))
         if not self._heard.empty():
-            raise ScriptError(f"not silent: {self._heard.get()}")
+            raise ScriptError(f"not silent: {self._heard.get()[0]}")
 
     def do_listen(self, backlog: str = "1") -> None:
         self._listener = s = self.net.namespace.socket(self._family, socket.SOCK_STREAM)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind((self.net.ip[POINT], PORT))
+        s.bind((self._here, PORT))
         s.listen(int(backlog))
         s.settimeout(PATIENCE)
 
@@ -298,10 +313,10 @@ class Player:
         s = self._socket if self._socket and not self._socket_used() else self._new_socket()
         if int(local):
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            s.bind((self.net.ip[POINT], int(local)))
+            s.bind((self._here, int(local)))
         s.setblocking(False)
         with contextlib.suppress(BlockingIOError):
-            s.connect((self.net.ip["script"], self.peer.port))
+            s.connect((self._there, self.peer.port))
         s.settimeout(PATIENCE)
         self.peer.local_port = s.getsockname()[1]
 
@@ -313,7 +328,7 @@ class Player:
         s = self._new_socket()
         s.setblocking(False)
         with contextlib.suppress(BlockingIOError):
-            s.sendto(b"f" * int(size), MSG_FASTOPEN, (self.net.ip["script"], self.peer.port))
+            s.sendto(b"f" * int(size), MSG_FASTOPEN, (self._there, self.peer.port))
         s.settimeout(PATIENCE)
         self.peer.local_port = s.getsockname()[1]
 
@@ -330,7 +345,7 @@ class Player:
         assert self._socket
         self._socket.setblocking(False)
         with contextlib.suppress(BlockingIOError):
-            self._socket.connect((self.net.ip["script"], self.peer.port))
+            self._socket.connect((self._there, self.peer.port))
         self._socket.settimeout(PATIENCE)
 
     def do_write(self, size: str) -> None:
@@ -365,6 +380,27 @@ class Player:
         assert s
         s.setsockopt(*SOCKET_OPTIONS[name], int(value))
 
+    def do_linger(self, seconds: str) -> None:
+        assert self._socket
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, int(seconds)))
+
+    def do_signed(self) -> None:
+        """What comes from the peer must bear an MD5 signature (RFC 2385), which no segment of a script has."""
+        s = self._socket or self._listener
+        assert s
+        address = socket.inet_pton(self._family, self._there)
+        if self._family == socket.AF_INET:
+            peer = struct.pack("=HH4s", self._family, 0, address)
+        else:
+            peer = struct.pack("=HHI16s", self._family, 0, 0, address)
+        s.setsockopt(socket.IPPROTO_TCP, TCP_MD5SIG, peer.ljust(128, b"\0") + struct.pack("=xxHi80s", 6, 0, b"secret"))
+
+    def do_mapped(self) -> None:
+        """IPv4 through sockets of IPv6; over IPv6 there is nothing to map."""
+        if self.net.family == 4:
+            self._family = socket.AF_INET6
+            self._here, self._there = f"::ffff:{self._here}", f"::ffff:{self._there}"
+
     def do_sysctl(self, name: str, *value: str) -> None:
         self.net.namespace.sysctl(f"ipv4.{name}", " ".join(value))
 
@@ -383,14 +419,15 @@ class Player:
 
     # segments
 
-    def _take(self, segment: pcap.Segment) -> None:
+    def _take(self, heard: tuple[pcap.Segment, bytes]) -> None:
+        segment, packet = heard
         p = self._peers.get(segment.dport)
         if p is None:
             return
         if segment.flags & pcap.SYN:
             p.kernel_isn = segment.seq
             p.local_port = segment.sport
-        p.heard_seq = segment.seq
+        p.heard_seq, p.heard = segment.seq, packet
         if segment.flags & pcap.ACK:
             p.heard_ack = (segment.ack - p.isn) & 0xFFFFFFFF
         for kind, body in pcap.options(segment.options):
@@ -409,9 +446,10 @@ class Player:
         deadline = time.monotonic() + PATIENCE
         while (left := deadline - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
-                segment = self._heard.get(timeout=left)
-                self._take(segment)
-                if segment.flags & ~FLAGS["P"] == wanted & ~FLAGS["P"] and segment.dport == self.peer.port:
+                heard = self._heard.get(timeout=left)
+                self._take(heard)
+                segment = heard[0]
+                if segment.flags & ~FLAGS["P"] == wanted & 255 & ~FLAGS["P"] and segment.dport == self.peer.port:
                     return
         raise ScriptError(f"no {flags} came")
 
@@ -427,7 +465,8 @@ class Player:
         ack = int(more["ack"]) if "ack" in more else 0
         self.peer.sent_ack = ack if "ack" in more else None
         encoded = self._options(options.rstrip("> "))
-        self._put(flags, begin, ack, end - begin, encoded, self.peer.window, int(more.get("up", 0)))
+        urgent, tos = int(more.get("up", 0)), int(more.get("tos", 0))
+        self._put(flags, begin, ack, end - begin, encoded, self.peer.window, urgent, tos)
         self.peer.sent_next = end + bool(flags & 3 and (flags & 2 or flags & 1))
 
     def _options(self, text: str) -> bytes:
@@ -457,13 +496,28 @@ class Player:
                 raise ScriptError(f"no option {name}")
         return out + b"\x01" * (-len(out) % 4)
 
-    def _put(self, flags: int, seq: int, ack: int, length: int, options: bytes, window: int, urgent: int = 0) -> None:
+    def do_icmp(self, kind: str, *more: str) -> None:
+        """An error about the kernel's last segment, or one that quotes another number of its."""
+        self._take_all()
+        words = dict(zip(more[::2], more[1::2], strict=True))
+        header = 20 if self.net.family == 4 else 40
+        quoted = bytearray(self.peer.heard[: header + 20])
+        if "seq" in words:
+            number = int(words["seq"]) + (self.peer.kernel_isn or 0)
+            quoted[header + 4 : header + 8] = (number & 0xFFFFFFFF).to_bytes(4, "big")
+        number, code = (ICMP if self.net.family == 4 else ICMP6)[kind]
+        ends = (self.net.ip["script"], self.net.ip[POINT])
+        os.write(self.net.tun, pcap.build_icmp(*ends, number, code, int(words.get("mtu", 0)), bytes(quoted)))
+
+    def _put(
+        self, flags: int, seq: int, ack: int, length: int, options: bytes, window: int, urgent: int = 0, tos: int = 0
+    ) -> None:
         p = self.peer
         number = (ack + (p.kernel_isn or 0)) if flags & FLAGS["."] else 0
         frame = pcap.build(
             (bytes(6), bytes(6)), (self.net.ip["script"], p.port), (self.net.ip[POINT], p.local_port), flags,
             seq + p.isn, number, window=window, payload=b"s" * length, options=options, urgent=urgent, ttl=255,
-            ip_id=0,
+            ip_id=0, tos=tos,
         )  # fmt: skip
         os.write(self.net.tun, frame[14:])
 

@@ -177,19 +177,37 @@ def build(
     urgent: int = 0,
     ttl: int = 64,
     ip_id: int = 0x1234,
+    tos: int = 0,
 ) -> bytes:
-    """An Ethernet frame with a well-formed TCP segment; macs are (source, destination)."""
+    """An Ethernet frame with a well-formed TCP segment; macs are (source, destination), a ninth flag is AE."""
     family = socket.AF_INET6 if ":" in src[0] else socket.AF_INET
     a, z = socket.inet_pton(family, src[0]), socket.inet_pton(family, dst[0])
-    head = struct.pack("!HHIIBBHHH", src[1], dst[1], seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, 0, flags, window, 0, urgent)
-    head = head[:12] + bytes([(5 + len(options) // 4) << 4]) + head[13:] + options
+    head = struct.pack(
+        "!HHIIBBHHH", src[1], dst[1], seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, 0, flags & 255, window, 0, urgent
+    )
+    head = head[:12] + bytes([(5 + len(options) // 4) << 4 | flags >> 8]) + head[13:] + options
     length = len(head) + len(payload)
     pseudo = a + z + (struct.pack("!I3xB", length, 6) if family == socket.AF_INET6 else struct.pack("!xBH", 6, length))
     tcp = bytearray(head + payload)
     tcp[16:18] = checksum(pseudo + tcp).to_bytes(2, "big")
     if family == socket.AF_INET6:
-        ip = struct.pack("!IHBB", 6 << 28, length, 6, ttl) + a + z
+        ip = struct.pack("!IHBB", 6 << 28 | tos << 20, length, 6, ttl) + a + z
         return macs[1] + macs[0] + b"\x86\xdd" + ip + tcp
-    ip4 = bytearray(struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, ip_id, 0x4000, ttl, 6, 0) + a + z)
+    ip4 = bytearray(struct.pack("!BBHHHBBH", 0x45, tos, 20 + length, ip_id, 0x4000, ttl, 6, 0) + a + z)
     ip4[10:12] = checksum(bytes(ip4)).to_bytes(2, "big")
     return macs[1] + macs[0] + b"\x08\x00" + bytes(ip4) + bytes(tcp)
+
+
+def build_icmp(src: str, dst: str, kind: int, code: int, mtu: int, quoted: bytes) -> bytes:
+    """An IP packet with an ICMP error (RFC 792, RFC 4443) about the packet whose beginning is `quoted`."""
+    if ":" in src:
+        a, z = socket.inet_pton(socket.AF_INET6, src), socket.inet_pton(socket.AF_INET6, dst)
+        body = struct.pack("!BBHI", kind, code, 0, mtu) + quoted
+        total = checksum(a + z + struct.pack("!I3xB", len(body), 58) + body)
+        body = body[:2] + total.to_bytes(2, "big") + body[4:]
+        return struct.pack("!IHBB", 6 << 28, len(body), 58, 64) + a + z + body
+    body = struct.pack("!BBHHH", kind, code, 0, 0, mtu) + quoted
+    body = body[:2] + checksum(body).to_bytes(2, "big") + body[4:]
+    ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0, 64, 1, 0)
+    ip += socket.inet_pton(socket.AF_INET, src) + socket.inet_pton(socket.AF_INET, dst)
+    return ip[:10] + checksum(ip).to_bytes(2, "big") + ip[12:] + body

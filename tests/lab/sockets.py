@@ -33,6 +33,12 @@ SOCKET_OPTIONS = {
     "fastopen": (socket.IPPROTO_TCP, socket.TCP_FASTOPEN),
     "user_timeout": (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
     "linger2": (socket.IPPROTO_TCP, socket.TCP_LINGER2),
+    "syncnt": (socket.IPPROTO_TCP, socket.TCP_SYNCNT),
+    "cork": (socket.IPPROTO_TCP, socket.TCP_CORK),
+    "maxseg": (socket.IPPROTO_TCP, socket.TCP_MAXSEG),
+    "window_clamp": (socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP),
+    "fastopen_connect": (socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT),
+    "oobinline": (socket.SOL_SOCKET, socket.SO_OOBINLINE),
 }
 
 
