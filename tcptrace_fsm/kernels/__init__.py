@@ -2,7 +2,8 @@
 
 Every file here is plain Python that runs as it stands. Where a C compiler is at hand, Cython's pure-Python mode
 compiles these very files ahead of time; the small ``.pxd`` file beside each gives its functions C signatures. What is
-called for every segment from several of them (:mod:`.plain`, :mod:`.sequence`, :mod:`.table`) becomes part of each caller instead.
+called for every segment from several of them (:mod:`.plain`, :mod:`.sequence`, :mod:`.table`) becomes part of each
+caller instead.
 
 House rules, so that one source serves both:
 
