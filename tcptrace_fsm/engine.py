@@ -340,7 +340,7 @@ class Engine:
         control = self.control
         if 2 * (control[K_PAST_USED] + count) > control[K_PAST]:
             size = control[K_PAST]
-            while 4 * (min(control[K_PAST_USED], PAST_MOST) + count) > size:
+            while 2 * (min(control[K_PAST_USED], PAST_MOST) + count) > size:
                 size *= 2
             past = room(2 * size)
             oldest = control[K_NEXT_ID] - PAST_MOST
