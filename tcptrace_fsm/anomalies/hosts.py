@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.anomalies.survey import Block, Name
     from tcptrace_fsm.profiles import Profile
 
-    Kind = tuple[tuple[int, int], tuple[int, int]]
+    Kind = tuple[int, int, int, int]  # options of SYN and SYN+ACK, numbers of SYN and SYN+ACK
 
 __all__ = ["RULES", "SURVEYS"]
 
@@ -163,8 +163,10 @@ def kinds_of_options(block: Block) -> Counter[Kind]:
 
 
 def options(block: Block) -> Iterator[Kind]:
-    """Options of SYN and SYN+ACK, and how many of these there were: of every connection, client's and server's."""
-    return zip(block.both(E_OPTIONS), block.both(E_SYNS), strict=True)
+    """Options of the client's SYN and the server's, and how many there were of each, of every connection."""
+    client, server = end_of(0, CLIENT), end_of(0, SERVER)
+    words = (client + E_OPTIONS, server + E_OPTIONS, client + E_SYNS, server + E_SYNS)
+    return zip(*map(block.column, words), strict=True)
 
 
 class Options(Collector):
@@ -183,7 +185,7 @@ class Options(Collector):
 
     def whose(self, kind: Kind) -> tuple[int, ...]:
         """Which sides are peculiar, and were seen to be."""
-        pair, syns = kind
+        pair, syns = kind[:2], kind[2:]
         if pair not in self.known:
             self.known[pair] = self.odd(*pair)
         return tuple(side for side in self.known[pair] if syns[side] and self.fits(*syns))
@@ -294,7 +296,7 @@ class Cookies(Options):
         """Of the sample, listeners that can do better are remembered."""
         kinds = block.once("options", kinds_of_options)
         poor = {kind for kind in kinds if self.whose(kind)}
-        full = {kind for kind in kinds if kind[0][CLIENT] & kind[0][SERVER] & self.offered == self.offered}
+        full = {kind for kind in kinds if kind[CLIENT] & kind[SERVER] & self.offered == self.offered}
         ids = block.column(C_ID)
         if poor or (full and min(ids) < SAMPLE):
             for i, (kind, conn_id) in enumerate(zip(options(block), ids, strict=True)):

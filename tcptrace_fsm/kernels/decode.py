@@ -16,10 +16,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.memory import *
 
 if TYPE_CHECKING:
-    from array import array
     from typing import TypeAlias
+
+    from tcptrace_fsm.kernels import Words
 
     Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -97,17 +99,20 @@ def checksum(data: Buffer, at: int, length: int, pseudo: int) -> int:
 
     Returns one of ``CHECKSUM_GOOD``, ``CHECKSUM_OFFLOADED``, ``CHECKSUM_BAD``.
     """
-    high = pseudo - pseudo  # a zero of the wide type
-    low = pseudo - pseudo
-    for i in range(length >> 1):
-        high += data[at + 2 * i]
-        low += data[at + 2 * i + 1]
+    # The sum may be taken in larger pieces and folded at the end (RFC 1071 section 2).
+    total = pseudo
+    stop = at + length - 3
+    p = at
+    while p < stop:
+        total += number32(data[p], data[p + 1], data[p + 2], data[p + 3])
+        p += 4
+    if length & 2:
+        total += number16(data[p], data[p + 1])
+        p += 2
     if length & 1:
-        high += data[at + length - 1]
-    total = pseudo + (high << 8) + low
-    total = (total & 0xFFFF) + (total >> 16)
-    total = (total & 0xFFFF) + (total >> 16)
-    total = (total & 0xFFFF) + (total >> 16)
+        total += number16(data[p], 0)
+    for _ in range(4):
+        total = (total & 0xFFFF) + (total >> 16)
     if total == 0xFFFF:
         return CHECKSUM_GOOD
     field = number16(data[at + 16], data[at + 17])
@@ -118,7 +123,7 @@ def checksum(data: Buffer, at: int, length: int, pseudo: int) -> int:
     return CHECKSUM_BAD
 
 
-def options(data: Buffer, at: int, stop: int, segments: array[int], s: int) -> None:
+def options(data: Buffer, at: int, stop: int, segments: Words, s: int) -> None:
     """Read the TCP options in ``data[at:stop]`` into the segment record at ``s``."""
     seen = segments[s + S_OPTIONS]
     nops = 0
@@ -191,7 +196,7 @@ def shown(length: int, room: int, offset: int, part: int) -> int:
     return length - offset
 
 
-def broken(data: Buffer, at: int, end: int, length: int, room: int, part: int, segments: array[int], s: int) -> None:
+def broken(data: Buffer, at: int, end: int, length: int, room: int, part: int, segments: Words, s: int) -> None:
     """Leave in the record at ``s`` what Wireshark reads of a TCP header that is none; flags of 0 for nothing.
 
     Its dissector names the ports, then the stream (sixteen bytes suffice), and only then looks at the header's length.
@@ -218,9 +223,7 @@ def broken(data: Buffer, at: int, end: int, length: int, room: int, part: int, s
         segments[s + S_FLAGS] = segments[s + S_FLAGS] | TCP_MUTE
 
 
-def decode_tcp(
-    data: Buffer, at: int, end: int, length: int, room: int, doubts: int, segments: array[int], s: int
-) -> int:
+def decode_tcp(data: Buffer, at: int, end: int, length: int, room: int, doubts: int, segments: Words, s: int) -> int:
     """Read the TCP segment at ``at``: ``length`` bytes by the IP header, captured up to ``end``.
 
     The record at ``s`` has its frame, addresses, IP identification and TTL already. The frame has ``room`` for so many
@@ -294,7 +297,7 @@ def decode_tcp(
     return OUTCOME_TCP
 
 
-def decode_ipv4(data: Buffer, at: int, end: int, wire: int, path: int, segments: array[int], s: int) -> int:
+def decode_ipv4(data: Buffer, at: int, end: int, wire: int, path: int, segments: Words, s: int) -> int:
     """Read the IPv4 packet at ``at``, captured up to ``end``, on the wire up to ``wire``. Returns the outcome."""
     if end - at < 20:
         return OUTCOME_SHORT_IP
@@ -359,7 +362,7 @@ def decode_ipv4(data: Buffer, at: int, end: int, wire: int, path: int, segments:
     return decode_tcp(data, at + head, end, total - head, wire - at - head, doubts, segments, s)
 
 
-def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments: array[int], s: int) -> int:
+def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments: Words, s: int) -> int:
     """Read the IPv6 packet at ``at``, captured up to ``end``, on the wire up to ``wire``. Returns the outcome."""
     if end - at < 40:
         return OUTCOME_SHORT_IP
@@ -432,7 +435,7 @@ def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments:
     return decode_tcp(data, p, end, at + total - p, wire - p, doubts, segments, s)
 
 
-def decode_frame(data: Buffer, frames: array[int], f: int, path: int, segments: array[int], s: int) -> int:
+def decode_frame(data: Buffer, frames: Words, f: int, path: int, segments: Words, s: int) -> int:
     """Read the frame whose record begins at ``f`` into the segment record at ``s``. Returns the outcome."""
     at = frames[f + F_OFFSET]
     end = at + frames[f + F_CAPTURED]
@@ -515,15 +518,21 @@ def decode_frame(data: Buffer, frames: array[int], f: int, path: int, segments: 
 
 
 def decode(
-    data: Buffer, frames: array[int], count: int, first: int, path: int, segments: array[int], outcomes: array[int]
+    data_bytes: Buffer,
+    frames_words: Words,
+    count: int,
+    first: int,
+    path: int,
+    segments_words: Words,
+    outcomes_words: Words,
 ) -> int:
     """Decode the frames of one chunk.
 
     Parameters
     ----------
-    data : bytes-like
+    data_bytes : bytes-like
         The chunk that ``F_OFFSET`` counts in.
-    frames : int64[count * FRAME_SIZE]
+    frames_words : int64[count * FRAME_SIZE]
         Frame records; ``F_OUTCOME`` is written.
     count : int
         How many.
@@ -531,9 +540,9 @@ def decode(
         Frame number of the first.
     path : int
         Encapsulation code of the frames, see :mod:`tcptrace_fsm.links`; VLAN tags found here replace a 0.
-    segments : int64[count * SEGMENT_SIZE]
+    segments_words : int64[count * SEGMENT_SIZE]
         Filled with one segment record for each TCP segment, in order.
-    outcomes : int64[OUTCOMES]
+    outcomes_words : int64[OUTCOMES]
         Counters, added to.
 
     Returns
@@ -542,6 +551,10 @@ def decode(
         Segment records filled.
 
     """
+    data = octets(data_bytes)
+    frames = pointer(frames_words)
+    segments = pointer(segments_words)
+    outcomes = pointer(outcomes_words)
     made = 0
     for i in range(count):
         f = i * FRAME_SIZE

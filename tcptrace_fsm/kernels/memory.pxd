@@ -11,6 +11,9 @@ cdef extern from *:
 cdef inline long long* pointer(long long[::1] words) noexcept nogil:
     return &words[0]
 
+cdef inline const unsigned char* octets(const unsigned char[::1] content) noexcept nogil:
+    return &content[0]
+
 cdef inline long long prefetch(long long* words, long long i) noexcept nogil:
     tcptrace_fsm_prefetch(&words[i])
     return 0
