@@ -249,7 +249,7 @@ class Backwards(One):
 def measure_leaps(block: Block) -> None:
     """Long connections: the capture's clock should agree with the endpoints' timestamps."""
     ids, log, words = block.column(C_ID), block.log, block.words
-    if log is None or min(ids, default=MEASURED) >= MEASURED:
+    if log is None or block.first_id >= MEASURED:
         return
     lasted = map(sub, block.column(C_LAST_TIME), block.column(C_FIRST_TIME))
     for i, (ns, conn_id) in enumerate(zip(lasted, ids, strict=True)):

@@ -107,7 +107,7 @@ class Vantage(Collector):
             group = self.groups.of(())
             group.count += n
             ids = block.column(C_ID)
-            if group.conn_id < 0 or min(ids) < group.conn_id:
+            if group.conn_id < 0 or block.first_id < group.conn_id:
                 first = min((ids[i], i) for i, vote in enumerate(votes) if vote == self.near)
                 group.note(block.words, first[1] * CONNECTION_SIZE)
         self.groups.of((0,)).count += votes.count(VANTAGE_NEAR_CLIENT) + votes.count(VANTAGE_NEAR_SERVER)

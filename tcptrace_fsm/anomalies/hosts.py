@@ -199,8 +199,7 @@ class Options(Collector):
                 continue
             group = self.groups.of((side,))
             ids = block.column(C_ID)
-            least = min(ids)
-            if least >= SAMPLE and 0 <= group.conn_id < least:
+            if block.first_id >= SAMPLE and 0 <= group.conn_id < block.first_id:
                 group.leave(sum(kinds[kind] for kind in odd))
                 continue
             places = [i for i, kind in enumerate(options(block)) if kind in odd]
@@ -298,7 +297,7 @@ class Cookies(Options):
         poor = {kind for kind in kinds if self.whose(kind)}
         full = {kind for kind in kinds if kind[CLIENT] & kind[SERVER] & self.offered == self.offered}
         ids = block.column(C_ID)
-        if poor or (full and min(ids) < SAMPLE):
+        if poor or (full and block.first_id < SAMPLE):
             for i, (kind, conn_id) in enumerate(zip(options(block), ids, strict=True)):
                 if kind in poor:
                     listener = socket_of(block.words, i * CONNECTION_SIZE, SERVER)

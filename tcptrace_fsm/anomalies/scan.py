@@ -295,7 +295,7 @@ class Numbers(Collector):
     def block(self, block: Block) -> None:
         """Keep those of the sample."""
         ids = block.column(C_ID)
-        if min(ids, default=self.sample) >= self.sample:
+        if block.first_id >= self.sample:
             return
         words = block.words
         for i, conn_id in enumerate(ids):

@@ -17,6 +17,7 @@ import socket
 import struct
 from bisect import insort
 from dataclasses import dataclass, field
+from functools import cached_property
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -118,6 +119,11 @@ class Block:
         self.count = count
         self.log = log
         self._made: dict[str, Any] = {}
+
+    @cached_property
+    def first_id(self) -> int:
+        """The lowest conn_id; beyond all of them where there is no connection."""
+        return min(self.column(C_ID), default=1 << 62)
 
     def column(self, word: int) -> array[int]:
         """One word of every record."""
