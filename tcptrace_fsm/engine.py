@@ -131,6 +131,13 @@ def words(n: int) -> array[int]:
     return ZERO * n
 
 
+def copied(source: memoryview, n: int) -> array[int]:
+    """The first ``n`` words in an array of their own."""
+    copy = array("q")
+    copy.frombytes(source[:n].cast("B"))
+    return copy
+
+
 def address_words(address: str) -> tuple[int, int, int]:
     """An address as the records have it: 1 for IPv6, upper word, lower word.
 
@@ -241,6 +248,7 @@ class Engine:
         self.scratch = words(SCRATCH_SIZE)
         self.work = room(0)
         self.out = room(0)
+        self.block = room(0)
         self.ready: list[Finished] = []
         self._settled = 0  # how many of those that are due have been judged
         self._finishing = False
@@ -367,10 +375,9 @@ class Engine:
                 start, stop, len(self.out), self.due, self.rows, self.log, self.timers, self.hosts, self.table,
                 self.out, self.scratch, self.work,
             )  # fmt: skip
-            block = words((end - start) * CONNECTION_SIZE)
-            collect(start, end, self.due, self.rows, block)
-            transitions = array("q")
-            transitions.frombytes(self.out[: self.scratch[X_TOP]].cast("B"))
+            self.block = grown(self.block, (end - start) * CONNECTION_SIZE)
+            size = collect(start, end, self.due, self.rows, self.block)
+            block, transitions = copied(self.block, size), copied(self.out, self.scratch[X_TOP])
             done = Finished(block, end - start, transitions, len(transitions) // TRANSITION_SIZE)
             if self.two_points:
                 done.paths = words((end - start) * PATH_SIZE)
