@@ -461,7 +461,7 @@ L_ARRIVAL = 13  # as S_ARRIVAL, S_ARRIVAL_FRAME
 L_ARRIVAL_FRAME = 14
 L_END_ARRIVAL = 15  # of the last segment in the run
 LOG_SIZE = 16
-LOG_BLOCK = 64  # words: a connection takes and returns four records at a time, which share a stretch of memory
+LOG_BLOCK = 32  # words: a connection takes and returns two records at a time, which lie side by side
 
 # --- path: what two capture points tell of a connection's two ways (made by track) ----------------------------------
 # One record per sender: path + side * WAY_SIZE + W_... The delays lie as the round-trip times lie in an endpoint.
