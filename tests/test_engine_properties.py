@@ -40,7 +40,8 @@ from tests.strategies import (
 SHORT_STEPS = st.sampled_from((0, 1000, 500_000, 10 * MILLISECOND, 200 * MILLISECOND, SECOND, -1000, -20 * MILLISECOND))
 short = conversations(steps=SHORT_STEPS)
 either = st.one_of(anything(), conversations())
-UNPREDICTED = plain_engine_where(predicted=lambda *_: 0)
+SHORT_WAYS = ("predicted", "plain_to_wireshark", "plain_to_zeek")
+LONG = {way: plain_engine_where(**{way: lambda *_: 0}) for way in SHORT_WAYS}
 predicted = pure_kernels()["track"].predicted
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -69,11 +70,29 @@ def test_results_do_not_depend_on_the_seed(segments):
         assert essence(run(segments, engine=plain_engine(), seed=seed)) == expected
 
 
+BEYOND = parse(
+    """
+    0.000 > S  0:0(0)              win 1000
+    0.010 < S. 0:0(0)     ack 1    win 1000
+    0.020 > .  1:1(0)     ack 1    win 1000
+    0.030 > P. 1:101(100) ack 1    win 1000
+    0.040 < .  1:1(0)     ack 101  win 1000
+    0.050 > P. 101:201(100) ack 1  win 1000
+    0.060 < .  1:1(0)     ack 50000 win 1000
+    0.070 > P. 301:401(100) ack 1  win 1000
+    0.080 < .  1:1(0)     ack 401  win 1000
+    """
+).segments
+"""An ACK far beyond what was sent and announced, then a hole."""
+
+
+@pytest.mark.parametrize("way", SHORT_WAYS)
 @relaxed
+@example(BEYOND)
 @given(conversations(orderly=True, steps=st.sampled_from((0, 1000, 10 * MILLISECOND, 200 * MILLISECOND, -1000))))
-def test_prediction_changes_nothing(segments):
+def test_short_ways_change_nothing(way, segments):
     """What is expected is taken on a short way; the long one leads to the same words."""
-    assert essence(run(segments, engine=UNPREDICTED)) == essence(run(segments, engine=plain_engine()))
+    assert essence(run(segments, engine=LONG[way])) == essence(run(segments, engine=plain_engine()))
 
 
 def test_what_is_in_order_is_predicted():

@@ -20,6 +20,8 @@ from tests.strategies import (
     PORTS,
     SECOND,
     Connection,
+    check_memory,
+    plain_engine,
     pure_kernels,
     record,
     run,
@@ -73,6 +75,39 @@ def test_pending_syn_confirmed_by_its_syn_ack():
     assert second.path("client") == "CLOSED SYN_SENT ESTABLISHED"
     assert first.of("client")[-1].event == first.of("server")[-1].event == "REUSED"
     assert first.states == ("CLOSED", "CLOSED")
+
+
+def short_of_room(*given, **how):
+    """An engine that keeps 64 log records of a connection."""
+    engine = plain_engine()(*given, **how)
+    engine.control[at.K_LOG_LIMIT] = 1
+    return engine
+
+
+def test_stray_syns_are_counted_without_end_and_logged_up_to_a_bound():
+    """However many SYNs fall into a live connection, its log does not grow for ever; what is left out is free again."""
+    segments, time = array("q"), BEGIN
+
+    def sends(server, seq, ack, flags, length=0):
+        nonlocal time
+        time += MILLISECOND
+        ends = (HOSTS[::-1], PORTS) if server else (HOSTS, PORTS[::-1])
+        segments.extend(record(time // MILLISECOND, time, *ends, seq, ack, flags, LEN=length))
+
+    sends(False, 1000, 0, 2)
+    sends(True, 5000, 1001, 18)
+    sends(False, 1001, 5001, 16)
+    for n in range(200):
+        sends(False, 10**6 * (n + 1), 0, 2)
+        sends(False, 1001 + n, 5001, 24, 1)
+        sends(True, 5001, 1002 + n, 16)
+    outcome = run(segments, engine=short_of_room)
+    (connection,) = outcome.connections
+    assert connection.end("client", "E_SYNS") == 201
+    assert connection["C_LOG_COUNT"] == 64
+    assert connection["C_FLAGS"] & at.CF_LOG_FULL
+    assert connection.states == ("ESTABLISHED", "ESTABLISHED")
+    check_memory(outcome.engine)
 
 
 def test_pending_syn_confirmed_by_a_refusal():

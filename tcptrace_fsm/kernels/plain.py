@@ -65,4 +65,6 @@ def plain_to_zeek(c: int, side: int, s: int, segments: Words, rows: Words) -> in
     ack = low32(segments[s + S_ACK] - rows[p + ZE_START])
     if rows[p + ZE_ACK] < ack <= ZEEK_NEAR and segments[s + S_ACK]:
         rows[p + ZE_ACK] = ack
+    if rows[x + E_LAST_ACK] > rows[p + ZE_REACHED]:
+        rows[p + ZE_REACHED] = rows[x + E_LAST_ACK]
     return 1

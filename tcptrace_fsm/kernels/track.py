@@ -342,9 +342,13 @@ def confirm(c: int, rows: Words, control: Words) -> int:
 def discard(
     c: int, slot: int, slots: Words, rows: Words, log: Words, living: Words, paths: Words, control: Words
 ) -> int:
-    """A pending SYN came to nothing: hand its log to the connection it fell into. Returns that row."""
+    """A pending SYN came to nothing: hand its log to the connection it fell into, while there is room there.
+
+    Returns that row.
+    """
     old = rows[c + C_OLDER]
     swapped = 0 if rows[old + C_PORTS] == rows[c + C_PORTS] else 1
+    full = 1 if rows[old + C_LOG_COUNT] + rows[c + C_LOG_COUNT] > 64 * control[K_LOG_LIMIT] else 0
     if rows[c + C_PATH]:
         p = rows[c + C_PATH] - 1
         q = path_of(old, rows, paths, control)
@@ -369,18 +373,22 @@ def discard(
         rows[sender + E_SYNS] += rows[c + C_ENDPOINTS + E_SYNS]
         rows[c + C_ENDPOINTS + E_SEGMENTS] = 0
         rows[c + C_ENDPOINTS + E_SYNS] = 0
-        rows[sender + E_RUN] = -1
-        rows[peer + E_RUN] = -1
         rows[old + C_MARKS] |= log[r + L_MARKS]
-        rows[old + C_LOG_COUNT] += 1
         following = log[r + L_NEXT]
-        log[r + L_NEXT] = -1
-        if rows[old + C_LOG_HEAD] < 0:
-            rows[old + C_LOG_HEAD] = r
-        else:
-            log[rows[old + C_LOG_TAIL] + L_NEXT] = r
-        rows[old + C_LOG_TAIL] = r
+        if not full:
+            rows[sender + E_RUN] = -1
+            rows[peer + E_RUN] = -1
+            rows[old + C_LOG_COUNT] += 1
+            log[r + L_NEXT] = -1
+            if rows[old + C_LOG_HEAD] < 0:
+                rows[old + C_LOG_HEAD] = r
+            else:
+                log[rows[old + C_LOG_TAIL] + L_NEXT] = r
+            rows[old + C_LOG_TAIL] = r
         r = following
+    if full:
+        rows[old + C_FLAGS] |= CF_LOG_FULL
+        free_log(c, rows, log, control)
     rows[c + C_LOG_HEAD] = -1
     rows[old + C_NEWER] = -1
     rows[old + C_STREAM_NOW] = rows[c + C_STREAM_NOW]
