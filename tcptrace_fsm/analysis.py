@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 from tcptrace_fsm.errors import CaptureError, UsageError
 from tcptrace_fsm.export import Export, check_tables
 from tcptrace_fsm.kernels.layout import S_FRAME, SEGMENT_SIZE
-from tcptrace_fsm.losses import Losses, at_end, doubt
+from tcptrace_fsm.losses import Losses, at_end, doubt, so_far
 from tcptrace_fsm.profiles import Profile
 from tcptrace_fsm.profiles import profile as find_profile
 from tcptrace_fsm.remote import is_remote, list_remote
@@ -128,6 +128,7 @@ class Run:
         self.tally = Tally()
         self.interrupted = False
         self._opened: list[Source] = []
+        self._ends: dict[str, Losses | None] | None = None  # what each capture tells at its end
         self.origins: Origins | None = None
         if len(captured) > 1:
             from tcptrace_fsm.timeline import Origins
@@ -162,19 +163,16 @@ class Run:
                 return
         points = {"two_points": True} if self._merge else {}
         engine = new_engine(self.profile, self.taken_at, **points)
-        known = [at_end(source) for source in self._captured] if engine.rules is not None and not self.follow else []
-        if any(known):
-            engine.rules.lost = doubt(known)
         batches = self.batches()
         for batch in watch(self, batches) if watch else batches:
             engine.feed(batch)
-            if not any(known):
-                _tell_losses(self.captures, engine)
+            if engine.rules is not None:
+                engine.rules.lost = self.lost()
             if self.labels:
                 _hand_segments(batch, sinks)
             self._deliver(engine, sinks)
-        if not any(known):
-            _tell_losses(self.captures, engine)
+        if engine.rules is not None:
+            engine.rules.lost = self.lost()
         self.hurried = engine.hurried
         self.streams = engine.streams_opened
         engine.finish()
@@ -221,6 +219,15 @@ class Run:
                 yield batch
             if not self.follow or not capture.replaced:
                 return
+
+    def lost(self) -> str | None:
+        """Say what the capturing machines lost, as far as that is known by now, for the rules to bear in mind."""
+        if self._ends is None:
+            named = [os.fspath(source) for source in self._captured if isinstance(source, str | os.PathLike)]
+            self._ends = {} if self.follow else {name: at_end(name) for name in named}
+        opened = [capture.name for capture in self.captures]
+        known = [so_far(capture, self._ends.get(capture.name)) for capture in self.captures]
+        return doubt(known + [end for name, end in self._ends.items() if name not in opened])
 
     @property
     def in_order(self) -> list[Source]:
@@ -338,13 +345,6 @@ def new_engine(profile: Profile, taken_at: Sequence[str] = (), *, two_points: bo
     from tcptrace_fsm.engine import Engine
 
     return Engine(profile, rules=runner(profile), surveys=surveys(profile), taken_at=taken_at, two_points=two_points)
-
-
-def _tell_losses(captures: Sequence[Any], engine: Any) -> None:
-    """Let the rules know what the capturing machine lost by its own count, as far as the captures were read."""
-    lost = [(capture, getattr(capture, "dropped", None)) for capture in captures]
-    if any(count for _, count in lost) and engine.rules is not None:
-        engine.rules.lost = doubt(Losses(capture.frames, count or 0) for capture, count in lost)
 
 
 def _hand_segments(batch: Any, sinks: Sequence[Sink]) -> None:

@@ -291,7 +291,7 @@ def scan(name: str, place: int, seed: int, only: str | None) -> Scan:
     from tcptrace_fsm.kernels.layout import S_TIME
     from tcptrace_fsm.kernels.share import keys
     from tcptrace_fsm.links import known_paths
-    from tcptrace_fsm.losses import at_end
+    from tcptrace_fsm.losses import at_end, so_far
     from tcptrace_fsm.shares import facts
     from tcptrace_fsm.timeline import NEVER, segments_of
 
@@ -311,7 +311,7 @@ def scan(name: str, place: int, seed: int, only: str | None) -> Scan:
             if fresh > 2 * len(known[0]) + (1 << 16):
                 known, fresh = [np.unique(np.concatenate(known))], 0
     whole = np.unique(np.concatenate(known)) if known else np.empty(0, dtype=np.int64)
-    return Scan(facts(capture), place, first, last, whole, known_paths(), at_end(name))
+    return Scan(facts(capture), place, first, last, whole, known_paths(), so_far(capture, at_end(name)))
 
 
 def _plan(scans: Sequence[Scan]) -> list[Step]:

@@ -75,7 +75,6 @@ class Jobs(Run):
 
         """
         from tcptrace_fsm.links import learn_paths
-        from tcptrace_fsm.losses import at_end, doubt
         from tcptrace_fsm.shares import numbers, survey_findings
 
         writers: list[Any] = [sink for sink in sinks if hasattr(sink, "put")]
@@ -87,7 +86,6 @@ class Jobs(Run):
                     "captured": [os.fspath(source) for source in self._captured],  # type: ignore[arg-type]
                     "profile": self.profile,
                     "taken_at": self.taken_at,
-                    "lost": doubt(at_end(source) for source in self._captured),
                     "filter": self.keep.expression if self.keep else None,
                     "seed": int.from_bytes(os.urandom(7), "big") | 1,
                     "segments": "segments" in tables,
@@ -324,16 +322,24 @@ def _follow(run: Run, asked: dict[str, Any], spool: Any, say: Callable[[str, Any
     share = Share(
         asked["profile"],
         taken_at=asked["taken_at"],
-        lost=asked["lost"],
         spool=spool,
         segments=asked["segments"],
         segment_spool=folder / f"segments.{number}.spool" if asked["segments"] else None,
     )
-    return share, _read(run, asked, share, say)
+    return share, _read(run, asked, share, say, share.bear_in_mind)
 
 
-def _read(run: Run, asked: dict[str, Any], follower: Share | Lesson, say: Callable[[str, Any], None]) -> int:
-    """Read everything, and let this process's share of it be followed; returns the latest time, ns."""
+def _read(
+    run: Run,
+    asked: dict[str, Any],
+    follower: Share | Lesson,
+    say: Callable[[str, Any], None],
+    tell: Callable[[str | None], None] | None = None,
+) -> int:
+    """Read everything, and let this process's share of it be followed; returns the latest time, ns.
+
+    ``tell`` gets what the capturing machine lost, as far as that is known.
+    """
     from array import array
 
     from tcptrace_fsm.kernels.layout import SEGMENT_SIZE
@@ -347,12 +353,16 @@ def _read(run: Run, asked: dict[str, Any], follower: Share | Lesson, say: Callab
     for batch in run.batches():
         if len(mine) < batch.count * SEGMENT_SIZE:
             mine = array("q", bytes(8 * batch.count * SEGMENT_SIZE))
+        if tell:
+            tell(run.lost())
         if batch.count:
             count = pick(batch.segments, batch.count, number, asked["jobs"], asked["seed"], clock, mine)
             follower.take(Batch(mine, count))
         if number == 0 and time.monotonic() - told > EVERY:
             told = time.monotonic()
             say("progress", [facts(capture) for capture in run.captures])
+    if tell:
+        tell(run.lost())
     follower.finish(clock[0])
     return clock[0]
 

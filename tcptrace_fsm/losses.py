@@ -2,7 +2,8 @@
 
 A pcapng file ends with its interface statistics (draft-ietf-opsawg-pcapng 4.6). They bear on every finding in the file,
 so they are looked up at its end first; no finding then depends on whether it was made before they were met. What cannot
-be looked up so (a stream, a compressed file, one that is cut off) tells its losses when they are met.
+be looked up so (a stream, a compressed file, one that is cut off or of several sections) tells its losses when they are
+met.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Losses", "at_end", "doubt"]
+__all__ = ["Losses", "at_end", "doubt", "so_far"]
 
 MUCH = 1000
 """From one frame in so many on, what the capturing machine lost may explain anything."""
@@ -51,6 +52,14 @@ def at_end(source: Any) -> Losses | None:
     lost = [lost for _, lost in found.values() if lost >= 0]
     received = [received for received, _ in found.values()]
     return Losses(-1 if -1 in received else sum(received), sum(lost)) if lost else None
+
+
+def so_far(capture: Any, end: Losses | None) -> Losses | None:
+    """Tell what a capture is known to lack by now: what its ``end`` says, or what was met of it where that is more."""
+    met = getattr(capture, "dropped", None)
+    if met and (end is None or met > end.lost):
+        return Losses(capture.frames, met)
+    return end
 
 
 def _block_before(file: BinaryIO, end: int) -> tuple[int, int, tuple[int, int]] | None:

@@ -167,9 +167,9 @@ class Share:
     ) -> None:
         self.profile = profile
         measurer: Any = _Measurer(profile)
-        rules = runner(profile)
-        rules.lost = lost
-        self._engine = Engine(profile, rules=rules, surveys=measurer, taken_at=taken_at)
+        self._rules = runner(profile)
+        self._rules.lost = lost
+        self._engine = Engine(profile, rules=self._rules, surveys=measurer, taken_at=taken_at)
         self.hurried = 0
         self._over = _Spool(spool)
         self._named: list[tuple[Words, Words]] = []
@@ -207,12 +207,16 @@ class Share:
             self.segments.add(batch)
         self._keep()
 
+    def bear_in_mind(self, lost: str | None) -> None:
+        """Take notice of what the capturing machine lost, as it is known by now."""
+        self._rules.lost = lost
+
     def finish(self, now: int) -> None:
         """Judge whatever is still open as of ``now``, the latest time of the timeline, ns."""
         self.hurried = self._engine.hurried
         self._engine.finish(now)
         self._keep(ending=True)
-        del self._engine
+        del self._engine, self._rules
 
     def _keep(self, *, ending: bool = False) -> None:
         while (done := self._engine.take()) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 
 import pytest
@@ -67,15 +68,35 @@ def test_little_lost_explains_nothing():
     assert doubt([Losses(-1, 1)])
 
 
-def test_findings_made_long_before_bear_it_in_mind_too(tmp_path):
-    """The statistics stand at the end; the connection was over, judged and handed out hours before."""
-    sample = SAMPLES / "lost_time_wait.pcap"
+def blocks_of_sample():
+    """The frames of a capture in which a TIME_WAIT is gone too early, as pcapng blocks, and the time of the last."""
     blocks = []
-    for batch in open_capture(str(sample)).segments():
+    for batch in open_capture(str(SAMPLES / "lost_time_wait.pcap")).segments():
         for number in range(1, batch.frame_count + 1):
             time, _original, _link, content = batch.frame(number)
             blocks.append(make.packet(time // 1000, content))
-    late = time // 1000 + 10**10
+    return blocks, time // 1000
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("way", ["compressed", "beside another", "first of two sections"])
+def test_losses_that_no_end_tells_are_told_when_met(tmp_path, way, jobs):
+    """A compressed capture, also beside one whose end says that it lost nothing; an end that speaks of its section."""
+    quiet = written(tmp_path / "quiet.pcapng", PACKET, make.statistics(received=1, dropped=0))
+    lossy = written(tmp_path / "lossy.pcapng", *blocks_of_sample()[0], make.statistics(received=13, dropped=4_000))
+    packed = tmp_path / "packed.pcapng.gz"
+    packed.write_bytes(gzip.compress(lossy.read_bytes()))
+    both = tmp_path / "both.pcapng"
+    both.write_bytes(lossy.read_bytes() + quiet.read_bytes())
+    captures = {"compressed": packed, "beside another": [quiet, packed], "first of two sections": both}[way]
+    found = tf.analyze(captures, jobs=jobs).anomalies.set_index("kind").loc["rst_after_time_wait_loss"]
+    assert found["possible_artefact"] == "the capturing machine lost 4,000 frames, by its own count"
+
+
+def test_findings_made_long_before_bear_it_in_mind_too(tmp_path):
+    """The statistics stand at the end; the connection was over, judged and handed out hours before."""
+    blocks, last = blocks_of_sample()
+    late = last + 10**10
     rest = [
         make.packet(late + n, make.ethernet(make.ipv4(make.tcp(flags="S", src_port=1 + n % 60000, seq=n))))
         for n in range(40_000)
