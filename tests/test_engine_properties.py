@@ -193,6 +193,24 @@ def test_no_segments_teach_nonsense(segments):
     taught(find_profile("linux"), lesson.shown)
 
 
+def test_a_broken_header_long_after_tells_nothing_of_what_was_over():
+    """Wherever batches end, and so whether the sweep has come by: its stream's connection is no longer there."""
+    segments, hosts, ports = array("q"), (HOSTS, HOSTS[::-1]), (PORTS[::-1], PORTS)
+    for n, (server, seq, ack, flags) in enumerate(
+        [(0, 1000, 0, 2), (1, 5000, 1001, 18), (0, 1001, 5001, 16), (1, 5001, 0, 4), (0, 1001, 5001, 16)]
+    ):
+        segments.extend(record(n + 1, BEGIN + n * MILLISECOND, hosts[server], ports[server], seq, ack, flags))
+    for n in range(3):  # others, for the clock and the sweep
+        segments.extend(record(n + 6, BEGIN + (8000 + n) * SECOND, hosts[0], (50000 + n, 80), 1, 0, 2))
+    late = BEGIN + 8003 * SECOND
+    segments.extend(record(9, late, hosts[0], ports[0], 1001, 5001, 17 | at.TCP_BROKEN, SHOWN=5))
+    told = [
+        run(segments, engine=plain_engine(), step=step).connections[0]["C_COMPLETENESS"] >> at.COMPLETE_WHOLE_SHIFT & 63
+        for step in (1, 2, None)
+    ]
+    assert told == 3 * [at.COMPLETE_SYN | at.COMPLETE_SYN_ACK | at.COMPLETE_ACK | at.COMPLETE_RST]
+
+
 STRAYS_AFTER_SILENCE = parse(
     """
     0.00 > S  0:0(0)

@@ -1,6 +1,6 @@
 from tcptrace_fsm.kernels.layout cimport *
 from tcptrace_fsm.kernels.sequence cimport bit, low32
-from tcptrace_fsm.kernels.table cimport find, hash_of, hash_plain
+from tcptrace_fsm.kernels.table cimport hash_plain
 
 cdef long long hash_for_streams(long long c, long long s, long long* segments, long long* rows, long long* control) noexcept nogil
 cdef long long find_stream(long long h, long long* streams, long long* known, long long* control) noexcept nogil
@@ -9,7 +9,7 @@ cdef long long open_stream(long long completeness, long long* streams, long long
 cdef long long is_high(long long* segments, long long s) noexcept nogil
 cdef long long enter_stream(long long stream, long long h, long long s, long long* segments, long long* streams, long long* known, long long* control) noexcept nogil
 cdef long long complete_stream(long long stream, long long s, long long* segments, long long* streams, long long* control) noexcept nogil
-cdef long long join_broken(long long s, long long* slots, long long* segments, long long* rows, long long* streams, long long* known, long long* control) noexcept nogil
+cdef long long join_broken(long long s, long long* segments, long long* streams, long long* known, long long* control) noexcept nogil
 cdef long long join_wireshark(long long c, long long s, long long* segments, long long* rows, long long* streams, long long* known, long long* control) noexcept nogil
 cdef long long gap32(long long a, long long b) noexcept nogil
 cdef long long likely_server(long long port) noexcept nogil

@@ -184,10 +184,11 @@ def join_wireshark(c: int, s: int, segments: Words, rows: Words, streams: Words,
     return stream
 
 
-def join_broken(
-    s: int, slots: Words, segments: Words, rows: Words, streams: Words, known: Words, control: Words
-) -> int:
-    """Number the stream of what is TCP to Wireshark alone; it belongs to no connection."""
+def join_broken(s: int, segments: Words, streams: Words, known: Words, control: Words) -> int:
+    """Number the stream of what is TCP to Wireshark alone; it belongs to no connection.
+
+    Returns the stream's completeness as :func:`complete_stream` does; -1 where that is not the stream's last by now.
+    """
     segments[s + S_STREAM] = -1
     if segments[s + S_FLAGS] & TCP_STREAMLESS:
         return -1
@@ -198,15 +199,8 @@ def join_broken(
     told = complete_stream(stream, s, segments, streams, control)
     segments[s + S_STREAM] = stream << STREAM_SHIFT | (told & 63)
     if segments[s + S_FLAGS] & TCP_QUOTED:
-        return stream  # the stream's completeness goes with the last segment that is no ICMP
-    # Where the connection that the stream is named after is still there, this is the stream's last segment so far.
-    slot = find(slots, control[K_SLOTS], hash_of(segments, s, control[K_SEED]), rows, segments, s)
-    c = slots[slot + 1] - 1
-    while c >= 0:
-        if rows[c + C_STREAM] == stream:
-            rows[c + C_COMPLETENESS] = told
-        c = rows[c + C_OLDER]
-    return stream
+        return -1  # the stream's completeness goes with the last segment that is no ICMP
+    return told
 
 
 # --- Zeek ------------------------------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ cdef long long take_path(long long c, long long side, long long s, long long mar
 cpdef long long end_paths(long long count, long long[::1] due_words, long long[::1] rows_words, long long[::1] paths_words) noexcept nogil
 cpdef long long collect_paths(long long count, long long start, long long[::1] due_words, long long[::1] rows_words, long long[::1] paths_words, long long[::1] out) noexcept nogil
 cpdef long long track(long long[::1] segments_words, long long count, long long[::1] slots_words, long long[::1] past_words, long long[::1] rows_words, long long[::1] log_words, long long[::1] living_words, long long[::1] due_words, long long[::1] streams_words, long long[::1] known_words, long long[::1] paths_words, long long[::1] control_words) noexcept nogil
+cdef long long complete_rows(long long s, long long h, long long told, long long* segments, long long* slots, long long* rows, long long* control) noexcept nogil
 cdef long long follow(long long c, long long use, long long* rows, long long* control) noexcept nogil
 cdef long long is_spent(long long c, long long* rows, long long* control) noexcept nogil
 cdef long long is_open(long long c, long long* rows) noexcept nogil

@@ -1530,7 +1530,9 @@ def track(
         else:
             control[K_TIME_BACK] += 1 if segments[s + S_TIME] < control[K_NOW] else 0
         if segments[s + S_FLAGS] & TCP_BROKEN:
-            join_broken(s, slots, segments, rows, streams, known, control)
+            told = join_broken(s, segments, streams, known, control)
+            if told >= 0:
+                complete_rows(s, h, told, segments, slots, rows, control)
             segments[s + S_CONNECTION] = -1
             segments[s + S_SIDE] = 0
             segments[s + S_MARKS] = M_BEGINS_STREAM if control[K_NEXT_STREAM] > stream else 0
@@ -1583,6 +1585,21 @@ def track(
             segments[s + S_MARKS] |= M_BEGINS_STREAM
         s += SEGMENT_SIZE
     return control[K_DUE]
+
+
+def complete_rows(s: int, h: int, told: int, segments: Words, slots: Words, rows: Words, control: Words) -> int:
+    """Tell the connections that are named after a broken segment's stream how complete that is now.
+
+    Only those of which something is still expected: whether the sweep has come by already must make no difference.
+    """
+    c = slots[find(slots, control[K_SLOTS], h, rows, segments, s) + 1] - 1
+    if c >= 0 and is_spent(c, rows, control):
+        return 0
+    while c >= 0:
+        if rows[c + C_STREAM] == segments[s + S_STREAM] >> STREAM_SHIFT and not is_spent(c, rows, control):
+            rows[c + C_COMPLETENESS] = told
+        c = rows[c + C_OLDER]
+    return 0
 
 
 def follow(c: int, use: int, rows: Words, control: Words) -> int:
