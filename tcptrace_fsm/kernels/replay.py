@@ -307,9 +307,8 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
         scratch[X_REACH] = MILLISECOND
     scratch[X_FIN_END] = rows[x + E_FIN]
     scratch[X_PEER_FIN_END] = rows[y + E_FIN]
-    asked = (
-        -1
-    )  # when the peer first sent what is acknowledged within 200 ms, and the first that speaks for or against it
+    # when the peer first sent what is acknowledged within 200 ms, and the first that speaks for or against it
+    asked = -1
     stop = -1
     w = 0
     while w < n:
