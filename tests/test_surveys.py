@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from random import Random
 
 import pytest
 
-from tcptrace_fsm.anomalies import SURVEYS, surveys
-from tcptrace_fsm.anomalies.hosts import many
+from tcptrace_fsm.anomalies import SURVEYS, runner, surveys
+from tcptrace_fsm.anomalies.hosts import OVERFLOW, many
 from tcptrace_fsm.anomalies.rule import SEVERITIES, SIDES, Finding
 from tcptrace_fsm.anomalies.survey import Surveyor
 from tcptrace_fsm.engine import Engine
@@ -129,3 +130,89 @@ def test_healthy_connections_give_no_finding_above_info():
 def test_nothing_at_all():
     """An empty capture."""
     assert findings("") == []
+
+
+def lossy(handshakes: int, share: int, *, silent: bool = False) -> str:
+    """Handshakes of one listener 10 ms apart, behind a path that loses ``share`` in 100 of what goes to it.
+
+    The captured are all; what the listener does depends on what arrives, by the timers of Linux.
+    """
+    dice = Random(share)
+    lines: list[str] = []
+    for i in range(handshakes):
+        sent: list[tuple[float, str]] = [(0.0, "> S 0:0(0)"), (0.001, "< S. 0:0(0) ack 1")]
+        asks = [(0.002, "> . 1:1(0) ack 1")]
+        if not silent:
+            asks += [(t, "> P. 1:101(100) ack 1") for t in (0.003, 0.203, 0.603, 1.403, 3.003)]
+        for t in (1.001, 3.001):
+            asks.append((t + 0.001, f"> . {1 if silent else 101}:{1 if silent else 101}(0) ack 1"))
+        asks.sort()
+        open_at = next((t for t, _ in asks if dice.randrange(100) >= share), 5.0)
+        heard_at = next(
+            (t for t, text in asks if "P." in text and t >= open_at and dice.randrange(100) >= share), open_at
+        )
+        sent += [(t, text) for t, text in asks if t <= open_at or ("P." in text and t <= heard_at)]
+        sent += [(t, "< S. 0:0(0) ack 1") for t in (1.001, 3.001) if t < open_at]
+        done = max(open_at, heard_at)
+        end = 1 if silent else 101
+        if not silent:
+            sent.append((done + 0.0005, "< . 1:1(0) ack 101"))
+        t, wait = 6.0, 0.2
+        sent.append((t, f"> F. {end}:{end}(0) ack 1"))
+        while dice.randrange(100) < share:
+            t, wait = t + wait, 2 * wait
+            sent.append((t, f"> F. {end}:{end}(0) ack 1"))
+        sent += [(t + 0.001, f"< F. 1:1(0) ack {end + 1}"), (t + 0.002, f"> . {end + 1}:{end + 1}(0) ack 2")]
+        lines.append(f"port {41000 + i} 80\nisn {1 + i} {1 + i * 140_000}")
+        lines += [f"{i / 100 + t:.4f} {text}" for t, text in sorted(sent)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("share", [2, 10, 30, 50])
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_path_that_loses_segments_is_no_full_accept_queue(share, silent):
+    """However many handshakes wait for it: the connections that open lose as much, later."""
+    text = lossy(400, share, silent=silent)
+    assert [f.message for f in findings(text, "accept_queue_overflow")] == []
+    if share >= 30:  # the test is about something: handshakes do wait
+        assert "accept_queue_overflow_suspected" in rules_say(text) or silent
+
+
+@pytest.mark.parametrize("share", [2, 10])
+def test_a_full_accept_queue_shows_behind_a_path_that_loses_segments(share):
+    """An overflow among connections of which some lose something."""
+    both = lossy(60, share) + "\n" + many(30, OVERFLOW, first=50000, start=0.2)
+    (found,) = findings(both, "accept_queue_overflow")
+    assert "30 handshakes" in found.message
+
+
+def test_accept_queues_are_judged_alike_in_shares():
+    """Two halves put together say what the whole says."""
+    linux = profile("linux")
+    survey = [SURVEYS["accept_queue_overflow"]]
+    together = Surveyor(survey, linux)
+    now = 0
+    for text in (many(2, OVERFLOW), many(2, OVERFLOW, first=42000)):
+        half = Surveyor(survey, linux)
+        engine = Engine(linux, rules=Shown(half))
+        engine.feed(parse(text + "\nend 10"))
+        engine.finish()
+        while engine.take() is not None:
+            pass
+        assert half.finish(engine.now) == []
+        together.merge(half.seen)
+        now = engine.now
+    (found,) = together.finish(now)
+    assert "4 handshakes" in found.message
+
+
+def rules_say(text: str) -> set[str]:
+    """The kinds of what the rules find."""
+    linux = profile("linux")
+    engine = Engine(linux, rules=runner(linux))
+    engine.feed(parse(text))
+    engine.finish()
+    kinds: set[str] = set()
+    while (done := engine.take()) is not None:
+        kinds |= {f.kind for f in done.findings}
+    return kinds

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.anomalies.rule import End, Segment
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "Handshake"]
 
 
 def syn_acks(end: End) -> list[Segment]:
@@ -81,21 +81,22 @@ def half_open(c: View) -> Iterator[Hit]:
 class Handshake:
     """A handshake in which the server repeats its SYN+ACK although the ACK of it had passed here."""
 
-    def __init__(self, c: View) -> None:
-        self.view = c
-        self.answers = [s for s in syn_acks(c.server) if not s.seq]
-        self.ack = first_plain(c.client)
+    def __init__(self, segments: list[Segment]) -> None:
+        self.client = [s for s in segments if s.side == CLIENT]
+        self.server = [s for s in segments if s.side == SERVER]
+        self.answers = [s for s in self.server if s.syn_ack and not s.has(MARK_CAPTURE_DUPLICATE) and not s.seq]
+        self.ack = next((s for s in self.client if is_plain(s)), None)
         self.again: list[Segment] = []
         self.ignored: list[Segment] = []
         if self.ack is None or not self.answers or self.ack.frame < self.answers[0].frame:
             return
         # an ACK that is still under way to the server when that repeats itself was not lost
-        way = max(SECOND // 5, 2 * (self.answers[0].time - c.segments[0].time))
+        way = max(SECOND // 5, 2 * (self.answers[0].time - segments[0].time))
         after = self.ack.time + way
         self.again = [s for s in self.answers[1:] if s.has(MARK_SYN_ACK_AGAIN) and s.time >= after]
         if self.again:
             last = self.again[-1].frame
-            self.ignored = [s for s in c.client.segments if is_plain(s) and s.frame < last]
+            self.ignored = [s for s in self.client if is_plain(s) and s.frame < last]
 
     @property
     def count(self) -> int:
@@ -105,13 +106,13 @@ class Handshake:
     @property
     def data(self) -> bool:
         """Whether there were data among them: a run of plain segments tells only by what follows it."""
-        following = next((s for s in self.view.client.segments if is_plain(s) and s.frame > self.again[-1].frame), None)
+        following = next((s for s in self.client if is_plain(s) and s.frame > self.again[-1].frame), None)
         return any(s.length for s in self.ignored) or (following is not None and following.seq > 1)
 
     @property
     def reaction(self) -> Segment | None:
         """The first segment from the server that shows it open, or gone."""
-        return next((s for s in self.view.server.segments if not s.flags & TCP_SYN), None)
+        return next((s for s in self.server if not s.flags & TCP_SYN), None)
 
     @property
     def deferred(self) -> bool:
@@ -129,7 +130,7 @@ class Handshake:
 
 def third_ack_lost(c: View) -> Iterator[Hit]:
     """The SYN+ACK comes again although its ACK had passed here, and then all is well."""
-    h = Handshake(c)
+    h = Handshake(c.segments)
     if not h.again or h.deferred or h.overflown or h.ack is None:
         return
     yield Hit(
@@ -143,7 +144,7 @@ def third_ack_lost(c: View) -> Iterator[Hit]:
 
 def accept_queue_overflow(c: View) -> Iterator[Hit]:
     """ACKs and data reach the server, which stays in SYN_RECEIVED all the same."""
-    h = Handshake(c)
+    h = Handshake(c.segments)
     if not h.overflown or h.ack is None:
         return
     reaction = h.reaction
@@ -168,7 +169,7 @@ def accept_queue_overflow(c: View) -> Iterator[Hit]:
 
 def defer_accept(c: View) -> Iterator[Hit]:
     """ACKs are ignored, the first data are not."""
-    h = Handshake(c)
+    h = Handshake(c.segments)
     if h.deferred and h.ack and h.reaction:
         yield Hit(
             SERVER,

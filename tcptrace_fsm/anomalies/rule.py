@@ -103,7 +103,21 @@ if TYPE_CHECKING:
     from tcptrace_fsm.engine import Finished
     from tcptrace_fsm.profiles import Profile
 
-__all__ = ["Change", "End", "Finding", "Hit", "Key", "Rule", "Runner", "Segment", "View", "mask", "notable", "span"]
+__all__ = [
+    "Change",
+    "End",
+    "Finding",
+    "Hit",
+    "Key",
+    "Rule",
+    "Runner",
+    "Segment",
+    "View",
+    "mask",
+    "notable",
+    "segments_of",
+    "span",
+]
 
 SIDES = ("client", "server")
 SEVERITIES = ("info", "low", "medium", "high")
@@ -325,6 +339,54 @@ class End:
         return next((c for c in reversed(self.changes) if c.source == state), None)
 
 
+def places_of(log: memoryview, head: int) -> dict[int, int]:
+    """Where two captures were made one: each frame's place in the log, by its number at either point.
+
+    The captures number their frames apart, and rules tell by these numbers what came first.
+    """
+    places: dict[int, int] = {}
+    r, n = head, PLACES
+    while r >= 0:
+        places[log[r + L_FRAME]] = n
+        if log[r + L_FATE] in (FATE_ARRIVED, FATE_PARTLY):
+            places.setdefault(log[r + L_ARRIVAL_FRAME], n)
+        n += 1
+        r = log[r + L_NEXT]
+    return places
+
+
+def segments_of(words: array[int], c: int, log: memoryview) -> list[Segment]:
+    """The log of the connection whose record begins at ``c``, in capture order."""
+    found = []
+    r = words[c + C_LOG_HEAD]
+    while r >= 0:
+        record = log[r : r + LOG_SIZE].tolist()
+        info = record[L_INFO]
+        found.append(
+            Segment(
+                info >> LOG_SIDE_SHIFT & 1,
+                record[L_TIME],
+                record[L_FRAME],
+                info & LOG_FLAGS_MASK,
+                record[L_SEQ],
+                record[L_ACK],
+                info >> LOG_LEN_SHIFT & LOG_LEN_MASK,
+                record[L_MARKS],
+                record[L_WINDOW],
+                record[L_TSVAL],
+                record[L_TSECR],
+                record[L_END_TIME],
+                record[L_END_FRAME],
+                info >> LOG_RUN_SHIFT,
+            )
+        )
+        r = record[L_NEXT]
+    if words[c + C_PATH]:
+        places = places_of(log, words[c + C_LOG_HEAD])
+        return [s._replace(frame=places[s.frame]) for s in found]
+    return found
+
+
 @dataclass
 class View:
     """A connection that is over, as rules see it.
@@ -393,19 +455,8 @@ class View:
 
     @cached_property
     def _places(self) -> dict[int, int]:
-        """Where two captures were made one: each frame's place in the log, by its number at either point.
-
-        The captures number their frames apart, and rules tell by these numbers what came first.
-        """
-        places: dict[int, int] = {}
-        log, r, n = self.log, self[C_LOG_HEAD], PLACES
-        while r >= 0:
-            places[log[r + L_FRAME]] = n
-            if log[r + L_FATE] in (FATE_ARRIVED, FATE_PARTLY):
-                places.setdefault(log[r + L_ARRIVAL_FRAME], n)
-            n += 1
-            r = log[r + L_NEXT]
-        return places
+        """Where two captures were made one: each frame's place in the log."""
+        return places_of(self.log, self[C_LOG_HEAD])
 
     def shown(self, frame: int) -> int:
         """The number of a frame as its capture has it, given that of a segment or change."""
@@ -416,33 +467,7 @@ class View:
     @cached_property
     def segments(self) -> list[Segment]:
         """Its log, in capture order."""
-        found = []
-        log, r = self.log, self[C_LOG_HEAD]
-        while r >= 0:
-            record = log[r : r + LOG_SIZE].tolist()
-            info = record[L_INFO]
-            found.append(
-                Segment(
-                    info >> LOG_SIDE_SHIFT & 1,
-                    record[L_TIME],
-                    record[L_FRAME],
-                    info & LOG_FLAGS_MASK,
-                    record[L_SEQ],
-                    record[L_ACK],
-                    info >> LOG_LEN_SHIFT & LOG_LEN_MASK,
-                    record[L_MARKS],
-                    record[L_WINDOW],
-                    record[L_TSVAL],
-                    record[L_TSECR],
-                    record[L_END_TIME],
-                    record[L_END_FRAME],
-                    info >> LOG_RUN_SHIFT,
-                )
-            )
-            r = record[L_NEXT]
-        if self[C_PATH]:
-            return [s._replace(frame=self._places[s.frame]) for s in found]
-        return found
+        return segments_of(self.words, self.base, self.log)
 
     def marked(self, *marks: int) -> list[Segment]:
         """The logged segments with any of these marks."""

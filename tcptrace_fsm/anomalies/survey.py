@@ -42,11 +42,10 @@ from tcptrace_fsm.kernels.layout import (
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Self
 
     from tcptrace_fsm.engine import Finished
-    from tcptrace_fsm.kernels import Words
     from tcptrace_fsm.profiles import Profile
 
     See = Callable[[array[int], int], None]
@@ -112,12 +111,18 @@ class Block:
     count : int
     log : int64 array or None
         The pool that holds their logs.
+    notable : sequence of (int, int, Key)
+        Those that any rule or survey may have something to say about, as
+        :func:`tcptrace_fsm.anomalies.rule.notable` gives them.
     """
 
-    def __init__(self, words: array[int], count: int, log: Words | None) -> None:
+    def __init__(
+        self, words: array[int], count: int, log: memoryview | None, notable: Sequence[tuple[int, int, Key]] = ()
+    ) -> None:
         self.words = words
         self.count = count
         self.log = log
+        self.notable = notable
         self._made: dict[str, Any] = {}
 
     @cached_property
@@ -464,9 +469,9 @@ class Surveyor:
         self.chosen[key] = chosen
         return chosen
 
-    def measure(self, done: Finished, log: Words) -> None:
+    def measure(self, done: Finished, log: memoryview) -> None:
         """Complete the records of connections that are over, while ``log`` still holds their logs."""
-        block = Block(done.connections, done.count, log)
+        block = Block(done.connections, done.count, log, done.notable)
         for measure in self.measures:
             measure(block)
 
