@@ -101,6 +101,17 @@ def test_a_kind_is_listed_so_often_and_no_more(monkeypatch):
     assert (kinds.count("syn_no_response"), kinds.count("connection_refused")) == (3, 2)
 
 
+def test_a_syn_at_the_end_of_the_capture_is_no_silent_server():
+    """Nothing is said before a repetition is due; then, no wait of no length is told."""
+    assert findings("0.0 > S 0:0(0)") == []
+    assert findings("0.0 > S 0:0(0)\nend 0.9") == []
+    (found,) = (f for f in findings("0.0 > S 0:0(0)\nend 1.5") if f.kind == "syn_no_response")
+    assert "1 SYN, then 1.5 s of silence" in found.message
+    (found,) = (f for f in findings("0.0 > S 0:0(0)\n1.0 > S 0:0(0)") if f.kind == "syn_no_response")
+    assert "2 SYNs in 1 s, no answer in 1 s, up to where the capture ends" in found.message
+    assert found.severity == "low"
+
+
 def test_what_the_capturing_machine_lost_may_explain_a_finding(tmp_path):
     """Interface statistics of a pcapng file: with many frames lost nothing is called high, and the reason is told."""
     from tests import builders as make

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES"]
 
+SYN_TIMER = SECOND  # RFC 6298 2.1: before this has passed, no TCP sends its SYN again
+
 
 def own_syns(c: View) -> list[Segment]:
     """The client's SYNs of this attempt: those before anything else that it sent."""
@@ -65,15 +67,20 @@ def no_response(c: View) -> Iterator[Hit]:
     if not syns:
         return
     waited = c.end - syns[0].time
-    # A lone SYN at the end of the capture may yet be answered.
+    if waited < SYN_TIMER:
+        return  # not even a repetition is due: the answer may be on its way
+    # A SYN at the end of the capture may yet be answered.
     severity = None if waited >= 3 * SECOND else "low" if len(syns) > 1 else "info"
-    often = f"{len(syns)} SYNs" if len(syns) > 1 else "1 SYN"
+    silence = c.end - syns[-1].time
+    often = f"{len(syns)} SYNs in {span(syns[-1].time - syns[0].time)}" if len(syns) > 1 else "1 SYN"
+    then = f"then {span(silence)} of silence"
+    if len(syns) > 1 and silence < SYN_TIMER:
+        then = f"no answer in {span(waited)}, up to where the capture ends or the port is used anew"
     yield Hit(
         CLIENT,
         syns[0],
-        f"{c.server.name} never answered {c.client.name}: {often} in {span(syns[-1].time - syns[0].time)}, then "
-        f"{span(c.end - syns[-1].time)} of silence; a firewall drops them, the host is down, or the answers take "
-        "another way",
+        f"{c.server.name} never answered {c.client.name}: {often}, {then}; a firewall drops them, the host is down, or "
+        "the answers take another way",
         syns[1:],
         severity,
     )
@@ -232,7 +239,8 @@ RULES = (
         severity="medium",
         rfc="RFC 9293 3.8.3",
         summary="The SYN, and its repetitions, never got an answer.",
-        evidence="Nothing but SYNs from the client, and nothing from the server.",
+        evidence="Nothing but SYNs from the client, and nothing from the server, for the second or more after which a "
+        "SYN is repeated; info below 3 s with one SYN, low with several.",
         innocent="A capture of one direction only; one that ends before the answer; an answer by another path.",
         when=when_unanswered,
         detect=no_response,
