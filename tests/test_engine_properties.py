@@ -85,10 +85,23 @@ BEYOND = parse(
 ).segments
 """An ACK far beyond what was sent and announced, then a hole."""
 
+FAR_ACK = parse(
+    """
+    0.000 > S  0:0(0)              win 1000
+    0.010 < S. 0:0(0)     ack 1    win 1000
+    0.020 > .  1:1(0)     ack 1    win 1000
+    0.030 < P. 1:101(100) ack 1    win 1000
+    0.040 > .  1:1(0)     ack 2147483000 win 1000
+    0.050 > .  1:1(0)     ack 101  win 1000
+    """
+).segments
+"""An ACK of almost 2**31."""
+
 
 @pytest.mark.parametrize("way", SHORT_WAYS)
 @relaxed
 @example(BEYOND)
+@example(FAR_ACK)
 @given(conversations(orderly=True, steps=st.sampled_from((0, 1000, 10 * MILLISECOND, 200 * MILLISECOND, -1000))))
 def test_short_ways_change_nothing(way, segments):
     """What is expected is taken on a short way; the long one leads to the same words."""

@@ -346,7 +346,7 @@ Z_ESTABLISHED = 4
 Z_CLOSED = 5
 Z_RESET = 6
 ZEEK_TOO_FAR = 1048576  # bytes; TOO_LARGE_SEQ_DELTA
-ZEEK_NEAR = 1073741824  # bytes; up to here 32-bit numbers need no thought of wrapping
+ZEEK_NEAR = 1073741824  # bytes; below it 32-bit numbers need no thought of wrapping
 
 # One endpoint as Zeek has it: word C_ZEEK_ENDS + side * ZE_SIZE + ZE_...
 ZE_START = 0  # 32-bit sequence number of its SYN

@@ -45,13 +45,15 @@ def plain_to_zeek(c: int, side: int, s: int, segments: Words, rows: Words) -> in
     p = c + C_ZEEK_ENDS + (1 - side) * ZE_SIZE
     length = segments[s + S_LEN]
     end = low32(segments[s + S_SEQ] - rows[e + ZE_START] + length)
+    ack = low32(segments[s + S_ACK] - rows[p + ZE_START])
     if (
         rows[c + C_ZEEK] & Z_STATES != Z_BOTH_ESTABLISHED
         or rows[c + C_ZEEK] & Z_GONE
         or segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) != TCP_ACK
         or not segments[s + S_WINDOW]
         or (length and end <= rows[e + ZE_LAST])
-        or end > ZEEK_NEAR
+        or (end | ack | rows[e + ZE_LAST] | rows[p + ZE_ACK]) >= ZEEK_NEAR
+        or not segments[s + S_ACK]
         or rows[y + E_HOLES]
         or rows[c + C_ZEEK_GONE] >= 0
         or segments[s + S_TIME] - rows[c + C_ZEEK_TIME] >= 60000 * MILLISECOND
@@ -62,8 +64,7 @@ def plain_to_zeek(c: int, side: int, s: int, segments: Words, rows: Words) -> in
     rows[c + C_ZEEK_TIME] = segments[s + S_TIME]
     if end > rows[e + ZE_LAST]:
         rows[e + ZE_LAST] = end
-    ack = low32(segments[s + S_ACK] - rows[p + ZE_START])
-    if rows[p + ZE_ACK] < ack <= ZEEK_NEAR and segments[s + S_ACK]:
+    if ack > rows[p + ZE_ACK]:
         rows[p + ZE_ACK] = ack
     if rows[x + E_LAST_ACK] > rows[p + ZE_REACHED]:
         rows[p + ZE_REACHED] = rows[x + E_LAST_ACK]
