@@ -81,7 +81,7 @@ __all__ = ["Engine", "Finished", "SegmentBatch"]
 LOG_LIMIT = 256  # log records per connection before marked data segments are only counted
 LINGER_SYN = 130  # seconds; Linux gives up a connect() after 127 s
 CROWD = 500_000  # live connections; their rows and logs take a little under 1 GB
-CHUNK = 4096  # finished connections handed out at once
+CHUNK = 2048  # finished connections handed out at once
 STREAMS = 1 << 20  # of Wireshark's that are remembered
 
 
