@@ -16,8 +16,7 @@ from tcptrace_fsm.kernels.bpf import select
 from tcptrace_fsm.links import LINK_TYPES, link_name
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.kernels import Words
-    from tcptrace_fsm.kernels.decode import Buffer
+    from tcptrace_fsm.kernels import Buffer, Words
 
 __all__ = ["Filter"]
 

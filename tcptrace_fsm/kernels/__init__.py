@@ -19,9 +19,12 @@ from __future__ import annotations
 
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-__all__ = ["Words", "compiled"]
+__all__ = ["Buffer", "Words", "compiled"]
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+"""Bytes as they were captured."""
 
 
 class Words(Protocol):

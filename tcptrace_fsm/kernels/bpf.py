@@ -15,8 +15,7 @@ from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.sequence import *
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.kernels import Words
-    from tcptrace_fsm.kernels.decode import Buffer
+    from tcptrace_fsm.kernels import Buffer, Words
 
 __all__ = ["select"]
 

@@ -19,11 +19,7 @@ from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    from tcptrace_fsm.kernels import Words
-
-    Buffer: TypeAlias = bytes | bytearray | memoryview
+    from tcptrace_fsm.kernels import Buffer, Words
 
 
 def number16(a: int, b: int) -> int:

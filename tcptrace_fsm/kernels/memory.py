@@ -10,9 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.kernels import Words
-
-    Octets = bytes | bytearray | memoryview
+    from tcptrace_fsm.kernels import Buffer, Words
 
 __all__ = ["octets", "pointer", "prefetch"]
 
@@ -22,7 +20,7 @@ def pointer(words: Words) -> Words:
     return words
 
 
-def octets(content: Octets) -> Octets:
+def octets(content: Buffer) -> Buffer:
     """The bytes themselves; in C the address of the first."""
     return content
 

@@ -15,9 +15,8 @@ from tcptrace_fsm.kernels.layout import *
 
 if TYPE_CHECKING:
     from array import array
-    from typing import TypeAlias
 
-    Buffer: TypeAlias = bytes | bytearray | memoryview
+    from tcptrace_fsm.kernels import Buffer
 
 
 def number(a: int, b: int, c: int, d: int, swapped: int) -> int:
