@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.analysis import Connection, Trace, analyze
     from tcptrace_fsm.errors import CaptureError, UsageError
 
-    __version__: str
-
+__version__ = "0.1.0"  # pyproject.toml reads it here: to ask for what is installed takes as long as a small capture
 __all__ = ["CaptureError", "Connection", "Trace", "UsageError", "__version__", "analyze"]
 
 _HOMES = {
@@ -28,20 +27,11 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import public names when they are first used: a command that does not need them starts faster."""
-    if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            value: Any = version("tcptrace-fsm")
-        except PackageNotFoundError:  # run from a source tree that was never installed
-            value = "0+uninstalled"
-    elif name in _HOMES:
-        from importlib import import_module
-
-        value = getattr(import_module(f"tcptrace_fsm.{_HOMES[name]}"), name)
-    else:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f"tcptrace_fsm.{_HOMES[name]}"), name)
     return value
 
 

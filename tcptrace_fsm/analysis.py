@@ -364,7 +364,7 @@ def _renumber(batch: Any, before: int) -> None:
 
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
-    import platform
+    import sys
 
     from tcptrace_fsm import __version__
     from tcptrace_fsm.kernels import compiled
@@ -372,7 +372,7 @@ def versions() -> dict[str, str]:
     return {
         "tcptrace-fsm": __version__,
         "kernels": "compiled" if compiled() else "uncompiled",
-        "python": platform.python_version(),
+        "python": sys.version.split()[0],
     }
 
 

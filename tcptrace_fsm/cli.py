@@ -192,6 +192,9 @@ def analyze(
             run.go(told, watch=watch)
             summary = run.summary(tables=[], fail_on=fail_on)
         else:
+            from tcptrace_fsm.room import keep_freed
+
+            keep_freed()
             with exports(out, form, chosen, origins=run.origins) as export:
                 run.go([export, *told], watch=watch)
                 summary = run.summary(tables=list(chosen), format=form, fail_on=fail_on)

@@ -6,7 +6,7 @@ number of live connections: one that is over is replayed, handed out and forgott
 
 from __future__ import annotations
 
-import secrets
+import os
 from array import array
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -131,6 +131,11 @@ def words(n: int) -> array[int]:
     return ZERO * n
 
 
+def random_seed() -> int:
+    """61 bits that nobody can foresee."""
+    return int.from_bytes(os.urandom(8)) >> 3  # the module secrets would load OpenSSL for it
+
+
 def copied(source: memoryview, n: int) -> array[int]:
     """The first ``n`` words in an array of their own."""
     copy = array("q")
@@ -219,7 +224,7 @@ class Engine:
         self.rules = rules
         self.surveys = surveys
         self.control = words(CONTROL_SIZE)
-        self.control[K_SEED] = (secrets.randbits(61) if seed is None else seed) | 1
+        self.control[K_SEED] = (random_seed() if seed is None else seed) | 1
         self.control[K_SLOTS] = 1024
         self.control[K_ROW_FREE] = -1
         self.control[K_LOG_FREE] = -1

@@ -8,14 +8,11 @@ To add a format: a class with ``write`` and ``close``, and its line in :data:`FO
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import secrets
 import shutil
 import tempfile
 from contextlib import suppress
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, cast
@@ -65,6 +62,8 @@ class ParquetTable:
 
     def write(self, table: Any) -> None:
         """Write one row group."""
+        import base64
+
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -152,6 +151,8 @@ def csv_text(column: Any) -> Any:
         naive = column.cast(pa.timestamp("ns")).cast(pa.string())
         return pc.binary_join_element_wise(pc.utf8_replace_slice(naive, 10, 11, "T"), "Z", "")
     if pa.types.is_duration(kind):
+        from decimal import Decimal
+
         # Decimals, for a float would not hold the nanoseconds of a long one.
         nanosecond = pa.scalar(Decimal("0.000000001"), pa.decimal128(10, 9))
         return pc.multiply(column.cast(pa.int64()).cast(pa.decimal128(19, 0)), nanosecond).cast(pa.string())
@@ -248,7 +249,7 @@ class PartitionedExport:
         self._place = os.fspath(directory)
         self._remote = is_remote(self._place)
         self._suffix = check_format(form).suffix
-        self._token = secrets.token_hex(4)
+        self._token = os.urandom(4).hex()
         self._origins = origins
         self._findings: list[Any] = []
 
@@ -364,7 +365,7 @@ class Part:
         if is_remote(folder):
             put_remote(made, f"{folder}/{self._name}")
             return
-        beside = Path(folder) / f".{self._name}.{secrets.token_hex(4)}"  # another worker may be at the same part
+        beside = Path(folder) / f".{self._name}.{os.urandom(4).hex()}"  # another worker may be at the same part
         shutil.copyfile(made, beside)
         beside.replace(Path(folder) / self._name)
 

@@ -11,11 +11,13 @@ import mmap
 from contextlib import suppress
 from typing import cast
 
-__all__ = ["grown", "room"]
+__all__ = ["grown", "keep_freed", "room"]
 
 WORD = 8
 STEP = 1 << 16  # bytes; sizes are multiples of it
 LARGE = 1 << 23  # bytes from which on an array is kept in huge pages, where the system has them: fewer faults
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+KEPT = 32 << 20  # bytes; the most that glibc takes
 PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
 
 
@@ -54,6 +56,20 @@ def grown(words: memoryview, n: int) -> memoryview:
         memory.close()
         memory = larger
     return _words(memory)
+
+
+def keep_freed() -> None:
+    """Have the C library keep what is freed for the next to ask, where it lets itself be told so (glibc's mallopt).
+
+    Each row group of a table takes tens of megabytes and frees them. Given back to the system, they would come again
+    page by page, zeroed anew.
+    """
+    import ctypes
+
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_TRIM_THRESHOLD, 2 * KEPT)
+        mallopt(M_MMAP_THRESHOLD, KEPT)
 
 
 def _words(memory: mmap.mmap) -> memoryview:

@@ -178,7 +178,9 @@ class _Watcher:
         words = done.connections
         for c, t, key in done.notable:
             if telling(key):
-                self._look(words, c, View(words, c, log, done.transitions, t, words[c + C_OVER_TIME], self.profile))
+                view = View(words, c, log, done.transitions, t, words[c + C_OVER_TIME], self.profile)
+                self._look(words, c, view)
+                view.release()
         return []
 
     def _look(self, words: array[int], c: int, view: View) -> None:

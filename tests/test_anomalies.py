@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 from pathlib import Path
 
 import pytest
@@ -133,3 +135,20 @@ def test_what_the_capturing_machine_lost_may_explain_a_finding(tmp_path):
         path.write_bytes(body + make.statistics(received=13, dropped=dropped))
         found = analyze(str(path)).anomalies.set_index("kind").fillna("").loc["rst_after_time_wait_loss"]
         assert (found["severity"], found["possible_artefact"]) == (severity, wanted)
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_what_a_rule_saw_goes_with_those_who_asked_for_it(kind):
+    """Nothing that was made for a rule holds on to the block of records, not even until garbage is looked for."""
+    linux = profile("linux")
+    engine = Engine(linux, rules=runner(linux))
+    engine.feed(parse(RULES[kind].example))
+    engine.finish()
+    gc.disable()
+    try:
+        done = engine.take()
+        block = weakref.ref(done.connections)
+        del done
+        assert block() is None
+    finally:
+        gc.enable()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import platform
+import subprocess
+import sys
 
 import pytest
 
-from tcptrace_fsm.room import grown, room
+from tcptrace_fsm.room import grown, keep_freed, room
 
 
 @pytest.fixture(params=["as here", "where pages cannot be moved"])
@@ -40,3 +44,32 @@ def test_what_is_large_enough_stays_as_it_is():
     words = room(100)
     assert grown(words, 100) is words
     assert len(room(0)) > 0
+
+
+@pytest.mark.parametrize("library", [AttributeError("mallopt"), OSError("none"), TypeError("a name is needed")])
+def test_a_c_library_without_such_a_setting_is_left_alone(monkeypatch, library):
+    """The setting is a matter of speed: where it is not to be had, nothing happens."""
+
+    def refuse(_name):
+        raise library
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    keep_freed()
+
+
+def test_freed_memory_stays_with_the_process_where_it_is_glibcs():
+    """What is taken again after it was freed comes without new pages, which is what the setting is for."""
+    code = """
+import resource
+from tcptrace_fsm.room import keep_freed
+keep_freed()
+def taken():
+    blocks = [bytearray(b"x") * (3 << 20) for _ in range(10)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+first = taken()
+print(taken() - first)
+"""
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("this C library cannot be told")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1000  # of the 7680 pages that it is

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from statistics import median
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.anomalies.evidence import HANDSHAKE
 from tcptrace_fsm.anomalies.loss import bears, counted, times
-from tcptrace_fsm.anomalies.rule import Hit, Rule, Segment, View, span
+from tcptrace_fsm.anomalies.rule import Hit, Rule, Segment, View, median, span
 from tcptrace_fsm.kernels.layout import (
     E_LAST_TIME,
     E_SEGMENTS,

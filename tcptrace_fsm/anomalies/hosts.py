@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
-from statistics import median
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.anomalies.handshake import Handshake
-from tcptrace_fsm.anomalies.rule import SECOND, Key, Rule, mask, segments_of, span
+from tcptrace_fsm.anomalies.rule import SECOND, Key, Rule, mask, median, segments_of, span
 from tcptrace_fsm.anomalies.survey import (
     SAMPLE,
     Collector,

@@ -114,6 +114,7 @@ __all__ = [
     "Segment",
     "View",
     "mask",
+    "median",
     "notable",
     "segments_of",
     "span",
@@ -339,6 +340,13 @@ class End:
         return next((c for c in reversed(self.changes) if c.source == state), None)
 
 
+def median(values: Iterable[int]) -> float:
+    """The median of some numbers; the module that knows it is not loaded at each start."""
+    from statistics import median as middle
+
+    return middle(values)
+
+
 def places_of(log: memoryview, head: int) -> dict[int, int]:
     """Where two captures were made one: each frame's place in the log, by its number at either point.
 
@@ -414,10 +422,17 @@ class View:
     now: int
     profile: Profile
     lost: str | None = None
-    ends: tuple[End, End] = field(init=False)
+    ends: tuple[End, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.ends = (End(self, CLIENT), End(self, SERVER))
+
+    def release(self) -> None:
+        """Let go of its ends, which hold on to it as it does to them.
+
+        Such a ring, and with it the whole block of records, stays in memory until Python searches for garbage.
+        """
+        self.ends = ()
 
     def __getitem__(self, word: int) -> int:
         """A word of its record: ``view[C_MARKS]``."""
@@ -645,6 +660,7 @@ class Runner:
                         self.made[rule.kind] += len(new)
                         if self.made[rule.kind] >= MOST_FINDINGS:
                             self.chosen.clear()  # it is asked no more
+                view.release()
         return found
 
 
