@@ -82,7 +82,7 @@ LOG_LIMIT = 256  # log records per connection before marked data segments are on
 LINGER_SYN = 130  # seconds; Linux gives up a connect() after 127 s
 CROWD = 500_000  # live connections; their rows and logs take a little under 1 GB
 CHUNK = 2048  # finished connections handed out at once
-STREAMS = 1 << 20  # of Wireshark's that are remembered
+STREAMS = 1 << 19  # of Wireshark's that are remembered
 
 
 class SegmentBatch(Protocol):
@@ -296,7 +296,7 @@ class Engine:
             while 2 * (control[K_USED] + count) > size:
                 size *= 2
             slots = room(2 * size)
-            move_slots(self.slots, control[K_SLOTS], slots, size)
+            move_slots(self.slots, control[K_SLOTS], slots, size, 0)
             self.slots = slots
             control[K_SLOTS] = size
         self._make_room_for_streams(count)
@@ -307,19 +307,20 @@ class Engine:
         expire(count // 4 + 64, self.rows, self.living, self.due, control)
 
     def _make_room_for_streams(self, count: int) -> None:
-        """Let ``count`` segments open as many streams; when they are too many to remember, all are forgotten."""
+        """Let ``count`` segments open as many streams; when they are too many, the older half is forgotten."""
         control = self.control
         most = control[K_NEXT_STREAM] + count
         self.streams = grown(self.streams, min(most, control[K_STREAM_MOST]) * STREAM_SIZE)
         size = control[K_STREAM_SLOTS]
-        if most - self.forgotten > control[K_STREAM_MOST]:
-            self.known = words(2 * size)
-            self.forgotten = control[K_NEXT_STREAM]
-        while 2 * (most - self.forgotten) > size:
+        forgotten = self.forgotten
+        if most - forgotten > control[K_STREAM_MOST]:
+            forgotten = max(forgotten, control[K_NEXT_STREAM] - control[K_STREAM_MOST] // 2)
+        while 2 * (most - forgotten) > size:
             size *= 2
-        if size > control[K_STREAM_SLOTS]:
+        if size > control[K_STREAM_SLOTS] or forgotten > self.forgotten:
             known = words(2 * size)
-            move_slots(self.known, control[K_STREAM_SLOTS], known, size)
+            move_slots(self.known, control[K_STREAM_SLOTS], known, size, forgotten)
+            self.forgotten = forgotten
             self.known = known
             control[K_STREAM_SLOTS] = size
 
@@ -351,9 +352,9 @@ class Engine:
     def _make_room_for_past(self, count: int) -> None:
         """Room to remember ``count`` more four-tuples; what was used too long ago is forgotten."""
         control = self.control
-        if 2 * (control[K_PAST_USED] + count) > control[K_PAST]:
+        if 4 * (control[K_PAST_USED] + count) > 3 * control[K_PAST]:
             size = control[K_PAST]
-            while 2 * (min(control[K_PAST_USED], PAST_MOST) + count) > size:
+            while 4 * (min(control[K_PAST_USED], PAST_MOST) + count) > 3 * size:
                 size *= 2
             past = room(2 * size)
             oldest = control[K_NEXT_ID] - PAST_MOST

@@ -9,6 +9,7 @@ import subprocess
 from array import array
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -325,7 +326,7 @@ def test_streams_are_those_of_the_naive_twin(segments):
 
 
 def test_more_streams_than_are_remembered():
-    """Beyond the bound the old ones are forgotten, and numbering goes on."""
+    """Beyond the bound the older half is forgotten, and numbering goes on; what is recent keeps its number."""
     lines = "".join(
         f"port {1000 + i} 80\n{i / 100} > S 0:0(0)\n{i / 100 + 0.001} < R. 0:0(0) ack 1\n" for i in range(500)
     )
@@ -336,8 +337,16 @@ def test_more_streams_than_are_remembered():
         text = "\n".join([f"addr 10.1.0.{i} 10.0.0.2", lines])
         made.feed(parse(text))
         numbers.append(made.control[k.K_NEXT_STREAM])
-    assert numbers == [500, 1000, 1500, 2000, 2500, 3000]
-    assert made.forgotten > 0
+        if i == 2:
+            made.feed(parse("addr 10.2.0.1 10.0.0.2\n" + OPEN))
+        if i == 3:
+            assert made.forgotten > 0
+            closing = parse("addr 10.2.0.1 10.0.0.2\n" + CLOSE)
+            batch = SimpleNamespace(segments=closing.segments, count=closing.count)
+            made.feed(batch)
+            streams = batch.segments[k.S_STREAM :: k.SEGMENT_SIZE]
+            assert [number >> k.STREAM_SHIFT for number in streams] == [1500] * batch.count
+    assert numbers == [500, 1000, 1500, 2001, 2501, 3001]
     assert len(made.known) <= 4 * 4096
 
 

@@ -107,7 +107,7 @@ def test_table_behaves_as_a_dict(deeds, spread):
         slot = plain.find(slots, size, hash_of(key), rows, segment(key), 0)
         assert slots[slot + 1] == (twin[name] + 1 if name in twin else 0)
     larger = words(4 * size)
-    assert pure_kernels()["moving"].move_slots(slots, size, larger, 2 * size) == len(twin)
+    assert pure_kernels()["moving"].move_slots(slots, size, larger, 2 * size, 0) == len(twin)
     for key in TUPLES:
         slot = plain.find(larger, 2 * size, hash_of(key), rows, segment(key), 0)
         assert larger[slot + 1] == (twin[canonical(key)] + 1 if canonical(key) in twin else 0)

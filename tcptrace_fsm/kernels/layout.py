@@ -671,7 +671,7 @@ CONTROL_SIZE = 28
 
 # Past uses of four-tuples: two words each, the hash plus one (0: free), and conn_id << PAST_SHIFT | incarnation.
 PAST_SHIFT = 20
-PAST_MOST = 1 << 20  # a use is remembered until as many other connections have begun
+PAST_MOST = 1 << 19  # a use is remembered until as many other connections have begun
 
 # --- marks: what is notable about one segment (bit numbers; M_... are masks in kernels, MARKS names them) -----------
 MARK_RETRANSMISSION = 0  # repeats sequence space that was seen before

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["move_past", "move_slots"]
 
 
-def move_slots(old_words: Words, old_size: int, new_words: Words, new_size: int) -> int:
-    """Copy every entry to a larger table of zeros. Returns how many there were."""
+def move_slots(old_words: Words, old_size: int, new_words: Words, new_size: int, oldest: int) -> int:
+    """Copy the entries whose second word is above ``oldest`` to another table of zeros. Returns how many there were."""
     old = pointer(old_words)
     new = pointer(new_words)
     moved = 0
     k = 0
     while k < old_size:
-        if old[2 * k + 1]:
+        if old[2 * k + 1] > oldest:
             i = old[2 * k] & (new_size - 1)
             while new[2 * i + 1]:
                 i = (i + 1) & (new_size - 1)
