@@ -507,7 +507,9 @@ def check_memory(engine) -> None:
             assert r not in free
             assert r % size == 0
             free.add(r)
-            r = store[r + link]
+            block, r = r, store[r + link]
+            while r > block and r - r % size == block:  # a further record of the same block
+                r = store[r + link]
         assert len(free) * size == control[top]
 
 

@@ -1,6 +1,7 @@
 from tcptrace_fsm.kernels.layout cimport *
 from tcptrace_fsm.kernels.memory cimport pointer, prefetch
 from tcptrace_fsm.kernels.sequence cimport bit, newer
+from tcptrace_fsm.kernels.table cimport next_block
 
 cdef long long gather(long long c, long long* rows, long long* log, long long* work) noexcept nogil
 cdef long long gather_at(long long c, long long side, long long* rows, long long* log, long long* work) noexcept nogil

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.sequence import *
+from tcptrace_fsm.kernels.table import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
@@ -1688,18 +1689,26 @@ def replay_due(
     work = pointer(work_words)
     i = start
     while i < count:
-        # Fetch what the connections after this one will need, in two steps: their rows, then the begin of their logs.
-        if i + 4 < count:
-            k = due[i + 4]
-            while k < due[i + 4] + CONNECTION_SIZE:
+        # Fetch what the connections after this one will need, step by step: their rows, then one block of their logs
+        # after the other, for each tells where the next one lies.
+        if i + 6 < count:
+            k = due[i + 6]
+            while k < due[i + 6] + CONNECTION_SIZE:
                 prefetch(rows, k)
                 k += 8
-        if i + 2 < count and rows[due[i + 2] + C_LOG_HEAD] >= 0:
-            k = rows[due[i + 2] + C_LOG_HEAD]
-            end = k + LOG_BLOCK
-            while k < end:
-                prefetch(log, k)
-                k += 8
+        step = 0
+        while step < 4 and i + 4 - step < count:
+            r = rows[due[i + 4 - step] + C_LOG_HEAD]
+            k = 0
+            while k < step and r >= 0:
+                r = next_block(r, log)
+                k += 1
+            if r >= 0:
+                end = r + LOG_BLOCK
+                while r < end:
+                    prefetch(log, r)
+                    r += 8
+            step += 1
         if scratch[X_TOP] + (24 + 2 * rows[due[i] + C_LOG_COUNT]) * TRANSITION_SIZE > room:
             break
         k = 2 * (i - start)

@@ -145,3 +145,14 @@ def remember(past: Words, size: int, h: int, use: int) -> int:
     past[2 * i] = h + 1
     past[2 * i + 1] = use
     return new
+
+
+# --- logs of connections ------------------------------------------------------------------------------------------------
+
+
+def next_block(r: int, log: Words) -> int:
+    """The block of log records that follows the one at ``r`` in its connection's log, or in the free list; or -1."""
+    r = log[r + L_NEXT]
+    while r >= 0 and r & (LOG_BLOCK - 1):
+        r = log[r + L_NEXT]
+    return r

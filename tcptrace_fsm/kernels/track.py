@@ -53,10 +53,12 @@ def log_segment(
         r += LOG_SIZE  # the block of the record before has room
     elif control[K_LOG_FREE] >= 0:
         r = control[K_LOG_FREE]
-        control[K_LOG_FREE] = log[r + L_NEXT]
-        if log[r + L_NEXT] >= 0:  # the block to be taken next lies anywhere in memory
-            prefetch(log, log[r + L_NEXT])
-            prefetch(log, log[r + L_NEXT] + 8)
+        k = next_block(r, log)
+        control[K_LOG_FREE] = k
+        if k >= 0:  # it lies anywhere in memory
+            prefetch(log, k)
+            prefetch(log, k + 8)
+            prefetch(log, k + LOG_BLOCK - 8)
     else:
         r = control[K_LOG_TOP]
         control[K_LOG_TOP] = r + LOG_BLOCK
@@ -92,14 +94,10 @@ def log_segment(
 
 
 def free_log(c: int, rows: Words, log: Words, control: Words) -> int:
-    """Put the blocks of a connection's log on the free list."""
-    r = rows[c + C_LOG_HEAD]
-    while r >= 0:
-        following = log[r + L_NEXT]
-        if not r & (LOG_BLOCK - 1):
-            log[r + L_NEXT] = control[K_LOG_FREE]
-            control[K_LOG_FREE] = r
-        r = following
+    """Put the blocks of a connection's log on the free list, linked as they are."""
+    if rows[c + C_LOG_HEAD] >= 0:
+        log[rows[c + C_LOG_TAIL] + L_NEXT] = control[K_LOG_FREE]
+        control[K_LOG_FREE] = rows[c + C_LOG_HEAD]
     return 0
 
 
@@ -120,6 +118,11 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
     c = control[K_ROW_FREE]
     if c >= 0:
         control[K_ROW_FREE] = rows[c + C_OLDER]
+        if rows[c + C_OLDER] >= 0:  # the row to be taken next lies anywhere in memory
+            k = rows[c + C_OLDER]
+            while k < rows[c + C_OLDER] + CONNECTION_SIZE:
+                prefetch(rows, k)
+                k += 8
     else:
         c = control[K_ROW_TOP]
         control[K_ROW_TOP] = c + CONNECTION_SIZE
@@ -1782,7 +1785,7 @@ def release(
             prefetch(slots, 2 * (k & (control[K_SLOTS] - 1)))
             prefetch(past, 2 * (k & (control[K_PAST] - 1)))
             if rows[due[i + 4] + C_LOG_HEAD] >= 0:
-                prefetch(log, rows[due[i + 4] + C_LOG_HEAD] + L_NEXT)
+                prefetch(log, rows[due[i + 4] + C_LOG_TAIL] + L_NEXT)
         free_log(c, rows, log, control)
         if remove(slots, control[K_SLOTS], rows[c + C_HASH], c):
             control[K_USED] -= 1
