@@ -147,7 +147,7 @@ def remember(past: Words, size: int, h: int, use: int) -> int:
     return new
 
 
-# --- logs of connections ------------------------------------------------------------------------------------------------
+# --- logs of connections -------------------------------------------------------------------------------------------------
 
 
 def next_block(r: int, log: Words) -> int:
