@@ -1,16 +1,23 @@
 """Make benchmark captures: many TCP connections, interleaved, from a seed.
 
 ``web``: connections of mixed sizes with payload; ``snap``: the same, headers only; ``bulk``: few and long;
-``synflood``: a connection a packet; ``small``: a thousand packets of ``snap``.
+``synflood``: a connection a packet; ``small``: a thousand packets of ``snap``; ``long``: ten of ``snap``, one after
+another.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
+import itertools
 import struct
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 HEADERS = 66  # Ethernet, IPv4, TCP with timestamps
 RECORD = np.dtype(
@@ -24,7 +31,19 @@ RECORD = np.dtype(
         ("tcp", "u1", 32),
     ]
 )
-KINDS = ("web", "snap", "bulk", "synflood", "small")
+BLOCK = np.dtype(  # pcapng's Enhanced Packet Block, its packet and trailer aside
+    [
+        ("type", "<u4"),
+        ("size", "<u4"),
+        ("interface", "<u4"),
+        ("high", "<u4"),
+        ("low", "<u4"),
+        ("cap", "<u4"),
+        ("len", "<u4"),
+    ]
+)
+KINDS = ("web", "snap", "bulk", "synflood", "small", "long")
+CONTAINERS = ("pcap", "pcapng", "pcap.gz")
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 
 
@@ -90,24 +109,55 @@ def connection_packets(counts: np.ndarray, rng: np.random.Generator, spread: flo
     return {name: values[order] for name, values in packets.items()}
 
 
-def write(path: Path, packets: dict[str, np.ndarray], *, snap: bool) -> None:
-    """Write a microsecond pcap; with ``snap`` headers only, else with payload of zeros."""
-    with path.open("wb") as file:
-        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
-        total = len(packets["time"])
-        for begin in range(0, total, 200_000):
-            part = {name: values[begin : begin + 200_000] for name, values in packets.items()}
-            records = make_records(part, snap=snap)
-            if snap:
-                file.write(records.tobytes())
-            else:
-                raw = records.tobytes()
-                file.write(
-                    b"".join(
-                        raw[i * RECORD.itemsize : (i + 1) * RECORD.itemsize] + bytes(int(n))
-                        for i, n in enumerate(part["length"])
-                    )
-                )
+def write(path: Path, parts: Iterable[dict[str, np.ndarray]], *, snap: bool) -> None:
+    """Write packets with times in microseconds; with ``snap`` headers only, else with payload of zeros.
+
+    The name tells the container: one of :data:`CONTAINERS`.
+    """
+    blocks = path.name.endswith(".pcapng")
+    with gzip.open(path, "wb", compresslevel=6) if path.name.endswith(".gz") else path.open("wb") as file:
+        if blocks:
+            file.write(struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28))
+            file.write(struct.pack("<IIHHII", 1, 20, 1, 0, 262144, 20))
+        else:
+            file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
+        for packets in parts:
+            for begin in range(0, len(packets["time"]), 200_000):
+                part = {name: values[begin : begin + 200_000] for name, values in packets.items()}
+                (write_blocks if blocks else write_records)(file, make_records(part, snap=snap))
+
+
+def write_records(file: BinaryIO, records: np.ndarray) -> None:
+    """Append records of a pcap file, each with as many zeros behind its headers as it claims."""
+    raw, size = records.tobytes(), records.itemsize
+    if (records["cap"] == HEADERS).all():
+        file.write(raw)
+        return
+    headers = (raw[i : i + size] for i in range(0, len(raw), size))
+    payloads = (bytes(int(n)) for n in records["cap"] - HEADERS)
+    file.write(b"".join(itertools.chain.from_iterable(zip(headers, payloads, strict=True))))
+
+
+def write_blocks(file: BinaryIO, records: np.ndarray) -> None:
+    """Append the same as pcapng's Enhanced Packet Blocks."""
+    captured = records["cap"].astype(np.int64)
+    padded = (captured + 3) // 4 * 4
+    heads = np.zeros(len(records), BLOCK)
+    heads["type"], heads["size"] = 6, 32 + padded
+    micros = records["s"].astype(np.int64) * 1_000_000 + records["us"]
+    heads["high"], heads["low"] = micros >> 32, micros & 0xFFFFFFFF
+    heads["cap"], heads["len"] = captured, records["len"]
+    raw, before = records.tobytes(), records.itemsize - HEADERS
+    pieces = []
+    for i, head in enumerate(heads):
+        at = i * records.itemsize + before
+        pieces += (
+            head.tobytes(),
+            raw[at : at + HEADERS],
+            bytes(int(padded[i]) - HEADERS),
+            struct.pack("<I", head["size"]),
+        )
+    file.write(b"".join(pieces))
 
 
 def make_records(p: dict[str, np.ndarray], *, snap: bool) -> np.ndarray:
@@ -151,18 +201,27 @@ def make_records(p: dict[str, np.ndarray], *, snap: bool) -> np.ndarray:
     return r
 
 
-def capture(kind: str, packets: int, seed: int = 1) -> dict[str, np.ndarray]:
-    """The packets of one kind of capture."""
+def capture(kind: str, packets: int, seed: int = 1) -> Iterator[dict[str, np.ndarray]]:
+    """The packets of one kind of capture, in parts that follow each other in time."""
+    if kind == "long":
+        end = 0.0
+        for n in range(10):
+            for part in capture("snap", packets // 10, seed + n):
+                part["time"] += end
+                end = part["time"].max() + 1
+                yield part
+        return
     rng = np.random.default_rng(seed)
     if kind == "synflood":
         counts = np.ones(packets, np.int64)
         made = connection_packets(counts, rng, packets / 1e5)
         made["client"] = 0x0B000000 + rng.permutation(packets)
-        return made
+        yield made
+        return
     connections = max(1, packets // 25) if kind != "bulk" else 20
     sizes = rng.geometric(1 / 14, connections) + 10 if kind != "bulk" else np.full(connections, packets // connections)
     counts = np.maximum(8, (sizes * packets / sizes.sum()).astype(np.int64))
-    return connection_packets(counts, rng, packets / 2e4)
+    yield connection_packets(counts, rng, packets / 2e4)
 
 
 def main() -> None:
@@ -170,7 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("packets", type=int)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, help=f"its name ends in one of {', '.join(CONTAINERS)}")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     write(args.file, capture(args.kind, args.packets, args.seed), snap=args.kind != "web")
