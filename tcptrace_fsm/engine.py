@@ -260,7 +260,7 @@ class Engine:
 
     @property
     def now(self) -> int:
-        """The latest capture time, ns."""
+        """The timeline's clock, ns: the latest capture time, since the clock was last set back."""
         return self.control[K_NOW]
 
     @property
@@ -330,9 +330,10 @@ class Engine:
         Parameters
         ----------
         now : int or None
-            The latest capture time, ns, where this engine has not seen all segments.
+            The timeline's clock, ns, where this engine has not seen all segments.
         """
-        self.control[K_NOW] = max(self.control[K_NOW], now or 0)
+        if now is not None:
+            self.control[K_NOW] = now
         self._settle_all()
         self.due = grown(self.due, self.control[K_LIVE])
         make_all_due(self.rows, self.living, self.due, self.control)

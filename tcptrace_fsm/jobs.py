@@ -336,7 +336,7 @@ def _read(
     say: Callable[[str, Any], None],
     tell: Callable[[str | None], None] | None = None,
 ) -> int:
-    """Read everything, and let this process's share of it be followed; returns the latest time, ns.
+    """Read everything, and let this process's share of it be followed; returns the clock's end, ns.
 
     ``tell`` gets what the capturing machine lost, as far as that is known.
     """
@@ -348,7 +348,7 @@ def _read(
     from tcptrace_fsm.timeline import Batch
 
     number = asked["number"]
-    clock, mine = array("q", [0]), array("q")
+    clock, mine = array("q", [0, 0]), array("q")
     told = time.monotonic()
     for batch in run.batches():
         if len(mine) < batch.count * SEGMENT_SIZE:

@@ -10,7 +10,7 @@ import pytest
 import tcptrace_fsm as tf
 from tcptrace_fsm import cli
 from tests import builders as b
-from tests.many_files import SAMPLES, TABLES, rotated, same, side_by_side, town
+from tests.many_files import SAMPLES, SECOND, TABLES, rotated, same, side_by_side, town
 
 FRAMES = town(seed=2)
 
@@ -70,6 +70,16 @@ def test_a_filter_that_is_none_is_told_in_one_line(files, capsys):
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "filter" in err
+
+
+def test_a_clock_that_was_set_back(tmp_path):
+    """Each process is told the clock of the whole timeline, and goes back with it."""
+    (path,) = rotated(tmp_path, FRAMES + [(time - 100 * SECOND, frame) for time, frame in FRAMES], [])
+    one, other = tf.analyze([path], jobs=3), tf.analyze([path])
+    check(one, other)
+    once = tf.analyze(rotated(tmp_path, FRAMES, []))
+    normal = [int((trace.connections.closing == "normal").sum()) for trace in (once, other)]
+    assert normal[1] > 1.5 * normal[0] > 0  # some of what is open at the end goes on with the same numbers
 
 
 def test_all_samples_in_two_processes():

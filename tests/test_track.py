@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from random import Random
 
@@ -509,6 +510,42 @@ def test_timers_are_not_counted_from_frames_out_of_order():
     connection = only(OPEN + "1.000 > P. 1:101(100) ack 1\n0.900 < . 1:1(0) ack 101")
     assert "time_back" in connection.marks
     assert connection.end("client", "E_RTT_MIN") == 20 * MILLISECOND
+
+
+BEFORE = (
+    "port 1 80\n"
+    + OPEN
+    + CLOSE
+    + "port 2 80\n"
+    + OPEN
+    + "".join(f"{2 + n / 10} > P. {1 + 9 * n}:{10 + 9 * n}(9) ack 1\n" for n in range(10))
+)
+
+
+def earlier(text: str, seconds: float) -> str:
+    """The same lines so much earlier."""
+    return re.sub(r"(?m)^\s*([\d.]+)(?= [<>])", lambda line: f"{float(line[1]) - seconds:.3f}", text)
+
+
+@pytest.mark.parametrize("set_back", [0, 50, 65, 600])
+@pytest.mark.parametrize("step", [None, 1, 5])
+def test_connections_stay_whole_when_the_clock_was_set_back(set_back, step):
+    """What is open goes on; what begins then is no older than it is; what was over is judged as if long ago."""
+    goes_on = "".join(f"{4 + n / 10} > P. {91 + 9 * n}:{100 + 9 * n}(9) ack 1\n" for n in range(8))
+    later = "".join(f"port {10 + n} 80\n" + OPEN + CLOSE for n in range(5))
+    back = set_back - 700
+    text = earlier(BEFORE, -700) + earlier("port 2 80\n" + goes_on, back) + earlier(later, back - 5)
+    outcome = run(text, step=step)
+    assert [c.end("client", "E_SEGMENTS") for c in outcome.connections] == [4, 20, 4, 4, 4, 4, 4]
+    late = run(text + earlier("port 1 80\n6 > . 2:2(0) ack 2", back), step=step)
+    assert len(late.connections) == (8 if set_back > 60 else 7)
+
+
+def test_a_few_old_frames_do_not_set_the_clock_back():
+    """Seven segments of ten minutes ago are strays: what was over a moment ago still takes what comes late."""
+    old = "port 3 80\n" + "".join(f"3.{n} > . 1:1(0) ack 1\n" for n in range(7))
+    outcome = run(earlier(BEFORE, -700) + old + "port 1 80\n704 > . 2:2(0) ack 2")
+    assert outcome.connections[0].end("client", "E_SEGMENTS") == 5
 
 
 def test_connection_outlives_a_stray_syn_that_nobody_decides():

@@ -647,7 +647,7 @@ K_ROW_FREE = 4  # first free row of the list through C_OLDER, -1 for none
 K_ROW_TOP = 5  # rows ever used
 K_LOG_FREE = 6  # first of the free blocks of log records, linked like a connection's log; -1 for none
 K_LOG_TOP = 7
-K_NOW = 8  # latest capture time, ns
+K_NOW = 8  # the timeline's clock: the latest capture time, ns, since it was last set back
 K_LIVE = 9  # live rows
 K_SWEEP = 10  # where the sweep over the live rows goes on
 K_DUE = 11  # rows in the due list
@@ -667,7 +667,12 @@ K_PAST_USED = 24  # entries in it
 K_PATH_FREE = 25  # first free path record of the list through its first word, plus one; 0 for none
 K_PATH_TOP = 26
 K_LONGEST = 27  # most log records of any due connection: how much scratch the replay needs
-CONTROL_SIZE = 28
+K_BEHIND = 28  # segments in a row that were far behind the clock
+K_SET_BACK = 29  # frame with which the clock was last set back, 0 for none
+CONTROL_SIZE = 30
+
+CLOCK_SLACK = 60000  # ms that a segment may be behind the clock
+CLOCK_PROOF = 8  # segments in a row that are further behind, and the clock was set back
 
 # Past uses of four-tuples: two words each, the hash plus one (0: free), and conn_id << PAST_SHIFT | incarnation.
 PAST_SHIFT = 20

@@ -42,8 +42,9 @@ def pick(
     number, shares : int
     seed : int
         Of the hash; odd.
-    clock : int64[1]
-        The latest time of any segment so far, ns; moved on.
+    clock : int64[2]
+        The timeline's clock, ns, and how many segments in a row were far behind it; see
+        :func:`tcptrace_fsm.kernels.table.set_clock`.
 
     Returns
     -------
@@ -56,8 +57,7 @@ def pick(
     n = 0
     s = 0
     while s < count * SEGMENT_SIZE:
-        if segments[s + S_TIME] > clock[0]:
-            clock[0] = segments[s + S_TIME]
+        set_clock(clock, 0, 1, segments[s + S_TIME])
         if (hash_plain(segments, s, seed) >> 8) % shares == number:
             k = 0
             while k < SEGMENT_SIZE:

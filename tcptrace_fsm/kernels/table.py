@@ -147,7 +147,7 @@ def remember(past: Words, size: int, h: int, use: int) -> int:
     return new
 
 
-# --- logs of connections -------------------------------------------------------------------------------------------------
+# --- logs of connections ----------------------------------------------------------------------------------------------
 
 
 def next_block(r: int, log: Words) -> int:
@@ -156,3 +156,28 @@ def next_block(r: int, log: Words) -> int:
     while r >= 0 and r & (LOG_BLOCK - 1):
         r = log[r + L_NEXT]
     return r
+
+
+# --- the timeline's clock ---------------------------------------------------------------------------------------------
+
+
+def set_clock(clock: Words, at: int, behind: int, time: int) -> int:
+    """Move the clock, word ``at``, with the next segment's time; word ``behind`` counts those far behind it in a row.
+
+    The clock is the latest time so far. Where several segments in a row are more than a minute behind it, it was set
+    back, by the capturing machine or because captures were appended to each other, and goes on from there. A single
+    one, or packets out of order, do not move it. Returns 1 where it was set back, else 0.
+    """
+    if time >= clock[at]:
+        clock[at] = time
+        clock[behind] = 0
+        return 0
+    if clock[at] - time <= CLOCK_SLACK * MILLISECOND:
+        clock[behind] = 0
+        return 0
+    clock[behind] += 1
+    if clock[behind] < CLOCK_PROOF:
+        return 0
+    clock[at] = time
+    clock[behind] = 0
+    return 1

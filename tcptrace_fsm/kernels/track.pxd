@@ -3,7 +3,7 @@ from tcptrace_fsm.kernels.layout cimport *
 from tcptrace_fsm.kernels.memory cimport pointer, prefetch
 from tcptrace_fsm.kernels.plain cimport plain_to_wireshark, plain_to_zeek
 from tcptrace_fsm.kernels.sequence cimport bit, low32, newer, widen
-from tcptrace_fsm.kernels.table cimport find, hash_of, is_client, next_block, recall, remember, remove
+from tcptrace_fsm.kernels.table cimport find, hash_of, is_client, next_block, recall, remember, remove, set_clock
 
 cdef long long log_segment(long long c, long long x, long long side, long long s, long long seq, long long ack, long long marks, long long* segments, long long* rows, long long* log, long long* control) noexcept nogil
 cdef long long free_log(long long c, long long* rows, long long* log, long long* control) noexcept nogil

@@ -1525,13 +1525,17 @@ def track(
         h = segments[s + S_CONNECTION] if s >= 24 * SEGMENT_SIZE else hash_of(segments, s, control[K_SEED])
         names = control[K_NEXT_ID]
         stream = control[K_NEXT_STREAM]
-        # The timeline's clock. Of a share of the connections, it has run on with the segments of the others.
-        if segments[s + S_MARKS] > control[K_NOW]:
-            control[K_NOW] = segments[s + S_MARKS]
-        if segments[s + S_TIME] > control[K_NOW]:
-            control[K_NOW] = segments[s + S_TIME]
-        else:
-            control[K_TIME_BACK] += 1 if segments[s + S_TIME] < control[K_NOW] else 0
+        # The timeline's clock. To a share of the connections it is told, for it runs with the segments of the others.
+        if segments[s + S_MARKS]:
+            if segments[s + S_MARKS] < control[K_NOW] - CLOCK_SLACK * MILLISECOND:
+                control[K_SET_BACK] = segments[s + S_FRAME]
+                control[K_NOW] = segments[s + S_MARKS]
+            elif segments[s + S_MARKS] > control[K_NOW]:
+                control[K_NOW] = segments[s + S_MARKS]
+        elif set_clock(control, K_NOW, K_BEHIND, segments[s + S_TIME]) and not segments[s + S_FATE]:
+            control[K_SET_BACK] = segments[s + S_FRAME]
+        if segments[s + S_TIME] < control[K_NOW]:
+            control[K_TIME_BACK] += 1
         if segments[s + S_FLAGS] & TCP_BROKEN:
             told = join_broken(s, segments, streams, known, control)
             if told >= 0:
@@ -1617,6 +1621,8 @@ def follow(c: int, use: int, rows: Words, control: Words) -> int:
 def is_spent(c: int, rows: Words, control: Words) -> int:
     """Whether a connection has been over for so long that nothing is expected of it any more: 1 or 0."""
     silent = control[K_NOW] - rows[c + C_LAST_TIME]
+    if rows[c + C_LAST_FRAME] < control[K_SET_BACK]:
+        silent = control[K_LINGER_SYN] + 1  # nobody knows how long ago, by another clock
     if silent <= control[K_LINGER] or not is_over(c, rows):
         return 0
     if rows[c + C_NEWER] >= 0 and rows[rows[c + C_NEWER] + C_FLAGS] & CF_PENDING:
@@ -1728,7 +1734,7 @@ def make_all_due(rows_words: Words, living_words: Words, due_words: Words, contr
     i = 0
     while i < control[K_LIVE]:
         c = living[i]
-        rows[c + C_OVER_TIME] = control[K_NOW]
+        rows[c + C_OVER_TIME] = control[K_NOW] if control[K_NOW] > rows[c + C_LAST_TIME] else rows[c + C_LAST_TIME]
         if is_spent(c, rows, control):
             rows[c + C_OVER_TIME] = rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
         i += 1
