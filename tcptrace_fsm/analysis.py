@@ -166,13 +166,12 @@ class Run:
         batches = self.batches()
         for batch in watch(self, batches) if watch else batches:
             engine.feed(batch)
-            if engine.rules is not None:
+            if engine.over:  # else no rule is asked
                 engine.rules.lost = self.lost()
             if self.labels:
                 _hand_segments(batch, sinks)
             self._deliver(engine, sinks)
-        if engine.rules is not None:
-            engine.rules.lost = self.lost()
+        engine.rules.lost = self.lost()
         self.hurried = engine.hurried
         self.streams = engine.streams_opened
         engine.finish()

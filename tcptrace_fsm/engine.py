@@ -269,6 +269,11 @@ class Engine:
         return self.control[K_LIVE]
 
     @property
+    def over(self) -> int:
+        """How many connections are over and will be judged when they are asked for."""
+        return self.control[K_DUE]
+
+    @property
     def hurried(self) -> int:
         """How many connections were judged sooner than usual, because there were too many at once."""
         return self.control[K_HURRIED]
