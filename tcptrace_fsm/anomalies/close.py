@@ -46,7 +46,7 @@ def graded(waited: int) -> str:
 
 
 def idle_half_close(c: View) -> Iterator[tuple[End, Change, int]]:
-    """Endpoints in FIN_WAIT_2 whose peer has nothing to say for a second or more: the end, how it got there, how long."""
+    """Endpoints in FIN_WAIT_2 whose peer has had nothing to say for a second: the end, how it got there, how long."""
     over = (State.LAST_ACK, State.CLOSING, State.TIME_WAIT)
     for end in c.ends:
         change = end.entered(State.FIN_WAIT_2)
