@@ -166,12 +166,13 @@ class Run:
         batches = self.batches()
         for batch in watch(self, batches) if watch else batches:
             engine.feed(batch)
-            if engine.over:  # else no rule is asked
+            if engine.rules is not None and engine.over:  # else no rule is asked
                 engine.rules.lost = self.lost()
             if self.labels:
                 _hand_segments(batch, sinks)
             self._deliver(engine, sinks)
-        engine.rules.lost = self.lost()
+        if engine.rules is not None:
+            engine.rules.lost = self.lost()
         self.hurried = engine.hurried
         self.streams = engine.streams_opened
         engine.finish()
