@@ -103,20 +103,6 @@ def test_a_kind_is_listed_so_often_and_no_more(monkeypatch):
     assert (kinds.count("syn_no_response"), kinds.count("connection_refused")) == (3, 2)
 
 
-def test_a_close_at_the_end_of_the_capture_hangs_nowhere():
-    """The other side has a second to close too before anything is said."""
-    closing = """
-        0.0 > S  0:0(0)
-        0.1 < S. 0:0(0) ack 1
-        0.2 > .  1:1(0) ack 1
-        1.0 > F. 1:1(0) ack 1
-        1.1 < .  1:1(0) ack 2
-    """
-    assert not findings(closing)
-    assert not findings(closing + "end 2.0")
-    assert {f.kind for f in findings(closing + "end 2.2")} == {"stuck_fin_wait_2", "stuck_close_wait"}
-
-
 def test_a_syn_at_the_end_of_the_capture_is_no_silent_server():
     """Nothing is said before a repetition is due; then, no wait of no length is told."""
     assert findings("0.0 > S 0:0(0)") == []

@@ -42,11 +42,11 @@ REPEATS = 3  # a FIN repeated so often without an answer is not about one lost s
 
 def graded(waited: int) -> str:
     """How bad such a wait is: seconds are somebody's way of working, a minute is a leak."""
-    return "high" if waited >= STUCK else "medium" if waited >= SLOW else "low"
+    return "high" if waited >= STUCK else "medium" if waited >= SLOW else "low" if waited >= SHORT else "info"
 
 
 def idle_half_close(c: View) -> Iterator[tuple[End, Change, int]]:
-    """Endpoints in FIN_WAIT_2 whose peer has had nothing to say for a second: the end, how it got there, how long."""
+    """Endpoints in FIN_WAIT_2 whose peer has nothing to say: the end, how it got there, for how long."""
     over = (State.LAST_ACK, State.CLOSING, State.TIME_WAIT)
     for end in c.ends:
         change = end.entered(State.FIN_WAIT_2)
@@ -55,8 +55,7 @@ def idle_half_close(c: View) -> Iterator[tuple[End, Change, int]]:
         since = max([change.time, *(s.last_time for s in end.peer.segments if s.length)])
         left = end.left(State.FIN_WAIT_2)
         until = left.time if left and left.target is State.CLOSED else c.end
-        if until - since >= SHORT:  # a capture may end at any moment of an orderly close
-            yield end, change, until - since
+        yield end, change, max(0, until - since)
 
 
 def stuck_fin_wait_2(c: View) -> Iterator[Hit]:
