@@ -292,7 +292,6 @@ class Collector:
         self._rows = Rows(SOURCES["connections"])
         self._changes = Rows(SOURCES["transitions"])
         self._table = SegmentTable()
-        self._tuples: list[Words] = []
         self.findings: list[Any] = []
 
     def _chosen(self, ids: Words) -> NDArray[np.bool_]:
@@ -327,7 +326,6 @@ class Collector:
             self._table.learn(part)
             self._rows.add(array("q", part.connections.tobytes()), part.count)
             self._changes.add(array("q", part.transitions.tobytes()), part.transition_count)
-            self._tuples.append(part.connections)
         self._undecided.take(records)
         wanted = None if self._wanted is None else set(self._wanted.tolist())
         self.findings += [f for f in finished.findings if wanted is None or f.conn_id in wanted]
@@ -350,8 +348,8 @@ class Collector:
         """Give all records in order of frames, the undecided ones with the connection that they prove to belong to."""
         self._thin()
         records = self._kept[0]
-        if self._tuples:
-            found = self._undecided.adopted(np.concatenate(self._tuples))
+        found = self._undecided.adopted()
+        if len(found):
             found = found[self._chosen(found[:, k.S_CONNECTION])]
             records = np.concatenate([records, _widened(found)])
         return records[np.argsort(records[:, k.S_FRAME], kind="stable")]
@@ -439,6 +437,12 @@ def _count_dropped(records: Words, stays: NDArray[np.bool_]) -> Words:
     return kept
 
 
+def _either_way(records: Words, one: int, other: int, ports: int) -> Words:
+    """Give a number for each four-tuple that is the same in both directions; different ones may share it."""
+    both = records[:, ports]
+    return records[:, one] ^ records[:, other] ^ ((both >> 16 ^ both & 0xFFFF) << 32)
+
+
 class Undecided:
     """SYNs inside live connections, of which only what follows tells whether they begin another.
 
@@ -449,6 +453,7 @@ class Undecided:
         self._records: list[Words] = []
         self._count = 0
         self._owners: dict[int, int] = {}  # frame of a connection's first segment to its conn_id
+        self._around: list[Words] = []  # connections that one of them may have fallen into
 
     def take_segments(self, records: Words) -> None:
         """Take labelled segments, of which only the undecided are kept."""
@@ -458,20 +463,23 @@ class Undecided:
             self._count += len(undecided)
 
     def take(self, connections: Words) -> None:
-        """Learn of connections that are over: which of them began with an undecided SYN."""
+        """Learn of connections that are over: which of them began with an undecided SYN, or were live when one came."""
         if self._count:
-            frames = np.concatenate(self._records)[:, k.S_FRAME]
-            for c in connections[np.isin(connections[:, k.C_FIRST_FRAME], frames)]:
+            records = np.concatenate(self._records)
+            for c in connections[np.isin(connections[:, k.C_FIRST_FRAME], records[:, k.S_FRAME])]:
                 self._owners[int(c[k.C_FIRST_FRAME])] = int(c[k.C_ID])
+            ours = _either_way(connections, k.C_CLIENT_LO, k.C_SERVER_LO, k.C_PORTS)
+            theirs = _either_way(records, k.S_SRC_LO, k.S_DST_LO, k.S_PORTS)
+            self._around.append(connections[np.isin(ours, theirs)])
 
-    def adopted(self, connections: Words) -> Words:
-        """Give the SYNs of these connections, numbered: those that began one, and those that fell into one."""
+    def adopted(self) -> Words:
+        """Give the undecided SYNs, numbered: those that began a connection, and those that fell into one."""
         taken = []
         begun: dict[tuple[int, ...], int] = {}  # attempt (four-tuple and ISN) to the connection that came of it
         known: dict[
             tuple[int, ...], list[tuple[int, Words]]
         ] = {}  # four-tuple to the sender's side, and the connection
-        for c in connections:
+        for c in np.concatenate(self._around) if self._around else ():
             client, server = (c[k.C_CLIENT_HI], c[k.C_CLIENT_LO]), (c[k.C_SERVER_HI], c[k.C_SERVER_LO])
             ports = int(c[k.C_PORTS])
             back = (ports & 0xFFFF) << 16 | ports >> 16

@@ -54,7 +54,6 @@ class Frames:
         self._np = np
         self._wanted = np.array(sorted(wanted), dtype=np.int64)
         self._frames: list[Any] = []
-        self._connections: list[Any] = []
         self._undecided = Undecided()
 
     def take_segments(self, batch: Any) -> None:
@@ -73,7 +72,6 @@ class Frames:
         records = np.frombuffer(finished.connections, dtype=np.int64, count=finished.count * k.CONNECTION_SIZE)
         records = records.reshape(-1, k.CONNECTION_SIZE)
         self._undecided.take(records)
-        self._connections.append(records[np.isin(records[:, k.C_ID], self._wanted)])
 
     def numbers(self, captures: Sequence[Any], origins: Origins | None = None) -> list[int]:
         """Give the numbers of the frames, in order; to be asked when the run is over.
@@ -87,11 +85,8 @@ class Frames:
 
         """
         np = self._np
-        found = [*self._frames]
-        if self._connections:
-            adopted = self._undecided.adopted(np.concatenate(self._connections))
-            found.append(adopted[np.isin(adopted[:, k.S_CONNECTION], self._wanted), k.S_FRAME])
-        told = np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+        adopted = self._undecided.adopted()
+        told = np.concatenate([*self._frames, adopted[np.isin(adopted[:, k.S_CONNECTION], self._wanted), k.S_FRAME]])
         if origins is not None:
             codes = origins.codes(told)
             begins = np.cumsum([0, *(capture.frames for capture in captures)])

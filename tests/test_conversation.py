@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -121,6 +122,18 @@ def test_every_segment_is_in_one_conversation(given, wanted):
 def test_whatever_the_segments_are(given):
     frames = [s.frame for talk in collected(given) for s in talk.segments]
     assert len(frames) == len(set(frames))
+
+
+def test_a_syn_that_fell_into_a_later_connection_is_not_shown_in_an_earlier_one():
+    """Whoever asks for one use of a four-tuple does not get what fell into another."""
+    again = HANDSHAKE + "0.1 > S 9000:9000(0)\n0.2 > P. 1:101(100) ack 1\n0.3 < . 1:1(0) ack 101\n"
+    over = "1.0 > F. 101:101(0) ack 1\n1.1 < F. 1:1(0) ack 102\n1.2 > . 102:102(0) ack 2\n"
+    later = re.sub(r"(?m)^\s*([\d.]+)(?= [<>]|  )", lambda line: str(float(line[1]) + 300), again)
+    text = HANDSHAKE + "0.5 > P. 1:101(100) ack 1\n" + over + "isn 500000 700000\n" + later
+    first, second = collected(text)
+    assert [s.flags for s in second.segments].count("SYN") == 2
+    assert collected(text, {first.conn_id}) == [first]
+    assert collected(text, {second.conn_id}) == [second]
 
 
 def test_a_syn_that_fell_into_a_connection_is_shown_there():
