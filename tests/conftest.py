@@ -8,4 +8,4 @@ from hypothesis import settings
 settings.register_profile("tcptrace-fsm", deadline=None, print_blob=True)
 settings.load_profile("tcptrace-fsm")
 # The second of two runs: what is drawn anew there adds little, and takes minutes in plain Python under coverage.
-settings.register_profile("again", settings.get_profile("tcptrace-fsm"), max_examples=40)
+settings.register_profile("again", settings.get_profile("tcptrace-fsm"), max_examples=25)
