@@ -1534,8 +1534,6 @@ def track(
                 control[K_NOW] = segments[s + S_MARKS]
         elif set_clock(control, K_NOW, K_BEHIND, segments[s + S_TIME]) and not segments[s + S_FATE]:
             control[K_SET_BACK] = segments[s + S_FRAME]
-        if segments[s + S_TIME] < control[K_NOW]:
-            control[K_TIME_BACK] += 1
         if segments[s + S_FLAGS] & TCP_BROKEN:
             told = join_broken(s, segments, streams, known, control)
             if told >= 0:
