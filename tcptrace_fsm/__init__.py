@@ -10,16 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.analysis import Connection, Trace, analyze
+    from tcptrace_fsm.api import Connection, Trace, analyze
     from tcptrace_fsm.errors import CaptureError, UsageError
 
 __version__ = "0.1.0"  # pyproject.toml reads it here: to ask for what is installed takes as long as a small capture
 __all__ = ["CaptureError", "Connection", "Trace", "UsageError", "__version__", "analyze"]
 
 _HOMES = {
-    "analyze": "analysis",
-    "Connection": "analysis",
-    "Trace": "analysis",
+    "analyze": "api",
+    "Connection": "api",
+    "Trace": "api",
     "CaptureError": "errors",
     "UsageError": "errors",
 }

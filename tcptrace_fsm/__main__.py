@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tcptrace_fsm.cli import main
+from tcptrace_fsm.cli.app import main
 
 if __name__ == "__main__":
     main()

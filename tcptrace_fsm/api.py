@@ -13,14 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
+from tcptrace_fsm.capture.losses import Losses, at_end, doubt, so_far
+from tcptrace_fsm.capture.remote import is_remote, list_remote
 from tcptrace_fsm.errors import CaptureError, UsageError
-from tcptrace_fsm.export import Export, check_tables
 from tcptrace_fsm.kernels.layout import S_FRAME, SEGMENT_SIZE
-from tcptrace_fsm.losses import Losses, at_end, doubt, so_far
-from tcptrace_fsm.profiles import Profile
-from tcptrace_fsm.profiles import profile as find_profile
-from tcptrace_fsm.remote import is_remote, list_remote
-from tcptrace_fsm.summary import Tally, summary_dict, wireshark_frames
+from tcptrace_fsm.tables.writers import Export, check_tables
+from tcptrace_fsm.tcp.profiles import Profile
+from tcptrace_fsm.tcp.profiles import profile as find_profile
+from tcptrace_fsm.views.summary import Tally, summary_dict, wireshark_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from tcptrace_fsm.anomalies import Finding
-    from tcptrace_fsm.conversation import Conversation
-    from tcptrace_fsm.diagram import Diagram
-    from tcptrace_fsm.filters import Filter
-    from tcptrace_fsm.ladder import Ladder
-    from tcptrace_fsm.occupancy import Sweep
-    from tcptrace_fsm.profiles import Host
-    from tcptrace_fsm.series import Direction
-    from tcptrace_fsm.timeline import Origins
-    from tcptrace_fsm.timers import Shown
-    from tcptrace_fsm.vantage import Comparison
+    from tcptrace_fsm.capture.filters import Filter
+    from tcptrace_fsm.capture.timeline import Origins
+    from tcptrace_fsm.findings import Finding
+    from tcptrace_fsm.runs.timers import Shown
+    from tcptrace_fsm.runs.vantage import Comparison
+    from tcptrace_fsm.tcp.profiles import Host
+    from tcptrace_fsm.views.conversation import Conversation
+    from tcptrace_fsm.views.diagram import Diagram
+    from tcptrace_fsm.views.ladder import Ladder
+    from tcptrace_fsm.views.occupancy import Sweep
+    from tcptrace_fsm.views.series import Direction
 
     Source = str | os.PathLike[str] | BinaryIO
     Watch = Callable[["Run", Iterator[Any]], Iterator[Any]]
@@ -65,7 +65,7 @@ class Run:
     labels : bool
         Whether segments are wanted one by one.
     taken_at : sequence of str
-        Addresses of the host on which the captures were taken; see :class:`tcptrace_fsm.engine.Engine`.
+        Addresses of the host on which the captures were taken; see :class:`tcptrace_fsm.core.engine.Engine`.
     keep : Filter or None
         Which frames to look at.
     follow : bool
@@ -131,13 +131,13 @@ class Run:
         self._ends: dict[str, Losses | None] | None = None  # what each capture tells at its end
         self.origins: Origins | None = None
         if len(captured) > 1:
-            from tcptrace_fsm.timeline import Origins
+            from tcptrace_fsm.capture.timeline import Origins
 
             self.origins = Origins([])
         self.hurried = 0
         self.streams = 0
         if merge_vantage:
-            from tcptrace_fsm.vantage import check_sources
+            from tcptrace_fsm.runs.vantage import check_sources
 
             check_sources(captured)
             if keep is not None or follow:
@@ -180,7 +180,7 @@ class Run:
 
     def _study(self, watch: Watch | None) -> None:
         """Read everything for what hosts show of their timers, and go by that from now on."""
-        from tcptrace_fsm.timers import Lesson
+        from tcptrace_fsm.runs.timers import Lesson
 
         first = Run(self._captured, self.profile, keep=self.keep, merge_vantage=self._merge)
         lesson = Lesson(self.profile, taken_at=self.taken_at, two_points=self._merge)
@@ -193,7 +193,7 @@ class Run:
 
     def _go_by(self, shown: Iterable[Mapping[Host, Shown]]) -> None:
         """Replace the profile's timers by what hosts have shown of theirs, each to some of the readers."""
-        from tcptrace_fsm.timers import merged, taught
+        from tcptrace_fsm.runs.timers import merged, taught
 
         self.profile, self.taught = taught(self.profile, merged(shown))
 
@@ -203,7 +203,7 @@ class Run:
             yield from self._merged()
             return
         if self.origins is not None:
-            from tcptrace_fsm.timeline import Timeline
+            from tcptrace_fsm.capture.timeline import Timeline
 
             yield from Timeline(self._captured, self._open, self.captures, self.origins).batches()
             return
@@ -249,7 +249,7 @@ class Run:
 
     def _merged(self) -> Iterator[Any]:
         """Give the batches of two captures, taken at two points, as one stream."""
-        from tcptrace_fsm.vantage import check_sources, compare, merge
+        from tcptrace_fsm.runs.vantage import check_sources, compare, merge
 
         paths = check_sources(self._captured)
         self.points = compare(*paths, self.profile)
@@ -333,16 +333,16 @@ def _can_be_read_again(source: Source) -> bool:
 
 
 def open_capture(source: Source, keep: Filter | None = None, *, follow: bool = False, **more: Any) -> Any:
-    """Open one capture; see :func:`tcptrace_fsm.capture.open_capture`."""
-    from tcptrace_fsm.capture import open_capture as opener
+    """Open one capture; see :func:`tcptrace_fsm.capture.containers.open_capture`."""
+    from tcptrace_fsm.capture.containers import open_capture as opener
 
     return opener(source, keep=keep, follow=follow, **more)
 
 
 def new_engine(profile: Profile, taken_at: Sequence[str] = (), *, two_points: bool = False) -> Any:
-    """Make an engine with all anomaly rules; see :class:`tcptrace_fsm.engine.Engine`."""
-    from tcptrace_fsm.anomalies import runner, surveys
-    from tcptrace_fsm.engine import Engine
+    """Make an engine with all anomaly rules; see :class:`tcptrace_fsm.core.engine.Engine`."""
+    from tcptrace_fsm.core.engine import Engine
+    from tcptrace_fsm.findings import runner, surveys
 
     return Engine(profile, rules=runner(profile), surveys=surveys(profile), taken_at=taken_at, two_points=two_points)
 
@@ -391,7 +391,7 @@ def sources(given: Source | Iterable[Source]) -> list[Source]:
 
     A directory stands for the captures in it, a pattern for the files that match, each by name, with numbers in it
     counting as numbers (``x.pcap2`` before ``x.pcap10``). Which of them comes first is for their times to tell
-    (:mod:`tcptrace_fsm.timeline`), for the names of a ring begin anew.
+    (:mod:`tcptrace_fsm.capture.timeline`), for the names of a ring begin anew.
 
     Raises
     ------
@@ -531,13 +531,13 @@ class Trace:
 
     def _frame(self, name: str) -> pd.DataFrame:
         if name not in self._frames:
-            from tcptrace_fsm.tables import to_pandas
+            from tcptrace_fsm.tables.columns import to_pandas
 
             self._frames[name] = to_pandas(list(self._arrow(name)), name)
         return self._frames[name]
 
     def _arrow(self, name: str) -> Iterator[Any]:
-        from tcptrace_fsm.tables import SOURCES, Rows, build, findings_table
+        from tcptrace_fsm.tables.columns import SOURCES, Rows, build, findings_table
 
         if name == "anomalies":
             found = (finding for f in self._kept.finished for finding in f.findings)
@@ -580,7 +580,7 @@ class Trace:
         """
         import pandas as pd
 
-        from tcptrace_fsm import netstat
+        from tcptrace_fsm.views import netstat
 
         found = netstat.sockets(
             self._kept.finished,
@@ -597,7 +597,7 @@ class Trace:
 
     def diagram(self) -> Diagram:
         """Draw figure 5 of RFC 9293, weighted by what the endpoints did; shows itself in a notebook."""
-        from tcptrace_fsm.diagram import Diagram, Taken
+        from tcptrace_fsm.views.diagram import Diagram, Taken
 
         taken = Taken()
         for finished in self._kept.finished:
@@ -623,8 +623,8 @@ class Trace:
             counts at that moment, and holds until the next.
 
         """
-        from tcptrace_fsm import netstat
-        from tcptrace_fsm.occupancy import grid
+        from tcptrace_fsm.views import netstat
+        from tcptrace_fsm.views.occupancy import grid
 
         if by_host:
             if step is not None or host is not None:
@@ -635,15 +635,15 @@ class Trace:
 
     def plot_occupancy(self, step: float | None = None, host: str | None = None, ax: Axes | None = None) -> Axes:
         """Draw what `occupancy` counts, stacked. Needs matplotlib (the extra ``plot``)."""
-        from tcptrace_fsm import figures
+        from tcptrace_fsm.views import figures
 
         return figures.occupancy(self.occupancy(step, host), ax)
 
     @property
     def sweep(self) -> Sweep:
-        """All changes of state, ready to be counted; see :mod:`tcptrace_fsm.occupancy`."""
+        """All changes of state, ready to be counted; see :mod:`tcptrace_fsm.views.occupancy`."""
         if self._swept is None:
-            from tcptrace_fsm.occupancy import Sweep
+            from tcptrace_fsm.views.occupancy import Sweep
 
             self._swept = Sweep(self._kept.finished, self._run.span[1])
         return self._swept
@@ -674,7 +674,7 @@ class Trace:
             Segments of one connection, roughly; of a longer one a sample is kept. None for the usual limit.
 
         """
-        from tcptrace_fsm.conversation import LIMIT, Collector
+        from tcptrace_fsm.views.conversation import LIMIT, Collector
 
         if self._again is None:
             yield from self._kept_conversations(wanted)
@@ -688,7 +688,7 @@ class Trace:
         """Give conversations of a stream whose segments were kept when it was read."""
         import pyarrow as pa
 
-        from tcptrace_fsm.conversation import as_integers, from_tables
+        from tcptrace_fsm.views.conversation import as_integers, from_tables
 
         kept = self.segments  # or an error that says what to do
         findings = [finding for f in self._kept.finished for finding in f.findings]
@@ -741,7 +741,7 @@ class Trace:
         named: Sequence[str] = (),
         tell: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Write one HTML page that shows all this, as ``tcptrace-fsm report`` does; see :mod:`tcptrace_fsm.report`.
+        """Write one HTML page that shows all this, as ``tcptrace-fsm report`` does.
 
         Parameters
         ----------
@@ -752,7 +752,7 @@ class Trace:
             Told, after each connection that was drawn, how many of how many are.
 
         """
-        from tcptrace_fsm.report import write
+        from tcptrace_fsm.views.report import write
 
         write(self, path, named=named, tell=tell)
 
@@ -762,12 +762,12 @@ class Trace:
         return self._again()
 
     def _repr_html_(self) -> str:
-        from tcptrace_fsm.notebook import trace_html
+        from tcptrace_fsm.views.notebook import trace_html
 
         return trace_html(self.summary, self.span)
 
     def __repr__(self) -> str:
-        from tcptrace_fsm.summary import first_screen
+        from tcptrace_fsm.views.summary import first_screen
 
         lines = [line for line, _ in first_screen(self.summary, self._run.span)]
         return "\n".join(line for line in lines if not line.startswith("see it")).rstrip()
@@ -816,7 +816,7 @@ class Connection:
         return self._rows(self._trace.states)
 
     def conversation(self) -> Conversation:
-        """Everything that a picture of it needs; see :mod:`tcptrace_fsm.conversation`. Kept once it was asked for."""
+        """Everything that a picture of it needs; kept once it was asked for."""
         if self._conversation is None:
             self._conversation = next(self._trace.conversations({self.conn_id}))
         return self._conversation
@@ -835,13 +835,13 @@ class Connection:
             Shows itself in a notebook, prints itself in a terminal; its ``svg`` is the picture's text.
 
         """
-        from tcptrace_fsm.ladder import Ladder
+        from tcptrace_fsm.views.ladder import Ladder
 
         return Ladder(self.conversation(), most=most)
 
     def plot_states(self, ax: Axes | None = None) -> Axes:
         """Draw the states of both endpoints over time. Needs matplotlib (the extra ``plot``)."""
-        from tcptrace_fsm import figures
+        from tcptrace_fsm.views import figures
 
         return figures.states(self.states, self._title, ax)
 
@@ -855,7 +855,7 @@ class Connection:
         ax : matplotlib.axes.Axes or None
 
         """
-        from tcptrace_fsm import figures
+        from tcptrace_fsm.views import figures
 
         if side is None:
             row = self.row
@@ -866,19 +866,19 @@ class Connection:
 
     def plot_rtt(self, ax: Axes | None = None) -> Axes:
         """Draw the round trips of both directions, as seen at the capture point."""
-        from tcptrace_fsm import figures
+        from tcptrace_fsm.views import figures
 
         return figures.round_trips(self._directions, self._begin, self._title, ax)
 
     def plot_throughput(self, ax: Axes | None = None) -> Axes:
         """Draw the payload sent each way over time."""
-        from tcptrace_fsm import figures
+        from tcptrace_fsm.views import figures
 
         return figures.throughput(self._directions, self._begin, self._title, ax)
 
     @cached_property
     def _directions(self) -> tuple[Direction, Direction]:
-        from tcptrace_fsm.series import directions
+        from tcptrace_fsm.views.series import directions
 
         return directions(self.conversation().segments)
 
@@ -893,7 +893,7 @@ class Connection:
 
     def _repr_html_(self) -> str | None:
         """Show a notebook the states and the ladder; a stream that cannot be read again is told in words."""
-        from tcptrace_fsm.notebook import connection_html
+        from tcptrace_fsm.views.notebook import connection_html
 
         return connection_html(self.conversation()) if self._trace.rereadable else None
 
@@ -909,7 +909,7 @@ class Connection:
 
 
 def _new_segment_table(origins: Origins | None) -> Any:
-    from tcptrace_fsm.segments import SegmentTable
+    from tcptrace_fsm.tables.segments import SegmentTable
 
     return SegmentTable(origins=origins)
 
@@ -1051,13 +1051,13 @@ def analyze(
             raise UsageError("merge_vantage reads two captures side by side, which jobs and client cannot share")
         known["merge_vantage"] = True
     if client is not None:
-        from tcptrace_fsm.cluster import Cluster
+        from tcptrace_fsm.runs.cluster import Cluster
 
         run: Run = Cluster(captured, profile, client=client, learn_timers=learn_timers, **known)
     elif jobs == 1:
         run = Run(captured, profile, labels="segments" in chosen, learn_timers=learn_timers, **known)
     else:
-        from tcptrace_fsm.jobs import Jobs
+        from tcptrace_fsm.runs.jobs import Jobs
 
         run = Jobs(captured, profile, jobs=jobs, learn_timers=learn_timers, **known)
     if run.labels:
@@ -1073,9 +1073,9 @@ def analyze(
 
 
 def new_filter(expression: str | None) -> Filter | None:
-    """Compile a filter expression; see :class:`tcptrace_fsm.filters.Filter`."""
+    """Compile a filter expression; see :class:`tcptrace_fsm.capture.filters.Filter`."""
     if expression is None:
         return None
-    from tcptrace_fsm.filters import Filter
+    from tcptrace_fsm.capture.filters import Filter
 
     return Filter(expression)

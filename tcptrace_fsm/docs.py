@@ -14,9 +14,9 @@ import textwrap
 from html import escape
 from pathlib import Path
 
-from tcptrace_fsm import schema
-from tcptrace_fsm.anomalies import CATALOGUE, FAMILIES
-from tcptrace_fsm.machine import EVENT_TEXT, TRANSITIONS, Opened, State, Transition
+from tcptrace_fsm.findings import CATALOGUE, FAMILIES
+from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tcp.machine import EVENT_TEXT, TRANSITIONS, Opened, State, Transition
 
 __all__ = ["COMMAND", "LEFT_OUT", "PAGES", "main"]
 
@@ -24,7 +24,7 @@ COMMAND = "python -m tcptrace_fsm.docs"
 MACHINE_HEAD = """\
 # The state machine
 
-Generated from the rows of `tcptrace_fsm/machine.py` by `{command}`. The theory stands at the head
+Generated from the rows of `tcptrace_fsm/tcp/machine.py` by `{command}`. The theory stands at the head
 of that file.
 
 The machine has {states} states and {rows} rows. {drawn} of the rows are the arrows of figure 5 of RFC 9293. The rest is
@@ -35,12 +35,12 @@ judged (was it delivered, is it acceptable, does it fill a hole?), and only what
 ANOMALIES_HEAD = """\
 # Anomalies
 
-Generated from the rules in `tcptrace_fsm/anomalies/` by `{command}`. `tcptrace-fsm rules` lists the
+Generated from the rules in `tcptrace_fsm/findings/` by `{command}`. `tcptrace-fsm rules` lists the
 same kinds, `tcptrace-fsm rules KIND` explains one of them.
 
 A finding has a severity and a basis. The severity is the rule's, or another where the one case weighs more or less.
 Where the capture itself may be at fault, `possible_artefact` names the fault, and *high* becomes *medium*. The
-conversations below are in the notation of `tcptrace_fsm/script.py`. The tests play each example, which must give
+conversations below are in the notation of `tcptrace_fsm/tcp/notation.py`. The tests play each example, which must give
 exactly one finding of its kind, and each counterexample, which must give none.
 
 {count} kinds:

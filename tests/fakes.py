@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.machine import Basis, Event, State
+from tcptrace_fsm.tcp.machine import Basis, Event, State
 
 START = 1_700_000_000_000_000_000
 SECOND = 1_000_000_000

@@ -1,6 +1,7 @@
 """What the tests of the core feed to it, how they run it, and how they look at what comes out.
 
-The core runs in two ways: as installed (:class:`tcptrace_fsm.engine.Engine`), and as plain Python with every index of
+The core runs in two ways: as installed (:class:`tcptrace_fsm.core.engine.Engine`), and as plain Python with every
+index of
 every array watched (:func:`watched_engine`), where a negative or too large index, or a value over 64 bits, is an error.
 """
 
@@ -18,11 +19,11 @@ from types import FunctionType, ModuleType
 
 from hypothesis import strategies as st
 
-from tcptrace_fsm import engine as installed
+from tcptrace_fsm.core import engine as installed
 from tcptrace_fsm.kernels import layout as at
-from tcptrace_fsm.machine import TRANSITIONS, Basis, Event, State
-from tcptrace_fsm.profiles import profile as find_profile
-from tcptrace_fsm.script import BEGIN, Conversation, parse
+from tcptrace_fsm.tcp.machine import TRANSITIONS, Basis, Event, State
+from tcptrace_fsm.tcp.notation import BEGIN, Conversation, parse
+from tcptrace_fsm.tcp.profiles import profile as find_profile
 from tests.kernels import FOLDER, Watched, uncompiled
 
 SECOND = 1_000_000_000
@@ -257,7 +258,7 @@ def run(
     """Feed a scripted conversation, or segment records, ``step`` at a time; all at once where None."""
     chosen = find_profile(profile) if isinstance(profile, str) else profile
     if rules:
-        from tcptrace_fsm.anomalies import runner
+        from tcptrace_fsm.findings import runner
 
         rules = runner(chosen)
     subject = engine(chosen, rules=rules or None, seed=seed, taken_at=taken_at)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tcptrace_fsm.anomalies import RULES, runner
-from tcptrace_fsm.anomalies.rule import SEVERITIES, SIDES, Finding
-from tcptrace_fsm.engine import Engine
-from tcptrace_fsm.machine import Basis
-from tcptrace_fsm.profiles import profile
-from tcptrace_fsm.schema import CATEGORIES
-from tcptrace_fsm.script import parse
+from tcptrace_fsm.core.engine import Engine
+from tcptrace_fsm.findings import RULES, runner
+from tcptrace_fsm.findings.rule import SEVERITIES, SIDES, Finding
+from tcptrace_fsm.tables.schema import CATEGORIES
+from tcptrace_fsm.tcp.machine import Basis
+from tcptrace_fsm.tcp.notation import parse
+from tcptrace_fsm.tcp.profiles import profile
 
 
 def findings(text: str) -> list[Finding]:
@@ -73,7 +73,7 @@ def test_declaration_is_complete(kind):
 
 def test_kinds_are_unique_across_families():
     """No two rules share a kind: the registry would lose one silently."""
-    from tcptrace_fsm.anomalies import FAMILIES
+    from tcptrace_fsm.findings import FAMILIES
 
     kinds = [rule.kind for family in FAMILIES for rule in family.RULES]
     assert len(kinds) == len(set(kinds)) == len(RULES)
@@ -96,7 +96,7 @@ def test_a_healthy_connection_gives_no_finding():
 
 def test_a_kind_is_listed_so_often_and_no_more(monkeypatch):
     """After the limit nobody looks for more of a kind; other kinds go on."""
-    monkeypatch.setattr("tcptrace_fsm.anomalies.rule.MOST_FINDINGS", 3)
+    monkeypatch.setattr("tcptrace_fsm.findings.rule.MOST_FINDINGS", 3)
     text = "".join(f"\nport {2000 + n} 80\n{n}.0 > S 0:0(0)" for n in range(10))
     text += "".join(f"\nport {3000 + n} 80\n{n}.5 > S 0:0(0)\n{n}.6 < R. 0:0(0) ack 1" for n in range(2))
     kinds = [f.kind for f in findings(text)]
@@ -119,8 +119,8 @@ def test_what_the_capturing_machine_lost_may_explain_a_finding(tmp_path):
     from tests import builders as make
 
     sample = Path(__file__).parents[1] / "sample_pcaps" / "lost_time_wait.pcap"
-    from tcptrace_fsm.analysis import analyze
-    from tcptrace_fsm.capture import open_capture
+    from tcptrace_fsm.api import analyze
+    from tcptrace_fsm.capture.containers import open_capture
 
     body = make.section() + make.interface(1)
     for batch in open_capture(str(sample)).segments():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptrace_fsm.arrow import coded, encoded, lists, numbers, texts
+from tcptrace_fsm.tables.arrow import coded, encoded, lists, numbers, texts
 
 some_texts = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"])), max_size=20)
 
@@ -57,7 +57,7 @@ def test_coded():
 def test_tables_are_written_without_pandas(tmp_path):
     """What takes longest to import is not imported."""
     code = (
-        "import sys; from tcptrace_fsm.cli import run_command; "
+        "import sys; from tcptrace_fsm.cli.app import run_command; "
         f"run_command(['analyze', 'sample_pcaps/lost_time_wait.pcap', '-q', '-o', {str(tmp_path)!r}]); "
         "sys.exit(any(m in sys.modules for m in ('pandas', 'pyarrow.compute')))"
     )

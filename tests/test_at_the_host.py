@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from tcptrace_fsm.kernels import layout as at
-from tcptrace_fsm.script import BEGIN, parse
+from tcptrace_fsm.tcp.notation import BEGIN, parse
 from tests.strategies import SECOND, run
 
 CLIENT, SERVER = "10.0.0.1", "10.0.0.2"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tcptrace_fsm.cli import run_command
+from tcptrace_fsm.cli.app import run_command
 
 FOLDER = Path(__file__).parents[1] / "sample_pcaps"
 CHROMIUM = os.environ.get("TCPTRACE_FSM_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""

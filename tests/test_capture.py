@@ -18,8 +18,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptrace_fsm import capture as capture_module
-from tcptrace_fsm.capture import open_capture
+from tcptrace_fsm.capture import containers as capture_module
+from tcptrace_fsm.capture.containers import open_capture
 from tcptrace_fsm.errors import CaptureError
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.kernels import walk as installed
@@ -539,7 +539,7 @@ def test_file_objects(wrap, name):
 def test_standard_input():
     """``-`` reads a pipe."""
     code = (
-        "from tcptrace_fsm.capture import open_capture\n"
+        "from tcptrace_fsm.capture.containers import open_capture\n"
         "capture = open_capture('-')\n"
         "print(sum(batch.count for batch in capture.segments()), capture.name)"
     )
@@ -550,7 +550,7 @@ def test_standard_input():
 def test_nothing_heavy_is_imported():
     """Reading a capture loads no data library: the answer on a small capture must come at once."""
     # What an editable install loads at Python's start is not ours.
-    code = "import sys; before = set(sys.modules); import tcptrace_fsm.capture; print(*set(sys.modules) - before)"
+    code = "import sys; old = set(sys.modules); import tcptrace_fsm.capture.containers; print(*set(sys.modules) - old)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     loaded = set(done.stdout.decode().split())
     assert "tcptrace_fsm.kernels.decode" in loaded

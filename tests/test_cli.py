@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 
 import tcptrace_fsm as tf
-from tcptrace_fsm import analysis, cli
+from tcptrace_fsm import api as analysis
+from tcptrace_fsm.cli import app as cli
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.machine import State
+from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tcp.machine import State
 
 from . import builders, fakes
 from .fakes import SECOND, START
@@ -268,7 +270,7 @@ def test_the_bar_shows_and_goes(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     bar = cli._Bar()
     bar._since -= 1
-    made = analysis.Run([], tf.analysis.find_profile("linux"))
+    made = analysis.Run([], tf.api.find_profile("linux"))
     made.captures.append(fakes.FakeCapture())
     bar(made)
     bar(made)
@@ -383,7 +385,7 @@ def test_python_errors(capture):
     with pytest.raises(tf.UsageError, match="profile"):
         tf.analyze(capture, profile="plan9")
     with pytest.raises(tf.UsageError, match="own"):
-        tf.analyze(capture, profile=tf.analysis.find_profile("bsd"), time_wait=3)
+        tf.analyze(capture, profile=tf.api.find_profile("bsd"), time_wait=3)
     with pytest.raises(AttributeError):
         _ = tf.nothing
     assert "analyze" in dir(tf)
@@ -406,7 +408,7 @@ def test_moments():
 
 def test_nothing_heavy_is_imported_for_a_summary(capture):
     code = (
-        "import sys; from tcptrace_fsm import cli; s = cli.run_command(sys.argv[1:]); "
+        "import sys; from tcptrace_fsm.cli import app as cli; s = cli.run_command(sys.argv[1:]); "
         "print([m for m in ('numpy', 'pandas', 'pyarrow', 'rich', 'dpkt') if m in sys.modules], s)"
     )
     done = subprocess.run(
@@ -416,5 +418,5 @@ def test_nothing_heavy_is_imported_for_a_summary(capture):
 
 
 def test_states_of_the_machine_are_the_words_of_the_tables():
-    assert {s.name for s in State} == set(tf.schema.STATES)
+    assert {s.name for s in State} == set(schema.STATES)
     assert k.CLIENT == 0

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 import tcptrace_fsm as tf
-from tcptrace_fsm import cli, cluster
-from tcptrace_fsm.analysis import Kept, Run, sources
-from tcptrace_fsm.export import PartitionedExport
-from tcptrace_fsm.profiles import profile
+from tcptrace_fsm.api import Kept, Run, sources
+from tcptrace_fsm.cli import app as cli
+from tcptrace_fsm.runs import cluster
+from tcptrace_fsm.tables.writers import PartitionedExport
+from tcptrace_fsm.tcp.profiles import profile
 from tests.many_files import SAMPLES, TABLES, rotated, same, side_by_side, town
 
 distributed = pytest.importorskip("distributed")
@@ -66,7 +67,7 @@ def test_any_partitioning_gives_the_same_tables(client, files, partitions):
     linux = profile("linux")
     kept, run = Kept(), cluster.Cluster(sources(files), linux, client=client, partitions=partitions)
     run.go([kept])
-    check(tf.analysis.Trace(run, kept, lambda: Run(sources(files), linux, labels=True)), tf.analyze(files))
+    check(tf.api.Trace(run, kept, lambda: Run(sources(files), linux, labels=True)), tf.analyze(files))
 
 
 def written(files, out, client, *, form="parquet"):
@@ -127,9 +128,7 @@ def test_a_worker_that_is_killed_is_survived(files, tmp_path, monkeypatch):
         kept = Kept()
         run.go([kept])
         assert killed
-        check(
-            tf.analysis.Trace(run, kept, lambda: Run(sources(files), profile("linux"), labels=True)), tf.analyze(files)
-        )
+        check(tf.api.Trace(run, kept, lambda: Run(sources(files), profile("linux"), labels=True)), tf.analyze(files))
 
 
 def test_a_cut_off_file_is_analysed_up_to_the_cut(client, tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
-from tcptrace_fsm.conversation import LeftOut, endpoint
+from tcptrace_fsm.views.conversation import LeftOut, endpoint
 
 from . import strategies
 from .fakes import SECOND
@@ -86,7 +86,7 @@ def transfer(segments):
 
 @pytest.mark.parametrize("step", [None, 100])
 def test_of_a_long_transfer_a_sample_stays_and_the_rest_is_counted(step, monkeypatch):
-    monkeypatch.setattr("tcptrace_fsm.conversation.ROOM", 300)
+    monkeypatch.setattr("tcptrace_fsm.views.conversation.ROOM", 300)
     (whole,) = collected(transfer(1000), limit=100_000)
     (talk,) = collected(transfer(1000), limit=200, step=step)
     assert len(whole.segments) == whole.total == talk.total == 1503

@@ -11,10 +11,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import tcptrace_fsm as tf
-from tcptrace_fsm import cli, diagram
-from tcptrace_fsm.diagram import ARROWS, BOX, NOTED, PLACES, Taken, Way, diagram_style, diagram_svg, diagram_text
-from tcptrace_fsm.machine import EVENT_TEXT, TRANSITIONS, Event, State
-from tcptrace_fsm.schema import STATES
+from tcptrace_fsm.cli import app as cli
+from tcptrace_fsm.tables.schema import STATES
+from tcptrace_fsm.tcp.machine import EVENT_TEXT, TRANSITIONS, Event, State
+from tcptrace_fsm.views import diagram
+from tcptrace_fsm.views.diagram import ARROWS, BOX, NOTED, PLACES, Taken, Way, diagram_style, diagram_svg, diagram_text
 
 from . import fakes
 from .fakes import START

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tcptrace_fsm import docs
-from tcptrace_fsm.anomalies import CATALOGUE
+from tcptrace_fsm.findings import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs"

@@ -8,11 +8,11 @@ import json
 import pandas as pd
 import pytest
 
-from tcptrace_fsm import schema
 from tcptrace_fsm.errors import UsageError
-from tcptrace_fsm.export import FORMATS, Export, check_tables
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.machine import State
+from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tables.writers import FORMATS, Export, check_tables
+from tcptrace_fsm.tcp.machine import State
 
 from . import fakes
 from .fakes import START
@@ -61,7 +61,7 @@ def test_the_usual_tables_are_three(tmp_path):
 def test_parquet_gives_plain_strings_and_declared_types(tmp_path, table):
     import pyarrow.parquet as pq
 
-    from tcptrace_fsm.tables import arrow_schema
+    from tcptrace_fsm.tables.columns import arrow_schema
 
     written(tmp_path, "parquet", ALL)
     assert pq.read_schema(tmp_path / f"{table}.parquet").equals(arrow_schema(table))
@@ -127,7 +127,7 @@ def test_other_tables_of_an_earlier_run_go(tmp_path):
 def test_row_groups_are_sorted_and_streamed(tmp_path, monkeypatch):
     import pyarrow.parquet as pq
 
-    from tcptrace_fsm import tables
+    from tcptrace_fsm.tables import columns as tables
 
     source = tables.SOURCES["connections"]
     monkeypatch.setitem(tables.SOURCES, "connections", source._replace(group=4))

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
-from tcptrace_fsm import cli, extract
-from tcptrace_fsm.capture import open_capture
+from tcptrace_fsm.capture.containers import open_capture
+from tcptrace_fsm.cli import app as cli
+from tcptrace_fsm.views import extract
 
 from . import builders
 from .many_files import pcap_frames, side_by_side, town
@@ -270,7 +271,7 @@ frames_of_anything = st.lists(
 @given(frames_of_anything)
 def test_all_connections_and_the_rest_are_all_frames(frames):
     plain = builders.pcap(stamped(frames))
-    run_ = tf.analysis.Run([io.BytesIO(plain)], tf.analysis.find_profile("linux"), labels=True, fragments=True)
+    run_ = tf.api.Run([io.BytesIO(plain)], tf.api.find_profile("linux"), labels=True, fragments=True)
     sinks = [extract.Frames({n}) for n in range(40)]
     everything = extract.Frames(range(40))
     run_.go([*sinks, everything])

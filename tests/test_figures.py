@@ -11,8 +11,8 @@ import pytest
 
 import tcptrace_fsm as tf
 from tcptrace_fsm.errors import UsageError
-from tcptrace_fsm.palette import STATE
-from tcptrace_fsm.statebars import _ink, _scale, timeline_svg
+from tcptrace_fsm.views.palette import STATE
+from tcptrace_fsm.views.statebars import _ink, _scale, timeline_svg
 
 FOLDER = Path(__file__).parents[1] / "sample_pcaps"
 SAMPLES = sorted(p for p in FOLDER.iterdir() if p.suffix in {".pcap", ".pcapng"})
@@ -123,7 +123,7 @@ def test_without_matplotlib_it_is_said_how_to_get_it(monkeypatch):
     trace = sample("normal_close.pcap")
     counts = trace.occupancy()
     monkeypatch.setattr(builtins, "__import__", without)
-    from tcptrace_fsm import figures
+    from tcptrace_fsm.views import figures
 
     with pytest.raises(UsageError, match=r"pip install 'tcptrace-fsm\[plot\]'"):
         figures.occupancy(counts)

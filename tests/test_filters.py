@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptrace_fsm.analysis import analyze
-from tcptrace_fsm.capture import open_capture
+from tcptrace_fsm.api import analyze
+from tcptrace_fsm.capture.containers import open_capture
+from tcptrace_fsm.capture.filters import Filter
 from tcptrace_fsm.errors import UsageError
-from tcptrace_fsm.filters import Filter
 from tcptrace_fsm.kernels import bpf as installed
 from tcptrace_fsm.kernels import layout as at
 from tests import builders as make

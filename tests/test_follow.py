@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tcptrace_fsm import streams
-from tcptrace_fsm.capture import open_capture
+from tcptrace_fsm.capture import streams
+from tcptrace_fsm.capture.containers import open_capture
 from tests import builders as make
 
 SAMPLES = Path(__file__).parents[1] / "sample_pcaps"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tcptrace_fsm import schema
-from tcptrace_fsm.cli import run_command
+from tcptrace_fsm.cli.app import run_command
+from tcptrace_fsm.tables import schema
 from tests import builders as make
 
 SAMPLES = sorted((Path(__file__).parents[1] / "sample_pcaps").glob("*.pcap*"))

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import tcptrace_fsm as tf
-from tcptrace_fsm import cli
+from tcptrace_fsm.cli import app as cli
 from tests import builders as b
 from tests.many_files import SAMPLES, SECOND, TABLES, rotated, same, side_by_side, town
 
@@ -119,8 +119,8 @@ def test_what_makes_no_sense_is_refused(arguments, capsys):
 
 
 def test_a_killed_process_is_told_of(files, monkeypatch):
-    from tcptrace_fsm import jobs
     from tcptrace_fsm.errors import WorkerError
+    from tcptrace_fsm.runs import jobs
 
     def killing(self, n, content, tell=jobs._Crew.tell):
         if "ids" in content:

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptrace_fsm.analysis import analyze
-from tcptrace_fsm.engine import Engine
+from tcptrace_fsm.api import analyze
+from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.profiles import profile
-from tcptrace_fsm.script import parse
-from tcptrace_fsm.tables import SOURCES, Rows, build, plain
+from tcptrace_fsm.tables.columns import SOURCES, Rows, build, plain
+from tcptrace_fsm.tcp.notation import parse
+from tcptrace_fsm.tcp.profiles import profile
 from tests import builders as make
 from tests.strategies import Batch, record, watched_engine
 

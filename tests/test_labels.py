@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tcptrace_fsm.engine import Engine
+from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.kernels.layout import (
     C_ENDPOINTS,
     E_HOLES,
@@ -17,9 +17,9 @@ from tcptrace_fsm.kernels.layout import (
     S_MARKS,
     SEGMENT_SIZE,
 )
-from tcptrace_fsm.profiles import profile
-from tcptrace_fsm.schema import LABELS
-from tcptrace_fsm.script import parse
+from tcptrace_fsm.tables.schema import LABELS
+from tcptrace_fsm.tcp.notation import parse
+from tcptrace_fsm.tcp.profiles import profile
 
 HANDSHAKE = """
     0.000 > S  0:0(0)

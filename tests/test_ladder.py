@@ -19,10 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
-from tcptrace_fsm import cli, palette
-from tcptrace_fsm.ladder import Ladder, ladder_style, ladder_svg, ladder_text, plainer
-from tcptrace_fsm.ladder.rows import Fold, rows
-from tcptrace_fsm.schema import SEVERITIES, STATES
+from tcptrace_fsm.cli import app as cli
+from tcptrace_fsm.tables.schema import SEVERITIES, STATES
+from tcptrace_fsm.views import palette
+from tcptrace_fsm.views.ladder import Ladder, ladder_style, ladder_svg, ladder_text, plainer
+from tcptrace_fsm.views.ladder.rows import Fold, rows
 
 from . import builders, strategies
 from .watching import HANDSHAKE, collected
@@ -354,7 +355,7 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch):
 
 def test_the_command_waits_for_no_pandas():
     looked = (
-        "import sys; from tcptrace_fsm import cli; "
+        "import sys; from tcptrace_fsm.cli import app as cli; "
         "cli.run_command(['ladder', 'sample_pcaps/lost_time_wait.pcap', '0']); sys.exit('pandas' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", looked], capture_output=True, check=False).returncode == 0

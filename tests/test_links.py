@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptrace_fsm import fragments as fragments_module
-from tcptrace_fsm import links, tunnels
-from tcptrace_fsm.capture import open_capture
-from tcptrace_fsm.fragments import Fragments
+from tcptrace_fsm.capture import fragments as fragments_module
+from tcptrace_fsm.capture.containers import open_capture
+from tcptrace_fsm.capture.fragments import Fragments
+from tcptrace_fsm.capture.layers import links, tunnels
+from tcptrace_fsm.capture.layers.links import LINK_TYPES, encapsulation_code, encapsulation_name, link_name
 from tcptrace_fsm.kernels import layout as at
-from tcptrace_fsm.links import LINK_TYPES, encapsulation_code, encapsulation_name, link_name
 from tests import builders as make
 
 SEGMENT = make.with_checksum(make.tcp(b"hello", seq=77, flags="PA"), "10.0.0.1", "10.0.0.2")

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
-from tcptrace_fsm.capture import open_capture
-from tcptrace_fsm.losses import Losses, at_end, doubt
+from tcptrace_fsm.capture.containers import open_capture
+from tcptrace_fsm.capture.losses import Losses, at_end, doubt
 from tests import builders as make
 from tests.many_files import SAMPLES, TABLES, same
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptrace_fsm.machine import EVENT_TEXT, TRANSITIONS, Basis, Event, Opened, State, table
+from tcptrace_fsm.tcp.machine import EVENT_TEXT, TRANSITIONS, Basis, Event, Opened, State, table
 
 S, E = State, Event
 ACTIVE, PASSIVE = Opened.ACTIVE, Opened.PASSIVE

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tcptrace_fsm import netstat
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.machine import Basis, Event, State
-from tcptrace_fsm.profiles import PROFILES
+from tcptrace_fsm.tcp.machine import Basis, Event, State
+from tcptrace_fsm.tcp.profiles import PROFILES
+from tcptrace_fsm.views import netstat
 
 from . import fakes
 from .fakes import SECOND, START

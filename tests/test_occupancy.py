@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
-from tcptrace_fsm import netstat
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.machine import Event, State
-from tcptrace_fsm.occupancy import STATES, Sweep, grid
-from tcptrace_fsm.profiles import PROFILES
+from tcptrace_fsm.tcp.machine import Event, State
+from tcptrace_fsm.tcp.profiles import PROFILES
+from tcptrace_fsm.views import netstat
+from tcptrace_fsm.views.occupancy import STATES, Sweep, grid
 
 from . import fakes
 from .fakes import SECOND, START

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptrace_fsm.errors import UsageError
-from tcptrace_fsm.profiles import PROFILES, Interval, profile
+from tcptrace_fsm.tcp.profiles import PROFILES, Interval, profile
 
 
 @pytest.mark.parametrize("name", PROFILES)

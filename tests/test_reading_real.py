@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tcptrace_fsm.capture import open_capture
+from tcptrace_fsm.capture.containers import open_capture
 from tcptrace_fsm.errors import CaptureError
 from tcptrace_fsm.kernels import layout as at
 

@@ -20,11 +20,11 @@ import pandas as pd
 import pytest
 
 import tcptrace_fsm as tf
-from tcptrace_fsm import pagedata, report
-from tcptrace_fsm.anomalies import CATALOGUE
-from tcptrace_fsm.cli import run_command
+from tcptrace_fsm.cli.app import run_command
 from tcptrace_fsm.errors import UsageError
-from tcptrace_fsm.pagedata import Limits, chosen
+from tcptrace_fsm.findings import CATALOGUE
+from tcptrace_fsm.views import pagedata, report
+from tcptrace_fsm.views.pagedata import Limits, chosen
 
 from . import fakes
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tcptrace_fsm.room import grown, keep_freed, room
+from tcptrace_fsm.core.room import grown, keep_freed, room
 
 
 @pytest.fixture(params=["as here", "where pages cannot be moved"])
@@ -61,7 +61,7 @@ def test_freed_memory_stays_with_the_process_where_it_is_glibcs():
     """What is taken again after it was freed comes without new pages, which is what the setting is for."""
     code = """
 import resource
-from tcptrace_fsm.room import keep_freed
+from tcptrace_fsm.core.room import keep_freed
 keep_freed()
 def taken():
     blocks = [bytearray(b"x") * (3 << 20) for _ in range(10)]

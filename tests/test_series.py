@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptrace_fsm.conversation import LeftOut, Segment
-from tcptrace_fsm.series import KINDS, Data, Points, directions, merged, sampled
+from tcptrace_fsm.views.conversation import LeftOut, Segment
+from tcptrace_fsm.views.series import KINDS, Data, Points, directions, merged, sampled
 
 MS = 1_000_000
 

@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from tcptrace_fsm import summary
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.machine import State
-from tcptrace_fsm.summary import Tally, count, duration, first_screen, iso_time, summary_dict
+from tcptrace_fsm.tcp.machine import State
+from tcptrace_fsm.views import summary
+from tcptrace_fsm.views.summary import Tally, count, duration, first_screen, iso_time, summary_dict
 
 from . import fakes
 from .fakes import SECOND, START

@@ -8,14 +8,14 @@ from random import Random
 
 import pytest
 
-from tcptrace_fsm.anomalies import SURVEYS, runner, surveys
-from tcptrace_fsm.anomalies.hosts import OVERFLOW, many
-from tcptrace_fsm.anomalies.rule import SEVERITIES, SIDES, Finding
-from tcptrace_fsm.anomalies.survey import Surveyor
-from tcptrace_fsm.engine import Engine
-from tcptrace_fsm.profiles import profile
-from tcptrace_fsm.schema import CATEGORIES
-from tcptrace_fsm.script import Conversation, parse
+from tcptrace_fsm.core.engine import Engine
+from tcptrace_fsm.findings import SURVEYS, runner, surveys
+from tcptrace_fsm.findings.hosts import OVERFLOW, many
+from tcptrace_fsm.findings.rule import SEVERITIES, SIDES, Finding
+from tcptrace_fsm.findings.survey import Surveyor
+from tcptrace_fsm.tables.schema import CATEGORIES
+from tcptrace_fsm.tcp.notation import Conversation, parse
+from tcptrace_fsm.tcp.profiles import profile
 
 HEALTHY = """
     0.000 > S  0:0(0)              <mss 1460,scale 7,sackok>
@@ -117,7 +117,7 @@ def test_declaration_is_complete(kind):
 
 def test_kinds_are_unique_across_families_and_rules():
     """No two surveys share a kind, and none has a rule's."""
-    from tcptrace_fsm.anomalies import FAMILIES, RULES
+    from tcptrace_fsm.findings import FAMILIES, RULES
 
     kinds = [survey.kind for family in FAMILIES for survey in getattr(family, "SURVEYS", ())]
     assert len(kinds) == len(set(kinds)) == len(SURVEYS)

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptrace_fsm import schema, tables
 from tcptrace_fsm.kernels import columns
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.machine import Basis, Event, State
+from tcptrace_fsm.tables import columns as tables
+from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tcp.machine import Basis, Event, State
 
 from . import fakes
 from .fakes import SECOND, START
@@ -40,7 +41,7 @@ def test_an_empty_table_has_its_columns_and_types(name):
     if name == "anomalies":
         table = tables.findings_table([])
     elif name == "segments":
-        from tcptrace_fsm.segments import SegmentTable
+        from tcptrace_fsm.tables.segments import SegmentTable
 
         (table,) = SegmentTable().resolved()
     else:
@@ -250,7 +251,7 @@ def test_findings_are_ordered_and_typed():
 
 # --- segments ---------------------------------------------------------------------------------------------------------
 def segments(batches, *done, spool=None):
-    from tcptrace_fsm.segments import SegmentTable
+    from tcptrace_fsm.tables.segments import SegmentTable
 
     table = SegmentTable(spool)
     for each in batches:
@@ -293,7 +294,7 @@ def conversation():
 @pytest.mark.parametrize("cut", range(7))
 @pytest.mark.parametrize("spooled", [False, True])
 def test_segments_get_states_numbers_and_windows(cut, spooled, tmp_path, monkeypatch):
-    from tcptrace_fsm import segments as module
+    from tcptrace_fsm.tables import segments as module
 
     monkeypatch.setattr(module, "GROUP", 1)  # every batch is a row group of its own
     sent, done = conversation()
@@ -347,7 +348,7 @@ def test_relative_numbers_follow_any_walk(steps, cut):
         sent.append(fakes.segment(frame, side=side, seq=at[side] + 1000, flags=0))
     stages = {k.E_BASE_KNOWN: k.BASE_SYN, k.E_BASE: 1000}
     done = fakes.finished([fakes.connection(client_words=stages, server_words=stages)])
-    from tcptrace_fsm import segments as module
+    from tcptrace_fsm.tables import segments as module
 
     group, module.GROUP = module.GROUP, 1
     try:

@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
-from tcptrace_fsm import cli
-from tcptrace_fsm.analysis import Run
-from tcptrace_fsm.anomalies.evidence import CLOSED_BY_CLIENT, CLOSED_BY_SERVER, HANDSHAKE
-from tcptrace_fsm.engine import Engine
+from tcptrace_fsm.api import Run
+from tcptrace_fsm.cli import app as cli
+from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.errors import UsageError
-from tcptrace_fsm.jobs import Jobs
+from tcptrace_fsm.findings.evidence import CLOSED_BY_CLIENT, CLOSED_BY_SERVER, HANDSHAKE
 from tcptrace_fsm.kernels.layout import S_MARKS, S_PORTS, S_TIME, SEGMENT_SIZE
-from tcptrace_fsm.machine import Basis, Event, State
-from tcptrace_fsm.profiles import Interval, profile
-from tcptrace_fsm.script import Conversation, parse
-from tcptrace_fsm.timers import COARSE, WIDEST, Lesson, Shown, merged, narrowed, taught
+from tcptrace_fsm.runs.jobs import Jobs
+from tcptrace_fsm.runs.timers import COARSE, WIDEST, Lesson, Shown, merged, narrowed, taught
+from tcptrace_fsm.tcp.machine import Basis, Event, State
+from tcptrace_fsm.tcp.notation import Conversation, parse
+from tcptrace_fsm.tcp.profiles import Interval, profile
 from tests import builders as b
 from tests.many_files import TABLES, rotated, same, side_by_side
 from tests.strategies import Batch
@@ -707,7 +707,7 @@ def test_many_files_teach_what_one_does(files, whole):
 
 def test_a_cluster_teaches_and_tells_the_same(files):
     pytest.importorskip("distributed")
-    from tcptrace_fsm import cluster
+    from tcptrace_fsm.runs import cluster
 
     with cluster.connect("local", workers=2) as client:
         one, other = tf.analyze(files, learn_timers=True), tf.analyze(files, learn_timers=True, client=client)

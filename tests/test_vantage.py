@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
-from tcptrace_fsm import vantage
-from tcptrace_fsm.cli import run_command
+from tcptrace_fsm.cli.app import run_command
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels import layout as at
-from tcptrace_fsm.profiles import profile as find_profile
+from tcptrace_fsm.runs import vantage
+from tcptrace_fsm.tcp.profiles import profile as find_profile
 from tests import builders, two_points
 from tests.kernels import Watched
 from tests.strategies import pure_kernels

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from array import array
 
-from tcptrace_fsm.analysis import new_engine
-from tcptrace_fsm.conversation import Collector
-from tcptrace_fsm.profiles import profile
-from tcptrace_fsm.script import parse
+from tcptrace_fsm.api import new_engine
+from tcptrace_fsm.tcp.notation import parse
+from tcptrace_fsm.tcp.profiles import profile
+from tcptrace_fsm.views.conversation import Collector
 
 from .strategies import at, cut
 

@@ -16,9 +16,11 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
-from tcptrace_fsm import tunnels
+from tcptrace_fsm.capture.fragments import Fragments
+from tcptrace_fsm.capture.layers import tunnels
+from tcptrace_fsm.capture.layers.links import LINK_TYPES, encapsulation_code
+from tcptrace_fsm.capture.streams import Stream, StreamDamage, open_stream
 from tcptrace_fsm.errors import CaptureError
-from tcptrace_fsm.fragments import Fragments
 from tcptrace_fsm.kernels.decode import decode
 from tcptrace_fsm.kernels.layout import (
     DAMAGE_BLOCK_LENGTH,
@@ -76,15 +78,13 @@ from tcptrace_fsm.kernels.layout import (
     WALK_TIMELESS,
 )
 from tcptrace_fsm.kernels.walk import walk_pcap, walk_pcapng, walk_snoop
-from tcptrace_fsm.links import LINK_TYPES, encapsulation_code
-from tcptrace_fsm.streams import Stream, StreamDamage, open_stream
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
     from typing import BinaryIO
 
-    from tcptrace_fsm.filters import Filter
+    from tcptrace_fsm.capture.filters import Filter
 
 __all__ = ["Batch", "Capture", "Interface", "open_capture"]
 
@@ -760,7 +760,7 @@ def open_capture(
     Examples
     --------
     >>> import io
-    >>> from tcptrace_fsm.capture import open_capture
+    >>> from tcptrace_fsm.capture.containers import open_capture
     >>> header = bytes.fromhex("d4c3b2a1 0200 0400 00000000 00000000 ffff0000 01000000")
     >>> capture = open_capture(io.BytesIO(header))
     >>> capture.format, capture.link_types, [batch.count for batch in capture.segments()]

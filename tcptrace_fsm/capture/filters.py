@@ -11,9 +11,9 @@ from array import array
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from tcptrace_fsm.capture.layers.links import LINK_TYPES, link_name
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels.bpf import select
-from tcptrace_fsm.links import LINK_TYPES, link_name
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Buffer, Words

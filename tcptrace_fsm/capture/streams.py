@@ -12,8 +12,8 @@ import time
 import zlib
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tcptrace_fsm.capture.remote import is_remote, open_remote
 from tcptrace_fsm.errors import CaptureError
-from tcptrace_fsm.remote import is_remote, open_remote
 
 if TYPE_CHECKING:
     from typing import BinaryIO

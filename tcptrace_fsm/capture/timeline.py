@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.schema import FILE_SHIFT
+from tcptrace_fsm.tables.schema import FILE_SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -251,7 +251,7 @@ class Timeline:
     sources : sequence of path or binary file
         More than one.
     opener : callable
-        Opens a source: :func:`tcptrace_fsm.capture.open_capture`.
+        Opens a source: :func:`tcptrace_fsm.capture.containers.open_capture`.
     captures : list
         Gets the captures as they are opened, in the order of the timeline.
     origins : Origins

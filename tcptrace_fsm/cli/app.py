@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tcptrace_fsm import schema
 from tcptrace_fsm.errors import CaptureError, UsageError, WorkerError, printable
-from tcptrace_fsm.export import FORMATS, Export, PartitionedExport, check_format, check_tables
-from tcptrace_fsm.profiles import PROFILES
-from tcptrace_fsm.profiles import profile as find_profile
-from tcptrace_fsm.summary import count, first_screen, show, terminal_width
+from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tables.writers import FORMATS, Export, PartitionedExport, check_format, check_tables
+from tcptrace_fsm.tcp.profiles import PROFILES
+from tcptrace_fsm.tcp.profiles import profile as find_profile
+from tcptrace_fsm.views.summary import count, first_screen, show, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from tcptrace_fsm.analysis import Run
-    from tcptrace_fsm.anomalies import Rule, Survey
+    from tcptrace_fsm.api import Run
+    from tcptrace_fsm.findings import Rule, Survey
 
 __all__ = ["app", "main"]
 
@@ -100,7 +100,7 @@ def root(
 ) -> None:
     """Passive TCP analysis: the RFC 9293 state of each endpoint, on what evidence, and what went wrong."""
     if version:
-        from tcptrace_fsm.analysis import versions
+        from tcptrace_fsm.api import versions
 
         known = versions()
         print(f"tcptrace-fsm {known['tcptrace-fsm']} (kernels {known['kernels']}, Python {known['python']})")
@@ -157,7 +157,7 @@ def analyze(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing.")] = False,
 ) -> None:
     """Replay captures: how connections opened and closed, their states at the end, and what went wrong."""
-    from tcptrace_fsm.analysis import Run, new_filter, sources, versions
+    from tcptrace_fsm.api import Run, new_filter, sources, versions
 
     keep = new_filter(only)
     check_format(form)
@@ -174,7 +174,7 @@ def analyze(
         if merge_vantage and (jobs is not None or dask is not None):
             raise UsageError("--merge-vantage reads two captures side by side, which --jobs and --dask cannot share")
         if dask is not None:
-            from tcptrace_fsm.cluster import Cluster, connect
+            from tcptrace_fsm.runs.cluster import Cluster, connect
 
             if jobs is not None and dask != "local":
                 raise UsageError("--jobs is for this machine; how many workers a cluster has is for the cluster to say")
@@ -182,7 +182,7 @@ def analyze(
             run: Run = Cluster(captured, timers, client=client, **known)
             exports = PartitionedExport
         elif jobs is not None and jobs != 1:
-            from tcptrace_fsm.jobs import Jobs
+            from tcptrace_fsm.runs.jobs import Jobs
 
             run = Jobs(captured, timers, jobs=jobs, **known)
         else:
@@ -192,7 +192,7 @@ def analyze(
             run.go(told, watch=watch)
             summary = run.summary(tables=[], fail_on=fail_on)
         else:
-            from tcptrace_fsm.room import keep_freed
+            from tcptrace_fsm.core.room import keep_freed
 
             keep_freed()
             with exports(out, form, chosen, origins=run.origins) as export:
@@ -226,8 +226,8 @@ def netstat(
     taken_at: TakenAt = None,
 ) -> None:
     """Show what netstat -nat would have shown at some moment, for both ends of every connection."""
-    from tcptrace_fsm import netstat as view
-    from tcptrace_fsm.analysis import Kept, Run, moment, sources
+    from tcptrace_fsm.api import Kept, Run, moment, sources
+    from tcptrace_fsm.views import netstat as view
 
     only = view.check_host(host)
     moment(at, (0, 0))  # nonsense is refused before a large capture is read
@@ -264,9 +264,9 @@ def ladder(
     only: OnlyFrames = None,
 ) -> None:
     """Draw a connection's segments between two lifelines, each endpoint's states down its side."""
-    from tcptrace_fsm.analysis import Run, new_filter, sources
-    from tcptrace_fsm.conversation import LIMIT, Collector
-    from tcptrace_fsm.ladder import MOST_DRAWN, MOST_PRINTED, ladder_svg, ladder_text, plainer
+    from tcptrace_fsm.api import Run, new_filter, sources
+    from tcptrace_fsm.views.conversation import LIMIT, Collector
+    from tcptrace_fsm.views.ladder import MOST_DRAWN, MOST_PRINTED, ladder_svg, ladder_text, plainer
 
     captures, conn_ids = split_ids(named)
     if len(conn_ids) > 1:
@@ -309,8 +309,8 @@ def diagram(
     only: OnlyFrames = None,
 ) -> None:
     """Draw figure 5 of RFC 9293 as SVG, weighted by what a capture's endpoints did; without --svg, tell it in lines."""
-    from tcptrace_fsm.analysis import Run, new_filter, sources
-    from tcptrace_fsm.diagram import Taken, diagram_svg, diagram_text
+    from tcptrace_fsm.api import Run, new_filter, sources
+    from tcptrace_fsm.views.diagram import Taken, diagram_svg, diagram_text
 
     taken, name, interrupted = None, "", False
     keep = new_filter(only)
@@ -352,8 +352,8 @@ def extract(
 
     IP fragments of their segments come along; frames of other protocols that speak of them (ICMP errors) do not.
     """
-    from tcptrace_fsm import extract as copying
-    from tcptrace_fsm.analysis import Run, new_filter, sources
+    from tcptrace_fsm.api import Run, new_filter, sources
+    from tcptrace_fsm.views import extract as copying
 
     captures, conn_ids = split_ids(named)
     keep = new_filter(only)
@@ -385,8 +385,8 @@ def report(
     taken_at: TakenAt = None,
 ) -> None:
     """Write one HTML page that needs no network: findings, connections, states over time, ladders, graphs."""
-    from tcptrace_fsm.analysis import Kept, Run, Trace, sources
-    from tcptrace_fsm.extract import rereadable
+    from tcptrace_fsm.api import Kept, Run, Trace, sources
+    from tcptrace_fsm.views.extract import rereadable
 
     timers = find_profile(profile, time_wait=time_wait, fin_timeout=fin_timeout)
     with rereadable(sources(captures)) as twice:
@@ -415,7 +415,7 @@ def rules(
     kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="Show this rule in full.")] = None,
 ) -> None:
     """List the anomaly catalogue, or explain one of its rules."""
-    from tcptrace_fsm.anomalies import CATALOGUE
+    from tcptrace_fsm.findings import CATALOGUE
 
     if kind is None:
         width = max((len(name) for name in CATALOGUE), default=0)
@@ -529,7 +529,7 @@ class Told:
 
     def take(self, finished: Any) -> None:
         """Print the findings, one line each."""
-        from tcptrace_fsm.summary import iso_time
+        from tcptrace_fsm.views.summary import iso_time
 
         for f in finished.findings:
             line = f"{iso_time(f.time)}  {f.severity.upper():<6}  {f.kind}  {f.message}"

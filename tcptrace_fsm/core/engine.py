@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from tcptrace_fsm.anomalies.rule import SECOND, notable
+from tcptrace_fsm.core.room import grown, room
 from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.findings.rule import SECOND, notable
 from tcptrace_fsm.kernels.layout import (
     BASIS_LEARNED,
     BASIS_TIMER,
@@ -64,17 +65,16 @@ from tcptrace_fsm.kernels.layout import (
 from tcptrace_fsm.kernels.moving import move_past, move_slots
 from tcptrace_fsm.kernels.replay import collect, replay_due
 from tcptrace_fsm.kernels.track import collect_paths, end_paths, expire, make_all_due, release, track
-from tcptrace_fsm.machine import table
-from tcptrace_fsm.profiles import Timers
-from tcptrace_fsm.room import grown, room
+from tcptrace_fsm.tcp.machine import table
+from tcptrace_fsm.tcp.profiles import Timers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tcptrace_fsm.anomalies.rule import Finding, Key, Runner
-    from tcptrace_fsm.anomalies.survey import Surveyor
+    from tcptrace_fsm.findings.rule import Finding, Key, Runner
+    from tcptrace_fsm.findings.survey import Surveyor
     from tcptrace_fsm.kernels import Words
-    from tcptrace_fsm.profiles import Host, Profile
+    from tcptrace_fsm.tcp.profiles import Host, Profile
 
 __all__ = ["Engine", "Finished", "SegmentBatch"]
 
@@ -119,7 +119,7 @@ class Finished:
 
     @cached_property
     def notable(self) -> list[tuple[int, int, Key]]:
-        """Those that rules and surveys are to look at; see :func:`tcptrace_fsm.anomalies.rule.notable`."""
+        """Those that rules and surveys are to look at; see :func:`tcptrace_fsm.findings.rule.notable`."""
         return list(notable(self.connections, self.count))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies import (
+from tcptrace_fsm.findings import (
     abort,
     ack,
     attack,
@@ -32,11 +32,11 @@ from tcptrace_fsm.anomalies import (
     timer,
     window,
 )
-from tcptrace_fsm.anomalies.rule import Finding, Rule, Runner
-from tcptrace_fsm.anomalies.survey import Survey, Surveyor
+from tcptrace_fsm.findings.rule import Finding, Rule, Runner
+from tcptrace_fsm.findings.survey import Survey, Surveyor
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.profiles import Profile
+    from tcptrace_fsm.tcp.profiles import Profile
 
 __all__ = ["CATALOGUE", "FAMILIES", "RULES", "SURVEYS", "Finding", "Rule", "Survey", "runner", "surveys"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tcptrace_fsm.anomalies.evidence import (
+from tcptrace_fsm.findings.evidence import (
     HANDSHAKE,
     answered_with_reset,
     asked_in_vain,
@@ -15,14 +15,14 @@ from tcptrace_fsm.anomalies.evidence import (
     reset_of,
     when_aborted,
 )
-from tcptrace_fsm.anomalies.rule import SECOND, Hit, Rule, Segment, View, span
+from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, span
 from tcptrace_fsm.kernels.layout import C_FIRST_TIME, E_ACK, E_ACK_TIME, E_FIN, E_NEXT
-from tcptrace_fsm.machine import Event, State
+from tcptrace_fsm.tcp.machine import Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tcptrace_fsm.anomalies.rule import Change, End
+    from tcptrace_fsm.findings.rule import Change, End
 
 __all__ = ["RULES", "late_data"]
 

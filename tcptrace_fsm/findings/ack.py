@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.evidence import HANDSHAKE
-from tcptrace_fsm.anomalies.loss import bears, counted, times
-from tcptrace_fsm.anomalies.rule import Hit, Rule, View, mask
+from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.loss import bears, counted, times
+from tcptrace_fsm.findings.rule import Hit, Rule, View, mask
 from tcptrace_fsm.kernels.layout import (
     C_MARKS,
     E_ACK,
@@ -23,7 +23,7 @@ from tcptrace_fsm.kernels.layout import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tcptrace_fsm.anomalies.rule import End
+    from tcptrace_fsm.findings.rule import End
 
 __all__ = ["RULES"]
 

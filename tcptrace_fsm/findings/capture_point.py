@@ -6,9 +6,9 @@ from functools import partial
 from operator import gt
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.capture_faults import WHOLE, fault
-from tcptrace_fsm.anomalies.hosts import many
-from tcptrace_fsm.anomalies.survey import Collector, Found, end_of, host_of, name
+from tcptrace_fsm.findings.capture_faults import WHOLE, fault
+from tcptrace_fsm.findings.hosts import many
+from tcptrace_fsm.findings.survey import Collector, Found, end_of, host_of, name
 from tcptrace_fsm.kernels.layout import (
     C_ID,
     C_VANTAGE,
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator
 
-    from tcptrace_fsm.anomalies.rule import Rule
-    from tcptrace_fsm.anomalies.survey import Block
-    from tcptrace_fsm.profiles import Profile
+    from tcptrace_fsm.findings.rule import Rule
+    from tcptrace_fsm.findings.survey import Block
+    from tcptrace_fsm.tcp.profiles import Profile
 
 __all__ = ["RULES", "SURVEYS"]
 

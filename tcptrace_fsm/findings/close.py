@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.evidence import HANDSHAKE, heard, times
-from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
+from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, times
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_FIRST_TIME,
     C_LAST_TIME,
@@ -23,12 +23,12 @@ from tcptrace_fsm.kernels.layout import (
     MARK_HALF_CLOSE_DATA,
     MARK_RETRANSMISSION,
 )
-from tcptrace_fsm.machine import Basis, Event, State
+from tcptrace_fsm.tcp.machine import Basis, Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tcptrace_fsm.anomalies.rule import Change, End
+    from tcptrace_fsm.findings.rule import Change, End
 
 __all__ = ["RULES"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.evidence import HANDSHAKE
-from tcptrace_fsm.anomalies.loss import bears, counted, times
-from tcptrace_fsm.anomalies.rule import Hit, Rule, Segment, View, median, span
+from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.loss import bears, counted, times
+from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, median, span
 from tcptrace_fsm.kernels.layout import (
     E_LAST_TIME,
     E_SEGMENTS,
@@ -28,7 +28,7 @@ from tcptrace_fsm.kernels.layout import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tcptrace_fsm.anomalies.rule import End
+    from tcptrace_fsm.findings.rule import End
 
 __all__ = ["RULES"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.rule import mask
+from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
     CF_CLOSING,
     CLOSING_ABORTED,
@@ -22,12 +22,12 @@ from tcptrace_fsm.kernels.layout import (
     MARK_ZERO_WINDOW_PROBE,
     MILLISECOND,
 )
-from tcptrace_fsm.machine import Event, State
+from tcptrace_fsm.tcp.machine import Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tcptrace_fsm.anomalies.rule import Change, End, Key, Segment
+    from tcptrace_fsm.findings.rule import Change, End, Key, Segment
 
 __all__ = [
     "CLOSED_BY_CLIENT",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.rule import Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.findings.rule import Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     CF_FAST_OPEN,
     CLIENT,
@@ -19,7 +19,7 @@ from tcptrace_fsm.kernels.layout import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tcptrace_fsm.anomalies.rule import Segment
+    from tcptrace_fsm.findings.rule import Segment
 
 __all__ = ["RULES"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.evidence import HANDSHAKE, heard, times, when_closing
-from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
+from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, times, when_closing
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
     CF_CLOSING,
@@ -31,12 +31,12 @@ from tcptrace_fsm.kernels.layout import (
     TCP_SYN,
     TCP_URG,
 )
-from tcptrace_fsm.machine import State
+from tcptrace_fsm.tcp.machine import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tcptrace_fsm.anomalies.rule import End
+    from tcptrace_fsm.findings.rule import End
 
 __all__ = ["RULES"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     CLIENT,
     CLOSING_ABORTED,
@@ -27,7 +27,7 @@ from tcptrace_fsm.kernels.layout import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tcptrace_fsm.anomalies.rule import End, Segment
+    from tcptrace_fsm.findings.rule import End, Segment
 
 __all__ = ["RULES", "Handshake"]
 

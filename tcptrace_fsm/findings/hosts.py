@@ -6,9 +6,9 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.handshake import Handshake
-from tcptrace_fsm.anomalies.rule import SECOND, Key, Rule, mask, median, segments_of, span
-from tcptrace_fsm.anomalies.survey import (
+from tcptrace_fsm.findings.handshake import Handshake
+from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, median, segments_of, span
+from tcptrace_fsm.findings.survey import (
     SAMPLE,
     Collector,
     Found,
@@ -59,14 +59,14 @@ from tcptrace_fsm.kernels.layout import (
     TCP_RST,
     TCP_SYN,
 )
-from tcptrace_fsm.machine import State
+from tcptrace_fsm.tcp.machine import State
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator
 
-    from tcptrace_fsm.anomalies.survey import Block, Name
-    from tcptrace_fsm.profiles import Profile
+    from tcptrace_fsm.findings.survey import Block, Name
+    from tcptrace_fsm.tcp.profiles import Profile
 
     Kind = tuple[int, int, int, int]  # options of SYN and SYN+ACK, numbers of SYN and SYN+ACK
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.evidence import HANDSHAKE
-from tcptrace_fsm.anomalies.rule import Hit, Rule, Segment, View, mask, span
+from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
     CF_LOG_FULL,
@@ -25,7 +25,7 @@ from tcptrace_fsm.kernels.layout import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tcptrace_fsm.anomalies.rule import End, Key
+    from tcptrace_fsm.findings.rule import End, Key
 
 __all__ = ["RULES", "bears", "counted", "times"]
 

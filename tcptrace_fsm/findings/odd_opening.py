@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.rule import Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.findings.rule import Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
     C_CLIENT_LO,
@@ -28,12 +28,12 @@ from tcptrace_fsm.kernels.layout import (
     TCP_SYN,
     TCP_URG,
 )
-from tcptrace_fsm.machine import State
+from tcptrace_fsm.tcp.machine import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tcptrace_fsm.anomalies.rule import End, Segment
+    from tcptrace_fsm.findings.rule import End, Segment
 
 __all__ = ["RULES"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_TAKEN_BY,
     C_TAKEN_FRAME,
@@ -22,7 +22,7 @@ from tcptrace_fsm.kernels.layout import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tcptrace_fsm.anomalies.rule import Segment
+    from tcptrace_fsm.findings.rule import Segment
 
 __all__ = ["RULES"]
 

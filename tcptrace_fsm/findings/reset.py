@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.abort import late_data
-from tcptrace_fsm.anomalies.evidence import HANDSHAKE, heard, state_at, times, when_aborted
-from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
+from tcptrace_fsm.findings.abort import late_data
+from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, state_at, times, when_aborted
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_FIRST_TIME,
     CF_CLOSING,
@@ -20,7 +20,7 @@ from tcptrace_fsm.kernels.layout import (
     TCP_RST,
     TCP_SYN,
 )
-from tcptrace_fsm.machine import Event, State
+from tcptrace_fsm.tcp.machine import Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

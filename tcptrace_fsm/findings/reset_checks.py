@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.evidence import HANDSHAKE, heard, prompt, state_at, when_aborted
-from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
+from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, prompt, state_at, when_aborted
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
     CF_CLOSING,
@@ -22,12 +22,12 @@ from tcptrace_fsm.kernels.layout import (
     TCP_RST,
     TCP_SYN,
 )
-from tcptrace_fsm.machine import Event, State
+from tcptrace_fsm.tcp.machine import Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tcptrace_fsm.anomalies.rule import End
+    from tcptrace_fsm.findings.rule import End
 
 __all__ = ["RULES"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.evidence import (
+from tcptrace_fsm.findings.evidence import (
     CLOSED_BY_CLIENT,
     CLOSED_BY_SERVER,
     HANDSHAKE,
@@ -12,7 +12,7 @@ from tcptrace_fsm.anomalies.evidence import (
     state_at,
     when_taken_over,
 )
-from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_ACCEPTED,
     C_TAKEN_BY,
@@ -24,12 +24,12 @@ from tcptrace_fsm.kernels.layout import (
     MARK_STRAY_SYN,
     SERVER,
 )
-from tcptrace_fsm.machine import Basis, Event, State
+from tcptrace_fsm.tcp.machine import Basis, Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tcptrace_fsm.anomalies.rule import Change, End
+    from tcptrace_fsm.findings.rule import Change, End
 
 __all__ = ["RULES"]
 

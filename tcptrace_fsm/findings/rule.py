@@ -94,14 +94,14 @@ from tcptrace_fsm.kernels.layout import (
     TRANSITION_SIZE,
 )
 from tcptrace_fsm.kernels.replay import interesting
-from tcptrace_fsm.machine import Basis, Event, State
-from tcptrace_fsm.schema import MOST_FINDINGS
+from tcptrace_fsm.tables.schema import MOST_FINDINGS
+from tcptrace_fsm.tcp.machine import Basis, Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from tcptrace_fsm.engine import Finished
-    from tcptrace_fsm.profiles import Profile
+    from tcptrace_fsm.core.engine import Finished
+    from tcptrace_fsm.tcp.profiles import Profile
 
 __all__ = [
     "Change",
@@ -549,7 +549,8 @@ class Rule:
     detect : callable
         View -> iterable of Hit.
     example, counterexample : str
-        Conversations in the notation of :mod:`tcptrace_fsm.script`: the first gives exactly one finding of this kind,
+        Conversations in the notation of :mod:`tcptrace_fsm.tcp.notation`: the first gives exactly one finding of this
+        kind,
         the second looks alike and gives none.
     aliases : dict
         What other tools call it.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.hosts import many
-from tcptrace_fsm.anomalies.rule import SECOND, Key, Rule, mask, span
-from tcptrace_fsm.anomalies.survey import Collector, Found, Survey, end_of, host_of, name, socket_of
+from tcptrace_fsm.findings.hosts import many
+from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, span
+from tcptrace_fsm.findings.survey import Collector, Found, Survey, end_of, host_of, name, socket_of
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
     C_FIRST_TIME,
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator
 
-    from tcptrace_fsm.anomalies.survey import Block, Name
-    from tcptrace_fsm.profiles import Profile
+    from tcptrace_fsm.findings.survey import Block, Name
+    from tcptrace_fsm.tcp.profiles import Profile
 
 __all__ = ["RULES", "SURVEYS"]
 

@@ -21,7 +21,7 @@ from functools import cached_property
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from tcptrace_fsm.anomalies.rule import SIDES, Finding, Key
+from tcptrace_fsm.findings.rule import SIDES, Finding, Key
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
     C_CLIENT_LO,
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Self
 
-    from tcptrace_fsm.engine import Finished
-    from tcptrace_fsm.profiles import Profile
+    from tcptrace_fsm.core.engine import Finished
+    from tcptrace_fsm.tcp.profiles import Profile
 
     See = Callable[[array[int], int], None]
 
@@ -113,7 +113,7 @@ class Block:
         The pool that holds their logs.
     notable : sequence of (int, int, Key)
         Those that any rule or survey may have something to say about, as
-        :func:`tcptrace_fsm.anomalies.rule.notable` gives them.
+        :func:`tcptrace_fsm.findings.rule.notable` gives them.
     """
 
     def __init__(
@@ -398,7 +398,7 @@ class Survey:
     Attributes
     ----------
     kind, category, severity, rfc, summary, evidence, innocent, aliases
-        As of a :class:`tcptrace_fsm.anomalies.rule.Rule`.
+        As of a :class:`tcptrace_fsm.findings.rule.Rule`.
     make : callable
         Profile -> Collector.
     when : callable or None
@@ -408,7 +408,8 @@ class Survey:
     measure : callable or None
         Block -> None: what needs the logs of connections, and leaves its result in a word of their records.
     example, counterexample : str
-        Conversations in the notation of :mod:`tcptrace_fsm.script`: the first gives exactly one finding of this kind,
+        Conversations in the notation of :mod:`tcptrace_fsm.tcp.notation`: the first gives exactly one finding of this
+        kind,
         the second looks alike and gives none.
     """
 

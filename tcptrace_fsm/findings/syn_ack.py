@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.handshake import (
+from tcptrace_fsm.findings.handshake import (
     first_plain,
     first_syn,
     is_plain,
@@ -13,7 +13,7 @@ from tcptrace_fsm.anomalies.handshake import (
     when_failed,
     when_misfit,
 )
-from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_TAKEN_OVER,
     CLIENT,

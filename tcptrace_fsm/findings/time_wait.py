@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.evidence import (
+from tcptrace_fsm.findings.evidence import (
     CLOSED_BY_CLIENT,
     CLOSED_BY_SERVER,
     heard,
@@ -12,7 +12,7 @@ from tcptrace_fsm.anomalies.evidence import (
     when_aborted,
     when_taken_over,
 )
-from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, View, span
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, span
 from tcptrace_fsm.kernels.layout import (
     C_ACCEPTED,
     C_TAKEN_BY,
@@ -21,12 +21,12 @@ from tcptrace_fsm.kernels.layout import (
     CLOSING_SIMULTANEOUS,
     MARK_ACK_AGAIN,
 )
-from tcptrace_fsm.machine import Event, State
+from tcptrace_fsm.tcp.machine import Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tcptrace_fsm.anomalies.rule import Change, End, Segment
+    from tcptrace_fsm.findings.rule import Change, End, Segment
 
 __all__ = ["RULES"]
 

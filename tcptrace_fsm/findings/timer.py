@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.anomalies.evidence import (
+from tcptrace_fsm.findings.evidence import (
     CLOSED_BY_CLIENT,
     HANDSHAKE,
     answered_with_reset,
@@ -16,7 +16,7 @@ from tcptrace_fsm.anomalies.evidence import (
     times,
     when_aborted,
 )
-from tcptrace_fsm.anomalies.rule import SECOND, Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     CLOSING_ABORTED,
     MARK_FIN_AGAIN,
@@ -25,12 +25,12 @@ from tcptrace_fsm.kernels.layout import (
     MARK_TIMEOUT,
     MARK_ZERO_WINDOW_PROBE,
 )
-from tcptrace_fsm.machine import Event, State
+from tcptrace_fsm.tcp.machine import Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tcptrace_fsm.anomalies.rule import End, Segment
+    from tcptrace_fsm.findings.rule import End, Segment
 
 __all__ = ["RULES"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
-from tcptrace_fsm.anomalies.evidence import HANDSHAKE
-from tcptrace_fsm.anomalies.loss import bears, counted, times
-from tcptrace_fsm.anomalies.rule import SECOND, Hit, Rule, Segment, View, span
+from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.loss import bears, counted, times
+from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, span
 from tcptrace_fsm.kernels.layout import (
     E_ACK,
     E_EDGE,
@@ -23,7 +23,7 @@ from tcptrace_fsm.kernels.layout import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tcptrace_fsm.anomalies.rule import End
+    from tcptrace_fsm.findings.rule import End
 
 __all__ = ["RULES"]
 

@@ -1,6 +1,7 @@
 """Run a filter program over the frames of a batch.
 
-The program is libpcap's: its compiler makes it of an expression (:mod:`tcptrace_fsm.filters`), in the instructions of
+The program is libpcap's: its compiler makes it of an expression (:mod:`tcptrace_fsm.capture.filters`), in the
+instructions of
 the BSD packet filter (McCanne and Jacobson, "The BSD Packet Filter", USENIX 1993). libpcap runs one frame at each call;
 here a batch is run at once, where the frames lie.
 

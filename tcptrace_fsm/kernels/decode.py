@@ -2,7 +2,8 @@
 
 This is the fast way, for what most captures are made of: Ethernet with VLAN tags, Linux cooked, loopback and raw
 frames, IPv4 with options, IPv6 with extension headers. Whatever else may hold TCP (other links, tunnels, fragments) is
-answered with ``OUTCOME_PEEL``: :mod:`tcptrace_fsm.tunnels` takes its outside off, and the IP packet inside comes back
+answered with ``OUTCOME_PEEL``: :mod:`tcptrace_fsm.capture.layers.tunnels` takes its outside off, and the IP packet
+inside comes back
 here as a raw frame.
 
 No byte is read before its place has been compared with the end of what was captured.
@@ -48,7 +49,7 @@ def tunnel_protocol(protocol: int) -> int:
 
 
 def tunnel_port(port: int) -> int:
-    """Tell whether a UDP port is that of a tunnel which :mod:`tcptrace_fsm.tunnels` can peel (1) or not (0)."""
+    """Tell whether a UDP port is that of a tunnel which we can take off (1) or not (0)."""
     if port < 1701:
         return 0
     if port in {1701, 2152, 3386, 3544, 4754, 4789, 4790}:
@@ -535,7 +536,8 @@ def decode(
     first : int
         Frame number of the first.
     path : int
-        Encapsulation code of the frames, see :mod:`tcptrace_fsm.links`; VLAN tags found here replace a 0.
+        Encapsulation code of the frames, see :mod:`tcptrace_fsm.capture.layers.links`; VLAN tags found here replace a
+        0.
     segments_words : int64[count * SEGMENT_SIZE]
         Filled with one segment record for each TCP segment, in order.
     outcomes_words : int64[OUTCOMES]

@@ -9,7 +9,7 @@ Times are nanoseconds since 1970 UTC. ``-1`` means "not present" where a field s
 
 from __future__ import annotations
 
-from tcptrace_fsm.machine import Basis, Event, Opened, State
+from tcptrace_fsm.tcp.machine import Basis, Event, Opened, State
 
 # --- frame: one captured link-layer record (made by walk) -----------------------------------------------------------
 F_OFFSET = 0  # first byte of the frame in the chunk

@@ -1,6 +1,6 @@
 """A connection's log, replayed through the machine: who moved from what to what, when, and on what evidence.
 
-What is decided here, and what is not. The machine's table (:mod:`tcptrace_fsm.machine`) says where an event leads;
+What is decided here, and what is not. The machine's table (:mod:`tcptrace_fsm.tcp.machine`) says where an event leads;
 :func:`step` is the only place that moves a state. This file decides *whether and when an event happened*: a capture
 shows what passed one point, not what arrived. It sees the whole connection at once, so nothing is ever revoked:
 

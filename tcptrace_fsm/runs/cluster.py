@@ -11,7 +11,7 @@ had is made again elsewhere (with ``--learn-timers``, the second and the third a
 4. *Harvest*: with the final numbers, make the tables, and write each share's as a file of a partitioned data set.
 
 To decode twice is cheaper than to keep a capture's segments: they are larger than the capture. See
-:mod:`tcptrace_fsm.shares` for why the result is that of a single pass, and ``docs/scaling.md`` for what it costs.
+:mod:`tcptrace_fsm.runs.shares` for why the result is that of a single pass, and ``docs/scaling.md`` for what it costs.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm.analysis import Run
+from tcptrace_fsm.api import Run
 from tcptrace_fsm.errors import UsageError, WorkerError
-from tcptrace_fsm.jobs import check_jobs
+from tcptrace_fsm.runs.jobs import check_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tcptrace_fsm.analysis import Sink, Source
-    from tcptrace_fsm.export import PartitionedExport
-    from tcptrace_fsm.losses import Losses
-    from tcptrace_fsm.profiles import Host, Profile
-    from tcptrace_fsm.shares import Facts, Keys, Share, Yield
-    from tcptrace_fsm.timeline import Origins
-    from tcptrace_fsm.timers import Lesson, Shown
+    from tcptrace_fsm.api import Sink, Source
+    from tcptrace_fsm.capture.losses import Losses
+    from tcptrace_fsm.capture.timeline import Origins
+    from tcptrace_fsm.runs.shares import Facts, Keys, Share, Yield
+    from tcptrace_fsm.runs.timers import Lesson, Shown
+    from tcptrace_fsm.tables.writers import PartitionedExport
+    from tcptrace_fsm.tcp.profiles import Host, Profile
 
     Words = NDArray[np.int64]
 
@@ -130,7 +130,7 @@ class Cluster(Run):
         Parameters
         ----------
         sinks : sequence of Sink
-            A :class:`tcptrace_fsm.export.PartitionedExport` is written by the workers; others get connections.
+            A :class:`tcptrace_fsm.tables.writers.PartitionedExport` is written by the workers; others get connections.
         watch : callable or None
             Wraps the steps: to show progress, or to stop. What is stopped leaves nothing.
 
@@ -151,9 +151,9 @@ class Cluster(Run):
 
     def _steps(self, sinks: Sequence[Sink]) -> Iterator[bool]:
         """Do one step after another; yields now and then."""
-        from tcptrace_fsm.links import known_paths, learn_paths
-        from tcptrace_fsm.losses import doubt
-        from tcptrace_fsm.shares import numbers, survey_findings
+        from tcptrace_fsm.capture.layers.links import known_paths, learn_paths
+        from tcptrace_fsm.capture.losses import doubt
+        from tcptrace_fsm.runs.shares import numbers, survey_findings
 
         only = self.keep.expression if self.keep else None
         names = [os.fspath(source) for source in self._captured]  # type: ignore[arg-type]
@@ -194,7 +194,7 @@ class Cluster(Run):
         self.streams = sum(map(len, streams))
         self.tally, findings = survey_findings(self.profile, yields, max(now, 0))
         if findings:
-            from tcptrace_fsm.engine import Finished
+            from tcptrace_fsm.core.engine import Finished
 
             for sink in sinks:
                 sink.take(Finished(array("q"), 0, array("q"), 0, findings))
@@ -287,13 +287,13 @@ def scan(name: str, place: int, seed: int, only: str | None) -> Scan:
     """Decode a capture for what is to be known of it beforehand."""
     import numpy as np
 
-    from tcptrace_fsm.analysis import new_filter, open_capture
+    from tcptrace_fsm.api import new_filter, open_capture
+    from tcptrace_fsm.capture.layers.links import known_paths
+    from tcptrace_fsm.capture.losses import at_end, so_far
+    from tcptrace_fsm.capture.timeline import NEVER, segments_of
     from tcptrace_fsm.kernels.layout import S_TIME
     from tcptrace_fsm.kernels.share import keys
-    from tcptrace_fsm.links import known_paths
-    from tcptrace_fsm.losses import at_end, so_far
-    from tcptrace_fsm.shares import facts
-    from tcptrace_fsm.timeline import NEVER, segments_of
+    from tcptrace_fsm.runs.shares import facts
 
     capture = open_capture(name, new_filter(only), broken=True)
     first, last = NEVER, -NEVER
@@ -318,7 +318,7 @@ def _plan(scans: Sequence[Scan]) -> list[Step]:
     """Put captures in the order of the timeline, and find what they have in common."""
     import numpy as np
 
-    from tcptrace_fsm.timeline import Member, order, seams
+    from tcptrace_fsm.capture.timeline import Member, order, seams
 
     ordered = order(Member(one.place, one.first, one.last) for one in scans)
     keys, counts = np.unique(np.concatenate([one.keys for one in scans]), return_counts=True)
@@ -354,9 +354,9 @@ def follow(
     lost: str | None,
 ) -> tuple[tuple[Share, Origins], Any]:
     """Follow the connections that live in one capture alone; hand out the segments of the others."""
-    from tcptrace_fsm.schema import FILE_SHIFT
-    from tcptrace_fsm.shares import Share
-    from tcptrace_fsm.timeline import Origins
+    from tcptrace_fsm.capture.timeline import Origins
+    from tcptrace_fsm.runs.shares import Share
+    from tcptrace_fsm.tables.schema import FILE_SHIFT
 
     share, origins = Share(profile, segments=segments, taken_at=taken_at, lost=lost), Origins([])
     origins.stretch(0, index << FILE_SHIFT)
@@ -378,7 +378,7 @@ def study(
     lost: str | None,  # noqa: ARG001
 ) -> tuple[dict[Host, Shown], Any]:
     """Do as `follow`, for what the connections show of their hosts' timers."""
-    from tcptrace_fsm.timers import Lesson
+    from tcptrace_fsm.runs.timers import Lesson
 
     lesson = Lesson(profile, taken_at=taken_at)
     strays = _read(lesson, name, index, step, seed, only)
@@ -390,11 +390,11 @@ def _read(follower: Share | Lesson, name: str, index: int, step: Step, seed: int
     """Let the connections that live in one capture alone be followed; return the segments of the others, if any."""
     import numpy as np
 
-    from tcptrace_fsm.analysis import new_filter, open_capture
+    from tcptrace_fsm.api import new_filter, open_capture
+    from tcptrace_fsm.capture.timeline import Reader, batch_of
     from tcptrace_fsm.kernels import layout as k
     from tcptrace_fsm.kernels.share import keys
-    from tcptrace_fsm.schema import FILE_SHIFT
-    from tcptrace_fsm.timeline import Reader, batch_of
+    from tcptrace_fsm.tables.schema import FILE_SHIFT
 
     shared, strays = step.shared, []
     reader = Reader(open_capture(name, new_filter(only), broken=True).segments(), index, step.floor)
@@ -423,8 +423,8 @@ def follow_rows(
     lost: str | None,
 ) -> tuple[Share, Origins]:
     """Follow connections whose segments came from several captures."""
-    from tcptrace_fsm.shares import Share
-    from tcptrace_fsm.timeline import Origins
+    from tcptrace_fsm.capture.timeline import Origins
+    from tcptrace_fsm.runs.shares import Share
 
     share, origins = Share(profile, segments=segments, taken_at=taken_at, lost=lost), Origins([])
     _read_rows(share, frame, origins)
@@ -441,8 +441,8 @@ def study_rows(
     lost: str | None,  # noqa: ARG001
 ) -> dict[Host, Shown]:
     """Do as `follow_rows`, for what the connections show of their hosts' timers."""
-    from tcptrace_fsm.timeline import Origins
-    from tcptrace_fsm.timers import Lesson
+    from tcptrace_fsm.capture.timeline import Origins
+    from tcptrace_fsm.runs.timers import Lesson
 
     lesson = Lesson(profile, taken_at=taken_at)
     _read_rows(lesson, frame, Origins([]))
@@ -454,8 +454,8 @@ def _read_rows(follower: Share | Lesson, frame: Any, origins: Origins) -> None:
     """Let connections be followed whose segments came from several captures."""
     import numpy as np
 
+    from tcptrace_fsm.capture.timeline import batch_of
     from tcptrace_fsm.kernels import layout as k
-    from tcptrace_fsm.timeline import batch_of
 
     clocks, codes = (frame[name].to_numpy(dtype=np.int64) for name in ("clock", "code"))
     by = np.lexsort((codes, clocks))
@@ -485,9 +485,9 @@ def glean(
     """
     from contextlib import ExitStack
 
-    from tcptrace_fsm.links import learn_paths
-    from tcptrace_fsm.shares import Parts, harvest
-    from tcptrace_fsm.timeline import Origins
+    from tcptrace_fsm.capture.layers.links import learn_paths
+    from tcptrace_fsm.capture.timeline import Origins
+    from tcptrace_fsm.runs.shares import Parts, harvest
 
     learn_paths(paths)
     share, origins = followed

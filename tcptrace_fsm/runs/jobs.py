@@ -22,16 +22,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tcptrace_fsm.analysis import Run, new_filter
+from tcptrace_fsm.api import Run, new_filter
 from tcptrace_fsm.errors import CaptureError, UsageError, WorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tcptrace_fsm.analysis import Sink, Source
-    from tcptrace_fsm.profiles import Host, Profile
-    from tcptrace_fsm.shares import Share
-    from tcptrace_fsm.timers import Lesson, Shown
+    from tcptrace_fsm.api import Sink, Source
+    from tcptrace_fsm.runs.shares import Share
+    from tcptrace_fsm.runs.timers import Lesson, Shown
+    from tcptrace_fsm.tcp.profiles import Host, Profile
 
 __all__ = ["Jobs", "check_jobs", "work"]
 
@@ -74,8 +74,8 @@ class Jobs(Run):
             Wraps what comes from the processes: to show progress, or to stop. What is stopped leaves nothing.
 
         """
-        from tcptrace_fsm.links import learn_paths
-        from tcptrace_fsm.shares import numbers, survey_findings
+        from tcptrace_fsm.capture.layers.links import learn_paths
+        from tcptrace_fsm.runs.shares import numbers, survey_findings
 
         writers: list[Any] = [sink for sink in sinks if hasattr(sink, "put")]
         takers = [sink for sink in sinks if not hasattr(sink, "put")]
@@ -131,7 +131,7 @@ class Jobs(Run):
             if findings:
                 from array import array
 
-                from tcptrace_fsm.engine import Finished
+                from tcptrace_fsm.core.engine import Finished
 
                 for sink in sinks:
                     sink.take(Finished(array("q"), 0, array("q"), 0, findings))
@@ -201,7 +201,7 @@ class _Crew:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}  # noqa: PTH109
         for n in range(self._count):
             process = subprocess.Popen(
-                [sys.executable, "-c", "from tcptrace_fsm.jobs import work; work()"],
+                [sys.executable, "-c", "from tcptrace_fsm.runs.jobs import work; work()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
@@ -295,8 +295,8 @@ def _work(say: Callable[[str, Any], None]) -> None:
         share, now = _follow(run, asked, spool, say)
         first: dict[str, Any] = {}
         if number == 0:
-            from tcptrace_fsm.links import known_paths
-            from tcptrace_fsm.shares import facts
+            from tcptrace_fsm.capture.layers.links import known_paths
+            from tcptrace_fsm.runs.shares import facts
 
             first = {"captures": [facts(c) for c in run.captures], "origins": run.origins, "now": now}
             first["paths"] = known_paths()
@@ -306,7 +306,7 @@ def _work(say: Callable[[str, Any], None]) -> None:
 
 def _study(asked: dict[str, Any], say: Callable[[str, Any], None]) -> dict[Host, Shown]:
     """Read everything, for what this process's share shows of hosts' timers."""
-    from tcptrace_fsm.timers import Lesson
+    from tcptrace_fsm.runs.timers import Lesson
 
     run = Run(asked["captured"], asked["profile"], keep=new_filter(asked["filter"]))
     lesson = Lesson(asked["profile"], taken_at=asked["taken_at"])
@@ -316,7 +316,7 @@ def _study(asked: dict[str, Any], say: Callable[[str, Any], None]) -> dict[Host,
 
 def _follow(run: Run, asked: dict[str, Any], spool: Any, say: Callable[[str, Any], None]) -> tuple[Share, int]:
     """Read everything, follow this process's share."""
-    from tcptrace_fsm.shares import Share
+    from tcptrace_fsm.runs.shares import Share
 
     number, folder = asked["number"], Path(asked["folder"])
     share = Share(
@@ -342,10 +342,10 @@ def _read(
     """
     from array import array
 
+    from tcptrace_fsm.capture.timeline import Batch
     from tcptrace_fsm.kernels.layout import SEGMENT_SIZE
     from tcptrace_fsm.kernels.share import pick
-    from tcptrace_fsm.shares import facts
-    from tcptrace_fsm.timeline import Batch
+    from tcptrace_fsm.runs.shares import facts
 
     number = asked["number"]
     clock, mine = array("q", [0, 0]), array("q")
@@ -371,7 +371,7 @@ def _harvest(
     run: Run, share: Share, asked: dict[str, Any], folder: Path, number: int, say: Callable[[str, Any], None]
 ) -> None:
     """Number what was found, make the tables that are wanted."""
-    from tcptrace_fsm.shares import Parts, harvest
+    from tcptrace_fsm.runs.shares import Parts, harvest
 
     with contextlib.ExitStack() as stack:
         files: dict[str, Any] = {}

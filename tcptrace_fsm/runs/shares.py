@@ -21,13 +21,13 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tcptrace_fsm.anomalies import runner, surveys
-from tcptrace_fsm.engine import Engine, Finished
+from tcptrace_fsm.capture.timeline import segments_of
+from tcptrace_fsm.core.engine import Engine, Finished
+from tcptrace_fsm.findings import runner, surveys
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.segments import SegmentTable
-from tcptrace_fsm.summary import Tally
-from tcptrace_fsm.tables import SOURCES, Rows, build, findings_table, placed
-from tcptrace_fsm.timeline import segments_of
+from tcptrace_fsm.tables.columns import SOURCES, Rows, build, findings_table, placed
+from tcptrace_fsm.tables.segments import SegmentTable
+from tcptrace_fsm.views.summary import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tcptrace_fsm.anomalies.survey import Collector
-    from tcptrace_fsm.profiles import Profile
-    from tcptrace_fsm.timeline import Origins
+    from tcptrace_fsm.capture.timeline import Origins
+    from tcptrace_fsm.findings.survey import Collector
+    from tcptrace_fsm.tcp.profiles import Profile
 
     Words = NDArray[np.int64]
 
@@ -76,7 +76,8 @@ class Keys(NamedTuple):
     Attributes
     ----------
     clocks, codes : int64[n]
-        What orders the segments of a timeline: see :mod:`tcptrace_fsm.timeline`. Where positions are those of the whole
+        What orders the segments of a timeline: see :mod:`tcptrace_fsm.capture.timeline`. Where positions are those of
+        the whole
         timeline, they alone.
     late : int
         The last so many got their numbers after all segments.
@@ -151,7 +152,7 @@ class Share:
     taken_at : sequence of str
         Addresses of the host on which the captures were taken.
     lost : str or None
-        What the capturing machine lost, as :func:`tcptrace_fsm.losses.doubt` says it.
+        What the capturing machine lost, as :func:`tcptrace_fsm.capture.losses.doubt` says it.
 
     """
 

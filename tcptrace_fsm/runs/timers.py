@@ -39,11 +39,10 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tcptrace_fsm import schema
-from tcptrace_fsm.anomalies.capture_faults import leap
-from tcptrace_fsm.anomalies.evidence import prompt
-from tcptrace_fsm.anomalies.rule import SECOND, View, mask
-from tcptrace_fsm.engine import Engine, both_hosts
+from tcptrace_fsm.core.engine import Engine, both_hosts
+from tcptrace_fsm.findings.capture_faults import leap
+from tcptrace_fsm.findings.evidence import prompt
+from tcptrace_fsm.findings.rule import SECOND, View, mask
 from tcptrace_fsm.kernels.layout import (
     C_ACCEPTED,
     C_OVER_TIME,
@@ -64,15 +63,16 @@ from tcptrace_fsm.kernels.layout import (
     TCP_FIN,
     TCP_SYN,
 )
-from tcptrace_fsm.machine import Basis, State
-from tcptrace_fsm.profiles import Host, Interval, Profile, Timers
+from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tcp.machine import Basis, State
+from tcptrace_fsm.tcp.profiles import Host, Interval, Profile, Timers
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from tcptrace_fsm.anomalies.rule import End, Key, Segment
-    from tcptrace_fsm.engine import Finished
+    from tcptrace_fsm.core.engine import Finished
+    from tcptrace_fsm.findings.rule import End, Key, Segment
 
 __all__ = ["Lesson", "Shown", "merged", "taught"]
 
@@ -135,7 +135,7 @@ class Lesson:
     profile : Profile
     taken_at : sequence of str
     two_points : bool
-        As for :class:`tcptrace_fsm.engine.Engine`.
+        As for :class:`tcptrace_fsm.core.engine.Engine`.
 
     Attributes
     ----------

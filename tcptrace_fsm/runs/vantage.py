@@ -23,21 +23,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from tcptrace_fsm.anomalies.rule import SECOND
-from tcptrace_fsm.capture import open_capture
-from tcptrace_fsm.engine import Engine
+from tcptrace_fsm.capture.containers import open_capture
+from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.findings.rule import SECOND
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.kernels.pair import know_hosts, pair, tidy_ways
-from tcptrace_fsm.schema import FILE_SHIFT
+from tcptrace_fsm.tables.schema import FILE_SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from tcptrace_fsm.profiles import Profile
-    from tcptrace_fsm.timeline import Origins
+    from tcptrace_fsm.capture.timeline import Origins
+    from tcptrace_fsm.tcp.profiles import Profile
 
     Words = NDArray[np.int64]
 

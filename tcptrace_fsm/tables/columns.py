@@ -1,4 +1,4 @@
-"""Records in, Arrow tables out: blocks of ``int64`` words become the typed columns of :mod:`tcptrace_fsm.schema`.
+"""Records in, Arrow tables out: blocks of ``int64`` words become typed columns of :mod:`tcptrace_fsm.tables.schema`.
 
 Three steps, all of them whole columns at a time. :class:`Rows` keeps of each block only the words that some column
 reads, column by column. :func:`build` turns them into a table, its rows by ``conn_id``. :func:`to_pandas` makes that a
@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tcptrace_fsm import schema
-from tcptrace_fsm.arrow import coded, encoded, lists, numbers, text_lists, texts
+from tcptrace_fsm.capture.layers.links import encapsulation_name
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.kernels.columns import scatter
-from tcptrace_fsm.links import encapsulation_name
+from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tables.arrow import coded, encoded, lists, numbers, text_lists, texts
 
 if TYPE_CHECKING:
     from array import array
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from tcptrace_fsm.timeline import Origins
+    from tcptrace_fsm.capture.timeline import Origins
 
     Words = NDArray[np.int64]
 
@@ -71,7 +71,7 @@ def arrow_schema(table: str, *, files: bool = False) -> Any:
     Parameters
     ----------
     table : str
-        Which of :data:`tcptrace_fsm.schema.TABLES`.
+        Which of :data:`tcptrace_fsm.tables.schema.TABLES`.
     files : bool
         With the columns that name captures.
 
@@ -122,7 +122,7 @@ def to_pandas(tables: Sequence[Any], name: str) -> pd.DataFrame:
     tables : sequence of pyarrow.Table
         In the order of their rows.
     name : str
-        Which of :data:`tcptrace_fsm.schema.TABLES`.
+        Which of :data:`tcptrace_fsm.tables.schema.TABLES`.
 
     """
     whole = pa.concat_tables([plain(t, name) for t in tables]) if tables else arrow_schema(name).empty_table()

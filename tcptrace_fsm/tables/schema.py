@@ -2,7 +2,7 @@
 
 The tables, their Arrow and pandas types, the CSV and parquet files and ``docs/columns.md`` all follow from this file.
 A column either is a word of a record (``source`` names it as :mod:`tcptrace_fsm.kernels.layout` does) or is derived
-(``source`` says from what, and :mod:`tcptrace_fsm.tables` holds the function of that name).
+(``source`` says from what, and :mod:`tcptrace_fsm.tables.columns` holds the function of that name).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import socket
 from typing import NamedTuple
 
 from tcptrace_fsm.kernels import layout
-from tcptrace_fsm.machine import EVENT_TEXT, Basis, State
+from tcptrace_fsm.tcp.machine import EVENT_TEXT, Basis, State
 
 __all__ = [
     "CATEGORIES",
@@ -503,7 +503,7 @@ def markdown() -> str:
     lines = [
         "# Columns",
         "",
-        "Generated from `tcptrace_fsm/schema.py` by `python -m tcptrace_fsm.schema > docs/columns.md`.",
+        "Generated from `tcptrace_fsm/tables/schema.py` by `python -m tcptrace_fsm.tables.schema > docs/columns.md`.",
         "",
         "Types: `timestamp` is nanoseconds since 1970 in UTC, `duration` is nanoseconds; both are Arrow and pandas",
         "types of that name in parquet and in Python. In CSV a timestamp is ISO 8601 with nine decimals and `Z`, a",

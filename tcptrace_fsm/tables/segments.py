@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
-from tcptrace_fsm import schema
-from tcptrace_fsm.arrow import coded, numbers, words
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.machine import Event
-from tcptrace_fsm.tables import ARROW_TYPES, assemble
+from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tables.arrow import coded, numbers, words
+from tcptrace_fsm.tables.columns import ARROW_TYPES, assemble
+from tcptrace_fsm.tcp.machine import Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tcptrace_fsm.timeline import Origins
+    from tcptrace_fsm.capture.timeline import Origins
 
     Words = NDArray[np.int64]
 

@@ -17,15 +17,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, cast
 
-from tcptrace_fsm import schema
+from tcptrace_fsm.capture.remote import is_remote, put_remote, remove_remote, write_remote
 from tcptrace_fsm.errors import UsageError
-from tcptrace_fsm.remote import is_remote, put_remote, remove_remote, write_remote
+from tcptrace_fsm.tables import schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from tcptrace_fsm.timeline import Origins
+    from tcptrace_fsm.capture.timeline import Origins
 
 __all__ = ["FORMATS", "Export", "Format", "Part", "PartitionedExport", "TableWriter", "check_format", "check_tables"]
 
@@ -67,7 +67,7 @@ class ParquetTable:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from tcptrace_fsm.tables import arrow_schema, has_files
+        from tcptrace_fsm.tables.columns import arrow_schema, has_files
 
         if self._writer is None:
             files = has_files(table, self._name)
@@ -282,8 +282,8 @@ class PartitionedExport:
 
     def commit(self, summary: dict[str, Any]) -> None:
         """Write what is left, then put everything in place."""
-        from tcptrace_fsm.segments import SegmentTable
-        from tcptrace_fsm.tables import SOURCES, Rows, build, findings_table
+        from tcptrace_fsm.tables.columns import SOURCES, Rows, build, findings_table
+        from tcptrace_fsm.tables.segments import SegmentTable
 
         with self.part(-1) as last:  # each table has at least this part, which tells its columns
             for name in self.tables:
@@ -426,7 +426,7 @@ class Export:
         self._given: set[str] = set()
 
     def __enter__(self) -> Self:
-        from tcptrace_fsm.tables import SOURCES, Rows
+        from tcptrace_fsm.tables.columns import SOURCES, Rows
 
         try:
             if self._remote:
@@ -442,7 +442,7 @@ class Export:
             raise UsageError(f"cannot write to {self._directory}: {reason.strerror}") from reason
         self._rows = {name: Rows(SOURCES[name]) for name in self.tables if name in SOURCES}
         if "segments" in self.tables:
-            from tcptrace_fsm.segments import SegmentTable
+            from tcptrace_fsm.tables.segments import SegmentTable
 
             self._segments = SegmentTable(self._place("segments.spool"), self._origins)
         return self
@@ -476,7 +476,7 @@ class Export:
         self._flush()
 
     def _flush(self, *, everything: bool = False) -> None:
-        from tcptrace_fsm.tables import SOURCES, build, findings_table
+        from tcptrace_fsm.tables.columns import SOURCES, build, findings_table
 
         for name, rows in self._rows.items():
             if rows.count >= SOURCES[name].group or (everything and (rows.count or name not in self._given)):

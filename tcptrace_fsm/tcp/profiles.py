@@ -2,7 +2,7 @@
 
 A capture does not show a timer. What it shows is bounded by what the host's system does, so each timer is an interval
 and a best estimate. ``--time-wait`` and ``--fin-timeout`` narrow them where the user knows better, ``--learn-timers``
-where a host itself shows more (:mod:`tcptrace_fsm.timers`).
+where a host itself shows more (:mod:`tcptrace_fsm.runs.timers`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Profile:
         How long FIN_WAIT_2 lasts once the application has let go of the socket, seconds. While it holds the socket
         there is no limit, so this timer is only ever applied on evidence.
     sockets : bool
-        Whether a listener is a socket of its own; see :class:`tcptrace_fsm.machine.Transition`.
+        Whether a listener is a socket of its own; see :class:`tcptrace_fsm.tcp.machine.Transition`.
     source : str
         Where the figures come from.
     hosts : mapping of Host to Timers

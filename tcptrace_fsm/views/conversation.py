@@ -1,6 +1,6 @@
 """Single connections with every segment: what a picture of one needs.
 
-A :class:`Collector` is a sink of a :class:`~tcptrace_fsm.analysis.Run` with ``labels=True``. It keeps the segments of
+A :class:`Collector` is a sink of a :class:`~tcptrace_fsm.api.Run` with ``labels=True``. It keeps the segments of
 chosen connections only (or of all), of a long transfer a fair sample, and gives a :class:`Conversation` for each::
 
     collector = Collector({0, 41})              # or Collector() for every connection; limit=200 for short ones
@@ -16,9 +16,9 @@ chosen connections only (or of all), of a long transfer a fair sample, and gives
 
 ``conn_id`` numbers are the same in every pass over the same captures. In Python there are
 ``trace.conversations(wanted)`` and ``trace.connection(n).conversation()``. Pictures of a conversation are made by
-:func:`tcptrace_fsm.ladder.ladder_svg` and :func:`tcptrace_fsm.ladder.ladder_text`.
+:func:`tcptrace_fsm.views.ladder.ladder_svg` and :func:`tcptrace_fsm.views.ladder.ladder_text`.
 
-What became of each segment is judged in :mod:`tcptrace_fsm.fates`.
+What became of each segment is judged in :mod:`tcptrace_fsm.views.fates`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import pyarrow as pa
 
-from tcptrace_fsm import schema
-from tcptrace_fsm.arrow import numbers
-from tcptrace_fsm.fates import distance, judge
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.segments import SegmentTable
-from tcptrace_fsm.tables import SOURCES, Rows, build, plain
+from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tables.arrow import numbers
+from tcptrace_fsm.tables.columns import SOURCES, Rows, build, plain
+from tcptrace_fsm.tables.segments import SegmentTable
+from tcptrace_fsm.views.fates import distance, judge
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -115,7 +115,7 @@ class Segment(NamedTuple):
         After this segment.
     fate : str
         ``lost``: the analysis holds that it did not arrive, or was discarded on arrival. ``unknown``: nothing tells.
-        Empty: it arrived, proved or presumed. See :mod:`tcptrace_fsm.fates`.
+        Empty: it arrived, proved or presumed. See :mod:`tcptrace_fsm.views.fates`.
     left_out : LeftOut
         What was sampled away right before this one.
 
@@ -189,7 +189,7 @@ class Conversation:
     changes : tuple of Change
         Of both sides, by time.
     findings : tuple of Finding
-        By time; see :class:`tcptrace_fsm.anomalies.rule.Finding`.
+        By time; see :class:`tcptrace_fsm.findings.rule.Finding`.
 
     """
 

@@ -1,7 +1,7 @@
 """Figure 5 of RFC 9293 as SVG, and in it what a capture's endpoints did.
 
 Where states and arrows stand is fixed by hand, once, in :data:`PLACES` and :data:`ARROWS`. Which arrows there are, and
-what is written at them, comes from the machine's rows (:mod:`tcptrace_fsm.machine`); a test holds the two together.
+what is written at them, comes from the machine's rows (:mod:`tcptrace_fsm.tcp.machine`); a test holds the two together.
 
 With a capture, each arrow is as heavy as it was often taken: solid for clients, dashed for servers, as W. R. Stevens
 draws the usual ways of the two; faint where nobody went. The part of it that findings are about is red. What the figure
@@ -18,8 +18,8 @@ from math import atan2, degrees, log10
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.machine import EVENT_TEXT, TRANSITIONS, Event, State
-from tcptrace_fsm.palette import INK, SEVERITY, STATE
+from tcptrace_fsm.tcp.machine import EVENT_TEXT, TRANSITIONS, Event, State
+from tcptrace_fsm.views.palette import INK, SEVERITY, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

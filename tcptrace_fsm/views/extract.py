@@ -15,19 +15,19 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
-from tcptrace_fsm.capture import PCAP_MAGIC, PCAPNG_MAGIC, SNOOP_MAGIC
-from tcptrace_fsm.conversation import Undecided
+from tcptrace_fsm.capture.containers import PCAP_MAGIC, PCAPNG_MAGIC, SNOOP_MAGIC
+from tcptrace_fsm.capture.streams import StreamDamage, open_stream
 from tcptrace_fsm.errors import CaptureError, UsageError
 from tcptrace_fsm.files import whole_file
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.schema import FILE_SHIFT
-from tcptrace_fsm.streams import StreamDamage, open_stream
+from tcptrace_fsm.tables.schema import FILE_SHIFT
+from tcptrace_fsm.views.conversation import Undecided
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Collection, Iterator, Sequence
 
-    from tcptrace_fsm.timeline import Origins
+    from tcptrace_fsm.capture.timeline import Origins
 
     Source = str | os.PathLike[str] | BinaryIO
 
@@ -141,7 +141,7 @@ class _Bytes:
 def records(source: Source) -> Iterator[Record]:
     """Give a capture file's pieces in order, up to its end or to where it is damaged; the header first.
 
-    Frames are counted as :class:`tcptrace_fsm.capture.Capture` counts them.
+    Frames are counted as :class:`tcptrace_fsm.capture.containers.Capture` counts them.
     """
     data = _Bytes(source)
     try:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm import schema
+from tcptrace_fsm.tables import schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tcptrace_fsm.conversation import Change, Segment
+    from tcptrace_fsm.views.conversation import Change, Segment
 
 __all__ = ["LOST", "UNKNOWN", "distance", "judge"]
 

@@ -1,4 +1,4 @@
-"""Figures for notebooks, drawn with matplotlib from the numbers of :mod:`tcptrace_fsm.series`.
+"""Figures for notebooks, drawn with matplotlib from the numbers of :mod:`tcptrace_fsm.views.series`.
 
 matplotlib, because pandas' own ``.plot`` is matplotlib, so these figures mix with what a notebook draws already;
 because the picture stays in the notebook when that is saved or printed; and because it needs no script in the page. It
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.errors import UsageError
-from tcptrace_fsm.palette import GRAPH, STATE
+from tcptrace_fsm.views.palette import GRAPH, STATE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from tcptrace_fsm.series import Direction, Points
+    from tcptrace_fsm.views.series import Direction, Points
 
 __all__ = ["occupancy", "round_trips", "sequence", "states", "throughput"]
 

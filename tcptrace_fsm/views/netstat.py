@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tcptrace_fsm import schema
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.machine import Basis, Event, State
+from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tcp.machine import Basis, Event, State
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterable, Iterator
 
-    from tcptrace_fsm.profiles import Host, Profile
+    from tcptrace_fsm.tcp.profiles import Host, Profile
 
 __all__ = ["COLUMNS", "Socket", "check_host", "sockets", "text"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm import schema
-from tcptrace_fsm.ladder import ladder_svg
-from tcptrace_fsm.palette import SEVERITY, STATE
-from tcptrace_fsm.statebars import timeline_svg
-from tcptrace_fsm.summary import facts
+from tcptrace_fsm.tables import schema
+from tcptrace_fsm.views.ladder import ladder_svg
+from tcptrace_fsm.views.palette import SEVERITY, STATE
+from tcptrace_fsm.views.statebars import timeline_svg
+from tcptrace_fsm.views.summary import facts
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.conversation import Conversation
+    from tcptrace_fsm.views.conversation import Conversation
 
 __all__ = ["connection_html", "trace_html"]
 

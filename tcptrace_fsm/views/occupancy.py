@@ -2,7 +2,8 @@
 
 A sweep over changes, not a loop over moments: each change of state takes one from the count of the state that is left
 and adds one to that of the state that is entered, and running sums do the rest. What is counted, and from when, is as
-in :mod:`tcptrace_fsm.netstat`: an endpoint exists from its connection's first segment to its CLOSED, a listener from
+in :mod:`tcptrace_fsm.views.netstat`: an endpoint exists from its connection's first segment to its CLOSED, a listener
+from
 the first connection that shows it.
 """
 
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tcptrace_fsm import schema
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.machine import State
+from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tcp.machine import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tcptrace_fsm import schema
 from tcptrace_fsm.errors import printable
-from tcptrace_fsm.ladder import ladder_svg
-from tcptrace_fsm.occupancy import STATES
-from tcptrace_fsm.series import directions, merged, sampled
-from tcptrace_fsm.statebars import timeline_svg
+from tcptrace_fsm.tables import schema
+from tcptrace_fsm.views.ladder import ladder_svg
+from tcptrace_fsm.views.occupancy import STATES
+from tcptrace_fsm.views.series import directions, merged, sampled
+from tcptrace_fsm.views.statebars import timeline_svg
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from tcptrace_fsm.analysis import Trace
-    from tcptrace_fsm.anomalies import Finding
-    from tcptrace_fsm.conversation import Conversation
-    from tcptrace_fsm.series import Direction
+    from tcptrace_fsm.api import Trace
+    from tcptrace_fsm.findings import Finding
+    from tcptrace_fsm.views.conversation import Conversation
+    from tcptrace_fsm.views.series import Direction
 
     Words = NDArray[np.int64]
 

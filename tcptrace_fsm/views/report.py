@@ -9,7 +9,8 @@ Whatever comes from a capture is hostile. In HTML it is escaped; in the script i
 Content-Security-Policy names the one script and the one style sheet by their digests and allows nothing else, not even
 a picture from elsewhere.
 
-Not every connection has its ladder in the page: :func:`tcptrace_fsm.pagedata.chosen` says which, and the page says how
+Not every connection has its ladder in the page: :func:`tcptrace_fsm.views.pagedata.chosen` says which, and the page
+says how
 to get the others.
 """
 
@@ -27,20 +28,20 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm import schema
-from tcptrace_fsm.diagram import diagram_style, diagram_svg
 from tcptrace_fsm.errors import UsageError, printable
-from tcptrace_fsm.ladder import ladder_style
-from tcptrace_fsm.pagedata import Limits, chosen, detail, occupancy, rows
-from tcptrace_fsm.palette import GRAPH, INK, SEVERITY, STATE
-from tcptrace_fsm.summary import count, facts
+from tcptrace_fsm.tables import schema
+from tcptrace_fsm.views.diagram import diagram_style, diagram_svg
+from tcptrace_fsm.views.ladder import ladder_style
+from tcptrace_fsm.views.pagedata import Limits, chosen, detail, occupancy, rows
+from tcptrace_fsm.views.palette import GRAPH, INK, SEVERITY, STATE
+from tcptrace_fsm.views.summary import count, facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tcptrace_fsm.analysis import Trace
-    from tcptrace_fsm.anomalies import Finding, Rule, Survey
-    from tcptrace_fsm.palette import Colour
+    from tcptrace_fsm.api import Trace
+    from tcptrace_fsm.findings import Finding, Rule, Survey
+    from tcptrace_fsm.views.palette import Colour
 
 
 __all__ = ["Limits", "chosen", "write"]
@@ -48,7 +49,7 @@ __all__ = ["Limits", "chosen", "write"]
 
 LIMITS = Limits()
 TOGETHER = 8  # connections to a piece of data
-_PAGE = resources.files("tcptrace_fsm") / "page"
+_PAGE = resources.files("tcptrace_fsm.views") / "page"
 
 
 def write(
@@ -292,7 +293,7 @@ class _Kind:
 
 def _kinds(summary: dict[str, Any], findings: list[Finding]) -> list[_Kind]:
     """Group the findings, in the order of the summary."""
-    from tcptrace_fsm.anomalies import CATALOGUE
+    from tcptrace_fsm.findings import CATALOGUE
 
     groups: dict[str, list[Finding]] = {}
     for finding in findings:

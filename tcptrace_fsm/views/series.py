@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tcptrace_fsm.conversation import Segment
+    from tcptrace_fsm.views.conversation import Segment
 
     Words = NDArray[np.int64]
     Floats = NDArray[np.float64]
@@ -148,7 +148,7 @@ def directions(segments: Sequence[Segment]) -> tuple[Direction, Direction]:
     Parameters
     ----------
     segments : sequence of Segment
-        Of a :class:`~tcptrace_fsm.conversation.Conversation`, in capture order.
+        Of a :class:`~tcptrace_fsm.views.conversation.Conversation`, in capture order.
 
     """
 

@@ -11,11 +11,11 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.palette import STATE
-from tcptrace_fsm.summary import duration
+from tcptrace_fsm.views.palette import STATE
+from tcptrace_fsm.views.summary import duration
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.conversation import Conversation, Stay
+    from tcptrace_fsm.views.conversation import Conversation, Stay
 
 __all__ = ["timeline_svg"]
 

@@ -15,10 +15,10 @@ from bisect import insort
 from collections import Counter
 from typing import IO, TYPE_CHECKING, Any
 
-from tcptrace_fsm import schema
+from tcptrace_fsm.capture.layers.links import link_name
 from tcptrace_fsm.errors import printable
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.links import link_name
+from tcptrace_fsm.tables import schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -111,7 +111,7 @@ def print_stages(pcap: Path) -> None:
     """Where the time of one run goes, by stage."""
     print(f"\nStages of analyze -o {pcap.name}, one run under cProfile\n")
     code = (
-        "import cProfile, pstats, sys, tempfile; from tcptrace_fsm.cli import run_command; p = cProfile.Profile(); "
+        "import cProfile, pstats, sys, tempfile; from tcptrace_fsm.cli.app import run_command; p = cProfile.Profile(); "
         "d = tempfile.mkdtemp(); p.runcall(run_command, ['analyze', sys.argv[1], '-q', '-o', d]); "
         "s = pstats.Stats(p); s.sort_stats('cumtime').print_stats('tcptrace_fsm', 25)"
     )

@@ -22,10 +22,10 @@ from functools import cache
 from pathlib import Path
 from types import FunctionType, ModuleType
 
-from tcptrace_fsm import capture as installed_capture
+from tcptrace_fsm.capture import containers as installed_capture
 from tcptrace_fsm.errors import CaptureError
 from tcptrace_fsm.kernels import layout as at
-from tcptrace_fsm.script import BEGIN
+from tcptrace_fsm.tcp.notation import BEGIN
 from tests.kernels import uncompiled
 from tests.strategies import (
     HOSTS,
@@ -81,7 +81,7 @@ def segments_of(data: bytes) -> array:
 
 def play(batches, profile: str = "linux") -> Outcome:
     """Batches through tracker, replay and rules."""
-    from tcptrace_fsm.anomalies import runner
+    from tcptrace_fsm.findings import runner
 
     chosen = find_profile(profile)
     engine = watched_engine()(chosen, rules=runner(chosen), seed=SEED)
@@ -153,7 +153,9 @@ TARGETS = {"segments": segments_target, "capture": capture_target}
 
 def instrument(atheris) -> int:
     """Let atheris see which branches of the kernels and of the slow path are taken. Returns how many functions."""
-    from tcptrace_fsm import anomalies, fragments, links, streams, tunnels
+    from tcptrace_fsm import findings as anomalies
+    from tcptrace_fsm.capture import fragments, streams
+    from tcptrace_fsm.capture.layers import links, tunnels
 
     functions: set[FunctionType] = set()
     watched_engine()

@@ -36,7 +36,7 @@ class LinkType(NamedTuple):
     name: str
     """The registry's name without ``LINKTYPE_``; what people call it for the most common ones."""
     layer: str
-    """Who reads it: ``kernel``, a layer of :mod:`tcptrace_fsm.tunnels`, or empty for nobody."""
+    """Who reads it: ``kernel``, a layer of :mod:`tcptrace_fsm.capture.layers.tunnels`, or empty for nobody."""
 
 
 LINK_TYPES = {

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import TYPE_CHECKING, TypeAlias, Union
 
+from tcptrace_fsm.capture.layers.links import LINK_TYPES
 from tcptrace_fsm.kernels.layout import (
     OUTCOME_BAD_IP_EXTENSION,
     OUTCOME_BAD_IP_HEADER,
@@ -23,10 +24,9 @@ from tcptrace_fsm.kernels.layout import (
     OUTCOME_TOO_DEEP,
     OUTCOME_UNSUPPORTED_LINK,
 )
-from tcptrace_fsm.links import LINK_TYPES
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.fragments import Fragments
+    from tcptrace_fsm.capture.fragments import Fragments
 
 __all__ = ["Packet", "peel"]
 

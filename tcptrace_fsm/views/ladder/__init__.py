@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.ladder.picture import MOST_DRAWN, ladder_style, ladder_svg
-from tcptrace_fsm.ladder.text import MOST_PRINTED, ladder_text, plainer
+from tcptrace_fsm.views.ladder.picture import MOST_DRAWN, ladder_style, ladder_svg
+from tcptrace_fsm.views.ladder.text import MOST_PRINTED, ladder_text, plainer
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.conversation import Conversation
+    from tcptrace_fsm.views.conversation import Conversation
 
 __all__ = ["MOST_DRAWN", "MOST_PRINTED", "Ladder", "ladder_style", "ladder_svg", "ladder_text", "plainer"]
 
@@ -37,7 +37,7 @@ class Ladder:
         return ladder_svg(self.conversation, most=self._most or MOST_DRAWN)
 
     def __str__(self) -> str:
-        from tcptrace_fsm.summary import terminal_width
+        from tcptrace_fsm.views.summary import terminal_width
 
         return "\n".join(ladder_text(self.conversation, width=terminal_width(), most=self._most or MOST_PRINTED))
 

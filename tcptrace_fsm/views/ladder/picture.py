@@ -7,13 +7,13 @@ from html import escape
 from math import atan2, cos, degrees, hypot, log10, sin
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tcptrace_fsm.ladder.rows import Row, elapsed, endings, pieces, rows
-from tcptrace_fsm.palette import INK, SEVERITY, STATE
+from tcptrace_fsm.views.ladder.rows import Row, elapsed, endings, pieces, rows
+from tcptrace_fsm.views.palette import INK, SEVERITY, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tcptrace_fsm.conversation import Change, Conversation, Segment
+    from tcptrace_fsm.views.conversation import Change, Conversation, Segment
 
 __all__ = ["MOST_DRAWN", "ladder_style", "ladder_svg"]
 

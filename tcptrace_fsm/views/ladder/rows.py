@@ -12,12 +12,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm.schema import SIDES
+from tcptrace_fsm.tables.schema import SIDES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tcptrace_fsm.conversation import Change, Conversation, Segment
+    from tcptrace_fsm.views.conversation import Change, Conversation, Segment
 
 __all__ = ["Fold", "Row", "elapsed", "endings", "label", "pieces", "rows"]
 
@@ -429,7 +429,7 @@ def elapsed(ns: int) -> str:
     >>> elapsed(208_000_000), elapsed(60_950_000_000)
     ('208 ms', '60.9 s')
     """
-    from tcptrace_fsm.summary import duration
+    from tcptrace_fsm.views.summary import duration
 
     return duration(ns)
 

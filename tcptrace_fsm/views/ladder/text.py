@@ -5,13 +5,13 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tcptrace_fsm.ladder.rows import Row, elapsed, endings, pieces, rows
-from tcptrace_fsm.palette import SEVERITY, STATE
+from tcptrace_fsm.views.ladder.rows import Row, elapsed, endings, pieces, rows
+from tcptrace_fsm.views.palette import SEVERITY, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tcptrace_fsm.conversation import Change, Conversation, Segment
+    from tcptrace_fsm.views.conversation import Change, Conversation, Segment
 
 __all__ = ["MOST_PRINTED", "ladder_text", "plainer"]
 

@@ -1,0 +1,1 @@
+"""From bytes to segments: containers, streams, filters, fragments, several captures as one timeline."""

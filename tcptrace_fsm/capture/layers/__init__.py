@@ -1,0 +1,1 @@
+"""What stands between a frame and its TCP segment: link types and tunnels."""

@@ -1,0 +1,1 @@
+"""The engine: segments in, connections that are over out."""

@@ -1,0 +1,1 @@
+"""Columns, and the tables and files that hold them."""

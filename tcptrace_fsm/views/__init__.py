@@ -1,0 +1,1 @@
+"""What people look at: the summary, netstat, ladders, diagrams, the page."""
