@@ -141,11 +141,14 @@ def anomalies(left_out: str) -> str:
                 "",
             ]
             lines += [f"- Seen: {rule.evidence}", f"- What else it may be: {rule.innocent}"]
+            if rule.needs:
+                lines.append(f"- What the capture must hold: {'; '.join(need.text for need in rule.needs)}")
             if rule.aliases:
                 called = ", ".join(f"{tool}: {alias}" for tool, alias in rule.aliases.items())
                 lines.append(f"- Called elsewhere: {called}")
             lines += ["", "An example:", "", *conversation(rule.example)]
-            lines += ["", "Looks alike, but is not:", "", *conversation(rule.counterexample)]
+            for text in rule.counterexamples:
+                lines += ["", "Looks alike, but is not:", "", *conversation(text)]
     return "\n".join(lines) + "\n\n" + left_out.strip() + "\n"
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tcptrace_fsm.core.engine import Engine
-from tcptrace_fsm.findings import RULES, runner
+from tcptrace_fsm.findings import CATALOGUE, RULES, runner
+from tcptrace_fsm.findings.precedence import EXCLUSIONS, reconciled
 from tcptrace_fsm.findings.rule import SEVERITIES, SIDES, Finding
 from tcptrace_fsm.tables.schema import CATEGORIES
 from tcptrace_fsm.tcp.machine import Basis
@@ -37,10 +38,39 @@ def test_example_fires_its_rule_once(kind):
     assert len(mine) == 1, [f"{f.kind}: {f.message}" for f in findings(RULES[kind].example)]
 
 
-@pytest.mark.parametrize("kind", RULES)
-def test_counterexample_does_not(kind):
+@pytest.mark.parametrize("kind, text", [(kind, text) for kind in RULES for text in RULES[kind].counterexamples])
+def test_counterexample_does_not(kind, text):
     """What only looks alike gives none."""
-    assert [f.message for f in findings(RULES[kind].counterexample) if f.kind == kind] == []
+    assert [f.message for f in findings(text) if f.kind == kind] == []
+
+
+def test_what_excludes_others_exists_and_nothing_excludes_itself():
+    """The order of precedence speaks of kinds that there are, and never goes round in a circle."""
+    before = {kind: set() for kind in CATALOGUE}
+    for kind, others, about in EXCLUSIONS:
+        assert about in ("frame", "side", "connection")
+        before[kind] |= others
+    assert set().union(*before.values()) <= set(CATALOGUE)
+    for kind in CATALOGUE:
+        seen, todo = set(), list(before[kind])
+        while todo:
+            other = todo.pop()
+            if other not in seen:
+                seen.add(other)
+                todo += before[other]
+        assert kind not in seen
+
+
+def test_of_what_excludes_each_other_the_stronger_stays():
+    """Of two explanations of one RST the one with more proof is told; of two RSTs, both are."""
+
+    def made(kind, frame, side="client"):
+        return Finding(7, side, 0, frame, kind, "reset", "low", "sent", "", (frame,), "RFC 9293", None)
+
+    late, abort, other = made("rst_on_late_data", 9), made("abort_rst", 9), made("abort_rst", 10)
+    half, far = made("half_close", 5), made("half_close", 5, "server")
+    assert reconciled([abort, late, other, half, far]) == [late, other, far]
+    assert reconciled([abort, half]) == [abort, half]
 
 
 @pytest.mark.parametrize("kind", RULES)

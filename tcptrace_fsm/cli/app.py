@@ -442,7 +442,13 @@ def explain(rule: Rule | Survey) -> Iterator[str]:
         yield ""
         yield f"{head}:"
         yield from textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="  ")
-    for head, text in (("an example", rule.example), ("looks alike, but is not", rule.counterexample)):
+    if rule.needs:
+        yield ""
+        yield "what the capture must hold:"
+        for need in rule.needs:
+            yield f"  {need.text}"
+    alike = [("looks alike, but is not", text) for text in rule.counterexamples]
+    for head, text in (("an example", rule.example), *alike):
         yield ""
         yield f"{head}:"
         yield from textwrap.indent(textwrap.dedent(text).strip("\n"), "  ").split("\n")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from tcptrace_fsm.findings.precedence import reconciled
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_BASIS,
     C_CLIENT_HI,
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from tcptrace_fsm.core.engine import Finished
+    from tcptrace_fsm.findings.needs import Need
     from tcptrace_fsm.tcp.profiles import Profile
 
 __all__ = [
@@ -548,10 +550,12 @@ class Rule:
         Key -> bool: whether connections with such a row can concern the rule at all.
     detect : callable
         View -> iterable of Hit.
-    example, counterexample : str
-        Conversations in the notation of :mod:`tcptrace_fsm.tcp.notation`: the first gives exactly one finding of this
-        kind,
-        the second looks alike and gives none.
+    example : str
+        A conversation in the notation of :mod:`tcptrace_fsm.tcp.notation` that gives exactly one finding of this kind.
+    counterexample : str or tuple of str
+        Conversations that look alike and give none: each class of mistaken findings has one.
+    needs : tuple of Need
+        What the capture must hold of a connection before the rule may speak about it.
     aliases : dict
         What other tools call it.
     """
@@ -566,8 +570,20 @@ class Rule:
     when: Callable[[Key], bool]
     detect: Callable[[View], Iterable[Hit]]
     example: str
-    counterexample: str
+    counterexample: str | tuple[str, ...]
+    needs: tuple[Need, ...] = ()
     aliases: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def counterexamples(self) -> tuple[str, ...]:
+        """All of its counterexamples."""
+        return (self.counterexample,) if isinstance(self.counterexample, str) else self.counterexample
+
+    def findings(self, view: View) -> list[Finding]:
+        """What it says about a connection: nothing where the capture lacks what it needs."""
+        if not all(need.holds(view) for need in self.needs):
+            return []
+        return [self.finding(view, hit) for hit in self.detect(view)]
 
     def finding(self, view: View, hit: Hit) -> Finding:
         """A hit as a row of the anomalies table."""
@@ -654,13 +670,12 @@ class Runner:
                 )
             if rules:
                 view = View(words, c, log, done.transitions, t, words[c + C_OVER_TIME], self.profile, self.lost)
-                for rule in rules:
-                    new = [rule.finding(view, hit) for hit in rule.detect(view)]
-                    if new:
-                        found += new
-                        self.made[rule.kind] += len(new)
-                        if self.made[rule.kind] >= MOST_FINDINGS:
-                            self.chosen.clear()  # it is asked no more
+                new = reconciled([finding for rule in rules for finding in rule.findings(view)])
+                found += new
+                for finding in new:
+                    self.made[finding.kind] += 1
+                    if self.made[finding.kind] == MOST_FINDINGS:
+                        self.chosen.clear()  # it is asked no more
                 view.release()
         return found
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from tcptrace_fsm.core.engine import Finished
+    from tcptrace_fsm.findings.needs import Need
     from tcptrace_fsm.tcp.profiles import Profile
 
     See = Callable[[array[int], int], None]
@@ -407,10 +408,8 @@ class Survey:
         Whether ``block`` is to be called.
     measure : callable or None
         Block -> None: what needs the logs of connections, and leaves its result in a word of their records.
-    example, counterexample : str
-        Conversations in the notation of :mod:`tcptrace_fsm.tcp.notation`: the first gives exactly one finding of this
-        kind,
-        the second looks alike and gives none.
+    example, counterexample, needs
+        As of a :class:`tcptrace_fsm.findings.rule.Rule`; what a survey needs, it looks for itself.
     """
 
     kind: str
@@ -422,11 +421,17 @@ class Survey:
     innocent: str
     make: Callable[[Profile], Collector]
     example: str
-    counterexample: str
+    counterexample: str | tuple[str, ...]
+    needs: tuple[Need, ...] = ()
     when: Callable[[Key], bool] | None = None
     every: bool = False
     measure: Callable[[Block], None] | None = None
     aliases: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def counterexamples(self) -> tuple[str, ...]:
+        """All of its counterexamples."""
+        return (self.counterexample,) if isinstance(self.counterexample, str) else self.counterexample
 
     def finding(self, found: Found) -> Finding:
         """What was found as a row of the anomalies table."""

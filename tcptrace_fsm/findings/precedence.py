@@ -1,0 +1,97 @@
+"""Findings that exclude each other: of those about one thing, the strongest proof stays.
+
+Each rule looks at a connection for itself, so two of them may explain the same segment in ways that cannot both be
+true. Which explanation rests on more is declared here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.findings.rule import Finding
+
+__all__ = ["EXCLUSIONS", "RESETS", "Exclusion", "reconciled"]
+
+RESETS = (
+    "rst_injection_suspected",
+    "rst_ignored",
+    "rst_seq_inexact",
+    "rst_out_of_window",
+    "rst_after_time_wait_loss",
+    "rst_after_fin_wait_2_timeout",
+    "rst_on_late_data",
+    "rst_in_handshake",
+    ("retransmission_timeout_abort", "user_timeout_abort", "persist_timeout_abort"),
+    "half_open_discovered",
+    "rst_instead_of_ack_of_fin",
+    "close_with_unread_data",
+    "rst_after_own_fin",
+    "linger_zero_close",
+    "abort_rst",
+    "reply_rst",
+    "rst_no_session",
+)
+"""Why an RST was sent: of two answers about one RST, the earlier one in this list rests on more.
+
+What stands together in brackets may be true at once.
+"""
+
+
+class Exclusion(NamedTuple):
+    """A kind of finding that leaves no room for others.
+
+    Attributes
+    ----------
+    kind : str
+        The stronger proof.
+    others : frozenset of str
+        What cannot be true beside it.
+    about : str
+        What both must be about: "frame", "side" or "connection".
+    """
+
+    kind: str
+    others: frozenset[str]
+    about: str
+
+
+def chain(*ranks: str | tuple[str, ...], about: str = "frame") -> tuple[Exclusion, ...]:
+    """Kinds of which each excludes all that follow it."""
+    grouped = [(rank,) if isinstance(rank, str) else rank for rank in ranks]
+    return tuple(
+        Exclusion(kind, frozenset(kind for later in grouped[i + 1 :] for kind in later), about)
+        for i, rank in enumerate(grouped[:-1])
+        for kind in rank
+    )
+
+
+EXCLUSIONS = (
+    *chain(*RESETS),
+    # Who has closed for both directions has not closed one only.
+    Exclusion("rst_on_late_data", frozenset({"half_close"}), "side"),
+    Exclusion("rst_after_fin_wait_2_timeout", frozenset({"half_close"}), "side"),
+)
+
+
+def thing(finding: Finding, about: str) -> int | str | None:
+    """What a finding is about; None where it does not say."""
+    return {"frame": finding.frame, "side": finding.side, "connection": finding.conn_id}[about]
+
+
+def reconciled(findings: list[Finding]) -> list[Finding]:
+    """The findings about one connection without those that a stronger one of them excludes."""
+    if len(findings) < 2:
+        return findings
+    kinds = {f.kind for f in findings}
+    dropped: set[int] = set()
+    for kind, others, about in EXCLUSIONS:
+        if kind not in kinds or not kinds & others:
+            continue
+        for strong in findings:
+            if strong.kind == kind and id(strong) not in dropped:
+                what = thing(strong, about)
+                dropped |= {
+                    id(f) for f in findings if f.kind in others and what is not None and thing(f, about) == what
+                }
+    return [f for f in findings if id(f) not in dropped]
