@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tcptrace_fsm.api import Connection, Trace, analyze
     from tcptrace_fsm.errors import CaptureError, UsageError
+    from tcptrace_fsm.version import __version__
 
-__version__ = "0.1.0"  # pyproject.toml reads it here: to ask for what is installed takes as long as a small capture
 __all__ = ["CaptureError", "Connection", "Trace", "UsageError", "__version__", "analyze"]
 
 _HOMES = {
@@ -22,6 +22,7 @@ _HOMES = {
     "Trace": "api",
     "CaptureError": "errors",
     "UsageError": "errors",
+    "__version__": "version",
 }
 
 

@@ -20,6 +20,7 @@ from tcptrace_fsm.kernels.layout import S_FRAME, SEGMENT_SIZE
 from tcptrace_fsm.tables.writers import Export, check_tables
 from tcptrace_fsm.tcp.profiles import Profile
 from tcptrace_fsm.tcp.profiles import profile as find_profile
+from tcptrace_fsm.version import versions
 from tcptrace_fsm.views.summary import Tally, summary_dict, wireshark_frames
 
 if TYPE_CHECKING:
@@ -166,13 +167,13 @@ class Run:
         batches = self.batches()
         for batch in watch(self, batches) if watch else batches:
             engine.feed(batch)
-            if engine.rules is not None and engine.over:  # else no rule is asked
-                engine.rules.lost = self.lost()
+            if engine.judges and engine.over:  # else nobody is asked
+                engine.lost = self.lost()
             if self.labels:
                 _hand_segments(batch, sinks)
             self._deliver(engine, sinks)
-        if engine.rules is not None:
-            engine.rules.lost = self.lost()
+        if engine.judges:
+            engine.lost = self.lost()
         self.hurried = engine.hurried
         self.streams = engine.streams_opened
         engine.finish()
@@ -340,11 +341,11 @@ def open_capture(source: Source, keep: Filter | None = None, *, follow: bool = F
 
 
 def new_engine(profile: Profile, taken_at: Sequence[str] = (), *, two_points: bool = False) -> Any:
-    """Make an engine with all anomaly rules; see :class:`tcptrace_fsm.core.engine.Engine`."""
+    """Make an engine with all judges; see :class:`tcptrace_fsm.core.engine.Engine`."""
     from tcptrace_fsm.core.engine import Engine
-    from tcptrace_fsm.findings import runner, surveys
+    from tcptrace_fsm.runs.judges import judges
 
-    return Engine(profile, rules=runner(profile), surveys=surveys(profile), taken_at=taken_at, two_points=two_points)
+    return Engine(profile, judges=judges(profile), taken_at=taken_at, two_points=two_points)
 
 
 def _hand_segments(batch: Any, sinks: Sequence[Sink]) -> None:
@@ -360,20 +361,6 @@ def _renumber(batch: Any, before: int) -> None:
 
     words = np.frombuffer(batch.segments, dtype=np.int64, count=batch.count * SEGMENT_SIZE)
     words[S_FRAME::SEGMENT_SIZE] += before
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    import sys
-
-    from tcptrace_fsm import __version__
-    from tcptrace_fsm.kernels import compiled
-
-    return {
-        "tcptrace-fsm": __version__,
-        "kernels": "compiled" if compiled() else "uncompiled",
-        "python": sys.version.split()[0],
-    }
 
 
 # --- which captures ---------------------------------------------------------------------------------------------------

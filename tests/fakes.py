@@ -127,7 +127,7 @@ class FakeEngine:
 
     hurried = 0
     streams_opened = 0
-    rules = None
+    judges = ()
 
     def __init__(self, given):
         self._given = list(given)

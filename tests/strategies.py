@@ -257,11 +257,12 @@ def run(
 ) -> Outcome:
     """Feed a scripted conversation, or segment records, ``step`` at a time; all at once where None."""
     chosen = find_profile(profile) if isinstance(profile, str) else profile
+    judges = []
     if rules:
         from tcptrace_fsm.findings import runner
 
-        rules = runner(chosen)
-    subject = engine(chosen, rules=rules or None, seed=seed, taken_at=taken_at)
+        judges.append(runner(chosen))
+    subject = engine(chosen, judges=judges, seed=seed, taken_at=taken_at)
     if isinstance(given, str):
         given = parse(given)
     segments = given if isinstance(given, array) else given.segments

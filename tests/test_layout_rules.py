@@ -16,14 +16,14 @@ PACKAGE = Path(tcptrace_fsm.__file__).parent
 # The folders in the order in which data flows; what stands in one imports what stands in those before it, or beside it.
 LAYERS = (
     "errors",
-    "version",
     "files",
     "tcp",
     "kernels",
+    "version",
     "capture",
+    "core",
     "findings",
     "docs",
-    "core",
     "tables",
     "views",
     "runs",
@@ -36,7 +36,6 @@ LAYERS = (
 ALLOWED = {
     ("api", "__init__"),
     ("capture", "tables"),
-    ("core", "tables"),
     ("docs", "tables"),
     ("findings", "tables"),
     ("kernels", "tcp"),

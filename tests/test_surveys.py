@@ -9,9 +9,10 @@ from random import Random
 import pytest
 
 from tcptrace_fsm.core.engine import Engine
+from tcptrace_fsm.core.finished import Finding, Finished
 from tcptrace_fsm.findings import SURVEYS, runner, surveys
 from tcptrace_fsm.findings.hosts import OVERFLOW, many
-from tcptrace_fsm.findings.rule import SEVERITIES, SIDES, Finding
+from tcptrace_fsm.findings.rule import SEVERITIES, SIDES
 from tcptrace_fsm.findings.survey import Surveyor
 from tcptrace_fsm.tables.schema import CATEGORIES
 from tcptrace_fsm.tcp.notation import Conversation, parse
@@ -30,32 +31,26 @@ HEALTHY = """
 """
 
 
-class Shown:
-    """Stands where the rules stand: hands everything to the surveys while the logs are still there."""
-
-    def __init__(self, surveyor: Surveyor) -> None:
-        self.surveyor = surveyor
-
-    def connections(self, done, log):
-        self.surveyor.measure(done, log)
-        self.surveyor.connections(done)
-        return []
-
-
 def findings(text: str, kind: str | None = None, *, by_time: bool = False) -> list[Finding]:
     """What the surveys say about a capture, whose segments come as they are written, or by time."""
     linux = profile("linux")
     surveyor = surveys(linux) if kind is None else Surveyor([SURVEYS[kind]], linux)
-    engine = Engine(linux, rules=Shown(surveyor))
+    engine = Engine(linux, judges=[surveyor])
     lines = parse(text).lines
     if by_time:
         lines.sort(key=lambda line: line.time)
     for i in range(0, len(lines), 50):  # in several blocks, as a capture comes
         engine.feed(Renumbered(lines[i : i + 50], i))
     engine.finish()
-    while engine.take() is not None:
-        pass  # what is over is judged when it is asked for
-    return surveyor.finish(engine.now)
+    return found_by(engine)
+
+
+def found_by(engine: Engine) -> list[Finding]:
+    """What is over is judged when it is asked for; surveys speak at the end."""
+    found = []
+    while (done := engine.take()) is not None:
+        found += done.findings
+    return found
 
 
 class Renumbered(Conversation):
@@ -198,22 +193,22 @@ def test_accept_queues_are_judged_alike_in_shares():
     now = 0
     for text in (many(2, OVERFLOW), many(2, OVERFLOW, first=42000)):
         half = Surveyor(survey, linux)
-        engine = Engine(linux, rules=Shown(half))
+        engine = Engine(linux, judges=[half])
         engine.feed(parse(text + "\nend 10"))
         engine.finish()
-        while engine.take() is not None:
-            pass
-        assert half.finish(engine.now) == []
-        together.merge(half.seen)
+        assert found_by(engine) == []
+        together.merge(half.gathered)
         now = engine.now
-    (found,) = together.finish(now)
+    last = Finished()
+    together.finish(now, last)
+    (found,) = last.findings
     assert "4 handshakes" in found.message
 
 
 def rules_say(text: str) -> Counter[str]:
     """How often the rules find what, by time."""
     linux = profile("linux")
-    engine = Engine(linux, rules=runner(linux))
+    engine = Engine(linux, judges=[runner(linux)])
     conversation = parse(text)
     conversation.lines.sort(key=lambda line: line.time)
     engine.feed(conversation)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 from array import array
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+from tcptrace_fsm.core.finished import Block, Finished
 from tcptrace_fsm.core.room import grown, room
 from tcptrace_fsm.errors import UsageError
-from tcptrace_fsm.findings.rule import SECOND, notable
 from tcptrace_fsm.kernels.layout import (
     BASIS_LEARNED,
     BASIS_TIMER,
@@ -69,15 +67,15 @@ from tcptrace_fsm.tcp.machine import table
 from tcptrace_fsm.tcp.profiles import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from tcptrace_fsm.findings.rule import Finding, Key, Runner
-    from tcptrace_fsm.findings.survey import Surveyor
+    from tcptrace_fsm.core.judges import Judge
     from tcptrace_fsm.kernels import Words
     from tcptrace_fsm.tcp.profiles import Host, Profile
 
-__all__ = ["Engine", "Finished", "SegmentBatch"]
+__all__ = ["Engine", "SegmentBatch"]
 
+SECOND = 1_000_000_000  # ns
 LOG_LIMIT = 256  # log records per connection before marked data segments are only counted
 LINGER_SYN = 130  # seconds; Linux gives up a connect() after 127 s
 CROWD = 500_000  # live connections; their rows and logs take a little under 1 GB
@@ -90,37 +88,6 @@ class SegmentBatch(Protocol):
 
     segments: array[int]
     count: int
-
-
-@dataclass
-class Finished:
-    """Connections that are over.
-
-    Attributes
-    ----------
-    connections : array('q')
-        ``count`` records of ``CONNECTION_SIZE`` words.
-    count : int
-    transitions : array('q')
-        ``transition_count`` records of ``TRANSITION_SIZE`` words, grouped by connection, the client's before the
-        server's, each in order of time.
-    transition_count : int
-    findings : list of Finding
-    paths : array('q') or None
-        With two capture points, ``count`` records of ``PATH_SIZE`` words; of -1 for what was seen at one point only.
-    """
-
-    connections: array[int]
-    count: int
-    transitions: array[int]
-    transition_count: int
-    findings: list[Finding] = field(default_factory=list)
-    paths: array[int] | None = None
-
-    @cached_property
-    def notable(self) -> list[tuple[int, int, Key]]:
-        """Those that rules and surveys are to look at; see :func:`tcptrace_fsm.findings.rule.notable`."""
-        return list(notable(self.connections, self.count))
 
 
 ZERO = array("q", [0])
@@ -184,10 +151,8 @@ class Engine:
     ----------
     profile : Profile
         Timers.
-    rules : Runner or None
-        The anomaly rules to apply to each connection; None for none.
-    surveys : Surveyor or None
-        Those that look across connections; None for none.
+    judges : sequence of Judge
+        Those who look at connections that are over, in this order.
     seed : int or None
         Of the flow table's hash; random if None.
     crowd : int
@@ -201,6 +166,11 @@ class Engine:
     two_points : bool
         Whether the segments come from two capture points, each with its fate between them (``S_FATE``).
 
+    Attributes
+    ----------
+    lost : str or None
+        What the capturing machine says that it lost, as far as that is known yet; for judges to bear in mind.
+
     Raises
     ------
     UsageError
@@ -211,8 +181,7 @@ class Engine:
         self,
         profile: Profile,
         *,
-        rules: Runner | None = None,
-        surveys: Surveyor | None = None,
+        judges: Sequence[Judge] = (),
         seed: int | None = None,
         crowd: int = CROWD,
         taken_at: Iterable[str] = (),
@@ -221,8 +190,8 @@ class Engine:
         self.profile = profile
         self.two_points = two_points
         self.taken_at = frozenset(address_words(address) for address in taken_at)
-        self.rules = rules
-        self.surveys = surveys
+        self.judges = judges
+        self.lost: str | None = None
         self.control = words(CONTROL_SIZE)
         self.control[K_SEED] = (random_seed() if seed is None else seed) | 1
         self.control[K_SLOTS] = 1024
@@ -368,7 +337,7 @@ class Engine:
             control[K_PAST], self.past = size, past
 
     def _settle(self) -> None:
-        """Replay some of what is due, let the rules see it, make it ready; once all is, free the rows."""
+        """Replay some of what is due, have it judged, make it ready; once all is, free the rows."""
         control = self.control
         count = control[K_DUE]
         if count:
@@ -389,28 +358,30 @@ class Engine:
             )  # fmt: skip
             self.block = grown(self.block, (end - start) * CONNECTION_SIZE)
             size = collect(start, end, self.due, self.rows, self.block)
-            block, transitions = copied(self.block, size), copied(self.out, self.scratch[X_TOP])
-            done = Finished(block, end - start, transitions, len(transitions) // TRANSITION_SIZE)
+            records, transitions = copied(self.block, size), copied(self.out, self.scratch[X_TOP])
+            done = Finished(records, end - start, transitions, len(transitions) // TRANSITION_SIZE)
             if self.two_points:
                 done.paths = words((end - start) * PATH_SIZE)
                 collect_paths(end - start, start, self.due, self.rows, self.paths, done.paths)
-            if self.rules is not None:
-                done.findings = self.rules.connections(done, self.log)
-            if self.surveys is not None:
-                self.surveys.measure(done, self.log)
-                self.surveys.connections(done)
-            done.__dict__.pop("notable", None)
+            block = Block(done, self.log, self.lost)
+            for judge in self.judges:
+                judge.judge(block)
+            block.log = None
+            for judge in self.judges:
+                judge.gather(block)
             self.ready.append(done)
             self._settled = end
             if end == count:
                 self._make_room_for_past(count)
                 release(self.slots, self.past, self.rows, self.log, self.living, self.due, self.paths, control)
                 self._settled = 0
-        elif self._finishing and self.surveys is not None:
-            found = self.surveys.finish(control[K_NOW])
+        elif self._finishing:
             self._finishing = False
-            if found:
-                self.ready.append(Finished(words(0), 0, words(0), 0, found))
+            last = Finished()
+            for judge in self.judges:
+                judge.finish(control[K_NOW], last)
+            if last.holds_anything:
+                self.ready.append(last)
 
     def _place(self, start: int, stop: int) -> None:
         """Note at whose host the capture of the due connections was taken."""

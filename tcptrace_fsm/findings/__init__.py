@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.findings import (
     abort,
     ack,
@@ -32,7 +33,7 @@ from tcptrace_fsm.findings import (
     timer,
     window,
 )
-from tcptrace_fsm.findings.rule import Finding, Rule, Runner
+from tcptrace_fsm.findings.rule import Rule, Runner
 from tcptrace_fsm.findings.survey import Survey, Surveyor
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from itertools import pairwise
 from operator import sub
 from typing import TYPE_CHECKING, Any
 
+from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
-from tcptrace_fsm.findings.survey import Collector, Found, Group, Survey, end_of
+from tcptrace_fsm.findings.survey import Collector, Found, Group, Survey
 from tcptrace_fsm.kernels.layout import (
     C_CLOCK_LEAP,
     C_FIRST_TIME,
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator
 
-    from tcptrace_fsm.findings.survey import Block
+    from tcptrace_fsm.core.finished import Block
     from tcptrace_fsm.kernels import Words
 
 __all__ = ["RULES", "SURVEYS"]

@@ -6,9 +6,10 @@ from functools import partial
 from operator import gt
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.findings.capture_faults import WHOLE, fault
 from tcptrace_fsm.findings.hosts import many
-from tcptrace_fsm.findings.survey import Collector, Found, end_of, host_of, name
+from tcptrace_fsm.findings.survey import Collector, Found, host_of, name
 from tcptrace_fsm.kernels.layout import (
     C_ID,
     C_VANTAGE,
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator
 
+    from tcptrace_fsm.core.finished import Block
     from tcptrace_fsm.findings.rule import Rule
-    from tcptrace_fsm.findings.survey import Block
     from tcptrace_fsm.tcp.profiles import Profile
 
 __all__ = ["RULES", "SURVEYS"]

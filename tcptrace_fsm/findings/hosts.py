@@ -6,8 +6,9 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.findings.handshake import Handshake
-from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, median, segments_of, span
+from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, median, notable, segments_of, span
 from tcptrace_fsm.findings.survey import (
     SAMPLE,
     Collector,
@@ -15,7 +16,6 @@ from tcptrace_fsm.findings.survey import (
     Group,
     Smallest,
     Survey,
-    end_of,
     host_of,
     name,
     socket_of,
@@ -65,7 +65,8 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator
 
-    from tcptrace_fsm.findings.survey import Block, Name
+    from tcptrace_fsm.core.finished import Block
+    from tcptrace_fsm.findings.survey import Name
     from tcptrace_fsm.tcp.profiles import Profile
 
     Kind = tuple[int, int, int, int]  # options of SYN and SYN+ACK, numbers of SYN and SYN+ACK
@@ -126,7 +127,7 @@ def measure_waits(block: Block) -> None:
     log, words = block.log, block.words
     if log is None:
         return
-    for c, _, key in block.notable:
+    for c, _, key in notable(block):
         if when_unheard(key):
             words[c + C_HEARD] = treatment(words, c, log)
 

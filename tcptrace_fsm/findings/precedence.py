@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.findings.rule import Finding
+    from tcptrace_fsm.core.finished import Finding
 
 __all__ = ["EXCLUSIONS", "RESETS", "Exclusion", "reconciled"]
 

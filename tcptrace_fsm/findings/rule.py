@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from tcptrace_fsm.core.finished import Finding
+from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.findings.precedence import reconciled
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_BASIS,
@@ -101,14 +103,13 @@ from tcptrace_fsm.tcp.machine import Basis, Event, State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from tcptrace_fsm.core.engine import Finished
+    from tcptrace_fsm.core.finished import Block
     from tcptrace_fsm.findings.needs import Need
     from tcptrace_fsm.tcp.profiles import Profile
 
 __all__ = [
     "Change",
     "End",
-    "Finding",
     "Hit",
     "Key",
     "Rule",
@@ -150,23 +151,6 @@ def span(ns: float) -> str:
     if abs(seconds) < 100:
         return f"{seconds:.3g} s"
     return f"{seconds:.0f} s"
-
-
-class Finding(NamedTuple):
-    """One row of the anomalies table; times in ns, frames from 1."""
-
-    conn_id: int
-    side: str | None
-    time: int
-    frame: int | None
-    kind: str
-    category: str
-    severity: str
-    basis: str
-    message: str
-    frames: tuple[int, ...]
-    rfc: str
-    possible_artefact: str | None
 
 
 class Hit(NamedTuple):
@@ -609,15 +593,19 @@ class Rule:
         )
 
 
-def notable(words: array[int], count: int) -> Iterator[tuple[int, int, Key]]:
+def notable(block: Block) -> list[tuple[int, int, Key]]:
     """The finished connections that any rule or survey may have something to say about.
 
-    Yields
-    ------
-    record, changes, key : int, int, Key
-        Where its record begins in ``words``; where its transitions begin; by what rules are chosen.
+    Returns
+    -------
+    list of (int, int, Key)
+        Where the record begins in ``block.words``; where its transitions begin; by what rules are chosen.
 
     """
+    return block.once("notable", lambda asked: list(_notable(asked.words, asked.count)))
+
+
+def _notable(words: array[int], count: int) -> Iterator[tuple[int, int, Key]]:
     chosen = array("q", bytes(16 * count))
     for i in range(interesting(count, BORING, words, chosen)):
         c = chosen[2 * i]
@@ -636,7 +624,7 @@ def notable(words: array[int], count: int) -> Iterator[tuple[int, int, Key]]:
         yield c, chosen[2 * i + 1], key
 
 
-class Runner:
+class Runner(Judge):
     """Applies the rules to the connections of one pass.
 
     Parameters
@@ -644,32 +632,26 @@ class Runner:
     rules : tuple of Rule
     profile : Profile
 
-    Attributes
-    ----------
-    lost : str or None
-        What the capturing machine says that it lost, as far as that is known yet.
-
     """
 
     def __init__(self, rules: tuple[Rule, ...], profile: Profile) -> None:
         self.rules = rules
         self.profile = profile
-        self.lost: str | None = None
         self.chosen: dict[Key, tuple[Rule, ...]] = {}
         self.made: Counter[str] = Counter()
 
-    def connections(self, done: Finished, log: memoryview) -> list[Finding]:
-        """The findings about connections that are over, while ``log`` still holds their logs."""
-        words = done.connections
-        found: list[Finding] = []
-        for c, t, key in done.notable:
+    def judge(self, block: Block) -> None:
+        """Add the findings about connections that are over."""
+        words, changes, log, found = block.words, block.done.transitions, block.log, block.done.findings
+        assert log is not None
+        for c, t, key in notable(block):
             rules = self.chosen.get(key)
             if rules is None:
                 rules = self.chosen[key] = tuple(
                     rule for rule in self.rules if self.made[rule.kind] < MOST_FINDINGS and rule.when(key)
                 )
             if rules:
-                view = View(words, c, log, done.transitions, t, words[c + C_OVER_TIME], self.profile, self.lost)
+                view = View(words, c, log, changes, t, words[c + C_OVER_TIME], self.profile, block.lost)
                 new = reconciled([finding for rule in rules for finding in rule.findings(view)])
                 found += new
                 for finding in new:
@@ -677,7 +659,6 @@ class Runner:
                     if self.made[finding.kind] == MOST_FINDINGS:
                         self.chosen.clear()  # it is asked no more
                 view.release()
-        return found
 
 
 def read_changes(words: array[int], start: int, count: int) -> list[Change]:

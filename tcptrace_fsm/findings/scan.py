@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, span
-from tcptrace_fsm.findings.survey import Collector, Found, Survey, end_of, host_of, name, socket_of
+from tcptrace_fsm.findings.survey import Collector, Found, Survey, host_of, name, socket_of
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
     C_FIRST_TIME,
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator
 
-    from tcptrace_fsm.findings.survey import Block, Name
+    from tcptrace_fsm.core.finished import Block
+    from tcptrace_fsm.findings.survey import Name
     from tcptrace_fsm.tcp.profiles import Profile
 
 __all__ = ["RULES", "SURVEYS"]

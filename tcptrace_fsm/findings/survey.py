@@ -4,7 +4,7 @@ A rule looks at one connection with its whole log. A survey looks at all of them
 once, at the end of the pass: one finding with the counts and a few examples instead of a thousand findings. It is
 shown connections in two ways, and pays for what it asks for only. ``see`` gets single records, those that are neither
 healthy throughout nor ruled out by ``when``, which is asked once for all connections that are alike. ``block`` gets
-whole arrays of records, to be read by columns (:class:`Block`).
+whole arrays of records, to be read by columns (:class:`tcptrace_fsm.core.finished.Block`).
 
 What a survey says depends on which connections there are, not on the order in which it is shown them, and what it
 remembers of some and of others can be put together (``merge``): so it is the same when several processes share the
@@ -17,15 +17,15 @@ import socket
 import struct
 from bisect import insort
 from dataclasses import dataclass, field
-from functools import cached_property
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from tcptrace_fsm.findings.rule import SIDES, Finding, Key
+from tcptrace_fsm.core.finished import Finding
+from tcptrace_fsm.core.judges import Judge
+from tcptrace_fsm.findings.rule import SIDES, Key, notable
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
     C_CLIENT_LO,
-    C_ENDPOINTS,
     C_FIRST_FRAME,
     C_FIRST_TIME,
     C_ID,
@@ -35,24 +35,20 @@ from tcptrace_fsm.kernels.layout import (
     C_SERVER_HI,
     C_SERVER_LO,
     CLIENT,
-    CONNECTION_SIZE,
-    ENDPOINT_SIZE,
-    SERVER,
 )
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable
     from typing import Self
 
-    from tcptrace_fsm.core.engine import Finished
+    from tcptrace_fsm.core.finished import Block, Finished
     from tcptrace_fsm.findings.needs import Need
     from tcptrace_fsm.tcp.profiles import Profile
 
     See = Callable[[array[int], int], None]
 
 __all__ = [
-    "Block",
     "Collector",
     "Found",
     "Group",
@@ -60,7 +56,6 @@ __all__ = [
     "Smallest",
     "Survey",
     "Surveyor",
-    "end_of",
     "host_of",
     "name",
     "socket_of",
@@ -72,11 +67,6 @@ MOST_GROUPS = 65536  # hosts or listeners told apart
 MOST_MEMBERS = 4096  # distinct things counted within a group
 SAMPLE = 16384  # connections that are looked at one by one where most may be alike
 Name = tuple[int, ...]  # numbers that tell a group, or a member of one, from others: an address, with or without port
-
-
-def end_of(c: int, side: int) -> int:
-    """Where the record of an endpoint begins."""
-    return c + C_ENDPOINTS + side * ENDPOINT_SIZE
 
 
 def host_of(words: array[int], c: int, side: int) -> Name:
@@ -100,51 +90,6 @@ def name(of: Name) -> str:
         return f"[{text}]:{of[3]}" if len(of) > 3 else text
     text = socket.inet_ntoa(struct.pack(">I", lo))
     return f"{text}:{of[3]}" if len(of) > 3 else text
-
-
-class Block:
-    """Some connections that are over, as surveys see them; what several surveys ask for is made once.
-
-    Attributes
-    ----------
-    words : array('q')
-        Their records.
-    count : int
-    log : int64 array or None
-        The pool that holds their logs.
-    notable : sequence of (int, int, Key)
-        Those that any rule or survey may have something to say about, as
-        :func:`tcptrace_fsm.findings.rule.notable` gives them.
-    """
-
-    def __init__(
-        self, words: array[int], count: int, log: memoryview | None, notable: Sequence[tuple[int, int, Key]] = ()
-    ) -> None:
-        self.words = words
-        self.count = count
-        self.log = log
-        self.notable = notable
-        self._made: dict[str, Any] = {}
-
-    @cached_property
-    def first_id(self) -> int:
-        """The lowest conn_id; beyond all of them where there is no connection."""
-        return min(self.column(C_ID), default=1 << 62)
-
-    def column(self, word: int) -> array[int]:
-        """One word of every record."""
-        return self.words[word::CONNECTION_SIZE]
-
-    def both(self, word: int) -> Iterator[tuple[int, int]]:
-        """One word of both endpoints, for every record: client's, server's."""
-        return zip(self.column(end_of(0, CLIENT) + word), self.column(end_of(0, SERVER) + word), strict=True)
-
-    def once(self, what: str, make: Callable[[Block], T]) -> T:
-        """Something that is made of the block for whoever asks first, and kept for the others."""
-        if what not in self._made:
-            self._made[what] = make(self)
-        kept: T = self._made[what]
-        return kept
 
 
 class Found(NamedTuple):
@@ -453,7 +398,7 @@ class Survey:
         )
 
 
-class Surveyor:
+class Surveyor(Judge):
     """Runs the surveys of one pass.
 
     Parameters
@@ -475,40 +420,38 @@ class Surveyor:
         self.chosen[key] = chosen
         return chosen
 
-    def measure(self, done: Finished, log: memoryview) -> None:
-        """Complete the records of connections that are over, while ``log`` still holds their logs."""
-        block = Block(done.connections, done.count, log, done.notable)
+    def judge(self, block: Block) -> None:
+        """Complete the records of connections that are over by what their logs hold."""
         for measure in self.measures:
             measure(block)
 
-    def connections(self, done: Finished) -> None:
-        """Show connections that are over, after what is to be measured of them was."""
-        words, count = done.connections, done.count
-        self.total += count
-        block = Block(words, count, None)
+    def gather(self, block: Block) -> None:
+        """Show connections that are over to the surveys that want them."""
+        words = block.words
+        self.total += block.count
         for take in self.every:
             take(block)
-        for c, _, key in done.notable:
+        for c, _, key in notable(block):
             wanted = self.chosen.get(key)
             for see in self.choose(key) if wanted is None else wanted:
                 see(words, c)
 
     @property
-    def seen(self) -> tuple[int, list[Collector]]:
+    def gathered(self) -> tuple[int, list[Collector]]:
         """All that is remembered, to be handed to another surveyor."""
         return self.total, [collector for _, collector in self.running]
 
-    def merge(self, seen: tuple[int, list[Collector]]) -> None:
+    def merge(self, gathered: tuple[int, list[Collector]]) -> None:
         """Take what another surveyor remembers of other connections."""
-        self.total += seen[0]
-        for (_, collector), other in zip(self.running, seen[1], strict=True):
+        self.total += gathered[0]
+        for (_, collector), other in zip(self.running, gathered[1], strict=True):
             collector.merge(other)
 
-    def finish(self, now: int) -> list[Finding]:
-        """The findings, once everything has been shown; in order of time."""
+    def finish(self, now: int, last: Finished) -> None:
+        """Add the findings, once everything has been shown; in order of time."""
         findings = []
         for survey, collector in self.running:
             collector.total = self.total
             collector.groups.trim()
             findings += [survey.finding(found) for found in collector.finish(now)]
-        return sorted(findings, key=lambda f: (f.time, f.kind, f.conn_id, f.message))
+        last.findings += sorted(findings, key=lambda f: (f.time, f.kind, f.conn_id, f.message))

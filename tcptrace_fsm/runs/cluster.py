@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from array import array
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -153,7 +152,7 @@ class Cluster(Run):
         """Do one step after another; yields now and then."""
         from tcptrace_fsm.capture.layers.links import known_paths, learn_paths
         from tcptrace_fsm.capture.losses import doubt
-        from tcptrace_fsm.runs.shares import numbers, survey_findings
+        from tcptrace_fsm.runs.shares import numbers, together
 
         only = self.keep.expression if self.keep else None
         names = [os.fspath(source) for source in self._captured]  # type: ignore[arg-type]
@@ -192,12 +191,10 @@ class Cluster(Run):
                     sink.take(finished)
         self.hurried = sum(one.hurried for one in yields)
         self.streams = sum(map(len, streams))
-        self.tally, findings = survey_findings(self.profile, yields, max(now, 0))
-        if findings:
-            from tcptrace_fsm.core.engine import Finished
-
+        self.tally, last = together(self.profile, yields, max(now, 0))
+        if last.holds_anything:
             for sink in sinks:
-                sink.take(Finished(array("q"), 0, array("q"), 0, findings))
+                sink.take(last)
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return self._client.submit(function, *arguments, pure=False, retries=RETRIES)
@@ -479,7 +476,7 @@ def glean(
     writers: list[Callable[[int], PartitionedExport]],
     wanted: bool,
 ) -> tuple[Yield, list[Any]]:
-    """Number what a share has, write its tables, count and survey it; ``wanted``: hand out its connections too.
+    """Number what a share has, write its tables, count and gather it; ``wanted``: hand out its connections too.
 
     ``paths`` are the tunnels that any worker has met, for their codes to become names here.
     """

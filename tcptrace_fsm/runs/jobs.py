@@ -75,7 +75,7 @@ class Jobs(Run):
 
         """
         from tcptrace_fsm.capture.layers.links import learn_paths
-        from tcptrace_fsm.runs.shares import numbers, survey_findings
+        from tcptrace_fsm.runs.shares import numbers, together
 
         writers: list[Any] = [sink for sink in sinks if hasattr(sink, "put")]
         takers = [sink for sink in sinks if not hasattr(sink, "put")]
@@ -125,16 +125,12 @@ class Jobs(Run):
                         sink.take(content)
             self.hurried = sum(one.hurried for one in crew.said("done"))
             self.streams = sum(map(len, streams))
-            self.tally, findings = survey_findings(self.profile, crew.said("done"), now)
+            self.tally, last = together(self.profile, crew.said("done"), now)
             for sink in writers:
                 _put(sink, tables, Path(folder), self.jobs)
-            if findings:
-                from array import array
-
-                from tcptrace_fsm.core.engine import Finished
-
+            if last.holds_anything:
                 for sink in sinks:
-                    sink.take(Finished(array("q"), 0, array("q"), 0, findings))
+                    sink.take(last)
 
     def _hear(self, crew: _Crew, until: str) -> Iterator[bool]:
         for kind, content in crew.listen(until):

@@ -22,9 +22,11 @@ import numpy as np
 import pyarrow as pa
 
 from tcptrace_fsm.capture.timeline import segments_of
-from tcptrace_fsm.core.engine import Engine, Finished
-from tcptrace_fsm.findings import runner, surveys
+from tcptrace_fsm.core.engine import Engine
+from tcptrace_fsm.core.finished import Block, Finished
+from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.kernels import layout as k
+from tcptrace_fsm.runs.judges import judges
 from tcptrace_fsm.tables.columns import SOURCES, Rows, build, findings_table, placed
 from tcptrace_fsm.tables.segments import SegmentTable
 from tcptrace_fsm.views.summary import Tally
@@ -36,12 +38,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tcptrace_fsm.capture.timeline import Origins
-    from tcptrace_fsm.findings.survey import Collector
     from tcptrace_fsm.tcp.profiles import Profile
 
     Words = NDArray[np.int64]
 
-__all__ = ["Facts", "Keys", "Share", "Yield", "facts", "numbers", "survey_findings"]
+__all__ = ["Facts", "Keys", "Share", "Yield", "facts", "numbers", "together"]
 
 
 @dataclass
@@ -123,18 +124,14 @@ class _Spool:
             yield pickle.loads(pa.decompress(content, size, codec="lz4", asbytes=True))  # noqa: S301 - our own
 
 
-class _Measurer:
-    """Stands where the surveys stand: the records are completed, and shown to them later, when they are numbered."""
+class _BeforeNumbers(Judge):
+    """Has a judge look at single connections only: it gathers later, when they have their final numbers."""
 
-    def __init__(self, profile: Profile) -> None:
-        self.measure = surveys(profile).measure
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
 
-    def connections(self, done: Finished) -> None:
-        """Nothing yet."""
-
-    def finish(self, now: int) -> list[Any]:  # noqa: ARG002
-        """Nothing."""
-        return []
+    def judge(self, block: Block) -> None:
+        self._judge.judge(block)
 
 
 class Share:
@@ -167,10 +164,9 @@ class Share:
         lost: str | None = None,
     ) -> None:
         self.profile = profile
-        measurer: Any = _Measurer(profile)
-        self._rules = runner(profile)
-        self._rules.lost = lost
-        self._engine = Engine(profile, rules=self._rules, surveys=measurer, taken_at=taken_at)
+        early = [_BeforeNumbers(judge) for judge in judges(profile)]
+        self._engine = Engine(profile, judges=early, taken_at=taken_at)
+        self._engine.lost = lost
         self.hurried = 0
         self._over = _Spool(spool)
         self._named: list[tuple[Words, Words]] = []
@@ -210,14 +206,14 @@ class Share:
 
     def bear_in_mind(self, lost: str | None) -> None:
         """Take notice of what the capturing machine lost, as it is known by now."""
-        self._rules.lost = lost
+        self._engine.lost = lost
 
     def finish(self, now: int) -> None:
         """Judge whatever is still open as of ``now``, the latest time of the timeline, ns."""
         self.hurried = self._engine.hurried
         self._engine.finish(now)
         self._keep(ending=True)
-        del self._engine, self._rules
+        del self._engine
 
     def _keep(self, *, ending: bool = False) -> None:
         while (done := self._engine.take()) is not None:
@@ -319,7 +315,7 @@ class Yield(NamedTuple):
     """What a share has to say once its connections have their numbers."""
 
     tally: Tally
-    seen: tuple[int, list[Collector]]
+    gathered: list[Any]
     hurried: int
 
 
@@ -370,7 +366,7 @@ def harvest(
     take: Sequence[Callable[[Finished], None]] = (),
     coded: Origins | None = None,
 ) -> Yield:
-    """Number what a share has, hand it to each of ``take``, count it, and show it to the surveys.
+    """Number what a share has, hand it to each of ``take``, count it, and have it gathered.
 
     Parameters
     ----------
@@ -383,21 +379,25 @@ def harvest(
         As for :meth:`Share.numbered`.
 
     """
-    tally, surveyor = Tally(), surveys(share.profile)
+    tally, gatherers = Tally(), judges(share.profile)
     for finished in share.numbered(ids, streams, coded):
         for one in take:
             one(finished)
         tally.take(finished)
-        surveyor.connections(finished)
-    return Yield(tally, surveyor.seen, share.hurried)
+        block = Block(finished)
+        for judge in gatherers:
+            judge.gather(block)
+    return Yield(tally, [judge.gathered for judge in gatherers], share.hurried)
 
 
-def survey_findings(profile: Profile, shares: Sequence[Yield], now: int) -> tuple[Tally, list[Any]]:
-    """Put together what the shares have counted and surveyed: the tally of all, and the surveys' findings."""
-    tally, surveyor = Tally(), surveys(profile)
+def together(profile: Profile, shares: Sequence[Yield], now: int) -> tuple[Tally, Finished]:
+    """Put together what the shares have counted and gathered: the tally of all, and what all of them show."""
+    tally, everyone, last = Tally(), judges(profile), Finished()
     for share in shares:
         tally.merge(share.tally)
-        surveyor.merge(share.seen)
-    findings = surveyor.finish(now)
-    tally.take(Finished(array("q"), 0, array("q"), 0, findings))
-    return tally, findings
+        for judge, gathered in zip(everyone, share.gathered, strict=True):
+            judge.merge(gathered)
+    for judge in everyone:
+        judge.finish(now, last)
+    tally.take(last)
+    return tally, last

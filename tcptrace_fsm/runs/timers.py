@@ -40,9 +40,10 @@ from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.core.engine import Engine, both_hosts
+from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.findings.capture_faults import leap
 from tcptrace_fsm.findings.evidence import prompt
-from tcptrace_fsm.findings.rule import SECOND, View, mask
+from tcptrace_fsm.findings.rule import SECOND, View, mask, notable
 from tcptrace_fsm.kernels.layout import (
     C_ACCEPTED,
     C_OVER_TIME,
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from tcptrace_fsm.core.engine import Finished
+    from tcptrace_fsm.core.finished import Block
     from tcptrace_fsm.findings.rule import End, Key, Segment
 
 __all__ = ["Lesson", "Shown", "merged", "taught"]
@@ -147,8 +148,8 @@ class Lesson:
         # No timer ends anything before the widest of them would: late answers are what this is about.
         longest = Interval(WIDEST.most, WIDEST.most, WIDEST.most)
         patient = replace(profile, time_wait=longest, fin_wait_2=longest)
-        watcher: Any = _Watcher(patient)
-        self._engine = Engine(patient, rules=watcher, taken_at=taken_at, two_points=two_points)
+        watcher = _Watcher(patient)
+        self._engine = Engine(patient, judges=[watcher], taken_at=taken_at, two_points=two_points)
         self.shown: dict[Host, Shown] = watcher.shown
 
     def take(self, batch: Any, order: Any = None) -> None:  # noqa: ARG002 - numbers are of no interest here
@@ -166,22 +167,22 @@ class Lesson:
             pass
 
 
-class _Watcher:
-    """Stands where the rules stand."""
+class _Watcher(Judge):
+    """Looks at each connection for what it shows of its hosts' timers."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self.shown: dict[Host, Shown] = {}
 
-    def connections(self, done: Finished, log: Any) -> list[Any]:
-        """Look at connections that are over, while ``log`` still holds their logs; there are no findings."""
-        words = done.connections
-        for c, t, key in done.notable:
+    def judge(self, block: Block) -> None:
+        """Look at connections that are over; there are no findings."""
+        words, changes, log = block.words, block.done.transitions, block.log
+        assert log is not None
+        for c, t, key in notable(block):
             if telling(key):
-                view = View(words, c, log, done.transitions, t, words[c + C_OVER_TIME], self.profile)
+                view = View(words, c, log, changes, t, words[c + C_OVER_TIME], self.profile)
                 self._look(words, c, view)
                 view.release()
-        return []
 
     def _look(self, words: array[int], c: int, view: View) -> None:
         found = [what_it_shows(end) for end in view.ends]

@@ -84,7 +84,7 @@ def play(batches, profile: str = "linux") -> Outcome:
     from tcptrace_fsm.findings import runner
 
     chosen = find_profile(profile)
-    engine = watched_engine()(chosen, rules=runner(chosen), seed=SEED)
+    engine = watched_engine()(chosen, judges=[runner(chosen)], seed=SEED)
     connections: list = []
     findings: list = []
     labelled = array("q")

@@ -1,0 +1,119 @@
+"""Connections that are over: as they are handed out, and as they are shown to those who judge them."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from tcptrace_fsm.kernels.layout import C_ENDPOINTS, C_ID, CLIENT, CONNECTION_SIZE, ENDPOINT_SIZE, SERVER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Block", "Finding", "Finished", "end_of"]
+
+T = TypeVar("T")
+
+
+class Finding(NamedTuple):
+    """One row of the anomalies table; times in ns, frames from 1."""
+
+    conn_id: int
+    side: str | None
+    time: int
+    frame: int | None
+    kind: str
+    category: str
+    severity: str
+    basis: str
+    message: str
+    frames: tuple[int, ...]
+    rfc: str
+    possible_artefact: str | None
+
+
+def _no_words() -> array[int]:
+    return array("q")
+
+
+@dataclass
+class Finished:
+    """Connections that are over.
+
+    Attributes
+    ----------
+    connections : array('q')
+        ``count`` records of ``CONNECTION_SIZE`` words.
+    count : int
+    transitions : array('q')
+        ``transition_count`` records of ``TRANSITION_SIZE`` words, grouped by connection, the client's before the
+        server's, each in order of time.
+    transition_count : int
+    findings : list of Finding
+    paths : array('q') or None
+        With two capture points, ``count`` records of ``PATH_SIZE`` words; of -1 for what was seen at one point only.
+    """
+
+    connections: array[int] = field(default_factory=_no_words)
+    count: int = 0
+    transitions: array[int] = field(default_factory=_no_words)
+    transition_count: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    paths: array[int] | None = None
+
+    @property
+    def holds_anything(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(self.count or self.findings)
+
+
+def end_of(c: int, side: int) -> int:
+    """Where the record of an endpoint begins."""
+    return c + C_ENDPOINTS + side * ENDPOINT_SIZE
+
+
+class Block:
+    """Connections that are over, as judges see them; what several judges ask for is made once.
+
+    Attributes
+    ----------
+    done : Finished
+        Where judges put what they find.
+    log : memoryview or None
+        The pool that holds the connections' logs; None once it does so no more.
+    lost : str or None
+        What the capturing machine says that it lost, as far as that is known yet.
+    words : array('q')
+        The connections' records.
+    count : int
+    """
+
+    def __init__(self, done: Finished, log: memoryview | None = None, lost: str | None = None) -> None:
+        self.done = done
+        self.log = log
+        self.lost = lost
+        self.words = done.connections
+        self.count = done.count
+        self._made: dict[str, Any] = {}
+
+    @cached_property
+    def first_id(self) -> int:
+        """The lowest conn_id; beyond all of them where there is no connection."""
+        return min(self.column(C_ID), default=1 << 62)
+
+    def column(self, word: int) -> array[int]:
+        """One word of every record."""
+        return self.words[word::CONNECTION_SIZE]
+
+    def both(self, word: int) -> Iterator[tuple[int, int]]:
+        """One word of both endpoints, for every record: client's, server's."""
+        return zip(self.column(end_of(0, CLIENT) + word), self.column(end_of(0, SERVER) + word), strict=True)
+
+    def once(self, what: str, make: Callable[[Block], T]) -> T:
+        """Something that is made of the block for whoever asks first, and kept for the others."""
+        if what not in self._made:
+            self._made[what] = make(self)
+        kept: T = self._made[what]
+        return kept
