@@ -582,7 +582,12 @@ PARAMETERS = [pytest.param(case, place, id=f"{case.name}-{place}") for case in C
 @pytest.mark.parametrize("case, place", PARAMETERS)
 def test_states_moments_and_evidence(case, place):
     """Both ends go through the right states, on the right evidence, at moments that the brackets hold."""
-    _, connection = seen(case, place)
+    judge(case, place)
+
+
+def judge(case: Case, place: str) -> Outcome:
+    """Compare what the analyser makes of a case with the truth."""
+    outcome, connection = seen(case, place)
     for side, truth in zip(ends(connection), (case.client, case.server), strict=True):
         if truth is None:
             continue
@@ -596,6 +601,7 @@ def test_states_moments_and_evidence(case, place):
                 assert change.holds(float(moment)), (side, state, moment, change.seconds, bracket(change))
     if case.closing:
         assert connection.closing == case.closing
+    return outcome
 
 
 def bracket(change) -> tuple[float, float]:

@@ -275,8 +275,17 @@ TRAPS = [
         CLOSED_BY_CLIENT
         + """
             20.00 < F. 1:1(0)     ack 102
+            20.01 > R. 102:102(0) ack 1
+        """,
+    ),
+    Case(
+        "a_reply_with_ack",
+        CLOSED_BY_CLIENT
+        + """
+            20.00 < F. 1:1(0)     ack 102
             20.01 > R. 102:102(0) ack 2
         """,
+        gone=(19, 19.01),
     ),
     Case(
         "linux_gives_way_to_a_higher_sequence_number",

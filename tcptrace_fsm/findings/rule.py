@@ -76,6 +76,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_CAPTURE_DUPLICATE,
     MARK_FIRST_PLAIN,
     MARK_GAP,
+    MARK_REPLY_RST,
     MARK_SENT_BEFORE,
     MARK_TIME_BACK,
     MARK_WINDOW_UPDATE,
@@ -240,8 +241,11 @@ class Segment(NamedTuple):
 
     @property
     def reply_rst(self) -> bool:
-        """An RST without ACK: it answers a segment to a connection that is not there (RFC 9293 3.5.2)."""
-        return self.flags & (TCP_RST | TCP_ACK) == TCP_RST
+        """An RST that answers a segment to a connection that is not there (RFC 9293 3.5.2).
+
+        It has no ACK; or it has one, and the numbers of the segment before it: the tracker's ``is_reply`` says so.
+        """
+        return bool(self.marks >> MARK_REPLY_RST & 1) or self.flags & (TCP_RST | TCP_ACK) == TCP_RST
 
     def has(self, *marks: int) -> bool:
         """Whether it bears any of the marks."""

@@ -726,7 +726,8 @@ MARK_RST_OUTSIDE = 44  # RST outside the window
 MARK_SENT_BEFORE = 45  # a FIN that had been sent before, out of sight: its sender's IP identification skips one
 MARK_HALF_CLOSE_DATA = 46  # new data from an endpoint that has acknowledged the peer's FIN
 MARK_CLOSE_SLOW = 47  # a FIN five seconds or more after its sender acknowledged the peer's
-MARKS = 48  # how many there are
+MARK_REPLY_RST = 48  # an RST that answers one segment, from a host that has no such connection (RFC 9293 3.5.2)
+MARKS = 49  # how many there are
 # Two bits of S_MARKS alone, which are no marks: with this segment a conn_id, or a tcp.stream, was given.
 SEGMENT_NAMES = 60
 SEGMENT_BEGINS_STREAM = 61
@@ -780,6 +781,7 @@ M_RST_OUTSIDE = 1 << MARK_RST_OUTSIDE
 M_SENT_BEFORE = 1 << MARK_SENT_BEFORE
 M_HALF_CLOSE_DATA = 1 << MARK_HALF_CLOSE_DATA
 M_CLOSE_SLOW = 1 << MARK_CLOSE_SLOW
+M_REPLY_RST = 1 << MARK_REPLY_RST
 M_NAMES = 1 << SEGMENT_NAMES
 M_BEGINS_STREAM = 1 << SEGMENT_BEGINS_STREAM
 

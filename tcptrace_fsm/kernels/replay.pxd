@@ -9,6 +9,7 @@ cdef long long next_of(long long side, long long w, long long n, long long* work
 cdef long long own_after(long long w, long long side, long long n, long long* scratch, long long* work) noexcept nogil
 cdef long long is_real(long long w, long long* work) noexcept nogil
 cdef long long is_taken(long long w, long long* scratch, long long* work) noexcept nogil
+cdef long long is_reply_rst(long long w, long long* work) noexcept nogil
 cdef long long step(long long event, long long time, long long earliest, long long latest, long long frame, long long basis, long long confirmed, long long side, long long ident, long long* table, long long* out, long long* scratch) noexcept nogil
 cdef long long sent(long long event, long long w, long long earliest, long long side, long long ident, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil
 cdef long long received(long long event, long long w, long long proof, long long side, long long ident, long long* table, long long* out, long long* scratch, long long* work) noexcept nogil

@@ -140,6 +140,13 @@ def is_taken(w: int, scratch: Words, work: Words) -> int:
     return 1
 
 
+def is_reply_rst(w: int, work: Words) -> int:
+    """Whether a record is an RST that says: there is no such connection (see ``is_reply`` of the tracker): 1 or 0."""
+    if work[w + L_MARKS] & M_REPLY_RST:
+        return 1
+    return 1 if work[w + L_INFO] & (TCP_RST | TCP_ACK) == TCP_RST else 0
+
+
 # --- moving -----------------------------------------------------------------------------------------------------------
 
 
@@ -527,7 +534,7 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
         if not answered_by_rst(first, side, n, scratch, work):
             scratch[X_FIN_COPY] = first
     elif last >= 0:
-        # Nothing acknowledges it. An RST without ACK answers the copy before it, so that this one met no connection; an
+        # Nothing acknowledges it. A reply RST answers the copy before it, so that this one met no connection; an
         # earlier copy may have. Otherwise presume that the last one arrived, unless it should have been sent once more.
         rst = next_of(side, last, n, work)
         while rst < n and not work[rst + L_INFO] & TCP_RST:
@@ -537,11 +544,11 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
             stop = work[rst + L_TIME]
         if (
             rst < n
-            and not work[rst + L_INFO] & TCP_ACK
+            and is_reply_rst(rst, work)
             and not arrives_after(last, work[rst + L_TIME] - 500 * MILLISECOND, scratch, work)
         ):
             rst = n
-        if rst < n and not work[rst + L_INFO] & TCP_ACK:
+        if rst < n and is_reply_rst(rst, work):
             if first != last and (
                 next_of(side, first, n, work) > last or not answered_by_rst(first, side, n, scratch, work)
             ):
@@ -729,7 +736,7 @@ def own_segment(
         state = scratch[X_STATE]
         if (
             state in (ST_SYN_SENT, ST_SYN_RECEIVED)
-            and not flags & TCP_ACK
+            and is_reply_rst(w, work)
             and scratch[X_OWN_NEXT] >= 1
             and (work[w + L_SEQ] < 1 or work[w + L_SEQ] > scratch[X_OWN_NEXT])
         ):
@@ -741,9 +748,9 @@ def own_segment(
             and work[w + L_ACK] > scratch[X_OWN_ACK]
         ):
             open_inside(w, c, side, rows, table, out, scratch, work)  # what came meanwhile was taken
-        if flags & TCP_ACK or state in (ST_SYN_SENT, ST_SYN_RECEIVED):
+        if not is_reply_rst(w, work) or state in (ST_SYN_SENT, ST_SYN_RECEIVED):
             return sent(EV_SND_RST, w, t - slack, side, ident, table, out, scratch, work)
-        # An RST without ACK answers a segment to a connection that is no more (RFC 9293 3.5.2, group 1).
+        # It answers a segment to a connection that is no more (RFC 9293 3.5.2, group 1).
         since = scratch[X_SINCE]
         if state in (ST_FIN_WAIT_1, ST_CLOSING, ST_LAST_ACK) and scratch[X_FINS] > 1:
             # It repeated its FIN, and no more when it was due again: it had given up.
@@ -895,12 +902,12 @@ def own_segment(
 
 
 def answered_by_rst(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
-    """Whether the endpoint answers the peer's segment ``w`` by an RST without ACK.
+    """Whether the endpoint answers the peer's segment ``w`` by a reply RST.
 
     Then it knows no such connection (RFC 9293 3.5.2), unless the peer has reset it in between.
     """
     v = own_after(w, side, n, scratch, work)
-    if v >= n or work[v + L_INFO] & (TCP_RST | TCP_ACK) != TCP_RST:
+    if v >= n or not work[v + L_INFO] & TCP_RST or not is_reply_rst(v, work):
         return 0
     if scratch[X_LOCAL]:
         if work[v + L_TIME] - work[w + L_TIME] > scratch[X_REACH]:
@@ -918,7 +925,7 @@ def answered_by_rst(w: int, side: int, n: int, scratch: Words, work: Words) -> i
 
 
 def met_nobody(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
-    """Whether the peer's segment ``w``, without data, draws an RST without ACK at once, at the endpoint's own host.
+    """Whether the peer's segment ``w``, without data, draws a reply RST at once, at the endpoint's own host.
 
     No state that has sent a FIN answers such a segment so (RFC 9293 3.5.2): it was left some time before. But Linux
     does where its application does not want to wait in FIN_WAIT_2 (TCP_LINGER2): likelier, unless it had repeated its
@@ -935,7 +942,7 @@ def met_nobody(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
         or work[v + L_TIME] - work[w + L_TIME] > scratch[X_REACH]
     ):
         return 0
-    return 1 if work[v + L_INFO] & (TCP_RST | TCP_ACK) == TCP_RST and work[v + L_SEQ] == work[w + L_ACK] else 0
+    return 1 if is_reply_rst(v, work) and work[v + L_SEQ] == work[w + L_ACK] else 0
 
 
 def of_unsent(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
@@ -1081,7 +1088,7 @@ def peer_segment(
         if (
             scratch[X_STATE] == ST_LISTEN
             and not scratch[X_STARTED]
-            and not flags & TCP_ACK
+            and is_reply_rst(w, work)
             and work[w + L_SEQ] == 1
             and scratch[X_SYN_COPY] >= 0
         ):
@@ -1283,7 +1290,7 @@ def own_first(i: int, j: int, scratch: Words, work: Words) -> int:
         proof = scratch[X_FIN_PROOF]
     if proof >= 0:
         return 1 if i < proof else 0
-    if j < i and work[i + L_INFO] & (TCP_RST | TCP_ACK) == TCP_RST and work[i + L_SEQ] == work[j + L_ACK]:
+    if j < i and is_reply_rst(i, work) and work[i + L_SEQ] == work[j + L_ACK]:
         return 0  # it answers that very segment
     return 1 if work[i + L_TIME] - scratch[X_HALF] < work[j + L_TIME] + scratch[X_HALF] else 0
 

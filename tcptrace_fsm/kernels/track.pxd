@@ -34,6 +34,7 @@ cdef long long sent_before(long long x, long long y, long long seq, long long en
 cdef long long take_sequence(long long c, long long x, long long y, long long side, long long s, long long seq, long long now, long long* segments, long long* rows) noexcept nogil
 cdef long long take_ack(long long x, long long y, long long s, long long ack, long long now, long long overtaken, long long* segments, long long* rows) noexcept nogil
 cdef long long take_rst(long long x, long long y, long long seq, long long* rows) noexcept nogil
+cdef long long is_reply(long long x, long long y, long long s, long long* segments, long long* rows) noexcept nogil
 cdef long long join_train(long long x, long long y, long long now, long long* rows) noexcept nogil
 cdef long long be_last(long long c, long long x, long long s, long long ack, long long now, long long* segments, long long* rows) noexcept nogil
 cdef long long predicted(long long c, long long side, long long s, long long* segments, long long* rows, long long* control) noexcept nogil

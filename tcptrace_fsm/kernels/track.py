@@ -1015,6 +1015,53 @@ def take_rst(x: int, y: int, seq: int, rows: Words) -> int:
     return M_RST_INEXACT if left <= seq <= right else M_RST_OUTSIDE
 
 
+def is_reply(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether an RST answers one segment of the peer, from a host that has no such connection: M_REPLY_RST or 0.
+
+    By RFC 9293 3.5.2 it then has no ACK where that segment had one. Small stacks and middleboxes send ACK with every
+    RST: then its numbers are those of the segment just before (SEQ = SEG.ACK, ACK = SEG.SEQ + SEG.LEN). Those of an
+    application that aborts are the same, as a rule. So it counts only at once, before anything else, and where a
+    living connection would have sent an ACK: to a FIN, a SYN+ACK, what was there before, or after its own FIN; or where
+    the timestamps that its segments bear are missing from it (RFC 7323 section 3.2).
+    """
+    if not segments[s + S_FLAGS] & TCP_ACK:
+        return M_REPLY_RST
+    last = rows[y + E_LAST_FLAGS]
+    if (
+        not rows[y + E_SEGMENTS]
+        or last & (TCP_RST | TCP_ACK) != TCP_ACK
+        or not rows[x + E_BASE_KNOWN]
+        or segments[s + S_OPTIONS] & OPT_TIMESTAMPS
+        or segments[s + S_SEQ] != low32(rows[x + E_BASE] + rows[y + E_LAST_ACK])
+    ):
+        return 0
+    at_once = 50 * MILLISECOND
+    if rows[y + E_RTT_MIN] > 0:
+        at_once += 2 * rows[y + E_RTT_MIN]
+    if segments[s + S_TIME] - rows[y + E_LAST_TIME] > at_once:
+        return 0
+    if rows[x + E_LAST_TIME] > rows[y + E_LAST_TIME] and not rows[x + E_LAST_FLAGS] & TCP_RST:
+        return 0  # it has answered
+    ack = widen(segments[s + S_ACK], rows[y + E_BASE], rows[y + E_NEXT])
+    length = rows[y + E_LAST_LEN] + (1 if last & TCP_SYN else 0) + (1 if last & TCP_FIN else 0)
+    if segments[s + S_ACK] != low32(rows[y + E_LAST_SEQ] + length):
+        # several came in a row, and each draws its own
+        k = y + E_SAMPLES
+        while k < y + E_SAMPLES + 8 and rows[k] != ack:
+            k += 2
+        if k == y + E_SAMPLES + 8 or segments[s + S_TIME] - rows[k + 1] > at_once:
+            return 0
+        length = 1
+    if last & TCP_SYN or rows[x + E_TSVAL] >= 0 or (length and ack <= rows[x + E_ACK]):
+        return M_REPLY_RST
+    # its last word was its FIN; a bare ACK draws an answer only where the peer's close is over too
+    if rows[x + E_FIN] >= 0:
+        return M_REPLY_RST if length or rows[y + E_FIN] >= 0 else 0
+    # a FIN alone, long after all data: nothing can have been left unread
+    idle = 1 if length == 1 and segments[s + S_TIME] - rows[x + E_ACK_TIME] > 1000 * MILLISECOND else 0
+    return M_REPLY_RST if last & TCP_FIN and idle else 0
+
+
 def join_train(x: int, y: int, now: int, rows: Words) -> int:
     """Since when it may be held back by a window: from the first of a train of segments without a pause."""
     pause = 50 * MILLISECOND
@@ -1176,7 +1223,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         marks |= M_PAWS
     if flags & TCP_RST:
         rows[x + E_RSTS] += 1
-        marks |= take_rst(x, y, seq, rows)
+        marks |= take_rst(x, y, seq, rows) | is_reply(x, y, s, segments, rows)
         if 1 <= ack <= rows[y + E_NEXT] and not rows[x + E_STAGE] and rows[y + E_SEGMENTS] == rows[y + E_SYNS]:
             rows[c + C_FLAGS] |= CF_REFUSED
             if rows[c + C_OLDER] >= 0 and rows[rows[c + C_OLDER] + C_LIFE] == LIFE_LIVE:

@@ -1,0 +1,129 @@
+"""Whole conversations with systems that are not Linux: what is TCP, and what is only one system's habit.
+
+The notation and the way of judging are those of ``test_replay``. Each case has a look-alike beside it.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.strategies import run
+from tests.test_replay import CLIENT_OPENS, OPEN, SERVER_OPENS, Case, judge
+
+CASES = [
+    # --- an RST that carries ACK is a reply too, where its numbers are those of what it answers (lwIP, middleboxes) ---
+    Case(
+        "late_fin_meets_rst_with_ack",
+        OPEN
+        + """
+        1.000 > F. 101:101(0)   ack 201
+        1.020 < .  201:201(0)   ack 102
+        70.00 < F. 201:201(0)   ack 102
+        70.02 > R. 102:102(0)   ack 202
+        end 80
+        """,
+        f"{CLIENT_OPENS}, FIN_WAIT_1 1.000 sent, FIN_WAIT_2 1.040 presumed, CLOSED ? timer",
+        f"{SERVER_OPENS}, CLOSE_WAIT 1.020 acked, LAST_ACK 70.00 sent, CLOSED 70.04 presumed",
+        "aborted",
+    ),
+    Case(
+        "second_fin_meets_rst_with_ack",
+        OPEN
+        + """
+        1.000 > F. 101:101(0)   ack 201
+        1.020 < F. 201:201(0)   ack 102
+        ! 1.040 > .  102:102(0)   ack 202
+        3.000 < F. 201:201(0)   ack 102
+        3.020 > R. 102:102(0)   ack 202
+        end 5
+        """,
+        f"{CLIENT_OPENS}, FIN_WAIT_1 1.000 sent, TIME_WAIT 1.040 acked, CLOSED ? sent",
+        f"{SERVER_OPENS}, CLOSE_WAIT 1.020 acked, LAST_ACK 1.020 sent, CLOSED 3.040 presumed",
+        "aborted",
+    ),
+    Case(
+        "syn_ack_meets_rst_with_ack",
+        """
+        0.000 > S  0:0(0)
+        0.420 < S. 0:0(0)       ack 1
+        0.440 > R. 1:1(0)       ack 1
+        end 5
+        """,
+        "SYN_SENT 0.000 sent, CLOSED ? sent",
+        "SYN_RECEIVED ? acked, CLOSED 0.460 presumed",
+        "aborted",
+    ),
+    Case(
+        "lone_fin_meets_rst_with_ack",
+        OPEN
+        + """
+        x 3.000 > R. 101:101(0) ack 201
+        6.000 < F. 201:201(0)   ack 101
+        6.020 > R. 101:101(0)   ack 202
+        end 8
+        """,
+        f"{CLIENT_OPENS}, CLOSED 3.000 sent",
+        f"{SERVER_OPENS}, FIN_WAIT_1 6.000 sent, CLOSED 6.040 presumed",
+        "aborted",
+    ),
+    # ... and is an abort where it says more than the segment before it, comes after an answer to it, or may come from
+    # an application that has left something unread
+    Case(
+        "fin_acknowledged_then_rst",
+        OPEN
+        + """
+        3.000 < F. 201:201(0)   ack 101
+        3.020 > .  101:101(0)   ack 202
+        3.030 > R. 101:101(0)   ack 202
+        end 8
+        """,
+        f"{CLIENT_OPENS}, CLOSE_WAIT 3.020 acked, CLOSED 3.030 sent",
+        f"{SERVER_OPENS}, FIN_WAIT_1 3.000 sent, FIN_WAIT_2 3.040 presumed, CLOSED 3.050 presumed",
+        "aborted",
+    ),
+    Case(
+        "data_then_rst_with_ack",
+        OPEN
+        + """
+        3.000 < P. 201:301(100) ack 101
+        3.020 > R. 101:101(0)   ack 301
+        end 8
+        """,
+        f"{CLIENT_OPENS}, CLOSED 3.020 sent",
+        f"{SERVER_OPENS}, CLOSED 3.040 presumed",
+        "aborted",
+    ),
+]
+
+PARAMETERS = [pytest.param(case, place, id=f"{case.name}-{place}") for case in CASES for place in case.places]
+
+
+@pytest.mark.parametrize("case, place", PARAMETERS)
+def test_states_moments_and_evidence(case, place):
+    """Both ends go through the right states, on the right evidence, at moments that the brackets hold."""
+    judge(case, place)
+
+
+HANDSHAKE = """
+    0.000 > S  0:0(0) {options}
+    0.010 < S. 0:0(0)     ack 1 {answer}
+    0.020 > .  1:1(0)     ack 1 {answer}
+    0.030 > P. 1:101(100) ack 1 {answer}
+    0.040 < .  1:1(0)     ack 101 {answer}
+    0.050 < P. 1:101(100) ack 101 {answer}
+"""
+
+
+@pytest.mark.parametrize(
+    "rst, event",
+    [
+        ("0.060 > R. 101:101(0) ack 101", "GONE"),
+        ("0.060 > R. 101:101(0) ack 101 <ts 160/150>", "SND_RST"),
+        ("0.060 > R. 101:101(0) ack 1", "SND_RST"),
+        ("0.060 > R. 101:101(0) ack 102", "SND_RST"),
+    ],
+)
+def test_a_reset_of_a_connection_bears_its_timestamps(rst, event):
+    """RFC 7323 section 3.2: once agreed on, they are in every segment of a connection; of none, nobody has them."""
+    text = HANDSHAKE.format(options="<ts 100/0>", answer="<ts 150/100>") + rst
+    assert run(text).connections[0].of("client")[-1].event == event
