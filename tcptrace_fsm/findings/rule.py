@@ -79,6 +79,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_REPLY_RST,
     MARK_SENT_BEFORE,
     MARK_TIME_BACK,
+    MARK_WINDOW_OPENED,
     MARK_WINDOW_UPDATE,
     SERVER,
     T_BASIS,
@@ -139,7 +140,9 @@ def mask(*marks: int) -> int:
 
 
 # A connection that opened by handshake, closed normally and bears none but these marks concerns no rule.
-BORING = mask(MARK_FIRST_PLAIN, MARK_ACKS_SYN, MARK_ACKS_FIN, MARK_WINDOW_UPDATE, MARK_SENT_BEFORE)
+BORING = mask(
+    *(MARK_FIRST_PLAIN, MARK_ACKS_SYN, MARK_ACKS_FIN, MARK_WINDOW_UPDATE, MARK_WINDOW_OPENED, MARK_SENT_BEFORE)
+)
 
 
 def span(ns: float) -> str:

@@ -14,6 +14,7 @@ from tcptrace_fsm.kernels.layout import (
     E_WINDOW,
     E_ZERO_WINDOWS,
     MARK_OUT_OF_WINDOW,
+    MARK_WINDOW_OPENED,
     MARK_WINDOW_SHRUNK,
     MARK_ZERO_WINDOW,
     MARK_ZERO_WINDOW_PROBE,
@@ -41,9 +42,11 @@ class Shut(NamedTuple):
     probes : list of Segment
         What the peer asked meanwhile.
     least : int
-        It lasted at least so long, ns.
+        It lasted at least so long, ns; exactly so long where ``opened`` is known.
     open : bool
         Whether it was opened again.
+    opened : Segment or None
+        The segment that opened it, if that was seen.
 
     """
 
@@ -51,26 +54,39 @@ class Shut(NamedTuple):
     probes: list[Segment]
     least: int
     open: bool
+    opened: Segment | None
+
+    @property
+    def length(self) -> str:
+        """How long, in words."""
+        if self.opened:
+            return f"for {span(self.least)}"
+        return f"for {span(self.least)} or longer" if self.least else "for a moment"
 
 
 def shut(c: View, end: End) -> list[Shut]:
     """When an endpoint's window was shut. While the ACK stays the same, nothing was taken, so it is the same time."""
     groups: list[list[Segment]] = []
+    ends: dict[int, Segment] = {}  # by number of the group: what opened it
     for s in end.segments:
         if s.has(MARK_ZERO_WINDOW):
-            if groups and s.ack - groups[-1][-1].ack <= 1:
+            if groups and s.ack - groups[-1][-1].ack <= 1 and len(groups) - 1 not in ends:
                 groups[-1].append(s)
             else:
                 groups.append([s])
+        elif s.has(MARK_WINDOW_OPENED) and groups:
+            ends.setdefault(len(groups) - 1, s)
     found = []
-    for group, following in zip_longest(groups, groups[1:]):
+    for number, (group, following) in enumerate(zip_longest(groups, groups[1:])):
         first, last = group[0], group[-1]
-        until = following[0].time if following else c.end
+        opened = ends.get(number)
+        until = opened.time if opened else following[0].time if following else c.end
         probes = [s for s in end.peer.segments if s.has(MARK_ZERO_WINDOW_PROBE) and first.time <= s.time < until]
-        reopened = following is not None or end[E_WINDOW] > 0
+        # a window of unknown size is open too
+        reopened = opened is not None or following is not None or end[E_WINDOW] != 0
         reset = next((s.time for s in c.segments if s.rst and s.time >= last.time), c.end)
-        seen = max(s.time for s in (last, *probes)) if reopened else reset
-        found.append(Shut(group, probes, seen - first.time, reopened))
+        seen = opened.time if opened else max(s.time for s in (last, *probes)) if reopened else reset
+        found.append(Shut(group, probes, max(seen - first.time, 0), reopened, opened))
     return found
 
 
@@ -83,10 +99,8 @@ def zero_windows(c: View) -> Iterator[Hit]:
         longest = max(pauses, key=lambda p: p.least)
         if not longest.open:
             length = f"and had not opened it again {span(longest.least)} later"
-        elif longest.least:
-            length = f"for {span(longest.least)} or longer"
         else:
-            length = "for a moment"
+            length = f"{'the longest time ' if len(pauses) > 1 else ''}{longest.length}"
         yield Hit(
             end.side,
             pauses[0].segments[0],
@@ -108,10 +122,10 @@ def stalls(c: View) -> Iterator[Hit]:
         yield Hit(
             end.side,
             longest.segments[0],
-            f"{end.name} kept its window shut for {span(longest.least)} or longer while {end.peer.name} had data to "
-            "send and "
-            f"probed {times(len(longest.probes), c)}: its application has stopped reading",
-            [*longest.segments[1:], *longest.probes],
+            f"{end.name} kept its window shut {longest.length} while {end.peer.name} had data to send and "
+            f"probed {times(len(longest.probes), c)}: its application "
+            f"{'did not read' if longest.open else 'has stopped reading'}",
+            [*longest.segments[1:], *longest.probes, *([longest.opened] if longest.opened else [])],
         )
 
 

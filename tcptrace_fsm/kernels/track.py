@@ -681,7 +681,10 @@ def fill_holes(e: int, start: int, end: int, rows: Words) -> int:
 
 
 def scaled_window(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
-    """The announced window in bytes; -1 where the scale factor is unknown (RFC 7323 section 2.2)."""
+    """The announced window in bytes; where the scale factor is unknown (RFC 7323 section 2.2), minus the field.
+
+    So a window of unknown size is never taken for a size, and two of them can still be told apart.
+    """
     window = segments[s + S_WINDOW]
     if segments[s + S_FLAGS] & TCP_SYN or window == 0:
         return window
@@ -689,7 +692,7 @@ def scaled_window(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
         if rows[x + E_SHIFT] >= 0 and rows[y + E_SHIFT] >= 0:
             return window << rows[x + E_SHIFT]
         return window
-    return -1
+    return -window
 
 
 def is_capture_duplicate(x: int, s: int, ack: int, segments: Words, rows: Words) -> int:
@@ -925,6 +928,8 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, overtaken: int, segment
     """What the segment's acknowledgment and window say. Returns marks."""
     flags = segments[s + S_FLAGS]
     pure = 1 if segments[s + S_LEN] == 0 and not flags & (TCP_SYN | TCP_FIN | TCP_RST) else 0
+    # Behind the peer's FIN nothing follows that a window could keep back: hosts write there what they like.
+    idle = 1 if rows[y + E_FIN] >= 0 and ack >= rows[y + E_FIN] else 0
     marks = 0
     window = scaled_window(x, y, s, segments, rows)
     before = rows[x + E_WINDOW]
@@ -972,7 +977,7 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, overtaken: int, segment
                 rows[x + E_DUP_RUN] += 1
                 rows[x + E_DUPLICATE_ACKS] += 1
                 marks |= M_DUPLICATE_ACK
-            elif window > before >= 0 and rows[x + E_STAGE] & ES_PLAIN:
+            elif (window > before >= 0 or (window < before < 0)) and rows[x + E_STAGE] & ES_PLAIN:
                 marks |= M_WINDOW_UPDATE
             elif (
                 window == before
@@ -987,14 +992,16 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, overtaken: int, segment
         left = widen(segments[s + S_SACK], rows[y + E_BASE], rows[y + E_NEXT])
         if left < ack:
             marks |= M_DSACK
-    if window == 0 and not flags & (TCP_SYN | TCP_FIN | TCP_RST):
+    if window == 0 and not idle and not flags & (TCP_SYN | TCP_FIN | TCP_RST):
         rows[x + E_ZERO_WINDOWS] += 1
         marks |= M_ZERO_WINDOW
     if not flags & TCP_RST and ack >= rows[x + E_LAST_ACK] and not overtaken:
+        if before == 0 and window != 0 and rows[x + E_ZERO_WINDOWS]:
+            marks |= M_WINDOW_OPENED
         rows[x + E_WINDOW] = window
         edge = ack + window
         if window >= 0:
-            if edge < rows[x + E_EDGE] - 16384 and window < before and ack >= rows[x + E_ACK]:
+            if edge < rows[x + E_EDGE] - 16384 and window < before and ack >= rows[x + E_ACK] and not idle:
                 marks |= M_WINDOW_SHRUNK
             if edge > rows[x + E_EDGE]:
                 rows[x + E_EDGE] = edge
@@ -1143,7 +1150,7 @@ def predicted(c: int, side: int, s: int, segments: Words, rows: Words, control: 
     elif ack == rows[x + E_ACK] or ack == rows[x + E_LAST_ACK]:
         return 0
     window = scaled_window(x, y, s, segments, rows)
-    if window == 0 or (window > 0 and ack + window < rows[x + E_EDGE] - 16384):
+    if window == 0 or not rows[x + E_WINDOW] or (window > 0 and ack + window < rows[x + E_EDGE] - 16384):
         return 0
     if segments[s + S_OPTIONS] & OPT_TIMESTAMPS:
         if rows[x + E_TSVAL] >= 0 and newer(rows[x + E_TSVAL], segments[s + S_TSVAL]):
@@ -1177,8 +1184,12 @@ def predicted(c: int, side: int, s: int, segments: Words, rows: Words, control: 
 
 
 def plain_marks() -> int:
-    """The marks that alone make no log record before the close: routine, or counted in the row."""
-    return M_HALF_CLOSE_DATA | M_WINDOW_UPDATE | M_ACK_AGAIN | M_DUPLICATE_ACK | M_ACK_OLD | M_WINDOW_FULL
+    """The marks that alone make no log record before the close: routine, or counted in the row.
+
+    In a capture out of order every other frame may be stamped early: a log full of them would have no room for losses.
+    """
+    routine = M_HALF_CLOSE_DATA | M_WINDOW_UPDATE | M_ACK_AGAIN | M_DUPLICATE_ACK | M_ACK_OLD | M_WINDOW_FULL
+    return routine | M_TIME_BACK
 
 
 def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: Words, control: Words) -> int:
