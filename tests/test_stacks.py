@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import pytest
 
+from tcptrace_fsm.kernels.layout import MARK_FIN_AGAIN
 from tests.strategies import run
-from tests.test_replay import CLIENT_OPENS, OPEN, SERVER_OPENS, Case, judge
+from tests.test_replay import CLIENT_OPENS, OPEN, PLACES, SERVER_OPENS, Case, judge, seen
 
 CASES = [
     # --- an RST that carries ACK is a reply too, where its numbers are those of what it answers (lwIP, middleboxes) ---
@@ -93,6 +94,38 @@ CASES = [
         f"{SERVER_OPENS}, CLOSED 3.040 presumed",
         "aborted",
     ),
+    # --- 4.4BSD sets FIN in every ACK until its own is acknowledged ---
+    Case(
+        "fins_cross_and_one_ack_bears_fin_again",
+        OPEN
+        + """
+        2.000 > F. 101:101(0)   ack 201
+        2.002 < F. 201:201(0)   ack 101
+        2.020 < .  202:202(0)   ack 102
+        2.022 > F. 101:101(0)   ack 202
+        2.042 < .  202:202(0)   ack 102
+        end 3
+        """,
+        f"{CLIENT_OPENS}, FIN_WAIT_1 2.000 sent, CLOSING 2.022 acked, TIME_WAIT 2.040 presumed",
+        f"{SERVER_OPENS}, FIN_WAIT_1 2.002 sent, CLOSING 2.020 acked, TIME_WAIT 2.042 presumed",
+        "simultaneous",
+    ),
+    Case(
+        "fins_cross_and_one_comes_again_by_its_timer",
+        OPEN
+        + """
+        2.000 > F. 101:101(0)   ack 201
+        2.002 < F. 201:201(0)   ack 101
+        ! 2.020 < .  202:202(0)   ack 102
+        x 2.022 > .  102:102(0)   ack 202
+        2.260 > F. 101:101(0)   ack 202
+        2.280 < .  202:202(0)   ack 102
+        end 3
+        """,
+        f"{CLIENT_OPENS}, FIN_WAIT_1 2.000 sent, CLOSING ? acked, TIME_WAIT 2.300 presumed",
+        f"{SERVER_OPENS}, FIN_WAIT_1 2.002 sent, CLOSING 2.020 acked, TIME_WAIT 2.280 presumed",
+        "simultaneous",
+    ),
 ]
 
 PARAMETERS = [pytest.param(case, place, id=f"{case.name}-{place}") for case in CASES for place in case.places]
@@ -102,6 +135,14 @@ PARAMETERS = [pytest.param(case, place, id=f"{case.name}-{place}") for case in C
 def test_states_moments_and_evidence(case, place):
     """Both ends go through the right states, on the right evidence, at moments that the brackets hold."""
     judge(case, place)
+
+
+@pytest.mark.parametrize("name, lost", [("bears_fin_again", 0), ("again_by_its_timer", 1)])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_fin_in_an_ack_is_no_repetition(name, lost, place):
+    (case,) = (c for c in CASES if c.name.endswith(name))
+    _, connection = seen(case, place)
+    assert connection["C_MARKS"] >> MARK_FIN_AGAIN & 1 == lost
 
 
 HANDSHAKE = """

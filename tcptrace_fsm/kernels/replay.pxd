@@ -17,6 +17,7 @@ cdef long long inferred(long long event, long long w, long long earliest, long l
 cdef long long survey(long long c, long long side, long long n, long long* rows, long long* work, long long* scratch) noexcept nogil
 cdef long long arrives_after(long long w, long long moment, long long* scratch, long long* work) noexcept nogil
 cdef long long arrived(long long w, long long repeated, long long gap, long long* scratch, long long* work) noexcept nogil
+cdef long long too_soon(long long w, long long proof, long long* scratch, long long* work) noexcept nogil
 cdef long long find_syn_copy(long long side, long long n, long long* scratch, long long* work) noexcept nogil
 cdef long long find_syn_ack_copy(long long side, long long n, long long* scratch, long long* work) noexcept nogil
 cdef long long find_fin_copy(long long side, long long n, long long* scratch, long long* work) noexcept nogil

@@ -354,7 +354,7 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
                     scratch[X_PLAIN_PROOF] = w
                 if ack >= 1 and scratch[X_SYN_ACK_PROOF] < 0:
                     scratch[X_SYN_ACK_PROOF] = w
-            if flags & TCP_FIN:
+            if flags & TCP_FIN and (not scratch[X_FINS] or work[w + L_MARKS] & (M_FIN_AGAIN | M_FIN_MOVED)):
                 if scratch[X_LAST_FIN] >= 0:
                     scratch[X_FIN_GAP] = t - scratch[X_LAST_FIN]
                 if not scratch[X_FINS]:
@@ -398,6 +398,13 @@ def arrived(w: int, repeated: int, gap: int, scratch: Words, work: Words) -> int
     return 1 if scratch[X_DENIED] < 3 or scratch[X_END] > repeated + 2 * gap + gap // 4 else 0
 
 
+def too_soon(w: int, proof: int, scratch: Words, work: Words) -> int:
+    """Whether the endpoint's segment ``proof`` passed here sooner than an answer to ``w`` can have come: 1 or 0."""
+    if scratch[X_LOCAL]:
+        return 0
+    return 1 if work[proof + L_TIME] < work[w + L_TIME] + 2 * scratch[X_HALF] - scratch[X_SLACK] else 0
+
+
 def find_syn_copy(side: int, n: int, scratch: Words, work: Words) -> int:
     """Which copy of the peer's SYN the endpoint accepted.
 
@@ -410,7 +417,7 @@ def find_syn_copy(side: int, n: int, scratch: Words, work: Words) -> int:
     while w < n:
         flags = work[w + L_INFO] & LOG_FLAGS_MASK
         if flags & TCP_SYN and not flags & (TCP_ACK | TCP_RST) and is_real(w, work) and work[w + L_SEQ] == 0:
-            if proof >= 0 and w > proof and scratch[X_SYN_COPY] >= 0:
+            if proof >= 0 and scratch[X_SYN_COPY] >= 0 and (w > proof or too_soon(w, proof, scratch, work)):
                 break
             scratch[X_SYN_COPY] = w
             if proof >= 0 and work[w + L_TSVAL] >= 0 and work[w + L_TSVAL] == work[proof + L_TSECR]:
@@ -475,7 +482,7 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
     while w < n:
         info = work[w + L_INFO]
         if info & TCP_FIN and not info & TCP_RST and is_taken(w, scratch, work):
-            if proof >= 0 and w > proof and last >= 0:
+            if proof >= 0 and last >= 0 and (w > proof or too_soon(w, proof, scratch, work)):
                 break
             copies += 1
             # It carries the ACK of the endpoint's own FIN: had it arrived, that FIN would not have been sent again.

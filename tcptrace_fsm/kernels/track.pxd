@@ -31,6 +31,7 @@ cdef long long scaled_window(long long x, long long y, long long s, long long* s
 cdef long long is_capture_duplicate(long long x, long long s, long long ack, long long* segments, long long* rows) noexcept nogil
 cdef long long place(long long x, long long y, long long s, long long* segments, long long* rows) noexcept nogil
 cdef long long sent_before(long long x, long long y, long long seq, long long end, long long s, long long now, long long* segments, long long* rows) noexcept nogil
+cdef long long is_ack_with_fin(long long x, long long y, long long s, long long seq, long long now, long long* segments, long long* rows) noexcept nogil
 cdef long long take_sequence(long long c, long long x, long long y, long long side, long long s, long long seq, long long now, long long* segments, long long* rows) noexcept nogil
 cdef long long take_ack(long long x, long long y, long long s, long long ack, long long now, long long overtaken, long long* segments, long long* rows) noexcept nogil
 cdef long long take_rst(long long x, long long y, long long seq, long long* rows) noexcept nogil

@@ -816,6 +816,28 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: 
     return marks
 
 
+def is_ack_with_fin(x: int, y: int, s: int, seq: int, now: int, segments: Words, rows: Words) -> int:
+    """Whether a FIN that was sent before comes along with an ACK only: 1 or 0.
+
+    4.4BSD and its descendants set FIN in every ACK until theirs is acknowledged. No timer made that one, and nothing
+    need be lost: it acknowledges, at once, what was not acknowledged before.
+    """
+    if segments[s + S_LEN] or rows[x + E_FIN] != seq + 1 or not segments[s + S_FLAGS] & TCP_ACK:
+        return 0
+    ack = widen(segments[s + S_ACK], rows[y + E_BASE], rows[y + E_NEXT])
+    if ack <= rows[x + E_ACK] or ack > rows[y + E_NEXT]:
+        return 0
+    k = y + E_SAMPLES
+    while k < y + E_SAMPLES + 8 and rows[k] != ack:
+        k += 2
+    if k == y + E_SAMPLES + 8:
+        return 0
+    at_once = 50 * MILLISECOND
+    if rows[y + E_RTT_MIN] >= 0:
+        at_once = 5 * MILLISECOND + rows[y + E_RTT_MIN] + rows[y + E_RTT_MIN] // 2
+    return 1 if now - rows[k + 1] <= at_once else 0
+
+
 def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int, segments: Words, rows: Words) -> int:
     """What the segment's own sequence space says: new, a hole, repeated, SYN, FIN. Returns marks."""
     flags = segments[s + S_FLAGS]
@@ -887,6 +909,8 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
         if not flags & TCP_FIN:
             return marks | M_BEYOND_FIN
         marks |= M_FIN_MOVED
+    if flags & TCP_FIN and is_ack_with_fin(x, y, s, seq, now, segments, rows):
+        return marks
     following = rows[x + E_NEXT]
     if rows[x + E_SEGMENTS] == 0 and not flags & TCP_SYN and rows[x + E_BASE_KNOWN] < BASE_SYN:
         following = seq  # the first that is seen of it opens no hole
@@ -1288,7 +1312,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         rows[x + E_FIN_IP_ID] = segments[s + S_IP_ID]
         # Hosts that number a connection's packets one by one show when one of them did not pass here.
         skipped = segments[s + S_IP_ID] - rows[x + E_IP_ID]
-        if 2 <= skipped <= 3 and rows[x + E_IP_ID] > 0 and rows[x + E_LAST_LEN] <= 1460:
+        if 2 <= skipped <= 3 and rows[x + E_IP_ID] > 0 and rows[x + E_LAST_LEN] <= 1460 and rows[x + E_FINS] < 2:
             marks |= M_SENT_BEFORE
     if rows[x + E_STAGE] & ES_ACKS_FIN and not flags & TCP_RST:
         if length and not marks & M_RETRANSMISSION:
