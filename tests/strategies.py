@@ -394,7 +394,10 @@ def anything(draw, most: int = 25) -> array:
     return out
 
 
-DEEDS = ("syn", "syn_ack", "ack", "ack", "data", "data", "fin", "rst", "rst_bare", "again", "lost", "isn", "odd")
+DEEDS = (
+    *("syn", "syn_ack", "ack", "ack", "data", "data", "fin", "rst", "rst_bare", "again", "lost", "isn", "odd"),
+    "icmp",  # an error that quotes what this side has sent
+)
 ORDERLY = ("ack",) * 20 + ("data",) * 60 + DEEDS
 
 
@@ -424,8 +427,15 @@ def conversations(draw, most: int = 40, *, steps=step_of_time, orderly: bool = F
     )
     for side, deed in plan:
         time = min(max(time + draw(steps), 0), 2**62)
+        hosts, ports = (HOSTS, PORTS[::-1]) if side == 0 else (HOSTS[::-1], PORTS)
         if deed == "isn":
             following[side] = draw(number)
+            continue
+        if deed == "icmp":
+            frame += 1
+            seq = draw(st.sampled_from(before[side]))[0] if before[side] else draw(number)
+            flags = at.TCP_BROKEN | at.TCP_QUOTED | draw(st.sampled_from((at.TCP_STREAMLESS, 2, 16, 24)))
+            out.extend(record(frame, time, hosts, ports, seq, 0, flags, SHOWN=-1, SACK=draw(st.integers(0, 65535))))
             continue
         off = draw(st.sampled_from((*right, -1, 1, -100, 100, 70000)))
         acked = draw(st.sampled_from((*right, -1, 1, -100, 100)))
@@ -454,7 +464,6 @@ def conversations(draw, most: int = 40, *, steps=step_of_time, orderly: bool = F
                 more.setdefault("OPTIONS", at.OPT_TIMESTAMPS)
                 more.setdefault("TSVAL", stamps)
         more.pop("NET", None)
-        hosts, ports = (HOSTS, PORTS[::-1]) if side == 0 else (HOSTS[::-1], PORTS)
         out.extend(record(frame, time, hosts, ports, seq, ack if flags & 16 else 0, flags, LEN=length, **more))
     if not out:
         out.extend(record(1, time, HOSTS, PORTS, 1, 1, 16))
@@ -466,7 +475,7 @@ def conversations(draw, most: int = 40, *, steps=step_of_time, orderly: bool = F
 # Words that say where something lies in memory, not what it is.
 PLACES = {"C_HASH", "C_OLDER", "C_NEWER", "C_LOG_HEAD", "C_LOG_TAIL", "C_LIVING", "C_LIFE"}
 PLACE_WORDS = {getattr(at, name) for name in PLACES} | {
-    at.C_ENDPOINTS + side * at.ENDPOINT_SIZE + at.E_RUN for side in (0, 1)
+    at.C_ENDPOINTS + side * at.ENDPOINT_SIZE + word for side in (0, 1) for word in (at.E_RUN, at.E_ICMP)
 }
 
 

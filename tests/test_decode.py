@@ -179,6 +179,14 @@ OUTCOME_CASES = {
     "ICMP quoting TCP": (make.ethernet(make.ipv4(b"\3" + bytes(7) + make.ipv4(TCP), protocol=1)), "peel"),
     "ICMP quoting eight bytes": (
         make.ethernet(make.ipv4(b"\3" + bytes(7) + make.ipv4(TCP)[:28], protocol=1)),
+        "peel",
+    ),
+    "ICMP quoting seven bytes": (
+        make.ethernet(make.ipv4(b"\3" + bytes(7) + make.ipv4(TCP)[:27], protocol=1)),
+        "not_tcp",
+    ),
+    "ICMPv6 quoting seven bytes": (
+        make.ethernet(make.ipv6(b"\1" + bytes(7) + make.ipv6(TCP)[:47], follows=58), 0x86DD),
         "not_tcp",
     ),
     "ICMPv6 quoting TCP": (

@@ -45,9 +45,15 @@ from tcptrace_fsm.kernels.layout import (
     OUTCOME_TCP,
     OUTCOME_UNSUPPORTED_LINK,
     OUTCOMES,
+    Q_FROM_HI,
+    Q_FROM_LO,
+    Q_KIND,
+    Q_MTU,
+    Q_SIZE,
     S_FLAGS,
     S_FRAME,
     S_OFFSET,
+    S_SACKS,
     S_SHOWN,
     S_TIME,
     SEGMENT_SIZE,
@@ -206,6 +212,8 @@ class Capture:
         Frames by outcome; their sum is `frames`.
     broken_headers : int
         Frames that Wireshark calls TCP though their TCP header is none; counted where `open_capture` was told to.
+    icmp_errors : int
+        ICMP errors that quote a TCP segment.
     unsupported_links : dict
         Frames of each LINKTYPE_ number that nothing here reads.
     interfaces : list of Interface
@@ -253,6 +261,7 @@ class Capture:
         self.fragments = Fragments()
         self._broken_frames = 0
         self.broken_headers = 0
+        self.icmp_errors = 0
         self._one_frame = array("q", bytes(8 * FRAME_SIZE))
         self._one_segment = array("q", bytes(8 * SEGMENT_SIZE))
         self._one_outcome = array("q", bytes(8 * OUTCOMES))
@@ -690,7 +699,7 @@ class Capture:
         if outcome == OUTCOME_UNSUPPORTED_LINK:  # PPI and the like name another link inside
             self.unsupported_links[link] = self.unsupported_links.get(link, 0) + 1
         if outcome != OUTCOME_TCP:
-            return OUTCOME_NOT_TCP if packet.quoted else outcome
+            return OUTCOME_NOT_TCP if packet.error else outcome
         one = self._one_frame
         one[F_OFFSET] = packet.ip_at
         one[F_CAPTURED] = packet.ip_end - packet.ip_at
@@ -701,13 +710,28 @@ class Capture:
         decode(packet.data, one, 1, number, code, self._one_segment, self._one_outcome)
         if not packet.whole:
             self._one_segment[S_OFFSET] = -1
-        if packet.quoted:
-            if one[F_OUTCOME] == OUTCOME_TCP or self._one_segment[S_FLAGS]:
-                self._one_segment[S_FLAGS] |= TCP_BROKEN | TCP_QUOTED
-                self._one_segment[S_SHOWN] = -1
+        if packet.error:
+            if packet.end - packet.at < 8:  # not even its sequence number is quoted
+                self._one_segment[S_FLAGS] = 0
+            elif one[F_OUTCOME] == OUTCOME_TCP or self._one_segment[S_FLAGS]:
+                self._quote(packet)
             return OUTCOME_NOT_TCP
         # What the kernel would peel again the peeler has just seen to be TCP in name only.
         return one[F_OUTCOME] if one[F_OUTCOME] != OUTCOME_PEEL else OUTCOME_NOT_TCP
+
+    def _quote(self, packet: tunnels.Packet) -> None:
+        """Make the record in `_one_segment` that of an ICMP error which quotes that segment."""
+        assert packet.error
+        one = self._one_segment
+        one[S_FLAGS] |= TCP_BROKEN | TCP_QUOTED
+        one[S_SHOWN] = -1
+        one[S_SACKS] = 0
+        one[Q_KIND], one[Q_MTU], one[Q_FROM_HI], one[Q_FROM_LO] = packet.error
+        start = packet.ip_at
+        six = packet.data[start] >> 4 == 6
+        size = int.from_bytes(packet.data[start + 4 : start + 6] if six else packet.data[start + 2 : start + 4], "big")
+        one[Q_SIZE] = size + 40 if six else size
+        self.icmp_errors += 1
 
 
 def _merge(batch: Batch, found: array[int]) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.core.judges import Judge
+from tcptrace_fsm.findings.icmp import IcmpError, icmp_errors
 from tcptrace_fsm.findings.precedence import reconciled
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_BASIS,
@@ -64,12 +65,17 @@ from tcptrace_fsm.kernels.layout import (
     L_TSECR,
     L_TSVAL,
     L_WINDOW,
+    LOG_FATE_MASK,
     LOG_FLAGS_MASK,
+    LOG_IP_ID_MASK,
+    LOG_IP_ID_SHIFT,
     LOG_LEN_MASK,
     LOG_LEN_SHIFT,
+    LOG_OPTIONS_SHIFT,
     LOG_RUN_SHIFT,
     LOG_SIDE_SHIFT,
     LOG_SIZE,
+    LOG_TTL_SHIFT,
     MARK_ACK_UNSEEN,
     MARK_ACKS_FIN,
     MARK_ACKS_SYN,
@@ -113,6 +119,7 @@ __all__ = [
     "Change",
     "End",
     "Hit",
+    "IcmpError",
     "Key",
     "Rule",
     "Runner",
@@ -216,6 +223,12 @@ class Segment(NamedTuple):
     last_time: int
     last_frame: int
     run: int
+    ttl: int = -1
+    """TTL or hop limit; of a run's first segment, like the two below."""
+    ip_id: int = -1
+    """IPv4 identification; -1 for IPv6."""
+    options: int = 0
+    """``OPT_`` bits."""
 
     @property
     def end(self) -> int:
@@ -349,7 +362,7 @@ def places_of(log: memoryview, head: int) -> dict[int, int]:
     r, n = head, PLACES
     while r >= 0:
         places[log[r + L_FRAME]] = n
-        if log[r + L_FATE] in (FATE_ARRIVED, FATE_PARTLY):
+        if log[r + L_FATE] & LOG_FATE_MASK in (FATE_ARRIVED, FATE_PARTLY):
             places.setdefault(log[r + L_ARRIVAL_FRAME], n)
         n += 1
         r = log[r + L_NEXT]
@@ -362,7 +375,7 @@ def segments_of(words: array[int], c: int, log: memoryview) -> list[Segment]:
     r = words[c + C_LOG_HEAD]
     while r >= 0:
         record = log[r : r + LOG_SIZE].tolist()
-        info = record[L_INFO]
+        info, packet = record[L_INFO], record[L_FATE]
         found.append(
             Segment(
                 info >> LOG_SIDE_SHIFT & 1,
@@ -379,6 +392,9 @@ def segments_of(words: array[int], c: int, log: memoryview) -> list[Segment]:
                 record[L_END_TIME],
                 record[L_END_FRAME],
                 info >> LOG_RUN_SHIFT,
+                packet >> LOG_TTL_SHIFT & 255,
+                (packet >> LOG_IP_ID_SHIFT & LOG_IP_ID_MASK) - 1,
+                packet >> LOG_OPTIONS_SHIFT,
             )
         )
         r = record[L_NEXT]
@@ -476,6 +492,14 @@ class View:
     def segments(self) -> list[Segment]:
         """Its log, in capture order."""
         return segments_of(self.words, self.base, self.log)
+
+    @cached_property
+    def icmp(self) -> list[IcmpError]:
+        """The ICMP errors that quote its segments, in capture order."""
+        found = icmp_errors(self.words, self.base, self.log)
+        if not self[C_PATH]:
+            return found
+        return [e._replace(frame=self._places.get(e.frame, e.frame)) for e in found]
 
     def marked(self, *marks: int) -> list[Segment]:
         """The logged segments with any of these marks."""

@@ -62,13 +62,14 @@ def tunnel_port(port: int) -> int:
 def quotes_tcp(data: Buffer, at: int, end: int, six: int) -> int:
     """Judge the ICMP message at ``at``: ``OUTCOME_PEEL`` if it is an error that quotes enough of a TCP header.
 
-    To Wireshark, what is quoted belongs to a stream, and may begin one.
+    Eight bytes hold ports and sequence number. To Wireshark, of sixteen bytes on, what is quoted belongs to a stream,
+    and may begin one.
     """
-    if end - at < 8 + 20 + 16:
+    if end - at < 8 + 20 + 8:
         return OUTCOME_NOT_TCP
     kind = data[at]
     if six:
-        if 1 <= kind <= 4 and data[at + 8] >> 4 == 6 and data[at + 14] == 6 and end - at >= 8 + 40 + 16:
+        if 1 <= kind <= 4 and data[at + 8] >> 4 == 6 and data[at + 14] == 6 and end - at >= 8 + 40 + 8:
             return OUTCOME_PEEL
         return OUTCOME_NOT_TCP
     if kind in {3, 4, 11, 12} and data[at + 8] >> 4 == 4 and data[at + 17] == 6:
@@ -198,7 +199,9 @@ def broken(data: Buffer, at: int, end: int, length: int, room: int, part: int, s
 
     Its dissector names the ports, then the stream (sixteen bytes suffice), and only then looks at the header's length.
     """
-    for i in range(S_PORTS, S_CONNECTION):
+    for i in range(S_PORTS, S_IP_ID):
+        segments[s + i] = 0
+    for i in range(S_CHECKSUM, S_CONNECTION):
         segments[s + i] = 0
     segments[s + S_OFFSET] = -1
     segments[s + S_SHOWN] = -1
@@ -207,10 +210,12 @@ def broken(data: Buffer, at: int, end: int, length: int, room: int, part: int, s
         return
     segments[s + S_PORTS] = number32(data[at], data[at + 1], data[at + 2], data[at + 3])
     segments[s + S_FLAGS] = TCP_BROKEN | TCP_STREAMLESS
+    if here < 8:
+        return
+    segments[s + S_SEQ] = number32(data[at + 4], data[at + 5], data[at + 6], data[at + 7])
     if here < 16:
         return
     offset = (data[at + 12] >> 4) * 4
-    segments[s + S_SEQ] = number32(data[at + 4], data[at + 5], data[at + 6], data[at + 7])
     segments[s + S_ACK] = number32(data[at + 8], data[at + 9], data[at + 10], data[at + 11])
     segments[s + S_FLAGS] = TCP_BROKEN | data[at + 13] | ((data[at + 12] & 1) << 8)
     segments[s + S_WINDOW] = number16(data[at + 14], data[at + 15])

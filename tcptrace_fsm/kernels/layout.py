@@ -116,6 +116,13 @@ S_ARRIVAL_FRAME = 38  # its (last) frame there
 S_LOST = 39  # payload bytes that did not get there
 SEGMENT_SIZE = 40
 
+# In a record with TCP_QUOTED: what the ICMP error says, in words that a quoted header does not use.
+Q_KIND = S_SACK  # type | code << 8
+Q_MTU = Q_KIND + 1  # MTU of the next hop, where the error names one; else -1
+Q_FROM_HI = Q_KIND + 2  # who sent the error, as S_SRC_HI and S_SRC_LO
+Q_FROM_LO = Q_KIND + 3
+Q_SIZE = Q_KIND + 4  # total length of the quoted IP packet, by its header
+
 # What became of a segment between two capture points.
 FATE_UNKNOWN = 0  # one capture point only, or nothing can be said
 FATE_ARRIVED = 1  # seen at both
@@ -251,7 +258,7 @@ C_CLOCK_LEAP = 68  # by how much the capture's clock ran on where the endpoints'
 C_PATH = 69  # its path record plus one, where there are two capture points and it was seen at both; else 0
 C_NEAR = 70  # with two capture points: from the one near the client to it and back, ns; the server's; -1 unknown
 C_ENDPOINTS = 72  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
-CONNECTION_SIZE = 216  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
+CONNECTION_SIZE = 232  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
 
 # One endpoint within a connection: word C_ENDPOINTS + side * ENDPOINT_SIZE + E_...
 # Sequence numbers in here are 64 bits wide and relative: 0 is the endpoint's SYN, 1 its first byte of data.
@@ -304,7 +311,15 @@ E_BACKOFF_COUNT = 68  # how often in a row that byte was sent again
 E_FIN_TSVAL = 69  # TSval and IP identification of its first FIN, -1 for none: what bears them again is a duplicate
 E_FIN_IP_ID = 70
 E_TTL = 71  # TTL of its first segment
-ENDPOINT_SIZE = 72
+E_SYN_FLAGS = 72  # TCP flags of its first SYN: ECE and CWR ask for ECN
+E_SYN_TSVAL = 73  # TSval of its first SYN, -1 for none
+E_SACK_LOW = 74  # of its latest ACK with SACK blocks above the ACK: lowest left edge of those; -1 for none
+E_SACK_HIGH = 75  # highest right edge that it has acknowledged by SACK, -1 for none
+E_SACKS_OUTSIDE = 76  # ACKs with a SACK block that lies outside of what the peer can have sent
+E_OUTSIDE_FRAME = 77  # frame of the first, -1 for none
+E_ICMP = 78  # first of the records of ICMP errors that quote its segments, -1 for none
+E_ICMP_COUNT = 79  # how many such errors there were
+ENDPOINT_SIZE = 80
 
 HISTORY_PER_WORD = 10  # letters of C_HISTORY to a word, 6 bits each
 HISTORY_MOST = 30
@@ -456,7 +471,7 @@ L_TSECR = 8
 L_END_TIME = 9  # of the last segment in the run
 L_END_FRAME = 10
 L_NEXT = 11  # next log record of the connection, -1 for none
-L_FATE = 12  # FATE_...
+L_FATE = 12  # FATE_... | TTL << 8 | (IP identification + 1) << 16 | OPT_... bits << 40; of a run's first segment
 L_ARRIVAL = 13  # as S_ARRIVAL, S_ARRIVAL_FRAME
 L_ARRIVAL_FRAME = 14
 L_END_ARRIVAL = 15  # of the last segment in the run
@@ -555,6 +570,31 @@ LOG_LEN_SHIFT = 16
 LOG_RUN_SHIFT = 40
 LOG_FLAGS_MASK = 511
 LOG_LEN_MASK = 16777215
+# L_FATE
+LOG_FATE_MASK = 255
+LOG_TTL_SHIFT = 8
+LOG_IP_ID_SHIFT = 16
+LOG_IP_ID_MASK = 131071
+LOG_OPTIONS_SHIFT = 40
+
+# --- ICMP error that quotes a segment of a connection (made by track; kept beside the log, in blocks of its memory) ---
+I_TIME = 0  # ns
+I_FRAME = 1
+I_KIND = 2  # type | code << 8 | ICMP_... bits
+I_SEQ = 3  # of the quoted segment, 64 bits, relative to its sender's E_BASE; -1 where that is not known
+I_MTU = 4  # as Q_MTU
+I_FROM_HI = 5
+I_FROM_LO = 6
+I_SIZE = 7  # as Q_SIZE
+I_FLAGS = 8  # TCP flags of the quoted segment, -1 where they are not quoted
+I_TTL = 9  # TTL of the quoted packet when the error was made
+I_IP_ID = 10  # its IPv4 identification, -1 for IPv6
+I_NEXT = 11  # as L_NEXT
+I_TAIL = 12  # in the first record of a chain: the last
+I_KEPT = 13  # ... and how many there are
+ICMP_SIX = 65536  # ICMPv6
+ICMP_OUTSTANDING = 131072  # the quoted number was sent and not acknowledged at that moment (RFC 5927 4.1)
+ICMP_MOST = 64  # errors kept of one endpoint's segments; more are counted
 
 # --- transition: one state change of one endpoint (made by replay) ---------------------------------------------------
 T_CONNECTION = 0  # conn_id
@@ -728,7 +768,8 @@ MARK_HALF_CLOSE_DATA = 46  # new data from an endpoint that has acknowledged the
 MARK_CLOSE_SLOW = 47  # a FIN five seconds or more after its sender acknowledged the peer's
 MARK_REPLY_RST = 48  # an RST that answers one segment, from a host that has no such connection (RFC 9293 3.5.2)
 MARK_WINDOW_OPENED = 49  # a window that had been 0
-MARKS = 50  # how many there are
+MARK_ICMP = 50  # no segment bears it: an ICMP error quotes one of the connection's
+MARKS = 51  # how many there are
 # Two bits of S_MARKS alone, which are no marks: with this segment a conn_id, or a tcp.stream, was given.
 SEGMENT_NAMES = 60
 SEGMENT_BEGINS_STREAM = 61
@@ -784,6 +825,7 @@ M_HALF_CLOSE_DATA = 1 << MARK_HALF_CLOSE_DATA
 M_CLOSE_SLOW = 1 << MARK_CLOSE_SLOW
 M_REPLY_RST = 1 << MARK_REPLY_RST
 M_WINDOW_OPENED = 1 << MARK_WINDOW_OPENED
+M_ICMP = 1 << MARK_ICMP
 M_NAMES = 1 << SEGMENT_NAMES
 M_BEGINS_STREAM = 1 << SEGMENT_BEGINS_STREAM
 

@@ -65,7 +65,7 @@ def gather_at(c: int, side: int, rows: Words, log: Words, work: Words) -> int:
     r = rows[c + C_LOG_HEAD]
     w = 0
     while r >= 0:
-        fate = log[r + L_FATE]
+        fate = log[r + L_FATE] & LOG_FATE_MASK
         own = 1 if (log[r + L_INFO] >> LOG_SIDE_SHIFT & 1) == side else 0
         if (own and fate != FATE_FOREIGN) or (not own and fate != FATE_LOST):
             # Nearly in order already: move up what passes later.

@@ -5,6 +5,12 @@ from tcptrace_fsm.kernels.plain cimport plain_to_wireshark, plain_to_zeek
 from tcptrace_fsm.kernels.sequence cimport bit, low32, newer, widen
 from tcptrace_fsm.kernels.table cimport find, hash_of, is_client, next_block, recall, remember, remove, set_clock
 
+cdef long long record_after(long long r, long long* log, long long* control) noexcept nogil
+cdef long long free_icmp(long long e, long long* rows, long long* log, long long* control) noexcept nogil
+cdef long long hand_icmp(long long e, long long to, long long* rows, long long* log, long long* control) noexcept nogil
+cdef long long take_sacks(long long x, long long y, long long s, long long ack, long long* segments, long long* rows) noexcept nogil
+cdef long long is_outstanding(long long c, long long side, long long s, long long* segments, long long* rows) noexcept nogil
+cdef long long take_icmp(long long s, long long h, long long* segments, long long* slots, long long* rows, long long* log, long long* control) noexcept nogil
 cdef long long log_segment(long long c, long long x, long long side, long long s, long long seq, long long ack, long long marks, long long* segments, long long* rows, long long* log, long long* control) noexcept nogil
 cdef long long free_log(long long c, long long* rows, long long* log, long long* control) noexcept nogil
 cdef long long extend_run(long long r, long long s, long long* segments, long long* log) noexcept nogil

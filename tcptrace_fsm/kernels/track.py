@@ -34,6 +34,24 @@ __all__ = ["collect_paths", "end_paths", "expire", "make_all_due", "release", "t
 # --- log --------------------------------------------------------------------------------------------------------------
 
 
+def record_after(r: int, log: Words, control: Words) -> int:
+    """Memory for the record that follows ``r`` in a chain; -1 begins one. Returns it."""
+    if r >= 0 and (r & (LOG_BLOCK - 1)) < LOG_BLOCK - LOG_SIZE:
+        r += LOG_SIZE  # the block of the record before has room
+    elif control[K_LOG_FREE] >= 0:
+        r = control[K_LOG_FREE]
+        k = next_block(r, log)
+        control[K_LOG_FREE] = k
+        if k >= 0:  # it lies anywhere in memory
+            prefetch(log, k)
+            prefetch(log, k + 8)
+            prefetch(log, k + LOG_BLOCK - 8)
+    else:
+        r = control[K_LOG_TOP]
+        control[K_LOG_TOP] = r + LOG_BLOCK
+    return r
+
+
 def log_segment(
     c: int,
     x: int,
@@ -48,20 +66,7 @@ def log_segment(
     control: Words,
 ) -> int:
     """Append a segment to the connection's log. Returns its record."""
-    r = rows[c + C_LOG_TAIL]
-    if r >= 0 and (r & (LOG_BLOCK - 1)) < LOG_BLOCK - LOG_SIZE:
-        r += LOG_SIZE  # the block of the record before has room
-    elif control[K_LOG_FREE] >= 0:
-        r = control[K_LOG_FREE]
-        k = next_block(r, log)
-        control[K_LOG_FREE] = k
-        if k >= 0:  # it lies anywhere in memory
-            prefetch(log, k)
-            prefetch(log, k + 8)
-            prefetch(log, k + LOG_BLOCK - 8)
-    else:
-        r = control[K_LOG_TOP]
-        control[K_LOG_TOP] = r + LOG_BLOCK
+    r = record_after(rows[c + C_LOG_TAIL], log, control)
     log[r + L_TIME] = segments[s + S_TIME]
     log[r + L_FRAME] = segments[s + S_FRAME]
     length = segments[s + S_LEN]
@@ -80,7 +85,12 @@ def log_segment(
     log[r + L_END_TIME] = segments[s + S_TIME]
     log[r + L_END_FRAME] = segments[s + S_FRAME]
     log[r + L_NEXT] = -1
-    log[r + L_FATE] = segments[s + S_FATE]
+    log[r + L_FATE] = (
+        segments[s + S_FATE]
+        | segments[s + S_TTL] << LOG_TTL_SHIFT
+        | (segments[s + S_IP_ID] + 1) << LOG_IP_ID_SHIFT
+        | segments[s + S_OPTIONS] << LOG_OPTIONS_SHIFT
+    )
     log[r + L_ARRIVAL] = segments[s + S_ARRIVAL]
     log[r + L_ARRIVAL_FRAME] = segments[s + S_ARRIVAL_FRAME]
     log[r + L_END_ARRIVAL] = segments[s + S_ARRIVAL]
@@ -98,6 +108,37 @@ def free_log(c: int, rows: Words, log: Words, control: Words) -> int:
     if rows[c + C_LOG_HEAD] >= 0:
         log[rows[c + C_LOG_TAIL] + L_NEXT] = control[K_LOG_FREE]
         control[K_LOG_FREE] = rows[c + C_LOG_HEAD]
+    free_icmp(c + C_ENDPOINTS, rows, log, control)
+    free_icmp(c + C_ENDPOINTS + ENDPOINT_SIZE, rows, log, control)
+    return 0
+
+
+def free_icmp(e: int, rows: Words, log: Words, control: Words) -> int:
+    """Put the records of the ICMP errors that quote an endpoint's segments on the free list."""
+    r = rows[e + E_ICMP]
+    if r >= 0:
+        log[log[r + I_TAIL] + I_NEXT] = control[K_LOG_FREE]
+        control[K_LOG_FREE] = r
+        rows[e + E_ICMP] = -1
+    return 0
+
+
+def hand_icmp(e: int, to: int, rows: Words, log: Words, control: Words) -> int:
+    """Hand ICMP errors over to the endpoint ``to`` of the connection to which the quoted segments prove to belong."""
+    r = rows[e + E_ICMP]
+    rows[to + E_ICMP_COUNT] += rows[e + E_ICMP_COUNT]
+    if r >= 0:
+        first = rows[to + E_ICMP]
+        if first < 0:
+            rows[to + E_ICMP] = r
+        elif log[first + I_KEPT] + log[r + I_KEPT] <= ICMP_MOST:
+            log[log[first + I_TAIL] + I_NEXT] = r
+            log[first + I_TAIL] = log[r + I_TAIL]
+            log[first + I_KEPT] += log[r + I_KEPT]
+        else:
+            free_icmp(e, rows, log, control)
+    rows[e + E_ICMP] = -1
+    rows[e + E_ICMP_COUNT] = 0
     return 0
 
 
@@ -190,6 +231,11 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
         rows[e + E_BUSY_SINCE] = -1
         rows[e + E_BLOCKED_SINCE] = -1
         rows[e + E_RTT_MIN] = -1
+        rows[e + E_SYN_TSVAL] = -1
+        rows[e + E_SACK_LOW] = -1
+        rows[e + E_SACK_HIGH] = -1
+        rows[e + E_OUTSIDE_FRAME] = -1
+        rows[e + E_ICMP] = -1
         side += 1
     return c
 
@@ -361,6 +407,12 @@ def discard(
             paths[q + (1 - swapped) * WAY_SIZE + k] += paths[p + WAY_SIZE + k]
             k += 1
         free_path(c, rows, paths, control)
+    side = 0
+    while side < 2:
+        to = side if not swapped else 1 - side
+        hand_icmp(c + C_ENDPOINTS + side * ENDPOINT_SIZE, old + C_ENDPOINTS + to * ENDPOINT_SIZE, rows, log, control)
+        side += 1
+    rows[old + C_MARKS] |= rows[c + C_MARKS] & M_ICMP
     r = rows[c + C_LOG_HEAD]
     while r >= 0:
         log[r + L_MARKS] |= M_STRAY_SYN
@@ -867,6 +919,9 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
             if segments[s + S_OPTIONS] & OPT_SCALE:
                 rows[x + E_SHIFT] = segments[s + S_SHIFT] if segments[s + S_SHIFT] <= 14 else 14
             rows[x + E_OPTIONS] = segments[s + S_OPTIONS]
+            rows[x + E_SYN_FLAGS] = flags
+            if segments[s + S_OPTIONS] & OPT_TIMESTAMPS:
+                rows[x + E_SYN_TSVAL] = segments[s + S_TSVAL]
         if length:
             marks |= M_SYN_DATA
             if side == CLIENT:
@@ -948,6 +1003,40 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
     return marks
 
 
+def take_sacks(x: int, y: int, s: int, ack: int, segments: Words, rows: Words) -> int:
+    """Keep what the SACK blocks of a segment tell: the edges above its ACK, and blocks that nobody can have meant.
+
+    A receiver takes nothing beyond the window that it has announced, and nothing from before the connection; blocks
+    that lie there were made for other sequence numbers than those that passed here.
+    """
+    most = rows[y + E_NEXT]
+    if rows[x + E_EDGE] < 0:
+        most += bit(30)
+    elif rows[x + E_EDGE] > most:
+        most = rows[x + E_EDGE]
+    lowest = -1
+    outside = 0
+    i = 0
+    while i < segments[s + S_SACKS]:
+        left = widen(segments[s + S_SACK + 2 * i], rows[y + E_BASE], rows[y + E_NEXT])
+        right = left + low32(segments[s + S_SACK + 2 * i + 1] - segments[s + S_SACK + 2 * i])
+        if right > most or left < 0 or left < ack - bit(30):
+            outside = 1
+        elif left > ack:
+            if lowest < 0 or left < lowest:
+                lowest = left
+            if right > rows[x + E_SACK_HIGH]:
+                rows[x + E_SACK_HIGH] = right
+        i += 1
+    if lowest >= 0:
+        rows[x + E_SACK_LOW] = lowest
+    if outside:
+        rows[x + E_SACKS_OUTSIDE] += 1
+        if rows[x + E_OUTSIDE_FRAME] < 0:
+            rows[x + E_OUTSIDE_FRAME] = segments[s + S_FRAME]
+    return outside
+
+
 def take_ack(x: int, y: int, s: int, ack: int, now: int, overtaken: int, segments: Words, rows: Words) -> int:
     """What the segment's acknowledgment and window say. Returns marks."""
     flags = segments[s + S_FLAGS]
@@ -1016,6 +1105,7 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, overtaken: int, segment
         left = widen(segments[s + S_SACK], rows[y + E_BASE], rows[y + E_NEXT])
         if left < ack:
             marks |= M_DSACK
+        take_sacks(x, y, s, ack, segments, rows)
     if window == 0 and not idle and not flags & (TCP_SYN | TCP_FIN | TCP_RST):
         rows[x + E_ZERO_WINDOWS] += 1
         marks |= M_ZERO_WINDOW
@@ -1371,7 +1461,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         else:
             rows[c + C_FLAGS] |= CF_LOG_FULL
     elif stage & CF_CLOSING or not stage & CF_SETTLED:
-        if rows[x + E_RUN] >= 0 and log[rows[x + E_RUN] + L_FATE] == segments[s + S_FATE]:
+        if rows[x + E_RUN] >= 0 and log[rows[x + E_RUN] + L_FATE] & LOG_FATE_MASK == segments[s + S_FATE]:
             extend_run(rows[x + E_RUN], s, segments, log)
         else:
             rows[x + E_RUN] = log_segment(c, x, side, s, seq, ack, marks, segments, rows, log, control)
@@ -1620,6 +1710,8 @@ def track(
             told = join_broken(s, segments, streams, known, control)
             if told >= 0:
                 complete_rows(s, h, told, segments, slots, rows, control)
+            if segments[s + S_FLAGS] & TCP_QUOTED:
+                take_icmp(s, h, segments, slots, rows, log, control)
             segments[s + S_CONNECTION] = -1
             segments[s + S_SIDE] = 0
             segments[s + S_MARKS] = M_BEGINS_STREAM if control[K_NEXT_STREAM] > stream else 0
@@ -1672,6 +1764,74 @@ def track(
             segments[s + S_MARKS] |= M_BEGINS_STREAM
         s += SEGMENT_SIZE
     return control[K_DUE]
+
+
+def is_outstanding(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether one side has sent the sequence number of ``s``, and lacks its ACK (RFC 5927 4.1): 1 or 0."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    if not rows[x + E_BASE_KNOWN]:
+        return 0
+    seq = widen(segments[s + S_SEQ], rows[x + E_BASE], rows[x + E_NEXT])
+    return 1 if seq >= 0 and rows[y + E_ACK] <= seq < rows[x + E_NEXT] else 0
+
+
+def take_icmp(s: int, h: int, segments: Words, slots: Words, rows: Words, log: Words, control: Words) -> int:
+    """Keep an ICMP error with the connection whose segment it quotes. Returns that row, -1 where there is none.
+
+    It is no segment: nothing is counted, no state moves, no connection begins. Whether the sweep over the live rows has
+    come by already must make no difference.
+    """
+    c = slots[find(slots, control[K_SLOTS], h, rows, segments, s) + 1] - 1
+    if c < 0 or is_spent(c, rows, control):
+        return -1
+    side = 1 - is_client(rows, c, segments, s)
+    outstanding = is_outstanding(c, side, s, segments, rows)
+    old = rows[c + C_OLDER]
+    if old >= 0 and not outstanding and not is_spent(old, rows, control):
+        was = 1 - is_client(rows, old, segments, s)
+        if is_outstanding(old, was, s, segments, rows) or (
+            fits(c, side, s, segments, rows) < 1 and fits(old, was, s, segments, rows) == 1
+        ):
+            c = old
+            side = was
+            outstanding = is_outstanding(c, side, s, segments, rows)
+    e = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    rows[c + C_MARKS] |= M_ICMP
+    rows[e + E_ICMP_COUNT] += 1
+    first = rows[e + E_ICMP]
+    if first >= 0 and log[first + I_KEPT] >= ICMP_MOST:
+        return c
+    r = record_after(log[first + I_TAIL] if first >= 0 else -1, log, control)
+    log[r + I_TIME] = segments[s + S_TIME]
+    log[r + I_FRAME] = segments[s + S_FRAME]
+    log[r + I_KIND] = segments[s + Q_KIND]
+    if segments[s + S_NET] & 1:
+        log[r + I_KIND] |= ICMP_SIX
+    if outstanding:
+        log[r + I_KIND] |= ICMP_OUTSTANDING
+    log[r + I_SEQ] = -1
+    if rows[e + E_BASE_KNOWN]:
+        log[r + I_SEQ] = widen(segments[s + S_SEQ], rows[e + E_BASE], rows[e + E_NEXT])
+    log[r + I_MTU] = segments[s + Q_MTU]
+    log[r + I_FROM_HI] = segments[s + Q_FROM_HI]
+    log[r + I_FROM_LO] = segments[s + Q_FROM_LO]
+    log[r + I_SIZE] = segments[s + Q_SIZE]
+    log[r + I_FLAGS] = -1
+    if not segments[s + S_FLAGS] & TCP_STREAMLESS:
+        log[r + I_FLAGS] = segments[s + S_FLAGS] & LOG_FLAGS_MASK
+    log[r + I_TTL] = segments[s + S_TTL]
+    log[r + I_IP_ID] = segments[s + S_IP_ID]
+    log[r + I_NEXT] = -1
+    if first < 0:
+        rows[e + E_ICMP] = r
+        log[r + I_KEPT] = 0
+        first = r
+    else:
+        log[log[first + I_TAIL] + I_NEXT] = r
+    log[first + I_TAIL] = r
+    log[first + I_KEPT] += 1
+    return c
 
 
 def complete_rows(s: int, h: int, told: int, segments: Words, slots: Words, rows: Words, control: Words) -> int:

@@ -63,6 +63,7 @@ class Facts:
     outcomes: list[int]
     unsupported_links: dict[int, int]
     broken_headers: int
+    icmp_errors: int
 
 
 def facts(capture: Any) -> Facts:

@@ -13,8 +13,15 @@ W, and a dot for ACK. Sequence numbers are relative: 0 is the SYN, 1 the first b
 payload only. ``isn C S`` on a line of its own sets the sequence numbers on the wire of what follows (a new
 incarnation, for instance), ``port C S`` the ports, ``addr C S`` the addresses. After the numbers may come ``ack N``,
 ``win N``, ``id N``, ``ttl N``, ``bad`` (wrong checksum) and options in angle brackets: ``mss N``, ``scale N``,
-``sackok``, ``ts VAL/ECR``, ``sack A:B ...``, ``tfo``. ``#`` begins a comment. ``end T`` lets the capture last until T
-seconds, by a segment of another connection.
+``sackok``, ``ts VAL/ECR``, ``sack A:B ...``, ``tfo``, ``mptcp``. ``#`` begins a comment. ``end T`` lets the capture
+last until T seconds, by a segment of another connection.
+
+An ICMP error that quotes a segment's first eight bytes has its type and code, and the sequence number in them::
+
+    0.040  > icmp 3/4 1                mtu 1400 from 10.0.0.9
+
+``>``: the quoted segment is the client's. Without ``from`` a router at 10.0.0.254 sends it; ``size N`` is the length of
+the quoted IP packet.
 """
 
 from __future__ import annotations
@@ -29,13 +36,19 @@ from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels.layout import (
     CHECKSUM_BAD,
     CHECKSUM_GOOD,
+    CHECKSUM_UNKNOWN,
     OPT_FAST_OPEN,
     OPT_FAST_OPEN_COOKIE,
     OPT_MSS,
+    OPT_MULTIPATH,
     OPT_SACK,
     OPT_SACK_PERMITTED,
     OPT_SCALE,
     OPT_TIMESTAMPS,
+    Q_FROM_LO,
+    Q_KIND,
+    Q_MTU,
+    Q_SIZE,
     S_ACK,
     S_CHECKSUM,
     S_DST_LO,
@@ -59,6 +72,9 @@ from tcptrace_fsm.kernels.layout import (
     S_TTL,
     S_WINDOW,
     SEGMENT_SIZE,
+    TCP_BROKEN,
+    TCP_QUOTED,
+    TCP_STREAMLESS,
 )
 
 __all__ = ["Conversation", "Line", "parse"]
@@ -68,10 +84,23 @@ BEGIN = 1_700_000_000_000_000_000  # the first moment of every scripted capture,
 LINE = re.compile(
     r"^(?P<time>\d+(?:\.\d+)?)\s+(?P<way>[<>])\s+(?P<flags>[SFRPUEW.-]+)\s+(?P<seq>-?\d+):(?P<end>-?\d+)\((?P<len>\d+)\)(?P<rest>.*)$"
 )
+ERROR = re.compile(
+    r"^(?P<time>\d+(?:\.\d+)?)\s+(?P<way>[<>])\s+icmp\s+(?P<type>\d+)/(?P<code>\d+)\s+(?P<seq>-?\d+)(?P<rest>.*)$"
+)
+
+
+class Error(NamedTuple):
+    """What an ICMP error says beside the header that it quotes; -1 for no MTU."""
+
+    type: int
+    code: int
+    mtu: int
+    sender: int
+    size: int
 
 
 class Line(NamedTuple):
-    """One scripted segment; numbers as on the wire, time in ns."""
+    """One scripted segment, or an ICMP error that quotes it; numbers as on the wire, time in ns."""
 
     time: int
     source: tuple[int, int]
@@ -85,6 +114,7 @@ class Line(NamedTuple):
     ip_id: int
     ttl: int
     bad: bool
+    error: Error | None = None
 
 
 @dataclass
@@ -124,6 +154,7 @@ def put(words: array[int], s: int, line: Line) -> None:
         ("ts", OPT_TIMESTAMPS),
         ("sack", OPT_SACK),
         ("tfo", OPT_FAST_OPEN | OPT_FAST_OPEN_COOKIE),
+        ("mptcp", OPT_MULTIPATH),
     ):
         if name in line.options:
             options |= bit
@@ -147,6 +178,13 @@ def put(words: array[int], s: int, line: Line) -> None:
     words[s + S_TTL] = line.ttl
     words[s + S_CHECKSUM] = CHECKSUM_BAD if line.bad else CHECKSUM_GOOD
     words[s + S_OFFSET] = -1
+    if line.error:
+        words[s + S_CHECKSUM] = CHECKSUM_UNKNOWN
+        words[s + S_SHOWN] = -1
+        words[s + Q_KIND] = line.error.type | line.error.code << 8
+        words[s + Q_MTU] = line.error.mtu
+        words[s + Q_FROM_LO] = line.error.sender
+        words[s + Q_SIZE] = line.error.size
 
 
 def address(text: str) -> int:
@@ -155,6 +193,33 @@ def address(text: str) -> int:
     for part in text.split("."):
         value = value << 8 | int(part)
     return value
+
+
+def quoting(found: re.Match[str], ends: list[tuple[int, int]], isn: list[int]) -> Line:
+    """Read an ICMP error."""
+    side = 0 if found["way"] == ">" else 1
+    given = dict(pairwise(found["rest"].split()))
+    return Line(
+        BEGIN + round(float(found["time"]) * 1e9),
+        ends[side],
+        ends[1 - side],
+        TCP_BROKEN | TCP_QUOTED | TCP_STREAMLESS,
+        (int(found["seq"]) + isn[side]) % 2**32,
+        0,
+        0,
+        0,
+        {},
+        int(given.get("id", 1)),
+        int(given.get("ttl", 63)),
+        bad=False,
+        error=Error(
+            int(found["type"]),
+            int(found["code"]),
+            int(given.get("mtu", -1)),
+            address(given.get("from", "10.0.0.254")),
+            int(given.get("size", 1500)),
+        ),
+    )
 
 
 def parse(text: str) -> Conversation:
@@ -190,6 +255,10 @@ def parse(text: str) -> Conversation:
             conversation.lines.append(
                 Line(time, (other[0], 50000), (other[1], 50001), 16, 7, 7, 0, 65535, {}, 1, 64, bad=False)
             )
+            continue
+        error = ERROR.match(line)
+        if error:
+            conversation.lines.append(quoting(error, ends, isn))
             continue
         found = LINE.match(line)
         if not found:

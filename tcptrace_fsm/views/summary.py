@@ -232,6 +232,7 @@ def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any]) -> 
         "captures": [capture_dict(c) for c in captures],
         "truncated": next((c.truncated for c in captures if c.truncated), None),
         "frames": frames_dict(captures),
+        "icmp_errors": sum(getattr(c, "icmp_errors", 0) for c in captures),
         "connections": {
             "count": tally.connections,
             "opening": tally.openings(),

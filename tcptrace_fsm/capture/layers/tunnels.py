@@ -60,8 +60,9 @@ class Packet:
         The same three for the innermost IP packet; the last is where all that is around it ends at the latest.
     room : int
         Where all layers so far end at the latest, on the wire.
-    quoted : bool
-        Whether the innermost IP packet is one that an ICMP error quotes.
+    error : tuple of int, or None
+        Of an ICMP error, where the innermost IP packet is one that it quotes: type | code << 8, MTU or -1, the two
+        words of its sender's address.
     whole : bool
         False when ``data`` is not the chunk.
     time : int
@@ -75,13 +76,13 @@ class Packet:
         "at",
         "data",
         "end",
+        "error",
         "fragments",
         "ip_at",
         "ip_end",
         "ip_wire",
         "pair",
         "path",
-        "quoted",
         "room",
         "time",
         "whole",
@@ -99,7 +100,7 @@ class Packet:
         self.pair = ""
         self.ip_at = self.ip_end = self.ip_wire = 0
         self.whole = True
-        self.quoted = False
+        self.error: tuple[int, int, int, int] | None = None
 
     def need(self, count: int) -> None:
         """Make sure that ``count`` more bytes were captured."""
@@ -790,9 +791,11 @@ def _udp(packet: Packet) -> Layer | int:
 def _icmp(packet: Packet) -> Layer | int:
     """Read the beginning of the datagram that an ICMP error quotes (RFC 792), where it is TCP."""
     packet.need(28)
-    if packet.quoted or packet.byte(0) not in {3, 4, 11, 12} or packet.byte(17) != 6:
+    kind, code = packet.byte(0), packet.byte(1)
+    if packet.error or kind not in {3, 4, 11, 12} or packet.byte(17) != 6:
         return OUTCOME_NOT_TCP
-    packet.quoted = True
+    mtu = packet.number(6) if (kind, code) == (3, 4) else 0  # 0: a router from before RFC 1191
+    packet.error = (kind | code << 8, mtu or -1, *_sender(packet))
     packet.skip(8)
     return _ip
 
@@ -800,11 +803,21 @@ def _icmp(packet: Packet) -> Layer | int:
 def _icmp6(packet: Packet) -> Layer | int:
     """Read the beginning of the packet that an ICMPv6 error quotes (RFC 4443 3), where it is TCP."""
     packet.need(48)
-    if packet.quoted or not 1 <= packet.byte(0) <= 4 or packet.byte(14) != 6:
+    kind, code = packet.byte(0), packet.byte(1)
+    if packet.error or not 1 <= kind <= 4 or packet.byte(14) != 6:
         return OUTCOME_NOT_TCP
-    packet.quoted = True
+    packet.error = (kind | code << 8, packet.number(4, 4) if kind == 2 else -1, *_sender(packet))
     packet.skip(8)
     return _ip
+
+
+def _sender(packet: Packet) -> tuple[int, int]:
+    """Give the source address of the innermost IP packet as two signed words."""
+    start = packet.ip_at
+    if packet.data[start] >> 4 == 4:
+        return 0, int.from_bytes(packet.data[start + 12 : start + 16], "big")
+    high, low = (int.from_bytes(packet.data[start + i : start + i + 8], "big", signed=True) for i in (8, 16))
+    return high, low
 
 
 def _ip_in_ip(packet: Packet) -> Layer | int:
