@@ -505,6 +505,11 @@ class Trace:
         return self._frame("anomalies")
 
     @property
+    def diagnoses(self) -> pd.DataFrame:
+        """One row per problem, worst first: why, for whom, and how sure that is."""
+        return self._frame("diagnoses")
+
+    @property
     def segments(self) -> pd.DataFrame:
         """One row per TCP segment. Unless `analyze` was told to keep them, the captures are read once more."""
         return self._frame("segments")
@@ -529,6 +534,12 @@ class Trace:
         if name == "anomalies":
             found = (finding for f in self._kept.finished for finding in f.findings)
             yield findings_table(found, self._run.origins)
+            return
+        if name == "diagnoses":
+            from tcptrace_fsm.tables.diagnoses import diagnoses_table
+
+            diagnoses = [diagnosis for f in self._kept.finished for diagnosis in f.diagnoses]
+            yield diagnoses_table(diagnoses, self._run.origins)
             return
         if name == "segments":
             yield from self._segments().resolved()

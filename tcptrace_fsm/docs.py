@@ -14,6 +14,7 @@ import textwrap
 from html import escape
 from pathlib import Path
 
+from tcptrace_fsm.causes import CAUSES
 from tcptrace_fsm.findings import CATALOGUE, FAMILIES
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tcp.machine import EVENT_TEXT, TRANSITIONS, Opened, State, Transition
@@ -211,8 +212,50 @@ PICTURES = {
 }
 """Pictures by name, and the command that draws each."""
 
-PAGES = ("state-machine.md", "anomalies.md", "columns.md", "terminal.svg", *PICTURES)
+PAGES = ("state-machine.md", "anomalies.md", "causes.md", "columns.md", "terminal.svg", *PICTURES)
 """What is generated, by name in docs/."""
+
+
+CAUSES_HEAD = """\
+# Causes
+
+Generated from the causes in `tcptrace_fsm/causes/` by `{command}`. `tcptrace-fsm causes` lists the same ones,
+`tcptrace-fsm causes CAUSE` explains one of them.
+
+A finding says what was seen, a cause says why. The table `diagnoses` has one row for each problem: a cause, and all
+connections that suffer from it together. Its confidence is `proved` where the capture excludes every other cause,
+`likely` where the cause fits best and what it predicts was seen, and `possible` where the capture cannot tell it
+from its alternatives. Of causes that look alike only one is the answer for a connection. The severity is that of the
+effect on a user. The conversations are in the notation of `tcptrace_fsm/tcp/notation.py`; the tests play each of them.
+
+{count} causes:
+"""
+
+
+def causes() -> str:
+    """The text of docs/causes.md."""
+    lines = [CAUSES_HEAD.format(command=COMMAND, count=len(CAUSES))]
+    lines += ["| cause | family | to be mended at | severity | what it is |", "|---|---|---|---|---|"]
+    for cause in CAUSES.values():
+        row = (f"[`{cause.name}`](#{cause.name})", cause.family, cause.where, cause.severity, cause.summary)
+        lines.append(f"| {' | '.join(row)} |")
+    for cause in CAUSES.values():
+        apart = [f"`{name}`: {how}" for name, how in cause.look_alikes.items()]
+        lines += ["", f"## {cause.name}", "", *textwrap.wrap(cause.summary, 118)]
+        for head, texts in (
+            ("What is seen", cause.predicts),
+            ("What is not seen", cause.forbids),
+            ("What looks alike, and what tells them apart", apart),
+            ("Findings that it explains", [f"`{kind}`" for kind in sorted(cause.explains)]),
+            ("What to do next", [cause.next_step]),
+        ):
+            if texts:
+                lines += ["", f"{head}:", ""]
+                for text in texts:
+                    lines += textwrap.wrap(text, 118, initial_indent="- ", subsequent_indent="  ")
+        for head, text in (("An example", cause.example), ("Looks alike, but is not", cause.look_alike)):
+            lines += ["", f"{head}:", "", "```", *textwrap.dedent(text).strip("\n").split("\n"), "```"]
+    return "\n".join(lines) + "\n"
 
 
 def page(which: str, folder: Path) -> str:
@@ -221,6 +264,8 @@ def page(which: str, folder: Path) -> str:
         return state_machine()
     if which == "anomalies.md":
         return anomalies((folder / LEFT_OUT).read_text(encoding="utf-8"))
+    if which == "causes.md":
+        return causes()
     if which == "terminal.svg":
         return picture(terminal(folder.parent))
     if which in PICTURES:

@@ -85,6 +85,7 @@ def finished(connections, transitions=(), findings=()):
         transition_count=len(transitions),
         findings=list(findings),
         paths=None,
+        diagnoses=[],
     )
 
 

@@ -162,10 +162,10 @@ def test_an_empty_directory_and_a_pattern_without_match(tmp_path, capsys):
     "arguments, says",
     [
         (["analyze"], "CAPTURE"),
-        (["bogus"], "analyze, diagram, extract, ladder, netstat, report, rules"),
+        (["bogus"], "analyze, causes, diagram, extract, ladder, netstat, report, rules"),
         (["analyze", "x", "--bogus"], "--profile"),
         (["analyze", "x", "--format", "xml"], "parquet, csv"),
-        (["analyze", "x", "--tables", "frames"], "connections, transitions, anomalies, segments"),
+        (["analyze", "x", "--tables", "frames"], "connections, transitions, anomalies, diagnoses, segments"),
         (["analyze", "x", "--profile", "plan9"], "linux, rfc9293, bsd, windows"),
         (["analyze", "x", "--time-wait", "long"], "--time-wait"),
         (["analyze", "x", "--time-wait", "-1"], "--time-wait"),
@@ -369,7 +369,7 @@ def test_a_file_object_is_read_once(capture):
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 def test_trace_export_is_what_the_command_line_writes(capture, tmp_path, capsys, form):
-    tables = ["connections", "transitions", "anomalies", "segments"]
+    tables = ["connections", "transitions", "anomalies", "diagnoses", "segments"]
     tf.analyze(capture).export(tmp_path / "a", format=form, tables=tables)
     run("analyze", capture, "-o", str(tmp_path / "b"), "--format", form, "--tables", ",".join(tables), capsys=capsys)
     for name in tables:

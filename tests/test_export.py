@@ -53,8 +53,9 @@ def test_every_format_writes_every_table_asked_for(tmp_path, form):
     assert written(tmp_path / "new" / "deep", form, ALL) == sorted([*(t + suffix for t in ALL), "summary.json"])
 
 
-def test_the_usual_tables_are_three(tmp_path):
-    assert written(tmp_path) == ["anomalies.parquet", "connections.parquet", "summary.json", "transitions.parquet"]
+def test_the_usual_tables_are_all_but_segments(tmp_path):
+    usual = ["anomalies.parquet", "connections.parquet", "diagnoses.parquet", "summary.json", "transitions.parquet"]
+    assert written(tmp_path) == usual
 
 
 @pytest.mark.parametrize("table", ALL)
@@ -72,7 +73,7 @@ def test_parquet_gives_plain_strings_and_declared_types(tmp_path, table):
             assert str(frame[column.name].dtype) == ("Int64" if column.nullable else "int64")
 
 
-@pytest.mark.parametrize("table", ["connections", "transitions", "anomalies", "segments"])
+@pytest.mark.parametrize("table", ["connections", "transitions", "anomalies", "diagnoses", "segments"])
 def test_csv_says_what_parquet_says(tmp_path, table):
     written(tmp_path / "p", "parquet", ALL)
     written(tmp_path / "c", "csv", ALL)
@@ -159,7 +160,7 @@ def test_summary_json_is_readable_text(tmp_path):
 def test_wrong_names_list_the_right_ones():
     with pytest.raises(UsageError, match="parquet, csv"):
         Export("x", "xml")
-    with pytest.raises(UsageError, match="connections, transitions, anomalies, segments"):
+    with pytest.raises(UsageError, match="connections, transitions, anomalies, diagnoses, segments"):
         check_tables("connections,bogus")
     assert check_tables("segments, connections") == ("connections", "segments")
 

@@ -23,6 +23,7 @@ LAYERS = (
     "capture",
     "core",
     "findings",
+    "causes",
     "docs",
     "tables",
     "views",
@@ -97,7 +98,15 @@ def test_imports_go_one_way(path):
 
 # Imported only where tables are made, or pictures of them.
 WITH_TABLES = {
-    *("tables/arrow", "tables/columns", "tables/segments", "capture/timeline", "runs/shares", "runs/vantage"),
+    *(
+        "tables/arrow",
+        "tables/columns",
+        "tables/diagnoses",
+        "tables/segments",
+        "capture/timeline",
+        "runs/shares",
+        "runs/vantage",
+    ),
     *("views/conversation", "views/occupancy", "views/pagedata", "views/series"),
 }
 

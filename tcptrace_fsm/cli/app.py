@@ -430,6 +430,28 @@ def rules(
         print(line)
 
 
+@app.command()
+def causes(
+    cause: Annotated[str | None, typer.Argument(metavar="[CAUSE]", help="Show this cause in full.")] = None,
+) -> None:
+    """List the causes that diagnoses name, or explain one of them."""
+    from tcptrace_fsm.causes import CAUSES
+    from tcptrace_fsm.views.diagnoses import cause_lines
+
+    if cause is None:
+        width = max(map(len, CAUSES))
+        for name, one in CAUSES.items():
+            print(f"{one.family:<8} {one.where:<8} {name:<{width}}  {one.summary}")
+        return
+    if cause not in CAUSES:
+        from difflib import get_close_matches
+
+        near = get_close_matches(cause, CAUSES, n=3) or sorted(CAUSES)
+        raise UsageError(f"no cause {cause!r}; did you mean {', '.join(near)}?")
+    for line in cause_lines(CAUSES[cause], min(terminal_width(), 100)):
+        print(line)
+
+
 def explain(rule: Rule | Survey) -> Iterator[str]:
     """Everything that a rule says of itself."""
     import textwrap

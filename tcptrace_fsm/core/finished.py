@@ -54,6 +54,10 @@ class Finished:
     findings : list of Finding
     paths : array('q') or None
         With two capture points, ``count`` records of ``PATH_SIZE`` words; of -1 for what was seen at one point only.
+    logs : dict of int to Log
+        What is kept of the logs of connections that a diagnosis may need, by where their records begin.
+    diagnoses : list of Diagnosis
+        What all connections together show; only with the last that is handed out.
     """
 
     connections: array[int] = field(default_factory=_no_words)
@@ -62,11 +66,13 @@ class Finished:
     transition_count: int = 0
     findings: list[Finding] = field(default_factory=list)
     paths: array[int] | None = None
+    logs: dict[int, Any] = field(default_factory=dict)
+    diagnoses: list[Any] = field(default_factory=list)
 
     @property
     def holds_anything(self) -> bool:
         """Whether there is anything in it."""
-        return bool(self.count or self.findings)
+        return bool(self.count or self.findings or self.diagnoses)
 
 
 def end_of(c: int, side: int) -> int:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tcptrace_fsm.capture.timeline import Origins
+    from tcptrace_fsm.causes.case import Log
     from tcptrace_fsm.tcp.profiles import Profile
 
     Words = NDArray[np.int64]
@@ -274,7 +275,10 @@ class Share:
                     table[:, place] = coded.codes(table[:, place])
                 findings = [placed(finding, coded) for finding in findings]
             connections = array("q", words.tobytes())
-            yield Finished(connections, done.count, array("q", changes.tobytes()), done.transition_count, findings)
+            transitions = array("q", changes.tobytes())
+            over = Finished(connections, done.count, transitions, done.transition_count, findings)
+            over.logs = done.logs if coded is None else {c: _recoded(log, coded) for c, log in done.logs.items()}
+            yield over
 
     def _forgotten(self, ids: Words) -> dict[int, tuple[int, bool]]:
         """Find the uses of four-tuples whose predecessors a single pass would have forgotten by then, and their heirs.
@@ -295,6 +299,11 @@ class Share:
             elif previous in found:
                 found[local] = found[previous][0], True
         return found
+
+
+def _recoded(log: Log, coded: Origins) -> Log:
+    """A kept log with codes for its frames."""
+    return log.recoded(lambda frames: coded.codes(np.array(frames, dtype=np.int64)).tolist())
 
 
 _PLACES = [k.C_FIRST_FRAME, k.C_LAST_FRAME], [k.T_FRAME, k.T_CONFIRMED_BY]

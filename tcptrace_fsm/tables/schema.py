@@ -427,10 +427,43 @@ _SEGMENTS: tuple[Column, ...] = (
     ),
 )
 
+_DIAGNOSES: tuple[Column, ...] = (
+    Column("diagnosis_id", "int64", "0, 1, 2 ... worst first, as on the first screen", "causes"),
+    Column("cause", "string", "what is wrong; see docs/causes.md", "causes"),
+    Column(
+        "confidence",
+        "string",
+        "`proved`: the capture excludes every other cause; `likely`: it fits best, and what it predicts was seen; "
+        "`possible`: it fits, and nothing here can tell it from its alternatives",
+        "causes",
+    ),
+    Column("severity", "string", "of its effect on a user: info, low, medium or high", "causes"),
+    Column("where", "string", "who or what has to be mended: client, server, path or capture", "causes"),
+    Column("service", "string", "address and port, where one service is concerned", "causes", "not one service"),
+    Column("host", "string", "address, where one host is concerned", "causes", "not one host"),
+    Column("connections", "list<int64>", "conn_id of those that suffer, at most 1,000", "causes"),
+    Column("count", "int64", "how many suffer", "causes"),
+    Column("of", "int64", "out of how many that went the same way", "causes"),
+    Column("time", "timestamp", "first sign of it", "causes", unit="ns, UTC"),
+    Column("frame", "int64", "the frame that shows it", "causes", "no frame shows it", frames=True),
+    Column("message", "string", "one sentence with the numbers", "causes"),
+    Column("evidence_for", "list<string>", "what was seen, each with its numbers and frames", "causes"),
+    Column(
+        "evidence_against",
+        "list<string>",
+        "what would have been seen under another cause and was not, or what speaks against this one",
+        "causes",
+    ),
+    Column("alternatives", "list<string>", "causes that cannot be excluded, likeliest first", "causes"),
+    Column("findings", "list<string>", "kinds of finding that it explains", "causes"),
+    Column("next_step", "string", "how to make sure, or to mend it", "causes"),
+)
+
 TABLES: dict[str, tuple[Column, ...]] = {
     "connections": _CONNECTIONS,
     "transitions": _TRANSITIONS,
     "anomalies": _ANOMALIES,
+    "diagnoses": _DIAGNOSES,
     "segments": _SEGMENTS,
 }
 """The tables by name, each with its columns in order."""
@@ -439,6 +472,7 @@ _FILES: dict[str, tuple[tuple[str, str], ...]] = {
     "connections": (("first_file", "first_frame"), ("last_file", "last_frame")),
     "transitions": (("file", "frame"), ("confirmed_by_file", "confirmed_by")),
     "anomalies": (("file", "frame"), ("files", "frames")),
+    "diagnoses": (("file", "frame"),),
     "segments": (("file", "frame"), ("arrival_file", "arrival_frame")),
 }
 
@@ -467,6 +501,7 @@ _ROWS = {
     "connections": "One row per connection: one incarnation of a four-tuple.",
     "transitions": "One row per state change of one endpoint.",
     "anomalies": "One row per finding.",
+    "diagnoses": "One row per problem, worst first: what a person would mend, and why.",
     "segments": "One row per frame with a TCP header. Written only when asked for (`--tables ...,segments`).",
 }
 

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tcptrace_fsm.capture.timeline import Origins
+    from tcptrace_fsm.causes.cause import Diagnosis
 
 __all__ = ["FORMATS", "Export", "Format", "Part", "PartitionedExport", "TableWriter", "check_format", "check_tables"]
 
-DEFAULT_TABLES = ("connections", "transitions", "anomalies")
+DEFAULT_TABLES = ("connections", "transitions", "anomalies", "diagnoses")
 SUMMARY = "summary.json"
 SKIPPED_BY = ("conn_id", "time", "frame", "first_time", "last_time", "kind", "severity")  # columns with statistics
 FINDINGS_GROUP = 16384  # findings to a row group
@@ -252,6 +253,7 @@ class PartitionedExport:
         self._token = os.urandom(4).hex()
         self._origins = origins
         self._findings: list[Any] = []
+        self._diagnoses: list[Diagnosis] = []
 
     def _folder(self, name: str) -> str:
         final = f"{name}{self._suffix}"
@@ -263,8 +265,9 @@ class PartitionedExport:
         return partial(Part, {name: self._folder(name) for name in self.tables}, self._format)
 
     def take(self, finished: Any) -> None:
-        """Take findings about the whole."""
+        """Take findings and diagnoses about the whole."""
         self._findings += finished.findings
+        self._diagnoses += finished.diagnoses
 
     def __enter__(self) -> Self:
         try:
@@ -283,12 +286,15 @@ class PartitionedExport:
     def commit(self, summary: dict[str, Any]) -> None:
         """Write what is left, then put everything in place."""
         from tcptrace_fsm.tables.columns import SOURCES, Rows, build, findings_table
+        from tcptrace_fsm.tables.diagnoses import diagnoses_table
         from tcptrace_fsm.tables.segments import SegmentTable
 
         with self.part(-1) as last:  # each table has at least this part, which tells its columns
             for name in self.tables:
                 if name == "anomalies":
                     last.put(name, findings_table(self._findings, self._origins))
+                elif name == "diagnoses":
+                    last.put(name, diagnoses_table(self._diagnoses, self._origins))
                 elif name == "segments":
                     last.put(name, next(SegmentTable(origins=self._origins).resolved()))
                 else:
@@ -421,6 +427,7 @@ class Export:
         self._writers: dict[str, TableWriter] = {}
         self._rows: dict[str, Any] = {}
         self._findings: list[Any] = []
+        self._diagnoses: list[Diagnosis] = []
         self._segments: Any = None
         self._made: list[Path] = []
         self._given: set[str] = set()
@@ -473,6 +480,7 @@ class Export:
             self._segments.learn(finished)
         if "anomalies" in self.tables:
             self._findings += finished.findings
+        self._diagnoses += finished.diagnoses
         self._flush()
 
     def _flush(self, *, everything: bool = False) -> None:
@@ -484,6 +492,10 @@ class Export:
         if "anomalies" in self.tables and (everything or len(self._findings) >= FINDINGS_GROUP):
             self._writers["anomalies"].write(findings_table(self._findings, self._origins))
             self._findings = []
+        if "diagnoses" in self.tables and everything:
+            from tcptrace_fsm.tables.diagnoses import diagnoses_table
+
+            self._writers["diagnoses"].write(diagnoses_table(self._diagnoses, self._origins))
 
     def commit(self, summary: dict[str, Any]) -> None:
         """Write what is left, then put all files in place at once.

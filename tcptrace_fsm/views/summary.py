@@ -19,9 +19,12 @@ from tcptrace_fsm.capture.layers.links import link_name
 from tcptrace_fsm.errors import printable
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables import schema
+from tcptrace_fsm.views.diagnoses import diagnosis_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from tcptrace_fsm.causes.cause import Diagnosis
 
 __all__ = ["Tally", "captures_text", "count", "duration", "facts", "first_screen", "iso_time", "show"]
 
@@ -102,6 +105,7 @@ class Tally:
         self.connections = 0
         self.transitions = 0
         self.findings: dict[str, Finds] = {}
+        self.diagnoses: list[Diagnosis] = []
         self._ways: Counter[tuple[int, int, int, int]] = Counter()
         self._between: Counter[tuple[str, str]] = Counter()
 
@@ -115,6 +119,7 @@ class Tally:
             self._take_paths(finished.paths)
         self.connections += finished.count
         self.transitions += finished.transition_count
+        self.diagnoses += finished.diagnoses
         for finding in finished.findings:
             kind = self.findings.get(finding.kind)
             if kind is None:
@@ -126,6 +131,7 @@ class Tally:
         self._ways.update(other._ways)
         self.connections += other.connections
         self.transitions += other.transitions
+        self.diagnoses += other.diagnoses
         for name, finds in other.findings.items():
             self.findings.setdefault(name, Finds()).merge(finds)
 
@@ -240,6 +246,7 @@ def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any]) -> 
             "states_at_end": tally.states(),
         },
         "transitions": tally.transitions,
+        "diagnoses": [{**d._asdict(), "time": iso_time(d.time)} for d in tally.diagnoses],
         "anomalies": {name: kind.count for name, kind in tally.worst_first()},
         "anomalies_not_all_listed": [name for name, kind in tally.worst_first() if kind.count >= schema.MOST_FINDINGS],
         "worst": [
@@ -449,13 +456,18 @@ def first_screen(
     connections = summary["connections"]
     for name, value in facts(summary, span):
         yield from field(name, value)
-    if summary["worst"]:
+    if summary["diagnoses"]:
         yield "", ""
-        yield from _findings(summary["worst"], width)
+        yield from diagnosis_lines(summary["diagnoses"], _named(summary), width)
+    explained = {kind for d in summary["diagnoses"] for kind in d["findings"]}
+    others = [kind for kind in summary["worst"] if kind["kind"] not in explained]
+    if others:
+        yield "", ""
+        yield from _findings(others, width)
     if connections["count"]:
         yield "", ""
         yield from _states(connections["states_at_end"])
-    if summary["worst"]:
+    if summary["worst"] and not summary["diagnoses"]:
         yield "", ""
         yield f"{'see it':<{indent}}{_next_step(summary)}", ""
 
@@ -463,15 +475,26 @@ def first_screen(
 def _next_step(summary: dict[str, Any]) -> str:
     """Give the command that shows the worst finding where it happened, or explains it."""
     kind, conn_ids = summary["worst"][0]["kind"], summary["worst"][0]["conn_ids"]
-    names = [c["name"] for c in summary["captures"]]
-    if "-" in names or not conn_ids:
+    named = _named(summary)
+    if not named or not conn_ids:
         return f"tcptrace-fsm rules {kind}"
+    return f"tcptrace-fsm ladder {named[0]} {conn_ids[0]}{named[1]}"
+
+
+def _named(summary: dict[str, Any]) -> tuple[str, str] | None:
+    """How a command names these captures, and the options that decide which connections there are.
+
+    None for a stream, which no other command can read again.
+    """
+    names = [c["name"] for c in summary["captures"]]
+    if "-" in names:
+        return None
     named = shlex.quote(names[0]) if len(names) == 1 else "CAPTURE..."
     # A filter decides which connections there are, and so their numbers.
     filtered = summary["options"].get("filter")
     only = f" --filter {shlex.quote(filtered)}" if filtered else ""
     only += " --learn-timers" if summary["options"].get("learn_timers") else ""  # and so may timers
-    return f"tcptrace-fsm ladder {named} {conn_ids[0]}{only}"
+    return named, only
 
 
 def _findings(worst: list[dict[str, Any]], width: int) -> Iterator[tuple[str, str]]:

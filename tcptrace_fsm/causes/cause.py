@@ -1,0 +1,171 @@
+"""What a cause is, what it says of a connection, and what a diagnosis is.
+
+A finding says what was seen; a cause says why. A cause is a declaration: the connections that it concerns, what it
+predicts and what it forbids, which causes look alike and what tells them apart, and what to do next. It weighs one
+connection at a time, with the whole capture in view (:class:`tcptrace_fsm.causes.world.World`); connections that
+suffer from the same cause together become one diagnosis.
+
+Confidence follows one rule. ``proved``: the capture excludes every other cause. ``likely``: what the cause predicts was
+seen, and it fits best. ``possible``: it fits, and nothing here can tell it from its alternatives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tcptrace_fsm.causes.case import Case
+    from tcptrace_fsm.causes.world import World
+    from tcptrace_fsm.findings.rule import Change, Segment
+
+__all__ = ["CONFIDENCES", "PLACES", "Cause", "Diagnosis", "Sufferer", "Verdict"]
+
+CONFIDENCES = ("possible", "likely", "proved")
+PLACES = ("client", "server", "path", "capture")
+GROUPS = ("service", "pair", "client", "server", "capture")
+
+
+class Verdict(NamedTuple):
+    """What a cause says of one connection.
+
+    Attributes
+    ----------
+    weight : int
+        How well it fits, 1 to 100. Among causes that look alike, the heaviest is the answer. Say 90 and more where the
+        evidence is specific (a proof), 60 where what is predicted was seen, 30 where it only fits.
+    confidence : str
+    evidence : tuple of str
+        What was seen, each a sentence with its numbers and frames.
+    against : tuple of str
+        What would have been seen under another cause and was not, or what speaks against this one.
+    alternatives : tuple of str
+        Causes that the capture cannot exclude, likeliest first.
+    message : str
+        One sentence with the numbers, as of this connection alone.
+    severity, where : str or None
+        Where they differ from the cause's.
+    at : Segment, Change or None
+        The first sign of it; None for the connection's first segment.
+    amount : int
+        What is to be compared or summed over the connections (a delay in ns, bytes); its meaning is the cause's own.
+    """
+
+    weight: int
+    confidence: str
+    evidence: tuple[str, ...]
+    message: str
+    against: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
+    severity: str | None = None
+    where: str | None = None
+    at: Segment | Change | None = None
+    amount: int = 0
+
+
+class Sufferer(NamedTuple):
+    """A connection that suffers from a cause, and what the cause says of it."""
+
+    case: Case
+    verdict: Verdict
+
+
+class Diagnosis(NamedTuple):
+    """One row of the diagnoses table; see contract and :mod:`tcptrace_fsm.tables.schema` for the columns."""
+
+    diagnosis_id: int
+    cause: str
+    confidence: str
+    severity: str
+    where: str
+    service: str | None
+    host: str | None
+    connections: tuple[int, ...]
+    count: int  # type: ignore[assignment]  # the name of the column
+    of: int
+    time: int
+    frame: int | None
+    message: str
+    evidence_for: tuple[str, ...]
+    evidence_against: tuple[str, ...]
+    alternatives: tuple[str, ...]
+    findings: tuple[str, ...]
+    next_step: str
+
+
+def first_message(sufferers: list[Sufferer], world: World) -> str:  # noqa: ARG001 - as a cause's word has it
+    """The message of a diagnosis where the cause words none for several: that of the one that it fits best."""
+    return max(sufferers, key=lambda s: s.verdict.weight).verdict.message
+
+
+def any_case(case: Case) -> bool:  # noqa: ARG001
+    """For causes that look at every case."""
+    return True
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One cause.
+
+    Attributes
+    ----------
+    name : str
+        As in the list of causes; never renamed.
+    family : str
+        opening, data, close, others or capture.
+    where : str
+        Who or what has to be mended: client, server, path or capture.
+    severity : str
+        Of its effect on a user: a request lost, a connection that failed or hung, seconds of delay are never low.
+    summary : str
+        What it is, in a sentence or two.
+    predicts, forbids : tuple of str
+        What is seen under it, and what is never.
+    look_alikes : dict
+        Causes that look alike, and what tells them apart. Of these only one is the answer for a connection.
+    explains : frozenset of str
+        Kinds of finding that need not be told beside it.
+    next_step : str
+        How to make sure or mend it: a command, a setting, a second capture point. May name ``{client}``, ``{server}``,
+        ``{service}``, ``{client_host}``, ``{server_host}``, ``{server_port}`` of the first connection.
+    weigh : callable
+        Case, World -> Verdict or None.
+    concerns : callable
+        Case -> bool: a cheap test that spares the others.
+    group : str
+        Which connections make one diagnosis: those of one service, pair (two hosts), client, server (host) or all.
+    word : callable
+        Sufferers, World -> the message of a diagnosis.
+    example, look_alike : str
+        Conversations in the notation of :mod:`tcptrace_fsm.tcp.notation`: the first gives this cause first, the second
+        looks alike and does not give it (but as ``possible``).
+    """
+
+    name: str
+    family: str
+    where: str
+    severity: str
+    summary: str
+    predicts: tuple[str, ...]
+    forbids: tuple[str, ...]
+    look_alikes: dict[str, str]
+    explains: frozenset[str]
+    next_step: str
+    weigh: Callable[[Case, World], Verdict | None]
+    example: str
+    look_alike: str
+    concerns: Callable[[Case], bool] = any_case
+    group: str = "service"
+    word: Callable[[list[Sufferer], World], str] = first_message
+    profile: str = field(default="linux")
+
+    def verdict(self, case: Case, world: World) -> Verdict | None:
+        """What it says of a connection, or None."""
+        return self.weigh(case, world) if self.concerns(case) else None
+
+
+def distinct(values: Iterable[str]) -> tuple[str, ...]:
+    """The values in order, each once."""
+    return tuple(dict.fromkeys(values))

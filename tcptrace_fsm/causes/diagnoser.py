@@ -1,0 +1,342 @@
+"""From cases to diagnoses: who may suffer is kept while the capture is read, and weighed once it is over.
+
+Of connections that are alike (same service, same findings, same way of opening and closing) some are kept whole and the
+others are counted, so that a flood costs no more than its counting. Which are kept depends on when they began and not
+on the order in which they were judged: several processes that share the work keep the same ones.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tcptrace_fsm.causes.case import Case, host_text, log_of, path_of, view_of
+from tcptrace_fsm.causes.cause import CONFIDENCES, Cause, Diagnosis, Sufferer, Verdict, distinct
+from tcptrace_fsm.causes.world import Ledger, World
+from tcptrace_fsm.core.judges import Judge
+from tcptrace_fsm.findings.rule import notable
+from tcptrace_fsm.findings.survey import name
+from tcptrace_fsm.kernels.layout import (
+    C_CLOSING,
+    C_FIRST_FRAME,
+    C_FIRST_TIME,
+    C_ID,
+    C_NET,
+    C_OPENING,
+    C_PORTS,
+    C_SERVER_HI,
+    C_SERVER_LO,
+    CONNECTION_SIZE,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tcptrace_fsm.core.finished import Block, Finding, Finished
+    from tcptrace_fsm.findings.survey import Name
+    from tcptrace_fsm.tcp.profiles import Profile
+
+__all__ = ["Diagnoser", "diagnose"]
+
+ALIKE = 24  # connections that are alike and kept whole
+LISTED = 1000  # numbers of connections in one diagnosis
+MOST_LIKES = 20_000  # groups of connections that are alike
+SEVERITIES = ("info", "low", "medium", "high")
+
+Key = tuple[int, int, int, int, int, int, frozenset[str]]
+
+
+class Earliest(list[tuple[int, int]]):
+    """The few that began first, of connections that are alike: when, and with which frame."""
+
+    def take(self, order: tuple[int, int]) -> bool:
+        """Add one, if it is among the first; whether it was."""
+        if len(self) >= ALIKE and order >= self[-1]:
+            return False
+        insort(self, order)
+        del self[ALIKE:]
+        return True
+
+
+class Alike:
+    """Connections that are alike: how many, their numbers, and the first of them whole."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.ids: list[tuple[int, int, int]] = []
+        """When each began, its first frame, its number: those that began first."""
+        self.cases: list[Case] = []
+
+    def number(self, began: int, frame: int, conn_id: int) -> None:
+        """Count one and note its number."""
+        self.count += 1
+        if len(self.ids) < LISTED or (began, frame) < self.ids[-1][:2]:
+            insort(self.ids, (began, frame, conn_id))
+            del self.ids[LISTED:]
+
+    def keep(self, case: Case) -> None:
+        """Keep one whole, if it is among the first."""
+        insort(self.cases, case, key=lambda c: c.order)
+        del self.cases[ALIKE:]
+
+    def merge(self, other: Alike) -> None:
+        """Take what another has counted of other connections."""
+        self.count += other.count
+        self.ids = sorted(self.ids + other.ids)[:LISTED]
+        self.cases = sorted(self.cases + other.cases, key=lambda c: c.order)[:ALIKE]
+
+
+class Diagnoser(Judge):
+    """Keeps what causes may need of the connections of one pass, and diagnoses them at its end.
+
+    Parameters
+    ----------
+    causes : iterable of Cause
+    profile : Profile
+    """
+
+    def __init__(self, causes: Iterable[Cause], profile: Profile) -> None:
+        self.causes = tuple(causes)
+        self.profile = profile
+        self.ledger = Ledger()
+        self.likes: dict[Key, Alike] = {}
+        self.lost: str | None = None
+        self._first: dict[Key, Earliest] = {}
+
+    def judge(self, block: Block) -> None:
+        """Keep the logs of those that a diagnosis may need."""
+        assert block.log is not None
+        for c, _, key in _keyed(block):
+            earliest = self._first.get(key)
+            if earliest is None:
+                if len(self._first) >= MOST_LIKES:
+                    continue
+                earliest = self._first[key] = Earliest()
+            if earliest.take((block.words[c + C_FIRST_TIME], block.words[c + C_FIRST_FRAME])):
+                block.done.logs[c] = log_of(block.words, c, block.log)
+
+    def gather(self, block: Block) -> None:
+        """Count connections, and keep those whole whose logs were kept."""
+        self.lost = block.lost or self.lost
+        self.ledger.take(block)
+        words, logs = block.words, block.done.logs
+        findings = _by_connection(block)
+        for c, t, key in _keyed(block):
+            alike = self.likes.get(key)
+            if alike is None:
+                if len(self.likes) >= MOST_LIKES:
+                    continue
+                alike = self.likes[key] = Alike()
+            alike.number(words[c + C_FIRST_TIME], words[c + C_FIRST_FRAME], words[c + C_ID])
+            if c in logs:
+                view = view_of(block, c, t, logs[c], self.profile)
+                path = path_of(block.done.paths, c // CONNECTION_SIZE)
+                alike.keep(Case(view, findings.get(words[c + C_ID], []), path))
+        logs.clear()
+
+    @property
+    def gathered(self) -> tuple[Ledger, dict[Key, Alike], str | None]:
+        """All that was kept."""
+        return self.ledger, self.likes, self.lost
+
+    def merge(self, gathered: tuple[Ledger, dict[Key, Alike], str | None]) -> None:
+        """Add what another has kept of other connections."""
+        ledger, likes, lost = gathered
+        self.ledger.merge(ledger)
+        self.lost = self.lost or lost
+        for key, alike in likes.items():
+            self.likes.setdefault(key, Alike()).merge(alike)
+
+    def finish(self, now: int, last: Finished) -> None:
+        """Add the diagnoses, worst first."""
+        stands_for: dict[int, int] = {}
+        ids: dict[int, list[int]] = {}
+        cases = []
+        for alike in self.likes.values():
+            share, rest = divmod(alike.count, len(alike.cases) or 1)
+            numbers = [n for _, _, n in alike.ids]
+            for i, case in enumerate(alike.cases):
+                stands_for[id(case)] = share + (i < rest)
+                ids[id(case)] = numbers[i :: len(alike.cases)]
+            cases += alike.cases
+        cases.sort(key=lambda c: c.order)
+        counted = World(self.ledger, cases, last.findings, now, self.profile, self.lost, lambda c: stands_for[id(c)])
+        last.diagnoses += diagnose(self.causes, counted, lambda c: ids[id(c)])
+
+
+def _by_connection(block: Block) -> dict[int, list[Finding]]:
+    """The findings about each connection of a block."""
+
+    def make(block: Block) -> dict[int, list[Finding]]:
+        found: dict[int, list[Finding]] = {}
+        for finding in block.done.findings:
+            found.setdefault(finding.conn_id, []).append(finding)
+        return found
+
+    return block.once("findings by connection", make)
+
+
+def _keyed(block: Block) -> list[tuple[int, int, Key]]:
+    """The connections that may suffer from something: where record and transitions begin, and what they are like."""
+
+    def make(block: Block) -> list[tuple[int, int, Key]]:
+        words, findings = block.words, _by_connection(block)
+        made = []
+        for c, t, _ in notable(block):
+            kinds = frozenset([f.kind for f in findings.get(words[c + C_ID], ())])
+            way = (words[c + C_PORTS] & 65535, words[c + C_OPENING], words[c + C_CLOSING])
+            made.append((c, t, (words[c + C_NET] & 1, words[c + C_SERVER_HI], words[c + C_SERVER_LO], *way, kinds)))
+        return made
+
+    return block.once("alike", make)
+
+
+class _Group(NamedTuple):
+    """Connections that suffer from one cause together."""
+
+    cause: Cause
+    key: Name
+    sufferers: list[Sufferer]
+    alternatives: list[str]
+
+
+def diagnose(causes: Iterable[Cause], world: World, numbers: Callable[[Case], list[int]]) -> list[Diagnosis]:
+    """Weigh the causes for every case, put together what suffers together, and rank.
+
+    Parameters
+    ----------
+    causes : iterable of Cause
+    world : World
+    numbers : callable
+        Case -> the numbers of the connections that it stands for.
+    """
+    groups: dict[tuple[str, Name], _Group] = {}
+    by_name = {cause.name: cause for cause in causes}
+    for case in world.cases:
+        for cause, verdict, rivals in _answers(by_name, case, world):
+            key = _key(cause, case)
+            group = groups.get((cause.name, key))
+            if group is None:
+                group = groups[cause.name, key] = _Group(cause, key, [], [])
+            group.sufferers.append(Sufferer(case, verdict))
+            group.alternatives.extend(rivals)
+    found = [_diagnosis(group, world, numbers) for group in groups.values()]
+    found.sort(key=_rank)
+    return [d._replace(diagnosis_id=i) for i, d in enumerate(found)]
+
+
+def _answers(by_name: dict[str, Cause], case: Case, world: World) -> list[tuple[Cause, Verdict, list[str]]]:
+    """What ails a connection: of causes that look alike only the one that fits best, with its rivals."""
+    verdicts = [(cause, v) for cause in by_name.values() if (v := cause.verdict(case, world)) is not None]
+    verdicts.sort(key=lambda cv: (-cv[1].weight, -CONFIDENCES.index(cv[1].confidence)))
+    answers: list[tuple[Cause, Verdict, list[str]]] = []
+    for cause, verdict in verdicts:
+        rival = next((a for a in answers if rivals(a[0], cause)), None)
+        if rival is None:
+            answers.append((cause, verdict, []))
+        elif 2 * verdict.weight >= rival[1].weight:
+            rival[2].append(cause.name)
+    return answers
+
+
+def rivals(one: Cause, other: Cause) -> bool:
+    """Whether two causes look alike, so that only one of them is the answer for a connection."""
+    return other.name in one.look_alikes or one.name in other.look_alikes
+
+
+def _key(cause: Cause, case: Case) -> Name:
+    if cause.group == "service":
+        return case.service
+    if cause.group == "pair":
+        return (*case.client_host, *case.server_host)
+    if cause.group == "client":
+        return case.client_host
+    if cause.group == "server":
+        return case.server_host
+    return ()
+
+
+def _diagnosis(group: _Group, world: World, numbers: Callable[[Case], list[int]]) -> Diagnosis:
+    """Put what a cause says of several connections into one row."""
+    cause, sufferers = group.cause, group.sufferers
+    best = max(sufferers, key=lambda s: (CONFIDENCES.index(s.verdict.confidence), s.verdict.weight))
+    verdict = best.verdict
+    count = sum(world.alike(s.case) for s in sufferers)
+    ids = sorted({n for s in sufferers for n in numbers(s.case)})[:LISTED]
+    signs = [_first_sign(s) for s in sufferers]
+    time, frame = min(signs)
+    services = {s.case.service for s in sufferers}
+    hosts = {_host(cause, verdict, s.case) for s in sufferers}
+    names = _names(best.case)
+    others = [n for s in sufferers for n in s.verdict.alternatives] if verdict.confidence != "proved" else []
+    alternatives = distinct(n for n in (*verdict.alternatives, *others, *group.alternatives) if n != cause.name)
+    kinds = {kind for s in sufferers for kind in s.case.kinds & cause.explains}
+    return Diagnosis(
+        0,
+        cause.name,
+        verdict.confidence,
+        max((s.verdict.severity or cause.severity for s in sufferers), key=SEVERITIES.index),
+        verdict.where or cause.where,
+        name(services.pop()) if len(services) == 1 else None,
+        host_text(hosts.pop()) if len(hosts) == 1 else None,
+        tuple(ids),
+        count,
+        max(count, _same_way(cause, best.case, world)),
+        time,
+        frame if frame >= 0 else None,
+        cause.word(sufferers, world),
+        verdict.evidence,
+        verdict.against,
+        () if verdict.confidence == "proved" else alternatives,
+        tuple(sorted(kinds)),
+        cause.next_step.format(**names),
+    )
+
+
+def _first_sign(sufferer: Sufferer) -> tuple[int, int]:
+    """When, and with which frame, it began to show."""
+    case, at = sufferer.case, sufferer.verdict.at
+    if at is None:
+        return case.first_time, case[C_FIRST_FRAME]
+    return at.time, -1 if at.frame is None else case.view.shown(at.frame)
+
+
+def _host(cause: Cause, verdict: Verdict, case: Case) -> Name:
+    return case.client_host if (verdict.where or cause.where) == "client" else case.server_host
+
+
+def _same_way(cause: Cause, case: Case, world: World) -> int:
+    """Out of how many connections that went the same way."""
+    if cause.group == "service":
+        return world.counts(case.service).total
+    if cause.group == "pair":
+        return len(world.between(case.client_host, case.server_host))
+    if cause.group == "client":
+        return len(world.from_host(case.client_host))
+    if cause.group == "server":
+        return len(world.to_host(case.server_host))
+    return world.total
+
+
+def _names(case: Case) -> dict[str, Any]:
+    """What a next step may name."""
+    return {
+        "client": case.client.name,
+        "server": case.server.name,
+        "service": case.service_text,
+        "client_host": host_text(case.client_host),
+        "server_host": host_text(case.server_host),
+        "server_port": case.service[3],
+        "client_port": case[C_PORTS] >> 16,
+    }
+
+
+def _rank(diagnosis: Diagnosis) -> tuple[int, int, int, int, str]:
+    """Worst first: by severity, how sure it is, how many suffer, when it began."""
+    return (
+        -SEVERITIES.index(diagnosis.severity),
+        -CONFIDENCES.index(diagnosis.confidence),
+        -diagnosis.count,
+        diagnosis.time,
+        diagnosis.cause,
+    )

@@ -1,0 +1,109 @@
+"""Every cause proves itself: its example gives it first, its look-alike does not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tcptrace_fsm.api import new_engine
+from tcptrace_fsm.causes import CAUSES, FAMILIES
+from tcptrace_fsm.causes.cause import CONFIDENCES, GROUPS, PLACES, Diagnosis
+from tcptrace_fsm.findings import CATALOGUE
+from tcptrace_fsm.findings.rule import SEVERITIES
+from tcptrace_fsm.tcp.notation import parse
+from tcptrace_fsm.tcp.profiles import profile
+
+
+def diagnoses(text: str, *, taken_at: tuple[str, ...] = ()) -> list[Diagnosis]:
+    """What the causes say about a conversation."""
+    engine = new_engine(profile("linux"), taken_at)
+    engine.feed(parse(text))
+    engine.finish()
+    found: list[Diagnosis] = []
+    while (done := engine.take()) is not None:
+        found += done.diagnoses
+    return found
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_its_example_gives_a_cause_first(name):
+    """The first diagnosis of the example is this cause, with its place."""
+    cause = CAUSES[name]
+    found = diagnoses(cause.example)
+    assert [d.cause for d in found][:1] == [name]
+    assert found[0].where in PLACES
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_its_look_alike_does_not(name):
+    """Of what only looks alike it is at most possible, and never the first answer."""
+    found = diagnoses(CAUSES[name].look_alike)
+    assert [d for d in found if d.cause == name and d.confidence != "possible"] == []
+    assert [d.cause for d in found][:1] != [name]
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_a_diagnosis_is_fit_to_print(name):
+    """It has evidence with numbers, a next step, and says what else it may be unless it is proved."""
+    for d in diagnoses(CAUSES[name].example):
+        assert d.confidence in CONFIDENCES
+        assert d.severity in SEVERITIES
+        assert (d.alternatives == ()) == (d.confidence == "proved") or d.confidence == "likely"
+        assert d.cause not in d.alternatives
+        assert d.evidence_for
+        assert all(text and text[-1] != "." for text in (*d.evidence_for, *d.evidence_against, d.message))
+        assert re.search(r"\d", d.message), d.message
+        assert any(re.search(r"frames? \d", text) for text in d.evidence_for), d.evidence_for
+        assert "{" not in d.next_step
+        assert d.connections
+        assert 1 <= d.count <= d.of
+        assert set(d.findings) <= set(CATALOGUE)
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_a_declaration_is_complete(name):
+    """A cause says what it predicts, what it forbids, and what looks alike."""
+    cause = CAUSES[name]
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
+    assert cause.summary[-1] == "."
+    assert cause.predicts
+    assert cause.forbids
+    assert cause.explains <= set(CATALOGUE), cause.explains - set(CATALOGUE)
+    assert cause.where in PLACES
+    assert cause.group in GROUPS
+    assert cause.severity in SEVERITIES
+
+
+def test_names_are_unique_across_families():
+    """No two causes share a name: the registry would lose one silently."""
+    names = [cause.name for family in FAMILIES for cause in family.CAUSES]
+    assert len(names) == len(set(names)) == len(CAUSES)
+
+
+def test_a_healthy_connection_gives_no_diagnosis():
+    """Handshake, data both ways, normal close: silence."""
+    assert not diagnoses("""
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0)       ack 1
+        0.020 > .  1:1(0)       ack 1
+        0.030 > P. 1:101(100)   ack 1
+        0.040 < P. 1:501(500)   ack 101
+        0.050 > .  101:101(0)   ack 501
+        0.060 > F. 101:101(0)   ack 501
+        0.070 < F. 501:501(0)   ack 102
+        0.080 > .  102:102(0)   ack 502
+    """)
+
+
+@pytest.mark.parametrize("path", sorted(Path("sample_pcaps").glob("*.pcap*")), ids=lambda p: p.stem)
+def test_numbers_of_connections_exist(path):
+    """Each diagnosis of a sample names connections that there are, and frames that there are."""
+    import tcptrace_fsm as tf
+
+    trace = tf.analyze(path)
+    frames = sum(capture["frames"] for capture in trace.summary["captures"])
+    for row in trace.diagnoses.to_dict("records"):
+        assert set(row["connections"]) <= set(trace.connections["conn_id"])
+        assert 1 <= row["frame"] <= frames
