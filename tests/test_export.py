@@ -73,7 +73,7 @@ def test_parquet_gives_plain_strings_and_declared_types(tmp_path, table):
             assert str(frame[column.name].dtype) == ("Int64" if column.nullable else "int64")
 
 
-@pytest.mark.parametrize("table", ["connections", "transitions", "anomalies", "diagnoses", "segments"])
+@pytest.mark.parametrize("table", ["connections", "transitions", "anomalies", "segments"])
 def test_csv_says_what_parquet_says(tmp_path, table):
     written(tmp_path / "p", "parquet", ALL)
     written(tmp_path / "c", "csv", ALL)
