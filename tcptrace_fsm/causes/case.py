@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tcptrace_fsm.findings.icmp import icmp_errors
 from tcptrace_fsm.findings.rule import View, places_of, segments_of
 from tcptrace_fsm.findings.survey import Name, host_of, name, socket_of
 from tcptrace_fsm.kernels.layout import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from tcptrace_fsm.core.finished import Block, Finding
+    from tcptrace_fsm.findings.icmp import IcmpError
     from tcptrace_fsm.findings.rule import End, Segment
     from tcptrace_fsm.tcp.profiles import Profile
 
@@ -51,23 +53,27 @@ class Log(NamedTuple):
     segments : list of Segment
     places : dict or None
         With two capture points, each frame's place in the log; see :func:`tcptrace_fsm.findings.rule.places_of`.
+    icmp : list of IcmpError
     """
 
     segments: list[Segment]
     places: dict[int, int] | None
+    icmp: list[IcmpError]
 
     def recoded(self, codes: Callable[[list[int]], list[int]]) -> Log:
         """Itself with other numbers for its frames."""
         frames = codes([number for s in self.segments for number in (s.frame, s.last_frame)])
         pairs = zip(frames[::2], frames[1::2], strict=True)
         segments = [s._replace(frame=a, last_frame=b) for s, (a, b) in zip(self.segments, pairs, strict=True)]
-        return Log(segments, self.places)
+        quoting = codes([error.frame for error in self.icmp])
+        icmp = [error._replace(frame=frame) for error, frame in zip(self.icmp, quoting, strict=True)]
+        return Log(segments, self.places, icmp)
 
 
 def log_of(words: array[int], c: int, log: memoryview) -> Log:
     """The log of the connection whose record begins at ``c``, in a form that lasts."""
     places = places_of(log, words[c + C_LOG_HEAD]) if words[c + C_PATH] else None
-    return Log(segments_of(words, c, log), places)
+    return Log(segments_of(words, c, log), places, icmp_errors(words, c, log))
 
 
 def view_of(block: Block, c: int, t: int, log: Log, profile: Profile) -> View:
@@ -77,6 +83,7 @@ def view_of(block: Block, c: int, t: int, log: Log, profile: Profile) -> View:
     view = View(copy, 0, NO_LOG, changes, 0, copy[C_OVER_TIME], profile, block.lost)
     # What a view would work out of the log.
     view.__dict__["segments"] = log.segments
+    view.__dict__["icmp"] = log.icmp
     if log.places is not None:
         view.__dict__["_places"] = log.places
     return view

@@ -32,8 +32,9 @@ from tcptrace_fsm.kernels.layout import (
     E_MSS,
     E_OPTIONS,
     E_SEGMENTS,
+    E_SYN_FLAGS,
+    E_SYN_TSVAL,
     E_SYNS,
-    E_TSVAL,
     E_TTL,
     E_UNIQUE,
     ENDPOINT_SIZE,
@@ -78,8 +79,10 @@ class Brief(NamedTuple):
     closing: int
     syn_ack_time: int
     """When its SYN was answered, ns; -1 if it was not."""
-    client_tsval: int
-    """The client's latest TSval, -1 for none."""
+    syn_flags: int
+    """Of the client's first SYN."""
+    syn_tsval: int
+    """Its TSval, -1 for none."""
     client_options: int
     """``OPT_...`` of the client's SYN."""
     server_options: int
@@ -110,7 +113,7 @@ def _end(side: int, word: int) -> int:
 
 _WORDS = (
     *(C_ID, C_FIRST_TIME, C_LAST_TIME, C_FIRST_FRAME, C_NET, C_CLIENT_HI, C_CLIENT_LO, C_SERVER_HI, C_SERVER_LO),
-    *(C_PORTS, C_FLAGS, C_OPENING, C_CLOSING, C_SYN_ACK_TIME, _end(CLIENT, E_TSVAL)),
+    *(C_PORTS, C_FLAGS, C_OPENING, C_CLOSING, C_SYN_ACK_TIME, _end(CLIENT, E_SYN_FLAGS), _end(CLIENT, E_SYN_TSVAL)),
     *(_end(CLIENT, E_OPTIONS), _end(SERVER, E_OPTIONS), _end(CLIENT, E_TTL), _end(SERVER, E_TTL)),
     *(_end(CLIENT, E_MSS), _end(SERVER, E_MSS), _end(CLIENT, E_SEGMENTS), _end(SERVER, E_SEGMENTS)),
     *(_end(CLIENT, E_SYNS), _end(CLIENT, E_UNIQUE), _end(SERVER, E_UNIQUE)),
