@@ -20,6 +20,7 @@ from types import FunctionType, ModuleType
 from hypothesis import strategies as st
 
 from tcptrace_fsm.core import engine as installed
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.tcp.machine import TRANSITIONS, Basis, Event, State
 from tcptrace_fsm.tcp.notation import BEGIN, Conversation, parse
@@ -262,7 +263,7 @@ def run(
         from tcptrace_fsm.findings import runner
 
         judges.append(runner(chosen))
-    subject = engine(chosen, judges=judges, seed=seed, taken_at=taken_at)
+    subject = engine(Settings(chosen, taken_at=taken_at), judges=judges, seed=seed)
     if isinstance(given, str):
         given = parse(given)
     segments = given if isinstance(given, array) else given.segments

@@ -11,6 +11,7 @@ import pytest
 
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.finished import Finding
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.findings import CATALOGUE, RULES, runner
 from tcptrace_fsm.findings.precedence import EXCLUSIONS, reconciled
 from tcptrace_fsm.findings.rule import SEVERITIES, SIDES
@@ -23,7 +24,7 @@ from tcptrace_fsm.tcp.profiles import profile
 def findings(text: str) -> list[Finding]:
     """What the rules say about a conversation."""
     linux = profile("linux")
-    engine = Engine(linux, judges=[runner(linux)])
+    engine = Engine(Settings(linux), judges=[runner(linux)])
     engine.feed(parse(text))
     engine.finish()
     found: list[Finding] = []
@@ -172,7 +173,7 @@ def test_what_the_capturing_machine_lost_may_explain_a_finding(tmp_path):
 def test_what_a_rule_saw_goes_with_those_who_asked_for_it(kind):
     """Nothing that was made for a rule holds on to the block of records, not even until garbage is looked for."""
     linux = profile("linux")
-    engine = Engine(linux, judges=[runner(linux)])
+    engine = Engine(Settings(linux), judges=[runner(linux)])
     engine.feed(parse(RULES[kind].example))
     engine.finish()
     gc.disable()

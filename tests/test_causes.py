@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tcptrace_fsm.api import new_engine
 from tcptrace_fsm.causes import CAUSES, FAMILIES
 from tcptrace_fsm.causes.cause import CONFIDENCES, GROUPS, PLACES, Diagnosis
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.findings import CATALOGUE
 from tcptrace_fsm.findings.rule import SEVERITIES
+from tcptrace_fsm.runs.run import new_engine
 from tcptrace_fsm.tcp.notation import parse
-from tcptrace_fsm.tcp.profiles import profile
 
 
 def diagnoses(text: str, *, taken_at: tuple[str, ...] = ()) -> list[Diagnosis]:
     """What the causes say about a conversation."""
-    engine = new_engine(profile("linux"), taken_at)
+    engine = new_engine(Settings(taken_at=taken_at))
     engine.feed(parse(text))
     engine.finish()
     found: list[Diagnosis] = []

@@ -14,11 +14,15 @@ import pandas as pd
 import pytest
 
 import tcptrace_fsm as tf
-from tcptrace_fsm import api as analysis
 from tcptrace_fsm.cli import app as cli
+from tcptrace_fsm.cli import progress
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.kernels import layout as k
+from tcptrace_fsm.runs import run as running
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tcp.machine import State
+from tcptrace_fsm.tcp.profiles import PROFILES
+from tcptrace_fsm.views import netstat
 
 from . import builders, fakes
 from .fakes import SECOND, START
@@ -199,8 +203,8 @@ def test_fail_on(monkeypatch, capsys):
 def stand_in(monkeypatch, done, batches=None):
     """Analyse stand-ins in place of a capture."""
     captured = fakes.FakeCapture([fakes.batch([fakes.segment(1)])] if batches is None else batches)
-    monkeypatch.setattr(analysis, "open_capture", lambda source, keep, **_: captured)
-    monkeypatch.setattr(analysis, "new_engine", lambda *_, **__: fakes.FakeEngine(done))
+    monkeypatch.setattr(running, "open_capture", lambda source, settings, keep, **_: captured)
+    monkeypatch.setattr(running, "new_engine", lambda *_, **__: fakes.FakeEngine(done))
 
 
 # --- Ctrl-C, pipes, terminals -----------------------------------------------------------------------------------------
@@ -225,7 +229,7 @@ def test_ctrl_c_while_waiting_loses_nothing(monkeypatch, tmp_path, capsys):
 
 def test_ctrl_c_before_there_is_anything(monkeypatch, tmp_path, capsys):
     stand_in(monkeypatch, [])
-    monkeypatch.setattr(analysis, "open_capture", lambda source, keep, **_: press_ctrl_c())
+    monkeypatch.setattr(running, "open_capture", lambda source, settings, keep, **_: press_ctrl_c())
     said = "tcptrace-fsm: stopped by Ctrl-C before anything was analysed\n"
     assert run("analyze", "-", capsys=capsys) == (130, "", said)
     assert run("analyze", "-", "-o", str(tmp_path / "out"), capsys=capsys) == (130, "", said)
@@ -242,7 +246,7 @@ def test_ctrl_c_while_feeding_waits_for_the_batch(monkeypatch, capsys):
             super().feed(batch)
 
     engine = Interrupted(done)
-    monkeypatch.setattr(analysis, "new_engine", lambda *_, **__: engine)
+    monkeypatch.setattr(running, "new_engine", lambda *_, **__: engine)
     status, out, err = run("analyze", "-", capsys=capsys)
     assert (status, engine.fed) == (130, 1)
     assert "3 connections" in out
@@ -268,9 +272,9 @@ def test_the_bar_shows_and_goes(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    bar = cli._Bar()
+    bar = progress._Bar()
     bar._since -= 1
-    made = analysis.Run([], tf.api.find_profile("linux"))
+    made = running.Run([], Settings())
     made.captures.append(fakes.FakeCapture())
     bar(made)
     bar(made)
@@ -283,12 +287,12 @@ def test_what_is_drawn_is_counted_on_a_terminal_only(monkeypatch):
         def isatty(self):
             return True
 
-    with cli.drawing() as tell:
+    with progress.drawing() as tell:
         assert tell is None
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    with cli.drawing() as tell:
+    with progress.drawing() as tell:
         assert terminal.getvalue() == "", "nothing until something is drawn"
         tell(1, 2)
         tell(2, 2)
@@ -385,7 +389,7 @@ def test_python_errors(capture):
     with pytest.raises(tf.UsageError, match="profile"):
         tf.analyze(capture, profile="plan9")
     with pytest.raises(tf.UsageError, match="own"):
-        tf.analyze(capture, profile=tf.api.find_profile("bsd"), time_wait=3)
+        tf.analyze(capture, profile=PROFILES["bsd"], time_wait=3)
     with pytest.raises(AttributeError):
         _ = tf.nothing
     assert "analyze" in dir(tf)
@@ -394,16 +398,16 @@ def test_python_errors(capture):
 def test_time_wait_is_the_users_to_say(capture):
     trace = tf.analyze(capture, time_wait=1)
     assert trace.summary["options"]["time_wait"] == 1
-    assert trace._run.profile.time_wait.usual == 1
+    assert trace._run.settings.profile.time_wait.usual == 1
 
 
 def test_moments():
     span = (START, START + 10 * SECOND)
-    assert analysis.moment(None, span) == span[1]
-    assert analysis.moment(0.25, span) == START + SECOND // 4
-    assert analysis.moment("2023-11-14T22:13:21.000000", span) == START + SECOND
+    assert netstat.moment(None, span) == span[1]
+    assert netstat.moment(0.25, span) == START + SECOND // 4
+    assert netstat.moment("2023-11-14T22:13:21.000000", span) == START + SECOND
     with pytest.raises(tf.UsageError):
-        analysis.moment(float("nan"), span)
+        netstat.moment(float("nan"), span)
 
 
 def test_nothing_heavy_is_imported_for_a_summary(capture):

@@ -10,11 +10,14 @@ import pandas as pd
 import pytest
 
 import tcptrace_fsm as tf
-from tcptrace_fsm.api import Kept, Run, sources
+from tcptrace_fsm.api import Trace
+from tcptrace_fsm.capture.sources import sources
 from tcptrace_fsm.cli import app as cli
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.runs import cluster
+from tcptrace_fsm.runs.run import Run
+from tcptrace_fsm.runs.sinks import Kept
 from tcptrace_fsm.tables.writers import PartitionedExport
-from tcptrace_fsm.tcp.profiles import profile
 from tests.many_files import SAMPLES, TABLES, rotated, same, side_by_side, town
 
 distributed = pytest.importorskip("distributed")
@@ -64,14 +67,13 @@ def test_what_is_asked_for_reaches_every_worker(client, files, given):
 
 @pytest.mark.parametrize("partitions", [1, 2, 7])
 def test_any_partitioning_gives_the_same_tables(client, files, partitions):
-    linux = profile("linux")
-    kept, run = Kept(), cluster.Cluster(sources(files), linux, client=client, partitions=partitions)
+    kept, run = Kept(), cluster.Cluster(sources(files), Settings(), client=client, partitions=partitions)
     run.go([kept])
-    check(tf.api.Trace(run, kept, lambda: Run(sources(files), linux, labels=True)), tf.analyze(files))
+    check(Trace(run, kept, lambda: Run(sources(files), Settings(segments=True))), tf.analyze(files))
 
 
 def written(files, out, client, *, form="parquet"):
-    run = cluster.Cluster(sources(files), profile("linux"), client=client, labels=True, partitions=3)
+    run = cluster.Cluster(sources(files), Settings(segments=True), client=client, partitions=3)
     with PartitionedExport(out, form, TABLES, origins=run.origins) as export:
         run.go([export])
         export.commit(run.summary())
@@ -115,7 +117,7 @@ def test_a_later_run_of_one_process_replaces_a_data_set(client, files, tmp_path)
 def test_a_worker_that_is_killed_is_survived(files, tmp_path, monkeypatch):
     """One of two workers is killed when all is followed and nothing harvested: what it had is made again."""
     with cluster.connect("local", workers=2) as connected:
-        run = cluster.Cluster(sources(files), profile("linux"), client=connected, partitions=3)
+        run = cluster.Cluster(sources(files), Settings(), client=connected, partitions=3)
         submit, killed = run._submit, []
 
         def killing(function, *arguments):
@@ -128,7 +130,7 @@ def test_a_worker_that_is_killed_is_survived(files, tmp_path, monkeypatch):
         kept = Kept()
         run.go([kept])
         assert killed
-        check(tf.api.Trace(run, kept, lambda: Run(sources(files), profile("linux"), labels=True)), tf.analyze(files))
+        check(Trace(run, kept, lambda: Run(sources(files), Settings(segments=True))), tf.analyze(files))
 
 
 def test_a_cut_off_file_is_analysed_up_to_the_cut(client, tmp_path):

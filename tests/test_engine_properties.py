@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tcptrace_fsm.core.engine import Engine
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.kernels import compiled
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.runs.timers import Lesson, Shown, taught
@@ -193,7 +194,7 @@ def test_timers_of_single_hosts_give_sound_transitions(segments, shown):
 @given(either)
 def test_no_segments_teach_nonsense(segments):
     """Ages are no longer than the capture, and no less than what is worth to be learned."""
-    lesson = Lesson(find_profile("linux"))
+    lesson = Lesson(Settings())
     for batch in cut(segments, 7):
         lesson.take(batch)
     lesson.finish()
@@ -337,7 +338,7 @@ def flood(count: int, *, answered: bool) -> array:
 @pytest.mark.parametrize("answered", [False, True])
 def test_a_flood_is_judged_early_and_open_connections_are_not(answered):
     """Too many attempts at once leave before their time, all are told once, and who is connected stays."""
-    engine = Engine(find_profile("linux"), crowd=200)
+    engine = Engine(Settings(), crowd=200)
     connections: list = []
     most = 0
     for batch in cut(flood(3000, answered=answered), 50):
@@ -357,7 +358,7 @@ def test_a_flood_is_judged_early_and_open_connections_are_not(answered):
 
 def test_nobody_is_hurried_where_there_is_no_crowd():
     """Below the limit every attempt gets its full time."""
-    engine = Engine(find_profile("linux"), crowd=4000)
+    engine = Engine(Settings(), crowd=4000)
     for batch in cut(flood(3000, answered=False), 50):
         engine.feed(batch)
     assert (engine.hurried, engine.live) == (0, 3001)

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 import tcptrace_fsm as tf
 from tcptrace_fsm.capture.containers import open_capture
 from tcptrace_fsm.cli import app as cli
+from tcptrace_fsm.core.settings import Settings
+from tcptrace_fsm.runs.run import Run
 from tcptrace_fsm.views import extract
 
 from . import builders
@@ -271,7 +273,7 @@ frames_of_anything = st.lists(
 @given(frames_of_anything)
 def test_all_connections_and_the_rest_are_all_frames(frames):
     plain = builders.pcap(stamped(frames))
-    run_ = tf.api.Run([io.BytesIO(plain)], tf.api.find_profile("linux"), labels=True, fragments=True)
+    run_ = Run([io.BytesIO(plain)], Settings(segments=True, fragments=True))
     sinks = [extract.Frames({n}) for n in range(40)]
     everything = extract.Frames(range(40))
     run_.go([*sinks, everything])

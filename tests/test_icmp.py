@@ -12,6 +12,7 @@ from hypothesis import given
 from tcptrace_fsm.api import analyze
 from tcptrace_fsm.capture.containers import open_capture
 from tcptrace_fsm.core.engine import Engine
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.findings.icmp import IcmpError
 from tcptrace_fsm.findings.rule import Rule, Runner
 from tcptrace_fsm.kernels import layout as at
@@ -42,7 +43,7 @@ class Views(list):
 def views(*batches):
     """What rules see of each connection: its ICMP errors, its segments, and the errors counted for each side."""
     seen = Views()
-    engine = Engine(profile("linux"), judges=[Runner((seen.rule(),), profile("linux"))])
+    engine = Engine(Settings(), judges=[Runner((seen.rule(),), profile("linux"))])
     for batch in batches:
         engine.feed(batch)
     engine.finish()

@@ -123,7 +123,7 @@ def test_a_killed_process_is_told_of(files, monkeypatch):
     from tcptrace_fsm.runs import jobs
 
     def killing(self, n, content, tell=jobs._Crew.tell):
-        if "ids" in content:
+        if isinstance(content, jobs.Harvest):
             self._processes[n].kill()
         tell(self, n, content)
 

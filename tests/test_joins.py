@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from tcptrace_fsm.api import analyze
 from tcptrace_fsm.core.engine import Engine
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables.columns import SOURCES, Rows, build, plain
 from tcptrace_fsm.tcp.notation import parse
-from tcptrace_fsm.tcp.profiles import profile
 from tests import builders as make
 from tests.strategies import Batch, record, watched_engine
 
@@ -40,7 +40,7 @@ DATA = "0.1 > P. 1:9(8) ack 1\n0.2 < P. 1:9(8) ack 9\n"
 
 def rows_of(batches, engine=None):
     """The rows of the connections table, in order of conn_id."""
-    engine = engine or Engine(profile("linux"))
+    engine = engine or Engine(Settings())
     for batch in batches:
         engine.feed(batch)
     engine.finish()
@@ -311,7 +311,7 @@ def test_streams_are_those_of_the_naive_twin(segments):
         number_of[frame], before = twin.take(*ports, flags, seq, ack, length)
         shown[number_of[frame]] = sum({"s": 1, "h": 2, "a": 4, "d": 8, "f": 16, "r": 32}[b] for b in before)
         words += record(frame, frame * 10**6, (1, 1), ports, seq, ack, FLAGS[flags], LEN=length)
-    for engine in (Engine(profile("linux")), watched_engine()(profile("linux"))):
+    for engine in (Engine(Settings()), watched_engine()(Settings())):
         batch = Batch(array("q", words), len(segments))
         rows = rows_of([batch], engine)
         frames = defaultdict(set)
@@ -330,7 +330,7 @@ def test_more_streams_than_are_remembered():
     lines = "".join(
         f"port {1000 + i} 80\n{i / 100} > S 0:0(0)\n{i / 100 + 0.001} < R. 0:0(0) ack 1\n" for i in range(500)
     )
-    made = Engine(profile("linux"))
+    made = Engine(Settings())
     made.control[k.K_STREAM_MOST] = 2048
     numbers = []
     for i in range(6):

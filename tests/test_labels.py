@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tcptrace_fsm.core.engine import Engine
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.kernels.layout import (
     C_ENDPOINTS,
     E_HOLES,
@@ -19,7 +20,6 @@ from tcptrace_fsm.kernels.layout import (
 )
 from tcptrace_fsm.tables.schema import LABELS
 from tcptrace_fsm.tcp.notation import parse
-from tcptrace_fsm.tcp.profiles import profile
 
 HANDSHAKE = """
     0.000 > S  0:0(0)
@@ -32,7 +32,7 @@ HANDSHAKE = """
 
 def marks(text: str) -> list[int]:
     """The marks of each segment."""
-    engine = Engine(profile("linux"))
+    engine = Engine(Settings())
     batch = parse(text)
     records = batch.segments
 
@@ -51,7 +51,7 @@ def labels(text: str) -> list[str]:
 
 def client(text: str) -> list[int]:
     """The client's record when the conversation is over."""
-    engine = Engine(profile("linux"))
+    engine = Engine(Settings())
     engine.feed(parse(text))
     engine.finish()
     done = engine.take()

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
 from tcptrace_fsm.cli import app as cli
+from tcptrace_fsm.cli import messages
 from tcptrace_fsm.tables.schema import SEVERITIES, STATES
 from tcptrace_fsm.views import palette
 from tcptrace_fsm.views.ladder import Ladder, ladder_style, ladder_svg, ladder_text, plainer
@@ -344,13 +345,13 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch):
 
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    assert cli.coloured(Out(True))
-    assert not cli.coloured(Out(False))
+    assert messages.coloured(Out(True))
+    assert not messages.coloured(Out(False))
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not cli.coloured(Out(True))
+    assert not messages.coloured(Out(True))
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
-    assert not cli.coloured(Out(True))
+    assert not messages.coloured(Out(True))
 
 
 def test_the_command_waits_for_no_pandas():

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 
 import tcptrace_fsm as tf
+from tcptrace_fsm.capture.sources import sources
 from tcptrace_fsm.cli import app as cli
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.runs.cluster import Cluster, connect
 from tcptrace_fsm.tables.writers import PartitionedExport
-from tcptrace_fsm.tcp.profiles import profile
 from tests.many_files import SAMPLES, TABLES, rotated, same, town
 
 fsspec = pytest.importorskip("fsspec")
@@ -87,7 +88,7 @@ def test_tables_are_written_to_s3(bucket, stored, local):
 
 def test_a_cluster_reads_from_s3_and_writes_to_it(bucket, stored, local):
     with connect("local", workers=1) as client:
-        run = Cluster(tf.api.sources(stored), profile("linux"), client=client, labels=True)
+        run = Cluster(sources(stored), Settings(segments=True), client=client)
         with PartitionedExport(f"{bucket}/lake", "parquet", TABLES, origins=run.origins) as export:
             run.go([export])
             export.commit(run.summary())

@@ -10,6 +10,7 @@ import pytest
 
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.finished import Finding, Finished
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.findings import SURVEYS, runner, surveys
 from tcptrace_fsm.findings.hosts import OVERFLOW, many
 from tcptrace_fsm.findings.rule import SEVERITIES, SIDES
@@ -35,7 +36,7 @@ def findings(text: str, kind: str | None = None, *, by_time: bool = False) -> li
     """What the surveys say about a capture, whose segments come as they are written, or by time."""
     linux = profile("linux")
     surveyor = surveys(linux) if kind is None else Surveyor([SURVEYS[kind]], linux)
-    engine = Engine(linux, judges=[surveyor])
+    engine = Engine(Settings(linux), judges=[surveyor])
     lines = parse(text).lines
     if by_time:
         lines.sort(key=lambda line: line.time)
@@ -193,7 +194,7 @@ def test_accept_queues_are_judged_alike_in_shares():
     now = 0
     for text in (many(2, OVERFLOW), many(2, OVERFLOW, first=42000)):
         half = Surveyor(survey, linux)
-        engine = Engine(linux, judges=[half])
+        engine = Engine(Settings(linux), judges=[half])
         engine.feed(parse(text + "\nend 10"))
         engine.finish()
         assert found_by(engine) == []
@@ -208,7 +209,7 @@ def test_accept_queues_are_judged_alike_in_shares():
 def rules_say(text: str) -> Counter[str]:
     """How often the rules find what, by time."""
     linux = profile("linux")
-    engine = Engine(linux, judges=[runner(linux)])
+    engine = Engine(Settings(linux), judges=[runner(linux)])
     conversation = parse(text)
     conversation.lines.sort(key=lambda line: line.time)
     engine.feed(conversation)

@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
-from tcptrace_fsm.api import Run
 from tcptrace_fsm.cli import app as cli
 from tcptrace_fsm.core.engine import Engine
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.findings.evidence import CLOSED_BY_CLIENT, CLOSED_BY_SERVER, HANDSHAKE
 from tcptrace_fsm.kernels.layout import S_MARKS, S_PORTS, S_TIME, SEGMENT_SIZE
 from tcptrace_fsm.runs.jobs import Jobs
+from tcptrace_fsm.runs.run import Run
 from tcptrace_fsm.runs.timers import COARSE, WIDEST, Lesson, Shown, merged, narrowed, taught
 from tcptrace_fsm.tcp.machine import Basis, Event, State
 from tcptrace_fsm.tcp.notation import Conversation, parse
@@ -48,7 +49,7 @@ def at_once(*texts: str) -> Conversation:
 
 
 def shown_by(conversation: Conversation) -> dict:
-    lesson = Lesson(profile())
+    lesson = Lesson(Settings())
     lesson.take(conversation)
     lesson.finish()
     return lesson.shown
@@ -503,7 +504,7 @@ def replayed(conversation: Conversation, known) -> list[tuple[State, Event, Basi
     """How the clients of a conversation came to CLOSED: from, by what, on what, and the bracket, s after entry."""
     from tcptrace_fsm.kernels import layout as k
 
-    engine = Engine(known)
+    engine = Engine(Settings(known))
     engine.feed(conversation)
     engine.finish()
     ends = []
@@ -549,7 +550,7 @@ def test_the_other_end_keeps_its_own_timers():
     """The server closes first: its TIME_WAIT is not that of the client's host."""
     talk = at_once(GONE, GONE, CLOSED_BY_SERVER + "end 200")
     known, _ = taught(profile(), shown_by(talk))
-    engine = Engine(known)
+    engine = Engine(Settings(known))
     engine.feed(talk)
     engine.finish()
     bases = set()
@@ -613,7 +614,7 @@ def test_any_partition_of_the_connections_teaches_the_same(texts, parts, chance)
         shares[whose.setdefault(ports, chance.randrange(parts))].append(record)
     lessons = []
     for records in shares:
-        lesson = Lesson(profile())
+        lesson = Lesson(Settings())
         for record in records:  # batches of one
             lesson.take(Batch(record, 1))
         lesson.finish(now)
@@ -742,7 +743,7 @@ def test_what_is_stopped_while_it_learns_tells_nothing(whole, jobs):
         run.interrupted = True
         yield from ()
 
-    run = (Run if jobs == 1 else Jobs)([str(whole)], profile(), learn_timers=True)
+    run = (Run if jobs == 1 else Jobs)([str(whole)], Settings(learn_timers=True))
     run.go(watch=stop)
     assert run.interrupted
     assert run.captures == []

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from array import array
 
-from tcptrace_fsm.api import new_engine
+from tcptrace_fsm.core.settings import Settings
+from tcptrace_fsm.runs.run import new_engine
 from tcptrace_fsm.tcp.notation import parse
-from tcptrace_fsm.tcp.profiles import profile
 from tcptrace_fsm.views.conversation import Collector
 
 from .strategies import at, cut
@@ -16,7 +16,7 @@ def collected(given, wanted=None, *, limit=4000, step=None, capture="test.pcap",
     """Feed a script or segment records to the engine; give what a collector made of it."""
     segments = parse(given).segments if isinstance(given, str) else array("q", given)
     collector = Collector(wanted, limit=limit)
-    engine = new_engine(profile("linux"))
+    engine = new_engine(Settings())
     everybody = [collector, *sinks]
     for batch in [*cut(segments, step or max(1, len(segments) // at.SEGMENT_SIZE)), None]:
         if batch is None:

@@ -67,9 +67,10 @@ from tcptrace_fsm.tcp.machine import table
 from tcptrace_fsm.tcp.profiles import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from tcptrace_fsm.core.judges import Judge
+    from tcptrace_fsm.core.settings import Settings
     from tcptrace_fsm.kernels import Words
     from tcptrace_fsm.tcp.profiles import Host, Profile
 
@@ -149,8 +150,13 @@ class Engine:
 
     Parameters
     ----------
-    profile : Profile
-        Timers.
+    settings : Settings
+        The profile's timers; at whose host the capture was taken; whether the segments come from two capture points,
+        each with its fate between them (``S_FATE``).
+
+        Endpoints of the capturing host are judged as seen from within: what arrives in the capture has arrived (basis
+        ``acked``, confirmed by that very frame), what leaves is sent at that moment, in the capture's order, and no
+        loss behind the capture point is presumed. Their peers are judged as ever. Wrong addresses make wrong states.
     judges : sequence of Judge
         Those who look at connections that are over, in this order.
     seed : int or None
@@ -158,13 +164,6 @@ class Engine:
     crowd : int
         Live connections from which on those that never opened, or are over, are judged sooner than others: the bound
         on memory that a flood of SYNs meets.
-    taken_at : iterable of str
-        All addresses of the host on which the capture was taken, where that is known. Its endpoints are then judged as
-        seen from within: what arrives in the capture has arrived (basis ``acked``, confirmed by that very frame), what
-        leaves is sent at that moment, in the capture's order, and no loss behind the capture point is presumed. Their
-        peers are judged as ever. Wrong addresses make wrong states.
-    two_points : bool
-        Whether the segments come from two capture points, each with its fate between them (``S_FATE``).
 
     Attributes
     ----------
@@ -179,17 +178,16 @@ class Engine:
 
     def __init__(
         self,
-        profile: Profile,
+        settings: Settings,
         *,
         judges: Sequence[Judge] = (),
         seed: int | None = None,
         crowd: int = CROWD,
-        taken_at: Iterable[str] = (),
-        two_points: bool = False,
     ) -> None:
+        profile = settings.profile
         self.profile = profile
-        self.two_points = two_points
-        self.taken_at = frozenset(address_words(address) for address in taken_at)
+        self.two_points = settings.merge_vantage
+        self.taken_at = frozenset(address_words(address) for address in settings.taken_at)
         self.judges = judges
         self.lost: str | None = None
         self.control = words(CONTROL_SIZE)

@@ -19,13 +19,13 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm.api import Run
 from tcptrace_fsm.errors import UsageError, WorkerError
 from tcptrace_fsm.runs.jobs import check_jobs
+from tcptrace_fsm.runs.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,13 +33,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tcptrace_fsm.api import Sink, Source
     from tcptrace_fsm.capture.losses import Losses
+    from tcptrace_fsm.capture.sources import Source
     from tcptrace_fsm.capture.timeline import Origins
+    from tcptrace_fsm.core.settings import Settings
+    from tcptrace_fsm.runs.run import Watch
     from tcptrace_fsm.runs.shares import Facts, Keys, Share, Yield
+    from tcptrace_fsm.runs.sinks import Sink
     from tcptrace_fsm.runs.timers import Lesson, Shown
     from tcptrace_fsm.tables.writers import PartitionedExport
-    from tcptrace_fsm.tcp.profiles import Host, Profile
+    from tcptrace_fsm.tcp.profiles import Host
 
     Words = NDArray[np.int64]
 
@@ -97,11 +100,11 @@ class Cluster(Run):
     ----------
     captured : sequence of path
         As the workers see them.
-    profile : Profile
+    settings : Settings
     client : dask.distributed.Client
     partitions : int or None
         Of the shuffled rows; None for two to each worker thread.
-    known
+    watch : callable or None
         As for a Run.
 
     """
@@ -109,21 +112,18 @@ class Cluster(Run):
     def __init__(
         self,
         captured: Sequence[Source],
-        profile: Profile,
+        settings: Settings,
         *,
         client: Any,
         partitions: int | None = None,
-        **known: Any,
+        watch: Watch | None = None,
     ) -> None:
-        super().__init__(captured, profile, **known)
+        super().__init__(captured, settings, watch=watch)
         check_jobs(2, captured)
         self._client = client
-        self._lost: str | None = None
         self._partitions = partitions or max(1, 2 * sum(client.nthreads().values()))
 
-    def go(
-        self, sinks: Sequence[Sink] = (), *, watch: Callable[[Run, Iterator[Any]], Iterator[Any]] | None = None
-    ) -> None:
+    def go(self, sinks: Sequence[Sink] = (), *, watch: Watch | None = None) -> None:
         """Read everything, and hand to each sink what is over.
 
         Parameters
@@ -136,6 +136,7 @@ class Cluster(Run):
         """
         from distributed import KilledWorker
 
+        watch = watch or self._watch
         try:
             steps = self._steps(sinks)
             for _ in watch(self, steps) if watch else steps:
@@ -154,11 +155,12 @@ class Cluster(Run):
         from tcptrace_fsm.capture.losses import doubt
         from tcptrace_fsm.runs.shares import numbers, together
 
-        only = self.keep.expression if self.keep else None
         names = [os.fspath(source) for source in self._captured]  # type: ignore[arg-type]
         seed = secrets.randbits(60) | 1
         submit = self._submit
-        scans = yield from self._results([submit(scan, name, place, seed, only) for place, name in enumerate(names)])
+        scans = yield from self._results(
+            [submit(scan, name, place, seed, self.settings) for place, name in enumerate(names)]
+        )
         plan = _plan(scans)
         for one in scans:
             learn_paths(one.paths)
@@ -166,14 +168,15 @@ class Cluster(Run):
         self.captures = [scans[step.place].facts for step in plan]
         if self.origins is not None:
             self.origins.names[:] = [names[step.place] for step in plan]
-        now = max([scan.last for scan in scans], default=0)
-        self._lost = doubt(one.losses for one in scans)
-        segments = any("segments" in getattr(sink, "tables", ()) for sink in sinks)
+        now = max([0, *(scan.last for scan in scans)])
+        lost = doubt(one.losses for one in scans)
         several = self.origins.names if self.origins is not None else None
-        if self._learn:
-            lessons = self._shared(plan, names, seed, study, study_rows, max(now, 0), False)
+        if self.settings.learn_timers:
+            lessons = self._shared(plan, names, study, study_rows, Task(self.settings, seed, now, lost))
             self._go_by((yield from self._results(lessons)))
-        shares = self._shared(plan, names, seed, follow, follow_rows, max(now, 0), segments)
+        segments = any("segments" in getattr(sink, "tables", ()) for sink in sinks)
+        task = Task(replace(self.settings, segments=segments), seed, now, lost)
+        shares = self._shared(plan, names, follow, follow_rows, task)
         keys = yield from self._results([submit(_keys, share) for share in shares])
         ids, streams = numbers([key[0] for key in keys]), numbers([key[1] for key in keys])
         writers: list[Any] = [sink for sink in sinks if hasattr(sink, "part")]
@@ -191,7 +194,7 @@ class Cluster(Run):
                     sink.take(finished)
         self.hurried = sum(one.hurried for one in yields)
         self.streams = sum(map(len, streams))
-        self.tally, last = together(self.profile, yields, max(now, 0))
+        self.tally, last = together(self.settings.profile, yields, now)
         if last.holds_anything:
             for sink in sinks:
                 sink.take(last)
@@ -215,32 +218,27 @@ class Cluster(Run):
         self,
         plan: Sequence[Step],
         names: Sequence[str],
-        seed: int,
         alone: Callable[..., Any],
         rows: Callable[..., Any],
-        now: int,
-        segments: bool,
+        task: Task,
     ) -> list[Any]:
         """Let workers follow all connections: those of one capture by ``alone``, those of several by ``rows``."""
-        only = self.keep.expression if self.keep else None
-        submit, known = self._submit, (self.profile, now, segments, self.taken_at, self._lost)
-        followed = [
-            submit(alone, names[step.place], index, step, seed, only, *known) for index, step in enumerate(plan)
-        ]
+        submit = self._submit
+        followed = [submit(alone, names[step.place], index, step, task) for index, step in enumerate(plan)]
         shares = [submit(_first, one) for one in followed]
         if any(len(step.shared) for step in plan):
             strays = [submit(_second, one) for one, step in zip(followed, plan, strict=True) if len(step.shared)]
-            shares += self._shuffled(strays, rows, known)
+            shares += self._shuffled(strays, rows, task)
         return shares
 
-    def _shuffled(self, rows: list[Any], follower: Callable[..., Any], known: tuple[Any, ...]) -> list[Any]:
+    def _shuffled(self, rows: list[Any], follower: Callable[..., Any], task: Task) -> list[Any]:
         """Bring the rows of each four-tuple together, and follow their connections."""
         dask: Any = import_module("dask")
         dd: Any = import_module("dask.dataframe")
         with dask.config.set({"dataframe.shuffle.method": "p2p"}):
             frame = dd.from_delayed(rows, meta=_frame_of([]), verify_meta=False)
             parts = frame.shuffle("key", npartitions=self._partitions).to_delayed()
-            following = [dask.delayed(follower, pure=False)(part, *known) for part in parts]
+            following = [dask.delayed(follower, pure=False)(part, task) for part in parts]
             futures: list[Any] = self._client.compute(following, retries=RETRIES)
         return futures
 
@@ -271,6 +269,16 @@ class Scan:
     losses: Losses | None
 
 
+@dataclass(frozen=True)
+class Task:
+    """What all workers are told: the settings, by which seed four-tuples are hashed, the clock's end, what was lost."""
+
+    settings: Settings
+    seed: int
+    now: int
+    lost: str | None
+
+
 @dataclass
 class Step:
     """One capture of the timeline: its place in the list, its clock's floor, the keys that other captures hold too."""
@@ -280,19 +288,19 @@ class Step:
     shared: Words
 
 
-def scan(name: str, place: int, seed: int, only: str | None) -> Scan:
+def scan(name: str, place: int, seed: int, settings: Settings) -> Scan:
     """Decode a capture for what is to be known of it beforehand."""
     import numpy as np
 
-    from tcptrace_fsm.api import new_filter, open_capture
     from tcptrace_fsm.capture.layers.links import known_paths
     from tcptrace_fsm.capture.losses import at_end, so_far
     from tcptrace_fsm.capture.timeline import NEVER, segments_of
     from tcptrace_fsm.kernels.layout import S_TIME
     from tcptrace_fsm.kernels.share import keys
+    from tcptrace_fsm.runs.run import new_filter, open_capture
     from tcptrace_fsm.runs.shares import facts
 
-    capture = open_capture(name, new_filter(only), broken=True)
+    capture = open_capture(name, settings, new_filter(settings.filter))
     first, last = NEVER, -NEVER
     known: list[Words] = []
     fresh = 0
@@ -338,67 +346,46 @@ def _frame_of(parts: list[tuple[Words, Words, Words, Words]]) -> Any:
     return pd.DataFrame(np.concatenate(blocks) if blocks else np.empty((0, len(names)), dtype=np.int64), columns=names)
 
 
-def follow(
-    name: str,
-    index: int,
-    step: Step,
-    seed: int,
-    only: str | None,
-    profile: Profile,
-    now: int,
-    segments: bool,
-    taken_at: Sequence[str],
-    lost: str | None,
-) -> tuple[tuple[Share, Origins], Any]:
+def follow(name: str, index: int, step: Step, task: Task) -> tuple[tuple[Share, Origins], Any]:
     """Follow the connections that live in one capture alone; hand out the segments of the others."""
     from tcptrace_fsm.capture.timeline import Origins
     from tcptrace_fsm.runs.shares import Share
     from tcptrace_fsm.tables.schema import FILE_SHIFT
 
-    share, origins = Share(profile, segments=segments, taken_at=taken_at, lost=lost), Origins([])
+    share, origins = Share(task.settings, lost=task.lost), Origins([])
     origins.stretch(0, index << FILE_SHIFT)
-    strays = _read(share, name, index, step, seed, only)
-    share.finish(now)
+    strays = _read(share, name, index, step, task)
+    share.finish(task.now)
     return (share, origins), strays
 
 
-def study(
-    name: str,
-    index: int,
-    step: Step,
-    seed: int,
-    only: str | None,
-    profile: Profile,
-    now: int,
-    segments: bool,  # noqa: ARG001 - as for `follow`
-    taken_at: Sequence[str],
-    lost: str | None,  # noqa: ARG001
-) -> tuple[dict[Host, Shown], Any]:
+def study(name: str, index: int, step: Step, task: Task) -> tuple[dict[Host, Shown], Any]:
     """Do as `follow`, for what the connections show of their hosts' timers."""
     from tcptrace_fsm.runs.timers import Lesson
 
-    lesson = Lesson(profile, taken_at=taken_at)
-    strays = _read(lesson, name, index, step, seed, only)
-    lesson.finish(now)
+    lesson = Lesson(task.settings)
+    strays = _read(lesson, name, index, step, task)
+    lesson.finish(task.now)
     return lesson.shown, strays
 
 
-def _read(follower: Share | Lesson, name: str, index: int, step: Step, seed: int, only: str | None) -> Any:
+def _read(follower: Share | Lesson, name: str, index: int, step: Step, task: Task) -> Any:
     """Let the connections that live in one capture alone be followed; return the segments of the others, if any."""
     import numpy as np
 
-    from tcptrace_fsm.api import new_filter, open_capture
     from tcptrace_fsm.capture.timeline import Reader, batch_of
     from tcptrace_fsm.kernels import layout as k
     from tcptrace_fsm.kernels.share import keys
+    from tcptrace_fsm.runs.run import new_filter, open_capture
     from tcptrace_fsm.tables.schema import FILE_SHIFT
 
     shared, strays = step.shared, []
-    reader = Reader(open_capture(name, new_filter(only), broken=True).segments(), index, step.floor)
+    capture = open_capture(name, task.settings, new_filter(task.settings.filter))
+    reader = Reader(capture.segments(), index, step.floor)
     while reader.advance():
         records, clocks = reader.records, reader.clocks
         found = np.empty(len(records), dtype=np.int64)
-        keys(np.ascontiguousarray(records).reshape(-1), len(records), seed, found)
+        keys(np.ascontiguousarray(records).reshape(-1), len(records), task.seed, found)
         codes = index << FILE_SHIFT | records[:, k.S_FRAME]
         if len(shared):
             at = np.minimum(np.searchsorted(shared, found), len(shared) - 1)
@@ -411,39 +398,25 @@ def _read(follower: Share | Lesson, name: str, index: int, step: Step, seed: int
     return _frame_of(strays) if len(shared) else None
 
 
-def follow_rows(
-    frame: Any,
-    profile: Profile,
-    now: int,
-    segments: bool,
-    taken_at: Sequence[str],
-    lost: str | None,
-) -> tuple[Share, Origins]:
+def follow_rows(frame: Any, task: Task) -> tuple[Share, Origins]:
     """Follow connections whose segments came from several captures."""
     from tcptrace_fsm.capture.timeline import Origins
     from tcptrace_fsm.runs.shares import Share
 
-    share, origins = Share(profile, segments=segments, taken_at=taken_at, lost=lost), Origins([])
+    share, origins = Share(task.settings, lost=task.lost), Origins([])
     _read_rows(share, frame, origins)
-    share.finish(now)
+    share.finish(task.now)
     return share, origins
 
 
-def study_rows(
-    frame: Any,
-    profile: Profile,
-    now: int,
-    segments: bool,  # noqa: ARG001 - as for `follow_rows`
-    taken_at: Sequence[str],
-    lost: str | None,  # noqa: ARG001
-) -> dict[Host, Shown]:
+def study_rows(frame: Any, task: Task) -> dict[Host, Shown]:
     """Do as `follow_rows`, for what the connections show of their hosts' timers."""
     from tcptrace_fsm.capture.timeline import Origins
     from tcptrace_fsm.runs.timers import Lesson
 
-    lesson = Lesson(profile, taken_at=taken_at)
+    lesson = Lesson(task.settings)
     _read_rows(lesson, frame, Origins([]))
-    lesson.finish(now)
+    lesson.finish(task.now)
     return lesson.shown
 
 

@@ -19,19 +19,23 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tcptrace_fsm.api import Run, new_filter
 from tcptrace_fsm.errors import CaptureError, UsageError, WorkerError
+from tcptrace_fsm.runs.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tcptrace_fsm.api import Sink, Source
+    from tcptrace_fsm.capture.sources import Source
+    from tcptrace_fsm.core.settings import Settings
+    from tcptrace_fsm.runs.run import Watch
     from tcptrace_fsm.runs.shares import Share
+    from tcptrace_fsm.runs.sinks import Sink
     from tcptrace_fsm.runs.timers import Lesson, Shown
-    from tcptrace_fsm.tcp.profiles import Host, Profile
+    from tcptrace_fsm.tcp.profiles import Host
 
 __all__ = ["Jobs", "check_jobs", "work"]
 
@@ -56,14 +60,14 @@ def check_jobs(jobs: int, captured: Sequence[Source]) -> None:
 class Jobs(Run):
     """One pass over some captures, by several processes; the result is that of a :class:`Run`."""
 
-    def __init__(self, captured: Sequence[Source], profile: Profile, *, jobs: int = 2, **known: Any) -> None:
-        super().__init__(captured, profile, **known)
+    def __init__(
+        self, captured: Sequence[Source], settings: Settings, *, jobs: int = 2, watch: Watch | None = None
+    ) -> None:
+        super().__init__(captured, settings, watch=watch)
         check_jobs(jobs, captured)
         self.jobs = jobs
 
-    def go(
-        self, sinks: Sequence[Sink] = (), *, watch: Callable[[Run, Iterator[Any]], Iterator[Any]] | None = None
-    ) -> None:
+    def go(self, sinks: Sequence[Sink] = (), *, watch: Watch | None = None) -> None:
         """Read everything, and hand to each sink what is over.
 
         Parameters
@@ -74,63 +78,69 @@ class Jobs(Run):
             Wraps what comes from the processes: to show progress, or to stop. What is stopped leaves nothing.
 
         """
-        from tcptrace_fsm.capture.layers.links import learn_paths
-        from tcptrace_fsm.runs.shares import numbers, together
+        from tcptrace_fsm.runs.shares import together
 
+        watch = watch or self._watch
         writers: list[Any] = [sink for sink in sinks if hasattr(sink, "put")]
         takers = [sink for sink in sinks if not hasattr(sink, "put")]
         tables = sorted({name for sink in writers for name in sink.tables})
+        settings = replace(self.settings, segments="segments" in tables)
         with tempfile.TemporaryDirectory(prefix="tcptrace-fsm-") as folder, _Crew(self.jobs) as crew:
-            crew.tell_all(
-                {
-                    "captured": [os.fspath(source) for source in self._captured],  # type: ignore[arg-type]
-                    "profile": self.profile,
-                    "taken_at": self.taken_at,
-                    "filter": self.keep.expression if self.keep else None,
-                    "seed": int.from_bytes(os.urandom(7), "big") | 1,
-                    "segments": "segments" in tables,
-                    "folder": folder,
-                    "jobs": self.jobs,
-                    "learn": self._learn,
-                }
+            task = Task(
+                captured=[os.fspath(source) for source in self._captured],  # type: ignore[arg-type]
+                settings=settings,
+                seed=int.from_bytes(os.urandom(7), "big") | 1,
+                folder=Path(folder),
+                jobs=self.jobs,
             )
-            if self._learn:
-                events = self._hear(crew, "shown")
-                for _ in watch(self, events) if watch else events:
-                    pass
-                self.captures = []
+            for n in range(self.jobs):
+                crew.tell(n, replace(task, number=n))
+            if settings.learn_timers:
+                self._wait(crew, "shown", watch)
                 if self.interrupted:
                     return
-                self._go_by(crew.said("shown"))
+                self._go_by(crew.answers("shown"))
+                settings = replace(settings, profile=self.settings.profile)
                 for n in range(self.jobs):
-                    crew.tell(n, {"profile": self.profile})
-            events = self._hear(crew, "keys")
-            for _ in watch(self, events) if watch else events:
-                pass
+                    crew.tell(n, settings)
+            self._wait(crew, "keys", watch)
             if self.interrupted:
-                self.captures = []
                 return
-            heard = crew.said("keys")
-            self.captures, now = heard[0]["captures"], heard[0]["now"]
-            learn_paths(heard[0]["paths"])
-            if self.origins is not None:
-                self.origins.adopt(heard[0]["origins"])
-            ids = numbers([one["keys"][0] for one in heard])
-            streams = numbers([one["keys"][1] for one in heard])
+            ids, streams, now = self._number(crew.answers("keys"))
             for n in range(self.jobs):
-                crew.tell(n, {"ids": ids[n], "streams": streams[n], "tables": tables, "finished": bool(takers)})
+                crew.tell(n, Harvest(ids[n], streams[n], tables, finished=bool(takers)))
             for kind, content in crew.listen("done"):
                 if kind == "finished":
                     for sink in takers:
                         sink.take(content)
-            self.hurried = sum(one.hurried for one in crew.said("done"))
+            self.hurried = sum(one.hurried for one in crew.answers("done"))
             self.streams = sum(map(len, streams))
-            self.tally, last = together(self.profile, crew.said("done"), now)
+            self.tally, last = together(self.settings.profile, crew.answers("done"), now)
             for sink in writers:
                 _put(sink, tables, Path(folder), self.jobs)
             if last.holds_anything:
                 for sink in sinks:
                     sink.take(last)
+
+    def _number(self, answers: list[dict[str, Any]]) -> tuple[list[Any], list[Any], int]:
+        """Find every process's final numbers of connections and of streams, and the clock's end, ns."""
+        from tcptrace_fsm.capture.layers.links import learn_paths
+        from tcptrace_fsm.runs.shares import numbers
+
+        first = answers[0]
+        self.captures = first["captures"]
+        learn_paths(first["paths"])
+        if self.origins is not None:
+            self.origins.adopt(first["origins"])
+        ids, streams = (numbers([one["keys"][which] for one in answers]) for which in (0, 1))
+        return ids, streams, first["now"]
+
+    def _wait(self, crew: _Crew, until: str, watch: Watch | None) -> None:
+        """Wait until all processes have said something of that kind, or the user stops it."""
+        events = self._hear(crew, until)
+        for _ in watch(self, events) if watch else events:
+            pass
+        self.captures = []
 
     def _hear(self, crew: _Crew, until: str) -> Iterator[bool]:
         for kind, content in crew.listen(until):
@@ -183,6 +193,28 @@ def _by_position(parts: Sequence[Any]) -> Iterator[Any]:
         yield whole.drop_columns("position").combine_chunks()
 
 
+@dataclass(frozen=True)
+class Task:
+    """What a process is to do: its number, out of how many, and by which seed connections are shared out."""
+
+    captured: list[str]
+    settings: Settings
+    seed: int
+    folder: Path
+    jobs: int
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """What a process is to do in the end: the final numbers, which tables to make, whether to hand out connections."""
+
+    ids: Any
+    streams: Any
+    tables: list[str]
+    finished: bool
+
+
 class _Crew:
     """The processes, and what they say."""
 
@@ -190,7 +222,7 @@ class _Crew:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._count = count
         self._heard: queue.Queue[tuple[int, str, Any]] = queue.Queue()
-        self._said: dict[tuple[str, int], Any] = {}
+        self._answers: dict[tuple[str, int], Any] = {}
 
     def __enter__(self) -> Self:
         # Found where this process has found it; and a Ctrl-C on the terminal is for this process alone to see.
@@ -223,21 +255,16 @@ class _Crew:
             pickle.dump(content, stream, protocol=5)
             stream.flush()
 
-    def tell_all(self, content: dict[str, Any]) -> None:
-        """Send something to all, with their numbers."""
-        for n in range(self._count):
-            self.tell(n, {**content, "number": n})
-
-    def said(self, kind: str) -> list[Any]:
+    def answers(self, kind: str) -> list[Any]:
         """What each of them has said of that kind."""
-        return [self._said[kind, n] for n in range(self._count)]
+        return [self._answers[kind, n] for n in range(self._count)]
 
     def listen(self, until: str) -> Iterator[tuple[str, Any]]:
         """Give what they say until all have said something of that kind."""
-        while sum(kind == until for kind, _ in self._said) < self._count:
+        while sum(kind == until for kind, _ in self._answers) < self._count:
             n, kind, content = self._heard.get()
             if kind == "gone":
-                if ("done", n) in self._said:
+                if ("done", n) in self._answers:
                     continue  # it has done all it was to do
                 status = self._processes[n].wait()
                 how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
@@ -246,7 +273,7 @@ class _Crew:
             if kind == "refused":
                 raise content
             if kind == until:
-                self._said[kind, n] = content
+                self._answers[kind, n] = content
             else:
                 yield kind, content
 
@@ -281,53 +308,45 @@ def work() -> None:
 
 
 def _work(say: Callable[[str, Any], None]) -> None:
-    asked = pickle.load(sys.stdin.buffer)  # noqa: S301 - what started this process
-    number, folder = asked["number"], Path(asked["folder"])
-    if asked["learn"]:
-        say("shown", _study(asked, say))
-        asked |= pickle.load(sys.stdin.buffer)  # noqa: S301
-    run = Run(asked["captured"], asked["profile"], keep=new_filter(asked["filter"]))
-    with (folder / f"spool.{number}").open("w+b") as spool:
-        share, now = _follow(run, asked, spool, say)
+    task: Task = pickle.load(sys.stdin.buffer)  # noqa: S301 - what started this process
+    if task.settings.learn_timers:
+        say("shown", _study(task, say))
+        task = replace(task, settings=pickle.load(sys.stdin.buffer))  # noqa: S301
+    run = Run(task.captured, task.settings)
+    with (task.folder / f"spool.{task.number}").open("w+b") as spool:
+        share, now = _follow(run, task, spool, say)
         first: dict[str, Any] = {}
-        if number == 0:
+        if task.number == 0:
             from tcptrace_fsm.capture.layers.links import known_paths
             from tcptrace_fsm.runs.shares import facts
 
             first = {"captures": [facts(c) for c in run.captures], "origins": run.origins, "now": now}
             first["paths"] = known_paths()
         say("keys", {"keys": share.keys, **first})
-        _harvest(run, share, pickle.load(sys.stdin.buffer), folder, number, say)  # noqa: S301
+        _harvest(run, share, pickle.load(sys.stdin.buffer), task, say)  # noqa: S301
 
 
-def _study(asked: dict[str, Any], say: Callable[[str, Any], None]) -> dict[Host, Shown]:
+def _study(task: Task, say: Callable[[str, Any], None]) -> dict[Host, Shown]:
     """Read everything, for what this process's share shows of hosts' timers."""
     from tcptrace_fsm.runs.timers import Lesson
 
-    run = Run(asked["captured"], asked["profile"], keep=new_filter(asked["filter"]))
-    lesson = Lesson(asked["profile"], taken_at=asked["taken_at"])
-    _read(run, asked, lesson, say)
+    lesson = Lesson(task.settings)
+    _read(Run(task.captured, task.settings), task, lesson, say)
     return lesson.shown
 
 
-def _follow(run: Run, asked: dict[str, Any], spool: Any, say: Callable[[str, Any], None]) -> tuple[Share, int]:
+def _follow(run: Run, task: Task, spool: Any, say: Callable[[str, Any], None]) -> tuple[Share, int]:
     """Read everything, follow this process's share."""
     from tcptrace_fsm.runs.shares import Share
 
-    number, folder = asked["number"], Path(asked["folder"])
-    share = Share(
-        asked["profile"],
-        taken_at=asked["taken_at"],
-        spool=spool,
-        segments=asked["segments"],
-        segment_spool=folder / f"segments.{number}.spool" if asked["segments"] else None,
-    )
-    return share, _read(run, asked, share, say, share.bear_in_mind)
+    segment_spool = task.folder / f"segments.{task.number}.spool" if task.settings.segments else None
+    share = Share(task.settings, spool=spool, segment_spool=segment_spool)
+    return share, _read(run, task, share, say, share.bear_in_mind)
 
 
 def _read(
     run: Run,
-    asked: dict[str, Any],
+    task: Task,
     follower: Share | Lesson,
     say: Callable[[str, Any], None],
     tell: Callable[[str | None], None] | None = None,
@@ -343,19 +362,18 @@ def _read(
     from tcptrace_fsm.kernels.share import pick
     from tcptrace_fsm.runs.shares import facts
 
-    number = asked["number"]
     clock, mine = array("q", [0, 0]), array("q")
-    told = time.monotonic()
+    reported = time.monotonic()
     for batch in run.batches():
         if len(mine) < batch.count * SEGMENT_SIZE:
             mine = array("q", bytes(8 * batch.count * SEGMENT_SIZE))
         if tell:
             tell(run.lost())
         if batch.count:
-            count = pick(batch.segments, batch.count, number, asked["jobs"], asked["seed"], clock, mine)
+            count = pick(batch.segments, batch.count, task.number, task.jobs, task.seed, clock, mine)
             follower.take(Batch(mine, count))
-        if number == 0 and time.monotonic() - told > EVERY:
-            told = time.monotonic()
+        if task.number == 0 and time.monotonic() - reported > EVERY:
+            reported = time.monotonic()
             say("progress", [facts(capture) for capture in run.captures])
     if tell:
         tell(run.lost())
@@ -363,9 +381,7 @@ def _read(
     return clock[0]
 
 
-def _harvest(
-    run: Run, share: Share, asked: dict[str, Any], folder: Path, number: int, say: Callable[[str, Any], None]
-) -> None:
+def _harvest(run: Run, share: Share, wanted: Harvest, task: Task, say: Callable[[str, Any], None]) -> None:
     """Number what was found, make the tables that are wanted."""
     from tcptrace_fsm.runs.shares import Parts, harvest
 
@@ -376,19 +392,19 @@ def _harvest(
             import pyarrow as pa
 
             if name not in files:
-                path = str(folder / f"{name}.{number}.arrow")
+                path = str(task.folder / f"{name}.{task.number}.arrow")
                 files[name] = stack.enter_context(pa.ipc.new_stream(path, table.schema))
             files[name].write_table(table)
 
-        parts = Parts(asked["tables"], write, run.origins)
+        parts = Parts(wanted.tables, write, run.origins)
         take: list[Any] = [parts.take]
-        if asked["finished"]:
+        if wanted.finished:
             take.append(lambda finished: say("finished", finished))
-        done = harvest(share, asked["ids"], asked["streams"], take=take)
+        done = harvest(share, wanted.ids, wanted.streams, take=take)
         parts.flush()
         if share.segments is not None:
             for table in share.segments.resolved(
-                origins=run.origins, ids=asked["ids"], streams=asked["streams"], positions=True
+                origins=run.origins, ids=wanted.ids, streams=wanted.streams, positions=True
             ):
                 write("segments", table)
             share.segments.close()

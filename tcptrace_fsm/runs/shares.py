@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.capture.timeline import Origins
     from tcptrace_fsm.causes.case import Log
+    from tcptrace_fsm.core.settings import Settings
     from tcptrace_fsm.tcp.profiles import Profile
 
     Words = NDArray[np.int64]
@@ -141,15 +142,11 @@ class Share:
 
     Parameters
     ----------
-    profile : Profile
+    settings : Settings
     spool : binary file or None
         For what is over until it gets its numbers; None keeps it in memory.
-    segments : bool
-        Whether the segments are wanted one by one.
     segment_spool : Path or None
-        For these.
-    taken_at : sequence of str
-        Addresses of the host on which the captures were taken.
+        For segments, where they are wanted one by one.
     lost : str or None
         What the capturing machine lost, as :func:`tcptrace_fsm.capture.losses.doubt` says it.
 
@@ -157,17 +154,15 @@ class Share:
 
     def __init__(
         self,
-        profile: Profile,
+        settings: Settings,
         *,
         spool: IO[bytes] | None = None,
-        segments: bool = False,
         segment_spool: Path | None = None,
-        taken_at: Sequence[str] = (),
         lost: str | None = None,
     ) -> None:
-        self.profile = profile
-        early = [_BeforeNumbers(judge) for judge in judges(profile)]
-        self._engine = Engine(profile, judges=early, taken_at=taken_at)
+        self.profile = settings.profile
+        early = [_BeforeNumbers(judge) for judge in judges(settings.profile)]
+        self._engine = Engine(settings, judges=early)
         self._engine.lost = lost
         self.hurried = 0
         self._over = _Spool(spool)
@@ -175,7 +170,7 @@ class Share:
         self._streams: list[tuple[Words, Words]] = []
         self._pending: list[tuple[Words, Words, Words]] = []
         self._last: list[tuple[Words, Words]] = []
-        self.segments = SegmentTable(segment_spool) if segments else None
+        self.segments = SegmentTable(segment_spool) if settings.segments else None
         self.connections = 0
 
     def take(self, batch: Any, order: tuple[Words, Words] | None = None) -> None:

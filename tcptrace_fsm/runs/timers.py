@@ -70,9 +70,10 @@ from tcptrace_fsm.tcp.profiles import Host, Interval, Profile, Timers
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tcptrace_fsm.core.finished import Block
+    from tcptrace_fsm.core.settings import Settings
     from tcptrace_fsm.findings.rule import End, Key, Segment
 
 __all__ = ["Lesson", "Shown", "merged", "taught"]
@@ -133,10 +134,7 @@ class Lesson:
 
     Parameters
     ----------
-    profile : Profile
-    taken_at : sequence of str
-    two_points : bool
-        As for :class:`tcptrace_fsm.core.engine.Engine`.
+    settings : Settings
 
     Attributes
     ----------
@@ -144,12 +142,12 @@ class Lesson:
 
     """
 
-    def __init__(self, profile: Profile, *, taken_at: Sequence[str] = (), two_points: bool = False) -> None:
+    def __init__(self, settings: Settings) -> None:
         # No timer ends anything before the widest of them would: late answers are what this is about.
         longest = Interval(WIDEST.most, WIDEST.most, WIDEST.most)
-        patient = replace(profile, time_wait=longest, fin_wait_2=longest)
+        patient = replace(settings.profile, time_wait=longest, fin_wait_2=longest)
         watcher = _Watcher(patient)
-        self._engine = Engine(patient, judges=[watcher], taken_at=taken_at, two_points=two_points)
+        self._engine = Engine(replace(settings, profile=patient), judges=[watcher])
         self.shown: dict[Host, Shown] = watcher.shown
 
     def take(self, batch: Any, order: Any = None) -> None:  # noqa: ARG002 - numbers are of no interest here

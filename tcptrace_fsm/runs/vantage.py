@@ -25,6 +25,7 @@ import numpy as np
 
 from tcptrace_fsm.capture.containers import open_capture
 from tcptrace_fsm.core.engine import Engine
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.findings.rule import SECOND
 from tcptrace_fsm.kernels import layout as k
@@ -126,7 +127,7 @@ def survey(source: str, profile: Profile, limit: int = SAMPLE) -> Sample:
     """Read a capture once for what two of them are compared by."""
     sample = Sample(limit)
     capture = open_capture(source)
-    engine = Engine(profile)
+    engine = Engine(Settings(profile))
     unseen = 0
     for batch in capture.segments():
         sample.add(batch)

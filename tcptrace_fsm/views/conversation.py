@@ -1,12 +1,13 @@
 """Single connections with every segment: what a picture of one needs.
 
-A :class:`Collector` is a sink of a :class:`~tcptrace_fsm.api.Run` with ``labels=True``. It keeps the segments of
-chosen connections only (or of all), of a long transfer a fair sample, and gives a :class:`Conversation` for each::
+A :class:`Collector` is a sink of a :class:`~tcptrace_fsm.runs.run.Run` whose settings ask for segments. It keeps the
+segments of chosen connections only (or of all), of a long transfer a fair sample, and gives a :class:`Conversation` for
+each::
 
     collector = Collector({0, 41})              # or Collector() for every connection; limit=200 for short ones
-    run = Run(sources("capture.pcap"), profile, labels=True)
+    run = Run(sources("capture.pcap"), Settings(segments=True))
     run.go([collector])
-    for conversation in collector.conversations(capture_name(run), run.span):
+    for conversation in collector.conversations(run.name, run.span):
         conversation.client, conversation.server   # "10.0.0.1:49412", "10.0.0.2:8080"
         conversation.row["closing"]                # its row of the connections table; times and durations in ns
         conversation.segments                      # tuple of Segment: frame, time, side, flags, rel_seq, label, fate

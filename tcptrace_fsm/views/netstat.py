@@ -16,10 +16,11 @@ from tcptrace_fsm.tcp.machine import Basis, Event, State
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
     from tcptrace_fsm.tcp.profiles import Host, Profile
 
-__all__ = ["COLUMNS", "Socket", "check_host", "sockets", "text"]
+__all__ = ["COLUMNS", "Socket", "check_host", "moment", "sockets", "text"]
 
 COLUMNS = ("Proto", "Recv-Q", "Send-Q", "Local Address", "Foreign Address", "State", "Basis", "Timer")
 """The heads of the columns: netstat's own, then ours."""
@@ -260,3 +261,48 @@ def text(found: Iterable[Socket]) -> Iterator[str]:
             f"{row[0]:<5} {row[1]:>6} {row[2]:>6} {row[3]:<{ends}} {row[4]:<{ends}} {row[5]:<12} {row[6]:<9} {row[7]}"
         )
         yield line.rstrip()
+
+
+def moment(when: float | str | datetime | None, span: tuple[int | None, int | None]) -> int:
+    """Work out a point in time, ns, from what the user says of it.
+
+    Parameters
+    ----------
+    when : float, str, datetime or None
+        Seconds from the start, or an ISO time (without a zone: UTC); None for the end.
+    span : tuple of int or None
+        First and last capture time, ns.
+
+    Raises
+    ------
+    UsageError
+        When it says no time.
+
+    """
+    from datetime import UTC, datetime
+
+    first, last = span
+    if when is None:
+        return last or 0
+    if isinstance(when, str):
+        when = _seconds_or_time(when)
+    if isinstance(when, datetime):
+        aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+        since = aware - datetime(1970, 1, 1, tzinfo=UTC)
+        # A pandas Timestamp knows nanoseconds that a datetime does not.
+        return (since.days * 86400 + since.seconds) * 10**9 + since.microseconds * 1000 + getattr(when, "nanosecond", 0)
+    if not abs(when) < 1e12:
+        raise UsageError(f"a time is seconds from the start or ISO 8601, not {when!r}")
+    return (first or 0) + round(when * 1e9)
+
+
+def _seconds_or_time(text: str) -> float | datetime:
+    """Read seconds or an ISO time."""
+    from datetime import datetime
+
+    for read in (float, datetime.fromisoformat):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    raise UsageError(f"a time is seconds from the start or ISO 8601, not {text!r}")

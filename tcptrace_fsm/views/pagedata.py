@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from tcptrace_fsm.api import Trace
-    from tcptrace_fsm.findings import Finding
+    from tcptrace_fsm.core.finished import Finding
     from tcptrace_fsm.views.conversation import Conversation
+    from tcptrace_fsm.views.protocol import TraceViews
     from tcptrace_fsm.views.series import Direction
 
     Words = NDArray[np.int64]
@@ -172,7 +172,7 @@ def hosts(connections: pd.DataFrame) -> tuple[list[str], list[int], list[int]]:
     return distinct, connections["client_ip"].map(place).tolist(), connections["server_ip"].map(place).tolist()
 
 
-def occupancy(trace: Trace) -> dict[str, Any]:
+def occupancy(trace: TraceViews) -> dict[str, Any]:
     """Count endpoints by state over time: of all hosts, and of those with most endpoints."""
     first, last = trace.span
     if first is None or last is None or not len(trace.connections):

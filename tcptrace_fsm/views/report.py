@@ -30,18 +30,20 @@ from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.errors import UsageError, printable
 from tcptrace_fsm.tables import schema
+from tcptrace_fsm.text.counts import count
 from tcptrace_fsm.views.diagram import diagram_style, diagram_svg
 from tcptrace_fsm.views.ladder import ladder_style
 from tcptrace_fsm.views.pagedata import Limits, chosen, detail, occupancy, rows
 from tcptrace_fsm.views.palette import GRAPH, INK, SEVERITY, STATE
-from tcptrace_fsm.views.summary import count, facts
+from tcptrace_fsm.views.summary import facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tcptrace_fsm.api import Trace
-    from tcptrace_fsm.findings import Finding, Rule, Survey
+    from tcptrace_fsm.core.finished import Finding
+    from tcptrace_fsm.findings import Rule, Survey
     from tcptrace_fsm.views.palette import Colour
+    from tcptrace_fsm.views.protocol import TraceViews
 
 
 __all__ = ["Limits", "chosen", "write"]
@@ -53,7 +55,7 @@ _PAGE = resources.files("tcptrace_fsm.views") / "page"
 
 
 def write(
-    trace: Trace,
+    trace: TraceViews,
     path: str | os.PathLike[str],
     *,
     limits: Limits = LIMITS,
@@ -92,7 +94,7 @@ def write(
 
 
 def page(
-    trace: Trace,
+    trace: TraceViews,
     limits: Limits = LIMITS,
     named: Sequence[str] = (),
     tell: Callable[[int, int], None] | None = None,
@@ -146,7 +148,7 @@ def page(
     yield _filled(after, parts)
 
 
-def _details(trace: Trace, ids: list[int], points: int, tell: Callable[[int, int], None] | None) -> Iterator[str]:
+def _details(trace: TraceViews, ids: list[int], points: int, tell: Callable[[int, int], None] | None) -> Iterator[str]:
     """Give the chosen connections, some to a piece: together they compress better, and one is still soon unpacked."""
     if not ids:
         return
@@ -304,7 +306,7 @@ def _kinds(summary: dict[str, Any], findings: list[Finding]) -> list[_Kind]:
     ]
 
 
-def _kind(trace: Trace, kind: _Kind, most: int) -> str:
+def _kind(trace: TraceViews, kind: _Kind, most: int) -> str:
     """Explain a kind, and list its findings."""
     rule, name = kind.rule, escape(kind.name)
     told = gist = ""
@@ -339,7 +341,7 @@ def _kind(trace: Trace, kind: _Kind, most: int) -> str:
     )
 
 
-def _diagram(trace: Trace) -> str:
+def _diagram(trace: TraceViews) -> str:
     """Draw the state diagram as this capture's endpoints went through it."""
     if not trace.connections.size:
         return ""

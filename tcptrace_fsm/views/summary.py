@@ -19,6 +19,7 @@ from tcptrace_fsm.capture.layers.links import link_name
 from tcptrace_fsm.errors import printable
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables import schema
+from tcptrace_fsm.text.counts import count
 from tcptrace_fsm.views.diagnoses import diagnosis_lines
 
 if TYPE_CHECKING:
@@ -264,15 +265,6 @@ def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any]) -> 
 
 
 # --- the terminal -----------------------------------------------------------------------------------------------------
-def count(n: int, what: str, many: str = "") -> str:
-    """Write a number with its noun.
-
-    >>> count(1, "frame"), count(41238, "frame")
-    ('1 frame', '41,238 frames')
-    """
-    return f"{n:,} {what if n == 1 else many or what + 's'}"
-
-
 def duration(ns: int) -> str:
     """Write a length of time as people say it.
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 
 from tcptrace_fsm.capture import containers as installed_capture
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.errors import CaptureError
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.tcp.notation import BEGIN
@@ -84,7 +85,7 @@ def play(batches, profile: str = "linux") -> Outcome:
     from tcptrace_fsm.findings import runner
 
     chosen = find_profile(profile)
-    engine = watched_engine()(chosen, judges=[runner(chosen)], seed=SEED)
+    engine = watched_engine()(Settings(chosen), judges=[runner(chosen)], seed=SEED)
     connections: list = []
     findings: list = []
     labelled = array("q")

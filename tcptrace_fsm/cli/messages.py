@@ -1,0 +1,99 @@
+"""What commands say besides their answer, and the statuses that they end with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from tcptrace_fsm.errors import UsageError, printable
+from tcptrace_fsm.text.counts import count
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.runs.run import Run
+
+__all__ = [
+    "EXIT_FAIL_ON",
+    "EXIT_INTERRUPTED",
+    "EXIT_UNREADABLE",
+    "EXIT_USAGE",
+    "check_ids",
+    "coloured",
+    "put",
+    "say",
+    "split_ids",
+    "warn",
+]
+
+EXIT_UNREADABLE, EXIT_USAGE, EXIT_FAIL_ON, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+
+def say(message: str) -> None:
+    """One line on standard error."""
+    print(f"tcptrace-fsm: {printable(message)}", file=sys.stderr)
+
+
+def warn(run: Run) -> None:
+    """Say what the reader of a summary must know: that something is missing."""
+    if not run.captures:
+        say("stopped by Ctrl-C before anything was analysed")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    for capture in run.captures:
+        if capture.truncated:
+            say(f"warning: {capture.name}: {capture.truncated}; analysed up to there")
+    if run.hurried:
+        say(
+            f"warning: too many connections at once; {run.hurried:,} that never opened, or were over, were judged "
+            "without waiting for what might follow"
+        )
+    if run.interrupted:
+        say(f"stopped by Ctrl-C after {count(sum(c.frames for c in run.captures), 'frame')}; analysed up to there")
+
+
+def split_ids(named: list[str]) -> tuple[list[str], list[int]]:
+    """Tell captures from the numbers of connections behind them.
+
+    Raises
+    ------
+    UsageError
+        When no capture is left.
+
+    """
+    at = len(named)
+    while at and named[at - 1].isascii() and named[at - 1].isdigit() and not os.path.exists(named[at - 1]):  # noqa: PTH110
+        at -= 1
+    if not at:
+        raise UsageError("name a capture, then the connection's number")
+    return named[:at], [int(text) for text in named[at:]]
+
+
+def check_ids(run: Run, conn_ids: list[int]) -> None:
+    """Refuse numbers of connections that there are not.
+
+    Raises
+    ------
+    UsageError
+        With how many there are.
+
+    """
+    missing = [n for n in conn_ids if not 0 <= n < run.tally.connections]
+    if missing:
+        there_are = count(run.tally.connections, "connection")
+        raise UsageError(f"no connection {missing[0]}; {run.name} has {there_are}, numbered from 0")
+
+
+def put(name: str, text: str) -> None:
+    """Write a picture to a file, whole or not at all, or to standard output for ``-``."""
+    from tcptrace_fsm.files import write_whole
+
+    if name == "-":
+        print(text)
+    else:
+        write_whole(name, text + "\n")
+
+
+def coloured(out: Any) -> bool:
+    """Whether to colour what is written there (https://no-color.org)."""
+    return bool(out.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

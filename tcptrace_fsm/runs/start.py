@@ -1,0 +1,56 @@
+"""Which kind of run does the work: one process, several, or a cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.runs.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tcptrace_fsm.capture.sources import Source
+    from tcptrace_fsm.core.settings import Settings
+
+__all__ = ["check_shareable", "new_run"]
+
+
+def check_shareable(settings: Settings) -> None:
+    """Refuse settings with which the work cannot be shared.
+
+    Raises
+    ------
+    UsageError
+
+    """
+    if settings.follow:
+        raise UsageError("--follow reads one capture as it grows, which cannot be shared by --jobs or --dask")
+    if settings.merge_vantage:
+        raise UsageError("--merge-vantage reads two captures side by side, which --jobs and --dask cannot share")
+
+
+def new_run(captured: Sequence[Source], settings: Settings, *, jobs: int | None = None, client: Any = None) -> Run:
+    """Make the run that does the work.
+
+    Parameters
+    ----------
+    captured : sequence of path or binary file
+    settings : Settings
+    jobs : int or None
+        Processes that share the work; None or 1 for this one alone.
+    client : dask.distributed.Client or None
+        Of the cluster that is to share it.
+
+    """
+    if client is not None:
+        from tcptrace_fsm.runs.cluster import Cluster
+
+        check_shareable(settings)
+        return Cluster(captured, settings, client=client)
+    if jobs is not None and jobs != 1:
+        from tcptrace_fsm.runs.jobs import Jobs
+
+        check_shareable(settings)
+        return Jobs(captured, settings, jobs=jobs)
+    return Run(captured, settings)

@@ -1,0 +1,1 @@
+"""How numbers, lengths of time and addresses are written: the same everywhere."""
