@@ -9,7 +9,7 @@ import pytest
 
 from tcptrace_fsm.kernels.layout import MARK_FIN_AGAIN
 from tests.strategies import run
-from tests.test_replay import CLIENT_OPENS, OPEN, PLACES, SERVER_OPENS, Case, judge, seen
+from tests.test_replay import CLIENT_OPENS, OPEN, PLACES, SERVER_OPENS, Case, captured, judge, seen
 
 CASES = [
     # --- an RST that carries ACK is a reply too, where its numbers are those of what it answers (lwIP, middleboxes) ---
@@ -126,6 +126,38 @@ CASES = [
         f"{SERVER_OPENS}, FIN_WAIT_1 2.002 sent, CLOSING 2.020 acked, TIME_WAIT 2.280 presumed",
         "simultaneous",
     ),
+    # --- SYN_SENT resets what a SYN+ACK with a bad ACK comes from, and stays (RFC 9293 3.10.7.3) ---
+    Case(
+        "a_bad_syn_ack_and_then_the_right_one",
+        """
+        0.000 > S  0:0(0)
+        0.100 < S. 72777:72777(0) ack 999 id 9000
+        0.120 > R  999:999(0)
+        1.000 > S  0:0(0)
+        1.020 < S. 0:0(0)       ack 1
+        1.040 > .  1:1(0)       ack 1
+        2.000 > F. 1:1(0)       ack 1
+        2.020 < F. 1:1(0)       ack 2
+        2.040 > .  2:2(0)       ack 2
+        end 3
+        """,
+        "SYN_SENT 0.000 sent, ESTABLISHED 1.040 acked, FIN_WAIT_1 2.000 sent, TIME_WAIT 2.040 acked",
+        "SYN_RECEIVED ? acked, ESTABLISHED 1.060 acked, CLOSE_WAIT 2.020 acked, LAST_ACK 2.020 sent, "
+        "CLOSED 2.060 presumed",
+        "normal",
+    ),
+    Case(
+        "a_syn_ack_that_acknowledges_data_in_the_syn",
+        """
+        0.000 > S  0:100(100)  <tfo 1>
+        0.020 < S. 0:0(0)       ack 101
+        0.040 > .  101:101(0)   ack 1
+        end 3
+        """,
+        "SYN_SENT 0.000 sent, ESTABLISHED 0.040 acked",
+        "SYN_RECEIVED 0.020 acked, ESTABLISHED 0.060 presumed",
+        "none",
+    ),
 ]
 
 PARAMETERS = [pytest.param(case, place, id=f"{case.name}-{place}") for case in CASES for place in case.places]
@@ -143,6 +175,15 @@ def test_a_fin_in_an_ack_is_no_repetition(name, lost, place):
     (case,) = (c for c in CASES if c.name.endswith(name))
     _, connection = seen(case, place)
     assert connection["C_MARKS"] >> MARK_FIN_AGAIN & 1 == lost
+
+
+def test_a_bad_syn_ack_leaves_no_numbers_behind():
+    (case,) = (c for c in CASES if c.name == "a_bad_syn_ack_and_then_the_right_one")
+    outcome = run(captured(case.sent, PLACES["between"]), rules=True)
+    assert outcome.connections[0].opening == "handshake"
+    kinds = {f.kind for f in outcome.findings}
+    assert "synack_bad_ack" in kinds
+    assert not kinds & {"ack_unseen", "seq_gap", "capture_drop", "handshake_ack_invalid"}
 
 
 HANDSHAKE = """

@@ -804,6 +804,18 @@ def place(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
     return 0
 
 
+def is_bad_answer(y: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether this is a SYN+ACK that does not acknowledge the peer's SYN, nor data in it: 1 or 0.
+
+    It is forged, or of an older connection. SYN_SENT resets what it came from and stays (RFC 9293 3.10.7.3): neither
+    its numbers nor its options count for the connection that opens then.
+    """
+    if segments[s + S_FLAGS] & (TCP_SYN | TCP_ACK | TCP_RST) != TCP_SYN | TCP_ACK or rows[y + E_BASE_KNOWN] != BASE_SYN:
+        return 0
+    ack = widen(segments[s + S_ACK], rows[y + E_BASE], rows[y + E_NEXT])
+    return 0 if 1 <= ack <= rows[y + E_NEXT] else 1
+
+
 def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: Words, rows: Words) -> int:
     """Marks for a segment that begins below what its sender has already sent."""
     length = segments[s + S_LEN]
@@ -1313,7 +1325,9 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     now = segments[s + S_TIME]
     flags = segments[s + S_FLAGS]
     length = segments[s + S_LEN]
-    place(x, y, s, segments, rows)
+    bad_answer = is_bad_answer(y, s, segments, rows)
+    if not bad_answer:
+        place(x, y, s, segments, rows)
     seq = rows[x + E_NEXT]
     if rows[x + E_BASE_KNOWN]:
         seq = widen(segments[s + S_SEQ], rows[x + E_BASE], rows[x + E_NEXT])
@@ -1353,6 +1367,11 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
             rows[c + C_FLAGS] |= CF_REFUSED
             if rows[c + C_OLDER] >= 0 and rows[rows[c + C_OLDER] + C_LIFE] == LIFE_LIVE:
                 rows[rows[c + C_OLDER] + C_REFUSED] = now
+    elif bad_answer:
+        rows[x + E_SYNS] += 1
+        marks |= M_ACK_BEYOND | M_BASE_CHANGED
+        if rows[x + E_STAGE] & ES_SYN and seq == 0:
+            marks |= M_SYN_ACK_AGAIN
     elif rows[y + E_FIN] >= 0 and rows[y + E_BASE_KNOWN] == BASE_SYN and ack > rows[y + E_FIN]:
         marks |= M_ACK_BEYOND
     elif not flags & (TCP_SYN | TCP_ACK):
@@ -1416,7 +1435,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     if flags & TCP_RST:
         rows[x + E_STAGE] |= ES_RST
     # handshake as seen here
-    if flags & TCP_SYN and not flags & TCP_RST:
+    if flags & TCP_SYN and not flags & TCP_RST and not bad_answer:
         if flags & TCP_ACK:
             if rows[c + C_SYN_ACK_TIME] < 0:
                 rows[c + C_SYN_ACK_TIME] = now
