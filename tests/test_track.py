@@ -137,10 +137,10 @@ def test_pending_syn_repeated_then_discarded():
 
 
 def test_stray_syn_captured_three_times():
-    """Three captures of one stray SYN are three segments of the connection that it fell into."""
+    """Three captures of one stray SYN are one segment of the connection that it fell into."""
     syns = "5.0000 > S 0:0(0) id 9\n5.0001 > S 0:0(0) id 9\n5.0002 > S 0:0(0) id 9\n"
     connection = only(OPEN + "isn 900000 0\n" + syns + "isn 1000 5000\n6 > P. 1:101(100) ack 1\n")
-    assert connection.end("client", "E_SEGMENTS") == 6
+    assert connection.end("client", "E_SEGMENTS") == 4
 
 
 def test_pending_syn_at_the_end_is_an_attempt():
@@ -452,14 +452,22 @@ def test_round_trips_on_both_sides():
 
 
 def test_capture_duplicates_count_once():
-    """A mirror that gives every frame twice changes the number of segments, and nothing else that is told."""
+    """A mirror that gives every frame twice changes nothing that is told."""
     lines = [line for line in STREAM.splitlines() if line.strip()]
     once = only("\n".join(f"{line} id {n}" for n, line in enumerate(lines, 1)))
     twice = only("\n".join(f"{line} id {n}\n{line} id {n}" for n, line in enumerate(lines, 1)))
     assert "capture_duplicate" in twice.marks
     for side in ("client", "server"):
-        assert twice.end(side, "E_SEGMENTS") == 2 * once.end(side, "E_SEGMENTS")
-        for name in ("E_BYTES", "E_UNIQUE", "E_RETRANSMITTED", "E_DUPLICATE_ACKS", "E_SYNS", "E_FINS", "E_RTT_MIN"):
+        for name in (
+            "E_SEGMENTS",
+            "E_BYTES",
+            "E_UNIQUE",
+            "E_RETRANSMITTED",
+            "E_DUPLICATE_ACKS",
+            "E_SYNS",
+            "E_FINS",
+            "E_RTT_MIN",
+        ):
             assert twice.end(side, name) == once.end(side, name)
     assert [(c.side, c.target, c.time, c.basis) for c in twice.changes] == [
         (c.side, c.target, c.time, c.basis) for c in once.changes

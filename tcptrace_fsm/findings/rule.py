@@ -490,8 +490,9 @@ class View:
 
     @cached_property
     def segments(self) -> list[Segment]:
-        """Its log, in capture order."""
-        return segments_of(self.words, self.base, self.log)
+        """Its log, in capture order, less what only the capture holds twice: nothing is said of copies."""
+        copied = mask(MARK_CAPTURE_DUPLICATE)
+        return [s for s in segments_of(self.words, self.base, self.log) if not s.marks & copied]
 
     @cached_property
     def icmp(self) -> list[IcmpError]:

@@ -34,7 +34,9 @@ cdef long long add_hole(long long e, long long start, long long end, long long* 
 cdef long long in_hole(long long e, long long at, long long* rows) noexcept nogil
 cdef long long fill_holes(long long e, long long start, long long end, long long* rows) noexcept nogil
 cdef long long scaled_window(long long x, long long y, long long s, long long* segments, long long* rows) noexcept nogil
-cdef long long is_capture_duplicate(long long x, long long s, long long ack, long long* segments, long long* rows) noexcept nogil
+cdef long long is_capture_duplicate(long long c, long long x, long long y, long long s, long long ack, long long* segments, long long* rows) noexcept nogil
+cdef long long is_renumbered(long long c, long long x, long long side, long long s, long long* segments, long long* rows) noexcept nogil
+cdef long long renumber(long long c, long long x, long long y, long long s, long long* segments, long long* rows, long long* log) noexcept nogil
 cdef long long place(long long x, long long y, long long s, long long* segments, long long* rows) noexcept nogil
 cdef long long is_bad_answer(long long y, long long s, long long* segments, long long* rows) noexcept nogil
 cdef long long sent_before(long long x, long long y, long long seq, long long end, long long s, long long now, long long* segments, long long* rows) noexcept nogil

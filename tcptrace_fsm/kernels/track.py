@@ -747,25 +747,107 @@ def scaled_window(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
     return -window
 
 
-def is_capture_duplicate(x: int, s: int, ack: int, segments: Words, rows: Words) -> int:
-    """Whether this is the frame before, captured once more (several interfaces, a mirror of both directions)."""
+def is_capture_duplicate(c: int, x: int, y: int, s: int, ack: int, segments: Words, rows: Words) -> int:
+    """Whether this is a frame seen before, captured once more (several interfaces, both sides of a router, a mirror).
+
+    The same packet bears the same numbers and the same IP identification, and comes at once; behind a router it has
+    lost a hop, and may be later. What proves nothing of itself (no identification: IPv6, and 0, which Linux writes into
+    every SYN+ACK and RST) does so where other frames of the connection are there twice.
+    """
+    again = rows[c + C_MARKS] & M_CAPTURE_DUPLICATE
+    flags = segments[s + S_FLAGS]
+    number = segments[s + S_IP_ID]
+    routed = rows[x + E_TTL] - segments[s + S_TTL]
+    within = MILLISECOND
+    if 1 <= routed <= 3 and (number > 0 or again):
+        within = 20 * MILLISECOND
+    elif number > 0 and again:
+        within = 5 * MILLISECOND
+    if segments[s + S_TIME] - rows[x + E_LAST_TIME] >= within or (
+        rows[x + E_LAST_TIME] - segments[s + S_TIME] >= within and number <= 0
+    ):
+        return 0
+    if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and newer(segments[s + S_TSVAL], rows[x + E_TSVAL]):
+        return 0
     if (
         rows[x + E_LAST_SEQ] != segments[s + S_SEQ]
         or rows[x + E_LAST_LEN] != segments[s + S_LEN]
-        or rows[x + E_LAST_FLAGS] != segments[s + S_FLAGS]
-        or rows[x + E_IP_ID] != segments[s + S_IP_ID]
-        or segments[s + S_TIME] - rows[x + E_LAST_TIME] >= MILLISECOND
+        or rows[x + E_LAST_FLAGS] != flags
+        or rows[x + E_IP_ID] != number
         or (ack >= 0 and rows[x + E_LAST_ACK] != ack)
     ):
-        return 0
+        # Copies may come one after another when all of the train has passed: their sender had numbered them before.
+        if number <= 0 or not again or flags & (TCP_SYN | TCP_RST) or not rows[x + E_BASE_KNOWN]:
+            return 0
+        seq = widen(segments[s + S_SEQ], rows[x + E_BASE], rows[x + E_NEXT])
+        end = seq + segments[s + S_LEN] + (1 if flags & TCP_FIN else 0)
+        behind = (rows[x + E_IP_ID] - number) & 65535
+        if not 1 <= behind <= 32 or end > rows[x + E_NEXT] or ack > rows[x + E_LAST_ACK]:
+            return 0
+        return 0 if end > seq and in_hole(x, seq, rows) else 1
     if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and rows[x + E_TSVAL] != segments[s + S_TSVAL]:
         return 0
-    if segments[s + S_IP_ID] > 0:
+    if number > 0:
         return 1
-    if segments[s + S_IP_ID] == 0 and segments[s + S_FLAGS] & (TCP_SYN | TCP_RST):
-        return 0  # Linux numbers every SYN+ACK and RST 0, and may answer two segments in the same moment
-    # Without an IP identification, repeated pure ACKs are as likely to be duplicate ACKs.
-    return 1 if segments[s + S_LEN] or segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST) else 0
+    if number == 0 and flags & TCP_SYN and not flags & TCP_RST:
+        # As many answers as questions, or a copy: nobody repeats a SYN+ACK at once of its own accord.
+        return 1 if again or not flags & TCP_ACK or rows[x + E_SYNS] >= rows[y + E_SYNS] > 0 else 0
+    if number == 0 and flags & TCP_RST:
+        return 1 if again else 0  # Linux may answer two segments in the same moment
+    if segments[s + S_LEN] or flags & (TCP_SYN | TCP_FIN | TCP_RST):
+        return 1
+    # Without an identification, repeated pure ACKs are as likely to be duplicate ACKs.
+    return 1 if again and scaled_window(x, y, s, segments, rows) == rows[x + E_WINDOW] else 0
+
+
+def is_renumbered(c: int, x: int, side: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether this is the frame before, or one like it, as it is on the other side of a box that rewrites numbers.
+
+    The same packet by its IP identification, length and flags, at the same moment, but far away in sequence space: from
+    then on, what fits neither end's numbers is a copy.
+    """
+    if rows[c + C_FLAGS] & CF_RENUMBERED:
+        return 0 if segments[s + S_IP_ID] <= 0 or fits(c, side, s, segments, rows) else 1
+    if (
+        segments[s + S_IP_ID] <= 0
+        or rows[x + E_IP_ID] != segments[s + S_IP_ID]
+        or rows[x + E_LAST_FLAGS] != segments[s + S_FLAGS]
+        or rows[x + E_LAST_LEN] != segments[s + S_LEN]
+        or not segments[s + S_FLAGS] & TCP_ACK
+        or segments[s + S_FLAGS] & TCP_RST
+        or segments[s + S_TIME] - rows[x + E_LAST_TIME] >= MILLISECOND
+    ):
+        return 0
+    away = low32(segments[s + S_SEQ] - rows[x + E_LAST_SEQ])
+    return 1 if bit(20) <= away <= bit(32) - bit(20) else 0
+
+
+def renumber(c: int, x: int, y: int, s: int, segments: Words, rows: Words, log: Words) -> int:
+    """The frame before was the copy where this SYN+ACK, and not that one, answers the SYN: learn from this one."""
+    rows[c + C_FLAGS] |= CF_RENUMBERED
+    r = rows[c + C_LOG_TAIL]
+    if (
+        not segments[s + S_FLAGS] & TCP_SYN
+        or rows[y + E_BASE_KNOWN] != BASE_SYN
+        or low32(segments[s + S_ACK] - rows[y + E_BASE]) != 1
+        or rows[x + E_LAST_ACK] == 1
+        or rows[x + E_SEGMENTS] != 1
+        or log[r + L_FRAME] != rows[c + C_LAST_FRAME]
+    ):
+        return 0
+    rows[x + E_BASE] = segments[s + S_SEQ]
+    rows[x + E_LAST_SEQ] = segments[s + S_SEQ]
+    rows[x + E_ACK] = 1
+    rows[x + E_LAST_ACK] = 1
+    rows[x + E_EDGE] = 1 + segments[s + S_WINDOW]
+    rows[x + E_STAGE] |= ES_ACKS_SYN
+    rows[y + E_NEXT] = 1
+    rows[y + E_HOLES] = 0
+    wrong = M_ACK_UNSEEN | M_ACK_PLUS_ONE | M_GAP | M_ACK_OLD
+    rows[c + C_MARKS] &= ~wrong
+    log[r + L_MARKS] = (log[r + L_MARKS] & ~wrong) | M_ACKS_SYN
+    log[r + L_ACK] = 1
+    return 1
 
 
 def place(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
@@ -1339,10 +1421,15 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     marks = 0
     if segments[s + S_FATE] == FATE_COPY:
         marks = M_NETWORK_DUPLICATE
-    elif rows[x + E_SEGMENTS] and is_capture_duplicate(x, s, ack, segments, rows):
+    elif rows[x + E_SEGMENTS] and is_capture_duplicate(c, x, y, s, ack, segments, rows):
         marks = M_CAPTURE_DUPLICATE
+    elif rows[x + E_SEGMENTS] and is_renumbered(c, x, side, s, segments, rows):
+        marks = M_CAPTURE_DUPLICATE
+        if not rows[c + C_FLAGS] & CF_RENUMBERED:
+            renumber(c, x, y, s, segments, rows, log)
     if marks:
-        rows[x + E_SEGMENTS] += 1
+        if marks & M_NETWORK_DUPLICATE:
+            rows[x + E_SEGMENTS] += 1  # what the capture alone has twice was sent once
         rows[c + C_LAST_TIME] = now
         rows[c + C_LAST_FRAME] = segments[s + S_FRAME]
         if not rows[c + C_MARKS] & marks:

@@ -192,7 +192,7 @@ _ENDPOINT: tuple[tuple[str, str, str, str, str, str], ...] = (
         "no SYN seen, or no such option in it",
         "window scale that it announced",
     ),
-    ("segments", "E_SEGMENTS", "int64", "", "", "segments sent"),
+    ("segments", "E_SEGMENTS", "int64", "", "", "segments sent; one that the capture holds twice counts once"),
     ("payload_bytes", "E_BYTES", "int64", "bytes", "", "payload sent, repeated bytes included"),
     ("unique_bytes", "E_UNIQUE", "int64", "bytes", "", "payload sent, each byte of the sequence space once"),
     ("retransmitted_segments", "E_RETRANSMITTED", "int64", "", "", "segments that repeat sequence space seen before"),

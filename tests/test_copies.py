@@ -1,0 +1,145 @@
+"""Captures that hold frames more than once: the copies are recognised, and nothing else is said of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tcptrace_fsm.findings import RULES
+from tcptrace_fsm.tcp.notation import Conversation, parse
+from tests.strategies import run
+from tests.test_track import only
+
+MICROSECOND = 1000
+
+
+def found(given) -> list[str]:
+    """The kinds of findings about single connections."""
+    return [f.kind for f in run(given, rules=True).findings]
+
+
+def copied(text: str, *, times: int = 2, apart: int = 4 * MICROSECOND, hop: int = 0) -> Conversation:
+    """Every frame several times: on several interfaces, or before and behind a router that takes a hop."""
+    lines = [
+        line._replace(time=line.time + i * apart, ttl=line.ttl - i * hop)
+        for line in parse(text).lines
+        for i in range(times)
+    ]
+    return Conversation(sorted(lines, key=lambda line: line.time))
+
+
+WHOLE = """
+    0.000 > S  0:0(0)            
+    0.010 < S. 0:0(0)       ack 1  id 0
+    0.020 > .  1:1(0)       ack 1
+    0.030 > P. 1:101(100)   ack 1
+    0.040 < .  1:1001(1000) ack 101
+    0.0401 < P. 1001:2001(1000) ack 101
+    0.050 > .  101:101(0)   ack 2001
+    0.060 > F. 101:101(0)   ack 2001
+    0.070 < F. 2001:2001(0) ack 102
+    0.080 > .  102:102(0)   ack 2002
+"""
+
+
+@pytest.mark.parametrize("kind", sorted(RULES))
+@pytest.mark.parametrize(
+    "how", [{}, {"times": 4}, {"apart": 300 * MICROSECOND, "hop": 1}], ids=["any", "four", "router"]
+)
+def test_what_is_found_in_a_capture_is_found_in_one_that_holds_all_twice(kind, how):
+    """The same kinds, each as often."""
+    once = found(RULES[kind].example)
+    twice = found(copied(RULES[kind].example, **how))
+    assert twice == once
+
+
+@pytest.mark.parametrize("apart, hop", [(1, 0), (30, 0), (900, 0), (2000, 1), (8000, 1)])
+def test_a_whole_connection_twice_is_one(apart, hop):
+    """Counted once, nothing found, whatever the way through the capturing machine took."""
+    conversation = copied(WHOLE, apart=apart * MICROSECOND, hop=hop)
+    assert found(conversation) == []
+    (connection,) = run(conversation).connections
+    assert [connection.end(side, "E_SEGMENTS") for side in ("client", "server")] == [6, 4]
+    assert [connection.end(side, "E_RETRANSMITTED") for side in ("client", "server")] == [0, 0]
+
+
+def test_a_train_and_then_its_copies():
+    """Two queues: all of one, then all of the other; the sender's numbering tells."""
+    text = """
+        0.000000 > S  0:0(0)            id 7
+        0.000004 > S  0:0(0)            id 7
+        0.010000 < S. 0:0(0)      ack 1 id 0
+        0.010004 < S. 0:0(0)      ack 1 id 0
+        0.020000 > .  1:1(0)      ack 1 id 8
+        0.020004 > .  1:1(0)      ack 1 id 8
+        0.030000 > .  1:101(100)  ack 1 id 9
+        0.030001 > .  101:201(100) ack 1 id 10
+        0.030002 > .  201:301(100) ack 1 id 11
+        0.030010 > .  1:101(100)  ack 1 id 9
+        0.030011 > .  101:201(100) ack 1 id 10
+        0.030012 > .  201:301(100) ack 1 id 11
+        0.040000 < .  1:1(0)      ack 101 id 20
+        0.040001 < .  1:1(0)      ack 301 id 21
+        0.040010 < .  1:1(0)      ack 101 id 20
+        0.040011 < .  1:1(0)      ack 301 id 21
+    """
+    connection = only(text)
+    assert [connection.end("client", name) for name in ("E_SEGMENTS", "E_RETRANSMITTED")] == [5, 0]
+    assert connection.end("server", "E_SEGMENTS") == 3
+
+
+def test_a_syn_ack_repeated_for_a_repeated_syn_is_no_copy():
+    """Two questions, two answers, although all answers bear the identification 0."""
+    text = """
+        0.0000 > S  0:0(0)        id 7
+        0.0001 > S  0:0(0)        id 8
+        0.0100 < S. 0:0(0)  ack 1 id 0
+        0.0101 < S. 0:0(0)  ack 1 id 0
+        0.0200 > .  1:1(0)  ack 1
+    """
+    assert only(text).end("server", "E_SYNS") == 2
+
+
+def test_resets_that_answer_a_train_are_no_copies():
+    """One for each segment, with the same number and the identification 0."""
+    text = """
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0)          ack 1
+        0.020 > .  1:1(0)          ack 1
+        0.030 > .  1:1001(1000)    ack 1
+        0.0301 > . 1001:2001(1000) ack 1
+        0.040 < R  1:1(0)          id 0
+        0.0401 < R 1:1(0)          id 0
+    """
+    assert only(text).end("server", "E_RSTS") == 2
+
+
+RENUMBERED = """
+    0.000 > S  0:0(0)              id 10
+    isn {0} {1}
+    0.010 < S. 0:0(0)       ack 1  id 50
+    isn 1000 5000
+    0.010 < S. 0:0(0)       ack 1  id 50
+    0.020 > .  1:1(0)       ack 1  id 11
+    0.030 > P. 1:101(100)   ack 1  id 12
+    isn {0} {1}
+    0.040 < P. 1:501(500)   ack 101 id 51
+    0.041 < F. 501:501(0)   ack 101 id 52
+    isn 1000 5000
+    0.0401 < P. 1:501(500)  ack 101 id 51
+    0.0411 < F. 501:501(0)  ack 101 id 52
+    0.050 > F. 101:101(0)   ack 502 id 13
+    isn {0} {1}
+    0.060 < .  502:502(0)   ack 102 id 53
+    isn 1000 5000
+    0.060 < .  502:502(0)   ack 102 id 53
+"""
+
+
+@pytest.mark.parametrize("numbers", [(800_000_000, 3_000_000_000), (3_500_000_000, 90_000_000)])
+def test_both_sides_of_a_box_that_rewrites_sequence_numbers(numbers):
+    """The server's frames are there with the box's numbers and with its own: those that its client answers count."""
+    text = RENUMBERED.format(*numbers)
+    assert found(text) == []
+    connection = only(text)
+    assert connection.closing == "normal"
+    assert connection.end("server", "E_SEGMENTS") == 4
