@@ -28,7 +28,7 @@ def copied(text: str, *, times: int = 2, apart: int = 4 * MICROSECOND, hop: int 
 
 
 WHOLE = """
-    0.000 > S  0:0(0)            
+    0.000 > S  0:0(0)
     0.010 < S. 0:0(0)       ack 1  id 0
     0.020 > .  1:1(0)       ack 1
     0.030 > P. 1:101(100)   ack 1
