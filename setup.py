@@ -1,15 +1,16 @@
 """Compile the kernels where a C compiler is at hand; install without them where it is not.
 
-The constants of ``tcptrace_fsm/kernels/layout.py`` are written, at build time, into ``layout.pxd`` as a C enum: that
-is how ``rows[c + FIELD]`` becomes an address with a constant offset while the fields are named in one place only. The
-smallest functions, called for every segment from several kernels, are written into ``.pxd`` files with their bodies:
-that is how they become part of each kernel that calls them.
+All kernels become one extension, ``tcptrace_fsm/kernels/_compiled``: its source is written from theirs at build time
+(:func:`source_text`), and compiled once. In one C file the compiler sees which function calls which, and what Cython
+adds to each extension is compiled once instead of ten times. To add a kernel is to add its ``.py`` file.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -19,103 +20,165 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).resolve().parent
 KERNELS = ROOT / "tcptrace_fsm" / "kernels"
 BUILD = "build/cython"
-INLINE = ("plain", "sequence", "table")  # modules that are not compiled by themselves
+SOURCE = f"{BUILD}/_compiled.pyx"
+NOT_COMPILED = {"__init__", "layout", "memory"}  # layout becomes C constants, memory the lines of HEAD
 COST = "the kernels stay uncompiled: every result is the same, at about a sixtieth of the speed"
 
+TYPES = {"int": "long long", "None": "void", "Words": "long long*", "Buffer": "const unsigned char*"}
+ARRAYS = {"Words": "long long[::1]", "Buffer": "const unsigned char[::1]"}  # the same as Python passes them
 
-def write_layout_pxd() -> None:
-    """Write ``layout.pxd`` from the integer constants of ``layout.py``."""
+HEAD = '''
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+    #define tcptrace_fsm_prefetch(address) __builtin_prefetch(address)
+    #else
+    #define tcptrace_fsm_prefetch(address) ((void)0)
+    #endif
+    """
+    void tcptrace_fsm_prefetch(const void* address) noexcept nogil
+
+cdef inline long long* pointer(long long* words) noexcept nogil:
+    return words
+
+cdef inline const unsigned char* octets(const unsigned char* content) noexcept nogil:
+    return content
+
+cdef inline long long prefetch(long long* words, long long i) noexcept nogil:
+    tcptrace_fsm_prefetch(&words[i])
+    return 0
+'''
+
+
+def constants() -> list[str]:
+    """The integer constants of ``layout.py`` as a C enum: ``rows[c + FIELD]`` becomes an address with an offset."""
     sys.path.insert(0, str(ROOT))
     try:
-        from tcptrace_fsm.kernels import layout
+        layout = runpy.run_path(str(KERNELS / "layout.py"))
     finally:
         sys.path.pop(0)
-    values = {k: v for k, v in vars(layout).items() if isinstance(v, int) and k[0].isupper()}
+    values = {k: int(v) for k, v in layout.items() if isinstance(v, int) and k[0].isupper()}
     # Masks and times are 64 bits wide. As members of an enum they would be ints, and lose their upper half on the way.
     masks = {k: v for k, v in values.items() if k.startswith("M_") or k == "MILLISECOND"}
     too_wide = [k for k, v in values.items() if k not in masks and not -(2**31) < v < 2**31]
     if too_wide:
         raise ValueError(f"layout.py: {too_wide} do not fit a C int")
     # The -1 makes the enum's type signed with every compiler.
-    lines = ["# Generated from layout.py by setup.py.", "cdef enum:", "    _SIGNED = -1"]
-    lines += [f"    {k} = {int(v)}" for k, v in values.items() if k not in masks]
+    lines = ["cdef enum:", "    _SIGNED = -1"]
+    lines += [f"    {k} = {v}" for k, v in values.items() if k not in masks]
     lines += ["cdef extern from *:", '    """']
     lines += [f"    #define TCPTRACE_FSM_{k} {v}LL" for k, v in masks.items()]
     lines += ['    """']
     lines += [f'    const long long {k} "TCPTRACE_FSM_{k}"' for k in masks]
-    text = "\n".join(lines) + "\n"
-    write_changed(KERNELS / "layout.pxd", text)
+    return lines
 
 
-def write_inline_pxd(name: str) -> None:
-    """Write ``NAME.pxd`` from the functions of ``NAME.py``: arrays become pointers, numbers 64-bit integers."""
-    types = {"int": "long long", "Words": "long long*"}
-    lines = [f"# Generated from {name}.py by setup.py."]
-    for node in ast.parse((KERNELS / f"{name}.py").read_text()).body:
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("tcptrace_fsm."):
-            lines.append(f"from {node.module} cimport *")
-        if isinstance(node, ast.FunctionDef):
-            arguments = ", ".join(f"{types[ast.unparse(a.annotation)]} {a.arg}" for a in node.args.args)
-            lines.append(f"\ncdef inline long long {node.name}({arguments}) noexcept nogil:")
-            lines += ["    " + line for part in node.body[1:] for line in ast.unparse(part).splitlines()]
-    write_changed(KERNELS / f"{name}.pxd", "\n".join(lines) + "\n")
+def in_c(function: ast.FunctionDef, name: str, lines: list[str], *, inline: bool) -> list[str]:
+    """A kernel's function, whose text is in ``lines``, as a C function ``name``: annotations become C types."""
+    kind = "cdef inline" if inline else "cdef"
+    arguments = ", ".join(f"{TYPES[ast.unparse(a.annotation)]} {a.arg}" for a in function.args.args)
+    begin = function.body[1] if ast.get_docstring(function) else function.body[0]
+    signature = f"{kind} {TYPES[ast.unparse(function.returns)]} {name}({arguments}) noexcept nogil:"
+    return ["", signature, *lines[begin.lineno - 1 : function.end_lineno]]
 
 
-def write_changed(path: Path, text: str) -> None:
-    """Write a file, unless it says that already: what depends on it need not be compiled again."""
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+def for_python(function: ast.FunctionDef, name: str) -> list[str]:
+    """What Python calls: it takes the arrays' memory and lets other threads run meanwhile."""
+    taken, passed = [], []
+    for argument in function.args.args:
+        kind = ast.unparse(argument.annotation)
+        taken.append(f"{ARRAYS.get(kind, TYPES[kind])} {argument.arg}")
+        passed.append(f"&{argument.arg}[0]" if kind in ARRAYS else argument.arg)
+    return [
+        "",
+        f"def {function.name}({', '.join(taken)}):",
+        f"    {ast.get_docstring(function)!r}",
+        "    cdef long long result",
+        "    with nogil:",
+        f"        result = {name}({', '.join(passed)})",
+        "    return result",
+    ]
+
+
+def source_text() -> str:
+    """The one source of the extension: each kernel's functions, in C types; what ``__all__`` names, Python may call."""
+    constant_lines = constants()
+    body: list[str] = []
+    exported: dict[str, tuple[str, ...]] = {}
+    homes: dict[str, str] = {}
+    for path in sorted(p for p in KERNELS.glob("*.py") if p.stem not in NOT_COMPILED):
+        text = path.read_text(encoding="utf-8")
+        lines = text.splitlines()
+        tree = ast.parse(text)
+        public = next((ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign)), ())  # __all__
+        body += ["", f"# --- {path.name}"]
+        for node in tree.body:
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            other = homes.setdefault(node.name, path.name)
+            if other != path.name:
+                raise ValueError(f"{path.name}: {node.name} is also the name of a function of {other}")
+            name = f"{node.name}_in_c" if node.name in public else node.name
+            body += in_c(node, name, lines, inline=not public)  # what several kernels call is small
+            if node.name in public:
+                body += for_python(node, name)
+        if public:
+            exported[path.stem] = tuple(public)
+    head = ["# Generated by setup.py from the kernels.", f"KERNELS = {exported!r}", f"SOURCES = {digests()!r}"]
+    return "\n".join([*head, *constant_lines, HEAD, *body]) + "\n"
+
+
+def digests() -> dict[str, str]:
+    """A digest of each source, by which the tests know whether what is compiled was compiled from it."""
+    sources = sorted(p for p in KERNELS.glob("*.py") if p.stem not in {"__init__", "memory"})
+    return {p.stem: hashlib.sha256(p.read_bytes().replace(b"\r\n", b"\n")).hexdigest() for p in sources}
 
 
 def extensions() -> list[Extension]:
-    """The kernels as C extensions, or none where Cython is missing or ``TCPTRACE_FSM_PURE`` is set."""
+    """The kernels as a C extension, or none where Cython is missing or ``TCPTRACE_FSM_PURE`` is set."""
     if os.environ.get("TCPTRACE_FSM_PURE"):
         return []
     try:
         from Cython.Build import cythonize
+        from Cython.Compiler import Options
     except ImportError:
         print(f"tcptrace-fsm: no Cython; {COST}", file=sys.stderr)
         return []
-    write_layout_pxd()
-    for name in INLINE:
-        write_inline_pxd(name)
-    names = sorted(p.stem for p in KERNELS.glob("*.pxd") if p.stem not in {"layout", "memory", *INLINE})
-    # Cython follows the .py and .pxd files (layout.pxd is written only when it changes); flags it does not see.
-    generated = list((ROOT / BUILD).rglob("*.c"))
-    stale = any(c.stat().st_mtime < Path(__file__).stat().st_mtime for c in generated)
+    source = ROOT / SOURCE
+    source.parent.mkdir(parents=True, exist_ok=True)
+    text = source_text()
+    if not source.exists() or source.read_text(encoding="utf-8") != text:  # else nothing need be compiled again
+        source.write_text(text, encoding="utf-8")
+    # Cython follows its source; flags it does not see.
+    generated = source.with_suffix(".c")
+    stale = generated.exists() and generated.stat().st_mtime < Path(__file__).stat().st_mtime
     flags = [] if sys.platform == "win32" else ["-O3", "-g0", "-fwrapv", "-fno-strict-aliasing", "-w"]
+    Options.emit_code_comments = False
     return cythonize(
         [
             Extension(
-                f"tcptrace_fsm.kernels.{n}",
-                [f"tcptrace_fsm/kernels/{n}.py"],
+                "tcptrace_fsm.kernels._compiled",
+                [SOURCE],
                 depends=["setup.py"],
                 extra_compile_args=flags,
                 optional=True,
             )
-            for n in names
         ],
         compiler_directives={
             "language_level": 3,
-            "infer_types": True,  # locals become C integers; only signatures stand in the .pxd files
-            "annotation_typing": False,  # annotations are for readers and mypy
+            "infer_types": True,  # locals become C integers
             "boundscheck": False,
             "wraparound": False,
             "cdivision": True,
             "initializedcheck": False,
         },
-        build_dir=BUILD,
         force=stale,
         quiet=True,
     )
 
 
 class OptionalBuildExt(build_ext):
-    """Build what can be built, on all cores; say what it costs when nothing can."""
-
-    def finalize_options(self) -> None:
-        super().finalize_options()
-        self.parallel = self.parallel or os.cpu_count()
+    """Build the kernels if that can be done; say what it costs when it cannot."""
 
     def run(self) -> None:
         try:

@@ -1,74 +1,87 @@
-"""What is compiled beside its source was compiled from that source."""
+"""What is compiled was compiled from the sources that lie beside it."""
 
 from __future__ import annotations
 
 import ast
-from importlib.machinery import EXTENSION_SUFFIXES
+import hashlib
+import sys
 from pathlib import Path
 
 import pytest
 
 import tcptrace_fsm.kernels
-from tcptrace_fsm.kernels import layout
+from tcptrace_fsm.kernels import compiled
 
 FOLDER = Path(tcptrace_fsm.kernels.__file__).parent
-INLINE = ("plain", "sequence", "table")  # part of every kernel that calls them
-NEVER_COMPILED = {"__init__", "layout", "memory", *INLINE}
-KERNELS = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in NEVER_COMPILED)
-IN_A_TREE = (FOLDER.parent.parent / "setup.py").exists()
+SOURCES = sorted(FOLDER.glob("*.py"))
 
 
-def binary(name):
-    """The compiled form of a kernel, or None."""
-    found = [p for suffix in EXTENSION_SUFFIXES if (p := FOLDER / f"{name}{suffix}").exists()]
-    return found[0] if found else None
+def extension():
+    if not compiled():
+        pytest.skip("nothing is compiled here")
+    return sys.modules["tcptrace_fsm.kernels._compiled"]
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_every_kernel_has_its_signatures(name):
-    """Without a .pxd a kernel would silently stay uncompiled."""
-    if not IN_A_TREE:
-        pytest.skip("installed from a wheel")
-    assert (FOLDER / f"{name}.pxd").exists()
+def functions(path):
+    return [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef)]
 
 
-def test_all_kernels_are_compiled_or_none():
-    there = {name for name in KERNELS if binary(name)}
-    assert there in (set(), set(KERNELS)), f"only {sorted(there)} are compiled: pip install -e ."
+def public(path):
+    """The names in ``__all__``, or none."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return tuple(ast.literal_eval(node.value))
+    return ()
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_compiled_kernel_is_newer_than_its_source(name):
+def test_what_is_compiled_is_what_the_sources_say():
     """Otherwise the tests would run something else than what was edited."""
-    if not IN_A_TREE or binary(name) is None:
-        pytest.skip("nothing is compiled in this tree")
-    built = binary(name).stat().st_mtime
-    for source in (FOLDER / f"{name}.py", FOLDER / f"{name}.pxd"):
-        assert source.stat().st_mtime <= built, f"{source.name} was edited after it was compiled: pip install -e ."
+    there = [p for p in SOURCES if p.stem not in {"__init__", "memory"}]
+    now = {p.stem: hashlib.sha256(p.read_bytes().replace(b"\r\n", b"\n")).hexdigest() for p in there}
+    was = extension().SOURCES
+    changed = sorted(name for name in {*now, *was} if now.get(name) != was.get(name))
+    assert not changed, f"{changed} edited after they were compiled: pip install -e ."
 
 
-@pytest.mark.parametrize("name", INLINE)
-def test_inlined_functions_are_those_of_the_source(name):
-    """The .pxd that the kernels were compiled with says what the source says."""
-    pxd = FOLDER / f"{name}.pxd"
-    if not pxd.exists():
-        pytest.skip("nothing was compiled in this tree")
-    lines = set(pxd.read_text().splitlines())
-    for function in ast.parse((FOLDER / f"{name}.py").read_text()).body:
-        if isinstance(function, ast.FunctionDef):
-            for line in "\n".join(map(ast.unparse, function.body[1:])).splitlines():
-                assert "    " + line in lines, f"{name}.py was edited after it was compiled: pip install -e ."
+def test_python_calls_the_compiled_function_of_each_kernel():
+    """Each name that a kernel shows is compiled, and its module holds it: none is left in plain Python."""
+    shown = {p.stem: public(p) for p in SOURCES if p.stem not in {"__init__", "layout", "memory"} and public(p)}
+    assert shown == extension().KERNELS
+    assert len(shown) >= 8
+    for kernel, names in shown.items():
+        module = sys.modules[f"tcptrace_fsm.kernels.{kernel}"]
+        for name in names:
+            assert getattr(module, name) is getattr(extension(), name)
+            assert type(getattr(module, name)).__name__ == "cython_function_or_method"
 
 
-def test_compiled_constants_are_those_of_layout():
-    """layout.pxd is what the compiled kernels saw of layout.py."""
-    pxd = FOLDER / "layout.pxd"
-    if not pxd.exists():
-        pytest.skip("nothing was compiled in this tree")
-    lines = [line.split() for line in pxd.read_text().splitlines()]
-    seen = {words[0]: words[2] for words in lines if len(words) == 3 and words[1] == "="}
-    seen.pop("_SIGNED")
-    # what is wider than an int is a macro
-    seen |= {w[1].removeprefix("TCPTRACE_FSM_"): w[2].removesuffix("LL") for w in lines if w[:1] == ["#define"]}
-    now = {k: str(int(v)) for k, v in vars(layout).items() if isinstance(v, int) and k[0].isupper()}
-    assert seen == now, "layout.py was edited after it was compiled: pip install -e ."
+def test_what_the_package_takes_from_a_kernel_is_shown_by_it():
+    """A name that is not in ``__all__`` would silently stay plain Python."""
+    shown = {p.stem: public(p) for p in SOURCES}
+    taken = set()
+    for path in FOLDER.parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if path.parent != FOLDER else ():
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tcptrace_fsm.kernels."):
+                kernel = node.module.rpartition(".")[2]
+                taken |= {(kernel, a.name) for a in node.names if kernel != "layout"}
+    assert len(taken) > 15
+    assert sorted(t for t in taken if t[1] not in shown[t[0]]) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
+def test_kernels_keep_to_what_can_be_compiled(path):
+    """Functions with C's types, each name once, and nothing else that the extension would not have."""
+    if path.stem in {"__init__", "layout"}:
+        pytest.skip("never compiled")
+    for node in ast.parse(path.read_text()).body:
+        assert isinstance(node, ast.FunctionDef | ast.Import | ast.ImportFrom | ast.If | ast.Expr | ast.Assign)
+        assert not isinstance(node, ast.Assign) or ast.unparse(node.targets[0]) == "__all__"
+    for function in functions(path):
+        kinds = {ast.unparse(a.annotation) for a in function.args.args}
+        assert kinds <= {"int", "Words", "Buffer"}, function.name
+        assert path.stem == "memory" or ast.unparse(function.returns) in {"int", "None"}, function.name
+
+
+def test_no_two_kernels_have_a_function_of_one_name():
+    names = [f.name for p in SOURCES for f in functions(p) if p.stem not in {"__init__", "layout", "memory"}]
+    assert len(names) == len(set(names)) > 100

@@ -1,12 +1,15 @@
 """The compiled heart: integer-only Python over flat ``int64`` arrays.
 
-Every file here is plain Python that runs as it stands. Where a C compiler is at hand, Cython's pure-Python mode
-compiles these very files ahead of time; the small ``.pxd`` file beside each gives its functions C signatures. What is
-called for every segment from several of them (:mod:`.plain`, :mod:`.sequence`, :mod:`.table`) becomes part of each
-caller instead.
+Every file here is plain Python that runs as it stands. Where a C compiler is at hand, ``setup.py`` writes the functions
+of all of them into one source, with the types that their annotations say, and Cython compiles it ahead of time to the
+one extension ``_compiled``. Where it is there, it takes the place of these files.
 
 House rules, so that one source serves both:
 
+* parameters are annotated ``int`` (64 bits, signed), ``Words`` or ``Buffer``, and nothing else; a file holds functions
+  and no constants (those stand in :mod:`.layout`), and no two files have a function of the same name;
+* ``__all__`` names what Python calls; a file whose functions only other kernels call has none. A function that Python
+  calls is not called by kernels;
 * only ints and flat ``int64`` arrays (``array('q')``, or anything with the same buffer) and ``bytes``-like input;
 * a record is a run of words in such an array: ``rows[c + FIELD]``, with the fields named in :mod:`.layout`;
 * a truth value that is kept in a variable is written ``1 if test else 0`` (Cython would make a ``bool`` an object);
@@ -18,7 +21,8 @@ House rules, so that one source serves both:
 from __future__ import annotations
 
 import sys
-from importlib.machinery import EXTENSION_SUFFIXES
+from importlib import import_module
+from types import ModuleType
 from typing import Protocol, TypeAlias
 
 __all__ = ["Buffer", "Words", "compiled"]
@@ -37,6 +41,19 @@ class Words(Protocol):
 
 def compiled() -> bool:
     """Whether the compiled kernels are the ones in use."""
-    from tcptrace_fsm.kernels import decode
+    return f"{__name__}._compiled" in sys.modules
 
-    return str(sys.modules[decode.__name__].__file__).endswith(tuple(EXTENSION_SUFFIXES))
+
+def _take_compiled() -> None:
+    """Put what is compiled in the place of the modules that it was compiled from."""
+    try:
+        extension = import_module(f"{__name__}._compiled")
+    except ModuleNotFoundError:
+        return
+    for kernel, functions in extension.KERNELS.items():
+        module = ModuleType(f"{__name__}.{kernel}")
+        vars(module).update({name: getattr(extension, name) for name in functions})
+        sys.modules[module.__name__] = globals()[kernel] = module
+
+
+_take_compiled()

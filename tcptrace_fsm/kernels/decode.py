@@ -22,6 +22,8 @@ from tcptrace_fsm.kernels.memory import *
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Buffer, Words
 
+__all__ = ["decode"]
+
 
 def number16(a: int, b: int) -> int:
     """Return the 16-bit number whose bytes on the wire are ``a b``."""

@@ -24,7 +24,7 @@ from tcptrace_fsm.kernels.table import *
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-# No __all__: compiled, this module has for Python only what Python calls, and track.py takes the rest by its .pxd.
+# No __all__: only other kernels call these.
 
 
 # --- Wireshark -------------------------------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
 """What compiled kernels do with memory and Python cannot: nothing, here.
 
-``memory.pxd`` gives these their meaning in C: the address of an array's first word, so that functions pass one
-pointer instead of a memoryview's description, and a hint to fetch a cache line that will be needed soon. This module is
-never compiled; uncompiled kernels use it as it stands.
+``setup.py`` gives these their meaning in C: an array is the address of its first word there, and a cache line that will
+be needed soon can be fetched early. This module is never compiled; uncompiled kernels use it as it stands.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from tcptrace_fsm.kernels.sequence import *
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-# No __all__: those who import it take all of it.
+# No __all__: only other kernels call these.
 
 
 def plain_to_wireshark(c: int, s: int, segments: Words, rows: Words, control: Words) -> int:

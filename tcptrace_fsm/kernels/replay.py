@@ -36,7 +36,7 @@ from tcptrace_fsm.kernels.table import *
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["collect", "gather", "interesting", "replay", "replay_due"]
+__all__ = ["collect", "interesting", "replay_due"]
 
 
 # --- reading the log --------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ place has to think of it.
 
 from __future__ import annotations
 
-__all__ = ["bit", "low32", "newer", "widen"]
+# No __all__: only other kernels call these.
 
 
 def bit(number: int) -> int:

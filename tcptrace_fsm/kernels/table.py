@@ -16,7 +16,7 @@ from tcptrace_fsm.kernels.sequence import *
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-# No __all__: those who import it take all of it.
+# No __all__: only other kernels call these.
 
 
 def stir(h: int, word: int, seed: int) -> int:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.kernels.layout import *
 
 if TYPE_CHECKING:
-    from array import array
+    from tcptrace_fsm.kernels import Buffer, Words
 
-    from tcptrace_fsm.kernels import Buffer
+__all__ = ["walk_pcap", "walk_pcapng", "walk_snoop"]
 
 
 def number(a: int, b: int, c: int, d: int, swapped: int) -> int:
@@ -59,7 +59,7 @@ def stamp_to_ns(high: int, low: int, unit: int, factor: int, offset: int) -> int
     return time
 
 
-def walk_pcap(data: Buffer, frames: array[int], ctl: array[int]) -> int:
+def walk_pcap(data: Buffer, frames: Words, ctl: Words) -> int:
     """Walk the records of a pcap chunk.
 
     Parameters
@@ -129,7 +129,7 @@ def walk_pcap(data: Buffer, frames: array[int], ctl: array[int]) -> int:
     return count
 
 
-def walk_snoop(data: Buffer, frames: array[int], ctl: array[int]) -> int:
+def walk_snoop(data: Buffer, frames: Words, ctl: Words) -> int:
     """Walk the records of a snoop chunk (RFC 1761); parameters and answer as for :func:`walk_pcap`."""
     at = ctl[WALK_BEGIN]
     end = ctl[WALK_END]
@@ -183,7 +183,7 @@ def walk_snoop(data: Buffer, frames: array[int], ctl: array[int]) -> int:
     return count
 
 
-def walk_pcapng(data: Buffer, frames: array[int], interfaces: array[int], ctl: array[int]) -> int:
+def walk_pcapng(data: Buffer, frames: Words, interfaces: Words, ctl: Words) -> int:
     """Walk the blocks of a pcapng chunk.
 
     The walk stops at a block that changes what it knows (section header, interface) or tells of the capture itself
