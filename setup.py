@@ -35,8 +35,24 @@ cdef extern from *:
     #else
     #define tcptrace_fsm_prefetch(address) ((void)0)
     #endif
+    static long long tcptrace_fsm_fold(long long x, long long y) {
+        unsigned long long a = (unsigned long long) x, b = (unsigned long long) y;
+    #ifdef __SIZEOF_INT128__
+        unsigned __int128 product = (unsigned __int128) a * b;
+        return (long long) ((unsigned long long) product ^ (unsigned long long) (product >> 64));
+    #else
+        unsigned long long low = (a & 0xFFFFFFFF) * (b & 0xFFFFFFFF);
+        unsigned long long middle = (a >> 32) * (b & 0xFFFFFFFF) + (low >> 32);
+        unsigned long long other = (a & 0xFFFFFFFF) * (b >> 32) + (middle & 0xFFFFFFFF);
+        return (long long) (a * b ^ ((a >> 32) * (b >> 32) + (middle >> 32) + (other >> 32)));
+    #endif
+    }
     """
     void tcptrace_fsm_prefetch(const void* address) noexcept nogil
+    long long tcptrace_fsm_fold(long long x, long long y) noexcept nogil
+
+cdef inline long long fold(long long a, long long b) noexcept nogil:
+    return tcptrace_fsm_fold(a, b)
 
 cdef inline long long* pointer(long long* words) noexcept nogil:
     return words

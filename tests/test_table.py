@@ -75,6 +75,47 @@ def test_the_hash_hangs_on_the_seed():
     assert len({plain.hash_of(key, 0, seed | 1) & 1023 for seed in range(1 << 40, (1 << 40) + 400, 2)}) > 100
 
 
+@pytest.mark.parametrize("word", ["SRC_HI", "DST_HI", "SRC_LO", "DST_LO"])
+@pytest.mark.parametrize("seed", [SEED | 1, 0x1D3A_7C05_92F1_E86B, 0x0B0C_59A1_3E77_D2F5])
+def test_no_bit_of_an_address_is_lost(word, seed):
+    """A product of 62 bits loses the upper bits of an address under any seed: crafted four-tuples share one hash."""
+    hashes = set()
+    low = {"SRC_LO": 3, "DST_LO": 5, "SRC_HI": 7, "DST_HI": 9}
+    for top in range(64):
+        value = low[word] | top << 58
+        words_of = low | {word: value - (value >> 63 << 64)}
+        s = record(1, 0, (0, 0), (80, 40000), 0, 0, 2, NET=1, **words_of)
+        hashes.add(plain.hash_of(s, 0, seed))
+    assert len(hashes) == 64
+    assert len({h & 1023 for h in hashes}) > 40
+
+
+def test_past_uses_are_told_apart_by_their_four_tuples():
+    """Two four-tuples with one hash are two entries; both directions of one are the same."""
+    size = 64
+    past, rows = Watched(words(at.PAST_SIZE * size)), words(at.CONNECTION_SIZE * (len(TUPLES) + 1))
+    apart = {canonical(key): key for key in TUPLES}
+    assert len(apart) > 10
+    for n, key in enumerate(apart.values()):
+        c = n * at.CONNECTION_SIZE
+        put_row(rows, c, segment(key))
+        rows[c + at.C_HASH] = 5
+        assert plain.recall(past, size, rows, c) == -1
+        assert plain.remember(past, size, 5, rows, c, n << at.PAST_SHIFT) == 1
+        assert plain.remember(past, size, 5, rows, c, n << at.PAST_SHIFT | 1) == 0
+    other = len(TUPLES) * at.CONNECTION_SIZE
+    rows[other + at.C_HASH] = 5
+    for n, key in enumerate(apart.values()):
+        put_row(rows, other, segment(key, back=True))
+        assert plain.recall(past, size, rows, other) == n << at.PAST_SHIFT | 1
+    larger = words(at.PAST_SIZE * 2 * size)
+    kept = pure_kernels()["moving"].move_past(past, size, larger, 2 * size, 3)
+    assert kept == len(apart) - 3
+    for n, key in enumerate(apart.values()):
+        put_row(rows, other, segment(key))
+        assert plain.recall(larger, 2 * size, rows, other) == (-1 if n < 3 else n << at.PAST_SHIFT | 1)
+
+
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(0, len(TUPLES) - 1), st.booleans()), max_size=60), st.integers(0, 3)
 )

@@ -23,6 +23,7 @@ from tests.strategies import (
     Connection,
     check_memory,
     plain_engine,
+    plain_engine_where,
     pure_kernels,
     record,
     run,
@@ -563,3 +564,14 @@ def test_connection_outlives_a_stray_syn_that_nobody_decides():
         outcome = run(PENDING + "end 300\n" + tail, step=step)
         assert [conn_id for conn_id, _, _ in outcome.labels()][-2:] == [0, 0]
         assert outcome.connections[0].end("client", "E_BYTES") == 100
+
+
+def test_a_connection_is_no_second_use_of_a_four_tuple_with_the_same_hash():
+    """Where all four-tuples share one hash, each still has its own past."""
+    meeting = plain_engine_where(hash_of=lambda *_: 7)
+    apart = "\n".join(
+        f"port {41000 + n % 3} 80\n{600 * n} > S 0:0(0)\n{600 * n + 0.1} < R. 0:0(0) ack 1" for n in range(6)
+    )
+    outcome = run(apart, engine=meeting)
+    uses = [(c["C_INCARNATION"], c["C_PREVIOUS_ID"]) for c in outcome.connections]
+    assert uses == [(0, -1)] * 3 + [(1, 0), (1, 1), (1, 2)]

@@ -51,6 +51,7 @@ from tcptrace_fsm.kernels.layout import (
     LOG_BLOCK,
     LOG_SIZE,
     PAST_MOST,
+    PAST_SIZE,
     PATH_SIZE,
     PROFILE_SIZE,
     SCRATCH_SIZE,
@@ -202,7 +203,7 @@ class Engine:
         self.control[K_CROWD] = crowd
         self.control[K_PATIENCE] = self.control[K_LINGER_SYN]
         self.slots = room(2 * self.control[K_SLOTS])
-        self.past = room(2 * self.control[K_PAST])
+        self.past = room(PAST_SIZE * self.control[K_PAST])
         self.rows = room(0)
         self.log = room(0)
         self.living = room(0)
@@ -329,7 +330,7 @@ class Engine:
             size = control[K_PAST]
             while 4 * (min(control[K_PAST_USED], PAST_MOST) + count) > 3 * size:
                 size *= 2
-            past = room(2 * size)
+            past = room(PAST_SIZE * size)
             oldest = control[K_NEXT_ID] - PAST_MOST
             control[K_PAST_USED] = move_past(self.past, control[K_PAST], past, size, oldest)
             control[K_PAST], self.past = size, past

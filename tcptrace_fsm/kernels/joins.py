@@ -41,7 +41,7 @@ def find_stream(h: int, streams: Words, known: Words, control: Words) -> int:
     """The number of the stream that addresses and ports lead to; a new one where they lead nowhere.
 
     ``known`` holds pairs of hash and number plus one. The hash stands for the four-tuple: its seed is random and
-    secret, so that two tuples do not share one but by an accident of one in 2**60.
+    secret and it loses no bit of them, so that two tuples share one by an accident of one in 2**60 alone.
     """
     mask = control[K_STREAM_SLOTS] - 1
     i = h & mask

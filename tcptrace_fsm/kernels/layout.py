@@ -714,7 +714,10 @@ CONTROL_SIZE = 29
 CLOCK_SLACK = 60000  # ms that a segment may be behind the clock
 CLOCK_PROOF = 8  # segments in a row that are further behind, and the clock was set back
 
-# Past uses of four-tuples: two words each, the hash plus one (0: free), and conn_id << PAST_SHIFT | incarnation.
+# Past uses of four-tuples: each entry begins with the words C_NET to C_SERVER_HI of the row that it remembers.
+P_HASH = 6
+P_USE = 7  # (conn_id << PAST_SHIFT | incarnation) + 1; 0: free
+PAST_SIZE = 8
 PAST_SHIFT = 20
 PAST_MOST = 1 << 19  # a use is remembered until as many other connections have begun
 

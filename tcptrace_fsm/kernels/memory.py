@@ -1,4 +1,4 @@
-"""What compiled kernels do with memory and Python cannot: nothing, here.
+"""What compiled kernels do in their own way: with memory, which Python leaves alone, and with 128 bits.
 
 ``setup.py`` gives these their meaning in C: an array is the address of its first word there, and a cache line that will
 be needed soon can be fetched early. This module is never compiled; uncompiled kernels use it as it stands.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Buffer, Words
 
-__all__ = ["octets", "pointer", "prefetch"]
+__all__ = ["fold", "octets", "pointer", "prefetch"]
 
 
 def pointer(words: Words) -> Words:
@@ -22,6 +22,14 @@ def pointer(words: Words) -> Words:
 def octets(content: Buffer) -> Buffer:
     """The bytes themselves; in C the address of the first."""
     return content
+
+
+def fold(a: int, b: int) -> int:
+    """The product of two words, unsigned, of 128 bits: its upper half folded onto the lower, as a signed word."""
+    low = (1 << 64) - 1
+    product = (a & low) * (b & low)
+    folded = (product ^ product >> 64) & low
+    return folded - (folded >> 63 << 64)
 
 
 def prefetch(words: Words, i: int) -> int:  # noqa: ARG001

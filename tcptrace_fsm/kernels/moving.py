@@ -39,7 +39,9 @@ def move_past(old_words: Words, old_size: int, new_words: Words, new_size: int, 
     moved = 0
     k = 0
     while k < old_size:
-        if old[2 * k] and old[2 * k + 1] >> PAST_SHIFT >= oldest:
-            moved += remember(new, new_size, old[2 * k] - 1, old[2 * k + 1])
+        p = k * PAST_SIZE
+        use = old[p + P_USE] - 1
+        if use >= 0 and use >> PAST_SHIFT >= oldest:
+            moved += remember(new, new_size, old[p + P_HASH], old, p, use)
         k += 1
     return moved

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 
 def stir(h: int, word: int, seed: int) -> int:
-    """One step of the hash: multiply by the odd random seed and fold, all within 62 bits."""
-    h = ((h ^ word) * seed) & (bit(62) - 1)
-    return h ^ (h >> 29)
+    """One step of the hash: multiply by the odd random seed and fold the product: no bit of ``word`` is lost."""
+    return fold(h ^ word, seed) & (bit(62) - 1)
 
 
 def hash_of(segments: Words, s: int, seed: int) -> int:
@@ -126,24 +125,60 @@ def remove(slots: Words, size: int, h: int, c: int) -> int:
 # --- past uses of four-tuples -----------------------------------------------------------------------------------------
 
 
-def recall(past: Words, size: int, h: int) -> int:
-    """What is remembered of the latest use of the tuple with this hash: conn_id and incarnation, or -1."""
+def find_past(past: Words, size: int, h: int, rows: Words, c: int) -> int:
+    """Where the latest use of the four-tuple of row ``c`` is kept, or the free entry where it belongs.
+
+    An entry begins with the same words as a row.
+    """
     i = h & (size - 1)
-    while past[2 * i]:
-        if past[2 * i] == h + 1:
-            return past[2 * i + 1]
+    while past[i * PAST_SIZE + P_USE]:
+        if past[i * PAST_SIZE + P_HASH] == h and is_same(past, i * PAST_SIZE, rows, c):
+            break
         i = (i + 1) & (size - 1)
-    return -1
+    return i * PAST_SIZE
 
 
-def remember(past: Words, size: int, h: int, use: int) -> int:
-    """Keep the latest use of a tuple. Returns 1 for a tuple that was not there, else 0."""
-    i = h & (size - 1)
-    while past[2 * i] and past[2 * i] != h + 1:
-        i = (i + 1) & (size - 1)
-    new = 0 if past[2 * i] else 1
-    past[2 * i] = h + 1
-    past[2 * i + 1] = use
+def is_same(rows: Words, c: int, others: Words, d: int) -> int:
+    """Whether two rows are of one four-tuple, whichever end was the client: 1 or 0."""
+    if rows[c + C_NET] != others[d + C_NET]:
+        return 0
+    ports = others[d + C_PORTS]
+    if (
+        rows[c + C_PORTS] == ports
+        and rows[c + C_CLIENT_LO] == others[d + C_CLIENT_LO]
+        and rows[c + C_SERVER_LO] == others[d + C_SERVER_LO]
+        and rows[c + C_CLIENT_HI] == others[d + C_CLIENT_HI]
+        and rows[c + C_SERVER_HI] == others[d + C_SERVER_HI]
+    ):
+        return 1
+    if (
+        rows[c + C_PORTS] == ((ports & 65535) << 16 | ports >> 16)
+        and rows[c + C_CLIENT_LO] == others[d + C_SERVER_LO]
+        and rows[c + C_SERVER_LO] == others[d + C_CLIENT_LO]
+        and rows[c + C_CLIENT_HI] == others[d + C_SERVER_HI]
+        and rows[c + C_SERVER_HI] == others[d + C_CLIENT_HI]
+    ):
+        return 1
+    return 0
+
+
+def recall(past: Words, size: int, rows: Words, c: int) -> int:
+    """What is remembered of the latest use of the four-tuple of row ``c``: conn_id and incarnation, or -1."""
+    return past[find_past(past, size, rows[c + C_HASH], rows, c) + P_USE] - 1
+
+
+def remember(past: Words, size: int, h: int, rows: Words, c: int, use: int) -> int:
+    """Keep the latest use of the four-tuple of row ``c``. Returns 1 for one that was not there, else 0."""
+    p = find_past(past, size, h, rows, c)
+    new = 0 if past[p + P_USE] else 1
+    past[p + C_NET] = rows[c + C_NET]
+    past[p + C_PORTS] = rows[c + C_PORTS]
+    past[p + C_CLIENT_LO] = rows[c + C_CLIENT_LO]
+    past[p + C_SERVER_LO] = rows[c + C_SERVER_LO]
+    past[p + C_CLIENT_HI] = rows[c + C_CLIENT_HI]
+    past[p + C_SERVER_HI] = rows[c + C_SERVER_HI]
+    past[p + P_HASH] = h
+    past[p + P_USE] = use + 1
     return new
 
 

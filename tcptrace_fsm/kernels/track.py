@@ -1785,7 +1785,7 @@ def track(
             segments[ahead + S_CONNECTION] = hash_of(segments, ahead, control[K_SEED])
             prefetch(slots, 2 * (segments[ahead + S_CONNECTION] & (control[K_SLOTS] - 1)))
             if segments[ahead + S_FLAGS] & TCP_SYN:
-                prefetch(past, 2 * (segments[ahead + S_CONNECTION] & (control[K_PAST] - 1)))
+                prefetch(past, PAST_SIZE * (segments[ahead + S_CONNECTION] & (control[K_PAST] - 1)))
                 prefetch(known, 2 * (segments[ahead + S_CONNECTION] & (control[K_STREAM_SLOTS] - 1)))
         ahead = s + 12 * SEGMENT_SIZE
         if s >= 12 * SEGMENT_SIZE and ahead < count * SEGMENT_SIZE:
@@ -1826,7 +1826,7 @@ def track(
         slot = find(slots, control[K_SLOTS], h, rows, segments, s)
         if not slots[slot + 1]:
             c = open_connection(s, h, segments, rows, living, control)
-            follow(c, recall(past, control[K_PAST], h), rows, control)
+            follow(c, recall(past, control[K_PAST], rows, c), rows, control)
             slots[slot] = h
             slots[slot + 1] = c + 1
             control[K_USED] += 1
@@ -2135,14 +2135,14 @@ def release(
         if i + 4 < control[K_DUE]:
             k = rows[due[i + 4] + C_HASH]
             prefetch(slots, 2 * (k & (control[K_SLOTS] - 1)))
-            prefetch(past, 2 * (k & (control[K_PAST] - 1)))
+            prefetch(past, PAST_SIZE * (k & (control[K_PAST] - 1)))
             if rows[due[i + 4] + C_LOG_HEAD] >= 0:
                 prefetch(log, rows[due[i + 4] + C_LOG_TAIL] + L_NEXT)
         free_log(c, rows, log, control)
         if remove(slots, control[K_SLOTS], rows[c + C_HASH], c):
             control[K_USED] -= 1
             use = rows[c + C_ID] << PAST_SHIFT | rows[c + C_INCARNATION]
-            control[K_PAST_USED] += remember(past, control[K_PAST], rows[c + C_HASH], use)
+            control[K_PAST_USED] += remember(past, control[K_PAST], rows[c + C_HASH], rows, c, use)
         if rows[c + C_NEWER] >= 0:
             rows[rows[c + C_NEWER] + C_OLDER] = -1
         if rows[c + C_OLDER] >= 0:
