@@ -258,6 +258,31 @@ def causes() -> str:
     return "\n".join(lines) + "\n"
 
 
+def columns_page() -> str:
+    """Write the text of ``docs/columns.md``."""
+    lines = [
+        "# Columns",
+        "",
+        "Generated from `tcptrace_fsm/tables/schema.py` by `python -m tcptrace_fsm.docs`.",
+        "",
+        "Types: `timestamp` is nanoseconds since 1970 in UTC, `duration` is nanoseconds; both are Arrow and pandas",
+        "types of that name in parquet and in Python. In CSV a timestamp is ISO 8601 with nine decimals and `Z`, a",
+        "duration is seconds with nine decimals, a list is joined by spaces, and null is empty. Frame numbers count",
+        "from 1, in each capture anew: where several captures are read as one timeline, the columns marked so name the",
+        "capture, and are there only then.",
+    ]
+    for table in schema.TABLES:
+        lines += ["", f"## {table}", "", schema.ROWS[table], ""]
+        lines += ["| column | type | unit | meaning | null | source |", "|---|---|---|---|---|---|"]
+        for c in schema.declared(table, files=True):
+            meaning = c.meaning + ("; only of several captures" if c.after else "")
+            if c.words:
+                named = c.words[1:] if c.absent == 0 else c.words
+                meaning += ": " + ", ".join(f"`{w}`" for w in named)
+            lines.append(f"| `{c.name}` | {c.type} | {c.unit} | {meaning} | {c.null} | {c.source} |")
+    return "\n".join(lines) + "\n"
+
+
 def page(which: str, folder: Path) -> str:
     """The text that one of :data:`PAGES` in ``folder`` ought to have."""
     if which == "state-machine.md":
@@ -270,7 +295,7 @@ def page(which: str, folder: Path) -> str:
         return picture(terminal(folder.parent))
     if which in PICTURES:
         return printed(PICTURES[which], folder.parent)
-    return schema.markdown()
+    return columns_page()
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
-from tcptrace_fsm.views.conversation import LeftOut, endpoint
+from tcptrace_fsm.text.addresses import with_port
+from tcptrace_fsm.views.conversation import LeftOut
 
 from . import strategies
 from .fakes import SECOND
@@ -86,7 +87,7 @@ def transfer(segments):
 
 @pytest.mark.parametrize("step", [None, 100])
 def test_of_a_long_transfer_a_sample_stays_and_the_rest_is_counted(step, monkeypatch):
-    monkeypatch.setattr("tcptrace_fsm.views.conversation.ROOM", 300)
+    monkeypatch.setattr("tcptrace_fsm.views.collector.ROOM", 300)
     (whole,) = collected(transfer(1000), limit=100_000)
     (talk,) = collected(transfer(1000), limit=200, step=step)
     assert len(whole.segments) == whole.total == talk.total == 1503
@@ -181,7 +182,7 @@ def test_sack_blocks_are_relative():
 
 @pytest.mark.parametrize("address, wanted", [("10.0.0.1", "10.0.0.1:80"), ("2001:db8::1", "[2001:db8::1]:80")])
 def test_endpoints_are_written_as_usual(address, wanted):
-    assert endpoint(address, 80) == wanted
+    assert with_port(address, 80) == wanted
 
 
 # --- fates ------------------------------------------------------------------------------------------------------------

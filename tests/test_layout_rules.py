@@ -25,9 +25,9 @@ LAYERS = (
     "core",
     "findings",
     "causes",
-    "docs",
     "tables",
     "views",
+    "docs",
     "runs",
     "api",
     "__init__",
@@ -36,9 +36,6 @@ LAYERS = (
 )
 # Circles that are still to be cut.
 ALLOWED = {
-    ("capture", "tables"),
-    ("docs", "tables"),
-    ("findings", "tables"),
     ("kernels", "tcp"),
     ("tcp", "kernels"),
 }
@@ -105,7 +102,7 @@ WITH_TABLES = {
         "runs/shares",
         "runs/vantage",
     ),
-    *("views/conversation", "views/occupancy", "views/pagedata", "views/series"),
+    *("views/collector", "views/undecided", "views/occupancy", "views/pagedata", "views/series"),
 }
 
 

@@ -7,10 +7,14 @@ import re
 
 import pytest
 
+from tcptrace_fsm.core.tally import Tally
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tcp.machine import State
+from tcptrace_fsm.text.counts import count
+from tcptrace_fsm.text.durations import duration
+from tcptrace_fsm.text.times import iso_time
 from tcptrace_fsm.views import summary
-from tcptrace_fsm.views.summary import Tally, count, duration, first_screen, iso_time, summary_dict
+from tcptrace_fsm.views.summary import first_screen, summary_dict
 
 from . import fakes
 from .fakes import SECOND, START
@@ -157,7 +161,7 @@ def test_colour_goes_to_a_terminal(monkeypatch):
 
 @pytest.mark.parametrize(
     "ns, text",
-    [(0, "0 µs"), (1500, "1.5 µs"), (81_400_000, "81.4 ms"), (59_000_000_000, "59 s"), (60_000_000_000, "1 min"),
+    [(0, "0 us"), (1500, "1.5 us"), (81_400_000, "81.4 ms"), (59_000_000_000, "59 s"), (60_000_000_000, "1 min"),
      (7_380_000_000_000, "2 h 3 min"), (90_000_000_000_000, "1 d 1 h")],
 )  # fmt: skip
 def test_durations(ns, text):

@@ -251,7 +251,7 @@ class Trace:
             Segments of one connection, roughly; of a longer one a sample is kept. None for the usual limit.
 
         """
-        from tcptrace_fsm.views.conversation import LIMIT, Collector
+        from tcptrace_fsm.views.collector import LIMIT, Collector
 
         if self._again is None:
             yield from self._kept_conversations(wanted)
@@ -265,7 +265,7 @@ class Trace:
         """Give conversations of a stream whose segments were kept when it was read."""
         import pyarrow as pa
 
-        from tcptrace_fsm.views.conversation import as_integers, from_tables
+        from tcptrace_fsm.views.collector import as_integers, from_tables
 
         kept = self.segments  # or an error that says what to do
         findings = [finding for f in self._kept.finished for finding in f.findings]

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tcptrace_fsm.capture.codes import FILE_SHIFT
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.tables.schema import FILE_SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

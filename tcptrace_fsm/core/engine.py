@@ -66,6 +66,7 @@ from tcptrace_fsm.kernels.replay import collect, replay_due
 from tcptrace_fsm.kernels.track import collect_paths, end_paths, expire, make_all_due, release, track
 from tcptrace_fsm.tcp.machine import table
 from tcptrace_fsm.tcp.profiles import Timers
+from tcptrace_fsm.text.durations import SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,8 +77,6 @@ if TYPE_CHECKING:
     from tcptrace_fsm.tcp.profiles import Host, Profile
 
 __all__ = ["Engine", "SegmentBatch"]
-
-SECOND = 1_000_000_000  # ns
 LOG_LIMIT = 256  # log records per connection before marked data segments are only counted
 LINGER_SYN = 130  # seconds; Linux gives up a connect() after 127 s
 CROWD = 500_000  # live connections; their rows and logs take a little under 1 GB

@@ -7,8 +7,6 @@ An error quotes the IP header and at least the first eight bytes of TCP of the p
 
 from __future__ import annotations
 
-import socket
-import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.kernels.layout import (
@@ -33,6 +31,7 @@ from tcptrace_fsm.kernels.layout import (
     LOG_SIZE,
     SERVER,
 )
+from tcptrace_fsm.text.addresses import address_text
 
 if TYPE_CHECKING:
     from array import array
@@ -195,7 +194,4 @@ def icmp_errors(words: array[int], c: int, log: memoryview) -> list[IcmpError]:
 
 def sender_of(record: list[int]) -> str:
     """The address from which an error came."""
-    high, low = record[I_FROM_HI], record[I_FROM_LO]
-    if record[I_KIND] & ICMP_SIX:
-        return socket.inet_ntop(socket.AF_INET6, struct.pack(">qq", high, low))
-    return socket.inet_ntoa(struct.pack(">I", low))
+    return address_text(record[I_FROM_HI], record[I_FROM_LO], six=bool(record[I_KIND] & ICMP_SIX))

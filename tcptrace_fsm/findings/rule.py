@@ -7,8 +7,6 @@ that from a few words of the row, and the answer is remembered for all connectio
 
 from __future__ import annotations
 
-import socket
-import struct
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.core.judges import Judge
+from tcptrace_fsm.core.words import MOST_FINDINGS, SEVERITIES, SIDES
 from tcptrace_fsm.findings.icmp import IcmpError, icmp_errors
 from tcptrace_fsm.findings.precedence import reconciled
 from tcptrace_fsm.kernels.layout import (
@@ -105,8 +104,9 @@ from tcptrace_fsm.kernels.layout import (
     TRANSITION_SIZE,
 )
 from tcptrace_fsm.kernels.replay import interesting
-from tcptrace_fsm.tables.schema import MOST_FINDINGS
 from tcptrace_fsm.tcp.machine import Basis, Event, State
+from tcptrace_fsm.text.addresses import socket_text
+from tcptrace_fsm.text.durations import SECOND, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -116,6 +116,9 @@ if TYPE_CHECKING:
     from tcptrace_fsm.tcp.profiles import Profile
 
 __all__ = [
+    "SECOND",
+    "SEVERITIES",
+    "SIDES",
     "Change",
     "End",
     "Hit",
@@ -132,9 +135,6 @@ __all__ = [
     "span",
 ]
 
-SIDES = ("client", "server")
-SEVERITIES = ("info", "low", "medium", "high")
-SECOND = 1_000_000_000
 PLACES = 1 << 62  # above all numbers of frames
 # By number: a call of the enum takes ten times as long.
 STATES, EVENTS, BASES = tuple(State), tuple(Event), tuple(Basis)
@@ -150,18 +150,6 @@ def mask(*marks: int) -> int:
 BORING = mask(
     *(MARK_FIRST_PLAIN, MARK_ACKS_SYN, MARK_ACKS_FIN, MARK_WINDOW_UPDATE, MARK_WINDOW_OPENED, MARK_SENT_BEFORE)
 )
-
-
-def span(ns: float) -> str:
-    """A length of time as a person would say it."""
-    seconds = ns / SECOND
-    if abs(seconds) < 1e-3:
-        return f"{seconds * 1e6:.0f} us"
-    if abs(seconds) < 1:
-        return f"{seconds * 1e3:.3g} ms"
-    if abs(seconds) < 100:
-        return f"{seconds:.3g} s"
-    return f"{seconds:.0f} s"
 
 
 class Hit(NamedTuple):
@@ -301,9 +289,7 @@ class End:
         words, c = self.view.words, self.view.base
         hi, lo = (C_CLIENT_HI, C_CLIENT_LO) if self.side == CLIENT else (C_SERVER_HI, C_SERVER_LO)
         port = words[c + C_PORTS] >> 16 if self.side == CLIENT else words[c + C_PORTS] & 65535
-        if words[c + C_NET] & 1:
-            return f"[{socket.inet_ntop(socket.AF_INET6, struct.pack('>qq', words[c + hi], words[c + lo]))}]:{port}"
-        return f"{socket.inet_ntoa(struct.pack('>I', words[c + lo]))}:{port}"
+        return socket_text(words[c + hi], words[c + lo], port, six=bool(words[c + C_NET] & 1))
 
     @property
     def peer(self) -> End:

@@ -13,8 +13,6 @@ work. Where not everything can be looked at, the choice falls on the lowest conn
 
 from __future__ import annotations
 
-import socket
-import struct
 from bisect import insort
 from dataclasses import dataclass, field
 from heapq import nsmallest
@@ -36,6 +34,7 @@ from tcptrace_fsm.kernels.layout import (
     C_SERVER_LO,
     CLIENT,
 )
+from tcptrace_fsm.text.addresses import address_text, socket_text
 
 if TYPE_CHECKING:
     from array import array
@@ -82,14 +81,10 @@ def socket_of(words: array[int], c: int, side: int) -> Name:
     return (*host_of(words, c, side), ports >> 16 if side == CLIENT else ports & 65535)
 
 
-def name(of: Name) -> str:
+def name(place: Name) -> str:
     """An address, or an address with its port, in words."""
-    v6, hi, lo = of[:3]
-    if v6:
-        text = socket.inet_ntop(socket.AF_INET6, struct.pack(">qq", hi, lo))
-        return f"[{text}]:{of[3]}" if len(of) > 3 else text
-    text = socket.inet_ntoa(struct.pack(">I", lo))
-    return f"{text}:{of[3]}" if len(of) > 3 else text
+    six, high, low, *port = place
+    return socket_text(high, low, port[0], six=bool(six)) if port else address_text(high, low, six=bool(six))
 
 
 class Found(NamedTuple):

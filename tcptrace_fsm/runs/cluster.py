@@ -348,9 +348,9 @@ def _frame_of(parts: list[tuple[Words, Words, Words, Words]]) -> Any:
 
 def follow(name: str, index: int, step: Step, task: Task) -> tuple[tuple[Share, Origins], Any]:
     """Follow the connections that live in one capture alone; hand out the segments of the others."""
+    from tcptrace_fsm.capture.codes import FILE_SHIFT
     from tcptrace_fsm.capture.timeline import Origins
     from tcptrace_fsm.runs.shares import Share
-    from tcptrace_fsm.tables.schema import FILE_SHIFT
 
     share, origins = Share(task.settings, lost=task.lost), Origins([])
     origins.stretch(0, index << FILE_SHIFT)
@@ -373,11 +373,11 @@ def _read(follower: Share | Lesson, name: str, index: int, step: Step, task: Tas
     """Let the connections that live in one capture alone be followed; return the segments of the others, if any."""
     import numpy as np
 
+    from tcptrace_fsm.capture.codes import FILE_SHIFT
     from tcptrace_fsm.capture.timeline import Reader, batch_of
     from tcptrace_fsm.kernels import layout as k
     from tcptrace_fsm.kernels.share import keys
     from tcptrace_fsm.runs.run import new_filter, open_capture
-    from tcptrace_fsm.tables.schema import FILE_SHIFT
 
     shared, strays = step.shared, []
     capture = open_capture(name, task.settings, new_filter(task.settings.filter))

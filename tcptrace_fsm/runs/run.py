@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.capture.losses import Losses, at_end, doubt, so_far
 from tcptrace_fsm.capture.sources import can_be_read_again
+from tcptrace_fsm.core.tally import Tally
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels.layout import S_FRAME, SEGMENT_SIZE
-from tcptrace_fsm.views.summary import Tally, summary_dict, wireshark_frames
+from tcptrace_fsm.views.summary import summary_dict, wireshark_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

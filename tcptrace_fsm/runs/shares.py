@@ -25,11 +25,11 @@ from tcptrace_fsm.capture.timeline import segments_of
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.finished import Block, Finished
 from tcptrace_fsm.core.judges import Judge
+from tcptrace_fsm.core.tally import Tally
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.runs.judges import judges
 from tcptrace_fsm.tables.columns import SOURCES, Rows, build, findings_table, placed
 from tcptrace_fsm.tables.segments import SegmentTable
-from tcptrace_fsm.views.summary import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

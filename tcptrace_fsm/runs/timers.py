@@ -64,9 +64,9 @@ from tcptrace_fsm.kernels.layout import (
     TCP_FIN,
     TCP_SYN,
 )
-from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tcp.machine import Basis, State
 from tcptrace_fsm.tcp.profiles import Host, Interval, Profile, Timers
+from tcptrace_fsm.text.addresses import address_text
 
 if TYPE_CHECKING:
     from array import array
@@ -334,7 +334,7 @@ def taught(profile: Profile, shown: Mapping[Host, Shown]) -> tuple[Profile, dict
         seen = shown[host]
         waits = None if "time_wait" in profile.given else narrowed(profile.time_wait, seen.alive, seen.gone)
         lets = None if "fin_wait_2" in profile.given else narrowed(profile.fin_wait_2, 0, seen.let_go)
-        name = schema.address_text(host[1], host[2], six=bool(host[0]))
+        name = address_text(host[1], host[2], six=bool(host[0]))
         if contradicts(seen.alive, seen.gone) and "time_wait" not in profile.given:
             told = {"alive_at": seen.alive / SECOND, "gone_at": ended(seen.gone)}
             contradictory.append({"host": name, **told})

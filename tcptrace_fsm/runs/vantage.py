@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
+from tcptrace_fsm.capture.codes import FILE_SHIFT
 from tcptrace_fsm.capture.containers import open_capture
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.settings import Settings
@@ -30,7 +31,6 @@ from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.findings.rule import SECOND
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.kernels.pair import know_hosts, pair, tidy_ways
-from tcptrace_fsm.tables.schema import FILE_SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -25,6 +25,7 @@ from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.kernels.columns import scatter
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tables.arrow import coded, encoded, lists, numbers, text_lists, texts
+from tcptrace_fsm.text.addresses import address_text
 
 if TYPE_CHECKING:
     from array import array
@@ -316,7 +317,7 @@ def _addresses(rows: dict[int, Words], high: int, low: int) -> Any:
         pairs["high"], pairs["low"] = highs[six], lows[six]
         distinct, where = _distinct(pairs)
         place[six] = where + len(texts)
-        texts += [schema.address_text(h, low_half, six=True) for h, low_half in distinct.tolist()]
+        texts += [address_text(h, low_half, six=True) for h, low_half in distinct.tolist()]
     return coded(place, texts)
 
 

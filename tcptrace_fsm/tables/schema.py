@@ -7,11 +7,26 @@ A column either is a word of a record (``source`` names it as :mod:`tcptrace_fsm
 
 from __future__ import annotations
 
-import socket
 from typing import NamedTuple
 
+from tcptrace_fsm.capture.codes import FILE_SHIFT
+from tcptrace_fsm.core.words import (
+    BASES,
+    CATEGORIES,
+    CLOSINGS,
+    EVENTS,
+    FATES,
+    MOST_FINDINGS,
+    OPENINGS,
+    ROLES,
+    SEVERITIES,
+    SIDES,
+    STATES,
+    VANTAGES,
+    WHO,
+)
 from tcptrace_fsm.kernels import layout
-from tcptrace_fsm.tcp.machine import EVENT_TEXT, Basis, State
+from tcptrace_fsm.text.addresses import address_text
 
 __all__ = [
     "CATEGORIES",
@@ -20,7 +35,9 @@ __all__ = [
     "FILE_SHIFT",
     "HISTORY_LETTERS",
     "LABELS",
+    "MOST_FINDINGS",
     "OPENINGS",
+    "ROWS",
     "SEVERITIES",
     "SIDES",
     "STATES",
@@ -33,23 +50,7 @@ __all__ = [
     "declared",
     "flags_text",
     "history",
-    "markdown",
 ]
-
-# The words behind the codes: the index is the code in the record.
-SIDES = ("client", "server")
-ROLES = ("syn", "syn_ack", "port", "first_segment")
-OPENINGS = ("handshake", "simultaneous", "fast_open", "midstream", "refused", "unanswered", "incomplete")
-CLOSINGS = ("normal", "simultaneous", "half_closed", "aborted", "timed_out", "none")
-VANTAGES = ("unknown", "client", "server", "between")
-WHO = ("nobody", "client", "server", "both")
-STATES = tuple(s.name for s in State)
-EVENTS = tuple(EVENT_TEXT.values())
-BASES = tuple(b.name.lower() for b in Basis)
-SEVERITIES = ("info", "low", "medium", "high")
-MOST_FINDINGS = 100_000
-"""Findings of one kind about single connections in the anomalies table; after so many nobody looks for more."""
-CATEGORIES = ("open", "data", "close", "reset", "time_wait", "timer", "scan", "capture")
 
 HISTORY_LETTERS = "SHADFRCGTWIQXshadfrcgtwiqx^"
 """Letters of Zeek's history: code 1 is the first, 0 is none. Upper case is the client's."""
@@ -87,13 +88,6 @@ LABELS: tuple[tuple[int, str], ...] = (
 """The label of a segment is that of its first mark in this order: the more specific come first."""
 BROKEN = "broken_header"
 """The label of what has a TCP header that contradicts itself, or that the capture cuts off."""
-
-
-FATES: tuple[str, ...] = ("", "arrived", "partly", "lost", "uncaptured", "foreign", "copy")
-"""What became of a segment between two capture points, in the order of ``FATE_...``."""
-FILE_SHIFT = 40
-"""Where there are several captures, a frame is known by its capture's number, from 0, and above that by this many bits
-of its own number."""
 
 
 class Column(NamedTuple):
@@ -497,7 +491,7 @@ def declared(table: str, *, files: bool = False) -> tuple[Column, ...]:
     return tuple(made)
 
 
-_ROWS = {
+ROWS = {
     "connections": "One row per connection: one incarnation of a four-tuple.",
     "transitions": "One row per state change of one endpoint.",
     "anomalies": "One row per finding.",
@@ -519,44 +513,3 @@ def history(words: tuple[int, int, int], length: int) -> str:
     """Unpack Zeek's history letters: 6 bits each, lowest first, ten to a word."""
     codes = (words[i // 10] >> 6 * (i % 10) & 63 for i in range(min(length, 30)))
     return "".join(HISTORY_LETTERS[code - 1] for code in codes if 1 <= code <= len(HISTORY_LETTERS))
-
-
-def address_text(high: int, low: int, *, six: bool) -> str:
-    """Canonical text of an address from its two signed words.
-
-    >>> address_text(0, 0x0A000001, six=False), address_text(0x20010DB8 << 32, 1, six=True)
-    ('10.0.0.1', '2001:db8::1')
-    """
-    if not six:
-        return f"{low >> 24 & 255}.{low >> 16 & 255}.{low >> 8 & 255}.{low & 255}"
-    word = (1 << 64) - 1
-    return socket.inet_ntop(socket.AF_INET6, ((high & word) << 64 | low & word).to_bytes(16, "big"))
-
-
-def markdown() -> str:
-    """Write the text of ``docs/columns.md``."""
-    lines = [
-        "# Columns",
-        "",
-        "Generated from `tcptrace_fsm/tables/schema.py` by `python -m tcptrace_fsm.tables.schema > docs/columns.md`.",
-        "",
-        "Types: `timestamp` is nanoseconds since 1970 in UTC, `duration` is nanoseconds; both are Arrow and pandas",
-        "types of that name in parquet and in Python. In CSV a timestamp is ISO 8601 with nine decimals and `Z`, a",
-        "duration is seconds with nine decimals, a list is joined by spaces, and null is empty. Frame numbers count",
-        "from 1, in each capture anew: where several captures are read as one timeline, the columns marked so name the",
-        "capture, and are there only then.",
-    ]
-    for table in TABLES:
-        lines += ["", f"## {table}", "", _ROWS[table], ""]
-        lines += ["| column | type | unit | meaning | null | source |", "|---|---|---|---|---|---|"]
-        for c in declared(table, files=True):
-            meaning = c.meaning + ("; only of several captures" if c.after else "")
-            if c.words:
-                named = c.words[1:] if c.absent == 0 else c.words
-                meaning += ": " + ", ".join(f"`{w}`" for w in named)
-            lines.append(f"| `{c.name}` | {c.type} | {c.unit} | {meaning} | {c.null} | {c.source} |")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")

@@ -15,13 +15,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
+from tcptrace_fsm.capture.codes import FILE_SHIFT
 from tcptrace_fsm.capture.containers import PCAP_MAGIC, PCAPNG_MAGIC, SNOOP_MAGIC
 from tcptrace_fsm.capture.streams import StreamDamage, open_stream
 from tcptrace_fsm.errors import CaptureError, UsageError
 from tcptrace_fsm.files import whole_file
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.tables.schema import FILE_SHIFT
-from tcptrace_fsm.views.conversation import Undecided
+from tcptrace_fsm.views.undecided import Undecided
 
 if TYPE_CHECKING:
     import os

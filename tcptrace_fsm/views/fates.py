@@ -10,7 +10,7 @@ full accept queue, a filter) no capture in between can tell; both are called los
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tcptrace_fsm.tables import schema
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.views.conversation import Change, Segment
 
-__all__ = ["LOST", "UNKNOWN", "distance", "judge"]
+__all__ = ["LOST", "UNKNOWN", "judge"]
 
 LOST, UNKNOWN = "lost", "unknown"
 _COPIES = frozenset({"capture_duplicate", "network_duplicate"})
@@ -28,26 +28,6 @@ _AGAIN = frozenset(
     {"retransmission", "fast_retransmission", "tail_loss_probe", "fin_retransmission", "syn_retransmission"}
 )
 _FLYING = 512  # segments of one side whose ACK is awaited; of more the oldest are no longer looked at
-
-
-def distance(row: dict[str, Any], side: str) -> int | None:
-    """Half a round trip between the capture point and an endpoint, ns.
-
-    Parameters
-    ----------
-    row : dict
-        Of the connections table, durations in ns.
-    side : str
-        Which endpoint.
-
-    Returns
-    -------
-    int or None
-        None where no answer of it was timed.
-
-    """
-    shortest: int | None = row[f"{_other(side)}_rtt_min"]
-    return None if shortest is None else shortest // 2
 
 
 def judge(segments: Sequence[Segment], changes: Sequence[Change]) -> dict[int, str]:

@@ -12,6 +12,7 @@ from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tcp.machine import Basis, Event, State
+from tcptrace_fsm.text.addresses import address_text
 
 if TYPE_CHECKING:
     from array import array
@@ -122,7 +123,7 @@ def check_host(host: str | None) -> str | None:
         raise UsageError(f"--host takes an IP address, not {host!r}") from None
     packed = int(address)
     low, high = packed & (1 << 64) - 1, packed >> 64
-    return schema.address_text(high, low, six=address.version == 6)
+    return address_text(high, low, six=address.version == 6)
 
 
 def sockets(
@@ -185,8 +186,8 @@ def _ends(
         (six, block[c + k.C_CLIENT_HI], block[c + k.C_CLIENT_LO]),
         (six, block[c + k.C_SERVER_HI], block[c + k.C_SERVER_LO]),
     )
-    client = schema.address_text(block[c + k.C_CLIENT_HI], block[c + k.C_CLIENT_LO], six=six), ports >> 16
-    server = schema.address_text(block[c + k.C_SERVER_HI], block[c + k.C_SERVER_LO], six=six), ports & 0xFFFF
+    client = address_text(block[c + k.C_CLIENT_HI], block[c + k.C_CLIENT_LO], six=six), ports >> 16
+    server = address_text(block[c + k.C_SERVER_HI], block[c + k.C_SERVER_LO], six=six), ports & 0xFFFF
     for side, (local, foreign) in enumerate(((client, server), (server, client))):
         past = [change for change in sides[side] if change.time <= at]
         coming = sides[side][len(past)] if len(past) < len(sides[side]) else None

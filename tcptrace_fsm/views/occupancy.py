@@ -17,6 +17,7 @@ from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tcp.machine import State
+from tcptrace_fsm.text.addresses import address_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,7 +79,7 @@ class Sweep:
             hosts["six"][side::2] = known[:, 2] & 1
             hosts["high"][side::2], hosts["low"][side::2] = known[:, high], known[:, low]
         distinct, host = np.unique(hosts, return_inverse=True)
-        self.hosts = [schema.address_text(high, low, six=bool(six)) for six, high, low in distinct.tolist()]
+        self.hosts = [address_text(high, low, six=bool(six)) for six, high, low in distinct.tolist()]
         swept = _sweep(known, changes, host.reshape(-1))
         if until is not None:
             swept = _Changes(*(values[swept.time <= until] for values in swept))

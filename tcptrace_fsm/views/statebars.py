@@ -11,8 +11,8 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.text.durations import duration
 from tcptrace_fsm.views.palette import STATE
-from tcptrace_fsm.views.summary import duration
 
 if TYPE_CHECKING:
     from tcptrace_fsm.views.conversation import Conversation, Stay

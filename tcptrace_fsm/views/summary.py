@@ -11,23 +11,25 @@ import shutil
 import sys
 import textwrap
 import time
-from bisect import insort
 from collections import Counter
 from typing import IO, TYPE_CHECKING, Any
 
 from tcptrace_fsm.capture.layers.links import link_name
+from tcptrace_fsm.core.tally import SHOWN_IDS, WAYS
 from tcptrace_fsm.errors import printable
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.text.counts import count
+from tcptrace_fsm.text.durations import duration
+from tcptrace_fsm.text.times import iso_time
 from tcptrace_fsm.views.diagnoses import diagnosis_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tcptrace_fsm.causes.cause import Diagnosis
+    from tcptrace_fsm.core.tally import Tally
 
-__all__ = ["Tally", "captures_text", "count", "duration", "facts", "first_screen", "iso_time", "show"]
+__all__ = ["captures_text", "facts", "first_screen", "show"]
 
 MALFORMED: dict[int, str] = {
     k.OUTCOME_SHORT_LINK: "short_link_header",
@@ -40,157 +42,10 @@ MALFORMED: dict[int, str] = {
 }
 """Outcomes of frames that contradict their own protocol, and their names in ``summary.json``."""
 
-WAYS = ("client_to_server", "server_to_client")
-BETWEEN: dict[str, int] = {
-    "seen_at_both": k.W_DELAYS,
-    "lost_between": k.W_LOST,
-    "lost_before": k.W_BEFORE,
-    "lost_after": k.W_AFTER,
-    "uncaptured": k.W_MISSED,
-    "foreign": k.W_FOREIGN,
-    "reordered": k.W_REORDERED,
-}
-"""What two capture points tell of each way, and the words of the path record that count it."""
-
-_WORST_FIRST = schema.SEVERITIES[::-1]
-_SHOWN_IDS = 5
 _SHOWN_HOSTS = 3
 
 
-class Finds:
-    """What is remembered of the findings of one kind; it does not depend on the order in which they come."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._worst: tuple[int, int, int, str] = (0, 0, 0, "")  # severity, conn_id, time, message
-        self._lowest: list[int] = []
-
-    @property
-    def severity(self) -> str:
-        """That of the worst."""
-        return schema.SEVERITIES[-self._worst[0]]
-
-    @property
-    def message(self) -> str:
-        """That of the first of the worst."""
-        return self._worst[3]
-
-    @property
-    def conn_ids(self) -> list[int]:
-        """The connection of that one, then the lowest of the others, one more than are shown."""
-        worst = self._worst[1]
-        return [worst, *(i for i in self._lowest if i != worst)][: _SHOWN_IDS + 1]
-
-    def add(self, finding: Any) -> None:
-        """Count a finding."""
-        rank = schema.SEVERITIES.index(finding.severity) if finding.severity in schema.SEVERITIES else 0
-        self._take(1, (-rank, finding.conn_id, finding.time, finding.message), (finding.conn_id,))
-
-    def merge(self, other: Finds) -> None:
-        """Take what another has counted."""
-        self._take(other.count, other._worst, other._lowest)
-
-    def _take(self, n: int, worst: tuple[int, int, int, str], conn_ids: Iterable[int]) -> None:
-        self._worst = min(self._worst, worst) if self.count else worst
-        self.count += n
-        for conn_id in conn_ids:
-            if conn_id not in self._lowest:
-                insort(self._lowest, conn_id)
-                del self._lowest[_SHOWN_IDS + 1 :]
-
-
-class Tally:
-    """Counts what is over, connection by connection."""
-
-    def __init__(self) -> None:
-        self.connections = 0
-        self.transitions = 0
-        self.findings: dict[str, Finds] = {}
-        self.diagnoses: list[Diagnosis] = []
-        self._ways: Counter[tuple[int, int, int, int]] = Counter()
-        self._between: Counter[tuple[str, str]] = Counter()
-
-    def take(self, finished: Any) -> None:
-        """Take the connections that are over."""
-        block, size = finished.connections, k.CONNECTION_SIZE
-        end = finished.count * size
-        words = (k.C_OPENING, k.C_CLOSING, k.C_CLIENT_STATE, k.C_SERVER_STATE)
-        self._ways.update(zip(*(block[word:end:size] for word in words), strict=True))
-        if finished.paths is not None:
-            self._take_paths(finished.paths)
-        self.connections += finished.count
-        self.transitions += finished.transition_count
-        self.diagnoses += finished.diagnoses
-        for finding in finished.findings:
-            kind = self.findings.get(finding.kind)
-            if kind is None:
-                kind = self.findings[finding.kind] = Finds()
-            kind.add(finding)
-
-    def merge(self, other: Tally) -> None:
-        """Take what another has counted of other connections."""
-        self._ways.update(other._ways)
-        self.connections += other.connections
-        self.transitions += other.transitions
-        self.diagnoses += other.diagnoses
-        for name, finds in other.findings.items():
-            self.findings.setdefault(name, Finds()).merge(finds)
-
-    def _take_paths(self, paths: Any) -> None:
-        self._between["connections", "both"] += sum(n >= 0 for n in paths[k.W_LOST :: k.PATH_SIZE])
-        for side, way in enumerate(WAYS):
-            for name, word in BETWEEN.items():
-                told = paths[side * k.WAY_SIZE + word :: k.PATH_SIZE]
-                self._between[name, way] += sum(n for n in told if n > 0)
-
-    def between(self) -> dict[str, Any]:
-        """Count what became of segments between two capture points, by their way."""
-        counts = {name: {way: self._between[name, way] for way in WAYS} for name in BETWEEN}
-        return {"connections_at_both": self._between["connections", "both"], **counts}
-
-    def _by(self, place: int, words: tuple[str, ...]) -> dict[str, int]:
-        counts = [0] * len(words)
-        for way, n in self._ways.items():
-            counts[way[place]] += n
-        return dict(zip(words, counts, strict=True))
-
-    def openings(self) -> dict[str, int]:
-        """Count connections by how they opened."""
-        return self._by(0, schema.OPENINGS)
-
-    def closings(self) -> dict[str, int]:
-        """Count connections by how they closed."""
-        return self._by(1, schema.CLOSINGS)
-
-    def states(self) -> dict[str, dict[str, int]]:
-        """Endpoints by state when the capture ends, for each side."""
-        return {side: self._by(2 + i, schema.STATES) for i, side in enumerate(schema.SIDES)}
-
-    def worst_first(self) -> list[tuple[str, Finds]]:
-        """Kinds of finding, the most severe and then the most frequent first."""
-        return sorted(
-            self.findings.items(), key=lambda kind: (_WORST_FIRST.index(kind[1].severity), -kind[1].count, kind[0])
-        )
-
-    def reaches(self, severity: str) -> bool:
-        """Whether some finding is at least this severe."""
-        least = schema.SEVERITIES.index(severity)
-        return any(schema.SEVERITIES.index(kind.severity) >= least for kind in self.findings.values())
-
-
 # --- summary.json -----------------------------------------------------------------------------------------------------
-def iso_time(ns: int | None) -> str | None:
-    """ISO 8601 with nine decimals and Z.
-
-    >>> iso_time(1_500_000_000_000_000_001)
-    '2017-07-14T02:40:00.000000001Z'
-    """
-    if ns is None:
-        return None
-    seconds, rest = divmod(ns, 10**9)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09d}Z"
-
-
 def capture_dict(capture: Any) -> dict[str, Any]:
     """Tell what ``summary.json`` says of one capture."""
     said = {
@@ -265,27 +120,6 @@ def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any]) -> 
 
 
 # --- the terminal -----------------------------------------------------------------------------------------------------
-def duration(ns: int) -> str:
-    """Write a length of time as people say it.
-
-    >>> duration(192_000_000_000), duration(81_400_000), duration(7_380_000_000_000)
-    ('3 min 12 s', '81.4 ms', '2 h 3 min')
-    """
-    seconds = ns / 1e9
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.3g} µs"
-    if seconds < 1:
-        return f"{seconds * 1e3:.3g} ms"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    whole = round(seconds)
-    for unit, length, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= length:
-            rest = whole % length // part
-            return f"{whole // length:,} {unit}" + (f" {rest} {smaller}" if rest else "")
-    return f"{whole} s"
-
-
 _OPENING_WORDS = {
     "handshake": "by handshake",
     "simultaneous": "simultaneous",
@@ -495,7 +329,7 @@ def _findings(worst: list[dict[str, Any]], width: int) -> Iterator[tuple[str, st
     counts = max(map(len, numbers.values()))
     for kind in worst:
         ids = kind["conn_ids"]
-        shown = ", ".join(str(i) for i in ids[:_SHOWN_IDS]) + (" ..." if len(ids) > _SHOWN_IDS else "")
+        shown = ", ".join(str(i) for i in ids[:SHOWN_IDS]) + (" ..." if len(ids) > SHOWN_IDS else "")
         text = f"{kind['message']}   (connection{'s' if len(ids) > 1 else ''} {shown})"
         head = f"{kind['severity'].upper():<7} {kind['kind']:<{names}}  {numbers[kind['kind']]:>{counts}}"
         room = width - len(head) - 2

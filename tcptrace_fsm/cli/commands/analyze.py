@@ -103,7 +103,7 @@ class LiveFindings:
 
     def take(self, finished: Any) -> None:
         """Print the findings, one line each."""
-        from tcptrace_fsm.views.summary import iso_time
+        from tcptrace_fsm.text.times import iso_time
 
         for f in finished.findings:
             line = f"{iso_time(f.time)}  {f.severity.upper():<6}  {f.kind}  {f.message}"

@@ -37,7 +37,7 @@ def ladder(
     """Draw a connection's segments between two lifelines, each endpoint's states down its side."""
     from tcptrace_fsm.capture.sources import sources
     from tcptrace_fsm.runs.run import Run
-    from tcptrace_fsm.views.conversation import LIMIT, Collector
+    from tcptrace_fsm.views.collector import LIMIT, Collector
     from tcptrace_fsm.views.ladder import MOST_DRAWN, MOST_PRINTED, ladder_svg, ladder_text, plainer
 
     captures, conn_ids = split_ids(named)

@@ -429,7 +429,7 @@ def elapsed(ns: int) -> str:
     >>> elapsed(208_000_000), elapsed(60_950_000_000)
     ('208 ms', '60.9 s')
     """
-    from tcptrace_fsm.views.summary import duration
+    from tcptrace_fsm.text.durations import duration
 
     return duration(ns)
 

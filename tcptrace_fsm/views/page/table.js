@@ -31,7 +31,7 @@ function duration(ns) {
   const s = ns / 1e9;
   if (ns < 0) return "";
   if (s === 0) return "0";
-  if (s < 1e-3) return `${+(s * 1e6).toPrecision(3)} µs`;
+  if (s < 1e-3) return `${+(s * 1e6).toPrecision(3)} us`;
   if (s < 1) return `${+(s * 1e3).toPrecision(3)} ms`;
   if (s < 60) return `${+s.toPrecision(3)} s`;
   const whole = Math.round(s);

@@ -1,0 +1,153 @@
+"""Counts of what is over, kept while a capture is read: what a summary says without holding a table."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tcptrace_fsm.core.words import CLOSINGS, OPENINGS, SEVERITIES, SIDES, STATES
+from tcptrace_fsm.kernels import layout as k
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tcptrace_fsm.core.finished import Finding, Finished
+
+__all__ = ["SHOWN_IDS", "WAYS", "Finds", "Tally"]
+
+WAYS = ("client_to_server", "server_to_client")
+BETWEEN: dict[str, int] = {
+    "seen_at_both": k.W_DELAYS,
+    "lost_between": k.W_LOST,
+    "lost_before": k.W_BEFORE,
+    "lost_after": k.W_AFTER,
+    "uncaptured": k.W_MISSED,
+    "foreign": k.W_FOREIGN,
+    "reordered": k.W_REORDERED,
+}
+"""What two capture points tell of each way, and the words of the path record that count it."""
+
+WORST_FIRST = SEVERITIES[::-1]
+SHOWN_IDS = 5  # connections that are named with a kind of finding
+
+
+class Finds:
+    """What is remembered of the findings of one kind; it does not depend on the order in which they come."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._worst: tuple[int, int, int, str] = (0, 0, 0, "")  # severity, conn_id, time, message
+        self._lowest: list[int] = []
+
+    @property
+    def severity(self) -> str:
+        """That of the worst."""
+        return SEVERITIES[-self._worst[0]]
+
+    @property
+    def message(self) -> str:
+        """That of the first of the worst."""
+        return self._worst[3]
+
+    @property
+    def conn_ids(self) -> list[int]:
+        """The connection of that one, then the lowest of the others, one more than are shown."""
+        worst = self._worst[1]
+        return [worst, *(i for i in self._lowest if i != worst)][: SHOWN_IDS + 1]
+
+    def add(self, finding: Finding) -> None:
+        """Count a finding."""
+        rank = SEVERITIES.index(finding.severity) if finding.severity in SEVERITIES else 0
+        self._take(1, (-rank, finding.conn_id, finding.time, finding.message), (finding.conn_id,))
+
+    def merge(self, other: Finds) -> None:
+        """Take what another has counted."""
+        self._take(other.count, other._worst, other._lowest)
+
+    def _take(self, n: int, worst: tuple[int, int, int, str], conn_ids: Iterable[int]) -> None:
+        self._worst = min(self._worst, worst) if self.count else worst
+        self.count += n
+        for conn_id in conn_ids:
+            if conn_id not in self._lowest:
+                insort(self._lowest, conn_id)
+                del self._lowest[SHOWN_IDS + 1 :]
+
+
+class Tally:
+    """Counts what is over, connection by connection."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.transitions = 0
+        self.findings: dict[str, Finds] = {}
+        self.diagnoses: list[Any] = []
+        self._ways: Counter[tuple[int, int, int, int]] = Counter()
+        self._between: Counter[tuple[str, str]] = Counter()
+
+    def take(self, finished: Finished) -> None:
+        """Take the connections that are over."""
+        block, size = finished.connections, k.CONNECTION_SIZE
+        end = finished.count * size
+        words = (k.C_OPENING, k.C_CLOSING, k.C_CLIENT_STATE, k.C_SERVER_STATE)
+        self._ways.update(zip(*(block[word:end:size] for word in words), strict=True))
+        if finished.paths is not None:
+            self._take_paths(finished.paths)
+        self.connections += finished.count
+        self.transitions += finished.transition_count
+        self.diagnoses += finished.diagnoses
+        for finding in finished.findings:
+            kind = self.findings.get(finding.kind)
+            if kind is None:
+                kind = self.findings[finding.kind] = Finds()
+            kind.add(finding)
+
+    def merge(self, other: Tally) -> None:
+        """Take what another has counted of other connections."""
+        self._ways.update(other._ways)
+        self.connections += other.connections
+        self.transitions += other.transitions
+        self.diagnoses += other.diagnoses
+        for name, finds in other.findings.items():
+            self.findings.setdefault(name, Finds()).merge(finds)
+
+    def _take_paths(self, paths: Any) -> None:
+        self._between["connections", "both"] += sum(n >= 0 for n in paths[k.W_LOST :: k.PATH_SIZE])
+        for side, way in enumerate(WAYS):
+            for name, word in BETWEEN.items():
+                counts = paths[side * k.WAY_SIZE + word :: k.PATH_SIZE]
+                self._between[name, way] += sum(n for n in counts if n > 0)
+
+    def between(self) -> dict[str, Any]:
+        """Count what became of segments between two capture points, by their way."""
+        counts = {name: {way: self._between[name, way] for way in WAYS} for name in BETWEEN}
+        return {"connections_at_both": self._between["connections", "both"], **counts}
+
+    def _by(self, place: int, words: tuple[str, ...]) -> dict[str, int]:
+        counts = [0] * len(words)
+        for way, n in self._ways.items():
+            counts[way[place]] += n
+        return dict(zip(words, counts, strict=True))
+
+    def openings(self) -> dict[str, int]:
+        """Count connections by how they opened."""
+        return self._by(0, OPENINGS)
+
+    def closings(self) -> dict[str, int]:
+        """Count connections by how they closed."""
+        return self._by(1, CLOSINGS)
+
+    def states(self) -> dict[str, dict[str, int]]:
+        """Endpoints by state when the capture ends, for each side."""
+        return {side: self._by(2 + i, STATES) for i, side in enumerate(SIDES)}
+
+    def worst_first(self) -> list[tuple[str, Finds]]:
+        """Kinds of finding, the most severe and then the most frequent first."""
+        return sorted(
+            self.findings.items(), key=lambda kind: (WORST_FIRST.index(kind[1].severity), -kind[1].count, kind[0])
+        )
+
+    def reaches(self, severity: str) -> bool:
+        """Whether some finding is at least this severe."""
+        least = SEVERITIES.index(severity)
+        return any(SEVERITIES.index(kind.severity) >= least for kind in self.findings.values())

@@ -1,0 +1,49 @@
+"""Lengths of time.
+
+Microseconds are written ``us``: a terminal that knows ASCII only would show a question mark in place of the Greek
+letter, and one spelling everywhere can be searched for.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MILLISECOND", "SECOND", "duration", "span"]
+
+SECOND = 1_000_000_000  # ns
+MILLISECOND = 1_000_000
+
+
+def span(ns: float) -> str:
+    """A length of time in one unit, for sentences that compare it with a timer.
+
+    >>> span(81_400), span(81_400_000), span(192 * SECOND)
+    ('81 us', '81.4 ms', '192 s')
+    """
+    seconds = ns / SECOND
+    if abs(seconds) < 1e-3:
+        return f"{seconds * 1e6:.0f} us"
+    if abs(seconds) < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    if abs(seconds) < 100:
+        return f"{seconds:.3g} s"
+    return f"{seconds:.0f} s"
+
+
+def duration(ns: int) -> str:
+    """A length of time as people say it, for headings and labels.
+
+    >>> duration(192_000_000_000), duration(81_400_000), duration(7_380_000_000_000)
+    ('3 min 12 s', '81.4 ms', '2 h 3 min')
+    """
+    seconds = ns / SECOND
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.3g} us"
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    whole = round(seconds)
+    for unit, length, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= length:
+            rest = whole % length // part
+            return f"{whole // length:,} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{whole} s"
