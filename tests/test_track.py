@@ -504,6 +504,9 @@ def test_overtaken_segment_is_no_retransmission():
         ("1.0 > F. 1:1(0) ack 1\n1.3 > F. 1:1(0) ack 1", "fin_again"),
         ("1.0 > F. 1:1(0) ack 1\n1.1 > P. 2:102(100) ack 1", "beyond_fin"),
         ("1.0 > R. 1:1(0) ack 1\n1.1 > P. 1:101(100) ack 1", "after_rst"),
+        ("1.0 > P. 1:2(1) ack 1\n1.02 < . 1:1(0) ack 2\n1.3 > P. 1:2(1) ack 1", "spurious"),
+        ("1.0 > P. 1:2(1) ack 1\n1.3 > . 1:2(1) ack 1", "timeout"),
+        ("9.0 > P. 1:101(100) ack 1\n9.02 < R 1:1(0)", "rst_drawn"),
         ("1.0 > R 400:400(0)", "rst_inexact"),
         ("1.0 > R 900000:900000(0)", "rst_outside"),
         ("1.0 > SF 0:0(0)", "odd_flags"),
@@ -512,6 +515,21 @@ def test_overtaken_segment_is_no_retransmission():
 def test_marks(tail, mark):
     """One notable segment, one mark."""
     assert mark in run(OPEN + tail).labels()[-1][2]
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "9.0 < R 1:1(0)",  # nothing was asked for nine seconds
+        "9.0 > P. 1:101(100) ack 1\n9.02 < R. 1:1(0) ack 101",  # an abort
+        "9.0 > P. 1:101(100) ack 1\n9.02 < . 1:1(0) ack 101\n9.021 < R 1:1(0)",  # it was acknowledged
+        "9.0 > P. 1:101(100) ack 1\n12.0 < R 1:1(0)",  # so late comes no answer
+        "9.0 > P. 1:101(100) ack 1\n9.02 < R 700:700(0)",  # not its number
+    ],
+)
+def test_resets_that_answer_nothing(tail):
+    """A reset is a reply by its number, by its time, and by what it answers."""
+    assert "rst_drawn" not in run(OPEN + tail).labels()[-1][2]
 
 
 def test_timers_are_not_counted_from_frames_out_of_order():

@@ -773,7 +773,8 @@ MARK_CLOSE_SLOW = 47  # a FIN five seconds or more after its sender acknowledged
 MARK_REPLY_RST = 48  # an RST that answers one segment, from a host that has no such connection (RFC 9293 3.5.2)
 MARK_WINDOW_OPENED = 49  # a window that had been 0
 MARK_ICMP = 50  # no segment bears it: an ICMP error quotes one of the connection's
-MARKS = 51  # how many there are
+MARK_RST_DRAWN = 51  # an RST that comes at once behind what it answers: data, a probe or a FIN
+MARKS = 52  # how many there are
 # Two bits of S_MARKS alone, which are no marks: with this segment a conn_id, or a tcp.stream, was given.
 SEGMENT_NAMES = 60
 SEGMENT_BEGINS_STREAM = 61
@@ -830,6 +831,7 @@ M_CLOSE_SLOW = 1 << MARK_CLOSE_SLOW
 M_REPLY_RST = 1 << MARK_REPLY_RST
 M_WINDOW_OPENED = 1 << MARK_WINDOW_OPENED
 M_ICMP = 1 << MARK_ICMP
+M_RST_DRAWN = 1 << MARK_RST_DRAWN
 M_NAMES = 1 << SEGMENT_NAMES
 M_BEGINS_STREAM = 1 << SEGMENT_BEGINS_STREAM
 

@@ -898,13 +898,28 @@ def is_bad_answer(y: int, s: int, segments: Words, rows: Words) -> int:
     return 0 if 1 <= ack <= rows[y + E_NEXT] else 1
 
 
+def answered_within(y: int, rows: Words) -> int:
+    """Within what time after a segment of ``y`` has passed here its peer's answer surely does, ns."""
+    if rows[y + E_RTT_MIN] < 0:
+        return 250 * MILLISECOND
+    return 50 * MILLISECOND + 4 * rows[y + E_RTT_MIN]
+
+
 def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: Words, rows: Words) -> int:
     """Marks for a segment that begins below what its sender has already sent."""
     length = segments[s + S_LEN]
     flags = segments[s + S_FLAGS]
-    if length <= 1 and seq == rows[x + E_NEXT] - 1 and not flags & (TCP_SYN | TCP_FIN) and rows[y + E_ACK] >= seq:
-        rows[x + E_KEEPALIVES] += 1
-        return M_ZERO_WINDOW_PROBE if rows[y + E_WINDOW] == 0 else M_KEEPALIVE
+    if length <= 1 and seq == rows[x + E_NEXT] - 1 and not flags & (TCP_SYN | TCP_FIN):
+        # A byte that was acknowledged asks whether the peer is there, unless an application pushes it: that is its last
+        # write again. One that was not is sent again, unless the window holds it back, or nothing of the peer passes.
+        pushed = flags & TCP_PSH and length
+        if (
+            (rows[y + E_ACK] > seq and not pushed)
+            or (not rows[y + E_SEGMENTS] and not pushed)
+            or (rows[y + E_ACK] >= seq and rows[y + E_WINDOW] == 0)
+        ):
+            rows[x + E_KEEPALIVES] += 1
+            return M_ZERO_WINDOW_PROBE if rows[y + E_WINDOW] == 0 else M_KEEPALIVE
     marks = 0
     filled = fill_holes(x, seq, end, rows)
     rows[x + E_UNIQUE] += filled if filled < length else length
@@ -938,10 +953,12 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: 
     forget_samples(x, rows)
     if end <= rows[y + E_ACK]:
         return marks | M_SPURIOUS
+    # Duplicate ACKs are acted on when they come; what follows long after them, a timer sent.
+    asked = 1 if rows[y + E_DUP_RUN] > 0 and now - rows[y + E_LAST_TIME] <= answered_within(y, rows) else 0
     if seq <= rows[y + E_ACK] or rows[y + E_ACK] < 0:
         # The oldest unacknowledged byte: what made its sender repeat it?
         waited = now - rows[x + E_HEAD_TIME]
-        if rows[y + E_DUP_RUN] >= 3:
+        if asked and rows[y + E_DUP_RUN] >= 3:
             marks |= M_FAST
         elif rows[x + E_HEAD_TIME] >= 0 and waited >= 190 * MILLISECOND:
             marks |= M_TIMEOUT
@@ -950,12 +967,12 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: 
             else:
                 rows[x + E_BACKOFF_SEQ] = seq
                 rows[x + E_BACKOFF_COUNT] = 1
-        elif rows[y + E_DUP_RUN] > 0:
+        elif asked:
             marks |= M_FAST
         elif end == rows[x + E_NEXT]:
             marks |= M_TAIL_LOSS_PROBE
         rows[x + E_HEAD_TIME] = now
-    elif rows[y + E_DUP_RUN] > 0:
+    elif asked:
         marks |= M_FAST
     elif end == rows[x + E_NEXT] and not flags & TCP_SYN:
         marks |= M_TAIL_LOSS_PROBE
@@ -1034,7 +1051,7 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
     if length == 0 and not flags & (TCP_SYN | TCP_FIN):
         if (
             seq == rows[x + E_NEXT] - 1
-            and rows[x + E_STAGE] & ES_PLAIN
+            and (rows[x + E_STAGE] & ES_PLAIN or rows[x + E_BASE_KNOWN] == BASE_GUESSED)
             and rows[x + E_FIN] < 0
             and rows[y + E_ACK] > seq
         ):
@@ -1131,6 +1148,19 @@ def take_sacks(x: int, y: int, s: int, ack: int, segments: Words, rows: Words) -
     return outside
 
 
+def began_by_keepalive(x: int, y: int, rows: Words) -> int:
+    """Whether all that was seen of ``y`` are keepalives, given that ``x`` acknowledges one more than they begin at.
+
+    The capture begins while the connection is idle: neither has sent data, and a pure ACK lies one below what its
+    sender has sent (RFC 9293 3.8.4).
+    """
+    if rows[y + E_BASE_KNOWN] != BASE_GUESSED or not rows[y + E_SEGMENTS] or rows[y + E_FIN] >= 0:
+        return 0
+    if rows[y + E_NEXT] != 1 or rows[y + E_UNIQUE] or rows[x + E_UNIQUE] or rows[x + E_FIN] >= 0:
+        return 0
+    return 1 if not rows[y + E_LAST_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST) else 0
+
+
 def take_ack(x: int, y: int, s: int, ack: int, now: int, overtaken: int, segments: Words, rows: Words) -> int:
     """What the segment's acknowledgment and window say. Returns marks."""
     flags = segments[s + S_FLAGS]
@@ -1148,7 +1178,11 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, overtaken: int, segment
         and widen(segments[s + S_SACK], rows[y + E_BASE], rows[y + E_NEXT]) > ack
     ):
         holes = 1
-    if ack > rows[y + E_NEXT]:
+    if pure and ack == rows[y + E_NEXT] + 1 and began_by_keepalive(x, y, rows):
+        rows[y + E_NEXT] = ack
+        rows[y + E_KEEPALIVES] += 1
+        marks |= M_KEEPALIVE_ACK
+    elif ack > rows[y + E_NEXT]:
         marks |= M_ACK_UNSEEN
         if ack == rows[y + E_NEXT] + 1:
             marks |= M_ACK_PLUS_ONE
@@ -1275,6 +1309,27 @@ def is_reply(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
     # a FIN alone, long after all data: nothing can have been left unread
     idle = 1 if length == 1 and segments[s + S_TIME] - rows[x + E_ACK_TIME] > 1000 * MILLISECOND else 0
     return M_REPLY_RST if last & TCP_FIN and idle else 0
+
+
+def is_drawn(x: int, y: int, flags: int, seq: int, now: int, rows: Words) -> int:
+    """Whether what its receiver sent last drew a reset that may be a reply: data, a probe or a FIN, right before.
+
+    It bears that segment's ACK number. What its sender had acknowledged, or what calls for no answer, draws none.
+    """
+    if flags & TCP_ACK:
+        return 1  # its numbers and its time have been looked at
+    if not rows[y + E_SEGMENTS] or seq != rows[y + E_LAST_ACK]:
+        return 0
+    within = 1000 * MILLISECOND
+    if rows[y + E_RTT_MIN] >= 0:
+        within = 250 * MILLISECOND + 4 * rows[y + E_RTT_MIN]
+    if now - rows[y + E_LAST_TIME] > within or rows[y + E_LAST_FLAGS] & (TCP_SYN | TCP_RST):
+        return 0
+    last = low32(rows[y + E_BASE] + rows[y + E_NEXT])
+    probe = 1 if rows[y + E_LAST_SEQ] == low32(last - 1) else 0
+    if not rows[y + E_LAST_LEN] and not rows[y + E_LAST_FLAGS] & TCP_FIN and not probe:
+        return 0
+    return 1 if rows[y + E_NEXT] > rows[x + E_ACK] or rows[y + E_LAST_TIME] >= rows[x + E_LAST_TIME] else 0
 
 
 def join_train(x: int, y: int, now: int, rows: Words) -> int:
@@ -1450,6 +1505,8 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     if flags & TCP_RST:
         rows[x + E_RSTS] += 1
         marks |= take_rst(x, y, seq, rows) | is_reply(x, y, s, segments, rows)
+        if marks & M_REPLY_RST and is_drawn(x, y, flags, seq, now, rows):
+            marks |= M_RST_DRAWN
         if 1 <= ack <= rows[y + E_NEXT] and not rows[x + E_STAGE] and rows[y + E_SEGMENTS] == rows[y + E_SYNS]:
             rows[c + C_FLAGS] |= CF_REFUSED
             if rows[c + C_OLDER] >= 0 and rows[rows[c + C_OLDER] + C_LIFE] == LIFE_LIVE:
