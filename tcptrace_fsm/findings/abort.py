@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.findings.evidence import (
     HANDSHAKE,
-    answered_with_reset,
+    answered_by,
     asked_in_vain,
     bytes_lost,
     heard,
     persisting,
     prompt,
     reset_of,
+    spoke,
     when_aborted,
 )
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, span
-from tcptrace_fsm.kernels.layout import C_FIRST_TIME, E_ACK, E_ACK_TIME, E_FIN, E_NEXT
+from tcptrace_fsm.kernels.layout import C_FIRST_TIME, E_ACK, E_ACK_TIME, E_FIN, E_NEXT, MARK_RST_DRAWN, TCP_SYN
 from tcptrace_fsm.tcp.machine import Event, State
 
 if TYPE_CHECKING:
@@ -58,13 +60,26 @@ class Abort(NamedTuple):
     instead_of_ack: bool
 
 
+def unasked_reset(end: End) -> tuple[Change, Segment] | None:
+    """The RST by which ``end``, which had been past the handshake, ended an open connection of its own accord.
+
+    One without ACK that answers a segment at once is none: it says that there is no connection any more.
+    """
+    change = next((x for x in end.changes if x.event in (Event.SND_RST, Event.GONE) and x.source in OPEN), None)
+    rst = reset_of(end, change) if change else None
+    if change is None or rst is None or not spoke(end, rst):
+        return None
+    answers = rst.has(MARK_RST_DRAWN) if rst.reply_rst else change.event is Event.GONE
+    return None if answers else (change, rst)
+
+
 def aborts(c: View) -> Iterator[Abort]:
     """The aborts of open connections that are not for want of an answer."""
     for end in c.ends:
-        change = next((x for x in end.changes if x.event is Event.SND_RST and x.source in OPEN), None)
-        rst = reset_of(end, change) if change else None
-        if change is None or rst is None or len(asked_in_vain(end, rst)) >= IN_VAIN or persisting(end, rst):
+        found = unasked_reset(end)
+        if found is None or len(asked_in_vain(end, found[1])) >= IN_VAIN or persisting(end, found[1]):
             continue
+        change, rst = found
         peer = end.peer
         later = [s.seq for s in heard(peer.segments) if s.length and s.frame > rst.frame]
         sent = min([peer[E_NEXT], *later]) - (peer[E_FIN] >= 0)
@@ -154,17 +169,24 @@ def rst_instead_of_ack_of_fin(c: View) -> Iterator[Hit]:
             )
 
 
-def late_data(end: End) -> tuple[Segment, Segment, int] | None:
-    """Data that came after ``end`` had closed for both directions: the RST it answered with, the data, how late."""
-    found = answered_with_reset(end)
-    if found is None or found[0].event is not Event.GONE or found[0].source not in FINISHED[:2]:
+def late_data(end: End) -> tuple[Segment, Segment, Segment] | None:
+    """What came after ``end`` had closed for both directions: the RST it answered with, what that answers, its FIN.
+
+    Data that it had not received before, or a FIN beyond such data. A socket that is closed answers them by RST at
+    once, in whatever state it is (RFC 9293 3.6.1).
+    """
+    fin = next((s for s in heard(end.segments) if s.fin), None)
+    rst = next((s for s in heard(end.segments) if s.rst and fin and s.frame > fin.frame), None)
+    if fin is None or rst is None:
         return None
-    rst = found[1]
-    data = end.view.before(rst, side=end.peer.side)
-    fin = next((s for s in end.segments if s.fin), None)
-    if data is None or not data.length or data.fin or fin is None:
+    cause = answered_by(rst, end)
+    if cause is None or cause.flags & TCP_SYN:
         return None
-    return rst, data, data.time - fin.time
+    received = max([s.ack for s in heard(end.segments) if not s.rst and s.frame < rst.frame], default=-1)
+    received = max(received, end[E_ACK] if end[E_ACK_TIME] < rst.time else -1)
+    if cause.length and cause.seq + cause.length > received:
+        return rst, cause, fin
+    return (rst, cause, fin) if cause.fin and cause.end - 1 > received >= 0 else None
 
 
 def rst_on_late_data(c: View) -> Iterator[Hit]:
@@ -173,32 +195,38 @@ def rst_on_late_data(c: View) -> Iterator[Hit]:
         found = late_data(end)
         if found is None:
             continue
-        rst, data, late = found
-        fin_end = end[E_FIN]  # what does not acknowledge it was under way already
+        rst, cause, fin = found
+        late = cause.time - fin.time
+        what = f"{cause.length} bytes" if cause.length else "its last bytes and FIN"
+        under_way = cause.ack < end[E_FIN]  # what does not acknowledge the FIN was under way already
         yield Hit(
             end.side,
             rst,
-            f"{end.peer.name} sent {data.length} bytes {span(late)} after the FIN of {end.name}, which answered with "
+            f"{end.peer.name} sent {what} {span(late)} after the FIN of {end.name}, which answered with "
             "RST: its application had closed without waiting for them, and they are lost",
-            (data,),
-            "low" if data.ack < fin_end else None if late >= SECOND else "medium",
+            (cause,),
+            "low" if under_way else None if late >= SECOND else "medium",
         )
 
 
 def rst_after_own_fin(c: View) -> Iterator[Hit]:
     """An endpoint closes, and then resets of its own accord."""
     for end in c.ends:
-        change = next((x for x in end.changes if x.event is Event.SND_RST and x.source in FINISHED), None)
+        events = (Event.SND_RST, Event.GONE, Event.TIMEOUT_FIN_WAIT_2)
+        change = next((x for x in end.changes if x.event in events and x.source in FINISHED), None)
         rst = reset_of(end, change) if change else None
         fin = next((s for s in end.segments if s.fin), None)
-        if change and rst and fin and fin.frame < rst.frame and len(asked_in_vain(end, rst)) < IN_VAIN:
-            yield Hit(
-                end.side,
-                rst,
-                f"{end.name} sent RST {span(rst.time - fin.time)} after its own FIN, in {change.source.name}: it "
-                f"did not let the close with {end.peer.name} come to its end",
-                (fin,),
-            )
+        if change is None or rst is None or fin is None or fin.frame > rst.frame:
+            continue
+        if answered_by(rst, end) or rst.has(MARK_RST_DRAWN) or len(asked_in_vain(end, rst)) >= IN_VAIN:
+            continue
+        yield Hit(
+            end.side,
+            rst,
+            f"{end.name} sent RST {span(rst.time - fin.time)} after its own FIN, in {change.source.name}, and nothing "
+            f"had asked for it: it did not let the close with {end.peer.name} come to its end",
+            (fin,),
+        )
 
 
 RULES = (
@@ -211,6 +239,7 @@ RULES = (
         evidence="An RST with ACK from an endpoint that had not closed; low where all of its data were acknowledged.",
         innocent="An application that ends idle connections so; an RST that a firewall sends in its name.",
         when=when_aborted,
+        needs=(BOTH_DIRECTIONS,),
         detect=abort_rst,
         aliases={"Zeek": "RSTO or RSTR", "tcptrace": "resets", "Wireshark": "tcp.connection.rst"},
         example=HANDSHAKE
@@ -218,11 +247,22 @@ RULES = (
             9.000 > P. 101:301(200) ack 1
             9.005 > R. 301:301(0)   ack 1
         """,
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             9.000 > P. 101:301(200) ack 1
             9.010 < R  1:1(0)              # no connection there: not an abort, but a discovery
         """,
+            """
+            0.000 > P. 1:101(100) ack 1     # one direction only: who knows what was acknowledged
+            1.000 > R. 101:101(0) ack 1
+        """,
+            """
+            0.000 > S  0:0(0)
+            0.010 < S. 0:0(0) ack 1
+            9.000 > R. 1:1(0) ack 1         # it was never open
+        """,
+        ),
     ),
     Rule(
         kind="close_with_unread_data",
@@ -234,6 +274,7 @@ RULES = (
         evidence="RST with ACK as the answer to data, without a FIN; low where the data had been acknowledged before.",
         innocent="A close with SO_LINGER 0 right after the answer was read looks the same.",
         when=when_aborted,
+        needs=(BOTH_DIRECTIONS,),
         detect=close_with_unread_data,
         aliases={"Linux": "TCPAbortOnClose"},
         example=HANDSHAKE
@@ -242,12 +283,21 @@ RULES = (
             1.001 < P. 1001:2001(1000) ack 101
             1.010 > R. 101:101(0)      ack 2001
         """,
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             1.000 < P. 1:1001(1000)    ack 101
             1.010 > .  101:101(0)      ack 1001
             9.010 > R. 101:101(0)      ack 1001
         """,
+            """
+            0.000 > S  0:0(0)
+            0.001 < S. 0:0(0)     ack 1
+            1.001 < S. 0:0(0)     ack 1
+            113.0 > P. 1:101(100) ack 1     # the server had long given up: it never was open
+            113.1 < R. 1:1(0)     ack 101
+        """,
+        ),
     ),
     Rule(
         kind="linger_zero_close",
@@ -258,16 +308,24 @@ RULES = (
         evidence="RST with ACK within a second after the ACK of its last data, none of the peer's data after that.",
         innocent="Data that the capture misses.",
         when=when_aborted,
+        needs=(BOTH_DIRECTIONS,),
         detect=linger_zero_close,
         aliases={"Linux": "SO_LINGER with l_linger 0"},
         example=HANDSHAKE
         + """
             0.050 > R. 101:101(0) ack 1
         """,
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             9.000 > R. 101:101(0) ack 1
         """,
+            """
+            0.000 > S  0:0(0)
+            0.420 < S. 0:0(0) ack 1         # nothing was opened that could be closed
+            0.421 > R. 1:1(0) ack 1
+        """,
+        ),
     ),
     Rule(
         kind="rst_instead_of_ack_of_fin",
@@ -278,6 +336,7 @@ RULES = (
         evidence="RST with ACK that is the only acknowledgment of the peer's FIN; low where no data were lost.",
         innocent="Data that were still unread when the FIN came; a firewall that answers for the host.",
         when=when_aborted,
+        needs=(BOTH_DIRECTIONS,),
         detect=rst_instead_of_ack_of_fin,
         aliases={"Zeek": "RSTR or RSTO"},
         example=HANDSHAKE
@@ -302,6 +361,7 @@ RULES = (
         "before.",
         innocent="A client that does not want the rest of an answer.",
         when=when_aborted,
+        needs=(BOTH_DIRECTIONS,),
         detect=rst_on_late_data,
         aliases={"Linux": "TCPAbortOnData"},
         example=HANDSHAKE
@@ -311,13 +371,21 @@ RULES = (
             5.000 < P. 1:1001(1000) ack 102
             5.001 > R  102:102(0)
         """,
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             1.000 > F. 101:101(0)   ack 1
             1.010 < .  1:1(0)       ack 102
             5.000 < F. 1:1(0)       ack 102
             5.001 > R  102:102(0)
         """,
+            HANDSHAKE
+            + """
+            1.000 > F. 101:101(0)   ack 1
+            1.010 < .  1:1(0)       ack 102
+            6.000 > R  102:102(0)             # nothing had come
+        """,
+        ),
     ),
     Rule(
         kind="rst_after_own_fin",
@@ -329,6 +397,7 @@ RULES = (
         innocent="The way some systems close a socket that was shut down before, and some applications avoid "
         "TIME_WAIT.",
         when=when_aborted,
+        needs=(BOTH_DIRECTIONS,),
         detect=rst_after_own_fin,
         example=HANDSHAKE
         + """
@@ -336,12 +405,21 @@ RULES = (
             1.010 < .  1:1(0)     ack 102
             1.500 > R. 102:102(0) ack 1
         """,
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             1.000 > F. 101:101(0) ack 1
             1.010 < .  1:1(0)     ack 102
             1.500 < F. 1:1(0)     ack 102
             1.510 > R  102:102(0)
         """,
+            HANDSHAKE
+            + """
+            1.000 > F. 101:101(0)   ack 1
+            1.010 < .  1:1(0)       ack 102
+            58.00 < F. 1:1(0)       ack 102   # it mirrors the FIN: nobody is there
+            58.01 > R. 102:102(0)   ack 2
+        """,
+        ),
     ),
 )

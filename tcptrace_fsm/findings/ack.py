@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.evidence import BEGUN_IDLE, HANDSHAKE
 from tcptrace_fsm.findings.loss import bears, counted, times
 from tcptrace_fsm.findings.rule import Hit, Rule, View, mask
 from tcptrace_fsm.kernels.layout import (
@@ -121,12 +121,15 @@ RULES = (
             1.000 > P. 1101:1201(100) ack 1
             1.010 < .  1:1(0)         ack 1201
         """,
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             1.000 > P. 1101:1201(100) ack 1
             1.005 > .  101:1101(1000) ack 1
             1.010 < .  1:1(0)         ack 1201
         """,
+            BEGUN_IDLE,
+        ),
     ),
     Rule(
         kind="ack_unseen",
@@ -140,11 +143,14 @@ RULES = (
         detect=unseen,
         aliases={"Wireshark": "tcp.analysis.ack_lost_segment", "conntrack": "ACK is over upper bound"},
         example=HANDSHAKE + "            1.010 < .  1:1(0) ack 1201\n",
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             1.000 > P. 1101:1201(100) ack 1
             1.010 < .  1:1(0)         ack 1201
         """,
+            BEGUN_IDLE,
+        ),
     ),
     Rule(
         kind="ack_of_unsent_data",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, times
+from tcptrace_fsm.findings.evidence import BEGUN_IDLE, HANDSHAKE, heard, times
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_FIRST_TIME,
@@ -322,14 +322,17 @@ RULES = (
             1.010 < .  1:1(0)     ack 102
             end 313
         """,
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             1.000 > F. 101:101(0) ack 1
             1.010 < .  1:1(0)     ack 102
             1.200 < F. 1:1(0)     ack 102
             1.210 > .  102:102(0) ack 2
             end 313
         """,
+            BEGUN_IDLE,
+        ),
     ),
     Rule(
         kind="stuck_close_wait",
@@ -348,13 +351,16 @@ RULES = (
             1.010 < .  1:1(0)     ack 102
             end 313
         """,
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             1.000 > F. 101:101(0) ack 1
             1.010 < .  1:1(0)     ack 102
             1.500 < R. 1:1(0)     ack 102
             end 313
         """,
+            BEGUN_IDLE,
+        ),
     ),
     Rule(
         kind="stuck_fin_wait_1",

@@ -214,12 +214,27 @@ RULES = (
         detect=asking,
         aliases={"Wireshark": "tcp.analysis.keep_alive"},
         example=ASKED,
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             0.500 < .  1:1(0)     ack 101 win 0
             60.00 > .  100:100(0) ack 1   # the window is shut: a probe of it
             60.01 < .  1:1(0)     ack 101 win 0
         """,
+            HANDSHAKE
+            + """
+            1.000 > P. 101:102(1) ack 1
+            1.150 < .  1:1(0)     ack 102
+            1.151 > P. 101:102(1) ack 1   # a byte that an application wrote, sent again
+            1.300 < .  1:1(0)     ack 102 <sack 101:102>
+        """,
+            HANDSHAKE
+            + """
+            1.000 > P. 101:102(1) ack 1
+            1.250 > P. 101:102(1) ack 1   # not acknowledged yet
+            1.300 < .  1:1(0)     ack 102
+        """,
+        ),
     ),
     Rule(
         kind="keepalive_ack",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.rule import mask
+from tcptrace_fsm.findings.rule import SECOND, mask
 from tcptrace_fsm.kernels.layout import (
     CF_CLOSING,
     CLOSING_ABORTED,
@@ -21,6 +21,9 @@ from tcptrace_fsm.kernels.layout import (
     MARK_STRAY_SYN,
     MARK_ZERO_WINDOW_PROBE,
     MILLISECOND,
+    TCP_FIN,
+    TCP_RST,
+    TCP_SYN,
 )
 from tcptrace_fsm.tcp.machine import Event, State
 
@@ -30,16 +33,20 @@ if TYPE_CHECKING:
     from tcptrace_fsm.findings.rule import Change, End, Key, Segment
 
 __all__ = [
+    "BEGUN_IDLE",
     "CLOSED_BY_CLIENT",
     "CLOSED_BY_SERVER",
     "HANDSHAKE",
+    "answered_by",
     "answered_with_reset",
     "asked_in_vain",
     "bytes_lost",
     "heard",
     "persisting",
     "prompt",
+    "reply_time",
     "reset_of",
+    "spoke",
     "state_at",
     "times",
     "when_aborted",
@@ -76,6 +83,16 @@ CLOSED_BY_SERVER = (
 """
 )
 
+BEGUN_IDLE = """
+            0.000 < .  100:100(0) ack 1     # keepalives, the first that is seen of an idle connection
+            0.001 > .  1:1(0)     ack 101
+            75.00 < .  100:100(0) ack 1
+            75.01 > .  1:1(0)     ack 101
+            150.0 < .  100:100(0) ack 1
+            150.1 > .  1:1(0)     ack 101
+            end 400
+"""
+
 
 def heard(segments: Iterable[Segment]) -> list[Segment]:
     """The segments that were sent as part of the connection: no copies that the capture made, no damaged ones."""
@@ -90,6 +107,41 @@ def times(n: int) -> str:
 def prompt(end: End) -> int:
     """Within how many ns after a segment has passed here ``end`` surely answers it, if it answers at once."""
     return int(4 * max(end.peer[E_RTT_MIN], 0) + 50 * MILLISECOND)
+
+
+def reply_time(end: End) -> int:
+    """Within how many ns after a segment has passed here a reset that answers it does too."""
+    back = end.peer[E_RTT_MIN]
+    return SECOND if back < 0 else SECOND // 4 + 4 * back
+
+
+def spoke(end: End, before: Segment) -> bool:
+    """Whether ``end`` had sent anything but SYNs before a segment: it had been there, past the handshake."""
+    return any(not s.flags & (TCP_SYN | TCP_RST) and s.frame < before.frame for s in heard(end.segments))
+
+
+def answered_by(rst: Segment, end: End) -> Segment | None:
+    """What a reset of ``end``, once a FIN was seen, answers: data, a FIN or a SYN+ACK of its peer; None for nothing.
+
+    Such a reset bears the ACK number of what it answers (RFC 9293 3.5.2, group 1), and comes at once. Some systems have
+    it acknowledge, too: then it mirrors both numbers. Of several segments in a row each draws a reset of its own, the
+    first the first; what was acknowledged before draws none, unless it came once more.
+    """
+    before = [s for s in heard(end.segments) if not s.rst and s.frame < rst.frame]
+    acknowledged = max([s.ack for s in before], default=-1)
+    within = reply_time(end)
+    fitting = [
+        s
+        for s in heard(end.peer.segments)
+        if s.frame < rst.frame
+        and not s.rst
+        and (s.length or s.flags & (TCP_FIN | TCP_SYN) or s.marks & PROBES)
+        and s.ack == rst.seq
+        and rst.time - s.last_time <= within
+        and (rst.reply_rst or rst.ack == s.end or s.run > 1)
+    ]
+    new = [s for s in fitting if s.end > acknowledged]
+    return new[0] if new else fitting[-1] if fitting else None
 
 
 def state_at(end: End, time: int) -> State:

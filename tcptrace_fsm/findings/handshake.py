@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.findings.needs import HANDSHAKE
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
+    C_LOCAL,
+    C_VANTAGE,
     CLIENT,
     CLOSING_ABORTED,
     E_SEGMENTS,
@@ -16,12 +19,15 @@ from tcptrace_fsm.kernels.layout import (
     MARK_SPURIOUS,
     MARK_STRAY_SYN,
     MARK_SYN_ACK_AGAIN,
+    MILLISECOND,
     OPENING_HANDSHAKE,
     OPENING_INCOMPLETE,
     OPENING_UNANSWERED,
     SERVER,
     TCP_RST,
     TCP_SYN,
+    VANTAGE_NEAR_SERVER,
+    WHO_SERVER,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +36,8 @@ if TYPE_CHECKING:
     from tcptrace_fsm.findings.rule import End, Segment
 
 __all__ = ["RULES", "Handshake"]
+
+DEFERRED = 8 * SECOND  # no timer that a lost SYN+ACK starts first runs out so late (RFC 6298 section 2.1: 1 s)
 
 
 def syn_acks(end: End) -> list[Segment]:
@@ -93,7 +101,9 @@ class Handshake:
         # an ACK that is still under way to the server when that repeats itself was not lost
         way = max(SECOND // 5, 2 * (self.answers[0].time - segments[0].time))
         after = self.ack.time + way
-        self.again = [s for s in self.answers[1:] if s.has(MARK_SYN_ACK_AGAIN) and s.time >= after]
+        # ... and once the server has said anything else, it is open: a SYN+ACK that comes later is an old copy
+        opened = self.reaction.frame if self.reaction else self.server[-1].frame + 1
+        self.again = [s for s in self.answers[1:] if s.has(MARK_SYN_ACK_AGAIN) and s.time >= after and s.frame < opened]
         if self.again:
             last = self.again[-1].frame
             self.ignored = [s for s in self.client if is_plain(s) and s.frame < last]
@@ -119,7 +129,10 @@ class Handshake:
         """Whether the server seems to wait for data before it opens."""
         if not self.again or self.data or self.reaction is None or self.reaction.rst:
             return False
-        patient = len(self.again) > 1 or self.again[0].time - self.answers[0].time > 5 * SECOND // 2
+        first = self.again[0].time - self.answers[0].time
+        if first >= DEFERRED and self.again[0] is self.answers[1]:
+            return True
+        patient = len(self.again) > 1 or first > 5 * SECOND // 2
         return patient and self.reaction.ack > 1
 
     @property
@@ -155,15 +168,20 @@ def accept_queue_overflow(c: View) -> Iterator[Hit]:
     else:
         end = f"and opened only after {span(reaction.time - h.ack.time)}"
     data = ", data among them," if h.data else ""
+    at_server = c[C_LOCAL] == WHO_SERVER
+    why = (
+        "its accept queue is full, because the application does not accept() fast enough or the backlog is small"
+        if at_server
+        else "its accept queue is full, or what the client sends is lost between here and there"
+    )
+    doubtful = "medium" if c[C_VANTAGE] == VANTAGE_NEAR_SERVER else "low"
     yield Hit(
         SERVER,
         h.again[0],
-        f"{c.server.name} ignored {h.count} segments{data} of {c.client.name} that should have completed the "
-        "handshake, "
-        f"repeated its SYN+ACK {len(h.again)} times {end}: its accept queue is full, because the application does not "
-        "accept() fast enough or the backlog is small",
+        f"{c.server.name} did not react to {h.count} segments{data} of {c.client.name} that should have completed the "
+        f"handshake, repeated its SYN+ACK {len(h.again)} times {end}: {why}",
         (h.ack, *h.again[1:]),
-        None if h.data or h.count >= 4 else "medium",
+        doubtful if not at_server else None if h.data or h.count >= 4 else "medium",
     )
 
 
@@ -188,18 +206,22 @@ def abort_on_overflow(c: View) -> Iterator[Hit]:
     ack = first_plain(c.client)
     if not answers or ack is None or ack.frame < answers[0].frame or (ack.seq, ack.ack) != (1, 1):
         return
-    reaction = next((s for s in c.server.segments if s.frame > ack.frame and not s.syn_ack), None)
-    if reaction is None or not reaction.reply_rst or first_plain(c.server) is not None or reaction.seq != 1:
+    rsts = [s for s in c.server.segments if s.rst]
+    if not rsts or first_plain(c.server) is not None or any(s.rst for s in c.client.segments):
+        return  # it was open; or the client itself had given up
+    if any(not s.reply_rst or s.seq != 1 for s in rsts) or rsts[0].frame < ack.frame:
         return
-    if any(s.rst for s in c.client.segments):
-        return  # the client itself had given up
+    # What is refused at the ACK is refused a round trip after it, and again for whatever had followed that.
+    way = answers[-1].time - c.segments[0].time
+    followed = [s for s in c.client.segments if is_plain(s) and ack.frame < s.frame < rsts[0].frame]
+    if rsts[0].time - ack.time > 2 * way + 5 * MILLISECOND or (followed and len(rsts) < 2):
+        return
     yield Hit(
         SERVER,
-        reaction,
+        rsts[0],
         f"{c.server.name} offered the connection with SYN+ACK and answered the ACK of {c.client.name} with RST "
-        f"{span(reaction.time - ack.time)} later: its accept queue is full and tcp_abort_on_overflow set, or the "
-        "listener "
-        "was closed in between",
+        f"{span(rsts[0].time - ack.time)} later: its accept queue is full and tcp_abort_on_overflow set, or the "
+        "listener was closed in between",
         (answers[-1], ack),
     )
 
@@ -304,6 +326,7 @@ RULES = (
         evidence="SYN and SYN+ACK, and nothing but SYNs from the client for a second or more; info below 3 s.",
         innocent="A capture that ends, or that misses the client's direction after the SYN.",
         when=when_failed,
+        needs=(HANDSHAKE,),
         detect=half_open,
         aliases={"Zeek": "S1", "conntrack": "SYN_RECV", "Wireshark": "completeness 3"},
         example="""
@@ -330,6 +353,7 @@ RULES = (
         evidence="A SYN+ACK repeated a retransmission time after the ACK of it had passed, once or twice.",
         innocent="A server that ignores the ACK for a while: a full accept queue, TCP_DEFER_ACCEPT.",
         when=when_open_again,
+        needs=(HANDSHAKE,),
         detect=third_ack_lost,
         example=OPENING
         + """
@@ -338,7 +362,8 @@ RULES = (
             1.500 > P. 1:101(100) ack 1
             1.510 < .  1:1(0)     ack 101
         """,
-        counterexample="""
+        counterexample=(
+            """
             0.000 > S  0:0(0)
             0.010 < S. 0:0(0)     ack 1
             1.010 < S. 0:0(0)     ack 1
@@ -346,6 +371,13 @@ RULES = (
             1.500 > P. 1:101(100) ack 1
             1.510 < .  1:1(0)     ack 101
         """,
+            OPENING
+            + """
+            15.30 < S. 0:0(0)     ack 1     # no timer begins at 15 s: accept is deferred
+            15.31 > .  1:1(0)     ack 1
+            15.32 < P. 1:12(11)   ack 1
+        """,
+        ),
     ),
     Rule(
         kind="accept_queue_overflow_suspected",
@@ -353,9 +385,11 @@ RULES = (
         severity="high",
         rfc="Linux tcp_check_req, RFC 9293 3.10.7.4",
         summary="The server hears the client and does not open: its accept queue seems to be full.",
-        evidence="Three or more segments that complete the handshake pass, and the SYN+ACK is repeated all the same.",
+        evidence="Three or more segments that complete the handshake pass, and the SYN+ACK is repeated all the same; "
+        "high only where the server's own host captured, since elsewhere they may have been lost.",
         innocent="A path that loses everything towards the server from here on.",
         when=when_open_again,
+        needs=(HANDSHAKE,),
         detect=accept_queue_overflow,
         aliases={"Linux": "ListenOverflows, ListenDrops"},
         example=OPENING
@@ -369,8 +403,9 @@ RULES = (
             3.020 > .  101:101(0)   ack 1
             end 10
         """,
-        counterexample=OPENING
-        + """
+        counterexample=(
+            OPENING
+            + """
             0.100 > P. 1:101(100)   ack 1
             1.010 < S. 0:0(0)       ack 1
             1.020 > .  101:101(0)   ack 1
@@ -378,6 +413,18 @@ RULES = (
             1.210 < .  1:1(0)       ack 101
             end 10
         """,
+            OPENING
+            + """
+            0.030 > P. 1:101(100)   ack 1
+            0.040 < .  1:1(0)       ack 101
+            0.050 > F. 101:101(0)   ack 1
+            0.060 < F. 1:1(0)       ack 102
+            0.070 > .  102:102(0)   ack 2
+            2.270 < S. 0:0(0)       ack 1   # a late copy: the server was open, and is done
+            2.271 > .  102:102(0)   ack 2
+            2.280 < R  2:2(0)
+        """,
+        ),
     ),
     Rule(
         kind="defer_accept_suspected",
@@ -389,6 +436,7 @@ RULES = (
         "once.",
         innocent="A full accept queue of a server whose clients speak late.",
         when=when_open_again,
+        needs=(HANDSHAKE,),
         detect=defer_accept,
         aliases={"Linux": "TCP_DEFER_ACCEPT", "FreeBSD": "accf_data"},
         example=OPENING
@@ -411,22 +459,36 @@ RULES = (
     Rule(
         kind="abort_on_overflow",
         category="open",
-        severity="medium",
+        severity="low",
         rfc="Linux tcp_abort_on_overflow, RFC 9293 3.5.2",
         summary="The server offered the connection and then reset the ACK that completed it.",
         evidence="SYN, SYN+ACK, the ACK of it, and an RST without ACK from the server, which has said nothing else.",
         innocent="A listener that was closed in between; a SYN proxy whose own connection behind it failed.",
         when=when_aborted,
+        needs=(HANDSHAKE,),
         detect=abort_on_overflow,
         aliases={"Linux": "tcp_abort_on_overflow"},
         example=OPENING
         + """
             0.030 < R  1:1(0)
         """,
-        counterexample=OPENING
-        + """
+        counterexample=(
+            OPENING
+            + """
             0.030 < R. 1:1(0)     ack 1
         """,
+            OPENING
+            + """
+            908.0 > P. 1:6(5)     ack 1     # forgotten while it was idle
+            908.1 < R  1:1(0)
+        """,
+            OPENING
+            + """
+            0.021 > P. 1:13(12)   ack 1
+            0.030 < R  1:1(0)
+            0.031 < R  12504:12504(0)       # no host that refuses sends such a number
+        """,
+        ),
     ),
     Rule(
         kind="data_before_established",
@@ -462,6 +524,7 @@ RULES = (
         evidence="The client's first ACK lies outside of what the server had sent, and the server resets it.",
         innocent="The ACK of an older SYN+ACK; where no RST answers, the capture may miss what was acknowledged.",
         when=when_misfit,
+        needs=(HANDSHAKE,),
         detect=bad_third,
         aliases={"Suricata": "3whs_wrong_seq_wrong_ack, 3whs_right_seq_wrong_ack_evasion"},
         example="""

@@ -301,7 +301,10 @@ RULES = (
         detect=timeouts,
         aliases={"Wireshark": "tcp.analysis.retransmission", "tcptrace": "rexmt data pkts"},
         example=ONE_TIMEOUT,
-        counterexample=FAST,
+        counterexample=(
+            FAST,
+            "".join(f"            {n}.0 > . 101:102(1) ack 1\n" for n in range(10)),
+        ),
     ),
     Rule(
         kind="fast_retransmission",
@@ -318,7 +321,23 @@ RULES = (
         detect=fast,
         aliases={"Wireshark": "tcp.analysis.fast_retransmission", "tcptrace": "rexmt data pkts, triple dupacks"},
         example=FAST,
-        counterexample=ONE_TIMEOUT,
+        counterexample=(
+            ONE_TIMEOUT,
+            HANDSHAKE
+            + """
+            0.100 > .  101:1101(1000)  ack 1
+            0.101 > .  1101:2101(1000) ack 1
+            0.102 > .  2101:3101(1000) ack 1
+            0.103 > .  3101:4101(1000) ack 1
+            0.110 < .  1:1(0)          ack 101
+            0.111 < .  1:1(0)          ack 101
+            0.112 < .  1:1(0)          ack 101
+            0.700 > .  101:1101(1000)  ack 1   # a timer: those were long ago
+            1.900 > .  101:1101(1000)  ack 1
+            4.300 > .  101:1101(1000)  ack 1
+            4.310 < .  1:1(0)          ack 4101
+        """,
+        ),
     ),
     Rule(
         kind="tlp_probe",
