@@ -48,6 +48,7 @@ from tcptrace_fsm.kernels.layout import (
     K_STREAM_MOST,
     K_STREAM_SLOTS,
     K_USED,
+    K_WAITS,
     LOG_BLOCK,
     LOG_SIZE,
     PAST_MOST,
@@ -57,6 +58,8 @@ from tcptrace_fsm.kernels.layout import (
     SCRATCH_SIZE,
     STREAM_SIZE,
     TRANSITION_SIZE,
+    WAIT_SIZE,
+    WAITS_PER_SEGMENT,
     WHO_CLIENT,
     WHO_SERVER,
     X_TOP,
@@ -64,6 +67,7 @@ from tcptrace_fsm.kernels.layout import (
 from tcptrace_fsm.kernels.moving import move_past, move_slots
 from tcptrace_fsm.kernels.replay import collect, replay_due
 from tcptrace_fsm.kernels.track import collect_paths, end_paths, expire, make_all_due, release, track
+from tcptrace_fsm.kernels.waits import end_waits
 from tcptrace_fsm.tcp.machine import table
 from tcptrace_fsm.tcp.profiles import Timers
 from tcptrace_fsm.text.durations import SECOND
@@ -81,6 +85,7 @@ LOG_LIMIT = 256  # log records per connection before marked data segments are on
 LINGER_SYN = 130  # seconds; Linux gives up a connect() after 127 s
 CROWD = 500_000  # live connections; their rows and logs take a little under 1 GB
 CHUNK = 2048  # finished connections handed out at once
+WAITS_KEPT = 4096  # waits that are kept until connections are handed out
 STREAMS = 1 << 19  # of Wireshark's that are remembered
 
 
@@ -221,6 +226,7 @@ class Engine:
         self.work = room(0)
         self.out = room(0)
         self.block = room(0)
+        self.waits = room(0)
         self.ready: list[Finished] = []
         self._settled = 0  # how many of those that are due have been judged
         self._finishing = False
@@ -272,10 +278,13 @@ class Engine:
             self.slots = slots
             control[K_SLOTS] = size
         self._make_room_for_streams(count)
+        self.waits = grown(self.waits, control[K_WAITS] + WAITS_PER_SEGMENT * count * WAIT_SIZE)
         track(
             batch.segments, count, self.slots, self.past, self.rows, self.log, self.living, self.due,
-            self.streams, self.known, self.paths, control,
+            self.streams, self.known, self.paths, self.waits, control,
         )  # fmt: skip
+        if control[K_WAITS] > WAITS_KEPT * WAIT_SIZE:
+            self.ready.append(self._with_waits(Finished()))
         expire(count // 4 + 64, self.rows, self.living, self.due, control)
 
     def _make_room_for_streams(self, count: int) -> None:
@@ -334,6 +343,13 @@ class Engine:
             control[K_PAST_USED] = move_past(self.past, control[K_PAST], past, size, oldest)
             control[K_PAST], self.past = size, past
 
+    def _with_waits(self, done: Finished) -> Finished:
+        """Hand out what has ended since the last time."""
+        done.waits = copied(self.waits, self.control[K_WAITS])
+        done.wait_count = self.control[K_WAITS] // WAIT_SIZE
+        self.control[K_WAITS] = 0
+        return done
+
     def _settle(self) -> None:
         """Replay some of what is due, have it judged, make it ready; once all is, free the rows."""
         control = self.control
@@ -354,10 +370,12 @@ class Engine:
                 start, stop, len(self.out), self.due, self.rows, self.log, self.timers, self.hosts, self.table,
                 self.out, self.scratch, self.work,
             )  # fmt: skip
+            self.waits = grown(self.waits, control[K_WAITS] + WAITS_PER_SEGMENT * (end - start) * WAIT_SIZE)
+            end_waits(start, end, self.due, self.rows, self.waits, control)
             self.block = grown(self.block, (end - start) * CONNECTION_SIZE)
             size = collect(start, end, self.due, self.rows, self.block)
             records, transitions = copied(self.block, size), copied(self.out, self.scratch[X_TOP])
-            done = Finished(records, end - start, transitions, len(transitions) // TRANSITION_SIZE)
+            done = self._with_waits(Finished(records, end - start, transitions, len(transitions) // TRANSITION_SIZE))
             if self.two_points:
                 done.paths = words((end - start) * PATH_SIZE)
                 collect_paths(end - start, start, self.due, self.rows, self.paths, done.paths)

@@ -58,6 +58,9 @@ class Finished:
         What is kept of the logs of connections that a diagnosis may need, by where their records begin.
     diagnoses : list of Diagnosis
         What all connections together show; only with the last that is handed out.
+    waits : array('q')
+        ``wait_count`` records of ``WAIT_SIZE`` words, as they ended: of these connections and of others.
+    wait_count : int
     """
 
     connections: array[int] = field(default_factory=_no_words)
@@ -68,11 +71,13 @@ class Finished:
     paths: array[int] | None = None
     logs: dict[int, Any] = field(default_factory=dict)
     diagnoses: list[Any] = field(default_factory=list)
+    waits: array[int] = field(default_factory=_no_words)
+    wait_count: int = 0
 
     @property
     def holds_anything(self) -> bool:
         """Whether there is anything in it."""
-        return bool(self.count or self.findings or self.diagnoses)
+        return bool(self.count or self.findings or self.diagnoses or self.wait_count)
 
 
 def end_of(c: int, side: int) -> int:

@@ -257,8 +257,73 @@ C_REFUSED = 67  # time at which the other side refused it by RST, -1 if it did n
 C_CLOCK_LEAP = 68  # by how much the capture's clock ran on where the endpoints' did not, ns; made by a survey
 C_PATH = 69  # its path record plus one, where there are two capture points and it was seen at both; else 0
 C_NEAR = 70  # with two capture points: from the one near the client to it and back, ns; the server's; -1 unknown
-C_ENDPOINTS = 72  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
-CONNECTION_SIZE = 232  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
+# Where the time went, and for whom: made by waits
+C_RESPONSE_MIN = 72  # shortest time from a request's last byte to the first byte of its answer, ns; -1 for none
+C_RESPONSES = 73  # how many were measured
+C_WAIT_DONE = 74  # up to when the time is accounted for, ns
+C_WAIT_BITS = 75  # WB_... bits; 0 before its first segment
+C_WAIT_SEEN = 76  # two words: E_NEXT of the client and of the server after the segment before
+C_WAIT_SPOKE = 78  # two words: when each last sent what was new, or the end of it again, ns
+C_WAIT_WAY = 80  # two words: shortest time from here to the client and back, to the server and back, ns; -1 unknown
+C_RESPONSE_MARKER = 82  # five heights, then five positions of the P-square median, as in an endpoint
+C_RUN = 92  # what it stands still for: kind * 2 + side; below 2 it does not
+C_RUN_START = 93
+C_RUN_BEFORE = 94  # the frame before
+C_RUN_AFTER = 95  # the latest frame that shows it, -1 for none
+C_WAIT_FRAME = 96  # the latest frame that changed what is waited for
+C_RESPONSE_MAX = 97
+C_REQUESTS = 98  # times that the client spoke after the server, or first
+C_CROSSED = 99  # ... while something of the server's was still on its way to it
+C_BURSTS = 100  # how often the client has spoken, after a pause each time, since the server last did
+C_IDLE = 101  # silence before the last thing that happened, ns; -1 for none
+C_LONGEST_WAIT = 102  # ns; 0 for none
+C_LONGEST_FOR = 103  # as C_RUN
+C_TIMES = 104  # time by what it went for: kind * 2 + side, 14 words
+C_WAITING = 118  # what it still waits for when the capture ends, as C_RUN; 0 for nothing
+C_WAITING_SINCE = 119
+C_ENDPOINTS = 120  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
+CONNECTION_SIZE = 280  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
+
+# What time goes for. The side is the sender's for a transfer, else that of the endpoint that was waited for.
+WAIT_TRANSFER = 0
+WAIT_HANDSHAKE = 1
+WAIT_APPLICATION = 2
+WAIT_WINDOW = 3
+WAIT_RETRANSMISSION = 4
+WAIT_DELAYED_ACK = 5
+WAIT_CLOSE = 6
+WAITS = 7  # how many there are
+
+# C_WAIT_BITS. Where there are two, the first is the client's.
+WB_BEGUN = 1
+WB_OPEN = 2  # a segment that is no SYN was seen
+WB_SPOKEN = 4  # somebody has sent data
+WB_SERVER_LAST = 8  # ... the server last
+WB_SERVER_SPOKE = 16
+WB_CLOSING = 32  # a FIN or RST was seen
+WB_UNSETTLED = 64  # something is not acknowledged
+WB_MORE = 128  # 128, 256: its latest data filled a segment, and no PSH says that this was all (RFC 9293 3.9.1.2)
+WB_BLOCKED = 512  # 512, 1024: it spoke last, and its peer's window has no room for more
+WB_LOSS = 2048  # 2048, 4096: something that it sent is missing at its peer
+WB_REPEATED = 8192  # 8192, 16384: it has repeated something since it last sent what is new
+WB_FIN = 32768  # 32768, 65536: it has sent a FIN
+# Of who spoke last:
+WB_REFUSED = 131072  # its peer shut its window on what was sent: that comes again when a timer says so
+WB_TIGHT = 262144  # its peer's window has no room for a whole segment; it may have said all
+WB_RELIEVED = 524288  # ... and has again, since the last that it sent
+
+# --- wait: one interval in which a connection stood still (made by waits) --------------------------------------------
+WT_CONNECTION = 0  # conn_id
+WT_START = 1
+WT_END = 2
+WT_DURATION = 3
+WT_FOR = 4  # WAIT_...
+WT_SIDE = 5
+WT_BEFORE = 6  # frames
+WT_AFTER = 7  # -1: the capture ends before it does
+WT_BASIS = 8
+WAIT_SIZE = 9
+WAITS_PER_SEGMENT = 3  # at most so many end with one segment
 
 # One endpoint within a connection: word C_ENDPOINTS + side * ENDPOINT_SIZE + E_...
 # Sequence numbers in here are 64 bits wide and relative: 0 is the endpoint's SYN, 1 its first byte of data.
@@ -709,7 +774,8 @@ K_PATH_FREE = 25  # first free path record of the list through its first word, p
 K_PATH_TOP = 26
 K_LONGEST = 27  # most log records of any due connection: how much scratch the replay needs
 K_SET_BACK = 28  # frame with which the clock was last set back, 0 for none
-CONTROL_SIZE = 29
+K_WAITS = 29  # next free word of the waits
+CONTROL_SIZE = 30
 
 CLOCK_SLACK = 60000  # ms that a segment may be behind the clock
 CLOCK_PROOF = 8  # segments in a row that are further behind, and the clock was set back

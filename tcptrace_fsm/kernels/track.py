@@ -24,6 +24,7 @@ from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.plain import *
 from tcptrace_fsm.kernels.sequence import *
 from tcptrace_fsm.kernels.table import *
+from tcptrace_fsm.kernels.waits import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
@@ -194,6 +195,7 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
     rows[c + C_ID] = -1
     rows[c + C_PREVIOUS_ID] = -1
     rows[c + C_FIRST_TIME] = segments[s + S_TIME]
+    rows[c + C_LAST_TIME] = segments[s + S_TIME]
     rows[c + C_FIRST_FRAME] = segments[s + S_FRAME]
     rows[c + C_LOG_HEAD] = -1
     rows[c + C_LOG_TAIL] = -1
@@ -1485,7 +1487,8 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     if marks:
         if marks & M_NETWORK_DUPLICATE:
             rows[x + E_SEGMENTS] += 1  # what the capture alone has twice was sent once
-        rows[c + C_LAST_TIME] = now
+        if now > rows[c + C_LAST_TIME]:
+            rows[c + C_LAST_TIME] = now
         rows[c + C_LAST_FRAME] = segments[s + S_FRAME]
         if not rows[c + C_MARKS] & marks:
             log_segment(c, x, side, s, seq, ack, marks, segments, rows, log, control)
@@ -1805,16 +1808,17 @@ def track(
     streams_words: Words,
     known_words: Words,
     paths_words: Words,
+    waits_words: Words,
     control_words: Words,
 ) -> int:
     """Take ``count`` segments.
 
     The caller makes room first: for ``count`` more rows (in ``rows``, ``living`` and ``due``), blocks of log records
-    and streams, twice ``count`` slots and, with two capture points, path records.
+    and streams, ``WAITS_PER_SEGMENT * count`` waits, twice ``count`` slots and, with two capture points, path records.
 
     Parameters
     ----------
-    segments, slots, past, rows, log, living, due, streams, known, paths, control : int64 arrays
+    segments, slots, past, rows, log, living, due, streams, known, paths, waits, control : int64 arrays
         Records as laid out in :mod:`.layout`; ``living`` lists the live rows, ``due`` those that are over, ``known``
         finds Wireshark's streams.
 
@@ -1833,6 +1837,7 @@ def track(
     streams = pointer(streams_words)
     known = pointer(known_words)
     paths = pointer(paths_words)
+    waits = pointer(waits_words)
     control = pointer(control_words)
     s = 0
     while s < count * SEGMENT_SIZE:
@@ -1852,6 +1857,8 @@ def track(
                 prefetch(rows, c + 8)
                 prefetch(rows, c + 16)
                 prefetch(rows, c + 24)
+                prefetch(rows, c + C_WAIT_DONE)
+                prefetch(rows, c + C_RUN)
                 k = c + C_ENDPOINTS
                 while k < c + C_ENDPOINTS + 40:
                     prefetch(rows, k)
@@ -1910,8 +1917,14 @@ def track(
             elif side == SERVER:
                 confirm(c, rows, control)
         marks = 0
+        before = rows[c + C_LAST_TIME]
         if not predicted(c, side, s, segments, rows, control):
             marks = take_segment(c, side, s, segments, rows, log, control)
+        response = account(c, side, s, marks, before, segments, rows, waits, control)
+        if response >= 0:
+            rtt_sample(c + C_RESPONSE_MIN - E_RTT_MIN, response, rows)
+            if response > rows[c + C_RESPONSE_MAX]:
+                rows[c + C_RESPONSE_MAX] = response
         if not plain_to_wireshark(c, s, segments, rows, control):
             join_wireshark(c, s, segments, rows, streams, known, control)
         if not plain_to_zeek(c, side, s, segments, rows):

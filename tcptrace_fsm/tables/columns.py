@@ -25,6 +25,7 @@ from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.kernels.columns import scatter
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tables.arrow import coded, encoded, lists, numbers, text_lists, texts
+from tcptrace_fsm.tables.waits import WAIT_WORDS, requests, time_of, without_turns
 from tcptrace_fsm.text.addresses import address_text
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ SOURCES: dict[str, Source] = {
             *(k.C_ZEEK, k.C_COMPLETENESS),
             *_endpoint_words(k.E_BASE, k.E_BASE_KNOWN, k.E_RTT_COUNT),
             *_endpoint_words(*range(k.E_RTT_MARKER, k.E_RTT_MARKER + 5)),
+            *WAIT_WORDS,
         ),
         16384,
     ),
@@ -503,6 +505,20 @@ def _way(side: int, word: int) -> Callable[[dict[int, Words]], Any]:
     return derive
 
 
+def _response_median(rows: dict[int, Words]) -> Any:
+    count = np.where(without_turns(rows), 0, rows[k.C_RESPONSES])
+    return _median(count, np.stack([rows[k.C_RESPONSE_MARKER + i] for i in range(5)]))
+
+
+def _response_max(rows: dict[int, Words]) -> Any:
+    unseen = without_turns(rows) | (rows[k.C_RESPONSES] == 0)
+    return numbers(rows[k.C_RESPONSE_MAX], unseen, ARROW_TYPES["duration"])
+
+
+def _time_of(kind: int) -> Callable[[dict[int, Words]], Any]:
+    return lambda rows: numbers(time_of(rows, kind), None, ARROW_TYPES["duration"])
+
+
 DERIVED: dict[str, Callable[[dict[int, Words]], Any]] = {
     "client_ip": lambda rows: _addresses(rows, k.C_CLIENT_HI, k.C_CLIENT_LO),
     "server_ip": lambda rows: _addresses(rows, k.C_SERVER_HI, k.C_SERVER_LO),
@@ -515,6 +531,10 @@ DERIVED: dict[str, Callable[[dict[int, Words]], Any]] = {
     "wireshark_completeness": _completeness(0),
     "wireshark_completeness_whole": _completeness(k.COMPLETE_WHOLE_SHIFT),
     "handshake_rtt": _handshake_rtt,
+    "requests": lambda rows: numbers(*requests(rows)),
+    "response_time_median": _response_median,
+    "response_time_max": _response_max,
+    **{f"time_{schema.WAITING_FOR[kind]}": _time_of(kind) for kind in range(k.WAITS)},
     "client_isn": _isn(k.CLIENT),
     "server_isn": _isn(k.SERVER),
     "client_rtt_median": _rtt_median(k.CLIENT),

@@ -259,6 +259,63 @@ def _ways() -> list[Column]:
     return made
 
 
+WAITING_FOR = ("transfer", "handshake", "application", "window", "retransmission", "delayed_ack", "close")
+"""What time goes for, in the order of ``WAIT_...``; the first is no wait."""
+LONGEST_FOR = tuple("nothing" if not kind else f"{side} {WAITING_FOR[kind]}" for kind in range(7) for side in SIDES)
+_TIMES = (
+    # name, WAIT_..., side (None: both), meaning
+    ("handshake", layout.WAIT_HANDSHAKE, None, "until both had spoken after the SYNs"),
+    ("server_application", layout.WAIT_APPLICATION, 1, "the server had all it needed, and said nothing"),
+    ("client_application", layout.WAIT_APPLICATION, 0, "the client had all it needed, and said nothing"),
+    ("server_window", layout.WAIT_WINDOW, 1, "the server's window had no room for the client's data"),
+    ("client_window", layout.WAIT_WINDOW, 0, "the client's window had no room for the server's data"),
+    ("retransmission", layout.WAIT_RETRANSMISSION, None, "something was lost, and not yet there again"),
+    ("delayed_ack", layout.WAIT_DELAYED_ACK, None, "a short segment was held back until a delayed ACK (Nagle)"),
+    ("transfer", layout.WAIT_TRANSFER, None, "segments were on their way"),
+    ("close", layout.WAIT_CLOSE, None, "after the first FIN or RST"),
+)
+_NO_TURNS = "one direction is not in the capture, or both ends spoke at the same time (pipelining)"
+
+
+def _waited() -> list[Column]:
+    """Where a connection's time went, and for whom."""
+    none = "none longer than 10 ms and than two round trips"
+    made = [
+        Column("requests", "int64", "times that the client spoke after the server, or first", "C_REQUESTS", _NO_TURNS),
+        Column(
+            "response_time_median",
+            "duration",
+            "last byte of a request to the first byte of its answer, less the way (P-square from the sixth on)",
+            "C_RESPONSES and C_RESPONSE_MARKER",
+            f"no answer; {_NO_TURNS}",
+            "ns",
+        ),
+        Column(
+            "response_time_max",
+            "duration",
+            "longest of these times",
+            "C_RESPONSE_MAX",
+            f"no answer; {_NO_TURNS}",
+            "ns",
+        ),
+        _word("longest_wait", "C_LONGEST_WAIT", "longest row of waits", kind="duration", null=none, absent=0),
+        _word("longest_wait_for", "C_LONGEST_FOR", "whom it waited for", words=LONGEST_FOR, null=none, absent=0),
+        _word(
+            "idle_before_end",
+            "C_IDLE",
+            "silence before the last thing that happened: new data, FIN or RST while nothing was under way",
+            kind="duration",
+            null="nothing happened after the handshake",
+        ),
+    ]  # fmt: skip
+    for name, kind, side, meaning in _TIMES:
+        text = f"C_TIMES, {WAITING_FOR[kind]}"
+        word = None if side is None else layout.C_TIMES + 2 * kind + side
+        made.append(Column(f"time_{name}", "duration", f"time in which {meaning}".replace("in which until", "until"),
+                           text, "", "ns", word))  # fmt: skip
+    return made
+
+
 _CONNECTIONS: tuple[Column, ...] = (
     _word("conn_id", "C_ID", "number of the connection, from 0, in order of first segment"),
     Column("client_ip", "string", "address of the active opener, canonical text", "C_CLIENT_HI, C_CLIENT_LO, C_NET"),
@@ -318,6 +375,7 @@ _CONNECTIONS: tuple[Column, ...] = (
     ),
     *_ways(),
     _word("tcp_stream_last", "C_STREAM_NOW", "Wireshark's tcp.stream of the last segment", null="unknown"),
+    *_waited(),
 )
 
 _TRANSITIONS: tuple[Column, ...] = (

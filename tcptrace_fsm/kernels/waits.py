@@ -1,0 +1,546 @@
+"""Where the time of a connection went: who waited for whom, and for what.
+
+Each moment between a connection's first and last segment goes for exactly one thing: a transfer, the handshake, an
+application that had all it needed and said nothing, a window with no room, the repetition of what was lost, an ACK that
+was held back, the close. What a pause was for often shows only when it ends. So time is accounted for when something
+*changes*: new data, a repetition, a SYN, FIN or RST, a window that was shut. Pure ACKs and keepalives change nothing
+and leave the pause before them open.
+
+Way and turn. A request needs half a round trip from here to its receiver, the answer half a round trip back; what an
+answer takes longer than that is the application's. The round trip between here and an endpoint is the shortest time
+in which it acknowledged, by a SYN+ACK or a pure ACK, all that its peer had sent. Whose turn it is follows from who sent
+new data last, without a look at the data; an answer acknowledges what it answers, or it is none.
+
+Nothing here is ever taken back, memory is constant, and whatever order and stamps segments come in, the times add up to
+``C_LAST_TIME - C_FIRST_TIME``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.memory import *
+from tcptrace_fsm.kernels.sequence import *
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.kernels import Words
+
+# No __all__: compiled, this module has for Python only what Python calls, and track.py takes the rest by its .pxd.
+
+
+# --- intervals --------------------------------------------------------------------------------------------------------
+
+
+def end_run(c: int, rows: Words, waits: Words, control: Words) -> int:
+    """What the connection stood still for is over, or the capture is: a row of its own, if it was long."""
+    run = rows[c + C_RUN]
+    duration = rows[c + C_WAIT_DONE] - rows[c + C_RUN_START]
+    rows[c + C_RUN] = WAIT_TRANSFER
+    if run < 2 or duration <= 10 * MILLISECOND or rows[c + C_ID] < 0:
+        return 0
+    kind = run >> 1
+    side = run & 1
+    round_trip = 0
+    if rows[c + C_WAIT_WAY] > 0:
+        round_trip = rows[c + C_WAIT_WAY]
+    if rows[c + C_WAIT_WAY + 1] > 0:
+        round_trip += rows[c + C_WAIT_WAY + 1]
+    # Of a handshake and a close the way is a part.
+    if duration > rows[c + C_LONGEST_WAIT] and (kind not in (WAIT_HANDSHAKE, WAIT_CLOSE) or duration > 2 * round_trip):
+        rows[c + C_LONGEST_WAIT] = duration
+        rows[c + C_LONGEST_FOR] = run
+    if duration <= 2 * round_trip:
+        return 0
+    w = control[K_WAITS]
+    control[K_WAITS] = w + WAIT_SIZE
+    waits[w + WT_CONNECTION] = rows[c + C_ID]
+    waits[w + WT_START] = rows[c + C_RUN_START]
+    waits[w + WT_END] = rows[c + C_WAIT_DONE]
+    waits[w + WT_DURATION] = duration
+    waits[w + WT_FOR] = kind
+    waits[w + WT_SIDE] = side
+    waits[w + WT_BEFORE] = rows[c + C_RUN_BEFORE]
+    waits[w + WT_AFTER] = rows[c + C_RUN_AFTER]
+    basis = BASIS_SENT
+    if kind == WAIT_DELAYED_ACK or (kind in (WAIT_RETRANSMISSION, WAIT_HANDSHAKE) and rows[c + C_RUN_AFTER] < 0):
+        basis = BASIS_INFERRED
+    elif kind == WAIT_APPLICATION:
+        # It had what it needed if it has acknowledged all of it.
+        x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+        basis = BASIS_ACKED if rows[x + E_ACK] >= rows[c + C_WAIT_SEEN + 1 - side] else BASIS_PRESUMED
+    waits[w + WT_BASIS] = basis
+    return 1
+
+
+def spend(c: int, until: int, purpose: int, after: int, rows: Words, waits: Words, control: Words) -> int:
+    """Account for the time up to ``until``; ``after`` is the frame that ends it."""
+    done = rows[c + C_WAIT_DONE]
+    if until > done:
+        rows[c + C_TIMES + purpose] += until - done
+        if rows[c + C_RUN] != purpose:
+            end_run(c, rows, waits, control)
+            rows[c + C_RUN] = purpose
+            rows[c + C_RUN_START] = done
+            rows[c + C_RUN_BEFORE] = rows[c + C_WAIT_FRAME]
+        rows[c + C_RUN_AFTER] = after
+        rows[c + C_WAIT_DONE] = until
+    return 0
+
+
+def closer(c: int, bits: int, rows: Words) -> int:
+    """Who is waited for once one end has closed: the one that has not, else the one that has not acknowledged it."""
+    if not bits & WB_FIN:
+        return CLIENT
+    if not bits & WB_FIN << 1:
+        return SERVER
+    server = c + C_ENDPOINTS + ENDPOINT_SIZE
+    return SERVER if rows[server + E_ACK] < rows[c + C_ENDPOINTS + E_FIN] else CLIENT
+
+
+def purpose_of(c: int, bits: int, rows: Words) -> int:
+    """What the connection stands still for, as far as what has come so far tells."""
+    if not bits & WB_OPEN:
+        return WAIT_HANDSHAKE * 2 + (CLIENT if rows[c + C_SYN_ACK_TIME] >= 0 else SERVER)
+    if bits & WB_CLOSING:
+        return WAIT_CLOSE * 2 + closer(c, bits, rows)
+    last = SERVER if bits & WB_SERVER_LAST else CLIENT
+    if bits & WB_BLOCKED << last:
+        return WAIT_WINDOW * 2 + 1 - last
+    heard = rows[c + C_ENDPOINTS + (1 - last) * ENDPOINT_SIZE + E_ACK]
+    if heard < rows[c + C_WAIT_SEEN + last] and bits & (WB_LOSS | WB_REPEATED) << last:
+        return WAIT_RETRANSMISSION * 2 + last
+    # A client that asks once, or is used to answers, waits for one. One that talks on and on expects none.
+    if bits & WB_SPOKEN and last == CLIENT and (bits & WB_SERVER_SPOKE or rows[c + C_BURSTS] < 2):
+        return WAIT_APPLICATION * 2 + SERVER
+    return WAIT_APPLICATION * 2 + CLIENT
+
+
+def spend_waiting(c: int, until: int, bits: int, after: int, rows: Words, waits: Words, control: Words) -> int:
+    """Account for a pause that no answer ended."""
+    purpose = purpose_of(c, bits, rows)
+    last = SERVER if bits & WB_SERVER_LAST else CLIENT
+    if purpose == WAIT_APPLICATION * 2 + 1 - last and rows[c + C_WAIT_WAY + 1 - last] > 0:
+        there = rows[c + C_WAIT_SPOKE + last] + rows[c + C_WAIT_WAY + 1 - last]
+        spend(c, there if there < until else until, WAIT_TRANSFER * 2 + last, after, rows, waits, control)
+    return spend(c, until, purpose, after, rows, waits, control)
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def segment_room(y: int, rows: Words) -> int:
+    """What fits into one segment to ``y``, less what options may take of it."""
+    return rows[y + E_MSS] - 40 if rows[y + E_MSS] > 80 else 1200
+
+
+def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, waits: Words, control: Words) -> int:
+    """Account for a pause between new data of one endpoint and more of them, with no answer between."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    clock = rows[c + C_LAST_TIME]
+    spoke = rows[c + C_WAIT_SPOKE + side]
+    acked = rows[y + E_ACK_TIME]
+    here = rows[c + C_WAIT_WAY + side]
+    there = rows[c + C_WAIT_WAY + 1 - side]
+    slack = 5 * MILLISECOND
+    at_once = (here if here > 0 else 0) + slack
+    purpose = WAIT_APPLICATION * 2 + side
+    if bits & WB_TIGHT and rows[x + E_NEXT] >= rows[y + E_EDGE]:
+        purpose = WAIT_WINDOW * 2 + 1 - side  # it sends what little there is room for
+    elif bits & WB_RELIEVED and clock - rows[y + E_LAST_TIME] <= at_once:
+        spend(c, rows[y + E_LAST_TIME], WAIT_WINDOW * 2 + 1 - side, after, rows, waits, control)
+        purpose = WAIT_TRANSFER * 2 + side
+    elif bits & WB_MORE << side:
+        purpose = WAIT_TRANSFER * 2 + side  # its application had said more than fitted: something on the way held it
+    elif rows[y + E_ACK] >= rows[c + C_WAIT_SEEN + side] and acked >= spoke:
+        if clock - acked <= at_once:
+            # It went on as soon as it heard of the ACK. Where that was held back, Nagle's algorithm held back a short
+            # segment until then (RFC 9293 3.7.4, RFC 5681 4.2).
+            purpose = WAIT_TRANSFER * 2 + side
+            held = acked - spoke - there
+            if there >= 0 and 25 * MILLISECOND <= held <= 600 * MILLISECOND and length < segment_room(y, rows):
+                spend(c, spoke + there, purpose, after, rows, waits, control)
+                spend(c, acked, WAIT_DELAYED_ACK * 2 + 1 - side, after, rows, waits, control)
+    elif clock - rows[c + C_WAIT_DONE] <= (there if there > 0 else 15 * MILLISECOND) + slack:
+        purpose = WAIT_TRANSFER * 2 + side
+    elif 0 <= there < clock - spoke - 200 * MILLISECOND and rows[y + E_ACK] >= 0:
+        # Not acknowledged for longer than ACKs are held back: it, or its ACK, was lost, and new data are a probe
+        # (RFC 8985 7.3) or sent in spite of it.
+        purpose = WAIT_RETRANSMISSION * 2 + side
+    return spend(c, clock, purpose, after, rows, waits, control)
+
+
+def take_data(c: int, side: int, s: int, bits: int, segments: Words, rows: Words, waits: Words, control: Words) -> int:
+    """Account for the pause that new data ended. Returns the time in which a request was answered, -1 for none."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    clock = rows[c + C_LAST_TIME]
+    frame = segments[s + S_FRAME]
+    last = SERVER if bits & WB_SERVER_LAST else CLIENT
+    spoken = bits & WB_SPOKEN
+    response = -1
+    # An answer acknowledges what it answers.
+    answer = 1 if spoken and last != side and rows[x + E_LAST_ACK] >= rows[c + C_WAIT_SEEN + last] else 0
+    if answer:
+        way = rows[c + C_WAIT_WAY + side]
+        there = rows[c + C_WAIT_SPOKE + last] + (way if way > 0 else 0)
+        if side == SERVER:
+            response = clock - there if clock > there else 0
+    if bits & WB_CLOSING and not (answer and side == SERVER):
+        spend(c, clock, WAIT_CLOSE * 2 + closer(c, bits, rows), frame, rows, waits, control)
+    elif not spoken:
+        spend(c, clock, WAIT_APPLICATION * 2 + side, frame, rows, waits, control)
+    elif answer:
+        spend(c, there if there < clock else clock, WAIT_TRANSFER * 2 + last, frame, rows, waits, control)
+        spend(c, clock, WAIT_APPLICATION * 2 + side, frame, rows, waits, control)
+    elif last != side:
+        # It speaks without having heard what its peer said meanwhile.
+        ways = 20 * MILLISECOND
+        if rows[c + C_WAIT_WAY] >= 0 and rows[c + C_WAIT_WAY + 1] >= 0:
+            ways = rows[c + C_WAIT_WAY] + rows[c + C_WAIT_WAY + 1] + 5 * MILLISECOND
+        purpose = WAIT_TRANSFER if clock - rows[c + C_WAIT_DONE] <= ways else WAIT_APPLICATION
+        spend(c, clock, purpose * 2 + side, frame, rows, waits, control)
+    elif bits & WB_BLOCKED << side:
+        spend(c, clock, WAIT_WINDOW * 2 + 1 - side, frame, rows, waits, control)
+    elif bits & WB_LOSS << side:
+        spend(c, clock, WAIT_RETRANSMISSION * 2 + side, frame, rows, waits, control)
+        end_run(c, rows, waits, control)  # no standstill: new data go on
+    else:
+        paused = clock - rows[c + C_WAIT_DONE]
+        went_on(c, side, segments[s + S_LEN], bits, frame, rows, waits, control)
+        if side == CLIENT and paused > 0 and rows[c + C_RUN] == WAIT_APPLICATION * 2 + CLIENT:
+            rows[c + C_BURSTS] += 1
+    return response
+
+
+def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) -> int:
+    """Take note of who has spoken. Returns the new bits."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    last = SERVER if bits & WB_SERVER_LAST else CLIENT
+    heard = 1 if rows[x + E_LAST_ACK] >= rows[c + C_WAIT_SEEN + 1 - side] else 0
+    if side == CLIENT and (not bits & WB_SPOKEN or last == SERVER):
+        rows[c + C_REQUESTS] += 1
+        rows[c + C_BURSTS] = 1
+        if not heard and bits & WB_SPOKEN:
+            rows[c + C_CROSSED] += 1
+    if side == SERVER:
+        bits |= WB_SERVER_SPOKE
+    bits &= ~(WB_REFUSED | WB_RELIEVED)
+    if side == CLIENT or not bits & WB_SPOKEN or heard:
+        bits = bits & ~WB_SERVER_LAST | (WB_SERVER_LAST if side == SERVER else 0)
+    bits = (bits | WB_SPOKEN) & ~((WB_MORE | WB_REPEATED) << side)
+    if segments[s + S_LEN] >= segment_room(y, rows) and not segments[s + S_FLAGS] & TCP_PSH:
+        bits |= WB_MORE << side
+    return bits
+
+
+# --- one segment ------------------------------------------------------------------------------------------------------
+
+
+def begin(c: int, rows: Words) -> int:
+    """The first segment of a connection. Returns its bits."""
+    rows[c + C_WAIT_DONE] = rows[c + C_FIRST_TIME]
+    rows[c + C_WAIT_FRAME] = rows[c + C_FIRST_FRAME]
+    rows[c + C_WAIT_WAY] = -1
+    rows[c + C_WAIT_WAY + 1] = -1
+    rows[c + C_RESPONSE_MIN] = -1
+    rows[c + C_IDLE] = -1
+    rows[c + C_RUN_AFTER] = -1
+    if rows[c + C_SYN_TIME] < 0 and rows[c + C_SYN_ACK_TIME] < 0:
+        return WB_BEGUN | WB_OPEN
+    return WB_BEGUN
+
+
+def sample(c: int, side: int, bits: int, rows: Words) -> int:
+    """``side`` has just acknowledged all that its peer sent: the round trip to it is no longer than that."""
+    peer = 1 - side
+    if rows[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_ACK] >= rows[c + C_WAIT_SEEN + peer]:
+        took = rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + peer]
+        if not bits & WB_REPEATED << peer and (rows[c + C_WAIT_WAY + side] < 0 or took < rows[c + C_WAIT_WAY + side]):
+            rows[c + C_WAIT_WAY + side] = took
+    return 0
+
+
+def look(c: int, bits: int, rows: Words) -> int:
+    """How the two ends stand after a segment: what is missing, whose window is full. Returns the new bits."""
+    x = c + C_ENDPOINTS
+    y = x + ENDPOINT_SIZE
+    rows[c + C_WAIT_SEEN] = rows[x + E_NEXT]
+    rows[c + C_WAIT_SEEN + 1] = rows[y + E_NEXT]
+    tight = bits & WB_TIGHT
+    bits &= ~(WB_UNSETTLED | WB_BLOCKED | WB_BLOCKED << 1 | WB_LOSS | WB_LOSS << 1 | WB_TIGHT)
+    if rows[y + E_ACK] < rows[x + E_NEXT] and rows[y + E_SEGMENTS]:
+        bits |= WB_UNSETTLED
+        if rows[y + E_DUP_RUN] or (
+            rows[x + E_HOLES] and rows[x + E_HOLE + 2 * rows[x + E_HOLES] - 1] > rows[y + E_ACK] >= 0
+        ):
+            bits |= WB_LOSS
+    if rows[x + E_ACK] < rows[y + E_NEXT] and rows[x + E_SEGMENTS]:
+        bits |= WB_UNSETTLED
+        if rows[x + E_DUP_RUN] or (
+            rows[y + E_HOLES] and rows[y + E_HOLE + 2 * rows[y + E_HOLES] - 1] > rows[x + E_ACK] >= 0
+        ):
+            bits |= WB_LOSS << 1
+    last = SERVER if bits & WB_SERVER_LAST else CLIENT
+    if last == SERVER:  # now ``x`` is who spoke last
+        y = x
+        x += ENDPOINT_SIZE
+    if bits & WB_SPOKEN:
+        if rows[y + E_ACK] >= rows[x + E_NEXT]:
+            bits &= ~WB_REFUSED
+        elif rows[y + E_WINDOW] == 0:
+            bits |= WB_REFUSED
+        room = rows[y + E_EDGE] - rows[x + E_NEXT]
+        least = segment_room(y, rows)
+        if rows[y + E_WINDOW] >= 0 and rows[y + E_EDGE] >= 0 and (room < least or rows[y + E_WINDOW] == 0):
+            if room <= 0 or rows[y + E_WINDOW] == 0 or bits & WB_MORE << last:
+                bits |= WB_BLOCKED << last
+            else:
+                bits |= WB_TIGHT
+        elif tight:
+            bits |= WB_RELIEVED
+    return bits
+
+
+def take_back(c: int, rows: Words) -> int:
+    """A repetition was needless (RFC 2883): what was sent first had arrived, and its ACK was lost or late."""
+    rows[c + C_TIMES + rows[c + C_RUN]] -= rows[c + C_WAIT_DONE] - rows[c + C_RUN_START]
+    rows[c + C_WAIT_SPOKE + (rows[c + C_RUN] & 1)] = rows[c + C_RUN_START]
+    rows[c + C_WAIT_DONE] = rows[c + C_RUN_START]
+    rows[c + C_WAIT_FRAME] = rows[c + C_RUN_BEFORE]
+    rows[c + C_RUN] = WAIT_TRANSFER
+    return 0
+
+
+def unheeded() -> int:
+    """The marks of what changes nothing here: no word of the endpoint's, or one that asks for nothing."""
+    return (
+        M_CAPTURE_DUPLICATE
+        | M_NETWORK_DUPLICATE
+        | M_BAD_CHECKSUM
+        | M_ACK_BEYOND
+        | M_KEEPALIVE
+        | M_KEEPALIVE_ACK
+        | M_SPURIOUS
+        | M_STRAY_SYN
+    )
+
+
+def heeded() -> int:
+    """The marks of what changes something, though it brings nothing new."""
+    return M_RETRANSMISSION | M_OUT_OF_ORDER | M_ZERO_WINDOW_PROBE | M_ZERO_WINDOW_PROBE_ACK
+
+
+def take_syn(
+    c: int, side: int, s: int, marks: int, bits: int, segments: Words, rows: Words, waits: Words, control: Words
+) -> int:
+    """A SYN, or a SYN+ACK. Returns the new bits."""
+    clock = rows[c + C_LAST_TIME]
+    answer = 1 if segments[s + S_FLAGS] & TCP_ACK else 0
+    waited = side if answer else 1 - side
+    purpose = WAIT_CLOSE * 2 + closer(c, bits, rows) if bits & WB_CLOSING else WAIT_HANDSHAKE * 2 + waited
+    spend(c, clock, purpose, segments[s + S_FRAME], rows, waits, control)
+    if marks & (M_SYN_AGAIN | M_SYN_ACK_AGAIN | M_BASE_CHANGED):
+        bits |= WB_REPEATED << side
+    if not bits & WB_OPEN:
+        if answer:
+            sample(c, side, bits, rows)
+        rows[c + C_WAIT_SPOKE + side] = clock
+        if segments[s + S_LEN] and not bits & WB_SPOKEN:
+            bits = speak(c, side, s, bits, segments, rows)
+    return bits
+
+
+def take_again(
+    c: int, side: int, s: int, marks: int, bits: int, segments: Words, rows: Words, waits: Words, control: Words
+) -> int:
+    """What was sent before: a repetition, a probe of a shut window, or what was overtaken. Returns the new bits."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    clock = rows[c + C_LAST_TIME]
+    purpose = WAIT_TRANSFER * 2 + side
+    if bits & WB_CLOSING:
+        purpose = WAIT_CLOSE * 2 + closer(c, bits, rows)
+    elif marks & M_ZERO_WINDOW_PROBE:
+        purpose = WAIT_WINDOW * 2 + 1 - side
+    elif marks & M_ZERO_WINDOW_PROBE_ACK:
+        purpose = WAIT_WINDOW * 2 + side
+    elif marks & M_RETRANSMISSION:
+        purpose = WAIT_RETRANSMISSION * 2 + side
+        if bits & WB_REFUSED and side == (SERVER if bits & WB_SERVER_LAST else CLIENT):
+            purpose = WAIT_WINDOW * 2 + 1 - side
+    spend(c, clock, purpose, segments[s + S_FRAME], rows, waits, control)
+    bits &= ~WB_RELIEVED
+    if marks & M_RETRANSMISSION:
+        bits |= WB_REPEATED << side
+        if rows[c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE + E_WINDOW] != 0:
+            bits &= ~WB_REFUSED
+        # What answers it answers the latest copy, as far as can be seen.
+        if low32(segments[s + S_SEQ] + segments[s + S_LEN]) == low32(rows[x + E_BASE] + rows[x + E_NEXT]):
+            rows[c + C_WAIT_SPOKE + side] = clock
+    return bits
+
+
+def take_event(
+    c: int,
+    side: int,
+    s: int,
+    marks: int,
+    before: int,
+    bits: int,
+    segments: Words,
+    rows: Words,
+    waits: Words,
+    control: Words,
+) -> int:
+    """Account for the pause that something else than an ACK ended. Returns the time of an answer, -1 for none."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    clock = rows[c + C_LAST_TIME]
+    frame = segments[s + S_FRAME]
+    flags = segments[s + S_FLAGS]
+    new = 1 if rows[x + E_NEXT] > rows[c + C_WAIT_SEEN + side] else 0
+    quiet = 1 if bits & WB_OPEN and not bits & WB_UNSETTLED else 0
+    happened = 0
+    response = -1
+    if flags & TCP_SYN and not flags & TCP_RST:
+        bits = take_syn(c, side, s, marks, bits, segments, rows, waits, control)
+    else:
+        if not bits & WB_OPEN:
+            spend(c, clock, WAIT_HANDSHAKE * 2 + side, frame, rows, waits, control)
+            if not flags & TCP_RST:
+                bits |= WB_OPEN
+        if new and (segments[s + S_LEN] or not flags & TCP_FIN):
+            happened = 1
+            response = take_data(c, side, s, bits, segments, rows, waits, control)
+            bits = speak(c, side, s, bits, segments, rows)
+            rows[c + C_WAIT_SPOKE + side] = clock
+        elif marks & heeded():
+            bits = take_again(c, side, s, marks, bits, segments, rows, waits, control)
+        if flags & TCP_RST or (flags & TCP_FIN and rows[x + E_FIN] >= 0):
+            if flags & TCP_RST:
+                happened = 1 if rows[x + E_RSTS] == 1 else 0
+            elif not bits & WB_FIN << side:
+                happened = 1
+            spend_waiting(c, clock, bits, frame, rows, waits, control)
+            bits |= WB_CLOSING
+            if not flags & TCP_RST:
+                bits |= WB_FIN << side
+    if happened and quiet:
+        rows[c + C_IDLE] = clock - before
+    rows[c + C_WAIT_FRAME] = frame
+    rows[c + C_WAIT_BITS] = bits
+    return response
+
+
+def account(
+    c: int, side: int, s: int, marks: int, before: int, segments: Words, rows: Words, waits: Words, control: Words
+) -> int:
+    """Account for the time up to this segment, which the tracker has taken; ``before`` was ``C_LAST_TIME`` before it.
+
+    Returns the time in which a request was answered, -1 where it is no answer.
+    """
+    bits = rows[c + C_WAIT_BITS]
+    if not bits:
+        bits = begin(c, rows)
+    if marks & unheeded():
+        rows[c + C_WAIT_BITS] = bits
+        return -1
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    clock = rows[c + C_LAST_TIME]
+    flags = segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST)
+    new = 1 if rows[x + E_NEXT] > rows[c + C_WAIT_SEEN + side] else 0
+    response = -1
+    if (
+        new
+        and not flags
+        and not marks
+        and clock - rows[c + C_WAIT_DONE] < 2 * MILLISECOND
+        and not bits & (WB_CLOSING | WB_BLOCKED | WB_BLOCKED << 1 | WB_LOSS | WB_LOSS << 1)
+        and bits & (WB_OPEN | WB_SPOKEN | WB_SERVER_LAST)
+        == WB_OPEN | WB_SPOKEN | (WB_SERVER_LAST if side == SERVER else 0)
+    ):
+        # The usual: more of a transfer that is under way.
+        if not bits & WB_UNSETTLED:
+            rows[c + C_IDLE] = clock - before
+        spend(c, clock, WAIT_TRANSFER * 2 + side, segments[s + S_FRAME], rows, waits, control)
+        bits = speak(c, side, s, bits, segments, rows)
+        rows[c + C_WAIT_SPOKE + side] = clock
+        rows[c + C_WAIT_FRAME] = segments[s + S_FRAME]
+    elif new or flags or marks & heeded():
+        response = take_event(c, side, s, marks, before, bits, segments, rows, waits, control)
+        bits = rows[c + C_WAIT_BITS]
+    else:
+        # A pure ACK, or nothing at all.
+        if not bits & WB_OPEN:
+            spend(c, clock, WAIT_HANDSHAKE * 2 + side, segments[s + S_FRAME], rows, waits, control)
+            bits |= WB_OPEN
+            rows[c + C_WAIT_FRAME] = segments[s + S_FRAME]
+        elif bits & WB_CLOSING:
+            spend(c, clock, WAIT_CLOSE * 2 + closer(c, bits, rows), segments[s + S_FRAME], rows, waits, control)
+        elif bits & WB_BLOCKED << 1 - side:
+            spend(c, clock, WAIT_WINDOW * 2 + side, segments[s + S_FRAME], rows, waits, control)
+            if rows[x + E_WINDOW] != 0:
+                end_run(c, rows, waits, control)  # it opens: what still waits waits for something else
+            rows[c + C_WAIT_FRAME] = segments[s + S_FRAME]
+        elif bits & WB_LOSS << 1 - side:
+            spend(c, clock, WAIT_RETRANSMISSION * 2 + 1 - side, segments[s + S_FRAME], rows, waits, control)
+            rows[c + C_WAIT_FRAME] = segments[s + S_FRAME]
+        if marks & M_DSACK and rows[c + C_RUN] == WAIT_RETRANSMISSION * 2 + 1 - side:
+            take_back(c, rows)
+        if rows[y + E_HEAD_TIME] < 0:
+            sample(c, side, bits, rows)
+    rows[c + C_WAIT_BITS] = look(c, bits, rows)
+    return response
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def end_waits(
+    start: int, end: int, due_words: Words, rows_words: Words, waits_words: Words, control_words: Words
+) -> int:
+    """Account for the last moments of the due connections ``start`` to ``end``, and for what they still wait for.
+
+    What is open when the capture ends waits on until then. Its row says so, and has no frame after it. As the longest
+    wait it counts only where somebody waits for it: a pause that nobody waits in, or a slow close, does not.
+    """
+    due = pointer(due_words)
+    rows = pointer(rows_words)
+    waits = pointer(waits_words)
+    control = pointer(control_words)
+    i = start
+    while i < end:
+        c = due[i]
+        bits = rows[c + C_WAIT_BITS]
+        last = rows[c + C_LAST_TIME]
+        spend_waiting(c, last, bits, rows[c + C_LAST_FRAME], rows, waits, control)
+        x = c + C_ENDPOINTS
+        y = x + ENDPOINT_SIZE
+        over = 1 if (bits & WB_FIN and bits & WB_FIN << 1) or rows[x + E_RSTS] or rows[y + E_RSTS] else 0
+        waiting = 0
+        if not over and rows[c + C_OVER_TIME] == control[K_NOW] > last and not rows[c + C_FLAGS] & CF_SPLIT:
+            waiting = purpose_of(c, bits, rows)
+            if rows[c + C_RUN] != waiting:
+                end_run(c, rows, waits, control)
+                rows[c + C_RUN_START] = last
+                rows[c + C_RUN_BEFORE] = rows[c + C_WAIT_FRAME]
+            rows[c + C_RUN] = waiting
+            rows[c + C_RUN_AFTER] = -1
+            rows[c + C_WAIT_DONE] = control[K_NOW]
+            rows[c + C_WAITING] = waiting
+            rows[c + C_WAITING_SINCE] = rows[c + C_RUN_START]
+        idle = 1 if waiting >> 1 in (WAIT_HANDSHAKE, WAIT_CLOSE) or waiting == WAIT_APPLICATION * 2 + CLIENT else 0
+        longest = rows[c + C_LONGEST_WAIT]
+        longest_for = rows[c + C_LONGEST_FOR]
+        so_far = last - rows[c + C_RUN_START]
+        end_run(c, rows, waits, control)
+        if idle and rows[c + C_LONGEST_WAIT] > longest:
+            rows[c + C_LONGEST_WAIT] = longest
+            if so_far > longest and so_far > 10 * MILLISECOND:
+                rows[c + C_LONGEST_WAIT] = so_far
+            else:
+                rows[c + C_LONGEST_FOR] = longest_for
+        rows[c + C_WAIT_DONE] = last
+        i += 1
+    return control[K_WAITS]
