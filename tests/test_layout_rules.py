@@ -130,7 +130,8 @@ def numbered(prefix):
 # Words that are more than one word wide, or whose numbers are bits.
 WIDE = {
     "S": {"S_SACK": 8},
-    "C": {"C_HISTORY": 3, "C_ZEEK_ENDS": 2 * layout.ZE_SIZE, "C_NEAR": 2},
+    "C": {"C_HISTORY": 3, "C_ZEEK_ENDS": 2 * layout.ZE_SIZE, "C_NEAR": 2, "C_TIMES": 2 * layout.WAITS}
+    | {"C_WAIT_SEEN": 2, "C_WAIT_SPOKE": 2, "C_WAIT_WAY": 2, "C_RESPONSE_MARKER": 10},
     "E": {"E_RTT_MARKER": 10, "E_SAMPLES": 8, "E_HOLE": 8},
 }
 
@@ -143,6 +144,7 @@ WIDE = {
         ("C", "C_ENDPOINTS"),
         ("E", "ENDPOINT_SIZE"),
         ("T", "TRANSITION_SIZE"),
+        ("WT", "WAIT_SIZE"),
         ("L", "LOG_SIZE"),
         ("K", "CONTROL_SIZE"),
     ],

@@ -204,12 +204,14 @@ def take_data(c: int, side: int, s: int, bits: int, segments: Words, rows: Words
         spend(c, clock, WAIT_WINDOW * 2 + 1 - side, frame, rows, waits, control)
     elif bits & WB_LOSS << side:
         spend(c, clock, WAIT_RETRANSMISSION * 2 + side, frame, rows, waits, control)
-        end_run(c, rows, waits, control)  # no standstill: new data go on
     else:
         paused = clock - rows[c + C_WAIT_DONE]
         went_on(c, side, segments[s + S_LEN], bits, frame, rows, waits, control)
         if side == CLIENT and paused > 0 and rows[c + C_RUN] == WAIT_APPLICATION * 2 + CLIENT:
             rows[c + C_BURSTS] += 1
+    # With new data no standstill goes on, unless a window lets through a little at a time.
+    if rows[c + C_RUN] >> 1 != WAIT_WINDOW:
+        end_run(c, rows, waits, control)
     return response
 
 
@@ -224,6 +226,8 @@ def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) ->
         rows[c + C_BURSTS] = 1
         if not heard and bits & WB_SPOKEN:
             rows[c + C_CROSSED] += 1
+    elif not heard and bits & WB_SPOKEN and last != side and rows[c + C_WAIT_SPOKE + 1] <= rows[c + C_WAIT_SPOKE]:
+        rows[c + C_CROSSED] += 1
     if side == SERVER:
         bits |= WB_SERVER_SPOKE
     bits &= ~(WB_REFUSED | WB_RELIEVED)

@@ -261,8 +261,8 @@ def _ways() -> list[Column]:
 
 WAITING_FOR = ("transfer", "handshake", "application", "window", "retransmission", "delayed_ack", "close")
 """What time goes for, in the order of ``WAIT_...``; the first is no wait."""
-LONGEST_FOR = tuple("nothing" if not kind else f"{side} {WAITING_FOR[kind]}" for kind in range(7) for side in SIDES)
-_TIMES = (
+LONGEST_FOR: tuple[str, ...] = ("nothing", *[f"{side} {what}" for what in WAITING_FOR for side in SIDES][1:])
+_TIMES: tuple[tuple[str, int, int | None, str], ...] = (
     # name, WAIT_..., side (None: both), meaning
     ("handshake", layout.WAIT_HANDSHAKE, None, "until both had spoken after the SYNs"),
     ("server_application", layout.WAIT_APPLICATION, 1, "the server had all it needed, and said nothing"),

@@ -30,7 +30,8 @@ def without_turns(rows: dict[int, Words]) -> NDArray[np.bool_]:
     A server that sends something of its own accord now and then (TLS tickets) makes up to a third of them cross.
     """
     missing = (rows[_SEGMENTS[0]] == 0) | (rows[_SEGMENTS[1]] == 0)
-    return missing | (3 * rows[k.C_CROSSED] > rows[k.C_REQUESTS])
+    untold: NDArray[np.bool_] = missing | (3 * rows[k.C_CROSSED] > rows[k.C_REQUESTS])
+    return untold
 
 
 def requests(rows: dict[int, Words]) -> tuple[Words, NDArray[np.bool_]]:
