@@ -232,6 +232,7 @@ class Outcome:
     segments: array
     findings: list
     engine: object
+    waits: list = field(default_factory=list)
 
     def labels(self) -> list[tuple[int, str, set[str]]]:
         """(conn_id, side of the sender, marks) of each segment."""
@@ -270,6 +271,7 @@ def run(
     batches = cut(segments, step or max(1, len(segments) // at.SEGMENT_SIZE))
     connections: list[Connection] = []
     findings: list = []
+    waits: list = []
     for batch in [*batches, None]:
         if batch is None:
             subject.finish()
@@ -278,11 +280,12 @@ def run(
         while (done := subject.take()) is not None:
             collect(done, connections)
             findings += done.findings
+            waits += [done.waits[i * at.WAIT_SIZE : (i + 1) * at.WAIT_SIZE] for i in range(done.wait_count)]
     connections.sort(key=lambda c: c["C_ID"])
     labelled = array("q")
     for batch in batches:
         labelled.extend(batch.segments)
-    return Outcome(connections, labelled, findings, subject)
+    return Outcome(connections, labelled, findings, subject, waits)
 
 
 def collect(done, connections: list[Connection]) -> None:

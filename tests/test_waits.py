@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -329,23 +327,7 @@ def test_what_comes_of_the_last_thing_does_not_hide_the_silence_before_it(last):
 
 
 def test_waits_end_up_in_rows_of_their_own():
-    from tcptrace_fsm.core.engine import Engine
-    from tcptrace_fsm.tcp.notation import parse
-    from tcptrace_fsm.tcp.profiles import profile
-
-    segments = parse(OPEN + REQUEST + "3.110 < P. 1:501(500) ack 101 win 65535").segments
-    engine = Engine(profile("linux"))
-
-    class Batch:
-        pass
-
-    batch = Batch()
-    batch.segments, batch.count = array("q", segments), len(segments) // at.SEGMENT_SIZE
-    engine.feed(batch)
-    engine.finish()
-    rows = []
-    while (done := engine.take()) is not None:
-        rows += [done.waits[i * at.WAIT_SIZE : (i + 1) * at.WAIT_SIZE] for i in range(done.wait_count)]
+    rows = run(OPEN + REQUEST + "3.110 < P. 1:501(500) ack 101 win 65535").waits
     told = [(WAITING_FOR[r[at.WT_FOR]], SIDES[r[at.WT_SIDE]], r[at.WT_BEFORE], r[at.WT_AFTER]) for r in rows]
     assert told == [("application", "client", 3, 4), ("application", "server", 4, 6)]
     assert rows[1][at.WT_BASIS] == at.BASIS_ACKED
