@@ -24,7 +24,7 @@ from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.plain import *
 from tcptrace_fsm.kernels.sequence import *
 from tcptrace_fsm.kernels.table import *
-from tcptrace_fsm.kernels.waits import *
+from tcptrace_fsm.kernels.waits import account
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words

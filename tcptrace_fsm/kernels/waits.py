@@ -26,7 +26,7 @@ from tcptrace_fsm.kernels.sequence import *
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-# No __all__: compiled, this module has for Python only what Python calls, and track.py takes the rest by its .pxd.
+__all__ = ["end_waits"]
 
 
 # --- intervals --------------------------------------------------------------------------------------------------------
