@@ -1,0 +1,210 @@
+"""Causes of losses: a path that loses some segments, a path that carries nothing any more, a peer that is gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls
+from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.rule import SECOND, span
+from tcptrace_fsm.kernels.layout import (
+    E_RETRANSMITTED,
+    E_SEGMENTS,
+    E_UNIQUE,
+    MARK_FAST,
+    MARK_LOST_BEFORE,
+    MARK_TIMEOUT,
+)
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.causes.case import Case
+    from tcptrace_fsm.causes.world import World
+    from tcptrace_fsm.findings.rule import Segment
+
+__all__ = ["CAUSES"]
+
+
+def silent_since(case: Case, stall: Stall) -> int | None:
+    """For how long the peer had not been heard when the connection, or the capture, ended; None where it was heard."""
+    if stall.alive:
+        return None
+    return case.end - stall.copies[0].time
+
+
+def dead_path(case: Case, world: World) -> Verdict | None:
+    """Everything that was sent is repeated, and nothing at all comes back any more."""
+    for stall in stalls(case):
+        silence = silent_since(case, stall)
+        if silence is None or silence < PATIENCE or damaged(stall):
+            continue
+        others = [
+            b
+            for b in world.between(case.client_host, case.server_host)
+            if b.conn_id != case.conn_id and b.opened and b.last_time > stall.copies[0].time and b.server_segments > 1
+        ]
+        evidence = [
+            (
+                f"{stall.end.name} repeated {stall.size:,} bytes {len(stall.copies)} times in {span(stall.lasted)} "
+                f"({case.frames(*stall.copies)})"
+            ),
+            f"{stall.peer.name} has said nothing since before that, for {span(silence)}",
+        ]
+        if others:
+            evidence.append(f"the hosts still talk: connection {others[0].conn_id} went on meanwhile")
+        return Verdict(
+            50,
+            "possible",
+            tuple(evidence),
+            f"nothing comes back from {stall.peer.name} any more: {len(stall.copies)} copies in {span(stall.lasted)} "
+            "were not answered",
+            alternatives=("idle_timeout_in_path",) if others else ("peer_vanished", "idle_timeout_in_path"),
+            at=stall.copies[0],
+        )
+    return None
+
+
+def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+    """Segments are lost and repaired: what that costs."""
+    best: tuple[int, Verdict] | None = None
+    for end in case.view.ends:
+        again = [s for s in end.segments if s.has(MARK_TIMEOUT, MARK_FAST, MARK_LOST_BEFORE) and not s.rst]
+        if len(again) < 2 or not end[E_UNIQUE]:
+            continue
+        waits = _waits(end.segments)
+        cost, worst = sum(waits), max(waits, default=0)
+        share = end[E_RETRANSMITTED] / max(end[E_SEGMENTS], 1)
+        if cost < SECOND and share < 0.03:
+            continue
+        serious = cost >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50)
+        timed = f", {len(waits)} of them only after a timeout, {span(cost)} in all" if waits else ""
+        verdict = Verdict(
+            40,
+            "likely" if len(again) >= 3 else "possible",
+            (
+                f"{end.name} sent {len(again)} segments again ({case.frames(*again)}){timed}",
+                f"{100 * share:.1f} % of its {end[E_SEGMENTS]:,} segments",
+            ),
+            f"the path between {end.name} and {end.peer.name} loses segments: {len(again)} sent again"
+            + (f", the longest wait {span(worst)}" if worst else ""),
+            alternatives=() if len(again) >= 3 else ("capture_incomplete",),
+            severity="medium" if serious else "low",
+            at=again[0],
+            amount=cost,
+        )
+        if best is None or cost > best[0]:
+            best = cost, verdict
+    return best[1] if best else None
+
+
+def _waits(segments: list[Segment]) -> list[int]:
+    """How long each timeout was waited for, ns."""
+    sent: dict[int, int] = {}
+    waits = []
+    for s in segments:
+        if s.has(MARK_TIMEOUT) and s.seq in sent:
+            waits.append(s.time - sent[s.seq])
+        if s.length:
+            sent[s.seq] = s.time
+    return waits
+
+
+CAUSES = (
+    Cause(
+        name="path_dead",
+        family="data",
+        where="path",
+        severity="high",
+        summary="In the middle of a connection the path stops carrying anything: what is sent is repeated, and nothing "
+        "comes back.",
+        predicts=("repetitions with growing waits", "not one segment from the other side since"),
+        forbids=("an ACK, SACK or RST after the first repetition",),
+        look_alikes={
+            "peer_vanished": "the host is gone; another connection of it that lives on excludes that",
+            "idle_timeout_in_path": "a long silence came before",
+            "mtu_black_hole": "small segments and ACKs still come",
+            "path_loss": "repetitions get through in the end",
+            "closed_with_unread_data": "an RST comes",
+        },
+        explains=REPEATED
+        | frozenset(
+            {
+                "retransmission_timeout_abort",
+                "vanished",
+            }
+        ),
+        next_step="capture at the other end at the same time; meanwhile: ping and traceroute -T -p {server_port} "
+        "{server_host}, and ip route get {server_host}",
+        weigh=dead_path,
+        group="pair",
+        example=HANDSHAKE
+        + """
+            0.040 < .  1:1(0)         ack 101
+            0.100 > P. 101:201(100)   ack 1
+            0.310 > P. 101:201(100)   ack 1
+            0.730 > P. 101:201(100)   ack 1
+            1.570 > P. 101:201(100)   ack 1
+            3.250 > P. 101:201(100)   ack 1
+            6.610 > P. 101:201(100)   ack 1
+            end 15
+        """,
+        look_alike=HANDSHAKE
+        + """
+            0.040 < .  1:1(0)         ack 101
+            0.100 > P. 101:201(100)   ack 1
+            0.310 > P. 101:201(100)   ack 1
+            0.730 > P. 101:201(100)   ack 1
+            1.570 > P. 101:201(100)   ack 1
+            1.580 < .  1:1(0)         ack 201
+            end 15
+        """,
+    ),
+    Cause(
+        name="path_loss",
+        family="data",
+        where="path",
+        severity="low",
+        summary="The path loses segments, and they are sent again. A few per thousand are ordinary; where timeouts are "
+        "waited for, a user notices.",
+        predicts=("segments sent again after duplicate ACKs, SACK or a timeout, and acknowledged in the end",),
+        forbids=("repetitions that never get through",),
+        look_alikes={
+            "mtu_black_hole": "only large segments vanish, for good",
+            "path_dead": "nothing comes back any more",
+            "peer_vanished": "nothing comes back any more",
+            "segments_rejected": "every copy is answered at once by an old ACK",
+            "capture_incomplete": "the receiver acknowledges what this capture lacks",
+        },
+        explains=REPEATED
+        | frozenset(
+            {
+                "dsack_report",
+                "lost_before_v",
+                "spurious_retransmission",
+            }
+        ),
+        next_step="find the hop: mtr -T -P {server_port} {server_host}; ethtool -S DEV | grep -i drop on both hosts; "
+        "a second capture point tells on which side segments are lost (--merge-vantage)",
+        weigh=lost,
+        group="pair",
+        example=HANDSHAKE
+        + """
+            0.040 < .  1:1(0)         ack 101
+            0.100 > P. 101:201(100)   ack 1
+            0.310 > P. 101:201(100)   ack 1
+            0.730 > P. 101:201(100)   ack 1
+            1.570 > P. 101:201(100)   ack 1
+            3.250 > P. 101:201(100)   ack 1
+            3.260 < .  1:1(0)         ack 201
+            end 15
+        """,
+        look_alike=HANDSHAKE
+        + """
+            0.040 < .  1:1(0)         ack 101
+            0.100 > P. 101:201(100)   ack 1
+            0.310 > P. 101:201(100)   ack 1
+            0.320 < .  1:1(0)         ack 201
+            end 15
+        """,
+    ),
+)
