@@ -67,8 +67,10 @@ def _in_vain(case: Case, stall: Stall) -> Verdict:
     """What the sender's side shows."""
     again = stall.copies
     evidence = [
-        f"{stall.end.name} sent {stall.size:,} bytes {len(again)} times in {span(stall.lasted)} without an ACK "
-        f"({case.frames(*again)})"
+        (
+            f"{stall.end.name} sent {stall.size:,} bytes {len(again)} times in {span(stall.lasted)} without an ACK "
+            f"({case.frames(*again)})"
+        )
     ]
     if stall.sacked:
         evidence.append(
@@ -116,8 +118,10 @@ def _never_came(case: Case, end: End) -> Verdict | None:
         80,
         "likely",
         (
-            f"{width:,} bytes from {end.name} never came, the {behind.length:,} bytes behind them did "
-            f"({case.frames(behind)}); after {span(waited)} they are still missing",
+            (
+                f"{width:,} bytes from {end.name} never came, the {behind.length:,} bytes behind them did "
+                f"({case.frames(behind)}); after {span(waited)} they are still missing"
+            ),
             f"{peer.name} lacks them too: its ACK stays where they begin, in {again} duplicate ACKs",
             f"no segment of more than {seen:,} bytes came from {end.name}, with an MSS of {end[E_MSS]:,}",
         ),
@@ -137,10 +141,14 @@ def rejected(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             continue
         old = [s for s in stall.copies if s.has(MARK_PAWS)]
         evidence = [
-            f"{stall.end.name} sent byte {stall.head:,} and what follows {len(stall.copies)} times in "
-            f"{span(stall.lasted)} ({case.frames(*stall.copies)})",
-            f"{stall.peer.name} answered with {stall.peer[E_DUPLICATE_ACKS]} ACKs of byte {stall.head:,} and no more: "
-            "the segments arrived and were not taken",
+            (
+                f"{stall.end.name} sent byte {stall.head:,} and what follows {len(stall.copies)} times in "
+                f"{span(stall.lasted)} ({case.frames(*stall.copies)})"
+            ),
+            (
+                f"{stall.peer.name} sent {stall.peer[E_DUPLICATE_ACKS]} ACKs of byte {stall.head:,} and no more: "
+                "the segments arrived and were not taken"
+            ),
         ]
         why = "refused by its TCP"
         if old:
@@ -173,10 +181,14 @@ def broken(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             90,
             "likely",
             (
-                f"{len(bad)} of {len(stall.copies)} copies of {stall.size:,} bytes from {stall.end.name} have a wrong "
-                f"checksum ({case.frames(*bad)})",
-                f"{stall.peer.name} acknowledged none of them in {span(stall.lasted)}: a receiver drops what is "
-                "damaged without a word",
+                (
+                    f"{len(bad)} of {len(stall.copies)} copies of {stall.size:,} bytes of {stall.end.name} have wrong "
+                    f"checksums ({case.frames(*bad)})"
+                ),
+                (
+                    f"{stall.peer.name} acknowledged none of them in {span(stall.lasted)}: a receiver drops what is "
+                    "damaged without a word"
+                ),
             ),
             f"segments of {stall.end.name} are damaged before they arrive: {len(bad)} with wrong checksums in "
             f"{span(stall.lasted)}, none acknowledged",
@@ -199,8 +211,10 @@ def rewritten(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             90,
             "likely",
             (
-                f"{outside} ACKs of {end.name} carry SACK blocks for bytes that {end.peer.name} cannot have sent "
-                f"(first in {case.frames(frame)})",
+                (
+                    f"{outside} ACKs of {end.name} carry SACK blocks for bytes that {end.peer.name} cannot have sent "
+                    f"(first in {case.frames(frame)})"
+                ),
                 f"{end.peer.name} sent {again} segments again: it cannot use these blocks and waits for its timer",
             ),
             f"a box on the path shifts the sequence numbers between {end.peer.name} and {end.name} and forgets the "
@@ -220,8 +234,10 @@ CAUSES = (
         summary="Segments above some size vanish and smaller ones come through: a link with a smaller MTU drops them, "
         "and the ICMP error that should tell the sender is filtered.",
         predicts=(
-            "a full-size segment is repeated in vain, while a smaller one behind it is acknowledged by SACK or the "
-            "peer goes on to be heard",
+            (
+                "a full-size segment is repeated in vain, while a smaller one behind it is acknowledged by SACK or the "
+                "peer goes on to be heard"
+            ),
             "at the receiver: a hole of full segments that never fills, and a small segment behind it",
         ),
         forbids=("a segment of that size that gets through", "a window of 0", "silence of the peer"),
