@@ -29,6 +29,8 @@ from tcptrace_fsm.kernels.layout import (
     C_SERVER_LO,
     C_SYN_ACK_TIME,
     CLIENT,
+    E_BASE,
+    E_BASE_KNOWN,
     E_MSS,
     E_OPTIONS,
     E_SEGMENTS,
@@ -95,6 +97,11 @@ class Brief(NamedTuple):
     client_syns: int
     client_bytes: int
     server_bytes: int
+    client_base: int
+    """Sequence number on the wire that counts as the client's 0; ``client_base_known`` says how well it is known."""
+    client_base_known: int
+    server_base: int
+    server_base_known: int
 
     @property
     def service(self) -> Name:
@@ -117,6 +124,7 @@ _WORDS = (
     *(_end(CLIENT, E_OPTIONS), _end(SERVER, E_OPTIONS), _end(CLIENT, E_TTL), _end(SERVER, E_TTL)),
     *(_end(CLIENT, E_MSS), _end(SERVER, E_MSS), _end(CLIENT, E_SEGMENTS), _end(SERVER, E_SEGMENTS)),
     *(_end(CLIENT, E_SYNS), _end(CLIENT, E_UNIQUE), _end(SERVER, E_UNIQUE)),
+    *(_end(CLIENT, E_BASE), _end(CLIENT, E_BASE_KNOWN), _end(SERVER, E_BASE), _end(SERVER, E_BASE_KNOWN)),
 )
 
 
@@ -267,6 +275,14 @@ class World:
     @cached_property
     def _by_pair(self) -> dict[Name, list[Brief]]:
         return _grouped(self.briefs, lambda b: (*b.client, *b.server))
+
+    @cached_property
+    def _by_socket(self) -> dict[Name, list[Brief]]:
+        return _grouped(self.briefs, lambda b: (*b.client, b.client_port))
+
+    def from_socket(self, host: Name, port: int) -> list[Brief]:
+        """Connections from one address and port: to several servers, or under several names of one."""
+        return self._by_socket.get((*host, port), [])
 
     @cached_property
     def by_id(self) -> dict[int, Brief]:

@@ -217,6 +217,8 @@ class Segment(NamedTuple):
     """IPv4 identification; -1 for IPv6."""
     options: int = 0
     """``OPT_`` bits."""
+    fate: int = 0
+    """``FATE_...``: with two capture points, what became of it between them; of a run's first segment."""
 
     @property
     def end(self) -> int:
@@ -381,6 +383,7 @@ def segments_of(words: array[int], c: int, log: memoryview) -> list[Segment]:
                 packet >> LOG_TTL_SHIFT & 255,
                 (packet >> LOG_IP_ID_SHIFT & LOG_IP_ID_MASK) - 1,
                 packet >> LOG_OPTIONS_SHIFT,
+                packet & LOG_FATE_MASK,
             )
         )
         r = record[L_NEXT]
