@@ -5,28 +5,13 @@ from __future__ import annotations
 from array import array
 from ipaddress import ip_address
 from types import SimpleNamespace
-from typing import NamedTuple
 
+from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tcp.machine import Basis, Event, State
 
 START = 1_700_000_000_000_000_000
 SECOND = 1_000_000_000
-
-
-class Finding(NamedTuple):
-    conn_id: int
-    side: str | None
-    time: int
-    frame: int
-    kind: str
-    category: str
-    severity: str
-    basis: str
-    message: str
-    frames: tuple[int, ...]
-    rfc: str
-    possible_artefact: str | None
 
 
 def finding(conn_id=0, kind="zero_window", severity="low", message="Something, with a comma.", **more):

@@ -176,3 +176,45 @@ def test_counts_and_times():
     )
     assert iso_time(None) is None
     assert iso_time(-1) == "1969-12-31T23:59:59.999999999Z"
+
+
+def test_the_first_screen_is_one_screen():
+    """Forty kinds of finding are not listed one by one, unless that is asked for."""
+    kinds = [fakes.finding(i, f"kind_{i:02}", "low" if i > 2 else "high", "word " * 20) for i in range(40)]
+    said = summary_dict([fakes.FakeCapture()], tally(fakes.finished([fakes.connection(0)], [], kinds)), {})
+    lines, everything = (
+        [line for line, _ in first_screen(said, (START, START), everything=everything)] for everything in (False, True)
+    )
+    assert len(lines) <= 42
+    assert sum("kind_" in line for line in everything) > sum("kind_" in line for line in lines)
+    (more,) = (line for line in lines if "--all lists them" in line)
+    assert int(more.split()[1]) + sum("  1  word" in line for line in lines) == 40
+    assert not any("--all" in line for line in everything)
+
+
+def test_a_healthy_capture_says_so():
+    """In one line, where nothing at all was found and where only trifles were."""
+    healthy = fakes.finished([fakes.connection(0)], [], [])
+    assert [line for line in screen(healthy) if line.startswith("healthy")]
+    slight = fakes.finished([fakes.connection(0)], [], [fakes.finding(0, "keepalive", "info")])
+    assert [line for line in screen(slight) if line.startswith("healthy")]
+    assert not [line for line in screen(mixed()) if line.startswith("healthy")]
+
+
+def test_what_never_opened_is_not_open_at_the_end():
+    """Nor is what was over before the capture began, a lone RST for instance."""
+    closed = {k.C_CLOSING: k.CLOSING_NONE, k.C_CLIENT_STATE: int(State.CLOSED), k.C_SERVER_STATE: int(State.CLOSED)}
+    records = [
+        fakes.connection(0, words={**closed, k.C_OPENING: k.OPENING_UNANSWERED}),
+        fakes.connection(1, words={**closed, k.C_OPENING: k.OPENING_MIDSTREAM}),
+        fakes.connection(2, words={k.C_CLOSING: k.CLOSING_NONE, k.C_CLIENT_STATE: int(State.ESTABLISHED)}),
+    ]
+    (line,) = (line for line in screen(fakes.finished(records, [], [])) if line.startswith("closed"))
+    assert line == "closed         1 open at the end, 1 never opened, 1 over before the capture began"
+
+
+def test_a_finding_of_the_whole_capture_names_no_connection():
+    """It has none, and the screen makes none up."""
+    lines = screen(fakes.finished([fakes.connection(0)], [], [fakes.finding(None, "one_sided", "low", "half of it")]))
+    (line,) = (line for line in lines if line.startswith("LOW"))
+    assert line.endswith("half of it")

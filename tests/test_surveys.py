@@ -91,7 +91,7 @@ def test_findings_are_fit_to_print(kind):
     assert found.severity in SEVERITIES
     assert found.category in CATEGORIES
     assert found.side in (None, *SIDES)
-    assert found.conn_id >= 0
+    assert (found.conn_id is None) == (found.category == "capture")
     assert found.time > 0
     assert list(found.frames) == sorted(set(found.frames))
     assert found.frame in found.frames
@@ -218,3 +218,36 @@ def rules_say(text: str) -> Counter[str]:
     while (done := engine.take()) is not None:
         kinds.update(f.kind for f in done.findings)
     return kinds
+
+
+def scans(text: str) -> set[str]:
+    """The kinds of scans and floods that are seen."""
+    return {f.kind for f in findings(text) if f.category == "scan" and f.kind != "sequence_prediction_isn"}
+
+
+def test_ends_of_ordinary_connections_are_no_scan():
+    """Of which the capture has one direction, or one frame: to many hosts, from a server's port, with timestamps."""
+    woken = [f"addr 10.0.0.1 10.1.0.{i}\nport {41000 + 7 * i} 443\n{i / 10} > F. 0:0(0) ack 0" for i in range(1, 45)]
+    assert not scans("\n".join(woken))
+    assert not scans("\n".join(f"{text}\n{i / 10 + 0.01} < R 0:0(0)" for i, text in enumerate(woken, 1)))
+    served = "port 80 {0}\n{1} > F. 0:0(0) ack 0\n{2} > . 1:1(0) ack 1"
+    assert not scans("\n".join(served.format(1100 + i, i / 10, i / 10 + 0.02) for i in range(40)))
+    assert not scans("\n".join(f"port 80 {40000 + i}\n{i / 10} > . 0:0(0) ack 0" for i in range(40)))
+    passive = "\n".join(f"port {42000 + i} {30000 + i}\n{i / 10} > F. 0:0(0) ack 0" for i in range(40))
+    assert not scans(passive)
+    stamped = "\n".join(f"port 50000 {1000 + i}\n{i / 10} > . 0:0(0) ack 0 <ts {100 + i}/7>" for i in range(40))
+    assert not scans(stamped)
+
+
+def test_idle_connections_that_are_kept_alive_are_no_flood():
+    """A thousand clients of one server probe, and it answers."""
+    alive = "port {0} 443\n{1:.4f} > . 0:0(0) ack 0\n{2:.4f} < . 0:0(0) ack 0"
+    assert not scans("\n".join(alive.format(20000 + i, i / 100, i / 100 + 0.005) for i in range(600)))
+
+
+def test_one_host_that_sends_acks_to_many_ports_of_another_scans_them():
+    """Whether or not anybody answers."""
+    silent = "\n".join(f"port 50000 {1000 + i}\n{i / 100} > . 0:0(0) ack 0" for i in range(40))
+    assert scans(silent) == {"ack_scan"}
+    (found,) = (f for f in findings(silent) if f.kind == "ack_scan")
+    assert "to 40 ports of 10.0.0.2" in found.message

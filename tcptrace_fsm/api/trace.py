@@ -66,7 +66,7 @@ class Trace:
     @property
     def findings(self) -> list[Finding]:
         """The rows of `anomalies` as they were found: plain tuples, by connection and time."""
-        return sorted((f for done in self._kept.finished for f in done.findings), key=lambda f: (f.conn_id, f.time))
+        return sorted((f for done in self._kept.finished for f in done.findings), key=lambda f: (f.place, f.time))
 
     @property
     def connections(self) -> pd.DataFrame:

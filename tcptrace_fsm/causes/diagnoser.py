@@ -170,7 +170,7 @@ def _by_connection(block: Block) -> dict[int, list[Finding]]:
     def make(block: Block) -> dict[int, list[Finding]]:
         found: dict[int, list[Finding]] = {}
         for finding in block.done.findings:
-            found.setdefault(finding.conn_id, []).append(finding)
+            found.setdefault(finding.place, []).append(finding)
         return found
 
     return block.once("findings by connection", make)

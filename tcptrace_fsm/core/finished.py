@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 class Finding(NamedTuple):
-    """One row of the anomalies table; times in ns, frames from 1."""
+    """One row of the anomalies table; times in ns, frames from 1; no conn_id where it is about the whole capture."""
 
-    conn_id: int
+    conn_id: int | None
     side: str | None
     time: int
     frame: int | None
@@ -32,6 +32,11 @@ class Finding(NamedTuple):
     frames: tuple[int, ...]
     rfc: str
     possible_artefact: str | None
+
+    @property
+    def place(self) -> int:
+        """Where it stands among others: what is about the whole capture comes first."""
+        return -1 if self.conn_id is None else self.conn_id
 
 
 def _no_words() -> array[int]:

@@ -54,12 +54,12 @@ class Finds:
     def conn_ids(self) -> list[int]:
         """The connection of that one, then the lowest of the others, one more than are shown."""
         worst = self._worst[1]
-        return [worst, *(i for i in self._lowest if i != worst)][: SHOWN_IDS + 1]
+        return [i for i in (worst, *(i for i in self._lowest if i != worst)) if i >= 0][: SHOWN_IDS + 1]
 
     def add(self, finding: Finding) -> None:
         """Count a finding."""
         rank = SEVERITIES.index(finding.severity) if finding.severity in SEVERITIES else 0
-        self._take(1, (-rank, finding.conn_id, finding.time, finding.message), (finding.conn_id,))
+        self._take(1, (-rank, finding.place, finding.time, finding.message), (finding.place,))
 
     def merge(self, other: Finds) -> None:
         """Take what another has counted."""
@@ -136,6 +136,20 @@ class Tally:
     def closings(self) -> dict[str, int]:
         """Count connections by how they closed."""
         return self._by(1, CLOSINGS)
+
+    def not_open(self) -> dict[str, int]:
+        """Count connections without a close that are not open either: never opened, or over before the capture."""
+        over = {STATES.index(state) for state in ("CLOSED", "UNKNOWN", "LISTEN")}
+        failed = {OPENINGS.index(opening) for opening in ("refused", "unanswered", "incomplete")}
+        counts = {"never_opened": 0, "over_before": 0}
+        for (opening, closing, client, server), n in self._ways.items():
+            if CLOSINGS[closing] != "none":
+                continue
+            if opening in failed:
+                counts["never_opened"] += n
+            elif client in over and server in over:
+                counts["over_before"] += n
+        return counts
 
     def states(self) -> dict[str, dict[str, int]]:
         """Endpoints by state when the capture ends, for each side."""

@@ -76,14 +76,17 @@ class Offload(Collector):
         del now
         for group in self.groups.values():
             one = name(group.member or ())
-            what = "put together by the receiving host's card (GRO, LRO)" if self.receiving else "captured before the "
-            "sending host's card cut them up (TSO, GSO)"
+            what = (
+                "put together by the receiving host's card (GRO, LRO)"
+                if self.receiving
+                else "captured before the sending host's card cut them up (TSO, GSO)"
+            )
             yield Found(
                 group,
                 None,
                 f"{group.count:,} of {self.total:,} connections have segments of up to {group.most['longest']:,} "
-                "bytes, longer than "
-                f"their peers' MSS, sent by {group.counted} hosts ({one} for one): {what}; they are not what was on "
+                f"bytes, longer than their peers' MSS, sent by {group.counted} "
+                f"{'host' if group.counted == '1' else 'hosts'}, e.g. {one}: {what}; they are not what was on "
                 "the wire",
             )
 

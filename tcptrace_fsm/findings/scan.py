@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, span
-from tcptrace_fsm.findings.survey import Collector, Found, Survey, host_of, name, socket_of
+from tcptrace_fsm.findings.survey import Collector, Found, Group, Survey, host_of, name, socket_of
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
     C_FIRST_TIME,
@@ -23,11 +23,13 @@ from tcptrace_fsm.kernels.layout import (
     E_BASE,
     E_BASE_KNOWN,
     E_BYTES,
+    E_FINS,
     E_LAST_FLAGS,
     E_OPTIONS,
     E_RSTS,
     E_SEGMENTS,
     E_SYNS,
+    E_TSVAL,
     E_WINDOW,
     E_ZERO_WINDOWS,
     MARK_ZERO_WINDOW,
@@ -63,6 +65,8 @@ TARGETS = 20  # different listeners that make a scan
 WINDOW = 10 * SECOND  # a flood is counted within such a time
 FLOOD = 100  # half-open connections within it
 STORM = 200  # stray segments within it
+FEW_HOSTS = 10  # from fewer hosts, stray RSTs are answers to the one that they are sent to
+SERVICES = 1024  # ports below this are services': what comes from there ends a connection that was asked for
 
 
 # --- scans with SYN ---------------------------------------------------------------------------------------------------
@@ -106,9 +110,8 @@ class Scan(Collector):
                 group,
                 CLIENT,
                 f"{name(host)} tried {group.counted} ports of {hosts:,} {'host' if hosts == 1 else 'hosts'} in "
-                f"{span(group.lasted)}: {what['refused']:,} refused, {what['unanswered']:,} unanswered, "
-                f"{what['open']:,} open "
-                "and dropped without data",
+                f"{span(group.lasted)}, {count_of(group.count, 'attempt')} in all: {what['refused']:,} refused, "
+                f"{what['unanswered']:,} unanswered, {what['open']:,} open and dropped without data",
                 None if per_second >= 0.1 else "low",
             )
 
@@ -116,32 +119,57 @@ class Scan(Collector):
 # --- scans with other flags, and floods of stray segments -------------------------------------------------------------
 
 
-def prober(words: array[int], c: int) -> int | None:
-    """The side that sent something to a peer which answered with RST or not at all; None where there is none."""
+def prober(words: array[int], c: int, flags: int) -> int | None:
+    """The side that sent segments with these flags, and no others, to a peer that answered with RST or not at all."""
     for side in (CLIENT, SERVER):
         own, other = end_of(c, side), end_of(c, 1 - side)
         asks = words[own + E_SEGMENTS]
-        if 0 < asks <= 3 and not words[own + E_BYTES] and words[other + E_SEGMENTS] == words[other + E_RSTS] <= asks:
+        fins = asks if flags & TCP_FIN and flags & TCP_ACK else 0
+        if (
+            0 < asks <= 3
+            and words[own + E_LAST_FLAGS] & 63 == flags
+            and not words[own + E_BYTES]
+            and words[own + E_RSTS] == (asks if flags & TCP_RST else 0)
+            and (words[own + E_FINS] == fins or not flags & TCP_ACK)
+            and words[other + E_SEGMENTS] == words[other + E_RSTS] <= asks
+        ):
             return side
     return None
 
 
+def port_of(words: array[int], c: int, side: int) -> int:
+    """The port of an endpoint."""
+    return socket_of(words, c, side)[-1]
+
+
 class Probes(Collector):
-    """Single segments with certain flags, outside of any connection, by the host that sent them."""
+    """Single segments with certain flags, outside of any connection, by the host that sent them.
+
+    Connections that end, or are kept alive, look the same where the capture has one direction of them: bare ACKs and
+    FIN+ACKs are probes only where one sender tries many ports of one host from few ports of its own, which are no
+    service's, and without the timestamps that a connection's segments bear.
+    """
 
     def __init__(self, profile: Profile, *, flags: int, least: int, text: str) -> None:
         super().__init__(profile)
         self.flags = flags
         self.least = least
         self.text = text
+        self.ordinary = bool(flags & TCP_ACK)
 
     def see(self, words: array[int], c: int) -> None:
         """A connection that was never opened, as far as the capture tells."""
-        side = prober(words, c)
-        if side is None or words[end_of(c, side) + E_LAST_FLAGS] & 63 != self.flags:
+        side = prober(words, c, self.flags)
+        if side is None:
             return
-        group = self.groups.of(host_of(words, c, side))
+        key = host_of(words, c, side)
+        if self.ordinary:
+            if words[end_of(c, side) + E_TSVAL] >= 0 or port_of(words, c, side) < SERVICES:
+                return
+            key += host_of(words, c, 1 - side)
+        group = self.groups.of(key)
         group.add(words, c, socket_of(words, c, 1 - side))
+        group.tally(f"from {port_of(words, c, side)}")
         group.tally("by server", side)
         if words[end_of(c, 1 - side) + E_RSTS]:
             group.tally("reset")
@@ -150,14 +178,32 @@ class Probes(Collector):
         """Hosts that asked enough."""
         del now
         for host, group in self.groups.items():
-            if len(group.members) >= self.least:
-                yield Found(
-                    group,
-                    SERVER if 2 * group.more["by server"] > group.count else CLIENT,
-                    f"{name(host)} sent {self.text} to {group.counted} ports that had no connection with it, "
-                    f"{group.more.get('reset', 0):,} of which answered with RST: a scan for open ports",
-                    None if len(group.members) >= max(3, self.least) else "low",
-                )
+            if len(group.members) < self.least:
+                continue
+            sources = sum(what.startswith("from ") for what in group.more)
+            if self.ordinary and 4 * sources > len(group.members):
+                continue
+            yield Found(
+                group,
+                SERVER if 2 * group.more["by server"] > group.count else CLIENT,
+                f"{name(host[:3])} sent {self.text} to {ports_of(group)} that had no connection with it; "
+                f"{group.more.get('reset', 0):,} of {count_of(group.count, 'attempt')} were answered with RST: a scan "
+                "for open ports",
+                None if len(group.members) >= max(3, self.least) else "low",
+            )
+
+
+def count_of(n: int, what: str) -> str:
+    """A number of things."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def ports_of(group: Group) -> str:
+    """How many ports of how many hosts, in words."""
+    hosts = len({target[:3] for target in group.members})
+    ports = f"{group.counted} {'port' if group.counted == '1' else 'ports'}"
+    one = next(iter(sorted(group.members)))
+    return f"{ports} of {name(one[:3])}" if hosts == 1 else f"{ports} of {hosts:,} hosts"
 
 
 class Storm(Collector):
@@ -170,17 +216,15 @@ class Storm(Collector):
 
     def see(self, words: array[int], c: int) -> None:
         """A connection that was never opened, as far as the capture tells."""
-        for side in (CLIENT, SERVER):
-            own = end_of(c, side)
-            if (
-                0 < words[own + E_SEGMENTS] <= 3
-                and words[own + E_LAST_FLAGS] & 55 == self.flags
-                and not words[own + E_BYTES]
-            ):
-                group = self.groups.of(host_of(words, c, 1 - side))
-                group.add(words, c, host_of(words, c, side))
-                group.tally(f"window {words[c + C_FIRST_TIME] // WINDOW}")
-                return
+        side = prober(words, c, self.flags)
+        if side is None:
+            side = prober(words, c, self.flags | TCP_ACK)
+        if side is not None:
+            group = self.groups.of(host_of(words, c, 1 - side))
+            group.add(words, c, host_of(words, c, side))
+            group.tally(f"window {words[c + C_FIRST_TIME] // WINDOW}")
+            if words[end_of(c, 1 - side) + E_RSTS]:
+                group.tally("reset")
 
     def finish(self, now: int) -> Iterator[Found]:
         """Hosts that were sent too many at once."""
@@ -188,12 +232,20 @@ class Storm(Collector):
         for host, group in self.groups.items():
             peak = group.peak("window ")
             if peak >= STORM:
+                # Nobody answers RSTs; ACKs of no connection are answered by them, unless it is the capture that lacks
+                # the other direction.
+                sure = (
+                    len(group.members) >= FEW_HOSTS
+                    if self.flags & TCP_RST
+                    else 2 * group.more.get("reset", 0) > group.count
+                )
                 yield Found(
                     group,
                     None,
-                    f"{name(host)} was sent {group.count:,} {self.text} without a connection from {group.counted} "
-                    "hosts, up to "
-                    f"{peak:,} within {span(WINDOW)}: a flood, or the answers to one in its name",
+                    f"{name(host)} was sent {self.text} from {group.counted} hosts on {group.count:,} four-tuples that "
+                    f"had no connection, up to {peak:,} of them within {span(WINDOW)}: a flood, or the answers to one "
+                    "in its name",
+                    None if sure else "low",
                 )
 
 
@@ -219,12 +271,17 @@ class SynFlood(Collector):
             if peak >= FLOOD:
                 lone = len(group.members) == 1
                 who = f"one host, {name(min(group.members))}," if lone else f"{group.counted} hosts"
-                what = "a SYN flood" if lone else "a SYN flood, whose addresses are probably forged"
+                forged = 2 * len(group.members) > group.count
+                what = "a SYN flood" + (", whose addresses are probably forged" if forged else "")
+                if lone:
+                    what += ", or a client that tries again and again"
                 yield Found(
                     group,
                     CLIENT,
-                    f"{name(listener)} was sent {group.count:,} SYNs from {who} that never completed a handshake, "
-                    f"up to {peak:,} within {span(WINDOW)}; it answered {group.more.get('answered', 0):,}: {what}",
+                    f"{name(listener)} was sent SYNs from {who} for {group.count:,} connections whose handshakes were "
+                    f"never completed, up to {peak:,} of them within {span(WINDOW)}; it answered "
+                    f"{group.more.get('answered', 0):,}: {what}",
+                    "medium" if lone else None,
                 )
 
 
@@ -277,10 +334,9 @@ class Holds(Collector):
                 yield Found(
                     group,
                     CLIENT,
-                    f"{name(host)} holds {group.count:,} connections to {group.counted} listeners with its window at "
-                    "0, over "
-                    f"{span(group.lasted)}: each of them binds memory on the server for as long as it likes "
-                    "(sockstress)",
+                    f"{name(host)} held {group.count:,} connections to {group.counted} listeners whose last word was "
+                    f"window 0, within {span(group.lasted)}: each of them binds memory on the server for as long as "
+                    "it likes (sockstress)",
                 )
 
 
@@ -402,6 +458,17 @@ def probe(flags: str) -> str:
     return f"{{0:.4f}} > {flags} 0:0(0){' ack 0' if '.' in flags else ''}\n{{1:.4f}} < R. 0:0(0) ack 1"
 
 
+def one_source(count: int, text: str) -> str:
+    """An example with ``count`` ports of one host, all tried from the same port."""
+    return "\n".join(f"port 50000 {1000 + i}\n{text.format(i / 100, i / 100 + 0.001)}" for i in range(count))
+
+
+def closes(count: int, *, port: int = 80) -> str:
+    """Ends of ordinary connections, of which the capture has one direction: FIN+ACK, and the last ACK."""
+    text = "{0:.4f} > F. 0:0(0) ack 0\n{1:.4f} > . 1:1(0) ack 1"
+    return "\n".join(f"port {port} {40000 + i}\n{text.format(i / 100, i / 100 + 0.02)}" for i in range(count))
+
+
 def flag_scan(
     kind: str, flags: int, least: int, text: str, shown: str, *, aka: dict[str, str], innocent: str
 ) -> Survey:
@@ -412,13 +479,18 @@ def flag_scan(
         severity="medium",
         rfc="RFC 9293 3.10.7.1",
         summary=f"A host looks for open ports with {text}.",
-        evidence=f"Lone {text}, answered by RST or by nothing, to {least} or more ports of other hosts; low below 3.",
+        evidence=f"Lone {text}, answered by RST or by nothing, to {least} or more ports"
+        + (
+            " of one host, from few ports of the sender, none of them a service's, without timestamps."
+            if least > 1
+            else " of other hosts; low below 3."
+        ),
         innocent=innocent,
         make=partial(Probes, flags=flags, least=least, text=text),
         when=when_never_opened,
         aliases=aka,
-        example=targets(max(3, least), probe(shown)),
-        counterexample=targets(least - 1, probe(shown)) if least > 1 else targets(3, SYN_PROBE),
+        example=one_source(max(3, least), probe(shown)),
+        counterexample=closes(30) if least > 1 else targets(3, SYN_PROBE),
     )
 
 

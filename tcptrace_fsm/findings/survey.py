@@ -377,7 +377,7 @@ class Survey:
         """What was found as a row of the anomalies table."""
         group = found.group
         return Finding(
-            group.conn_id,
+            None if self.category == "capture" else group.conn_id,
             None if found.side is None else SIDES[found.side],
             group.first,
             group.frame,
@@ -449,4 +449,4 @@ class Surveyor(Judge):
             collector.total = self.total
             collector.groups.trim()
             findings += [survey.finding(found) for found in collector.finish(now)]
-        last.findings += sorted(findings, key=lambda f: (f.time, f.kind, f.conn_id, f.message))
+        last.findings += sorted(findings, key=lambda f: (f.time, f.kind, f.place, f.message))

@@ -264,7 +264,7 @@ class Share:
             changes = np.frombuffer(done.transitions, dtype=np.int64).copy()
             rows = changes[: done.transition_count * k.TRANSITION_SIZE].reshape(-1, k.TRANSITION_SIZE)
             rows[:, k.T_CONNECTION] = ids[rows[:, k.T_CONNECTION]]
-            findings = [finding._replace(conn_id=int(ids[finding.conn_id])) for finding in done.findings]
+            findings = [f if f.conn_id is None else f._replace(conn_id=int(ids[f.conn_id])) for f in done.findings]
             if coded is not None:
                 for table, place in ((records, _PLACES[0]), (rows, _PLACES[1])):
                     table[:, place] = coded.codes(table[:, place])

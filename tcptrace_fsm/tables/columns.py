@@ -554,7 +554,7 @@ REPEATED = {"file", "side", "kind", "category", "severity", "basis", "rfc", "pos
 
 def findings_table(findings: Iterable[Any], origins: Origins | None = None) -> Any:
     """Make the anomalies table of these findings, ordered by connection and time."""
-    ordered = sorted(findings, key=lambda f: (f.conn_id, f.time, f.kind, f.side or "", f.message))
+    ordered = sorted(findings, key=lambda f: (f.place, f.time, f.kind, f.side or "", f.message))
     if origins is not None:
         ordered = [placed(finding, origins) for finding in ordered]
     arrays = []

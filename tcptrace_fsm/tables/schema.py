@@ -393,7 +393,7 @@ _TRANSITIONS: tuple[Column, ...] = (
 )
 
 _ANOMALIES: tuple[Column, ...] = (
-    Column("conn_id", "int64", "the connection", "Finding.conn_id"),
+    Column("conn_id", "int64", "the connection", "Finding.conn_id", "about the whole capture"),
     Column("side", "string", "the endpoint that misbehaves or suffers", "Finding.side", "both"),
     Column("time", "timestamp", "when", "Finding.time", unit="ns, UTC"),
     Column("frame", "int64", "the frame where it shows", "Finding.frame", "no frame shows it", frames=True),

@@ -184,7 +184,7 @@ class Collector:
         rows = as_integers(build("connections", row_words))
         by_connection: dict[int, list[Any]] = {}
         for finding in self.findings:
-            by_connection.setdefault(finding.conn_id, []).append(finding)
+            by_connection.setdefault(finding.place, []).append(finding)
         for group in _groups(known, ids):
             (begin, end), (first, last) = np.searchsorted(ids, group), np.searchsorted(changed, group)
             sent = _sent(segments.slice(begin, end - begin), left_out[begin:end].tolist())

@@ -78,7 +78,7 @@ class Taken:
         cited = [
             (f.conn_id << 40) + frame
             for f in finished.findings
-            if f.severity in {"medium", "high"}
+            if f.severity in {"medium", "high"} and f.conn_id is not None
             for frame in f.frames
         ]
         if cited:

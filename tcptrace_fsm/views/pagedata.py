@@ -88,7 +88,7 @@ def chosen(connections: pd.DataFrame, findings: list[Finding], limits: Limits) -
     turns: Counter[str] = Counter()
     told = []
     for f in findings:
-        told.append((-schema.SEVERITIES.index(f.severity), turns[f.kind], f.conn_id))
+        told.append((-schema.SEVERITIES.index(f.severity), turns[f.kind], f.place))
         turns[f.kind] += 1
     told.sort()
     notable = [conn_id for severity, _, conn_id in told if severity]
@@ -108,18 +108,18 @@ def chosen(connections: pd.DataFrame, findings: list[Finding], limits: Limits) -
 
 def rows(connections: pd.DataFrame, findings: list[Finding], most: int) -> dict[str, Any]:
     """Make the columns of the table; words are numbers into lists of words, durations are ns, -1 is null."""
-    found = [f for f in findings if 0 <= f.conn_id < len(connections)]
+    found = [f for f in findings if 0 <= f.place < len(connections)]
     if len(connections) > most:
-        order = dict.fromkeys([*(f.conn_id for f in found), *range(len(connections))])
+        order = dict.fromkeys([*(f.place for f in found), *range(len(connections))])
         kept = sorted(list(order)[:most])
         connections = connections.iloc[kept]
         of_these = set(kept)
-        found = [f for f in found if f.conn_id in of_these]
+        found = [f for f in found if f.place in of_these]
     kinds = list(dict.fromkeys(f.kind for f in found))
     place = {kind: i for i, kind in enumerate(kinds)}
     by_connection: dict[int, list[int]] = {}
     for f in found:
-        of = by_connection.setdefault(f.conn_id, [])
+        of = by_connection.setdefault(f.place, [])
         if place[f.kind] not in of:
             of.append(place[f.kind])
     addresses, client, server = hosts(connections)

@@ -322,7 +322,7 @@ def _kind(trace: TraceViews, kind: _Kind, most: int) -> str:
     connections = len(trace.connections)
     items = []
     for f in kind.findings[:most]:
-        link = _link(f.conn_id) if 0 <= f.conn_id < connections else ""
+        link = _link(f.place) if 0 <= f.place < connections else ""
         frame = "" if f.frame is None or f.frame < 0 else f"{f.frame:,}"
         artefact = f" <em>(or {escape(f.possible_artefact)})</em>" if f.possible_artefact else ""
         items.append(

@@ -43,6 +43,9 @@ MALFORMED: dict[int, str] = {
 """Outcomes of frames that contradict their own protocol, and their names in ``summary.json``."""
 
 _SHOWN_HOSTS = 3
+_SCREEN = 40  # lines of the first screen
+_LEAST = 12  # ... of them for findings, however much else there is to say
+_SLIGHT = {"info", "low"}
 
 
 # --- summary.json -----------------------------------------------------------------------------------------------------
@@ -99,6 +102,7 @@ def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any]) -> 
             "count": tally.connections,
             "opening": tally.openings(),
             "closing": tally.closings(),
+            "not_open": tally.not_open(),
             "states_at_end": tally.states(),
         },
         "transitions": tally.transitions,
@@ -136,6 +140,8 @@ _CLOSING_WORDS = {
     "aborted": "reset",
     "timed_out": "timed out",
     "none": "open at the end",
+    "never_opened": "never opened",
+    "over_before": "over before the capture began",
 }
 
 
@@ -145,6 +151,14 @@ def _wrap(text: str, width: int) -> list[str]:
 
 def _counts(counts: dict[str, int], words: dict[str, str]) -> str:
     return ", ".join(f"{n:,} {words[name]}" for name, n in counts.items() if n) or "none"
+
+
+def _closed(connections: dict[str, Any]) -> str:
+    """How connections closed; what has neither closed nor is open is told as such."""
+    others = connections["not_open"]
+    closing = connections["closing"]
+    counts = {**closing, **others, "none": closing["none"] - sum(others.values())}
+    return _counts(counts, _CLOSING_WORDS)
 
 
 def captures_text(captures: list[dict[str, Any]], first: int | None, last: int | None) -> tuple[str, str]:
@@ -183,7 +197,7 @@ def facts(summary: dict[str, Any], span: tuple[int | None, int | None]) -> Itera
     else:
         opened = _counts(connections["opening"], _OPENING_WORDS)
         yield "TCP", f"{segments}, {count(connections['count'], 'connection')}: {opened}"
-        yield "closed", _counts(connections["closing"], _CLOSING_WORDS)
+        yield "closed", _closed(connections)
     bad = [f"{n:,} {name.replace('_', ' ')}" for name, n in frames["malformed"].items()]
     bad += [f"{n:,} of unsupported {link_name(int(number))}" for number, n in frames["unsupported_link"].items()]
     if bad:
@@ -256,9 +270,11 @@ _LOST = {
 
 
 def first_screen(
-    summary: dict[str, Any], span: tuple[int | None, int | None], width: int = 100
+    summary: dict[str, Any], span: tuple[int | None, int | None], width: int = 100, *, everything: bool = False
 ) -> Iterator[tuple[str, str]]:
     """Give the lines of the first screen, each with its style: a severity, ``head``, ``dim`` or empty.
+
+    They are one screen: of the findings, the worst as far as there is room.
 
     Parameters
     ----------
@@ -268,6 +284,8 @@ def first_screen(
         First and last capture time, ns.
     width : int
         Columns to fill.
+    everything : bool
+        List all findings, however many lines that takes.
 
     """
     indent = 15
@@ -280,19 +298,23 @@ def first_screen(
             yield f"{name if not i else '':<{indent}}{line}", ""
 
     connections = summary["connections"]
-    for name, value in facts(summary, span):
-        yield from field(name, value)
+    facts_of = [line for name, value in facts(summary, span) for line in field(name, value)]
+    yield from facts_of
     if summary["diagnoses"]:
         yield "", ""
         yield from diagnosis_lines(summary["diagnoses"], _named(summary), width)
     explained = {kind for d in summary["diagnoses"] for kind in d["findings"]}
     others = [kind for kind in summary["worst"] if kind["kind"] not in explained]
+    states = list(_states(connections["states_at_end"])) if connections["count"] else []
+    if connections["count"] and not summary["diagnoses"] and all(k["severity"] in _SLIGHT for k in others):
+        yield from field("healthy", "nothing was found that would be worth a look" if others else "nothing was found")
     if others:
         yield "", ""
-        yield from _findings(others, width)
-    if connections["count"]:
+        room = max(_LEAST, _SCREEN - len(facts_of) - len(states) - 5)
+        yield from _findings(others, width, None if everything else room)
+    if states:
         yield "", ""
-        yield from _states(connections["states_at_end"])
+        yield from states
     if summary["worst"] and not summary["diagnoses"]:
         yield "", ""
         yield f"{'see it':<{indent}}{_next_step(summary)}", ""
@@ -323,23 +345,38 @@ def _named(summary: dict[str, Any]) -> tuple[str, str] | None:
     return named, only
 
 
-def _findings(worst: list[dict[str, Any]], width: int) -> Iterator[tuple[str, str]]:
+def _findings(worst: list[dict[str, Any]], width: int, room: int | None) -> Iterator[tuple[str, str]]:
+    """The worst findings, in about so many lines; all where None."""
+    left = room
+    for i, lines in enumerate(_kinds(worst, width)):
+        if left is not None and len(lines) > left and i:
+            more = worst[i:]
+            kinds = count(len(more), "more kind")
+            yield f"and {kinds} of finding, {more[0]['severity']} or less: --all lists them", "dim"
+            return
+        yield from lines
+        if left is not None:
+            left -= len(lines)
+
+
+def _kinds(worst: list[dict[str, Any]], width: int) -> Iterator[list[tuple[str, str]]]:
+    """The lines of each kind of finding."""
     names = max(len(kind["kind"]) for kind in worst)
     numbers = {kind["kind"]: f"{kind['count']:,}{'+' * (kind['count'] >= schema.MOST_FINDINGS)}" for kind in worst}
     counts = max(map(len, numbers.values()))
     for kind in worst:
         ids = kind["conn_ids"]
         shown = ", ".join(str(i) for i in ids[:SHOWN_IDS]) + (" ..." if len(ids) > SHOWN_IDS else "")
-        text = f"{kind['message']}   (connection{'s' if len(ids) > 1 else ''} {shown})"
+        text = f"{kind['message']}   (connection{'s' if len(ids) > 1 else ''} {shown})" if ids else kind["message"]
         head = f"{kind['severity'].upper():<7} {kind['kind']:<{names}}  {numbers[kind['kind']]:>{counts}}"
         room = width - len(head) - 2
         if room < 40:  # a narrow terminal: the sentence goes below
-            yield head, kind["severity"]
-            for line in _wrap(text, max(20, width - 8)):
-                yield " " * 8 + line, ""
+            yield [(head, kind["severity"]), *((" " * 8 + line, "") for line in _wrap(text, max(20, width - 8)))]
             continue
-        for i, line in enumerate(_wrap(text, room)):
-            yield f"{head if not i else ' ' * len(head)}  {line}", kind["severity"] if not i else ""
+        yield [
+            (f"{head if not i else ' ' * len(head)}  {line}", kind["severity"] if not i else "")
+            for i, line in enumerate(_wrap(text, room))
+        ]
 
 
 def _states(states: dict[str, dict[str, int]]) -> Iterator[tuple[str, str]]:

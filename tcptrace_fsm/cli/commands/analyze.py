@@ -46,6 +46,9 @@ def analyze(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json instead of the summary.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List every kind of finding, however long the summary gets.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing.")] = False,
     *,
     settings: Settings,
@@ -91,7 +94,7 @@ def analyze(
     if as_json:
         print(json.dumps({**summary, "versions": versions()}, indent=2, ensure_ascii=False))
     elif not quiet:
-        show(first_screen(summary, run.span, terminal_width()))
+        show(first_screen(summary, run.span, terminal_width(), everything=everything))
     if run.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if fail_on is not None and run.tally.reaches(fail_on):
@@ -107,4 +110,4 @@ class LiveFindings:
 
         for f in finished.findings:
             line = f"{iso_time(f.time)}  {f.severity.upper():<6}  {f.kind}  {f.message}"
-            print(line if f.conn_id < 0 else f"{line}   (connection {f.conn_id})", flush=True)
+            print(line if f.place < 0 else f"{line}   (connection {f.conn_id})", flush=True)
