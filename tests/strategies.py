@@ -19,11 +19,12 @@ from types import FunctionType, ModuleType
 
 from hypothesis import strategies as st
 
+from tcptrace_fsm.capture.scripted import Script, parse
 from tcptrace_fsm.core import engine as installed
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.tcp.machine import TRANSITIONS, Basis, Event, State
-from tcptrace_fsm.tcp.notation import BEGIN, Conversation, parse
+from tcptrace_fsm.tcp.notation import BEGIN
 from tcptrace_fsm.tcp.profiles import profile as find_profile
 from tests.kernels import FOLDER, Watched, uncompiled
 
@@ -248,7 +249,7 @@ class Outcome:
 
 
 def run(
-    given: str | Conversation | array,
+    given: str | Script | array,
     *,
     engine=installed.Engine,
     profile="linux",

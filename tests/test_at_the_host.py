@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
+from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.kernels import layout as at
-from tcptrace_fsm.tcp.notation import BEGIN, parse
+from tcptrace_fsm.tcp.notation import BEGIN
 from tests.strategies import SECOND, run
 
 CLIENT, SERVER = "10.0.0.1", "10.0.0.2"

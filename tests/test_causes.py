@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.causes import CAUSES, FAMILIES
 from tcptrace_fsm.causes.cause import CONFIDENCES, GROUPS, PLACES, Diagnosis
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.findings import CATALOGUE
 from tcptrace_fsm.findings.rule import SEVERITIES
 from tcptrace_fsm.runs.run import new_engine
-from tcptrace_fsm.tcp.notation import parse
 
 
 def diagnoses(text: str, *, taken_at: tuple[str, ...] = ()) -> list[Diagnosis]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tcptrace_fsm.capture.scripted import Script, parse
 from tcptrace_fsm.findings import RULES
-from tcptrace_fsm.tcp.notation import Conversation, parse
 from tests.strategies import run
 from tests.test_track import only
 
@@ -17,14 +17,14 @@ def found(given) -> list[str]:
     return [f.kind for f in run(given, rules=True).findings]
 
 
-def copied(text: str, *, times: int = 2, apart: int = 4 * MICROSECOND, hop: int = 0) -> Conversation:
+def copied(text: str, *, times: int = 2, apart: int = 4 * MICROSECOND, hop: int = 0) -> Script:
     """Every frame several times: on several interfaces, or before and behind a router that takes a hop."""
     lines = [
         line._replace(time=line.time + i * apart, ttl=line.ttl - i * hop)
         for line in parse(text).lines
         for i in range(times)
     ]
-    return Conversation(sorted(lines, key=lambda line: line.time))
+    return Script(sorted(lines, key=lambda line: line.time))
 
 
 WHOLE = """

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.kernels import compiled
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.runs.timers import Lesson, Shown, taught
-from tcptrace_fsm.tcp.notation import BEGIN, parse
+from tcptrace_fsm.tcp.notation import BEGIN
 from tcptrace_fsm.tcp.profiles import profile as find_profile
 from tests.kernels import FOLDER
 from tests.strategies import (

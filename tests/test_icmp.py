@@ -11,12 +11,12 @@ from hypothesis import given
 
 from tcptrace_fsm.api import analyze
 from tcptrace_fsm.capture.containers import open_capture
+from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.findings.icmp import IcmpError
 from tcptrace_fsm.findings.rule import Rule, Runner
 from tcptrace_fsm.kernels import layout as at
-from tcptrace_fsm.tcp.notation import parse
 from tcptrace_fsm.tcp.profiles import profile
 from tests import builders as make
 from tests.strategies import check, check_counted, conversations, plain_engine, run, watched_engine

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcptrace_fsm.api import analyze
+from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables.columns import SOURCES, Rows, build, plain
-from tcptrace_fsm.tcp.notation import parse
 from tests import builders as make
 from tests.strategies import Batch, record, watched_engine
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.kernels.layout import (
@@ -19,7 +20,6 @@ from tcptrace_fsm.kernels.layout import (
     SEGMENT_SIZE,
 )
 from tcptrace_fsm.tables.schema import LABELS
-from tcptrace_fsm.tcp.notation import parse
 
 HANDSHAKE = """
     0.000 > S  0:0(0)

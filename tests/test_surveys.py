@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from tcptrace_fsm.capture.scripted import Script, parse
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.finished import Finding, Finished
 from tcptrace_fsm.core.settings import Settings
@@ -16,7 +17,6 @@ from tcptrace_fsm.findings.hosts import OVERFLOW, many
 from tcptrace_fsm.findings.rule import SEVERITIES, SIDES
 from tcptrace_fsm.findings.survey import Surveyor
 from tcptrace_fsm.tables.schema import CATEGORIES
-from tcptrace_fsm.tcp.notation import Conversation, parse
 from tcptrace_fsm.tcp.profiles import profile
 
 HEALTHY = """
@@ -54,7 +54,7 @@ def found_by(engine: Engine) -> list[Finding]:
     return found
 
 
-class Renumbered(Conversation):
+class Renumbered(Script):
     """Some lines of a conversation, with the frame numbers that they have in it."""
 
     def __init__(self, lines, before):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
+from tcptrace_fsm.capture.scripted import Script, parse
 from tcptrace_fsm.cli import app as cli
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.settings import Settings
@@ -21,7 +22,6 @@ from tcptrace_fsm.runs.jobs import Jobs
 from tcptrace_fsm.runs.run import Run
 from tcptrace_fsm.runs.timers import COARSE, WIDEST, Lesson, Shown, merged, narrowed, taught
 from tcptrace_fsm.tcp.machine import Basis, Event, State
-from tcptrace_fsm.tcp.notation import Conversation, parse
 from tcptrace_fsm.tcp.profiles import Interval, profile
 from tests import builders as b
 from tests.many_files import TABLES, rotated, same, side_by_side
@@ -40,15 +40,15 @@ TIMESTAMPS = """
 """
 
 
-def at_once(*texts: str) -> Conversation:
+def at_once(*texts: str) -> Script:
     """Conversations between the same hosts at the same time, each from a port of its own."""
     lines = []
     for n, text in enumerate(texts):
         lines += parse(f"port {40000 + n} 80\nisn {1000 + 7 * n} {5000 + 11 * n}\n{text}").lines
-    return Conversation(sorted(lines, key=lambda line: line.time))
+    return Script(sorted(lines, key=lambda line: line.time))
 
 
-def shown_by(conversation: Conversation) -> dict:
+def shown_by(conversation: Script) -> dict:
     lesson = Lesson(Settings())
     lesson.take(conversation)
     lesson.finish()
@@ -500,7 +500,7 @@ def test_hosts_that_show_nothing_keep_the_profile():
 
 
 # --- the second reading -----------------------------------------------------------------------------------------------
-def replayed(conversation: Conversation, known) -> list[tuple[State, Event, Basis, float, float]]:
+def replayed(conversation: Script, known) -> list[tuple[State, Event, Basis, float, float]]:
     """How the clients of a conversation came to CLOSED: from, by what, on what, and the bracket, s after entry."""
     from tcptrace_fsm.kernels import layout as k
 
@@ -637,7 +637,7 @@ def test_how_parts_are_put_together_makes_no_difference():
 
 
 # --- from files -------------------------------------------------------------------------------------------------------
-def frames_of(talk: Conversation) -> list[tuple[int, bytes]]:
+def frames_of(talk: Script) -> list[tuple[int, bytes]]:
     """A scripted conversation as frames, times in microseconds and all different."""
     frames = []
     for n, line in enumerate(talk.lines):

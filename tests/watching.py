@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from array import array
 
+from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.runs.run import new_engine
-from tcptrace_fsm.tcp.notation import parse
 from tcptrace_fsm.views.collector import Collector
 
 from .strategies import at, cut

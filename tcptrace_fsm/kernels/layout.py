@@ -9,6 +9,7 @@ Times are nanoseconds since 1970 UTC. ``-1`` means "not present" where a field s
 
 from __future__ import annotations
 
+from tcptrace_fsm.tcp import flags
 from tcptrace_fsm.tcp.machine import Basis, Event, Opened, State
 
 # --- frame: one captured link-layer record (made by walk) -----------------------------------------------------------
@@ -146,15 +147,15 @@ LINK_IPV6 = 229
 LINK_SLL2 = 276
 
 # TCP header flags, as on the wire; AE is bit 0 of the byte before (RFC 9293 3.1, RFC 9768).
-TCP_FIN = 1
-TCP_SYN = 2
-TCP_RST = 4
-TCP_PSH = 8
-TCP_ACK = 16
-TCP_URG = 32
-TCP_ECE = 64
-TCP_CWR = 128
-TCP_AE = 256
+TCP_FIN = flags.TCP_FIN
+TCP_SYN = flags.TCP_SYN
+TCP_RST = flags.TCP_RST
+TCP_PSH = flags.TCP_PSH
+TCP_ACK = flags.TCP_ACK
+TCP_URG = flags.TCP_URG
+TCP_ECE = flags.TCP_ECE
+TCP_CWR = flags.TCP_CWR
+TCP_AE = flags.TCP_AE
 
 # Beside the flags: Wireshark calls this TCP, and it is no segment here. Such a record serves Wireshark's streams alone.
 TCP_BROKEN = 512  # the TCP header contradicts itself, or the capture ends in it

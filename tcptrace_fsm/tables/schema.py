@@ -26,6 +26,7 @@ from tcptrace_fsm.core.words import (
     WHO,
 )
 from tcptrace_fsm.kernels import layout
+from tcptrace_fsm.tcp.flags import TCP_FLAGS, flags_text
 from tcptrace_fsm.text.addresses import address_text
 
 __all__ = [
@@ -54,12 +55,6 @@ __all__ = [
 
 HISTORY_LETTERS = "SHADFRCGTWIQXshadfrcgtwiqx^"
 """Letters of Zeek's history: code 1 is the first, 0 is none. Upper case is the client's."""
-
-TCP_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE")
-"""The header's flags, lowest bit first."""
-
-# The order in which a reader says them: SYN+ACK, FIN+ACK, PSH+ACK.
-_FLAG_ORDER = (1, 0, 2, 3, 4, 5, 6, 7, 8)
 
 LABELS: tuple[tuple[int, str], ...] = (
     (layout.MARK_CAPTURE_DUPLICATE, "capture_duplicate"),
@@ -556,15 +551,6 @@ ROWS = {
     "diagnoses": "One row per problem, worst first: what a person would mend, and why.",
     "segments": "One row per frame with a TCP header. Written only when asked for (`--tables ...,segments`).",
 }
-
-
-def flags_text(flags: int) -> str:
-    """Write flags as people do.
-
-    >>> flags_text(0x12)
-    'SYN+ACK'
-    """
-    return "+".join(TCP_FLAGS[bit] for bit in _FLAG_ORDER if flags >> bit & 1)
 
 
 def history(words: tuple[int, int, int], length: int) -> str:

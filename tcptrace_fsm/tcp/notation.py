@@ -27,59 +27,15 @@ the quoted IP packet.
 from __future__ import annotations
 
 import re
-from array import array
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
 from tcptrace_fsm.errors import UsageError
-from tcptrace_fsm.kernels.layout import (
-    CHECKSUM_BAD,
-    CHECKSUM_GOOD,
-    CHECKSUM_UNKNOWN,
-    OPT_FAST_OPEN,
-    OPT_FAST_OPEN_COOKIE,
-    OPT_MSS,
-    OPT_MULTIPATH,
-    OPT_SACK,
-    OPT_SACK_PERMITTED,
-    OPT_SCALE,
-    OPT_TIMESTAMPS,
-    Q_FROM_LO,
-    Q_KIND,
-    Q_MTU,
-    Q_SIZE,
-    S_ACK,
-    S_CHECKSUM,
-    S_DST_LO,
-    S_FLAGS,
-    S_FRAME,
-    S_IP_ID,
-    S_LEN,
-    S_MSS,
-    S_OFFSET,
-    S_OPTIONS,
-    S_PORTS,
-    S_SACK,
-    S_SACKS,
-    S_SEQ,
-    S_SHIFT,
-    S_SHOWN,
-    S_SRC_LO,
-    S_TIME,
-    S_TSECR,
-    S_TSVAL,
-    S_TTL,
-    S_WINDOW,
-    SEGMENT_SIZE,
-    TCP_BROKEN,
-    TCP_QUOTED,
-    TCP_STREAMLESS,
-)
+from tcptrace_fsm.tcp.flags import FLAG_LETTERS, TCP_ACK, TCP_RST
 
-__all__ = ["Conversation", "Line", "parse"]
+__all__ = ["BEGIN", "Conversation", "Error", "Line", "read"]
 
-FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, ".": 16, "U": 32, "E": 64, "W": 128}
 BEGIN = 1_700_000_000_000_000_000  # the first moment of every scripted capture, ns
 LINE = re.compile(
     r"^(?P<time>\d+(?:\.\d+)?)\s+(?P<way>[<>])\s+(?P<flags>[SFRPUEW.-]+)\s+(?P<seq>-?\d+):(?P<end>-?\d+)\((?P<len>\d+)\)(?P<rest>.*)$"
@@ -119,7 +75,7 @@ class Line(NamedTuple):
 
 @dataclass
 class Conversation:
-    """A scripted capture; also what the engine calls a batch.
+    """A scripted capture; :mod:`tcptrace_fsm.capture.scripted` makes segment records of it.
 
     Attributes
     ----------
@@ -127,64 +83,6 @@ class Conversation:
     """
 
     lines: list[Line] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        """Number of segments."""
-        return len(self.lines)
-
-    @property
-    def segments(self) -> array[int]:
-        """Its segment records, as ``decode`` would make them."""
-        words = array("q", bytes(8 * SEGMENT_SIZE * len(self.lines)))
-        for number, line in enumerate(self.lines):
-            s = number * SEGMENT_SIZE
-            put(words, s, line)
-            words[s + S_FRAME] = number + 1
-        return words
-
-
-def put(words: array[int], s: int, line: Line) -> None:
-    """Write one line as a segment record."""
-    options = 0
-    for name, bit in (
-        ("mss", OPT_MSS),
-        ("scale", OPT_SCALE),
-        ("sackok", OPT_SACK_PERMITTED),
-        ("ts", OPT_TIMESTAMPS),
-        ("sack", OPT_SACK),
-        ("tfo", OPT_FAST_OPEN | OPT_FAST_OPEN_COOKIE),
-        ("mptcp", OPT_MULTIPATH),
-    ):
-        if name in line.options:
-            options |= bit
-    words[s + S_TIME] = line.time
-    words[s + S_SRC_LO], words[s + S_DST_LO] = line.source[0], line.target[0]
-    words[s + S_PORTS] = line.source[1] << 16 | line.target[1]
-    words[s + S_SEQ] = line.seq
-    words[s + S_ACK] = line.ack
-    words[s + S_FLAGS] = line.flags
-    words[s + S_LEN] = words[s + S_SHOWN] = line.length
-    words[s + S_WINDOW] = line.window
-    words[s + S_OPTIONS] = options
-    words[s + S_TSVAL], words[s + S_TSECR] = line.options.get("ts", (0, 0))
-    words[s + S_MSS] = line.options.get("mss", (0,))[0]
-    words[s + S_SHIFT] = line.options.get("scale", (0,))[0]
-    sack = line.options.get("sack", ())
-    words[s + S_SACKS] = len(sack) // 2
-    for i, edge in enumerate(sack):
-        words[s + S_SACK + i] = edge
-    words[s + S_IP_ID] = line.ip_id
-    words[s + S_TTL] = line.ttl
-    words[s + S_CHECKSUM] = CHECKSUM_BAD if line.bad else CHECKSUM_GOOD
-    words[s + S_OFFSET] = -1
-    if line.error:
-        words[s + S_CHECKSUM] = CHECKSUM_UNKNOWN
-        words[s + S_SHOWN] = -1
-        words[s + Q_KIND] = line.error.type | line.error.code << 8
-        words[s + Q_MTU] = line.error.mtu
-        words[s + Q_FROM_LO] = line.error.sender
-        words[s + Q_SIZE] = line.error.size
 
 
 def address(text: str) -> int:
@@ -203,7 +101,7 @@ def quoting(found: re.Match[str], ends: list[tuple[int, int]], isn: list[int]) -
         BEGIN + round(float(found["time"]) * 1e9),
         ends[side],
         ends[1 - side],
-        TCP_BROKEN | TCP_QUOTED | TCP_STREAMLESS,
+        0,
         (int(found["seq"]) + isn[side]) % 2**32,
         0,
         0,
@@ -222,7 +120,7 @@ def quoting(found: re.Match[str], ends: list[tuple[int, int]], isn: list[int]) -
     )
 
 
-def parse(text: str) -> Conversation:
+def read(text: str) -> Conversation:
     """Read a conversation.
 
     Raises
@@ -253,7 +151,7 @@ def parse(text: str) -> Conversation:
             other = address("10.255.255.1"), address("10.255.255.2")
             time = BEGIN + round(float(words[1]) * 1e9)
             conversation.lines.append(
-                Line(time, (other[0], 50000), (other[1], 50001), 16, 7, 7, 0, 65535, {}, 1, 64, bad=False)
+                Line(time, (other[0], 50000), (other[1], 50001), TCP_ACK, 7, 7, 0, 65535, {}, 1, 64, bad=False)
             )
             continue
         error = ERROR.match(line)
@@ -280,7 +178,7 @@ def parse(text: str) -> Conversation:
             rest = rest.replace(bracket[0], "")
         given = rest.split()
         numbers_of = {k: int(v) for k, v in pairwise(given) if k in {"ack", "win", "id", "ttl"}}
-        flags = sum(FLAGS[f] for f in found["flags"] if f != "-")
+        flags = sum(FLAG_LETTERS[f] for f in found["flags"] if f != "-")
         windows[side] = numbers_of.get("win", windows[side])
         ip_id[side] = numbers_of.get("id", ip_id[side] + 1)
         conversation.lines.append(
@@ -292,7 +190,7 @@ def parse(text: str) -> Conversation:
                 (seq + isn[side]) % 2**32,
                 (numbers_of["ack"] + isn[1 - side]) % 2**32 if "ack" in numbers_of else 0,
                 length,
-                numbers_of.get("win", 0 if flags & 4 else windows[side]),
+                numbers_of.get("win", 0 if flags & TCP_RST else windows[side]),
                 options,
                 numbers_of.get("id", ip_id[side]),
                 numbers_of.get("ttl", 64),
