@@ -13,10 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
+from tcptrace_fsm.capture.containers import open_capture
 from tcptrace_fsm.cli.app import run_command
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.runs import vantage
+from tcptrace_fsm.runs.vantage import merging
+from tcptrace_fsm.runs.vantage.clocks import set_clocks
 from tcptrace_fsm.tcp.profiles import profile as find_profile
 from tests import builders, two_points
 from tests.kernels import Watched
@@ -247,7 +250,7 @@ def test_the_kernel_agrees_with_a_naive_matcher(tmp_path, seed):
 
 
 def merged(files, known, **options):
-    captures = [vantage.open_capture(file) for file in files]
+    captures = [open_capture(file) for file in files]
     out = array("q")
     for batch in vantage.merge(captures, known, **options):
         out += batch.segments[: batch.count * at.SEGMENT_SIZE]
@@ -282,7 +285,7 @@ def test_with_little_room_to_wait_nothing_vanishes(pair_of_files, ring):
 
 
 def capture_frames(file):
-    capture = vantage.open_capture(file)
+    capture = open_capture(file)
     for _ in capture.segments():
         pass
     return capture.frames
@@ -297,7 +300,7 @@ def test_the_uncompiled_kernel_keeps_within_its_arrays_and_finds_the_same(pair_o
         return lambda *given: function(*(Watched(a) if isinstance(a, array) else a for a in given))
 
     for name in ("pair", "know_hosts", "tidy_ways"):
-        monkeypatch.setattr(vantage, name, watched(getattr(plain, name)))
+        monkeypatch.setattr(merging, name, watched(getattr(plain, name)))
     assert merged(pair_of_files, known, ring=64, seed=5) == expected
 
 
@@ -340,7 +343,7 @@ def stamps(seconds, clock, *, delay=(20, 30), jitter=3, seed=1, count=2000):
 @pytest.mark.parametrize("offset", [0, 40 * SECOND, -3600 * SECOND])
 def test_offset_and_drift_come_out(offset, drift):
     clock = Clock(offset, drift)
-    found = vantage.set_clocks(*stamps(300, clock))
+    found = set_clocks(*stamps(300, clock))
     assert len(found.lines) == 1
     assert found.both_ways
     assert abs(found.least - 25 * MILLISECOND) < MILLISECOND
@@ -353,7 +356,7 @@ def test_offset_and_drift_come_out(offset, drift):
 
 
 def test_jitter_is_not_taken_for_drift():
-    assert vantage.set_clocks(*stamps(2, Clock(SECOND), jitter=8)).drift == 0.0
+    assert set_clocks(*stamps(2, Clock(SECOND), jitter=8)).drift == 0.0
 
 
 def test_a_clock_that_is_set_meanwhile_gives_two_lines():
@@ -361,7 +364,7 @@ def test_a_clock_that_is_set_meanwhile_gives_two_lines():
         return time + (7 * SECOND if time > BEGIN + 40 * SECOND else 2 * SECOND)
 
     time, frame, difference, there = stamps(100, set_later)
-    found = vantage.set_clocks(time, frame, difference, there)
+    found = set_clocks(time, frame, difference, there)
     assert len(found.lines) == 2
     told = found.offsets(frame, time)
     assert (np.abs(told - np.where(told > 4 * SECOND, 7, 2) * SECOND) < 10 * MILLISECOND).all()
@@ -371,14 +374,14 @@ def test_a_clock_that_is_set_meanwhile_gives_two_lines():
 def test_a_few_segments_taken_for_others_do_not_move_the_clock():
     time, frame, difference, there = stamps(100, Clock(SECOND))
     difference[[100, 700, 1500]] += [-3 * SECOND, 2 * SECOND, -SECOND]
-    found = vantage.set_clocks(time, frame, difference, there)
+    found = set_clocks(time, frame, difference, there)
     assert len(found.lines) == 1
     assert abs(found.offset - SECOND) < 10 * MILLISECOND
 
 
 def test_one_direction_gives_delays_above_the_shortest():
     time, frame, difference, there = stamps(100, Clock(SECOND))
-    found = vantage.set_clocks(time[there], frame[there], difference[there], there[there])
+    found = set_clocks(time[there], frame[there], difference[there], there[there])
     assert not found.both_ways
     assert found.least == 0
     assert found.offset == difference[there].min()

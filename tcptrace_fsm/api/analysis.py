@@ -61,8 +61,7 @@ def analyze(
     filter : str or None
         Look only at the frames that this expression keeps, in tcpdump's language (pcap-filter(7)).
     taken_at : sequence of str
-        Addresses of the host on which the captures were taken, where that is known: what they show arriving there is
-        then certain to have arrived.
+        Addresses of the host that took the captures: what they show arriving there has arrived.
     jobs : int
         Processes that share the work.
     client : dask.distributed.Client or None

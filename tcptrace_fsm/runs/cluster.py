@@ -182,7 +182,7 @@ class Cluster(Run):
         writers: list[Any] = [sink for sink in sinks if hasattr(sink, "part")]
         takers = [sink for sink in sinks if not hasattr(sink, "part")]
         gleaned = [
-            submit(glean, share, ids[n], streams[n], n, several, paths, [w.part for w in writers], bool(takers))
+            submit(glean, share, (ids[n], streams[n]), n, several, paths, [w.part for w in writers], bool(takers))
             for n, share in enumerate(shares)
         ]
         yields = []
@@ -441,8 +441,7 @@ def _read_rows(follower: Share | Lesson, frame: Any, origins: Origins) -> None:
 
 def glean(
     followed: tuple[Share, Origins],
-    ids: Words,
-    streams: Words,
+    numbered: tuple[Words, Words],
     number: int,
     names: list[str] | None,
     paths: dict[int, str],
@@ -460,7 +459,7 @@ def glean(
     from tcptrace_fsm.runs.shares import Parts, harvest
 
     learn_paths(paths)
-    share, origins = followed
+    (share, origins), (ids, streams) = followed, numbered
     everywhere = None
     if names is not None:
         origins.names[:] = names

@@ -231,7 +231,7 @@ class Run:
         if self.points is None:
             summary["wireshark"] = {"tcp_frames": wireshark_frames(self.captures), "tcp_streams": self.streams}
         else:
-            summary["vantage"] = {**self.points.said(), **self.tally.between()}
+            summary["vantage"] = {**self.points.summary(), **self.tally.between()}
         return {**summary, "interrupted": True} if self.interrupted else summary
 
 
