@@ -201,6 +201,7 @@ WIDE = {
         ("WT", "WAIT_SIZE"),
         ("L", "LOG_SIZE"),
         ("K", "CONTROL_SIZE"),
+        ("U", "UNPACKED_SIZE"),
     ],
 )
 def test_words_are_numbered_without_gap_or_overlap(prefix, size):
@@ -212,6 +213,8 @@ def test_words_are_numbered_without_gap_or_overlap(prefix, size):
     assert sorted(covered) == list(range(end))
 
 
-@pytest.mark.parametrize("prefix, count", [("MARK", layout.MARKS), ("OUTCOME", layout.OUTCOMES)])
+@pytest.mark.parametrize(
+    "prefix, count", [("MARK", layout.MARKS), ("OUTCOME", layout.OUTCOMES), ("FACT", layout.FACTS)]
+)
 def test_codes_are_dense(prefix, count):
     assert sorted(numbered(prefix).values()) == list(range(count))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tcptrace_fsm.core.finished import Block, Finished
 from tcptrace_fsm.core.room import grown, room
@@ -230,6 +230,7 @@ class Engine:
         self.ready: list[Finished] = []
         self._settled = 0  # how many of those that are due have been judged
         self._finishing = False
+        self._kept: dict[str, Any] = {}
 
     @property
     def now(self) -> int:
@@ -379,7 +380,7 @@ class Engine:
             if self.two_points:
                 done.paths = words((end - start) * PATH_SIZE)
                 collect_paths(end - start, start, self.due, self.rows, self.paths, done.paths)
-            block = Block(done, self.log, self.lost)
+            block = Block(done, self.log, self.lost, self._kept)
             for judge in self.judges:
                 judge.judge(block)
             block.log = None

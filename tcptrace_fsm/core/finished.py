@@ -104,14 +104,23 @@ class Block:
     words : array('q')
         The connections' records.
     count : int
+    kept : dict
+        What judges keep from one block of a pass to the next.
     """
 
-    def __init__(self, done: Finished, log: memoryview | None = None, lost: str | None = None) -> None:
+    def __init__(
+        self,
+        done: Finished,
+        log: memoryview | None = None,
+        lost: str | None = None,
+        kept: dict[str, Any] | None = None,
+    ) -> None:
         self.done = done
         self.log = log
         self.lost = lost
         self.words = done.connections
         self.count = done.count
+        self.kept = {} if kept is None else kept
         self._made: dict[str, Any] = {}
 
     @cached_property

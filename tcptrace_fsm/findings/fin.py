@@ -15,6 +15,8 @@ from tcptrace_fsm.kernels.layout import (
     E_FIN,
     E_FINS,
     E_SHIFT,
+    FACT_CLOSE_AGAIN,
+    FACT_FIN_ODD_ACK,
     MARK_ACK_OLD,
     MARK_ACK_UNSEEN,
     MARK_BEYOND_FIN,
@@ -267,7 +269,7 @@ def when_fin_again(key: Key) -> bool:
 
 def when_close_again(key: Key) -> bool:
     """A FIN, or data that had been acknowledged, were repeated."""
-    return when_closing(key) and bool(key.marks & mask(MARK_FIN_AGAIN, MARK_SPURIOUS))
+    return key.shows(FACT_CLOSE_AGAIN) and when_closing(key) and bool(key.marks & mask(MARK_FIN_AGAIN, MARK_SPURIOUS))
 
 
 def when_odd_flags(key: Key) -> bool:
@@ -292,7 +294,7 @@ def when_data_beyond_fin(key: Key) -> bool:
 
 def when_odd_ack(key: Key) -> bool:
     """An ACK of something unseen, or long past, and a FIN."""
-    return when_closing(key) and bool(key.marks & mask(MARK_ACK_UNSEEN, MARK_ACK_OLD))
+    return key.shows(FACT_FIN_ODD_ACK) and bool(key.marks & mask(MARK_ACK_UNSEEN, MARK_ACK_OLD))
 
 
 RULES = (

@@ -12,6 +12,7 @@ from tcptrace_fsm.kernels.layout import (
     CLIENT,
     CLOSING_ABORTED,
     E_SEGMENTS,
+    FACT_DATA_FIRST,
     MARK_ACK_UNSEEN,
     MARK_BASE_CHANGED,
     MARK_CAPTURE_DUPLICATE,
@@ -307,7 +308,7 @@ def when_reset(key: Key) -> bool:
 
 def when_early(key: Key) -> bool:
     """A SYN+ACK behind what acknowledges it, or no handshake."""
-    return bool(key.marks & mask(MARK_SPURIOUS)) or when_failed(key)
+    return key.shows(FACT_DATA_FIRST) and (bool(key.marks & mask(MARK_SPURIOUS)) or when_failed(key))
 
 
 OPENING = """

@@ -27,6 +27,7 @@ from tcptrace_fsm.kernels.layout import (
     E_FIN,
     E_RSTS,
     E_SEGMENTS,
+    FACT_RESET_AGAIN,
     MARK_FIN_AGAIN,
     MARK_RETRANSMISSION,
     MARK_RST_DRAWN,
@@ -272,7 +273,7 @@ def when_handshake_reset(key: Key) -> bool:
 
 def when_repeated_after_reset(key: Key) -> bool:
     """A reset, and something repeated."""
-    return bool(key.flags & CF_CLOSING) and bool(key.marks & mask(MARK_RETRANSMISSION, MARK_FIN_AGAIN))
+    return key.shows(FACT_RESET_AGAIN) and bool(key.marks & mask(MARK_RETRANSMISSION, MARK_FIN_AGAIN))
 
 
 RULES = (

@@ -18,6 +18,7 @@ from tcptrace_fsm.kernels.layout import (
     C_TAKEN_BY,
     C_TAKEN_FRAME,
     C_TAKEN_OVER,
+    FACT_OLD_DATA,
     MARK_BAD_CHECKSUM,
     MARK_CAPTURE_DUPLICATE,
     MARK_SPURIOUS,
@@ -196,7 +197,7 @@ def when_stray_or_taken(key: Key) -> bool:
 
 def when_late(key: Key) -> bool:
     """A later incarnation, or data that had been acknowledged already."""
-    return key.taken_over or bool(key.marks & mask(MARK_SPURIOUS))
+    return key.shows(FACT_OLD_DATA) and (key.taken_over or bool(key.marks & mask(MARK_SPURIOUS)))
 
 
 RULES = (

@@ -10,28 +10,28 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.core.words import MOST_FINDINGS, SEVERITIES, SIDES
 from tcptrace_fsm.findings.icmp import IcmpError, icmp_errors
+from tcptrace_fsm.findings.keys import Key, mask, notable
 from tcptrace_fsm.findings.precedence import reconciled
+from tcptrace_fsm.kernels.facts import unpack
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_BASIS,
     C_CLIENT_HI,
     C_CLIENT_LO,
     C_CLIENT_STATE,
-    C_CLOSING,
     C_ENDPOINTS,
     C_FLAGS,
     C_ID,
-    C_INCARNATION,
+    C_LOG_COUNT,
     C_LOG_HEAD,
     C_MARKS,
     C_NET,
-    C_OPENING,
     C_OVER_TIME,
     C_PATH,
     C_PORTS,
@@ -45,47 +45,19 @@ from tcptrace_fsm.kernels.layout import (
     CF_MIDSTREAM,
     CLIENT,
     E_SEGMENTS,
-    E_STAGE,
     ENDPOINT_SIZE,
-    ES_ACKS_FIN,
     FATE_ARRIVED,
     FATE_PARTLY,
-    L_ACK,
     L_ARRIVAL_FRAME,
-    L_END_FRAME,
-    L_END_TIME,
     L_FATE,
     L_FRAME,
-    L_INFO,
-    L_MARKS,
     L_NEXT,
-    L_SEQ,
-    L_TIME,
-    L_TSECR,
-    L_TSVAL,
-    L_WINDOW,
     LOG_FATE_MASK,
-    LOG_FLAGS_MASK,
-    LOG_IP_ID_MASK,
-    LOG_IP_ID_SHIFT,
-    LOG_LEN_MASK,
-    LOG_LEN_SHIFT,
-    LOG_OPTIONS_SHIFT,
-    LOG_RUN_SHIFT,
-    LOG_SIDE_SHIFT,
-    LOG_SIZE,
-    LOG_TTL_SHIFT,
     MARK_ACK_UNSEEN,
-    MARK_ACKS_FIN,
-    MARK_ACKS_SYN,
     MARK_CAPTURE_DUPLICATE,
-    MARK_FIRST_PLAIN,
     MARK_GAP,
     MARK_REPLY_RST,
-    MARK_SENT_BEFORE,
     MARK_TIME_BACK,
-    MARK_WINDOW_OPENED,
-    MARK_WINDOW_UPDATE,
     SERVER,
     T_BASIS,
     T_CONFIRMED_BY,
@@ -102,14 +74,14 @@ from tcptrace_fsm.kernels.layout import (
     TCP_RST,
     TCP_SYN,
     TRANSITION_SIZE,
+    UNPACKED_SIZE,
 )
-from tcptrace_fsm.kernels.replay import interesting
 from tcptrace_fsm.tcp.machine import Basis, Event, State
 from tcptrace_fsm.text.addresses import socket_text
 from tcptrace_fsm.text.durations import SECOND, span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from tcptrace_fsm.core.finished import Block
     from tcptrace_fsm.findings.needs import Need
@@ -140,18 +112,6 @@ PLACES = 1 << 62  # above all numbers of frames
 STATES, EVENTS, BASES = tuple(State), tuple(Event), tuple(Basis)
 
 
-@cache
-def mask(*marks: int) -> int:
-    """The mask of some ``MARK_`` numbers."""
-    return sum(1 << m for m in set(marks))
-
-
-# A connection that opened by handshake, closed normally and bears none but these marks concerns no rule.
-BORING = mask(
-    *(MARK_FIRST_PLAIN, MARK_ACKS_SYN, MARK_ACKS_FIN, MARK_WINDOW_UPDATE, MARK_WINDOW_OPENED, MARK_SENT_BEFORE)
-)
-
-
 class Hit(NamedTuple):
     """What a rule's detection yields.
 
@@ -177,21 +137,6 @@ class Hit(NamedTuple):
     also: Iterable[Segment | Change] = ()
     severity: str | None = None
     basis: Basis | None = None
-
-
-class Key(NamedTuple):
-    """The words of a row by which rules are chosen."""
-
-    marks: int
-    flags: int
-    opening: int
-    closing: int
-    client_state: int
-    server_state: int
-    reused: bool
-    taken_over: bool
-    acknowledged: bool
-    """Whether each end acknowledged the other's FIN."""
 
 
 class Segment(NamedTuple):
@@ -357,36 +302,16 @@ def places_of(log: memoryview, head: int) -> dict[int, int]:
     return places
 
 
+_SEGMENT: Callable[[Iterable[int]], Segment] = partial(tuple.__new__, Segment)  # as Segment._make, without Python
+
+
 def segments_of(words: array[int], c: int, log: memoryview) -> list[Segment]:
     """The log of the connection whose record begins at ``c``, in capture order."""
-    found = []
-    r = words[c + C_LOG_HEAD]
-    while r >= 0:
-        record = log[r : r + LOG_SIZE].tolist()
-        info, packet = record[L_INFO], record[L_FATE]
-        found.append(
-            Segment(
-                info >> LOG_SIDE_SHIFT & 1,
-                record[L_TIME],
-                record[L_FRAME],
-                info & LOG_FLAGS_MASK,
-                record[L_SEQ],
-                record[L_ACK],
-                info >> LOG_LEN_SHIFT & LOG_LEN_MASK,
-                record[L_MARKS],
-                record[L_WINDOW],
-                record[L_TSVAL],
-                record[L_TSECR],
-                record[L_END_TIME],
-                record[L_END_FRAME],
-                info >> LOG_RUN_SHIFT,
-                packet >> LOG_TTL_SHIFT & 255,
-                (packet >> LOG_IP_ID_SHIFT & LOG_IP_ID_MASK) - 1,
-                packet >> LOG_OPTIONS_SHIFT,
-                packet & LOG_FATE_MASK,
-            )
-        )
-        r = record[L_NEXT]
+    count = words[c + C_LOG_COUNT]
+    unpacked = array("q", bytes(8 * UNPACKED_SIZE * count))
+    unpack(words[c + C_LOG_HEAD], count, log, unpacked)
+    each = iter(unpacked)
+    found = list(map(_SEGMENT, zip(*[each] * UNPACKED_SIZE, strict=True)))
     if words[c + C_PATH]:
         places = places_of(log, words[c + C_LOG_HEAD])
         return [s._replace(frame=places[s.frame]) for s in found]
@@ -612,37 +537,6 @@ class Rule:
             self.rfc,
             artefact,
         )
-
-
-def notable(block: Block) -> list[tuple[int, int, Key]]:
-    """The finished connections that any rule or survey may have something to say about.
-
-    Returns
-    -------
-    list of (int, int, Key)
-        Where the record begins in ``block.words``; where its transitions begin; by what rules are chosen.
-
-    """
-    return block.once("notable", lambda asked: list(_notable(asked.words, asked.count)))
-
-
-def _notable(words: array[int], count: int) -> Iterator[tuple[int, int, Key]]:
-    chosen = array("q", bytes(16 * count))
-    for i in range(interesting(count, BORING, words, chosen)):
-        c = chosen[2 * i]
-        acknowledged = words[c + C_ENDPOINTS + E_STAGE] & words[c + C_ENDPOINTS + ENDPOINT_SIZE + E_STAGE] & ES_ACKS_FIN
-        key = Key(
-            words[c + C_MARKS],
-            words[c + C_FLAGS],
-            words[c + C_OPENING],
-            words[c + C_CLOSING],
-            words[c + C_CLIENT_STATE],
-            words[c + C_SERVER_STATE],
-            words[c + C_INCARNATION] > 0,
-            words[c + C_TAKEN_OVER] >= 0,
-            acknowledged > 0,
-        )
-        yield c, chosen[2 * i + 1], key
 
 
 class Runner(Judge):

@@ -944,3 +944,44 @@ BASIS_INFERRED = int(Basis.INFERRED)
 BASIS_LEARNED = int(Basis.LEARNED)
 OPENED_ACTIVE = int(Opened.ACTIVE)
 OPENED_PASSIVE = int(Opened.PASSIVE)
+M_NOBODYS = M_CAPTURE_DUPLICATE | M_BAD_CHECKSUM | M_STRAY_SYN  # what was not sent as part of the connection
+
+# --- facts: what the log of a connection shows, for the choice of rules (bit numbers) ---------------------------------
+FACT_DATA_FIRST = 0  # the client sent data before the server's SYN+ACK, or there was none
+FACT_CLOSE_AGAIN = 1  # one side sent several FINs, or a FIN or old data after its FIN was acknowledged
+FACT_OLD_DATA = 2  # old data came after a FIN with an older timestamp, or to the next use of the four-tuple
+FACT_FIN_ODD_ACK = 3  # a FIN acknowledges what was not seen, or what had long been acknowledged
+FACT_RESET_AGAIN = 4  # one side sent several RSTs
+FACTS = 5
+ALL_FACTS = (1 << FACTS) - 1
+
+# Classes of connections that are alike to the choice of rules.
+KEY_USED = 0
+KEY_MARKS = 1
+KEY_FLAGS = 2
+KEY_STATES = 3  # opening, closing and the states from bit 0 on, the facts from bit 32 on, then these bits:
+KEY_SIZE = 4
+KEY_REUSED = 48
+KEY_TAKEN_OVER = 49
+KEY_ACKNOWLEDGED = 50
+
+# --- a logged segment, unpacked for rules -----------------------------------------------------------------------------
+U_SIDE = 0
+U_TIME = 1
+U_FRAME = 2
+U_FLAGS = 3
+U_SEQ = 4
+U_ACK = 5
+U_LENGTH = 6
+U_MARKS = 7
+U_WINDOW = 8
+U_TSVAL = 9
+U_TSECR = 10
+U_LAST_TIME = 11
+U_LAST_FRAME = 12
+U_RUN = 13
+U_TTL = 14
+U_IP_ID = 15
+U_OPTIONS = 16
+U_FATE = 17
+UNPACKED_SIZE = 18

@@ -1,8 +1,9 @@
 """Make benchmark captures: many TCP connections, interleaved, from a seed.
 
-``web``: connections of mixed sizes with payload; ``snap``: the same, headers only; ``bulk``: few and long;
-``synflood``: a connection a packet; ``small``: a thousand packets of ``snap``; ``long``: ten of ``snap``, one after
-another.
+``web``: connections of mixed sizes with payload; ``snap``: the same, headers only, 1 % of the segments sent again and
+1 % of the connections reset; ``trouble``: 5 % of each, and half-open connections and closed windows; ``calm``: none of
+it; ``bulk``: few and long; ``synflood``: a connection a packet; ``small``: a thousand packets of ``snap``; ``long``:
+ten of ``snap``, one after another.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ BLOCK = np.dtype(  # pcapng's Enhanced Packet Block, its packet and trailer asid
         ("len", "<u4"),
     ]
 )
-KINDS = ("web", "snap", "bulk", "synflood", "small", "long")
+KINDS = ("web", "snap", "trouble", "calm", "bulk", "synflood", "small", "long")
 CONTAINERS = ("pcap", "pcapng", "pcap.gz")
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 
@@ -104,9 +105,39 @@ def connection_packets(counts: np.ndarray, rng: np.random.Generator, spread: flo
         "ack": ack,
         "port": port,
         "client": client,
+        "window": np.full(total, 64240),
+        "conn": conn,
         "k": k,
+        "n": n,
     }
     return {name: values[order] for name, values in packets.items()}
+
+
+def troubled(
+    packets: dict[str, np.ndarray], rng: np.random.Generator, *, loss: float, resets: float, half_open: float = 0
+) -> dict[str, np.ndarray]:
+    """The same packets with what happens on bad days.
+
+    A share ``loss`` of the data is sent again a retransmission timeout later. A share ``resets`` of the connections
+    ends in an RST in place of FINs. Of ``half_open``, the server is not heard after its SYN+ACK, and the client sends
+    its first data again; and in as many others the client closes its window for a second.
+    """
+    fate = rng.random(int(packets["conn"].max()) + 1)[packets["conn"]]
+    k, n = packets["k"], packets["n"]
+    reset = fate < resets
+    silent = (fate >= resets) & (fate < resets + half_open)
+    closed = (fate >= resets + half_open) & (fate < resets + 2 * half_open)
+    packets["flags"] = np.where(reset & (k == n - 4), RST | ACK, packets["flags"])
+    keep = ~(reset & (k > n - 4)) & ~(silent & ((packets["from_server"] & (k > 1)) | (k > 5)))
+    full = closed & ~packets["from_server"] & (k == 5)  # then the window opens again with the next ACK
+    packets["window"] = np.where(full, 0, packets["window"])
+    packets["time"] = packets["time"] + (closed & (k > 5))  # a second of waiting
+    again = keep & (packets["length"] > 0) & ((rng.random(len(k)) < loss) | silent)
+    copies = {name: values[again] for name, values in packets.items()}
+    copies["time"] = copies["time"] + 0.25
+    whole = {name: np.concatenate((values[keep], copies[name])) for name, values in packets.items()}
+    order = np.argsort(whole["time"], kind="stable")
+    return {name: values[order] for name, values in whole.items()}
 
 
 def write(path: Path, parts: Iterable[dict[str, np.ndarray]], *, snap: bool) -> None:
@@ -194,7 +225,7 @@ def make_records(p: dict[str, np.ndarray], *, snap: bool) -> np.ndarray:
     tcp[:, 8:12] = big(p["ack"], 4)
     tcp[:, 12] = 0x80
     tcp[:, 13] = p["flags"]
-    tcp[:, 14:16] = big(np.full(n, 64240), 2)
+    tcp[:, 14:16] = big(p["window"], 2)
     tcp[:, 20:24] = np.array([1, 1, 8, 10], "u1")
     tcp[:, 24:28] = big((p["time"] * 1000).astype(np.int64) + 1000, 4)
     tcp[:, 28:32] = big(np.maximum((p["time"] * 1000).astype(np.int64) + 990, 0), 4)
@@ -221,7 +252,12 @@ def capture(kind: str, packets: int, seed: int = 1) -> Iterator[dict[str, np.nda
     connections = max(1, packets // 25) if kind != "bulk" else 20
     sizes = rng.geometric(1 / 14, connections) + 10 if kind != "bulk" else np.full(connections, packets // connections)
     counts = np.maximum(8, (sizes * packets / sizes.sum()).astype(np.int64))
-    yield connection_packets(counts, rng, packets / 2e4)
+    made = connection_packets(counts, rng, packets / 2e4)
+    if kind in {"snap", "small"}:
+        made = troubled(made, rng, loss=0.01, resets=0.01)
+    elif kind == "trouble":
+        made = troubled(made, rng, loss=0.05, resets=0.05, half_open=0.02)
+    yield made
 
 
 def main() -> None:

@@ -1,0 +1,202 @@
+"""Facts: what the log of a connection shows, as bits by which rules are chosen.
+
+A rule says by facts whether a connection can concern it at all (``when``). They are computed here for a whole block of
+connections, so that Python looks at those only that a rule has something to say about. Each fact is a necessary
+condition, never the judgement itself: where in doubt it holds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.sequence import *
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.kernels import Words
+
+__all__ = ["classify", "unpack"]
+
+
+def facts_of(c: int, block: Words, log: Words) -> int:
+    """The facts about the connection whose record begins at ``c``."""
+    if block[c + C_PATH]:
+        return ALL_FACTS  # two captures in one: their frames are in no order of their own
+    facts = (
+        order_of_opening(c, block, log)
+        | repeated_after_fin(c, CLIENT, block, log)
+        | repeated_after_fin(c, SERVER, block, log)
+        | odd_closing(c, block, log)
+    )
+    if block[c + C_TAKEN_OVER] >= 0 and block[c + C_ACCEPTED] >= 0:
+        facts |= bit(FACT_OLD_DATA)
+    return facts
+
+
+def order_of_opening(c: int, block: Words, log: Words) -> int:
+    """``FACT_DATA_FIRST``: the client sent data before the server's SYN+ACK, or there was none."""
+    r = block[c + C_LOG_HEAD]
+    while r >= 0:
+        info = log[r + L_INFO]
+        if not log[r + L_MARKS] & M_CAPTURE_DUPLICATE:
+            if info >> LOG_SIDE_SHIFT & 1:
+                if info & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN | TCP_ACK:
+                    return 0
+            elif info >> LOG_LEN_SHIFT & LOG_LEN_MASK and not info & (TCP_SYN | TCP_RST):
+                return bit(FACT_DATA_FIRST)
+        r = log[r + L_NEXT]
+    return 0
+
+
+def repeated_after_fin(c: int, side: int, block: Words, log: Words) -> int:
+    """What ``side`` sent after its own FIN, or the ACK of it: ``FACT_CLOSE_AGAIN``, ``FACT_OLD_DATA``."""
+    e = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    unreal = M_CAPTURE_DUPLICATE | M_BAD_CHECKSUM
+    facts = 0
+    fins = 0
+    fin_time = -1  # of its first FIN, as FACT_OLD_DATA sees it
+    fin_tsval = -1
+    acked = -1  # when the peer first acknowledged the FIN
+    r = block[c + C_LOG_HEAD]
+    while r >= 0:
+        info = log[r + L_INFO]
+        marks = log[r + L_MARKS]
+        time = log[r + L_TIME]
+        length = info >> LOG_LEN_SHIFT & LOG_LEN_MASK
+        if info >> LOG_SIDE_SHIFT & 1 != side:
+            if acked < 0 and not info & TCP_RST and not marks & M_NOBODYS and log[r + L_ACK] >= block[e + E_FIN]:
+                acked = time
+        elif not marks & unreal:
+            if fin_time < 0 and info & TCP_FIN:
+                fin_time = time
+                fin_tsval = log[r + L_TSVAL]
+            if not marks & (M_NOBODYS | M_NETWORK_DUPLICATE):
+                if info & (TCP_FIN | TCP_RST) == TCP_FIN:
+                    fins += 1
+                if acked >= 0 and time > acked and (info & TCP_FIN or (length and marks & M_SPURIOUS)):
+                    facts |= bit(FACT_CLOSE_AGAIN)
+            if length and marks & M_SPURIOUS and fin_time >= 0 and time > fin_time and log[r + L_TSVAL] < fin_tsval:
+                facts |= bit(FACT_OLD_DATA)
+        r = log[r + L_NEXT]
+    if fins > 1:
+        facts |= bit(FACT_CLOSE_AGAIN)
+    return facts
+
+
+def odd_closing(c: int, block: Words, log: Words) -> int:
+    """``FACT_FIN_ODD_ACK``: a FIN acknowledges what it should not; ``FACT_RESET_AGAIN``: one side sent several RSTs."""
+    facts = 0
+    client_resets = 0
+    server_resets = 0
+    r = block[c + C_LOG_HEAD]
+    while r >= 0:
+        info = log[r + L_INFO]
+        if info & TCP_FIN and log[r + L_MARKS] & (M_ACK_UNSEEN | M_ACK_OLD):
+            facts |= bit(FACT_FIN_ODD_ACK)
+        if info & TCP_RST:
+            if info >> LOG_SIDE_SHIFT & 1:
+                server_resets += 1
+            else:
+                client_resets += 1
+        r = log[r + L_NEXT]
+    if client_resets > 1 or server_resets > 1:
+        facts |= bit(FACT_RESET_AGAIN)
+    return facts
+
+
+def classify(
+    count: int, chosen: Words, block: Words, log: Words, logged: int, slots: int, known: Words, classes: Words
+) -> int:
+    """Which class each of ``count`` connections is of: connections with the same ``KEY_`` words are of one class.
+
+    Parameters
+    ----------
+    count : int
+    chosen : int64[2 * count]
+        Where each connection's record begins in ``block``, and something else.
+    block, log : int64 arrays
+        The records, and their logs.
+    logged : int
+        1; or 0 where there is no log: then all facts hold.
+    slots : int
+        Room for so many classes, a power of two.
+    known : int64[slots * KEY_SIZE]
+        The classes: a hash table of their words.
+    classes : int64[count]
+        Gets the class of each connection, -1 where there is no more room.
+
+    Returns
+    -------
+    int
+        How many classes are new.
+    """
+    new = 0
+    i = 0
+    while i < count:
+        c = chosen[2 * i]
+        marks = block[c + C_MARKS]
+        flags = block[c + C_FLAGS]
+        states = block[c + C_OPENING] | block[c + C_CLOSING] << 8
+        states |= block[c + C_CLIENT_STATE] << 16 | block[c + C_SERVER_STATE] << 24
+        states |= (facts_of(c, block, log) if logged else ALL_FACTS) << 32
+        if block[c + C_INCARNATION] > 0:
+            states |= bit(KEY_REUSED)
+        if block[c + C_TAKEN_OVER] >= 0:
+            states |= bit(KEY_TAKEN_OVER)
+        if block[c + C_ENDPOINTS + E_STAGE] & block[c + C_ENDPOINTS + ENDPOINT_SIZE + E_STAGE] & ES_ACKS_FIN:
+            states |= bit(KEY_ACKNOWLEDGED)
+        k = (marks ^ marks >> 21) * 7 + (flags ^ flags >> 15) * 31 + (states ^ states >> 19 ^ states >> 37) * 127
+        k = (k ^ k >> 13) & (slots - 1)
+        tries = 0
+        while tries < slots and known[k * KEY_SIZE + KEY_USED]:
+            if (
+                known[k * KEY_SIZE + KEY_MARKS] == marks
+                and known[k * KEY_SIZE + KEY_FLAGS] == flags
+                and known[k * KEY_SIZE + KEY_STATES] == states
+            ):
+                break
+            k = (k + 1) & (slots - 1)
+            tries += 1
+        if tries == slots:
+            k = -1
+        elif not known[k * KEY_SIZE + KEY_USED]:
+            known[k * KEY_SIZE + KEY_USED] = 1
+            known[k * KEY_SIZE + KEY_MARKS] = marks
+            known[k * KEY_SIZE + KEY_FLAGS] = flags
+            known[k * KEY_SIZE + KEY_STATES] = states
+            new += 1
+        classes[i] = k
+        i += 1
+    return new
+
+
+def unpack(head: int, most: int, log: Words, out: Words) -> int:
+    """Write the log that begins at ``head`` as ``U_`` words of each segment, at most ``most``. Returns how many."""
+    n = 0
+    w = 0
+    r = head
+    while r >= 0 and n < most:
+        info = log[r + L_INFO]
+        packet = log[r + L_FATE]
+        out[w + U_SIDE] = info >> LOG_SIDE_SHIFT & 1
+        out[w + U_TIME] = log[r + L_TIME]
+        out[w + U_FRAME] = log[r + L_FRAME]
+        out[w + U_FLAGS] = info & LOG_FLAGS_MASK
+        out[w + U_SEQ] = log[r + L_SEQ]
+        out[w + U_ACK] = log[r + L_ACK]
+        out[w + U_LENGTH] = info >> LOG_LEN_SHIFT & LOG_LEN_MASK
+        out[w + U_MARKS] = log[r + L_MARKS]
+        out[w + U_WINDOW] = log[r + L_WINDOW]
+        out[w + U_TSVAL] = log[r + L_TSVAL]
+        out[w + U_TSECR] = log[r + L_TSECR]
+        out[w + U_LAST_TIME] = log[r + L_END_TIME]
+        out[w + U_LAST_FRAME] = log[r + L_END_FRAME]
+        out[w + U_RUN] = info >> LOG_RUN_SHIFT
+        out[w + U_TTL] = packet >> LOG_TTL_SHIFT & 255
+        out[w + U_IP_ID] = (packet >> LOG_IP_ID_SHIFT & LOG_IP_ID_MASK) - 1
+        out[w + U_OPTIONS] = packet >> LOG_OPTIONS_SHIFT
+        out[w + U_FATE] = packet & LOG_FATE_MASK
+        w += UNPACKED_SIZE
+        n += 1
+        r = log[r + L_NEXT]
+    return n
