@@ -605,7 +605,9 @@ def find_unseen_fin(sender: int, n: int, c: int, rows: Words, work: Words) -> in
     if rows[y + E_FIN] >= 0:
         return -1
     found = -1
-    if rows[y + E_SEGMENTS] == 0 and rows[x + E_FIN] >= 0:
+    # A FIN alone may be the first of the two as well as the last.
+    alone = 1 if rows[c + C_FLAGS] & CF_MIDSTREAM and rows[x + E_SEGMENTS] == rows[x + E_FINS] else 0
+    if rows[y + E_SEGMENTS] == 0 and rows[x + E_FIN] >= 0 and not alone:
         # One direction only. Had the peer closed later, this side would have had to acknowledge that after its own FIN.
         w = next_of(sender, 0, n, work)
         while w < n:

@@ -1227,6 +1227,7 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, overtaken: int, segment
                 and rows[y + E_LAST_LEN] <= 1
                 and rows[y + E_LAST_SEQ] == low32(rows[y + E_BASE] + rows[y + E_NEXT] - 1)
                 and not last & (TCP_SYN | TCP_FIN | TCP_RST)
+                and not (rows[y + E_LAST_LEN] and last & TCP_PSH and window)
             ):
                 marks |= M_ZERO_WINDOW_PROBE_ACK if window == 0 else M_KEEPALIVE_ACK
     else:
