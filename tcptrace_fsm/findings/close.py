@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import BEGUN_IDLE, HANDSHAKE, heard, times
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, FIRST_FIN, WHOLE
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_FIRST_TIME,
@@ -65,7 +66,9 @@ def stuck_fin_wait_2(c: View) -> Iterator[Hit]:
         yield Hit(
             end.side,
             change,
-            f"{end.name} closed and has waited {span(waited)} in FIN_WAIT_2 for {end.peer.name} to close too{gone}",
+            f"{end.name} closed and has waited {span(waited)} in FIN_WAIT_2 for {end.peer.name} to close too{gone}"
+            if waited
+            else f"{end.name} has closed, and {end.peer.name} not yet, as the capture ends",
             [s for s in end.segments if s.fin],
             graded(waited),
         )
@@ -80,8 +83,10 @@ def stuck_close_wait(c: View) -> Iterator[Hit]:
         yield Hit(
             end.peer.side,
             change,
-            f"{end.peer.name} acknowledged {end.name}'s FIN {span(waited)} ago and has not closed: its application "
-            "holds the socket in CLOSE_WAIT",
+            f"{end.peer.name} has not closed in the {span(waited)} since it had {end.name}'s FIN and sent its own last "
+            "data: its application holds the socket in CLOSE_WAIT"
+            if waited
+            else f"{end.peer.name} has had {end.name}'s FIN, and not closed yet, as the capture ends",
             [s for s in end.segments if s.fin],
             graded(waited),
         )
@@ -314,6 +319,7 @@ RULES = (
         "from 1 s.",
         innocent="A half-close on purpose, in which data usually flow; a capture that ends too early.",
         when=when_half_closed,
+        needs=(BOTH_DIRECTIONS, FIRST_FIN, WHOLE),
         detect=stuck_fin_wait_2,
         aliases={"Zeek": "S2 or S3", "netstat": "FIN_WAIT2"},
         example=HANDSHAKE
@@ -332,6 +338,18 @@ RULES = (
             end 313
         """,
             BEGUN_IDLE,
+            """
+            0.000 > F. 1:1(0) ack 1     # the first of the two, or the last: nobody can tell
+            0.010 < .  1:1(0) ack 2
+            end 177
+        """,
+            HANDSHAKE
+            + """
+            1.000 > P. 101:201(100)   ack 901   # a filter lets only some segments through
+            1.010 > F. 201:201(0)     ack 901
+            1.020 < P. 901:1001(100)  ack 202
+            end 313
+        """,
         ),
     ),
     Rule(
@@ -343,6 +361,7 @@ RULES = (
         evidence="Its system acknowledged the peer's FIN, and it sends neither data nor FIN nor RST afterwards.",
         innocent="A long answer still being computed; a capture that ends too early.",
         when=when_half_closed,
+        needs=(BOTH_DIRECTIONS, FIRST_FIN, WHOLE),
         detect=stuck_close_wait,
         aliases={"Zeek": "S2 or S3", "netstat": "CLOSE_WAIT"},
         example=HANDSHAKE
@@ -360,6 +379,18 @@ RULES = (
             end 313
         """,
             BEGUN_IDLE,
+            """
+            0.000 > F. 1:1(0) ack 1     # the first of the two, or the last: nobody can tell
+            0.010 < .  1:1(0) ack 2
+            end 177
+        """,
+            HANDSHAKE
+            + """
+            1.000 > P. 101:201(100)   ack 901   # a filter lets only some segments through
+            1.010 > F. 201:201(0)     ack 901
+            1.020 < P. 901:1001(100)  ack 202
+            end 313
+        """,
         ),
     ),
     Rule(
@@ -371,6 +402,7 @@ RULES = (
         evidence="Two or more repetitions (three for full severity) and no ACK of the FIN from the peer.",
         innocent="A capture that misses the peer's direction, or ends while the loss is being repaired.",
         when=when_unanswered(State.FIN_WAIT_1),
+        needs=(BOTH_DIRECTIONS,),
         detect=stuck_fin_wait_1,
         aliases={"Wireshark": "tcp.analysis.retransmission of a FIN", "netstat": "FIN_WAIT1"},
         example=HANDSHAKE
@@ -401,6 +433,7 @@ RULES = (
         evidence="A FIN that acknowledges the other's, two or more repetitions, and no ACK of it.",
         innocent="A peer whose TIME_WAIT is gone and that drops what it no longer knows; a capture of one direction.",
         when=when_unanswered(State.LAST_ACK),
+        needs=(BOTH_DIRECTIONS,),
         detect=stuck_last_ack,
         aliases={"netstat": "LAST_ACK"},
         example=HANDSHAKE
@@ -431,6 +464,7 @@ RULES = (
         evidence="Two FINs neither of which acknowledges the other, one of them repeated two or more times in vain.",
         innocent="A capture that misses the peer's direction, or ends while the loss is being repaired.",
         when=when_unanswered(State.CLOSING),
+        needs=(BOTH_DIRECTIONS,),
         detect=stuck_closing,
         aliases={"netstat": "CLOSING"},
         example=HANDSHAKE

@@ -212,10 +212,9 @@ def abort_on_overflow(c: View) -> Iterator[Hit]:
         return  # it was open; or the client itself had given up
     if any(not s.reply_rst or s.seq != 1 for s in rsts) or rsts[0].frame < ack.frame:
         return
-    # What is refused at the ACK is refused a round trip after it, and again for whatever had followed that.
+    # What is refused at the ACK is refused a round trip after it.
     way = answers[-1].time - c.segments[0].time
-    followed = [s for s in c.client.segments if is_plain(s) and ack.frame < s.frame < rsts[0].frame]
-    if rsts[0].time - ack.time > 2 * way + 5 * MILLISECOND or (followed and len(rsts) < 2):
+    if not way // 2 <= rsts[0].time - ack.time <= 2 * way + 5 * MILLISECOND:
         return
     yield Hit(
         SERVER,

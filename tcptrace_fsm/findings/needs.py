@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
     C_FLAGS,
+    C_MARKS,
     CF_MIDSTREAM,
     E_BASE_KNOWN,
+    E_FIN,
     E_SEGMENTS,
+    E_UNIQUE,
+    MARK_ACK_UNSEEN,
+    MARK_CAPTURE_DUPLICATE,
 )
 
 if TYPE_CHECKING:
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.rule import View
 
-__all__ = ["BEGINNING", "BOTH_DIRECTIONS", "HANDSHAKE", "Need"]
+__all__ = ["BEGINNING", "BOTH_DIRECTIONS", "FIRST_FIN", "HANDSHAKE", "WHOLE", "Need"]
 
 
 class Need(NamedTuple):
@@ -55,6 +60,24 @@ def handshake(view: View) -> bool:
     return view.client[E_BASE_KNOWN] == view.server[E_BASE_KNOWN] == BASE_SYN
 
 
+def first_fin(view: View) -> bool:
+    """Whether a FIN would have been seen from whoever has sent none: both spoke here before the first one passed.
+
+    Not a bare ACK, which an endpoint sends after its FIN as well; a SYN, or data.
+    """
+    if beginning(view):
+        return True
+    fin = next((s for s in view.segments if s.fin), None)
+    return fin is not None and all(end[E_UNIQUE] > 1 for end in view.ends if end[E_FIN] < 0)
+
+
+def whole(view: View) -> bool:
+    """Whether no bytes are known to be missing: what loses or filters data may do so to a FIN."""
+    return not view[C_MARKS] & (1 << MARK_ACK_UNSEEN | 1 << MARK_CAPTURE_DUPLICATE)
+
+
 BOTH_DIRECTIONS = Need("segments of both endpoints", both_directions)
 BEGINNING = Need("the connection's beginning", beginning)
 HANDSHAKE = Need("the SYNs of both endpoints", handshake)
+FIRST_FIN = Need("the handshake, or data of the side that is said not to have closed", first_fin)
+WHOLE = Need("all that was acknowledged, once", whole)

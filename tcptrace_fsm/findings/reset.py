@@ -12,6 +12,7 @@ from tcptrace_fsm.findings.evidence import (
     heard,
     reply_time,
     reset_of,
+    spoke,
     state_at,
     times,
     when_aborted,
@@ -47,6 +48,7 @@ __all__ = ["RULES"]
 
 OPEN = (State.ESTABLISHED, State.CLOSE_WAIT)
 OPENING = (State.SYN_SENT, State.SYN_RECEIVED)
+QUICKEST = SECOND  # no FIN_WAIT_2 is given up sooner by a timer
 SILENT = SECOND  # who was heard a moment ago has not crashed since
 STORM = 10  # resets that answer nothing, one after another
 TIMEOUT = SECOND * 190 // 1000  # what is repeated after that is repeated by a timer
@@ -60,23 +62,31 @@ def after_time_wait_loss(c: View) -> Iterator[Hit]:
         cause = answered_by(rst, end) if rst else None
         if rst is None or cause is None or not cause.fin:
             continue
-        last_ack = next((s for s in heard(end.segments) if not s.rst and s.ack >= cause.end), None)
-        if last_ack is None or last_ack.frame > cause.frame:
-            continue
-        first = next((s for s in end.peer.segments if s.fin), cause)
+        first = next((s for s in heard(end.peer.segments) if s.fin), cause)
         if first.frame == cause.frame or first.ack < end[E_FIN] or state_at(end.peer, rst.time) is State.TIME_WAIT:
             continue  # it came once only; or its sender had closed first, and this end last
-        lived = rst.time - last_ack.time
+        last_ack = next((s for s in heard(end.segments) if not s.rst and s.ack >= cause.end), None)
+        if (last_ack.frame > cause.frame) if last_ack else not alive_at(end, first):
+            continue
+        lived = rst.time - (last_ack or first).time
         if lived >= end.profile.time_wait.least * SECOND:
             continue
+        since = "its last ACK" if last_ack else "the first, which it must have taken"
         yield Hit(
             end.side,
             rst,
-            f"{end.name} answered a repeated FIN with RST {span(lived)} after its last ACK: its TIME_WAIT was gone "
+            f"{end.name} answered a repeated FIN with RST {span(lived)} after {since}: its TIME_WAIT was gone "
             f"instead of lasting {end.profile.time_wait.least:.0f} s (too many TIME_WAITs, a restart, or a load "
             "balancer)",
-            (first, last_ack, cause),
+            [s for s in (first, last_ack, cause) if s],
+            None if last_ack else "medium",
         )
+
+
+def alive_at(end: End, fin: Segment) -> bool:
+    """Whether no timer can have ended the FIN_WAIT_2 of ``end`` yet when its peer's FIN came."""
+    entered = end.entered(State.FIN_WAIT_2)
+    return entered is not None and fin.time - entered.time < QUICKEST
 
 
 def after_fin_wait_2(c: View) -> Iterator[Hit]:
@@ -91,7 +101,8 @@ def after_fin_wait_2(c: View) -> Iterator[Hit]:
         if any(s.ack >= cause.end and not s.rst for s in end.segments) or cause.ack < end[E_FIN]:
             continue
         waited = rst.time - entered.time
-        if waited < SECOND:
+        first = next((s for s in heard(end.peer.segments) if s.fin), cause)
+        if waited < SECOND or alive_at(end, first):
             continue  # nothing runs out so soon
         yield Hit(
             end.side,
@@ -113,7 +124,14 @@ def discovered(end: End) -> tuple[Segment, int] | None:
     """The reset by which ``end`` answers a segment of an open connection, and for how long it had been silent."""
     change = next((x for x in end.changes if x.source in OPEN and x.event is Event.GONE), None)
     rst = reset_of(end, change) if change else None
-    if rst is None or not (rst.has(MARK_RST_DRAWN) or not rst.reply_rst):
+    if rst is None and any(s.syn_ack for s in end.segments):
+        # It had offered the connection and said no more; a living one would have taken what came, in whatever state.
+        first = next((s for s in heard(end.segments) if s.rst), None)
+        if first and not spoke(end, first) and answered_by(first, end) and first.time - last_heard(end, first) > SILENT:
+            rst = first
+    elif rst is None or not (rst.has(MARK_RST_DRAWN) or not rst.reply_rst):
+        return None
+    if rst is None:
         return None
     if any(s.rst and s.frame < rst.frame for s in end.peer.segments):
         return None  # it was told to forget the connection

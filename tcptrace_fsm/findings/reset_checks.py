@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, prompt, state_at, when_aborted
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
@@ -40,11 +41,35 @@ def talks_on(end: End) -> tuple[Segment, Segment] | None:
     rst: Segment | None = None
     for s in heard(end.segments):
         if s.rst:
-            if state_at(end, s.time) not in UNSYNCHRONIZED:
-                rst = rst or s
+            if rst is None and (state_at(end, s.time) not in UNSYNCHRONIZED or ends_opening(end, s)):
+                rst = s
         elif rst and s.has(MARK_AFTER_RST) and (s.last_time - rst.time >= OVERTAKEN or s.end > rst.seq):
+            if s.syn_ack and any(x.syn and rst.frame < x.frame < s.frame for x in end.peer.segments):
+                return None  # asked once more
             return rst, s
     return None
+
+
+def ends_opening(end: End, rst: Segment) -> bool:
+    """Whether an RST in the first round trip would have ended the connection that ``end`` is about to open.
+
+    It refuses the SYN, or bears the number that follows the SYN+ACK. What only answers an ACK of something else (RFC
+    9293 3.10.7.4, group 2) has that ACK's number.
+    """
+    syn = next((s for s in end.peer.segments if s.syn and s.frame < rst.frame), None)
+    if syn is None:
+        return False
+    offered = any(s.syn_ack and s.frame < rst.frame for s in end.segments)
+    return rst.seq == 1 if offered else rst.seq == 0 and bool(rst.flags & TCP_ACK) and rst.ack == syn.end
+
+
+def scattered(end: End) -> list[Segment]:
+    """Resets of ``end`` within a second at several numbers, the first right, others where it has never been."""
+    resets = [s for s in heard(end.segments) if s.rst]
+    if not resets or resets[0].seq != end.peer[E_ACK] or end[E_NEXT] > resets[0].seq:
+        return []
+    row = [s for s in resets if s.time - resets[0].time < SECOND and s.seq >= resets[0].seq]
+    return row if row[-1].seq > resets[0].seq else []
 
 
 def took_effect(end: End, rst: Segment) -> bool:
@@ -57,6 +82,17 @@ def rst_injection_suspected(c: View) -> Iterator[Hit]:
     for end in c.ends:
         found = talks_on(end)
         if found is None or not took_effect(end.peer, found[0]):
+            row = scattered(end)
+            if row:
+                yield Hit(
+                    end.side,
+                    row[0],
+                    f"{len(row)} RSTs in the name of {end.name} at numbers up to {row[-1].seq - row[0].seq} bytes "
+                    f"apart, of which {end.name} has sent none: a host that resets knows its own number; whoever "
+                    "guesses tries several",
+                    row[1:],
+                    "medium",
+                )
             continue
         rst, later = found
         yield Hit(
@@ -197,9 +233,11 @@ RULES = (
         severity="high",
         rfc="RFC 5961 3",
         summary="A connection was reset by somebody who is neither of its ends.",
-        evidence="An RST that its receiver obeys, and segments of its supposed sender afterwards.",
+        evidence="An RST that its receiver obeys, and segments of its supposed sender afterwards; or RSTs at several "
+        "numbers where that sender has never been.",
         innocent="Segments that the RST overtook (told apart by 3 ms and their numbers); two hosts behind one address.",
-        when=when_talked_on,
+        when=when_reset_seen,
+        needs=(BOTH_DIRECTIONS,),
         detect=rst_injection_suspected,
         aliases={"Suricata": "suspected_rst_inject", "Zeek": "data_after_reset"},
         example=HANDSHAKE
@@ -207,11 +245,20 @@ RULES = (
             1.000 < R  1:1(0)
             1.100 < P. 1:501(500) ack 101
         """,
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             1.000 < R. 501:501(0) ack 101
             1.001 < P. 1:501(500) ack 101   # overtaken
         """,
+            HANDSHAKE
+            + """
+            1.000 > P. 101:201(100) ack 1
+            1.001 > P. 201:301(100) ack 1
+            1.010 < R  1:1(0)               # one reset for each, and all know where they are
+            1.011 < R  1:1(0)
+        """,
+        ),
     ),
     Rule(
         kind="rst_ignored",
