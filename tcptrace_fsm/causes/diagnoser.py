@@ -8,6 +8,7 @@ on the order in which they were judged: several processes that share the work ke
 from __future__ import annotations
 
 from bisect import insort
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.causes.case import Case, host_text, log_of, path_of, view_of
@@ -26,7 +27,12 @@ from tcptrace_fsm.kernels.layout import (
     C_PORTS,
     C_SERVER_HI,
     C_SERVER_LO,
+    C_TRANSITIONS,
+    CLOSING_NORMAL,
     CONNECTION_SIZE,
+    E_STAGE,
+    ES_DATA,
+    TRANSITION_SIZE,
 )
 
 if TYPE_CHECKING:
@@ -182,13 +188,25 @@ def _keyed(block: Block) -> list[tuple[int, int, Key]]:
     def make(block: Block) -> list[tuple[int, int, Key]]:
         words, findings = block.words, _by_connection(block)
         made = []
-        for c, t, _ in notable(block):
+        for c, t in [*((c, t) for c, t, _ in notable(block)), *_one_way(block)]:
             kinds = frozenset([f.kind for f in findings.get(words[c + C_ID], ())])
             way = (words[c + C_PORTS] & 65535, words[c + C_OPENING], words[c + C_CLOSING])
             made.append((c, t, (words[c + C_NET] & 1, words[c + C_SERVER_HI], words[c + C_SERVER_LO], *way, kinds)))
         return made
 
     return block.once("alike", make)
+
+
+def _one_way(block: Block) -> list[tuple[int, int]]:
+    """Connections that look healthy, and in which only the client said anything."""
+    words = block.words
+    quiet = [i for i, (a, b) in enumerate(block.both(E_STAGE)) if a & ES_DATA and not b & ES_DATA]
+    if not quiet:
+        return []
+    seen = {c for c, _, _ in notable(block)}
+    begins = [0, *accumulate(block.column(C_TRANSITIONS))]
+    rows = ((i * CONNECTION_SIZE, begins[i] * TRANSITION_SIZE) for i in quiet)
+    return [(c, t) for c, t in rows if c not in seen and words[c + C_CLOSING] == CLOSING_NORMAL]
 
 
 class _Group(NamedTuple):

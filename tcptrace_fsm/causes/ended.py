@@ -1,0 +1,326 @@
+"""Causes of resets at the end: closed too early, used too late, aborted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
+from tcptrace_fsm.findings.rule import SECOND, span
+from tcptrace_fsm.kernels.layout import E_ACK, E_FIN, E_NEXT, E_UNIQUE
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.causes.case import Case
+    from tcptrace_fsm.causes.world import World
+    from tcptrace_fsm.findings.rule import End, Segment
+
+__all__ = ["CAUSES"]
+
+PLACE = ("client", "server")
+MOMENT = SECOND // 20  # what comes later than this after a FIN was not on its way already
+
+
+def late_data(end: End) -> tuple[Segment, list[Segment], Segment] | None:
+    """``end`` closed and then reset data: its FIN, the data that came behind it, the RST."""
+    fin = next((s for s in end.segments if s.fin), None)
+    rst = next((s for s in end.segments if s.rst and fin is not None and s.frame > fin.frame), None)
+    if fin is None or rst is None:
+        return None
+    late = [s for s in end.peer.segments if s.length and fin.frame < s.frame < rst.frame]
+    return (fin, late, rst) if late else None
+
+
+def after_close(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+    """A client sends a request on a connection that the server had closed, and knew it."""
+    found = late_data(case.server)
+    if found is None:
+        return None
+    fin, late, rst = found
+    client = case.client
+    acked = next((s for s in client.segments if s.frame > fin.frame and s.ack >= case.server[E_FIN] > 0), None)
+    if acked is None or (acked.frame >= late[0].frame and acked is not late[0]):
+        return None
+    idle = late[0].time - fin.time
+    if idle < max(MOMENT, prompt(client)):
+        return None
+    return Verdict(
+        85,
+        "likely",
+        (
+            f"{case.server.name} closed ({case.frames(fin)}) and {client.name} acknowledged it ({case.frames(acked)})",
+            (
+                f"{span(idle)} later {client.name} sent {sum(s.length for s in late):,} bytes on the same connection "
+                f"({case.frames(*late)}) and met RST ({case.frames(rst)})"
+            ),
+        ),
+        f"{client.name} used a connection that {case.server.name} had closed {span(idle)} before: the request of "
+        f"{sum(s.length for s in late):,} bytes is lost",
+        against=("the server did not crash: it closed in order first",),
+        alternatives=("closed_with_unread_data",),
+        where="client",
+        at=late[0],
+        amount=idle,
+    )
+
+
+def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+    """An application closed while data for it were waiting, or still to come."""
+    for end in case.view.ends:
+        place = PLACE[end.side]
+        found = late_data(end)
+        if found is not None and (case.has("rst_on_late_data", "close_with_unread_data", "rst_after_own_fin")):
+            fin, late, rst = found
+            lost = sum(s.length for s in late)
+            return Verdict(
+                70,
+                "likely",
+                (
+                    (
+                        f"{end.name} closed ({case.frames(fin)}) while {end.peer.name} was still sending: {lost:,} bytes "
+                        f"came behind ({case.frames(*late)})"
+                    ),
+                    f"{end.name} answered them with RST ({case.frames(rst)}): nobody reads them",
+                ),
+                f"{end.name} closed before {end.peer.name} had finished: {lost:,} bytes and what follows are lost",
+                alternatives=("aborted_by_application",),
+                where=place,
+                at=rst,
+                amount=lost,
+            )
+        finding = case.finding("close_with_unread_data")
+        if finding is not None and finding.side == place:
+            rst = next((s for s in end.segments if s.rst), None)
+            return Verdict(
+                65,
+                "likely",
+                (f"{finding.message} ({case.frames(finding.frame)})",),
+                f"{end.name} closed with data unread, so its system sent RST: what {end.peer.name} had sent is lost",
+                against=("an RST with ACK of all that had come: its sender knew the connection",),
+                alternatives=("aborted_by_application",),
+                where=place,
+                at=rst,
+            )
+    return None
+
+
+def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+    """An application threw the connection away."""
+    finding = case.finding("abort_rst")
+    if finding is None or finding.side is None:
+        return None
+    end = case.view.ends[PLACE.index(finding.side)]
+    rst = next((s for s in end.segments if s.rst), None)
+    lost = max(0, end[E_NEXT] - max(end.peer[E_ACK], 1)) + max(0, end.peer[E_NEXT] - max(end[E_ACK], 1))
+    if rst is None or not case.both_directions:
+        return None
+    return Verdict(
+        35,
+        "likely" if lost else "possible",
+        (
+            f"{end.name} sent RST into an open connection ({case.frames(rst)})",
+            f"{lost:,} bytes were not acknowledged then",
+        ),
+        f"{end.name} aborted the connection" + (f": {lost:,} bytes are lost" if lost else ", nothing was under way"),
+        alternatives=("closed_with_unread_data", "reset_injected"),
+        severity="medium" if lost else "low",
+        where=PLACE[end.side],
+        at=rst,
+        amount=lost,
+    )
+
+
+def unanswered_half_close(case: Case, world: World) -> Verdict | None:
+    """The client closes its direction behind the request, and the server closes without a byte of answer."""
+    client, server = case.client, case.server
+    if case.midstream or not client[E_UNIQUE] or server[E_UNIQUE]:
+        return None
+    fin = next((s for s in client.segments if s.fin), None)
+    answer = next((s for s in server.segments if s.fin), None)
+    if fin is None or answer is None or answer.frame < fin.frame or any(s.rst for s in case.segments):
+        return None
+    if answer.time - fin.time > max(2 * prompt(server), SECOND) or fin.time - case.first_time > 30 * SECOND:
+        return None
+    alike = [b for b in world.to_service(case.service) if b.opened]
+    silent = [b for b in alike if b.client_bytes and not b.server_bytes]
+    answered = [b for b in alike if b.server_bytes]
+    if len(silent) < 2 and not answered:
+        return None  # a protocol that only ever pushes looks the same
+    evidence = [
+        (
+            f"{client.name} sent {client[E_UNIQUE]:,} bytes and closed its direction ({case.frames(fin)}); {server.name} "
+            f"closed {span(answer.time - fin.time)} later without a byte of answer ({case.frames(answer)})"
+        ),
+        f"{len(silent)} of {len(alike)} connections to {server.name} went so",
+    ]
+    if answered:
+        evidence.append(f"others were: connection {answered[0].conn_id} got {answered[0].server_bytes:,} bytes")
+    return Verdict(
+        40,
+        "possible",
+        tuple(evidence),
+        f"{server.name} never answers a client that closes its direction first: {len(silent)} of {len(alike)} "
+        "connections got no byte back",
+        alternatives=("request_unanswered",),
+        at=fin,
+    )
+
+
+CAUSES = (
+    Cause(
+        name="reused_after_close",
+        family="close",
+        where="client",
+        severity="medium",
+        summary="A client sends a request on a connection that the server has closed already, as a pool or a proxy "
+        "does that does not look: the request is lost (a proxy says 502).",
+        predicts=("the server's FIN is acknowledged, then a new request follows, then RST",),
+        forbids=("data that were under way when the server closed",),
+        look_alikes={
+            "closed_with_unread_data": "the data were under way already when the FIN came",
+            "idle_timeout_in_path": "no FIN came before the RST",
+            "endpoint_restarted": "no FIN came before the RST",
+            "aborted_by_application": "the RST answers nothing",
+        },
+        explains=frozenset({"half_close", "reply_rst", "rst_after_own_fin", "rst_on_late_data"}),
+        next_step="let the client's idle time-out be shorter than the server's keep-alive time-out, and repeat "
+        "requests that met a closed connection",
+        weigh=after_close,
+        example=HANDSHAKE
+        + """
+            0.040 < P. 1:201(200)   ack 101
+            0.050 > .  101:101(0)   ack 201
+            5.000 < F. 201:201(0)   ack 101
+            5.010 > .  101:101(0)   ack 202
+            17.00 > P. 101:201(100) ack 202
+            17.01 < R  202:202(0)
+        """,
+        look_alike=HANDSHAKE
+        + """
+            0.040 < P. 1:201(200)   ack 101
+            0.050 > .  101:101(0)   ack 201
+            5.000 < F. 201:201(0)   ack 101
+            5.001 > P. 101:201(100) ack 201
+            5.011 < R  202:202(0)
+        """,
+    ),
+    Cause(
+        name="closed_with_unread_data",
+        family="close",
+        where="server",
+        severity="medium",
+        summary="An application closed a socket with data unread, or while data were still coming: its system sends "
+        "RST, and what was on its way is lost, often with the response.",
+        predicts=("an RST right after data were acknowledged, or behind a FIN of the same side",),
+        forbids=("data that are acknowledged after the RST", "an idle connection"),
+        look_alikes={
+            "aborted_by_application": "SO_LINGER with 0, or a process that was killed: nothing was unread",
+            "reset_injected": "TTL or IP id of the RST are not those of its sender",
+            "orphan_timed_out": "the other side came long after",
+            "accept_queue_full": "the connection had not been accepted yet",
+            "idle_timeout_in_path": "the connection had been idle",
+            "half_close_unsupported": "the server closes in order, without an answer",
+        },
+        explains=frozenset(
+            {"abort_rst", "close_with_unread_data", "half_close", "rst_after_own_fin", "rst_on_late_data", "rst_storm"}
+        ),
+        next_step="let the application on {server_host} read until end of file before close(), or shutdown(SHUT_WR) "
+        "and drain; strace -f -e trace=network,close -p PID shows it",
+        weigh=unread,
+        example=HANDSHAKE
+        + """
+            0.040 < .  1:1(0)       ack 101
+            0.500 > F. 101:101(0)   ack 1
+            0.510 < .  1:1(0)       ack 102
+            0.900 < P. 1:201(200)   ack 102
+            0.910 > R  102:102(0)
+        """,
+        look_alike=HANDSHAKE
+        + """
+            0.040 < P. 1:201(200)   ack 101
+            0.050 > .  101:101(0)   ack 201
+            60.00 > R. 101:101(0)   ack 201
+        """,
+    ),
+    Cause(
+        name="aborted_by_application",
+        family="close",
+        where="server",
+        severity="low",
+        summary="An application ended the connection by RST: SO_LINGER with 0, a killed process, or an abort on an "
+        "error.",
+        predicts=("an RST with the right numbers into an open connection",),
+        forbids=("numbers, TTL or IP id that its sender does not use",),
+        look_alikes={
+            "closed_with_unread_data": "data had just come, or were still coming",
+            "reset_injected": "TTL or IP id of the RST are not those of its sender",
+            "idle_timeout_in_path": "a box on the path forgot the connection while it was idle",
+            "endpoint_restarted": "the RST answers a segment and carries its numbers",
+            "orphan_timed_out": "the RST's sender had sent its FIN long before",
+            "accept_queue_full": "the connection had not been accepted yet",
+        },
+        explains=frozenset({"abort_rst", "linger_zero_close", "rst_after_own_fin"}),
+        next_step="look into the log of the application that sent the RST at that moment; ss -tnpo and strace show "
+        "SO_LINGER",
+        weigh=aborted,
+        example=HANDSHAKE
+        + """
+            0.040 < .  1:1461(1460)    ack 101
+            0.041 < .  1461:2921(1460) ack 101
+            0.050 > .  101:101(0)      ack 1461
+            1.000 < .  2921:4381(1460) ack 101
+            1.001 < R. 4381:4381(0)    ack 101
+        """,
+        look_alike=HANDSHAKE
+        + """
+            0.040 < P. 1:201(200)   ack 101
+            0.050 > .  101:101(0)   ack 201
+            1.000 > F. 101:101(0)   ack 201
+            1.010 < F. 201:201(0)   ack 102
+            1.020 > .  102:102(0)   ack 202
+        """,
+    ),
+    Cause(
+        name="half_close_unsupported",
+        family="close",
+        where="server",
+        severity="medium",
+        summary="A client closes its direction behind its request, as it may, and the server, or a proxy before it, "
+        "takes that for the end of all: it closes without an answer.",
+        predicts=("request, FIN, and the server's FIN within a round trip, without a byte",),
+        forbids=("an answer", "a protocol that never answers"),
+        look_alikes={
+            "request_unanswered": "the client's direction stays open",
+            "closed_with_unread_data": "an RST comes",
+        },
+        explains=frozenset({"half_close"}),
+        next_step="let the client wait for the answer before it closes its direction; proxies have a setting for it "
+        "(for instance 'option abortonclose' off)",
+        weigh=unanswered_half_close,
+        example="""
+            0.000 > S  0:0(0)
+            0.010 < S. 0:0(0)     ack 1
+            0.020 > .  1:1(0)     ack 1
+            0.021 > FP. 1:101(100) ack 1
+            0.031 < .  1:1(0)     ack 102
+            0.035 < F. 1:1(0)     ack 102
+            0.045 > .  102:102(0) ack 2
+            port 40001 80
+            1.000 > S  0:0(0)
+            1.010 < S. 0:0(0)     ack 1
+            1.020 > .  1:1(0)     ack 1
+            1.021 > FP. 1:101(100) ack 1
+            1.031 < .  1:1(0)     ack 102
+            1.035 < F. 1:1(0)     ack 102
+            1.045 > .  102:102(0) ack 2
+        """,
+        look_alike="""
+            0.000 > S  0:0(0)
+            0.010 < S. 0:0(0)     ack 1
+            0.020 > .  1:1(0)     ack 1
+            0.021 > FP. 1:101(100) ack 1
+            0.031 < .  1:1(0)     ack 102
+            0.035 < FP. 1:51(50)  ack 102
+            0.045 > .  102:102(0) ack 52
+        """,
+    ),
+)
