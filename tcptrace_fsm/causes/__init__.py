@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes import closing, delivery, ended, lossy, refused
+from tcptrace_fsm.causes import captured, closing, delivery, ended, idle, lossy, refused
 from tcptrace_fsm.causes.diagnoser import Diagnoser
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES", "FAMILIES", "diagnoser"]
 
-FAMILIES = (refused, delivery, lossy, closing, ended)
+FAMILIES = (refused, delivery, lossy, closing, ended, idle, captured)
 
 CAUSES: dict[str, Cause] = {cause.name: cause for family in FAMILIES for cause in family.CAUSES}
 """Every cause by its name."""

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.findings.evidence import CLOSED_BY_CLIENT, HANDSHAKE
+from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, span
-from tcptrace_fsm.kernels.layout import CLIENT, E_LAST_TIME
+from tcptrace_fsm.kernels.layout import C_FIRST_FRAME, C_INCARNATION, CLIENT, E_LAST_TIME
 from tcptrace_fsm.tcp.machine import State
 
 if TYPE_CHECKING:
@@ -171,23 +172,31 @@ def gone(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
 
 def exhausted(case: Case, world: World) -> Verdict | None:
     """A client that meets its own connections in TIME_WAIT."""
-    found = next((f for f in world.found("port_exhaustion_suspected") if f.conn_id is not None), None)
-    if found is None:
+    found = [f for f in world.found("port_exhaustion_suspected") if f.conn_id is not None]
+    ours = next((f for f in found if _same_way(f.conn_id, case, world)), None)
+    if ours is None or not case[C_INCARNATION]:
         return None
-    first = world.by_id.get(found.conn_id)
-    if first is None or first.client != case.client_host or not case.has("time_wait_reopen", "time_wait_collision"):
-        return None
-    again = [c for c in world.cases if c.client_host == case.client_host and c.has("time_wait_reopen")]
+    again = [c for c in world.cases if c.service == case.service and c.client_host == case.client_host]
     return Verdict(
         75,
         "likely",
         (
-            f"{case.client.name} opens on a four-tuple that is in TIME_WAIT ({case.frames(case.segments[0])})",
-            f"{len(again)} connections of this client did so",
+            (
+                f"{case.client.name} came again to {case.service_text} ({case.frames(case[C_FIRST_FRAME])}), soon "
+                "after its last connection there"
+            ),
+            f"{sum(world.alike(c) for c in again)} connections went that way",
         ),
-        found.message,
+        ours.message,
         where="client",
+        severity=ours.severity,
     )
+
+
+def _same_way(conn_id: int | None, case: Case, world: World) -> bool:
+    """Whether a connection went from this case's client to its service."""
+    other = world.by_id.get(-1 if conn_id is None else conn_id)
+    return other is not None and (other.client, other.service) == (case.client_host, case.service)
 
 
 CAUSES = (
@@ -303,5 +312,22 @@ CAUSES = (
             1.250 < F. 1:1(0)     ack 102
             1.260 > .  102:102(0) ack 2
         """,
+    ),
+    Cause(
+        name="port_exhaustion_by_time_wait",
+        family="close",
+        where="client",
+        severity="medium",
+        summary="A client opens and closes connections to one service so fast that its local ports are used up by its "
+        "own TIME_WAITs: connect() fails with EADDRNOTAVAIL, or a port is used again too early.",
+        predicts=("the same local ports come round again within 2MSL, many of them",),
+        forbids=("a few ports used again",),
+        look_alikes={"port_in_time_wait": "one port, by an application that binds it"},
+        explains=frozenset({"port_exhaustion_suspected", "reuse_before_2msl", "time_wait_reopen"}),
+        next_step="on {client_host}: ss -tan state time-wait | wc -l; keep connections open, let the server close, "
+        "widen net.ipv4.ip_local_port_range, or net.ipv4.tcp_tw_reuse=1",
+        weigh=exhausted,
+        example=many(20, CLOSED_BY_CLIENT) + "\nisn 500000 900000\n" + many(20, CLOSED_BY_CLIENT, start=5),
+        look_alike=many(3, CLOSED_BY_CLIENT) + "\nisn 500000 900000\n" + many(3, CLOSED_BY_CLIENT, start=5),
     ),
 )

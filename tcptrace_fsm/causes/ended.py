@@ -30,6 +30,16 @@ def late_data(end: End) -> tuple[Segment, list[Segment], Segment] | None:
     return (fin, late, rst) if late else None
 
 
+def in_flight(end: End) -> tuple[Segment, Segment, int] | None:
+    """``end`` closed and then reset what its peer had under way: FIN, first RST, bytes."""
+    fin = next((s for s in end.segments if s.fin), None)
+    rst = next((s for s in end.segments if s.rst and fin is not None and s.frame > fin.frame), None)
+    lost = end.peer[E_NEXT] - max(end[E_ACK], 1)
+    if fin is None or rst is None or lost <= 0 or end.peer[E_FIN] >= 0 or rst.time - fin.time > prompt(end) + SECOND:
+        return None
+    return fin, rst, lost
+
+
 def after_close(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """A client sends a request on a connection that the server had closed, and knew it."""
     found = late_data(case.server)
@@ -76,7 +86,7 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
                 "likely",
                 (
                     (
-                        f"{end.name} closed ({case.frames(fin)}) while {end.peer.name} was still sending: {lost:,} bytes "
+                        f"{end.name} closed ({case.frames(fin)}) while {end.peer.name} still sent: {lost:,} bytes "
                         f"came behind ({case.frames(*late)})"
                     ),
                     f"{end.name} answered them with RST ({case.frames(rst)}): nobody reads them",
@@ -87,18 +97,35 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
                 at=rst,
                 amount=lost,
             )
-        finding = case.finding("close_with_unread_data")
+        flight = in_flight(end)
+        if flight is not None:
+            fin, rst, lost = flight
+            return Verdict(
+                65,
+                "likely",
+                (
+                    (
+                        f"{end.name} closed ({case.frames(fin)}) and sent RST {span(rst.time - fin.time)} later "
+                        f"({case.frames(rst)})"
+                    ),
+                    f"{lost:,} bytes of {end.peer.name} were under way then and were never acknowledged",
+                ),
+                f"{end.name} closed while {end.peer.name} was sending: {lost:,} bytes under way met RST and are lost",
+                alternatives=("aborted_by_application",),
+                where=place,
+                at=rst,
+                amount=lost,
+            )
+        finding = case.finding("rst_on_late_data", "close_with_unread_data")
         if finding is not None and finding.side == place:
-            rst = next((s for s in end.segments if s.rst), None)
             return Verdict(
                 65,
                 "likely",
                 (f"{finding.message} ({case.frames(finding.frame)})",),
-                f"{end.name} closed with data unread, so its system sent RST: what {end.peer.name} had sent is lost",
-                against=("an RST with ACK of all that had come: its sender knew the connection",),
+                f"{end.name} closed while data were unread or still to come: what {end.peer.name} sent is lost",
                 alternatives=("aborted_by_application",),
                 where=place,
-                at=rst,
+                at=next((s for s in end.segments if s.rst), None),
             )
     return None
 
@@ -136,8 +163,8 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
         return None
     fin = next((s for s in client.segments if s.fin), None)
     answer = next((s for s in server.segments if s.fin), None)
-    if fin is None or answer is None or answer.frame < fin.frame or any(s.rst for s in case.segments):
-        return None
+    if fin is None or answer is None or answer.ack < client[E_FIN] or any(s.rst for s in case.segments):
+        return None  # FINs that cross answer nothing
     if answer.time - fin.time > max(2 * prompt(server), SECOND) or fin.time - case.first_time > 30 * SECOND:
         return None
     alike = [b for b in world.to_service(case.service) if b.opened]
@@ -147,7 +174,7 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
         return None  # a protocol that only ever pushes looks the same
     evidence = [
         (
-            f"{client.name} sent {client[E_UNIQUE]:,} bytes and closed its direction ({case.frames(fin)}); {server.name} "
+            f"{client.name} sent {client[E_UNIQUE]:,} bytes and its FIN ({case.frames(fin)}); {server.name} "
             f"closed {span(answer.time - fin.time)} later without a byte of answer ({case.frames(answer)})"
         ),
         f"{len(silent)} of {len(alike)} connections to {server.name} went so",

@@ -1,0 +1,250 @@
+"""Causes that lie in the capture: frames that it lacks, has twice, has in disorder, or of one direction only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.causes.case import frames_text
+from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
+from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.rule import mask
+from tcptrace_fsm.kernels.layout import (
+    C_FIRST_FRAME,
+    C_LAST_FRAME,
+    C_MARKS,
+    E_SEGMENTS,
+    MARK_CAPTURE_DUPLICATE,
+    MARK_TIME_BACK,
+)
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.causes.case import Case
+    from tcptrace_fsm.causes.world import World
+
+__all__ = ["CAUSES"]
+
+HOLES = ("ack_unseen", "seq_gap")  # findings of a connection of which frames are missing
+
+
+def lacks(case: Case, world: World) -> Verdict | None:
+    """Bytes that arrived are not in the capture."""
+    finding = case.finding(*HOLES)
+    if finding is None or not case.both_directions:
+        return None
+    alike = sum(world.alike(c) for c in world.cases if c.has(*HOLES))
+    evidence = [
+        f"bytes that were acknowledged are not in the capture ({frames_text(finding.frames)} of {case.conn_id})",
+        f"{alike} of {world.total} connections have such holes",
+    ]
+    if world.lost:
+        evidence.append(f"the capturing machine says so itself: {world.lost}")
+    return Verdict(
+        30,
+        "likely",
+        tuple(evidence),
+        f"the capture lacks frames that did arrive, in {alike} of {world.total} connections: what it does not show of "
+        "them proves nothing",
+        against=("bytes that were lost on the path would not be acknowledged",),
+    )
+
+
+def twice(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+    """Frames that the capture holds more than once."""
+    copies = [s for s in case.segments if s.has(MARK_CAPTURE_DUPLICATE)]
+    if not copies:
+        return None
+    return Verdict(
+        25,
+        "likely",
+        (f"the same packets stand in the capture more than once ({case.frames(*copies)})",),
+        f"the capture holds frames more than once ({len(copies)} copies in connection {case.conn_id}): it was taken on "
+        "several interfaces, or at a mirror of both directions",
+        against=("a sender that repeats waits for a timer or for duplicate ACKs first",),
+        at=copies[0],
+    )
+
+
+def one_way(case: Case, world: World) -> Verdict | None:
+    """One direction of connections that have two."""
+    if case.both_directions or not world.found("one_sided"):
+        return None
+    finding = world.found("one_sided")[0]
+    end = next(e for e in case.view.ends if e[E_SEGMENTS])
+    return Verdict(
+        30,
+        "likely",
+        (
+            (
+                f"of connection {case.conn_id} there are {end[E_SEGMENTS]:,} segments of {end.name} and none of its "
+                f"peer ({case.frames(case.segments[0] if case.segments else None)})"
+            ),
+        ),
+        finding.message,
+        against=("segments that acknowledge data show that the other direction was there",),
+    )
+
+
+def disordered(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+    """Frames that do not stand in the order of their times."""
+    if not case[C_MARKS] & mask(MARK_TIME_BACK):
+        return None
+    return Verdict(
+        25,
+        "likely",
+        (
+            (
+                f"frames of connection {case.conn_id} are stamped earlier than frames before them "
+                f"({case.frames(case[C_FIRST_FRAME], case[C_LAST_FRAME])})"
+            ),
+        ),
+        f"the capture's frames are not in the order of their times (connection {case.conn_id} for one): taken on "
+        "several interfaces or queues, or its clock was set",
+    )
+
+
+def several(sufferers: list[Sufferer], world: World) -> str:  # noqa: ARG001
+    """The message of the worst."""
+    return max(sufferers, key=lambda s: len(s.case.segments)).verdict.message
+
+
+CAUSES = (
+    Cause(
+        name="capture_incomplete",
+        family="capture",
+        where="capture",
+        severity="low",
+        summary="The capture lacks frames that did arrive: its machine could not keep up, a filter left them out, or "
+        "part of the traffic takes another way.",
+        predicts=("receivers acknowledge bytes that the capture does not have",),
+        forbids=("receivers that lack these bytes too",),
+        look_alikes={"path_loss": "the receiver lacks the bytes too: duplicate ACKs, SACK"},
+        explains=frozenset({"ack_unseen", "capture_drop", "seq_gap"}),
+        next_step="capture again with a larger buffer (tcpdump -B 65536 -s 128), without a filter on flags or length; "
+        "tcpdump says at its end how many packets the kernel dropped",
+        weigh=lacks,
+        group="capture",
+        word=several,
+        example=HANDSHAKE
+        + """
+            0.040 < P. 1:201(200)       ack 101
+            0.050 > .  101:101(0)       ack 201
+            0.060 < P. 1661:1861(200)   ack 101
+            0.070 > .  101:101(0)       ack 1861
+            0.080 < P. 3321:3521(200)   ack 101
+            0.090 > .  101:101(0)       ack 3521
+            0.100 < P. 5000:5200(200)   ack 101
+            0.110 > .  101:101(0)       ack 5200
+            0.120 > F. 101:101(0)       ack 5200
+            0.130 < F. 5200:5200(0)     ack 102
+            0.140 > .  102:102(0)       ack 5201
+        """,
+        look_alike=HANDSHAKE
+        + """
+            0.040 < P. 1:201(200)       ack 101
+            0.050 > .  101:101(0)       ack 201
+            0.060 < P. 401:601(200)     ack 101
+            0.070 > .  101:101(0)       ack 201   <sack 401:601>
+            0.270 < P. 201:401(200)     ack 101
+            0.280 > .  101:101(0)       ack 601
+        """,
+    ),
+    Cause(
+        name="capture_duplicated",
+        family="capture",
+        where="capture",
+        severity="info",
+        summary="The capture holds frames more than once: all interfaces of a router, a mirror port of both "
+        "directions, two captures put together.",
+        predicts=("the same packet again within milliseconds, with the same IP id",),
+        forbids=("a wait of a timer before the copy",),
+        look_alikes={},
+        explains=frozenset({"duplicate_capture"}),
+        next_step="editcap -d CAPTURE OUT removes copies; capture on one interface",
+        weigh=twice,
+        group="capture",
+        word=several,
+        example="""
+            0.000 > S  0:0(0)           id 7
+            0.0001 > S  0:0(0)          id 7
+            0.010 < S. 0:0(0)     ack 1 id 9
+            0.0101 < S. 0:0(0)    ack 1 id 9
+            0.020 > .  1:1(0)     ack 1 id 8
+            0.0201 > .  1:1(0)    ack 1 id 8
+            0.030 > F. 1:1(0)     ack 1 id 10
+            0.0301 > F. 1:1(0)    ack 1 id 10
+            0.040 < F. 1:1(0)     ack 2 id 11
+            0.0401 < F. 1:1(0)    ack 2 id 11
+            0.050 > .  2:2(0)     ack 2 id 12
+            0.0501 > .  2:2(0)    ack 2 id 12
+        """,
+        look_alike="""
+            0.000 > S  0:0(0)           id 7
+            1.000 > S  0:0(0)           id 8
+            1.010 < S. 0:0(0)     ack 1 id 9
+            1.020 > .  1:1(0)     ack 1 id 9
+            1.030 > F. 1:1(0)     ack 1 id 10
+            1.040 < F. 1:1(0)     ack 2 id 11
+            1.050 > .  2:2(0)     ack 2 id 12
+        """,
+    ),
+    Cause(
+        name="capture_one_sided",
+        family="capture",
+        where="capture",
+        severity="low",
+        summary="The capture holds one direction of connections that have two: the other takes another way, or the "
+        "mirror port copies one.",
+        predicts=("segments that acknowledge data which never pass",),
+        forbids=("segments of both ends",),
+        look_alikes={"capture_incomplete": "some of both directions is there", "peer_vanished": "both were heard once"},
+        explains=frozenset({"ack_unseen", "excessive_unacked", "one_sided", "seq_gap"}),
+        next_step="capture at the host itself, or mirror both directions; asymmetric routes want two capture points",
+        weigh=one_way,
+        group="capture",
+        word=several,
+        example="".join(
+            f"""
+            port {40000 + n} 80
+            {n}.010 < S. 0:0(0)     ack 1
+            {n}.030 < .  1:1(0)     ack 101
+            {n}.040 < P. 1:201(200) ack 101
+            {n}.050 < F. 201:201(0) ack 101
+            {n}.070 < .  202:202(0) ack 102
+            """
+            for n in range(8)
+        ),
+        look_alike=HANDSHAKE,
+    ),
+    Cause(
+        name="capture_disordered",
+        family="capture",
+        where="capture",
+        severity="info",
+        summary="The capture's frames are not in the order of their times, or stand behind frames that were caused by "
+        "them.",
+        predicts=("stamps that run backwards",),
+        forbids=("stamps in order",),
+        look_alikes={},
+        explains=frozenset({"timestamp_regression"}),
+        next_step="reordercap CAPTURE OUT sorts by time",
+        weigh=disordered,
+        group="capture",
+        word=several,
+        example=HANDSHAKE
+        + """
+            0.040 < P. 1:201(200)   ack 101
+            0.025 > .  101:101(0)   ack 201
+            0.050 < P. 201:401(200) ack 101
+            0.060 > .  101:101(0)   ack 401
+            end 20
+        """,
+        look_alike=HANDSHAKE
+        + """
+            0.040 < P. 1:201(200)   ack 101
+            0.045 > .  101:101(0)   ack 201
+            0.050 < P. 201:401(200) ack 101
+            0.060 > .  101:101(0)   ack 401
+            end 20
+        """,
+    ),
+)

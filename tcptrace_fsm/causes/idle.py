@@ -1,0 +1,345 @@
+"""Causes of connections that one side no longer knows: forgotten on the path, restarted, vanished."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.causes.stall import REPEATED, stalls
+from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
+from tcptrace_fsm.findings.rule import SECOND, mask, span
+from tcptrace_fsm.kernels.layout import (
+    C_IDLE,
+    E_LAST_TIME,
+    MARK_KEEPALIVE,
+    MARK_ZERO_WINDOW_PROBE,
+)
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.causes.case import Case
+    from tcptrace_fsm.causes.world import World
+    from tcptrace_fsm.findings.rule import End, Segment
+
+__all__ = ["CAUSES"]
+
+PLACE = ("client", "server")
+QUIET = 30 * SECOND  # no box on the path that keeps state forgets a connection sooner
+LIMITS = (
+    (60, "Azure SNAT and many proxies at 60 s"),
+    (240, "Azure load balancers at 240 s"),
+    (300, "many firewalls and NATs at 300 s"),
+    (350, "AWS NAT gateways and network load balancers at 350 s"),
+    (600, "GCP firewalls at 600 s"),
+    (900, "IPVS and many NATs at 900 s"),
+    (1800, "many firewalls at 1,800 s"),
+    (3600, "many firewalls at 3,600 s"),
+    (7200, "RFC 5382's least at 7,440 s and its kin"),
+)
+
+
+def limit_text(idle: int) -> str:
+    """Which well-known limit a silence exceeds, in words; empty for none."""
+    passed = [text for seconds, text in LIMITS if idle >= seconds * SECOND]
+    return f"some boxes forget sooner: {passed[-1]}" if passed else ""
+
+
+def reply(case: Case) -> tuple[End, Segment] | None:
+    """Who answered by RST that it knows no such connection, without a FIN before."""
+    if any(s.fin for s in case.segments):
+        return None
+    for end in case.view.ends:
+        rst = next((s for s in end.segments if s.rst), None)
+        if rst is not None and rst.reply_rst and any(s.frame < rst.frame for s in end.segments):
+            return end, rst
+    return None
+
+
+def asked_at(end: End, rst: Segment) -> int | None:
+    """When the segment that the RST answers was sent; None where nothing asked for it."""
+    asked = [s.last_time for s in end.peer.segments if s.frame < rst.frame]
+    if end.peer[E_LAST_TIME] <= rst.time:
+        asked.append(end.peer[E_LAST_TIME])
+    latest = max(asked, default=None)
+    return latest if latest is not None and rst.time - latest <= 2 * prompt(end) + SECOND // 5 else None
+
+
+def others_reset(case: Case, end: End, rst: Segment, world: World) -> list[Case]:
+    """Other connections of the same host that were reset in the same way at about the same time."""
+    found = []
+    for other in world.cases:
+        if other is case or (end.side and other.server_host != case.server_host):
+            continue
+        if not end.side and other.client_host != case.client_host:
+            continue
+        answer = reply(other)
+        if answer is not None and abs(answer[1].time - rst.time) < 60 * SECOND and answer[0].side == end.side:
+            found.append(other)
+    return found
+
+
+def usual_ttl(end: End, rst: Segment) -> int | None:
+    """The TTL of its other segments, where they agree."""
+    ttls = {s.ttl for s in end.segments if s is not rst and s.ttl >= 0}
+    return ttls.pop() if len(ttls) == 1 else None
+
+
+def forgotten(case: Case, world: World) -> Verdict | None:
+    """What comes after a long silence is answered by RST, or by nothing."""
+    idle = case[C_IDLE]
+    answer = reply(case)
+    if answer is not None:
+        return _reset_after_silence(case, answer, idle, world)
+    for stall in stalls(case):
+        if stall.alive or stall.lasted < 2 * SECOND:
+            continue
+        first = stall.copies[0]
+        heard = stall.peer[E_LAST_TIME]
+        silence = first.time - heard
+        if silence < 2 * QUIET:
+            continue
+        what = f"{stall.size:,} bytes" if stall.size else "its FIN"
+        known = limit_text(silence)
+        return Verdict(
+            60,
+            "possible",
+            (
+                f"nothing had been said for {span(silence)} when {stall.end.name} sent {what} ({case.frames(first)})",
+                (
+                    f"it repeated that {len(stall.copies) - 1} times in {span(stall.lasted)}, and nothing came back "
+                    f"({case.frames(*stall.copies[1:])})"
+                ),
+                *([known] if known else []),
+            ),
+            f"after {span(silence)} of silence nothing that {stall.end.name} sends is answered: a box on the path has "
+            "forgotten the idle connection, or the peer is gone",
+            alternatives=("peer_vanished", "path_dead"),
+            at=first,
+            amount=silence,
+        )
+    return None
+
+
+def _reset_after_silence(case: Case, answer: tuple[End, Segment], idle: int, world: World) -> Verdict | None:
+    end, rst = answer
+    asked = asked_at(end, rst)
+    if idle < QUIET or asked is None:
+        return None
+    usual = usual_ttl(end, rst)
+    far = usual is not None and rst.ttl != usual
+    known = limit_text(idle)
+    evidence = [
+        (
+            f"nothing had been said for {span(idle)}; the next segment of {end.peer.name} was answered by RST "
+            f"{span(rst.time - asked)} later ({case.frames(rst)})"
+        ),
+        "the RST has the form that a system sends for a connection that it does not know",
+    ]
+    if far:
+        evidence.append(f"its TTL is {rst.ttl}, that of {end.name}'s other segments {usual}: it came from elsewhere")
+    if known:
+        evidence.append(known)
+    crowd = others_reset(case, end, rst, world)
+    against = () if far or not crowd else (f"{len(crowd)} others were reset within a minute: a restart fits too",)
+    return Verdict(
+        75 if far else 60,
+        "likely" if far else "possible",
+        tuple(evidence),
+        f"the connection of {end.peer.name} to {end.name} had been idle for {span(idle)}, and what it sent then met "
+        "RST: something between, or the far end, had forgotten it",
+        against=against,
+        alternatives=("endpoint_restarted",),
+        at=rst,
+        amount=idle,
+    )
+
+
+def restarted(case: Case, world: World) -> Verdict | None:
+    """A host answers a live connection as if it had never heard of it."""
+    answer = reply(case)
+    if answer is None:
+        return None
+    end, rst = answer
+    asked = asked_at(end, rst)
+    if asked is None or not case.has("half_open_discovered", "reply_rst"):
+        return None
+    usual = usual_ttl(end, rst)
+    if usual is not None and rst.ttl != usual:
+        return None
+    crowd = others_reset(case, end, rst, world)
+    evidence = [
+        (
+            f"{end.name} answered a segment with RST after {span(rst.time - asked)} ({case.frames(rst)}): it no longer "
+            "knows the connection"
+        )
+    ]
+    if crowd:
+        evidence.append(f"{len(crowd)} other connections of the host were answered so within a minute")
+    return Verdict(
+        70 if crowd else 45,
+        "likely" if crowd else "possible",
+        tuple(evidence),
+        f"{end.name} has lost the connection without a word, as after a crash or restart: it answered {end.peer.name} "
+        f"with RST {span(rst.time - asked)} later",
+        alternatives=("idle_timeout_in_path", "nat_not_undone"),
+        where=PLACE[end.side],
+        at=rst,
+    )
+
+
+def vanished(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+    """Probes that a living system answers whatever its application does stay unanswered."""
+    kinds = ((MARK_ZERO_WINDOW_PROBE, "probes of its shut window"), (MARK_KEEPALIVE, "keepalives"))
+    for end in case.view.ends:
+        peer = end.peer
+        for mark, name in kinds:
+            wanted = mask(mark)
+            probes = [s for s in end.segments if s.marks & wanted and s.time > peer[E_LAST_TIME]]
+            if len(probes) < 3 or any(s.rst and s.side != end.side for s in case.segments):
+                continue
+            last = probes[-1]
+            evidence = [
+                f"{end.name} sent {len(probes)} {name} in {span(last.time - probes[0].time)} ({case.frames(*probes)})",
+                f"{peer.name} answered none of them: it was last heard {span(last.time - peer[E_LAST_TIME])} before",
+            ]
+            if not case.both_directions:
+                evidence[1] = f"no segment of {peer.name} is in the capture"
+            return Verdict(
+                60 if case.both_directions else 40,
+                "possible",
+                tuple(evidence),
+                f"{peer.name} does not answer any more: {len(probes)} {name} of {end.name} in "
+                f"{span(last.time - probes[0].time)} met silence",
+                against=("a living system answers a probe even if its application does not read",),
+                alternatives=("path_dead", "idle_timeout_in_path") if case.both_directions else ("capture_one_sided",),
+                severity="medium" if case.both_directions else "low",
+                where=PLACE[peer.side],
+                at=probes[0],
+            )
+    return None
+
+
+CAUSES = (
+    Cause(
+        name="idle_timeout_in_path",
+        family="others",
+        where="path",
+        severity="medium",
+        summary="A firewall, NAT or load balancer forgot a connection that had been idle for longer than its limit; "
+        "what is sent then meets RST or silence.",
+        predicts=(
+            "a long silence; then the first segment is answered by RST, or never, though all went well before",
+            "an RST whose TTL is not that of the far end",
+        ),
+        forbids=("an answer of the far end after the silence", "keepalives that were answered"),
+        look_alikes={
+            "endpoint_restarted": "other connections of the host are reset at the same time, idle or not",
+            "peer_vanished": "the host does not answer anybody any more",
+            "path_dead": "it stops in the middle of a transfer",
+            "path_loss": "repetitions get through in the end",
+            "mtu_black_hole": "small segments come through",
+            "aborted_by_application": "the RST answers nothing",
+        },
+        explains=REPEATED | frozenset({"fin_retransmission", "half_open_discovered", "reply_rst", "stuck_fin_wait_1"}),
+        next_step="send keepalives below the limit: sysctl net.ipv4.tcp_keepalive_time (with SO_KEEPALIVE), or close "
+        "idle connections first; the limit stands in the settings of the NAT, firewall or balancer before {server}",
+        weigh=forgotten,
+        group="service",
+        example=HANDSHAKE
+        + """
+            0.040 < P. 1:201(200)   ack 101
+            0.050 > .  101:101(0)   ack 201
+            400.0 > P. 101:201(100) ack 201
+            400.01 < R  201:201(0)           ttl 60
+        """,
+        look_alike=HANDSHAKE
+        + """
+            0.040 < P. 1:201(200)   ack 101
+            0.050 > .  101:101(0)   ack 201
+            400.0 > P. 101:201(100) ack 201
+            400.01 < P. 201:401(200) ack 201
+            400.02 > .  201:201(0)  ack 401
+        """,
+    ),
+    Cause(
+        name="endpoint_restarted",
+        family="others",
+        where="server",
+        severity="medium",
+        summary="A host crashed, was restarted or replaced: it no longer knows its connections and answers them with "
+        "RST (RFC 9293 3.5.1, half-open connections).",
+        predicts=("a segment of an open connection is answered by RST with its own numbers",),
+        forbids=("a FIN before", "another TTL than the host's"),
+        look_alikes={
+            "reset_injected": "TTL or IP id of the RST are not the host's",
+            "nat_not_undone": "the host knew the connection a moment before and after",
+            "peer_vanished": "nothing answers",
+            "closed_with_unread_data": "the host had closed before",
+        },
+        explains=frozenset({"half_open_discovered", "reply_rst"}),
+        next_step="on {server_host}: uptime, journalctl --list-boots, and the start time of the process "
+        "(ps -o lstart= -p PID)",
+        weigh=restarted,
+        group="server",
+        example=HANDSHAKE
+        + """
+            0.040 < P. 1:201(200)   ack 101
+            0.050 > .  101:101(0)   ack 201
+            9.000 > P. 101:201(100) ack 201
+            9.010 < R  201:201(0)
+        """,
+        look_alike=HANDSHAKE
+        + """
+            0.040 < P. 1:201(200)   ack 101
+            0.050 > .  101:101(0)   ack 201
+            9.000 < R. 201:201(0)   ack 101
+        """,
+    ),
+    Cause(
+        name="peer_vanished",
+        family="others",
+        where="server",
+        severity="medium",
+        summary="The other side is gone without a word: switched off, its address moved, its network cut.",
+        predicts=("keepalives or window probes are not answered, nor is anything else",),
+        forbids=("any segment of it since",),
+        look_alikes={
+            "path_dead": "the host is alive and the path is not",
+            "receiver_slow": "a living system answers probes of its shut window",
+            "server_slow": "a living system acknowledges",
+        },
+        explains=frozenset(
+            {
+                "keepalive",
+                "keepalive_death",
+                "keepalive_schedule",
+                "keepalive_unanswered",
+                "persist_timeout_abort",
+                "vanished",
+                "zero_window",
+                "zero_window_probe",
+                "zero_window_stall",
+            }
+        ),
+        next_step="ping {server_host}, and arping it on the same link; capture there if it answers",
+        weigh=vanished,
+        group="pair",
+        example=HANDSHAKE
+        + """
+            0.040 < .  1:1(0)      ack 101
+            60.00 > .  100:100(0)  ack 1
+            70.00 > .  100:100(0)  ack 1
+            80.00 > .  100:100(0)  ack 1
+            90.00 > .  100:100(0)  ack 1
+            end 100
+        """,
+        look_alike=HANDSHAKE
+        + """
+            0.040 < .  1:1(0)      ack 101
+            60.00 > .  100:100(0)  ack 1
+            60.01 < .  1:1(0)      ack 101
+            70.00 > .  100:100(0)  ack 1
+            70.01 < .  1:1(0)      ack 101
+            end 100
+        """,
+    ),
+)
