@@ -108,7 +108,7 @@ RULES = (
     Rule(
         kind="seq_gap",
         category="data",
-        severity="medium",
+        severity="low",
         rfc="RFC 9293 3.4",
         summary="Bytes that arrived are not in the capture: what it says of this connection is incomplete.",
         evidence="A hole in the sequence numbers that nothing filled, and an ACK of the peer beyond it.",

@@ -121,9 +121,9 @@ class StillOpen(One):
         return Found(
             group,
             None,
-            f"{self.of_all} were still open when the capture ended, the first of them {span(now - group.first)} old: "
-            "how they "
-            "close is not known",
+            f"{self.of_all} were still open when the capture ended"
+            + (f", the first of them {span(now - group.first)} old" if now - group.first >= MILLISECOND else "")
+            + ": how they close is not known",
         )
 
 

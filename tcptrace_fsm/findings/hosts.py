@@ -316,7 +316,7 @@ class Options(Collector):
 def whose(side: int, group: Group) -> str:
     """How many SYNs or SYN+ACKs of how many, and one of them by name."""
     what, who = ("SYN", "hosts") if side == CLIENT else ("SYN+ACK", "listeners")
-    return f"{group.count:,} {what}s of {group.counted} {who} ({name(group.member or ())} for one)"
+    return f"{group.count:,} {what}s of {group.counted} {who} (e.g. {name(group.member or ())})"
 
 
 class NotOffered(Options):

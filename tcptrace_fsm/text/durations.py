@@ -10,20 +10,29 @@ __all__ = ["MILLISECOND", "SECOND", "duration", "span"]
 
 SECOND = 1_000_000_000  # ns
 MILLISECOND = 1_000_000
+ABSURD = 366 * 86400  # s: no connection that a capture shows has waited for a year
 
 
 def span(ns: float) -> str:
     """A length of time in one unit, for sentences that compare it with a timer.
 
+    What a clock that was set, or frames out of order, make of it is no length of time: less than none, or years.
+
     >>> span(81_400), span(81_400_000), span(192 * SECOND)
     ('81 us', '81.4 ms', '192 s')
+    >>> span(0), span(-707 * MILLISECOND), span(249_252_457 * SECOND)
+    ('less than 1 us', 'an unknown time', 'an unknown time')
     """
     seconds = ns / SECOND
-    if abs(seconds) < 1e-3:
+    if ns < 0 or seconds > ABSURD:
+        return "an unknown time"
+    if ns < 1000:
+        return "less than 1 us"
+    if seconds < 1e-3:
         return f"{seconds * 1e6:.0f} us"
-    if abs(seconds) < 1:
+    if seconds < 1:
         return f"{seconds * 1e3:.3g} ms"
-    if abs(seconds) < 100:
+    if seconds < 100:
         return f"{seconds:.3g} s"
     return f"{seconds:.0f} s"
 
