@@ -68,6 +68,8 @@ def finished(connections, transitions=(), findings=()):
         count=len(connections),
         transitions=array("q", [w for record in [*transitions, spare] for w in record]),
         transition_count=len(transitions),
+        waits=array("q"),
+        wait_count=0,
         findings=list(findings),
         paths=None,
         diagnoses=[],

@@ -15,7 +15,7 @@ from tests import builders as b
 SECOND = 10**6
 SAMPLES = Path(__file__).parent.parent / "sample_pcaps"
 FILE_COLUMNS = {"file", "files", "first_file", "last_file", "confirmed_by_file", "arrival_file"}
-TABLES = ("connections", "transitions", "anomalies", "diagnoses", "segments")
+TABLES = ("connections", "transitions", "anomalies", "diagnoses", "waits", "segments")
 
 
 def pcap_frames(path):

@@ -169,7 +169,7 @@ def test_an_empty_directory_and_a_pattern_without_match(tmp_path, capsys):
         (["bogus"], "analyze, causes, diagram, extract, ladder, netstat, report, rules"),
         (["analyze", "x", "--bogus"], "--profile"),
         (["analyze", "x", "--format", "xml"], "parquet, csv"),
-        (["analyze", "x", "--tables", "frames"], "connections, transitions, anomalies, diagnoses, segments"),
+        (["analyze", "x", "--tables", "frames"], "connections, transitions, anomalies, diagnoses, waits, segments"),
         (["analyze", "x", "--profile", "plan9"], "linux, rfc9293, bsd, windows"),
         (["analyze", "x", "--time-wait", "long"], "--time-wait"),
         (["analyze", "x", "--time-wait", "-1"], "--time-wait"),
@@ -373,7 +373,7 @@ def test_a_file_object_is_read_once(capture):
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 def test_trace_export_is_what_the_command_line_writes(capture, tmp_path, capsys, form):
-    tables = ["connections", "transitions", "anomalies", "diagnoses", "segments"]
+    tables = ["connections", "transitions", "anomalies", "diagnoses", "waits", "segments"]
     tf.analyze(capture).export(tmp_path / "a", format=form, tables=tables)
     run("analyze", capture, "-o", str(tmp_path / "b"), "--format", form, "--tables", ",".join(tables), capsys=capsys)
     for name in tables:

@@ -55,7 +55,7 @@ def test_every_format_writes_every_table_asked_for(tmp_path, form):
 
 def test_the_usual_tables_are_all_but_segments(tmp_path):
     usual = ["anomalies.parquet", "connections.parquet", "diagnoses.parquet", "summary.json", "transitions.parquet"]
-    assert written(tmp_path) == usual
+    assert written(tmp_path) == [*usual, "waits.parquet"]
 
 
 @pytest.mark.parametrize("table", ALL)
@@ -160,7 +160,7 @@ def test_summary_json_is_readable_text(tmp_path):
 def test_wrong_names_list_the_right_ones():
     with pytest.raises(UsageError, match="parquet, csv"):
         Export("x", "xml")
-    with pytest.raises(UsageError, match="connections, transitions, anomalies, diagnoses, segments"):
+    with pytest.raises(UsageError, match="connections, transitions, anomalies, diagnoses, waits, segments"):
         check_tables("connections,bogus")
     assert check_tables("segments, connections") == ("connections", "segments")
 
@@ -169,3 +169,12 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"), Export(tmp_path / "file" / "out"):
         pass
+
+
+def test_short_and_negative_durations_have_nine_decimals_too():
+    import pyarrow as pa
+
+    from tcptrace_fsm.tables.writers import csv_text
+
+    given = pa.array([0, 6, 12_000_000_001, -5_000_000, None], pa.duration("ns"))
+    assert csv_text(given).to_pylist() == ["0.000000000", "0.000000006", "12.000000001", "-0.005000000", None]

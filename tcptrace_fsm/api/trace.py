@@ -89,6 +89,11 @@ class Trace:
         return self._frame("diagnoses")
 
     @property
+    def waits(self) -> pd.DataFrame:
+        """One row per interval in which a connection stood still: for whom, and for what."""
+        return self._frame("waits")
+
+    @property
     def segments(self) -> pd.DataFrame:
         """One row per TCP segment. Unless `analyze` was told to keep them, the captures are read once more."""
         return self._frame("segments")
@@ -127,6 +132,8 @@ class Trace:
         for f in self._kept.finished:
             if name == "connections":
                 rows.add(f.connections, f.count, f.paths)
+            elif name == "waits":
+                rows.add(f.waits, f.wait_count)
             else:
                 rows.add(f.transitions, f.transition_count)
             if rows.count >= SOURCES[name].group:
@@ -297,7 +304,7 @@ class Trace:
         format : str
             ``parquet`` or ``csv``.
         tables : sequence of str or None
-            None for connections, transitions and anomalies.
+            None for all but segments.
 
         """
         chosen = check_tables(tables)

@@ -264,14 +264,18 @@ class Share:
             changes = np.frombuffer(done.transitions, dtype=np.int64).copy()
             rows = changes[: done.transition_count * k.TRANSITION_SIZE].reshape(-1, k.TRANSITION_SIZE)
             rows[:, k.T_CONNECTION] = ids[rows[:, k.T_CONNECTION]]
+            waits = np.frombuffer(done.waits, dtype=np.int64).copy()
+            pauses = waits.reshape(-1, k.WAIT_SIZE)
+            pauses[:, k.WT_CONNECTION] = ids[pauses[:, k.WT_CONNECTION]]
             findings = [f if f.conn_id is None else f._replace(conn_id=int(ids[f.conn_id])) for f in done.findings]
             if coded is not None:
-                for table, place in ((records, _PLACES[0]), (rows, _PLACES[1])):
+                for table, place in zip((records, rows, pauses), _PLACES, strict=True):
                     table[:, place] = coded.codes(table[:, place])
                 findings = [placed(finding, coded) for finding in findings]
             connections = array("q", words.tobytes())
             transitions = array("q", changes.tobytes())
             over = Finished(connections, done.count, transitions, done.transition_count, findings)
+            over.waits, over.wait_count = array("q", waits.tobytes()), done.wait_count
             over.logs = done.logs if coded is None else {c: _recoded(log, coded) for c, log in done.logs.items()}
             yield over
 
@@ -301,7 +305,7 @@ def _recoded(log: Log, coded: Origins) -> Log:
     return log.recoded(lambda frames: coded.codes(np.array(frames, dtype=np.int64)).tolist())
 
 
-_PLACES = [k.C_FIRST_FRAME, k.C_LAST_FRAME], [k.T_FRAME, k.T_CONFIRMED_BY]
+_PLACES = [k.C_FIRST_FRAME, k.C_LAST_FRAME], [k.T_FRAME, k.T_CONFIRMED_BY], [k.WT_BEFORE, k.WT_AFTER]
 
 
 def _joined(pairs: list[tuple[Words, Words]]) -> tuple[Words, Words]:
@@ -349,6 +353,8 @@ class Parts:
             self._rows["connections"].add(finished.connections, finished.count)
         if "transitions" in self._rows:
             self._rows["transitions"].add(finished.transitions, finished.transition_count)
+        if "waits" in self._rows:
+            self._rows["waits"].add(finished.waits, finished.wait_count)
         if self._findings is not None:
             self._findings += finished.findings
         self.flush(least=None)

@@ -172,6 +172,7 @@ SOURCES: dict[str, Source] = {
         16384,
     ),
     "transitions": Source(k.TRANSITION_SIZE, k.T_CONNECTION, tuple(range(k.TRANSITION_SIZE)), 65536),
+    "waits": Source(k.WAIT_SIZE, k.WT_CONNECTION, tuple(range(k.WAIT_SIZE)), 65536),
 }
 
 
@@ -237,7 +238,7 @@ def build(name: str, rows: dict[int, Words], origins: Origins | None = None) -> 
     Parameters
     ----------
     name : str
-        ``connections`` or ``transitions``.
+        ``connections``, ``transitions`` or ``waits``.
     rows : dict of int to int64[n]
         Values by word of the record, as :meth:`Rows.take` gives them.
     origins : Origins or None

@@ -150,7 +150,15 @@ def _word(
         word += layout.C_ENDPOINTS + side * layout.ENDPOINT_SIZE
         source = f"{SIDES[side]}'s {source}"
     kind = "string" if words else kind
-    frames = source in {"C_FIRST_FRAME", "C_LAST_FRAME", "T_FRAME", "T_CONFIRMED_BY", "S_FRAME"}
+    frames = source in {
+        "C_FIRST_FRAME",
+        "C_LAST_FRAME",
+        "T_FRAME",
+        "T_CONFIRMED_BY",
+        "S_FRAME",
+        "WT_BEFORE",
+        "WT_AFTER",
+    }
     unit = unit or ("ns" if kind == "duration" else "ns, UTC" if kind == "timestamp" else "")
     return Column(name, kind, meaning, source, null, unit, word, absent if null else None, words, frames)
 
@@ -506,11 +514,24 @@ _DIAGNOSES: tuple[Column, ...] = (
     Column("next_step", "string", "how to make sure, or to mend it", "causes"),
 )
 
+_WAITS: tuple[Column, ...] = (
+    _word("conn_id", "WT_CONNECTION", "the connection"),
+    _word("start", "WT_START", "since when it stood still", kind="timestamp"),
+    _word("end", "WT_END", "until when", kind="timestamp"),
+    _word("duration", "WT_DURATION", "how long", kind="duration"),
+    _word("waiting_for", "WT_FOR", "what it waited for", words=WAITING_FOR),
+    _word("side", "WT_SIDE", "whose turn it was: who was waited for", words=SIDES),
+    _word("frame_before", "WT_BEFORE", "the frame before it"),
+    _word("frame_after", "WT_AFTER", "the frame that ended it", null="it had not ended when the capture did"),
+    _word("basis", "WT_BASIS", "what it rests on, as in transitions", words=BASES),
+)
+
 TABLES: dict[str, tuple[Column, ...]] = {
     "connections": _CONNECTIONS,
     "transitions": _TRANSITIONS,
     "anomalies": _ANOMALIES,
     "diagnoses": _DIAGNOSES,
+    "waits": _WAITS,
     "segments": _SEGMENTS,
 }
 """The tables by name, each with its columns in order."""
@@ -520,6 +541,7 @@ _FILES: dict[str, tuple[tuple[str, str], ...]] = {
     "transitions": (("file", "frame"), ("confirmed_by_file", "confirmed_by")),
     "anomalies": (("file", "frame"), ("files", "frames")),
     "diagnoses": (("file", "frame"),),
+    "waits": (("file_before", "frame_before"), ("file_after", "frame_after")),
     "segments": (("file", "frame"), ("arrival_file", "arrival_frame")),
 }
 
@@ -549,6 +571,7 @@ ROWS = {
     "transitions": "One row per state change of one endpoint.",
     "anomalies": "One row per finding.",
     "diagnoses": "One row per problem, worst first: what a person would mend, and why.",
+    "waits": "One row per interval in which a connection stood still, for more than 10 ms and two round trips.",
     "segments": "One row per frame with a TCP header. Written only when asked for (`--tables ...,segments`).",
 }
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "Export", "Format", "Part", "PartitionedExport", "TableWriter", "check_format", "check_tables"]
 
-DEFAULT_TABLES = ("connections", "transitions", "anomalies", "diagnoses")
+DEFAULT_TABLES = ("connections", "transitions", "anomalies", "diagnoses", "waits")
 SUMMARY = "summary.json"
 SKIPPED_BY = ("conn_id", "time", "frame", "first_time", "last_time", "kind", "severity")  # columns with statistics
 FINDINGS_GROUP = 16384  # findings to a row group
@@ -152,11 +152,13 @@ def csv_text(column: Any) -> Any:
         naive = column.cast(pa.timestamp("ns")).cast(pa.string())
         return pc.binary_join_element_wise(pc.utf8_replace_slice(naive, 10, 11, "T"), "Z", "")
     if pa.types.is_duration(kind):
-        from decimal import Decimal
-
-        # Decimals, for a float would not hold the nanoseconds of a long one.
-        nanosecond = pa.scalar(Decimal("0.000000001"), pa.decimal128(10, 9))
-        return pc.multiply(column.cast(pa.int64()).cast(pa.decimal128(19, 0)), nanosecond).cast(pa.string())
+        # In whole numbers: a float would not hold the nanoseconds of a long one, a decimal writes "6E-9" of a short.
+        sign = pc.if_else(pc.less(column.cast(pa.int64()), 0), "-", "")
+        nanoseconds = pc.abs(column.cast(pa.int64()))
+        seconds = pc.divide(nanoseconds, 10**9)
+        rest = pc.subtract(nanoseconds, pc.multiply(seconds, 10**9)).cast(pa.string())
+        whole = pc.binary_join_element_wise(sign, seconds.cast(pa.string()), "")
+        return pc.binary_join_element_wise(whole, pc.utf8_lpad(rest, 9, "0"), ".")
     if pa.types.is_list(kind):
         return pc.binary_join(column.cast(pa.list_(pa.string())), " ")
     return column.cast(pa.string())
@@ -476,6 +478,8 @@ class Export:
             self._rows["connections"].add(finished.connections, finished.count, finished.paths)
         if "transitions" in self._rows:
             self._rows["transitions"].add(finished.transitions, finished.transition_count)
+        if "waits" in self._rows:
+            self._rows["waits"].add(finished.waits, finished.wait_count)
         if self._segments is not None:
             self._segments.learn(finished)
         if "anomalies" in self.tables:
