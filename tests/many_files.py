@@ -118,7 +118,16 @@ def side_by_side(folder, frames, whose):
 
 def plain(table):
     """A table without what names files and frames, its rows in an order that does not depend on them."""
-    frames = {"frame", "frames", "first_frame", "last_frame", "confirmed_by", "arrival_frame"}
+    frames = {
+        "frame",
+        "frames",
+        "first_frame",
+        "last_frame",
+        "confirmed_by",
+        "arrival_frame",
+        "frame_before",
+        "frame_after",
+    }
     return table.drop(columns=[c for c in table.columns if c in FILE_COLUMNS | frames])
 
 
