@@ -14,7 +14,16 @@ from tests import builders as b
 
 SECOND = 10**6
 SAMPLES = Path(__file__).parent.parent / "sample_pcaps"
-FILE_COLUMNS = {"file", "files", "first_file", "last_file", "confirmed_by_file", "arrival_file"}
+FILE_COLUMNS = {
+    "file",
+    "files",
+    "first_file",
+    "last_file",
+    "confirmed_by_file",
+    "arrival_file",
+    "file_before",
+    "file_after",
+}
 TABLES = ("connections", "transitions", "anomalies", "diagnoses", "waits", "segments")
 
 

@@ -153,12 +153,15 @@ def csv_text(column: Any) -> Any:
         return pc.binary_join_element_wise(pc.utf8_replace_slice(naive, 10, 11, "T"), "Z", "")
     if pa.types.is_duration(kind):
         # In whole numbers: a float would not hold the nanoseconds of a long one, a decimal writes "6E-9" of a short.
-        sign = pc.if_else(pc.less(column.cast(pa.int64()), 0), "-", "")
-        nanoseconds = pc.abs(column.cast(pa.int64()))
-        seconds = pc.divide(nanoseconds, 10**9)
-        rest = pc.subtract(nanoseconds, pc.multiply(seconds, 10**9)).cast(pa.string())
+        signed: Any = column.cast(pa.int64())
+        billion: Any = 10**9
+        none: Any = 0
+        sign: Any = pc.if_else(pc.less(signed, none), "-", "")
+        nanoseconds: Any = pc.abs(signed)
+        seconds: Any = pc.divide(nanoseconds, billion)
+        rest: Any = pc.subtract(nanoseconds, pc.multiply(seconds, billion))
         whole = pc.binary_join_element_wise(sign, seconds.cast(pa.string()), "")
-        return pc.binary_join_element_wise(whole, pc.utf8_lpad(rest, 9, "0"), ".")
+        return pc.binary_join_element_wise(whole, pc.utf8_lpad(rest.cast(pa.string()), 9, "0"), ".")
     if pa.types.is_list(kind):
         return pc.binary_join(column.cast(pa.list_(pa.string())), " ")
     return column.cast(pa.string())
