@@ -30,6 +30,12 @@ ARRAYS = {"Words": "long long[::1]", "Buffer": "const unsigned char[::1]"}  # th
 HEAD = '''
 cdef extern from *:
     """
+    #include <string.h>
+    #if defined(__GNUC__) && !defined(__clang__)
+    #define TCPTRACE_FSM_UNROLL _Pragma("GCC unroll 4")
+    #else
+    #define TCPTRACE_FSM_UNROLL
+    #endif
     #if defined(__GNUC__) || defined(__clang__)
     #define tcptrace_fsm_prefetch(address) __builtin_prefetch(address)
     #else
@@ -47,12 +53,54 @@ cdef extern from *:
         return (long long) (a * b ^ ((a >> 32) * (b >> 32) + (middle >> 32) + (other >> 32)));
     #endif
     }
+    /* RFC 1071 section 2: the sum may be taken in any byte order, in larger pieces, and folded at the end. */
+    static inline long long tcptrace_fsm_ones_sum(const unsigned char* at, long long count) {
+        unsigned long long low = 0, high = 0, word;
+        unsigned int half;
+        unsigned short pair, one = 1;
+        unsigned char rest[2] = {0, 0};
+        long long words = count >> 3;
+        /* Whole words into one, their upper halves into the other, so that what overflowed is known. */
+        TCPTRACE_FSM_UNROLL
+        for (long long i = 0; i < words; i++) {
+            memcpy(&word, at + 8 * i, 8);
+            low += word;
+            high += word >> 32;
+        }
+        low = low - (high << 32) + high;
+        at += 8 * words;
+        if (count & 4) {
+            memcpy(&half, at, 4);
+            low += half;
+            at += 4;
+        }
+        if (count & 2) {
+            memcpy(&pair, at, 2);
+            low += pair;
+            at += 2;
+        }
+        if (count & 1) {
+            rest[0] = *at;
+            memcpy(&pair, rest, 2);
+            low += pair;
+        }
+        low = (low & 0xFFFFFFFF) + (low >> 32);
+        low = (low & 0xFFFF) + (low >> 16);
+        low = (low & 0xFFFF) + (low >> 16);
+        low = (low & 0xFFFF) + (low >> 16);
+        memcpy(rest, &one, 2);
+        return rest[0] ? (long long) (low >> 8 | (low & 0xFF) << 8) : (long long) low;
+    }
     """
     void tcptrace_fsm_prefetch(const void* address) noexcept nogil
     long long tcptrace_fsm_fold(long long x, long long y) noexcept nogil
+    long long tcptrace_fsm_ones_sum(const unsigned char* at, long long count) noexcept nogil
 
 cdef inline long long fold(long long a, long long b) noexcept nogil:
     return tcptrace_fsm_fold(a, b)
+
+cdef inline long long ones_sum(const unsigned char* content, long long at, long long count) noexcept nogil:
+    return tcptrace_fsm_ones_sum(content + at, count)
 
 cdef inline long long* pointer(long long* words) noexcept nogil:
     return words

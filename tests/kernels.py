@@ -35,7 +35,11 @@ class Watched:
             raise AssertionError(f"index {index} outside {self.low} ... {self.high - 1}")
 
     def __getitem__(self, index):
-        self._check(index)
+        if isinstance(index, slice):
+            self._check(index.start)
+            self._check(index.stop - 1)
+        else:
+            self._check(index)
         return self.content[index]
 
     def __setitem__(self, index, value):

@@ -131,7 +131,7 @@ def _ipv4(data: bytes, wire: int, vlans: list[int]) -> Segment | str:
         return "peel"
     elif protocol == 1:
         quoted = data[head + 8 :]
-        quotes = len(quoted) >= 36 and data[head] in {3, 4, 11, 12} and quoted[0] >> 4 == 4 and quoted[9] == 6
+        quotes = len(quoted) >= 28 and data[head] in {3, 4, 11, 12} and quoted[0] >> 4 == 4 and quoted[9] == 6
         return "peel" if quotes else "not_tcp"
     elif protocol == 51 and len(data) >= head + 12:
         protocol = data[head]
@@ -171,7 +171,7 @@ def _ipv6(data: bytes, wire: int, vlans: list[int]) -> Segment | str:
                 return _maybe_tunnel(data[at:])
             if follows == 58:
                 quoted = data[at + 8 :]
-                quotes = len(quoted) >= 56 and data[at] in {1, 2, 3, 4} and quoted[0] >> 4 == 6 and quoted[6] == 6
+                quotes = len(quoted) >= 48 and data[at] in {1, 2, 3, 4} and quoted[0] >> 4 == 6 and quoted[6] == 6
                 return "peel" if quotes else "not_tcp"
             return "peel" if follows in TUNNEL_PROTOCOLS else "not_tcp"
         if at + least > total:
@@ -210,7 +210,7 @@ def _tcp(segment: Segment, data: bytes, length: int, room: int, *, routed: bool,
     if len(data) < offset:
         segment.options.add("short")
         segment.options.discard("damaged")
-    if len(data) >= length and (segment.payload_len <= 256 or segment.flags & 7):
+    if len(data) >= length:
         segment.checksum = _checksum(segment, data[:length], routed=routed)
     return segment
 
@@ -270,6 +270,7 @@ def _checksum(segment: Segment, data: bytes, *, routed: bool) -> str:
     pseudo = segment.src + segment.dst + struct.pack("!II", len(data), 6)
     if folded(pseudo + data) == 0xFFFF:
         return "good"
-    if int.from_bytes(data[16:18], "big") == folded(pseudo):
+    without_length = segment.src + segment.dst + struct.pack("!II", 0, 6)
+    if int.from_bytes(data[16:18], "big") in {0, folded(pseudo), folded(without_length)}:
         return "offloaded"
     return "unknown" if routed else "bad"

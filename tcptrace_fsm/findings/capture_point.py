@@ -19,6 +19,7 @@ from tcptrace_fsm.kernels.layout import (
     E_LONGEST,
     E_MSS,
     SERVER,
+    SUMS_OFFLOADED,
     VANTAGE_NEAR_CLIENT,
     VANTAGE_NEAR_SERVER,
 )
@@ -66,7 +67,7 @@ class Offload(Collector):
     def take(self, words: array[int], c: int, side: int, sent: int) -> None:
         """One that is longer: put together by its receiver's card if the capture was taken there."""
         at_peer = words[c + C_VANTAGE] == (VANTAGE_NEAR_SERVER if side == CLIENT else VANTAGE_NEAR_CLIENT)
-        if (at_peer and not words[end_of(c, side) + E_CHECKSUMS] & 4) is self.receiving:
+        if (at_peer and not words[end_of(c, side) + E_CHECKSUMS] & SUMS_OFFLOADED) is self.receiving:
             group = self.groups.of(())
             group.add(words, c, host_of(words, c, side))
             group.reach("longest", sent)

@@ -165,15 +165,16 @@ def damaged(c: View) -> Iterator[Hit]:
     """Segments with a wrong checksum, one finding per sender."""
     for end in c.ends:
         bad = [s for s in end.segments if s.has(MARK_BAD_CHECKSUM)]
-        if bad:
-            yield Hit(
-                end.side,
-                bad[0],
-                f"{len(bad)} of {end[E_SEGMENTS]} segments of {end.name} have a wrong checksum, others a right one: "
-                "they were damaged "
-                f"on the way and {end.peer.name} drops them",
-                bad[1:],
-            )
+        if not bad:
+            continue
+        syns = [s for s in bad if s.flags & TCP_SYN]
+        what = " (SYNs)" if len(syns) == len(bad) else f" ({counted(len(syns), 'SYN')} among them)" if syns else ""
+        if len(bad) == end[E_SEGMENTS]:
+            which = f"{counted(len(bad), 'segment')}{what} of {end.name}, all that it sent, have a wrong checksum"
+        else:
+            which = f"{len(bad)} of {end[E_SEGMENTS]} segments{what} of {end.name} have a wrong checksum"
+            which += ", others a right one"
+        yield Hit(end.side, bad[0], f"{which}: they were damaged on the way and {end.peer.name} drops them", bad[1:])
 
 
 ASKED = (
@@ -338,7 +339,9 @@ RULES = (
         severity="low",
         rfc="RFC 9293 3.1",
         summary="Segments with a wrong checksum reached the capture point.",
-        evidence="A wrong TCP checksum from an endpoint that computes right ones elsewhere in the connection.",
+        evidence="A wrong TCP checksum from an endpoint that computes right ones elsewhere in the connection, in a "
+        "segment that its peer has not acknowledged; or in the SYNs of one that sends nothing else, gets no answer, "
+        "and is a router or more away. Judged is what was captured whole and is no longer than the MSS.",
         innocent="Damage on a link; not the unfinished checksums of a host that leaves them to its network card.",
         when=bears(MARK_BAD_CHECKSUM),
         detect=damaged,
@@ -349,11 +352,24 @@ RULES = (
             1.210 > P. 101:201(100) ack 1
             1.220 < .  1:1(0)       ack 201
         """,
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             1.000 > P. 101:201(100) ack 1
             1.210 > P. 101:201(100) ack 1
             1.220 < .  1:1(0)       ack 201
-        """,
+            """,
+            # Put together by the receiving host's card: the checksum is that of a piece.
+            HANDSHAKE
+            + """
+            1.000 > P. 101:5001(4900) ack 1 bad
+            1.010 < .  1:1(0)         ack 5001
+            """,
+            # Unanswered, and perhaps left to the capturing host's own card.
+            """
+            0.000 > S  0:0(0) bad
+            1.000 > S  0:0(0) bad
+            """,
+        ),
     ),
 )

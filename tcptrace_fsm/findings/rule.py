@@ -164,6 +164,8 @@ class Segment(NamedTuple):
     """``OPT_`` bits."""
     fate: int = 0
     """``FATE_...``: with two capture points, what became of it between them; of a run's first segment."""
+    checksum: int = 0
+    """``CHECKSUM_`` code."""
 
     @property
     def end(self) -> int:

@@ -94,31 +94,24 @@ def tunnel_ethertype(kind: int) -> int:
     return 0
 
 
+def fold16(total: int) -> int:
+    """Return a ones' complement sum in 16 bits; of a sum above 0, 65535 stands for both zeros."""
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    return (total & 0xFFFF) + (total >> 16)
+
+
 def checksum(data: Buffer, at: int, length: int, pseudo: int) -> int:
     """Judge the TCP checksum (RFC 9293 3.1) of ``length`` bytes at ``at``; ``pseudo`` sums the pseudo-header.
 
-    Returns one of ``CHECKSUM_GOOD``, ``CHECKSUM_OFFLOADED``, ``CHECKSUM_BAD``.
+    Returns one of ``CHECKSUM_GOOD``, ``CHECKSUM_OFFLOADED``, ``CHECKSUM_BAD``. Hosts that leave the sum to their
+    network card put the pseudo-header's in its place: with the length, or without where the card is to cut the segment
+    up; or 0.
     """
-    # The sum may be taken in larger pieces and folded at the end (RFC 1071 section 2).
-    total = pseudo
-    stop = at + length - 3
-    p = at
-    while p < stop:
-        total += number32(data[p], data[p + 1], data[p + 2], data[p + 3])
-        p += 4
-    if length & 2:
-        total += number16(data[p], data[p + 1])
-        p += 2
-    if length & 1:
-        total += number16(data[p], 0)
-    for _ in range(4):
-        total = (total & 0xFFFF) + (total >> 16)
-    if total == 0xFFFF:
+    if fold16(pseudo + ones_sum(data, at, length)) == 0xFFFF:
         return CHECKSUM_GOOD
     field = number16(data[at + 16], data[at + 17])
-    pseudo = (pseudo & 0xFFFF) + (pseudo >> 16)
-    pseudo = (pseudo & 0xFFFF) + (pseudo >> 16)
-    if field == pseudo:
+    if field in {0, fold16(pseudo), fold16(pseudo - length)}:
         return CHECKSUM_OFFLOADED
     return CHECKSUM_BAD
 
@@ -288,7 +281,7 @@ def decode_tcp(data: Buffer, at: int, end: int, length: int, room: int, doubts: 
             segments[s + S_OPTIONS] = segments[s + S_OPTIONS] & ~OPT_DAMAGED
 
     verdict = CHECKSUM_UNKNOWN
-    if end - at >= length and (payload <= 256 or flags & (TCP_SYN | TCP_FIN | TCP_RST)):
+    if end - at >= length:
         pseudo = 6 + length
         for i in range(S_SRC_HI, S_DST_LO + 1):
             word = segments[s + i]

@@ -196,6 +196,7 @@ def unpack(head: int, most: int, log: Words, out: Words) -> int:
         out[w + U_IP_ID] = (packet >> LOG_IP_ID_SHIFT & LOG_IP_ID_MASK) - 1
         out[w + U_OPTIONS] = packet >> LOG_OPTIONS_SHIFT
         out[w + U_FATE] = packet & LOG_FATE_MASK
+        out[w + U_CHECKSUM] = packet >> LOG_CHECKSUM_SHIFT & 3
         w += UNPACKED_SIZE
         n += 1
         r = log[r + L_NEXT]

@@ -179,7 +179,7 @@ OPT_SHORT = 2048  # the capture ends inside the options
 OPT_NOP_RUN = 4096  # four or more NOPs in a row
 OPT_BARE_LINK = 8192  # no option: the frame has no link-layer addresses, as on a tun device, and no tunnel inside
 
-CHECKSUM_UNKNOWN = 0  # not all of the segment was captured, or it was too long to be worth it
+CHECKSUM_UNKNOWN = 0  # not all of the segment was captured
 CHECKSUM_GOOD = 1
 CHECKSUM_OFFLOADED = 2  # only the pseudo-header is summed: the network card was to do the rest
 CHECKSUM_BAD = 3
@@ -352,7 +352,7 @@ E_HEAD_TIME = 20  # when the oldest unacknowledged byte was last sent, ns
 E_ACK_TIME = 21  # when its ACK last advanced
 E_DUP_RUN = 22  # duplicate ACKs in a row
 E_BUSY_SINCE = 23  # since when it may have had more to send than it was allowed to, ns
-E_CHECKSUMS = 24  # CHECKSUM_GOOD seen: bit 0, CHECKSUM_BAD seen: bit 1, CHECKSUM_OFFLOADED seen: bit 2
+E_CHECKSUMS = 24  # SUMS_... bits, and above them what SUMS_END_SHIFT says
 E_LONGEST = 25  # longest payload that it has sent
 E_BLOCKED_SINCE = 26  # since when the peer's window has kept it from sending, ns; -1 where it does not
 E_HOLES = 27  # number of holes in what it has sent, 0 ... 4
@@ -386,6 +386,13 @@ E_OUTSIDE_FRAME = 77  # frame of the first, -1 for none
 E_ICMP = 78  # first of the records of ICMP errors that quote its segments, -1 for none
 E_ICMP_COUNT = 79  # how many such errors there were
 ENDPOINT_SIZE = 80
+
+# E_CHECKSUMS: which kinds were seen, 1 << (CHECKSUM_... - 1)
+SUMS_GOOD = 1
+SUMS_OFFLOADED = 2
+SUMS_BAD = 4
+SUMS_BELIEVED = 8  # the peer acknowledged what has a bad one: the capture shows segments otherwise than they travelled
+SUMS_END_SHIFT = 4  # sequence number after the last of those that have a bad one, 0 for none
 
 HISTORY_PER_WORD = 10  # letters of C_HISTORY to a word, 6 bits each
 HISTORY_MOST = 30
@@ -538,7 +545,8 @@ L_TSECR = 8
 L_END_TIME = 9  # of the last segment in the run
 L_END_FRAME = 10
 L_NEXT = 11  # next log record of the connection, -1 for none
-L_FATE = 12  # FATE_... | TTL << 8 | (IP identification + 1) << 16 | OPT_... bits << 40; of a run's first segment
+L_FATE = 12  # FATE_... | TTL << 8 | (IP identification + 1) << 16 | CHECKSUM_... << 36 | OPT_... bits << 40;
+# all but the first of a run's first segment
 L_ARRIVAL = 13  # as S_ARRIVAL, S_ARRIVAL_FRAME
 L_ARRIVAL_FRAME = 14
 L_END_ARRIVAL = 15  # of the last segment in the run
@@ -642,6 +650,7 @@ LOG_FATE_MASK = 255
 LOG_TTL_SHIFT = 8
 LOG_IP_ID_SHIFT = 16
 LOG_IP_ID_MASK = 131071
+LOG_CHECKSUM_SHIFT = 36
 LOG_OPTIONS_SHIFT = 40
 
 # --- ICMP error that quotes a segment of a connection (made by track; kept beside the log, in blocks of its memory) ---
@@ -984,4 +993,5 @@ U_TTL = 14
 U_IP_ID = 15
 U_OPTIONS = 16
 U_FATE = 17
-UNPACKED_SIZE = 18
+U_CHECKSUM = 18
+UNPACKED_SIZE = 19

@@ -1,7 +1,8 @@
 """What compiled kernels do in their own way: with memory, which Python leaves alone, and with 128 bits.
 
-``setup.py`` gives these their meaning in C: an array is the address of its first word there, and a cache line that will
-be needed soon can be fetched early. This module is never compiled; uncompiled kernels use it as it stands.
+``setup.py`` gives these their meaning in C: an array is the address of its first word there, a cache line that will be
+needed soon can be fetched early, and a sum reads eight bytes at a time. This module is never compiled; uncompiled
+kernels use it as it stands.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Buffer, Words
 
-__all__ = ["fold", "octets", "pointer", "prefetch"]
+__all__ = ["fold", "octets", "ones_sum", "pointer", "prefetch"]
 
 
 def pointer(words: Words) -> Words:
@@ -30,6 +31,14 @@ def fold(a: int, b: int) -> int:
     product = (a & low) * (b & low)
     folded = (product ^ product >> 64) & low
     return folded - (folded >> 63 << 64)
+
+
+def ones_sum(content: Buffer, at: int, count: int) -> int:
+    """The ones' complement sum of ``count`` bytes (at least one) from ``at`` on, as 16 bits; a 0 may stand for 65535.
+
+    Such a sum is the remainder by 65535 of the bytes taken as one number (RFC 1071 section 2).
+    """
+    return (int.from_bytes(content[at : at + count], "big") << (8 * (count & 1))) % 65535
 
 
 def prefetch(words: Words, i: int) -> int:  # noqa: ARG001

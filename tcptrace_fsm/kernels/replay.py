@@ -42,6 +42,44 @@ __all__ = ["collect", "interesting", "replay_due"]
 # --- reading the log --------------------------------------------------------------------------------------------------
 
 
+def mark_damaged_syns(c: int, side: int, rows: Words, log: Words) -> int:
+    """Mark the SYNs with a wrong checksum that reached nobody, as later segments show: for the rules. Returns how many.
+
+    Their sender sent the same with a right one; or it sent nothing else, nothing answered, and routers have passed the
+    SYNs on, so that this is not what a host leaves to its network card.
+    """
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    sums = rows[x + E_CHECKSUMS]
+    if not sums & SUMS_BAD or not rows[x + E_SYNS]:
+        return 0
+    if not sums & SUMS_GOOD and (
+        sums & SUMS_OFFLOADED
+        or rows[x + E_SEGMENTS] > rows[x + E_SYNS]
+        or rows[c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE + E_SEGMENTS]
+        or first_hop(rows[x + E_TTL])
+    ):
+        return 0
+    good = 0 if sums & SUMS_GOOD else 1
+    r = rows[c + C_LOG_HEAD]
+    while r >= 0 and not good:
+        if log[r + L_INFO] >> LOG_SIDE_SHIFT & 1 == side and log[r + L_INFO] & TCP_SYN and log[r + L_SEQ] == 0:
+            good = 1 if log[r + L_FATE] >> LOG_CHECKSUM_SHIFT & 3 == CHECKSUM_GOOD else 0
+        r = log[r + L_NEXT]
+    marked = 0
+    r = rows[c + C_LOG_HEAD]
+    while r >= 0 and good:
+        if (
+            log[r + L_INFO] >> LOG_SIDE_SHIFT & 1 == side
+            and log[r + L_INFO] & TCP_SYN
+            and log[r + L_FATE] >> LOG_CHECKSUM_SHIFT & 3 == CHECKSUM_BAD
+        ):
+            log[r + L_MARKS] |= M_BAD_CHECKSUM
+            rows[c + C_MARKS] |= M_BAD_CHECKSUM
+            marked += 1
+        r = log[r + L_NEXT]
+    return marked
+
+
 def gather(c: int, rows: Words, log: Words, work: Words) -> int:
     """Copy the log of row ``c`` to ``work``, in order. Returns the words used."""
     r = rows[c + C_LOG_HEAD]
@@ -1670,6 +1708,8 @@ def replay(
     rows[c + C_SERVER_STATE] = final_state(x + ENDPOINT_SIZE, rows, scratch)
     rows[c + C_SERVER_BASIS] = scratch[X_BASIS]
     conclude(c, first, scratch[X_TOP], saw_client, scratch[X_SAW], rows, out)
+    mark_damaged_syns(c, CLIENT, rows, log)
+    mark_damaged_syns(c, SERVER, rows, log)
     rows[c + C_TRANSITIONS] = (scratch[X_TOP] - first) // TRANSITION_SIZE
     return rows[c + C_TRANSITIONS]
 

@@ -90,6 +90,7 @@ def log_segment(
         segments[s + S_FATE]
         | segments[s + S_TTL] << LOG_TTL_SHIFT
         | (segments[s + S_IP_ID] + 1) << LOG_IP_ID_SHIFT
+        | segments[s + S_CHECKSUM] << LOG_CHECKSUM_SHIFT
         | segments[s + S_OPTIONS] << LOG_OPTIONS_SHIFT
     )
     log[r + L_ARRIVAL] = segments[s + S_ARRIVAL]
@@ -1003,6 +1004,38 @@ def is_ack_with_fin(x: int, y: int, s: int, seq: int, now: int, segments: Words,
     return 1 if now - rows[k + 1] <= at_once else 0
 
 
+def longest_whole(y: int, rows: Words) -> int:
+    """The longest payload that one segment has: the MSS of ``y``, which receives it.
+
+    What is longer was put together by a network card or a host, and its checksum is nobody's.
+    """
+    return rows[y + E_MSS] if rows[y + E_MSS] > 0 else 1460
+
+
+def learn_sum(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
+    """Note what kind of checksum an endpoint's segment has; not where a card may have made one segment of several.
+
+    Linux gives what it has put together the sum that it leaves to its card.
+    """
+    verdict = segments[s + S_CHECKSUM]
+    if (verdict == CHECKSUM_OFFLOADED and segments[s + S_LEN]) or (
+        verdict == CHECKSUM_BAD and segments[s + S_LEN] > longest_whole(y, rows)
+    ):
+        return 0
+    rows[x + E_CHECKSUMS] |= 1 << (verdict - 1)
+    return 1
+
+
+def is_damaged(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether a segment with a wrong checksum reaches nobody: 1 or 0.
+
+    Its sender computes right ones elsewhere, and its peer has not yet taken one that seemed wrong.
+    """
+    if rows[x + E_CHECKSUMS] & (SUMS_GOOD | SUMS_BELIEVED) != SUMS_GOOD:
+        return 0
+    return 1 if segments[s + S_LEN] <= longest_whole(y, rows) else 0
+
+
 def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int, segments: Words, rows: Words) -> int:
     """What the segment's own sequence space says: new, a hole, repeated, SYN, FIN. Returns marks."""
     flags = segments[s + S_FLAGS]
@@ -1023,11 +1056,15 @@ def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int,
     if flags & TCP_SYN:
         end += 1
         rows[x + E_SYNS] += 1
-        if rows[x + E_STAGE] & ES_SYN or seq != 0:
+        again = 1 if rows[x + E_STAGE] & ES_SYN or seq != 0 else 0
+        if again:
             if seq != 0:
                 return M_BASE_CHANGED
             marks |= M_SYN_ACK_AGAIN if flags & TCP_ACK else M_SYN_AGAIN
-        else:
+        # A damaged SYN taught what may be damaged too: the first that is whole teaches anew.
+        if not again or (
+            segments[s + S_CHECKSUM] == CHECKSUM_GOOD and rows[x + E_CHECKSUMS] & (SUMS_GOOD | SUMS_BAD) == SUMS_BAD
+        ):
             rows[x + E_MSS] = segments[s + S_MSS] if segments[s + S_OPTIONS] & OPT_MSS else -1
             if segments[s + S_OPTIONS] & OPT_SCALE:
                 rows[x + E_SHIFT] = segments[s + S_SHIFT] if segments[s + S_SHIFT] <= 14 else 14
@@ -1180,6 +1217,12 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, overtaken: int, segment
         and widen(segments[s + S_SACK], rows[y + E_BASE], rows[y + E_NEXT]) > ack
     ):
         holes = 1
+    believed = rows[y + E_CHECKSUMS] >> SUMS_END_SHIFT
+    if rows[y + E_NEXT] < believed <= ack:
+        rows[y + E_CHECKSUMS] |= SUMS_BELIEVED
+        rows[y + E_BYTES] += believed - rows[y + E_NEXT]
+        rows[y + E_UNIQUE] += believed - rows[y + E_NEXT]
+        rows[y + E_NEXT] = believed
     if pure and ack == rows[y + E_NEXT] + 1 and began_by_keepalive(x, y, rows):
         rows[y + E_NEXT] = ack
         rows[y + E_KEEPALIVES] += 1
@@ -1423,7 +1466,7 @@ def predicted(c: int, side: int, s: int, segments: Words, rows: Words, control: 
             return 0
         rows[x + E_TSVAL] = segments[s + S_TSVAL]
     if segments[s + S_CHECKSUM]:
-        rows[x + E_CHECKSUMS] |= 1 << (segments[s + S_CHECKSUM] - 1)
+        learn_sum(x, y, s, segments, rows)
     if length:
         rows[x + E_STAGE] |= ES_DATA
         rows[x + E_BYTES] += length
@@ -1524,12 +1567,15 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         marks |= M_ACK_BEYOND
     elif not flags & (TCP_SYN | TCP_ACK):
         marks |= M_ODD_FLAGS  # nobody takes a segment without ACK (RFC 9293 3.10.7.4, fifth check)
-    elif segments[s + S_CHECKSUM] == CHECKSUM_BAD and rows[x + E_CHECKSUMS] & 1:
-        marks |= M_BAD_CHECKSUM  # its sender computes good ones elsewhere: this one reached nobody
+    elif segments[s + S_CHECKSUM] == CHECKSUM_BAD and is_damaged(x, y, s, segments, rows):
+        marks |= M_BAD_CHECKSUM
+        if seq + length > rows[x + E_CHECKSUMS] >> SUMS_END_SHIFT:
+            rows[x + E_CHECKSUMS] &= (1 << SUMS_END_SHIFT) - 1
+            rows[x + E_CHECKSUMS] |= (seq + length) << SUMS_END_SHIFT
     else:
         marks |= take_sequence(c, x, y, side, s, seq, now, segments, rows)
     if segments[s + S_CHECKSUM]:
-        rows[x + E_CHECKSUMS] |= 1 << (segments[s + S_CHECKSUM] - 1)
+        learn_sum(x, y, s, segments, rows)
     if ack >= 0 and not marks & (M_BAD_CHECKSUM | M_ACK_BEYOND) and not flags & TCP_RST:
         # A pure ACK that begins below what its sender has sent was overtaken too.
         late = overtaken
