@@ -158,6 +158,90 @@ CASES = [
         "SYN_RECEIVED 0.020 acked, ESTABLISHED 0.060 presumed",
         "none",
     ),
+    # --- a FIN that did not pass here: the story with fewest losses ---
+    Case(
+        "fin_lost_that_answered_a_fin_which_came_again",
+        OPEN
+        + """
+        1.000 < F. 201:201(0)   ack 101
+        x 1.020 > F. 101:101(0) ack 202
+        2.200 < F. 201:201(0)   ack 101
+        2.220 > .  102:102(0)   ack 202
+        2.600 > F. 101:101(0)   ack 202
+        2.620 < .  202:202(0)   ack 102
+        end 5
+        """,
+        f"{CLIENT_OPENS}, CLOSE_WAIT 1.020 acked, LAST_ACK ? inferred, CLOSED 2.640 presumed",
+        None,
+        "normal",
+        ("between", "near_server"),
+    ),
+    Case(
+        "fin_lost_that_answered_a_fin_and_data_came_again",
+        OPEN
+        + """
+        ! 0.400 < P. 201:301(100) ack 101
+        0.420 > .  101:101(0)   ack 301
+        1.000 < F. 301:301(0)   ack 101
+        x 1.020 > F. 101:101(0) ack 302
+        2.200 < P. 201:301(100) ack 101
+        2.220 > .  102:102(0)   ack 302
+        2.600 > F. 101:101(0)   ack 302
+        2.620 < .  302:302(0)   ack 102
+        end 5
+        """,
+        f"{CLIENT_OPENS}, CLOSE_WAIT 1.020 acked, LAST_ACK ? inferred, CLOSED 2.640 presumed",
+        None,
+        "normal",
+        ("between", "near_server"),
+    ),
+    Case(
+        "fin_lost_that_had_gone_before",
+        OPEN
+        + """
+        x 0.995 > F. 101:101(0) ack 201
+        1.000 < F. 201:201(0)   ack 101
+        1.020 > .  102:102(0)   ack 202
+        1.400 > F. 101:101(0)   ack 202
+        1.420 < .  202:202(0)   ack 102
+        end 5
+        """,
+        f"{CLIENT_OPENS}, FIN_WAIT_1 ? inferred, CLOSING 1.020 acked, TIME_WAIT 1.440 presumed",
+        None,
+        None,
+        ("between", "near_server"),
+    ),
+    # --- an RST names what it answers: what its peer had sent before it heard of the FIN came before the ACK of it ---
+    Case(
+        "closed_with_data_under_way",
+        OPEN
+        + """
+        0.990 < P. 201:301(100) ack 101
+        1.000 > F. 101:101(0)   ack 201
+        1.010 > R  101:101(0)
+        1.020 < F. 301:301(0)   ack 102
+        1.040 > R  102:102(0)
+        end 5
+        """,
+        f"{CLIENT_OPENS}, FIN_WAIT_1 1.000 sent, CLOSED 1.010 sent",
+        None,
+        "aborted",
+    ),
+    Case(
+        "closed_with_data_overtaken",
+        OPEN
+        + """
+        1.000 > F. 101:101(0)   ack 201
+        1.020 < .  301:301(0)   ack 102
+        1.030 < P. 201:301(100) ack 101  id 501
+        1.060 > R  101:101(0)
+        end 5
+        """,
+        f"{CLIENT_OPENS}, FIN_WAIT_1 1.000 sent, FIN_WAIT_2 1.040 presumed, CLOSED ? sent",
+        None,
+        "aborted",
+        ("between",),
+    ),
 ]
 
 PARAMETERS = [pytest.param(case, place, id=f"{case.name}-{place}") for case in CASES for place in case.places]
@@ -184,6 +268,21 @@ def test_a_bad_syn_ack_leaves_no_numbers_behind():
     kinds = {f.kind for f in outcome.findings}
     assert "synack_bad_ack" in kinds
     assert not kinds & {"ack_unseen", "seq_gap", "capture_drop", "handshake_ack_invalid"}
+
+
+@pytest.mark.parametrize("stamp, closed", [(50, False), (131, True)])
+def test_what_is_older_than_the_syn_is_of_no_connection(stamp, closed):
+    """PAWS rejects it, whatever it carries (RFC 7323 section 5.3)."""
+    text = HANDSHAKE.format(options="<ts 100/0>", answer="<ts 150/100>").replace(
+        "ack 1 <ts 150/100>", "ack 1 <ts 130/90>"
+    )
+    text += f"""
+        1.000 > F. 101:101(0)   ack 101 <ts {stamp}/150>
+        1.020 < .  101:101(0)   ack {102 if closed else 101} <ts 160/130>
+        2.000 > P. 101:201(100) ack 101 <ts 140/160>
+        2.010 < .  101:101(0)   ack 201 <ts 170/140>
+    """
+    assert ("CLOSE_WAIT" in run(text).connections[0].path("server")) == closed
 
 
 HANDSHAKE = """

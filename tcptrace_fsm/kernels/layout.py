@@ -741,7 +741,10 @@ X_OWN_NEXT = 48  # one past the highest that it has sent so far, -1 for nothing
 X_TURNED_AWAY = 49  # capture time of the peer's latest segment that could not complete the handshake, -1 for none
 X_TIMERS = 50  # where the timers of its host begin
 X_SHUT = 51  # 1 where what it had to send at last was held back by a shut window
-SCRATCH_SIZE = 52
+X_FIN_UNHEARD = 52  # 1 where it answered by RST what its peer had sent before it heard of the endpoint's FIN
+X_OVERTAKEN = 53  # its peer's last segment that came late, and was sent before its peer heard of the endpoint's FIN
+X_FIN_AFTER = 54  # 1 where its own FIN, lost or overtaken on its way here, was sent after it had taken the peer's
+SCRATCH_SIZE = 55
 
 # --- timers of one kind of host, ns: the profile's, then those of the hosts that have shown theirs --------------------
 P_TIME_WAIT_LEAST = 0

@@ -178,6 +178,14 @@ def is_taken(w: int, scratch: Words, work: Words) -> int:
     return 1
 
 
+def is_overtaken(w: int, work: Words) -> int:
+    """Whether a record is a bare ACK that passed behind what its sender sent later, by its timestamp: 1 or 0."""
+    info = work[w + L_INFO]
+    if info & (TCP_SYN | TCP_FIN | TCP_RST) or info >> LOG_LEN_SHIFT & LOG_LEN_MASK:
+        return 0
+    return 1 if work[w + L_MARKS] & M_PAWS and work[w + L_MARKS] & (M_ACK_OLD | M_ACK_AGAIN | M_DUPLICATE_ACK) else 0
+
+
 def is_reply_rst(w: int, work: Words) -> int:
     """Whether a record is an RST that says: there is no such connection (see ``is_reply`` of the tracker): 1 or 0."""
     if work[w + L_MARKS] & M_REPLY_RST:
@@ -356,6 +364,7 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
     # when the peer first sent what is acknowledged within 200 ms, and the first that speaks for or against it
     asked = -1
     stop = -1
+    resets = 0
     w = 0
     while w < n:
         own = 1 if (work[w + L_INFO] >> LOG_SIDE_SHIFT & 1) == side else 0
@@ -371,9 +380,11 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
                 asked = work[w + L_TIME]
         elif asked >= 0 and stop < 0 and (own or flags & TCP_RST):
             stop = work[w + L_TIME]
+        if not own and scratch[X_FINS] and ack < scratch[X_FIN_END] and work[w + L_MARKS] & M_OUT_OF_ORDER:
+            scratch[X_OVERTAKEN] = w
         if own:
             t = work[w + L_TIME]
-            if not flags & TCP_RST:
+            if not flags & TCP_RST and not is_overtaken(w, work):
                 scratch[X_LAST_ALIVE] = work[w + L_END_TIME]
             if flags & TCP_SYN and not flags & TCP_RST:
                 last = scratch[X_LAST_SYN_ACK] if flags & TCP_ACK else scratch[X_LAST_SYN]
@@ -397,6 +408,8 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
                     scratch[X_FIN_GAP] = t - scratch[X_LAST_FIN]
                 if not scratch[X_FINS]:
                     scratch[X_FIRST_FIN] = t
+                    if work[w + L_MARKS] & M_OUT_OF_ORDER and ack >= scratch[X_PEER_FIN_END] >= 0:
+                        scratch[X_FIN_AFTER] = 1
                 scratch[X_FINS] += 1
                 scratch[X_LAST_FIN] = t
             if (
@@ -406,7 +419,13 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
                 and scratch[X_FIN_PROOF] < 0
             ):
                 scratch[X_FIN_PROOF] = w
+            if is_reply_rst(w, work) and scratch[X_FINS]:
+                if not resets and 1 <= work[w + L_SEQ] < scratch[X_FIN_END]:
+                    scratch[X_FIN_UNHEARD] = t
+                resets += 1
         w += LOG_SIZE
+    if scratch[X_LAST_ALIVE] > scratch[X_FIN_UNHEARD] + 3 * MILLISECOND:
+        scratch[X_FIN_UNHEARD] = 0
     if scratch[X_LOCAL] and side == SERVER and asked >= 0 and scratch[X_PLAIN_PROOF] < 0 and scratch[X_LAST_SYN] < 0:
         if (stop if stop >= 0 else scratch[X_END]) > asked + 250 * MILLISECOND:
             scratch[X_OVERLOOKED] = 1
@@ -503,11 +522,23 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
     gap = 0
     # the endpoint's latest segment that does not acknowledge it, before the one that does
     less = -1
+    sent_at = -1
+    top = -1  # its highest timestamp so far, and when that first passed
+    top_at = -1
     v = next_of(side, 0, n, work)
     while v < n and (proof < 0 or v < proof):
+        at = work[v + L_END_TIME]
+        stamp = work[v + L_TSVAL]
+        if stamp >= 0:
+            if top < 0 or newer(stamp, top):
+                top = stamp
+                top_at = work[v + L_TIME]
+            elif at > top_at + 10 * MILLISECOND and not scratch[X_LOCAL]:
+                at = top_at + 10 * MILLISECOND  # sent by then: held up on the way
         if 0 <= work[v + L_ACK] < end and is_real(v, work):
-            if less < 0 or work[v + L_END_TIME] >= work[less + L_END_TIME]:
+            if less < 0 or at >= sent_at:
                 less = v
+                sent_at = at
         v = next_of(side, v + LOG_SIZE, n, work)
     pure = 0
     if (
@@ -533,12 +564,12 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
                 repeated = 1
             # Had it arrived, this later segment of the endpoint would have acknowledged it.
             if less >= 0 and scratch[X_LOCAL]:
-                if less > w and (pure or work[less + L_END_TIME] > work[w + L_TIME] + scratch[X_SLACK]):
+                if less > w and (pure or sent_at > work[w + L_TIME] + scratch[X_SLACK]):
                     repeated = 1
             elif (
                 less >= 0
-                and not arrives_after(w, work[less + L_END_TIME], scratch, work)
-                and work[less + L_END_TIME] > work[w + L_TIME] + 5 * MILLISECOND
+                and not arrives_after(w, sent_at, scratch, work)
+                and sent_at > work[w + L_TIME] + 5 * MILLISECOND
             ):
                 repeated = 1
             # Nor does it count behind a hole that nothing fills.
@@ -572,6 +603,11 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
                 chosen = first
         elif work[proof + L_MARKS] & M_DSACK:
             chosen = first
+        elif first != last and work[proof + L_TSVAL] < 0 and is_behind_fin(proof, scratch, work):
+            # Its own FIN went before that, and did not pass here. Had it been sent of its own accord, the first copy
+            # would have been lost too; if it answered that copy, one loss explains all.
+            chosen = first
+            scratch[X_FIN_AFTER] = 1
         scratch[X_FIN_COPY] = chosen
         if chosen >= 0:
             find_filling(chosen, proof, side, n, scratch, work)
@@ -604,6 +640,13 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
             if scratch[X_LAST_ALIVE] <= work[last + L_TIME] + 2 * scratch[X_HALF] + 500 * MILLISECOND:
                 scratch[X_FIN_COPY] = last
     return 0
+
+
+def is_behind_fin(w: int, scratch: Words, work: Words) -> int:
+    """Whether the endpoint's segment ``w`` counts its own FIN as sent before: 1 or 0."""
+    if scratch[X_FIN_END] < 0 or work[w + L_INFO] & TCP_FIN:
+        return 0
+    return 1 if work[w + L_SEQ] >= scratch[X_FIN_END] else 0
 
 
 def find_filling(copy: int, proof: int, side: int, n: int, scratch: Words, work: Words) -> int:
@@ -1248,6 +1291,14 @@ def peer_segment(
     ):
         if met_nobody(w, side, n, scratch, work):
             return 0
+        if (
+            scratch[X_FIN_UNHEARD]
+            and scratch[X_STATE] == ST_FIN_WAIT_1
+            and not scratch[X_LOCAL]
+            and not work[w + L_MARKS] & M_GAP
+            and scratch[X_OVERTAKEN] < w
+        ):
+            return 0  # what its peer had sent before that came first, and ended it
         acked_fin = arrived(w, scratch[X_LAST_FIN], scratch[X_FIN_GAP], scratch, work)
     if scratch[X_SYN_ACK_PROOF] < 0 and not scratch[X_STARTED]:
         takes_fin = 0
@@ -1257,9 +1308,13 @@ def peer_segment(
         if (
             proof >= 0
             and scratch[X_STATE] == ST_ESTABLISHED
-            and scratch[X_FIN_END] >= 0
-            and work[proof + L_SEQ] >= scratch[X_FIN_END]
-            and not work[proof + L_INFO] & TCP_FIN
+            and is_behind_fin(proof, scratch, work)
+            and not scratch[X_FIN_AFTER]
+            # an answer that comes late is not the first: that was its FIN, and was lost
+            and (
+                work[proof + L_TSVAL] >= 0
+                or work[proof + L_TIME] - work[w + L_TIME] < 2 * scratch[X_HALF] + scratch[X_SLACK] + 50 * MILLISECOND
+            )
         ):
             # It acknowledges this FIN by a segment of its own, as after a FIN that it had sent before;
             # unless that segment answers a second copy. Then its retransmission timer tells when its own

@@ -1036,6 +1036,23 @@ def is_damaged(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
     return 1 if segments[s + S_LEN] <= longest_whole(y, rows) else 0
 
 
+def is_from_before(x: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether a segment is older, by its timestamp, than the SYN of its sender: 1 or 0.
+
+    It is forged, or of an earlier connection, and PAWS rejects all of it (RFC 7323 section 5.3). The sender must have
+    shown that its clock runs on from its SYN: behind a proxy that answers SYNs another clock may go on.
+    """
+    if (
+        not segments[s + S_OPTIONS] & OPT_TIMESTAMPS
+        or segments[s + S_FLAGS] & (TCP_SYN | TCP_RST)
+        or rows[x + E_SYN_TSVAL] < 0
+        or rows[x + E_TSVAL] < 0
+        or not newer(rows[x + E_TSVAL], rows[x + E_SYN_TSVAL])
+    ):
+        return 0
+    return newer(rows[x + E_SYN_TSVAL], segments[s + S_TSVAL])
+
+
 def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int, segments: Words, rows: Words) -> int:
     """What the segment's own sequence space says: new, a hole, repeated, SYN, FIN. Returns marks."""
     flags = segments[s + S_FLAGS]
@@ -1567,6 +1584,8 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         marks |= M_ACK_BEYOND
     elif not flags & (TCP_SYN | TCP_ACK):
         marks |= M_ODD_FLAGS  # nobody takes a segment without ACK (RFC 9293 3.10.7.4, fifth check)
+    elif is_from_before(x, s, segments, rows):
+        marks |= M_ACK_BEYOND | (M_FIN_OLD if flags & TCP_FIN else 0)
     elif segments[s + S_CHECKSUM] == CHECKSUM_BAD and is_damaged(x, y, s, segments, rows):
         marks |= M_BAD_CHECKSUM
         if seq + length > rows[x + E_CHECKSUMS] >> SUMS_END_SHIFT:
