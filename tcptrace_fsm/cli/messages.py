@@ -80,8 +80,8 @@ def check_ids(run: Run, conn_ids: list[int]) -> None:
     """
     missing = [n for n in conn_ids if not 0 <= n < run.tally.connections]
     if missing:
-        there_are = count(run.tally.connections, "connection")
-        raise UsageError(f"no connection {missing[0]}; {run.name} has {there_are}, numbered from 0")
+        number = count(run.tally.connections, "connection")
+        raise UsageError(f"no connection {missing[0]}; {run.name} has {number}, numbered from 0")
 
 
 def put(name: str, text: str) -> None:

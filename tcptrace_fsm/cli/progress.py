@@ -95,7 +95,7 @@ def drawing() -> Iterator[Any]:
         return
     status: Any = None
 
-    def tell(done: int, total: int) -> None:
+    def show_drawn(done: int, total: int) -> None:
         nonlocal status
         if status is None:  # not before: while the capture is read again, the bar is there
             from rich.console import Console
@@ -105,7 +105,7 @@ def drawing() -> Iterator[Any]:
         status.update(f"drawn {done:,} of {count(total, 'connection')}")
 
     try:
-        yield tell
+        yield show_drawn
     finally:
         if status is not None:
             status.stop()

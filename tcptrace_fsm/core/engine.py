@@ -214,7 +214,7 @@ class Engine:
         self.due = room(0)
         self.control[K_STREAM_MOST] = STREAMS
         self.control[K_STREAM_SLOTS] = 1024
-        self.known = words(2 * self.control[K_STREAM_SLOTS])
+        self.stream_slots = words(2 * self.control[K_STREAM_SLOTS])
         self.streams = room(0)
         self.forgotten = 0  # streams before this one are known to nobody
         self.paths = room(PATH_SIZE)
@@ -282,7 +282,7 @@ class Engine:
         self.waits = grown(self.waits, control[K_WAITS] + WAITS_PER_SEGMENT * count * WAIT_SIZE)
         track(
             batch.segments, count, self.slots, self.past, self.rows, self.log, self.living, self.due,
-            self.streams, self.known, self.paths, self.waits, control,
+            self.streams, self.stream_slots, self.paths, self.waits, control,
         )  # fmt: skip
         if control[K_WAITS] > WAITS_KEPT * WAIT_SIZE:
             self.ready.append(self._with_waits(Finished()))
@@ -300,10 +300,10 @@ class Engine:
         while 2 * (most - forgotten) > size:
             size *= 2
         if size > control[K_STREAM_SLOTS] or forgotten > self.forgotten:
-            known = words(2 * size)
-            move_slots(self.known, control[K_STREAM_SLOTS], known, size, forgotten)
+            larger = words(2 * size)
+            move_slots(self.stream_slots, control[K_STREAM_SLOTS], larger, size, forgotten)
             self.forgotten = forgotten
-            self.known = known
+            self.stream_slots = larger
             control[K_STREAM_SLOTS] = size
 
     def finish(self, now: int | None = None) -> None:

@@ -91,12 +91,12 @@ class Settings:
 
     def summary(self) -> dict[str, Any]:
         """The settings as ``summary.json`` lists them."""
-        known: dict[str, Any] = {
+        options: dict[str, Any] = {
             "profile": self.profile.name,
             "time_wait": self.profile.time_wait.usual,
             "fin_timeout": self.profile.fin_wait_2.usual,
         }
-        return known | {one.name: list(value) if isinstance(value, tuple) else value for one, value in self.chosen()}
+        return options | {one.name: list(value) if isinstance(value, tuple) else value for one, value in self.chosen()}
 
     def arguments(self) -> list[str]:
         """The settings as words of a command line."""

@@ -187,10 +187,10 @@ class Cluster(Run):
         ]
         yields = []
         for n in range(len(gleaned)):
-            (said,) = yield from self._results(gleaned[n : n + 1])
-            yields.append(said[0])
+            (gathered,) = yield from self._results(gleaned[n : n + 1])
+            yields.append(gathered[0])
             for sink in takers:
-                for finished in said[1]:
+                for finished in gathered[1]:
                     sink.take(finished)
         self.hurried = sum(one.hurried for one in yields)
         self.streams = sum(map(len, streams))
@@ -302,7 +302,7 @@ def scan(name: str, place: int, seed: int, settings: Settings) -> Scan:
 
     capture = open_capture(name, settings, new_filter(settings.filter))
     first, last = NEVER, -NEVER
-    known: list[Words] = []
+    keys_so_far: list[Words] = []
     fresh = 0
     for batch in capture.segments():
         if batch.count:
@@ -311,11 +311,11 @@ def scan(name: str, place: int, seed: int, settings: Settings) -> Scan:
             last = max(last, int(times.max()))
             found = np.empty(batch.count, dtype=np.int64)
             keys(batch.segments, batch.count, seed, found)
-            known.append(np.unique(found))
-            fresh += len(known[-1])
-            if fresh > 2 * len(known[0]) + (1 << 16):
-                known, fresh = [np.unique(np.concatenate(known))], 0
-    whole = np.unique(np.concatenate(known)) if known else np.empty(0, dtype=np.int64)
+            keys_so_far.append(np.unique(found))
+            fresh += len(keys_so_far[-1])
+            if fresh > 2 * len(keys_so_far[0]) + (1 << 16):
+                keys_so_far, fresh = [np.unique(np.concatenate(keys_so_far))], 0
+    whole = np.unique(np.concatenate(keys_so_far)) if keys_so_far else np.empty(0, dtype=np.int64)
     return Scan(facts(capture), place, first, last, whole, known_paths(), so_far(capture, at_end(name)))
 
 
@@ -471,7 +471,7 @@ def glean(
             part: Any = stack.enter_context(writer(number))
             parts.append((part, Parts(part.tables, part.put, everywhere)))
         take = [tables.take for _, tables in parts] + ([kept.append] if wanted else [])
-        said = harvest(share, ids, streams, take=take, coded=origins if names is not None else None)
+        found = harvest(share, ids, streams, take=take, coded=origins if names is not None else None)
         for part, tables in parts:
             tables.flush()
             if share.segments is not None and "segments" in part.tables:
@@ -479,4 +479,4 @@ def glean(
                     origins=origins if names is not None else None, ids=ids, streams=streams
                 ):
                     part.put("segments", table)
-    return said, kept
+    return found, kept

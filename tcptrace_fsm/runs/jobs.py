@@ -349,7 +349,7 @@ def _read(
     task: Task,
     follower: Share | Lesson,
     say: Callable[[str, Any], None],
-    tell: Callable[[str | None], None] | None = None,
+    note_lost: Callable[[str | None], None] | None = None,
 ) -> int:
     """Read everything, and let this process's share of it be followed; returns the clock's end, ns.
 
@@ -367,16 +367,16 @@ def _read(
     for batch in run.batches():
         if len(mine) < batch.count * SEGMENT_SIZE:
             mine = array("q", bytes(8 * batch.count * SEGMENT_SIZE))
-        if tell:
-            tell(run.lost())
+        if note_lost:
+            note_lost(run.lost())
         if batch.count:
             count = pick(batch.segments, batch.count, task.number, task.jobs, task.seed, clock, mine)
             follower.take(Batch(mine, count))
         if task.number == 0 and time.monotonic() - reported > EVERY:
             reported = time.monotonic()
             say("progress", [facts(capture) for capture in run.captures])
-    if tell:
-        tell(run.lost())
+    if note_lost:
+        note_lost(run.lost())
     follower.finish(clock[0])
     return clock[0]
 

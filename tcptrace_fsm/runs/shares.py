@@ -316,8 +316,8 @@ def _joined(pairs: list[tuple[Words, Words]]) -> tuple[Words, Words]:
 
 
 def _renumber(records: Words, word: int, to: Words) -> None:
-    known = records[:, word] >= 0
-    records[known, word] = to[records[known, word]]
+    numbered = records[:, word] >= 0
+    records[numbered, word] = to[records[numbered, word]]
 
 
 class Yield(NamedTuple):

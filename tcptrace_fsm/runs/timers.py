@@ -257,16 +257,18 @@ def fin_wait_2(end: End) -> int:
     if entered is None or entered.basis is Basis.INFERRED or end.entered(State.TIME_WAIT):
         return 0
     since = entered.earliest
-    known = max([s.ack for s in end.segments if entered.frame is not None and s.frame < entered.frame], default=-1)
+    acknowledged = max(
+        [s.ack for s in end.segments if entered.frame is not None and s.frame < entered.frame], default=-1
+    )
     for s, asked in late(end, entered.frame):
         if s.side != end.side:
             continue
         if s.rst:
             bare = asked is not None and asked.fin and not asked.length
             return past(s.time - since, LET_GO_TOO_SOON) if bare and is_reply(s, asked) else 0
-        if s.ack > known and asked:
+        if s.ack > acknowledged and asked:
             since = asked.time
-        known = max(known, s.ack)
+        acknowledged = max(acknowledged, s.ack)
     return 0
 
 
@@ -336,10 +338,12 @@ def taught(profile: Profile, shown: Mapping[Host, Shown]) -> tuple[Profile, dict
         lets = None if "fin_wait_2" in profile.given else narrowed(profile.fin_wait_2, 0, seen.let_go)
         name = address_text(host[1], host[2], six=bool(host[0]))
         if contradicts(seen.alive, seen.gone) and "time_wait" not in profile.given:
-            told = {"alive_at": seen.alive / SECOND, "gone_at": ended(seen.gone)}
-            contradictory.append({"host": name, **told})
+            ages = {"alive_at": seen.alive / SECOND, "gone_at": ended(seen.gone)}
+            contradictory.append({"host": name, **ages})
         if waits or lets:
             hosts[host] = Timers(waits, lets)
             intervals = {"time_wait": waits, "fin_wait_2": lets}
-            learned.append({"host": name, **{timer: of._asdict() for timer, of in intervals.items() if of}})
+            learned.append(
+                {"host": name, **{timer: interval._asdict() for timer, interval in intervals.items() if interval}}
+            )
     return replace(profile, hosts=hosts), {"learned": learned, "contradictory": contradictory}

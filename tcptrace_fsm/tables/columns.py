@@ -102,8 +102,8 @@ def arrow_schema(table: str, *, files: bool = False) -> Any:
                 "metadata": zone,
             }
         )
-    known = {"index_columns": [], "column_indexes": [], "columns": described, "pandas_version": "2.2.0"}
-    return pa.schema(fields, metadata={b"pandas": json.dumps(known).encode()})
+    metadata = {"index_columns": [], "column_indexes": [], "columns": described, "pandas_version": "2.2.0"}
+    return pa.schema(fields, metadata={b"pandas": json.dumps(metadata).encode()})
 
 
 def has_files(table: Any, name: str) -> bool:

@@ -245,19 +245,19 @@ class _Resolver:
         self._origins = origins
         self._ids, self._streams = renumbered
         self._positions = positions
-        known = np.concatenate(connections) if connections else np.empty((0, len(_CONNECTION_WORDS)), dtype=np.int64)
+        records = np.concatenate(connections) if connections else np.empty((0, len(_CONNECTION_WORDS)), dtype=np.int64)
         # An endpoint's place is 2 * conn_id + side. Two more stand for the segments of no connection (conn_id -1).
-        ends = 2 * (int(known[:, 0].max()) + 1 if len(known) else 0) + 2
+        ends = 2 * (int(records[:, 0].max()) + 1 if len(records) else 0) + 2
         self._state = np.full(ends, UNDETERMINED, dtype=np.int8)
         self._base = np.zeros(ends, dtype=np.int64)
         self._based = np.zeros(ends, dtype=bool)
         self._shift = np.full(ends, UNDETERMINED, dtype=np.int8)
         for side in (k.CLIENT, k.SERVER):
-            at = 2 * known[:, 0] + side
-            self._state[at] = known[:, 1 + side]
-            self._base[at] = known[:, 3 + side]
-            self._based[at] = known[:, 5 + side] != k.BASE_NONE
-            self._shift[at] = _scale(known, side)
+            at = 2 * records[:, 0] + side
+            self._state[at] = records[:, 1 + side]
+            self._base[at] = records[:, 3 + side]
+            self._based[at] = records[:, 5 + side] != k.BASE_NONE
+            self._shift[at] = _scale(records, side)
         self._seq_before = np.zeros(ends, dtype=np.int64)
         self._ack_before = np.zeros(ends, dtype=np.int64)
         rows = np.concatenate(transitions) if transitions else np.empty((0, len(_TRANSITION_WORDS)), dtype=np.int64)
@@ -384,10 +384,10 @@ class _Resolver:
         return result
 
 
-def _scale(known: Words, side: int) -> Words:
+def _scale(records: Words, side: int) -> Words:
     """Return the shift of a side's windows: the option counts only where both SYNs carried it (RFC 7323 2.2)."""
-    own, peer = known[:, 7 + side], known[:, 7 + 1 - side]
-    own_syn, peer_syn = ((known[:, 9 + s] & (k.ES_SYN | k.ES_SYN_ACK)) != 0 for s in (side, 1 - side))
+    own, peer = records[:, 7 + side], records[:, 7 + 1 - side]
+    own_syn, peer_syn = ((records[:, 9 + s] & (k.ES_SYN | k.ES_SYN_ACK)) != 0 for s in (side, 1 - side))
     unscaled = own_syn & (own < 0) | peer_syn & (peer < 0)
     return np.where(unscaled, 0, np.where(own_syn & peer_syn, own, UNDETERMINED))
 

@@ -179,17 +179,17 @@ class Collector:
         ids = records[order, k.S_CONNECTION]
         left_out = records[order, _LEFT_OUT]
         change_words, row_words = self._changes.take(), self._rows.take()
-        changed, known = change_words[k.T_CONNECTION], row_words[k.C_ID]
+        changed, ids_of_rows = change_words[k.T_CONNECTION], row_words[k.C_ID]
         changes = build("transitions", change_words)
         rows = as_integers(build("connections", row_words))
         by_connection: dict[int, list[Any]] = {}
         for finding in self.findings:
             by_connection.setdefault(finding.place, []).append(finding)
-        for group in _groups(known, ids):
+        for group in _groups(ids_of_rows, ids):
             (begin, end), (first, last) = np.searchsorted(ids, group), np.searchsorted(changed, group)
             sent = _sent(segments.slice(begin, end - begin), left_out[begin:end].tolist())
             moved = _moved(changes.slice(first, last - first))
-            at, to = np.searchsorted(known, group)
+            at, to = np.searchsorted(ids_of_rows, group)
             for row in rows.slice(at, to - at).to_pylist():
                 conn_id = row["conn_id"]
                 a, b = np.searchsorted(ids[begin:end], [conn_id, conn_id + 1])
@@ -217,8 +217,10 @@ def _widened(records: Words) -> Words:
 def _sample(records: Words, wanted: int) -> NDArray[np.bool_]:
     """Choose about ``wanted`` of one connection's records."""
     stays = np.ones(len(records), dtype=np.bool_)
-    told = (records[:, k.S_FLAGS] & (k.TCP_SYN | k.TCP_FIN | k.TCP_RST) != 0) | (records[:, k.S_MARKS] & _NOTABLE != 0)
-    for dispensable in (~told, np.ones(len(records), dtype=np.bool_)):
+    telling = (records[:, k.S_FLAGS] & (k.TCP_SYN | k.TCP_FIN | k.TCP_RST) != 0) | (
+        records[:, k.S_MARKS] & _NOTABLE != 0
+    )
+    for dispensable in (~telling, np.ones(len(records), dtype=np.bool_)):
         while np.count_nonzero(stays) > wanted:
             at = np.flatnonzero(stays & dispensable)
             at = at[at >= BEGINNING]

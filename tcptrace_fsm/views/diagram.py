@@ -301,9 +301,9 @@ def diagram_svg(taken: Taken | None = None, *, capture: str = "", standalone: bo
     if taken is not None:
         title += f", as taken in {capture}" if capture else ", as taken"
     size = f'width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
-    told = 'role="img" aria-labelledby="fsm-title fsm-desc"'
+    role = 'role="img" aria-labelledby="fsm-title fsm-desc"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="fsm" {told} {size}>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="fsm" {role} {size}>',
         f'<title id="fsm-title">{escape(title)}</title>',
         f'<desc id="fsm-desc">{escape(". ".join(diagram_text(taken)))}</desc>',
         *([f"<style>{diagram_style()}</style>"] if standalone else []),
@@ -413,10 +413,10 @@ def _words(way: Way, arrow: Arrow, taken: Taken | None) -> Iterator[str]:
 def _counts(way: Way, taken: Taken) -> list[str]:
     """Say how often a way was taken, each count in its colour."""
     counts = (("client", taken.client[way]), ("server", taken.server[way]))
-    said = [f'<tspan class="{side}">{n:,} {side}{"s" if n != 1 else ""}</tspan>' for side, n in counts if n]
+    parts = [f'<tspan class="{side}">{n:,} {side}{"s" if n != 1 else ""}</tspan>' for side, n in counts if n]
     if taken.marked[way]:
-        said.append(f'<tspan class="marked">{taken.marked[way]:,} in findings</tspan>')
-    return said
+        parts.append(f'<tspan class="marked">{taken.marked[way]:,} in findings</tspan>')
+    return parts
 
 
 def _below(taken: Taken | None, arrows: Iterable[Way]) -> Iterator[str]:

@@ -86,12 +86,12 @@ class Frames:
         """
         np = self._np
         adopted = self._undecided.adopted()
-        told = np.concatenate([*self._frames, adopted[np.isin(adopted[:, k.S_CONNECTION], self._wanted), k.S_FRAME]])
+        frames = np.concatenate([*self._frames, adopted[np.isin(adopted[:, k.S_CONNECTION], self._wanted), k.S_FRAME]])
         if origins is not None:
-            codes = origins.codes(told)
+            codes = origins.codes(frames)
             begins = np.cumsum([0, *(capture.frames for capture in captures)])
-            told = begins[codes >> FILE_SHIFT] + (codes & (1 << FILE_SHIFT) - 1)
-        numbers = set(told.tolist())
+            frames = begins[codes >> FILE_SHIFT] + (codes & (1 << FILE_SHIFT) - 1)
+        numbers = set(frames.tolist())
         before = 0
         for capture in captures:
             for last, parts in (capture.fragments.joined or {}).items():
@@ -277,8 +277,8 @@ def check_output(name: str, captured: Sequence[Source]) -> None:
     """
     path = Path(name)
     for source in captured:
-        known = isinstance(source, str) and source != "-" and path.exists() and Path(source).exists()
-        if known and path.samefile(cast("str", source)):
+        both_exist = isinstance(source, str) and source != "-" and path.exists() and Path(source).exists()
+        if both_exist and path.samefile(cast("str", source)):
             raise UsageError(f"{name} is the capture itself; write to another file")
 
 

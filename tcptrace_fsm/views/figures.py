@@ -83,7 +83,7 @@ def states(stays: pd.DataFrame, title: str = "", ax: Axes | None = None) -> Axes
     """
     ax = axes(ax, 9, 1.9)
     begin = stays["begin"].min()
-    told = set()
+    named = set()
     for row, side in enumerate(("server", "client")):
         for stay in stays[stays["side"] == side].to_dict("records"):
             if stay["state"] == "CLOSED":
@@ -98,12 +98,12 @@ def states(stays: pd.DataFrame, title: str = "", ax: Axes | None = None) -> Axes
                 hatch="////" if stay["basis"] in {"presumed", "inferred"} else None,
                 edgecolor=(1, 1, 1, 0.55),
                 linewidth=0,
-                label=stay["state"] if stay["state"] not in told else None,
+                label=stay["state"] if stay["state"] not in named else None,
             )
-            told.add(stay["state"])
+            named.add(stay["state"])
     ax.set_yticks([0, 1], ["server", "client"])
     ax.margins(x=0.01)
-    if told:
+    if named:
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize="small")
     _named(ax, "", "seconds since the first change (hatched: presumed)")
     ax.set_title(title, loc="left", fontsize="medium")
@@ -126,12 +126,12 @@ def sequence(way: Direction, start: int, title: str = "", ax: Axes | None = None
     data = way.data
 
     def bars(code: int, colour: str, label: str) -> None:
-        of = data.kind == code
-        if of.any():
+        chosen = data.kind == code
+        if chosen.any():
             ax.vlines(
-                _since(data.time[of], start),
-                data.begin[of],
-                data.end[of],
+                _since(data.time[chosen], start),
+                data.begin[chosen],
+                data.end[chosen],
                 GRAPH[colour].light,
                 linewidth=1.6,
                 label=label,

@@ -28,8 +28,8 @@ def trace_html(summary: dict[str, Any], span: tuple[int | None, int | None]) -> 
         First and last capture time, ns.
 
     """
-    (name, what), *said = facts(summary, span)
-    lines = "".join(f"<tr><th style='text-align:left'>{escape(n)}</th>{_cell(v)}</tr>" for n, v in said)
+    (name, what), *rest = facts(summary, span)
+    lines = "".join(f"<tr><th style='text-align:left'>{escape(n)}</th>{_cell(v)}</tr>" for n, v in rest)
     found = "".join(
         f"<tr><td style='text-align:left'>{_severity(kind['severity'])}</td>"
         f"<td style='text-align:left'><code>{escape(kind['kind'])}</code></td><td>{kind['count']:,}</td>"

@@ -67,20 +67,20 @@ class Sweep:
     def __init__(self, finished: Iterable[Any], until: int | None = None) -> None:
         finished = list(finished)
         rows = [_records(f.connections, f.count, k.CONNECTION_SIZE)[:, _CONNECTION_WORDS] for f in finished if f.count]
-        known = np.concatenate(rows) if rows else np.empty((0, len(_CONNECTION_WORDS)), dtype=np.int64)
+        connections = np.concatenate(rows) if rows else np.empty((0, len(_CONNECTION_WORDS)), dtype=np.int64)
         parts = [
             _records(f.transitions, f.transition_count, k.TRANSITION_SIZE)[:, _TRANSITION_WORDS]
             for f in finished
             if f.transition_count
         ]
         changes = np.concatenate(parts) if parts else np.empty((0, len(_TRANSITION_WORDS)), dtype=np.int64)
-        hosts = np.empty(2 * len(known), dtype=[("six", np.int64), ("high", np.int64), ("low", np.int64)])
+        hosts = np.empty(2 * len(connections), dtype=[("six", np.int64), ("high", np.int64), ("low", np.int64)])
         for side, (high, low) in enumerate(((3, 4), (5, 6))):
-            hosts["six"][side::2] = known[:, 2] & 1
-            hosts["high"][side::2], hosts["low"][side::2] = known[:, high], known[:, low]
+            hosts["six"][side::2] = connections[:, 2] & 1
+            hosts["high"][side::2], hosts["low"][side::2] = connections[:, high], connections[:, low]
         distinct, host = np.unique(hosts, return_inverse=True)
         self.hosts = [address_text(high, low, six=bool(six)) for six, high, low in distinct.tolist()]
-        swept = _sweep(known, changes, host.reshape(-1))
+        swept = _sweep(connections, changes, host.reshape(-1))
         if until is not None:
             swept = _Changes(*(values[swept.time <= until] for values in swept))
         self._changes = swept
@@ -187,27 +187,29 @@ def _added(row: Words, column: Words, by: Words, rows: int) -> Words:
     return flat.astype(np.int64).reshape(rows, len(STATES))
 
 
-def _sweep(known: Words, changes: Words, host: Words) -> _Changes:
+def _sweep(connections: Words, changes: Words, host: Words) -> _Changes:
     """Turn connections and their transitions into changes of counts.
 
     An endpoint's place is twice its connection's place among the rows, plus its side.
     """
-    by_id = np.argsort(known[:, 0], kind="stable")
-    owner = by_id[np.searchsorted(known[by_id, 0], changes[:, 0])] if len(changes) else np.empty(0, dtype=np.int64)
+    by_id = np.argsort(connections[:, 0], kind="stable")
+    owner = (
+        by_id[np.searchsorted(connections[by_id, 0], changes[:, 0])] if len(changes) else np.empty(0, dtype=np.int64)
+    )
     end = 2 * owner + changes[:, 1]
     order = np.argsort(end, kind="stable")  # of one endpoint they are in order of time already
     end, changes = end[order], changes[order]
     # Nothing exists before the connection's first segment: what is dated earlier holds from there.
-    begun = np.repeat(known[:, 1], 2)
+    begun = np.repeat(connections[:, 1], 2)
     time = np.maximum(changes[:, 2], begun[end])
     first = np.flatnonzero(np.append(True, end[1:] != end[:-1])) if len(end) else np.empty(0, dtype=np.int64)
-    begin_state = known[:, 8:10].reshape(-1).copy()
+    begin_state = connections[:, 8:10].reshape(-1).copy()
     begin_state[end[first]] = changes[first, 3]
     left = np.empty(len(end), dtype=np.int64)
     left[1:] = changes[:-1, 4]
     left[first] = changes[first, 3]
     listening = first[(end[first] & 1 == k.SERVER) & (changes[first, 3] == State.LISTEN)]
-    heard, since = _listeners(known, end[listening] >> 1, time[listening])
+    heard, since = _listeners(connections, end[listening] >> 1, time[listening])
     column = _COLUMN_OF_ENDPOINT
     made = [
         (begun, host, column[begin_state], 1),
@@ -222,11 +224,15 @@ def _sweep(known: Words, changes: Words, host: Words) -> _Changes:
     return _Changes(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
-def _listeners(known: Words, owner: Words, since: Words) -> tuple[Words, Words]:
+def _listeners(connections: Words, owner: Words, since: Words) -> tuple[Words, Words]:
     """Give each listener once: a connection that shows it, and the first moment at which one does."""
     socket = np.empty(len(owner), dtype=[(name, np.int64) for name in ("six", "high", "low", "port")])
-    socket["six"] = known[owner, 2] & 1
-    socket["high"], socket["low"], socket["port"] = known[owner, 5], known[owner, 6], known[owner, 7] & 0xFFFF
+    socket["six"] = connections[owner, 2] & 1
+    socket["high"], socket["low"], socket["port"] = (
+        connections[owner, 5],
+        connections[owner, 6],
+        connections[owner, 7] & 0xFFFF,
+    )
     order = np.argsort(since, kind="stable")
     _, earliest = np.unique(socket[order], return_index=True)
     return owner[order][earliest], since[order][earliest]

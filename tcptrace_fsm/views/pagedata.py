@@ -86,13 +86,13 @@ def chosen(connections: pd.DataFrame, findings: list[Finding], limits: Limits) -
     payload = (connections["client_payload_bytes"] + connections["server_payload_bytes"]).to_numpy()
     largest = np.lexsort((np.arange(len(payload)), -segments, -payload))
     turns: Counter[str] = Counter()
-    told = []
+    ranked = []
     for f in findings:
-        told.append((-schema.SEVERITIES.index(f.severity), turns[f.kind], f.place))
+        ranked.append((-schema.SEVERITIES.index(f.severity), turns[f.kind], f.place))
         turns[f.kind] += 1
-    told.sort()
-    notable = [conn_id for severity, _, conn_id in told if severity]
-    informing = [conn_id for severity, _, conn_id in told if not severity]
+    ranked.sort()
+    notable = [conn_id for severity, _, conn_id in ranked if severity]
+    informing = [conn_id for severity, _, conn_id in ranked if not severity]
     order = [*notable, *largest[:10].tolist(), *informing, *largest.tolist()]
     taken: dict[int, None] = {}
     room = limits.bytes
@@ -119,16 +119,16 @@ def rows(connections: pd.DataFrame, findings: list[Finding], most: int) -> dict[
     place = {kind: i for i, kind in enumerate(kinds)}
     by_connection: dict[int, list[int]] = {}
     for f in found:
-        of = by_connection.setdefault(f.place, [])
-        if place[f.kind] not in of:
-            of.append(place[f.kind])
+        listed = by_connection.setdefault(f.place, [])
+        if place[f.kind] not in listed:
+            listed.append(place[f.kind])
     addresses, client, server = hosts(connections)
     first_time = connections["first_time"].astype("int64")
     began = int(first_time.min()) if len(first_time) else 0
     duration_ns = connections["last_time"].astype("int64") - first_time
 
-    def words(name: str, known: tuple[str, ...]) -> list[int]:
-        return connections[name].map({word: i for i, word in enumerate(known)}).astype("int64").tolist()
+    def words(name: str, codes: tuple[str, ...]) -> list[int]:
+        return connections[name].map({word: i for i, word in enumerate(codes)}).astype("int64").tolist()
 
     def numbers(values: Any) -> list[int]:
         as_integers: list[int] = values.astype("int64").tolist()

@@ -109,13 +109,13 @@ def page(
     style, code = _closed(style), _closed(code)
     kinds = _kinds(summary, findings)
     names = ["FILE" if name == "-" else printable(name) for name in named or [c["name"] for c in summary["captures"]]]
-    head, *said = facts(summary, span)
+    head, *others = facts(summary, span)
     parts = {
         "title": escape(head[0]),
         "policy": _policy(code, style),
         "style": style,
         "what": escape(head[1]),
-        "facts": "".join(_fact(*fact) for fact in said),
+        "facts": "".join(_fact(*fact) for fact in others),
         "worst": _worst(summary),
         "states": _states_at_end(summary["connections"]["states_at_end"]),
         "findings": "".join(_kind(trace, kind, limits.messages) for kind in kinds) or "<p>Nothing went wrong.</p>",
@@ -256,11 +256,11 @@ def _worst(summary: dict[str, Any]) -> str:
             f'<span class="message">{escape(kind["message"])} {where if shown else ""}</span></li>'
         )
     if informing:
-        said = "".join(
+        sentences = "".join(
             f'<span><a class="kind" href="#kind-{name}">{name}</a> {kind["count"]:,}</span> '
             for kind, name in ((kind, escape(kind["kind"])) for kind in informing)
         )
-        lines.append(f'<li class="info">{_severity("info")}<div class="rest">{said}</div></li>')
+        lines.append(f'<li class="info">{_severity("info")}<div class="rest">{sentences}</div></li>')
     if not lines:
         return '<p class="well">No anomaly was found.</p>'
     return f'<ol class="worst">{"".join(lines)}</ol>'
@@ -309,10 +309,10 @@ def _kinds(summary: dict[str, Any], findings: list[Finding]) -> list[_Kind]:
 def _kind(trace: TraceViews, kind: _Kind, most: int) -> str:
     """Explain a kind, and list its findings."""
     rule, name = kind.rule, escape(kind.name)
-    told = gist = ""
+    details = gist = ""
     if rule is not None:
         gist = f'<span class="gist">{escape(rule.summary)}</span>'
-        told = (
+        details = (
             '<dl class="explained">'
             f"<div><dt>what is seen</dt><dd>{escape(rule.evidence)}</dd></div>"
             f"<div><dt>what else it may be</dt><dd>{escape(rule.innocent)}</dd></div>"
@@ -333,8 +333,8 @@ def _kind(trace: TraceViews, kind: _Kind, most: int) -> str:
     more = f'<p class="quiet">{left:,} more are in the table of connections.</p>' if left else ""
     return (
         f'<details class="kind" id="kind-{name}"{" open" if kind.severity == "high" else ""}><summary>'
-        f'{_severity(kind.severity)}<h3>{name}</h3><span class="count">{kind.count:,}</span>{gist}'
-        f'</summary>{told}<table class="findings"><thead><tr><th scope="col">connection</th><th scope="col">time</th>'
+        f'{_severity(kind.severity)}<h3>{name}</h3><span class="count">{kind.count:,}</span>{gist}</summary>'
+        f'{details}<table class="findings"><thead><tr><th scope="col">connection</th><th scope="col">time</th>'
         f'<th scope="col">frame</th><th scope="col">finding</th></tr></thead><tbody>{"".join(items)}</tbody></table>'
         f'{more}<p><button type="button" class="filter" data-kind="{name}">Show their connections in the table</button>'
         "</p></details>"
@@ -347,8 +347,8 @@ def _diagram(trace: TraceViews) -> str:
         return ""
     taken = trace.diagram().taken
     drawn = diagram_svg(taken, capture=printable(trace.name), standalone=False)
-    told = "RFC 9293's figure 5, weighted by what the endpoints of this capture did"
-    return f'<details class="as-figure"><summary>{told}</summary><div class="drawn">{drawn}</div></details>'
+    explanation = "RFC 9293's figure 5, weighted by what the endpoints of this capture did"
+    return f'<details class="as-figure"><summary>{explanation}</summary><div class="drawn">{drawn}</div></details>'
 
 
 def _which(ladders: int, connections: int, rows: int) -> str:
@@ -356,7 +356,7 @@ def _which(ladders: int, connections: int, rows: int) -> str:
     if ladders == connections == rows:
         return "Each opens with its ladder and graphs."
     which = "those with findings, then the largest"
-    said = [f"{count(ladders, 'connection')} of {connections:,} open with ladder and graphs: {which}."]
+    sentences = [f"{count(ladders, 'connection')} of {connections:,} open with ladder and graphs: {which}."]
     if rows < connections:
-        said.append(f"The table holds {rows:,}: those with findings, then the first ones.")
-    return " ".join(said)
+        sentences.append(f"The table holds {rows:,}: those with findings, then the first ones.")
+    return " ".join(sentences)

@@ -242,8 +242,8 @@ def _round_trips(data: Data, ack_time: Words, ack: Words) -> Points:
     once = touching == 0
     reached = np.maximum.accumulate(ack)
     answer = np.searchsorted(reached, data.end, side="left")
-    known = once & (answer < len(ack))
-    answer, sent = answer[known], data.time[known]
+    answered = once & (answer < len(ack))
+    answer, sent = answer[answered], data.time[answered]
     rtt = ack_time[answer] - sent
     # Of several that one ACK covers the newest counts: the others waited for a delayed ACK.
     newest = np.append(answer[1:] != answer[:-1], True) if len(answer) else np.empty(0, dtype=bool)

@@ -44,18 +44,18 @@ def timeline_svg(conversation: Conversation) -> str:
 
     """
     stays = {side: _shown(conversation, side)[:_MARKS] for side in ("client", "server")}
-    times = sorted({time for of in stays.values() for stay in of for time in (stay.begin, stay.end)})
+    times = sorted({time for own in stays.values() for stay in own for time in (stay.begin, stay.end)})
     if not times:
         return ""
     scale = _scale(times)
     hatch = f"presumed-{conversation.conn_id}"
-    label = "States over time. " + " ".join(_sentence(side, of) for side, of in stays.items())
+    label = "States over time. " + " ".join(_sentence(side, own) for side, own in stays.items())
     parts = [_HEAD.format(width=_WIDTH, label=label, hatch=hatch)]
     began = conversation.began
-    for row, (side, of) in enumerate(stays.items()):
+    for row, (side, own) in enumerate(stays.items()):
         top = _TOP + row * (_BAR + 6)
         parts.append(f'<text x="{_LEFT - 8}" y="{top + 17}" text-anchor="end" font-weight="600">{side}</text>')
-        parts += [_bar(side, stay, scale, top, hatch, began) for stay in of if stay.end > stay.begin]
+        parts += [_bar(side, stay, scale, top, hatch, began) for stay in own if stay.end > stay.begin]
     parts += _axis(scale, began)
     parts.append("</svg>")
     return "".join(parts)
@@ -87,11 +87,11 @@ def _scale(times: list[int]) -> dict[int, float]:
 
 def _bar(side: str, stay: Stay, scale: dict[int, float], top: int, hatch: str, began: int) -> str:
     x, width = scale[stay.begin], scale[stay.end] - scale[stay.begin]
-    told = f"{side} {stay.state} for {duration(stay.end - stay.begin)}, from {_at(stay.begin, began)}: {stay.basis}"
+    title = f"{side} {stay.state} for {duration(stay.end - stay.begin)}, from {_at(stay.begin, began)}: {stay.basis}"
     if stay.change is not None:
-        told += f", {stay.change.event}" + (f", frame {stay.change.frame}" if stay.change.frame is not None else "")
+        title += f", {stay.change.event}" + (f", frame {stay.change.frame}" if stay.change.frame is not None else "")
     box = f'x="{x:.1f}" y="{top}" width="{max(width, 0.8):.1f}" height="{_BAR}" rx="2"'
-    parts = [f'<g><title>{told}</title><rect {box} class="s-{stay.state}" fill="{STATE[stay.state].light}"/>']
+    parts = [f'<g><title>{title}</title><rect {box} class="s-{stay.state}" fill="{STATE[stay.state].light}"/>']
     if stay.basis in {"presumed", "inferred"}:
         parts.append(f'<rect {box} fill="url(#{hatch})"/>')
     for text in (f"{stay.state} {duration(stay.end - stay.begin)}", stay.state):

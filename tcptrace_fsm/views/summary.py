@@ -51,7 +51,7 @@ _SLIGHT = {"info", "low"}
 # --- summary.json -----------------------------------------------------------------------------------------------------
 def capture_dict(capture: Any) -> dict[str, Any]:
     """Tell what ``summary.json`` says of one capture."""
-    said = {
+    found = {
         "name": capture.name.encode("utf-8", "backslashreplace").decode(),  # a name may be any bytes
         "format": capture.format,
         "compression": capture.compression or None,
@@ -63,7 +63,7 @@ def capture_dict(capture: Any) -> dict[str, Any]:
         "truncated": capture.truncated,
     }
     dropped = getattr(capture, "dropped", None)
-    return said if dropped is None else {**said, "dropped_by_capture": dropped}
+    return found if dropped is None else {**found, "dropped_by_capture": dropped}
 
 
 def frames_dict(captures: Iterable[Any]) -> dict[str, Any]:
@@ -166,8 +166,8 @@ def captures_text(captures: list[dict[str, Any]], first: int | None, last: int |
     one = captures[0]
     kinds = list(dict.fromkeys(c["format"] + (f" ({c['compression']})" if c["compression"] else "") for c in captures))
     links = list(dict.fromkeys(link for c in captures for link in c["link_types"]))
-    said = [*kinds, *links, count(sum(c["frames"] for c in captures), "frame")]
-    text = ", ".join(said)
+    parts = [*kinds, *links, count(sum(c["frames"] for c in captures), "frame")]
+    text = ", ".join(parts)
     if first is not None and last is not None:
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(first // 10**9))
         text += f", {duration(last - first)} from {began} UTC"
@@ -210,55 +210,55 @@ def facts(summary: dict[str, Any], span: tuple[int | None, int | None]) -> Itera
         yield from between_text(summary["vantage"])
 
 
-def timers_text(said: dict[str, Any]) -> str:
+def timers_text(timers: dict[str, Any]) -> str:
     """Tell in words what hosts have taught of their timers."""
-    told = [
+    sentences = [
         f"{one['host']} keeps {timer.upper()} for {one[timer]['least']:.3g} to {one[timer]['most']:.3g} s"
-        for one in said["learned"]
+        for one in timers["learned"]
         for timer in ("time_wait", "fin_wait_2")
         if timer in one
     ]
-    told += [
+    sentences += [
         f"{one['host']} had a TIME_WAIT after {one['alive_at']:.3g} s and none after {one['gone_at']:.3g} s, which "
         "contradicts itself: the profile's holds for it"
-        for one in said["contradictory"]
+        for one in timers["contradictory"]
     ]
-    more = [f"and so on ({count(len(told), 'timer')} in summary.json)"] if len(told) > _SHOWN_HOSTS else []
-    return "; ".join([*told[:_SHOWN_HOSTS], *more]) or "no host shows other ones than the profile's"
+    more = [f"and so on ({count(len(sentences), 'timer')} in summary.json)"] if len(sentences) > _SHOWN_HOSTS else []
+    return "; ".join([*sentences[:_SHOWN_HOSTS], *more]) or "no host shows other ones than the profile's"
 
 
-def between_text(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def between_text(vantage: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Head and text of the lines about two capture points."""
-    if said["empty"]:
-        name = said["empty"].rsplit("/", 1)[-1]
+    if vantage["empty"]:
+        name = vantage["empty"].rsplit("/", 1)[-1]
         yield "two points", f"no TCP segment came to {name}: if it was being taken, all were lost before"
     else:
-        both = sum(said["seen_at_both"].values())
-        yield "two points", f"{count(both, 'segment')} of {count(said['connections_at_both'], 'connection')} at both"
-    there, back = (tuple(said[name][way] for name in _LOST) for way in WAYS)
+        both = sum(vantage["seen_at_both"].values())
+        yield "two points", f"{count(both, 'segment')} of {count(vantage['connections_at_both'], 'connection')} at both"
+    there, back = (tuple(vantage[name][way] for name in _LOST) for way in WAYS)
     lost = [f"{a + b:,} {where} ({a:,} of the clients', {b:,} of the servers')" for a, b, where in zip(
         there, back, _LOST.values(), strict=True) if a + b]  # fmt: skip
     yield "lost", ", ".join(lost) or "nothing between the points, before the first or behind the last"
     others = [
-        (f"{sum(said['uncaptured'].values()):,} arrived without being captured", said["uncaptured"]),
-        (f"{sum(said['foreign'].values()):,} came from in between", said["foreign"]),
-        (f"{sum(said['reordered'].values()):,} overtaken on the way", said["reordered"]),
+        (f"{sum(vantage['uncaptured'].values()):,} arrived without being captured", vantage["uncaptured"]),
+        (f"{sum(vantage['foreign'].values()):,} came from in between", vantage["foreign"]),
+        (f"{sum(vantage['reordered'].values()):,} overtaken on the way", vantage["reordered"]),
     ]
     more = [text for text, counts in others if sum(counts.values())]
     if more:
         yield "", ", ".join(more)
-    if not said["empty"]:
-        ahead, least = round(said["clock_offset"] * 1e9), round(said["least_delay"] * 1e9)
+    if not vantage["empty"]:
+        ahead, least = round(vantage["clock_offset"] * 1e9), round(vantage["least_delay"] * 1e9)
         word = "ahead of" if ahead >= 0 else "behind"
         text = f"the second is {duration(abs(ahead))} {word} the first"
-        if said["both_ways"]:
+        if vantage["both_ways"]:
             text += f", give or take {duration(least)}: as long is the shortest way, taken as equal both ways"
         else:
             text += ", if the shortest way takes no time: only one direction was seen at both points"
-        if said["clock_drift"]:
-            text += f"; it drifts by {said['clock_drift'] * 1e6:+.3g} ppm"
-        if said["clock_set"]:
-            text += f"; set {count(said['clock_set'], 'time')} meanwhile"
+        if vantage["clock_drift"]:
+            text += f"; it drifts by {vantage['clock_drift'] * 1e6:+.3g} ppm"
+        if vantage["clock_set"]:
+            text += f"; set {count(vantage['clock_set'], 'time')} meanwhile"
         yield "clocks", text
 
 

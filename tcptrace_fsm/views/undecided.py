@@ -59,9 +59,7 @@ class Undecided:
         """Give the undecided SYNs, numbered: those that began a connection, and those that fell into one."""
         taken = []
         begun: dict[tuple[int, ...], int] = {}  # attempt (four-tuple and ISN) to the connection that came of it
-        known: dict[
-            tuple[int, ...], list[tuple[int, Words]]
-        ] = {}  # four-tuple to the sender's side, and the connection
+        live: dict[tuple[int, ...], list[tuple[int, Words]]] = {}  # four-tuple to the sender's side, and the connection
         for c in np.concatenate(self._around) if self._around else ():
             client, server = (c[k.C_CLIENT_HI], c[k.C_CLIENT_LO]), (c[k.C_SERVER_HI], c[k.C_SERVER_LO])
             ports = int(c[k.C_PORTS])
@@ -70,7 +68,7 @@ class Undecided:
                 (k.CLIENT, (c[k.C_NET], *client, *server, ports)),
                 (k.SERVER, (c[k.C_NET], *server, *client, back)),
             ):
-                known.setdefault(tuple(map(int, ends)), []).append((side, c))
+                live.setdefault(tuple(map(int, ends)), []).append((side, c))
         for record in np.concatenate(self._records) if self._records else ():
             key = tuple(map(int, record[_TUPLE]))
             attempt, frame = (*key, int(record[k.S_SEQ])), int(record[k.S_FRAME])
@@ -83,7 +81,7 @@ class Undecided:
                 continue
             open_then = [
                 (int(c[k.C_FIRST_FRAME]), side, int(c[k.C_ID]))
-                for side, c in known.get(key, ())
+                for side, c in live.get(key, ())
                 if c[k.C_FIRST_FRAME] <= frame and (c[k.C_TAKEN_OVER] < 0 or frame < c[k.C_TAKEN_FRAME])
             ]
             if open_then:

@@ -126,7 +126,7 @@ class _Arrow(NamedTuple):
 
 class _Picture:
     def __init__(self, conversation: Conversation) -> None:
-        self._of = conversation
+        self._talk = conversation
         self._ident = f"ladder-{conversation.conn_id}"
         near, far = conversation.distance("client"), conversation.distance("server")
         trip = (near or 0) + (far or 0)
@@ -142,9 +142,9 @@ class _Picture:
 
     # --- elements ---
 
-    def _text(self, x: float, y: float, said: str, *classes: str, extra: str = "") -> None:
+    def _text(self, x: float, y: float, text: str, *classes: str, extra: str = "") -> None:
         named = f' class="{" ".join(classes)}"' if classes else ""
-        self._texts.append(f'<text x="{x:.1f}" y="{y:.1f}"{named}{extra}>{escape(said)}</text>')
+        self._texts.append(f'<text x="{x:.1f}" y="{y:.1f}"{named}{extra}>{escape(text)}</text>')
 
     def _add(self, element: str) -> None:
         self._parts.append(element)
@@ -152,18 +152,18 @@ class _Picture:
     # --- the whole ---
 
     def svg(self, most: int | None, *, standalone: bool, notes: bool) -> str:
-        of = self._of
-        self._text(16, 24, f"Connection {of.conn_id}", "sans", "head")
-        self._text(16, 42, f"{of.capture}: {endings(of)}", "sans", "faint")
+        talk = self._talk
+        self._text(16, 24, f"Connection {talk.conn_id}", "sans", "head")
+        self._text(16, 42, f"{talk.capture}: {endings(talk)}", "sans", "faint")
         self._text(FRAME, 84, "frame", "faint", "e")
         self._text(TIME, 84, "time, s", "faint", "e")
         self._text(LEFT, 66, "client", "faint", "m")
         self._text(RIGHT, 66, "server", "faint", "m")
-        self._text(LEFT, 84, of.client, "b", "m")
-        self._text(RIGHT, 84, of.server, "b", "m")
+        self._text(LEFT, 84, talk.client, "b", "m")
+        self._text(RIGHT, 84, talk.server, "b", "m")
         top = 96.0
         self._y = top + 26 + self._share * self._slant
-        laid = rows(of, most)
+        laid = rows(talk, most)
         before: Row | None = None
         for row in laid:
             self._y += self._room(before, row)
@@ -178,13 +178,13 @@ class _Picture:
             height = self._notes(bottom + 30)
         name = self._ident
         size = f'width="{WIDTH}" height="{height:.0f}" viewBox="0 0 {WIDTH} {height:.0f}"'
-        told = f'role="img" aria-labelledby="{name}-title {name}-desc"'
-        title = f"Connection {of.conn_id}: {of.client} to {of.server}"
+        role = f'role="img" aria-labelledby="{name}-title {name}-desc"'
+        title = f"Connection {talk.conn_id}: {talk.client} to {talk.server}"
         hatch = 'width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"'
         own = [f"<style>{ladder_style()}</style>", f'<rect class="paper" width="{WIDTH}" height="{height:.0f}"/>']
         return "\n".join(
             [
-                f'<svg xmlns="http://www.w3.org/2000/svg" class="ladder" {told} {size}>',
+                f'<svg xmlns="http://www.w3.org/2000/svg" class="ladder" {role} {size}>',
                 f'<title id="{name}-title">{escape(title)}</title>',
                 f'<desc id="{name}-desc">{escape(self._description())}</desc>',
                 f'<defs><pattern id="{name}-hatch" {hatch}>',
@@ -198,14 +198,14 @@ class _Picture:
         )
 
     def _description(self) -> str:
-        of = self._of
-        said = [endings(of)]
+        talk = self._talk
+        sentences = [endings(talk)]
         for side in ("client", "server"):
-            changes = [c for c in of.changes if c.side == side]
+            changes = [c for c in talk.changes if c.side == side]
             if changes:
-                said.append(f"{side}: {', '.join([changes[0].from_state, *(c.to_state for c in changes)])}")
-        said += [f"{f.severity}: {f.message}" for f in of.findings]
-        return ". ".join(said)
+                sentences.append(f"{side}: {', '.join([changes[0].from_state, *(c.to_state for c in changes)])}")
+        sentences += [f"{f.severity}: {f.message}" for f in talk.findings]
+        return ". ".join(sentences)
 
     # --- where rows go ---
 
@@ -265,7 +265,7 @@ class _Picture:
     def _stamp(self, y: float, frame: int | None, time: int) -> None:
         if frame is not None:
             self._text(FRAME, y + 4, f"{frame}", "faint", "e")
-        self._text(TIME, y + 4, f"{(time - self._of.began) / 1e9:.6f}", "faint", "e")
+        self._text(TIME, y + 4, f"{(time - self._talk.began) / 1e9:.6f}", "faint", "e")
 
     def _pause(self, y: float, length: int) -> None:
         self._text((LEFT + RIGHT) / 2, y + 3, f"\u22ee {elapsed(length)}", "faint", "m", "on")
@@ -278,12 +278,12 @@ class _Picture:
     def _fold(self, y: float, row: Row) -> None:
         fold = row.fold
         assert fold is not None
-        said = fold.lines("\u2192", "\u2190")
-        tall = NOTE * len(said) + 10
+        sentences = fold.lines("\u2192", "\u2190")
+        tall = NOTE * len(sentences) + 10
         self._stamp(y, None, fold.first.time)
         place = f'x="{LEFT + 14}" y="{y - tall / 2:.1f}" width="{RIGHT - LEFT - 28}" height="{tall}"'
         self._add(f'<rect class="fold" {place} rx="5"/>')
-        for i, text in enumerate(said):
+        for i, text in enumerate(sentences):
             self._text((LEFT + RIGHT) / 2, y - tall / 2 + NOTE * (i + 1) + 1, text, "m")
 
     def _arrow(self, s: Segment, ends: _Arrow, place: float) -> None:
@@ -310,14 +310,14 @@ class _Picture:
         centre = place if not s.fate else min(place, 0.4)
         tx, ty = x0 + (x1 - x0) * centre, y0 + (y1 - y0) * centre
         named = f' class="{("arrow " + kind).strip()}"'
-        self._add(f"<g{named}><title>{escape(self._told(s))}</title>{line}{tip}</g>")
+        self._add(f"<g{named}><title>{escape(self._tooltip(s))}</title>{line}{tip}</g>")
         along = f'transform="translate({tx:.1f},{ty:.1f}) rotate({degrees(slope):.1f})" y="-4"'
         self._texts.append(f'<g class="{kind}"><text class="m on" {along}>{escape(text)}</text></g>')
 
-    def _told(self, s: Segment) -> str:
+    def _tooltip(self, s: Segment) -> str:
         other = "server" if s.side == "client" else "client"
         fate = {"lost": ", lost", "unknown": ", nothing tells whether it arrived"}.get(s.fate, "")
-        when = (s.time - self._of.began) / 1e9
+        when = (s.time - self._talk.began) / 1e9
         return f"frame {s.frame}, {when:.6f} s, {s.side} to {other}: {' '.join(pieces(s))}{fate}"
 
     def _finding(self, y: float, number: int, finding: Any) -> None:
@@ -331,17 +331,17 @@ class _Picture:
         self._dot(x, y, number, finding)
 
     def _dot(self, x: float, y: float, number: int, finding: Any) -> None:
-        said = escape(f"{finding.severity}: {finding.message}")
+        sentences = escape(f"{finding.severity}: {finding.message}")
         circle = f'<circle class="{finding.severity}" cx="{x:.1f}" cy="{y:.1f}" r="8"/>'
         digits = f'<text x="{x:.1f}" y="{y + 3.8:.1f}">{number}</text>'
-        self._texts.append(f'<g class="dot"><title>{said}</title>{circle}{digits}</g>')
+        self._texts.append(f'<g class="dot"><title>{sentences}</title>{circle}{digits}</g>')
 
     # --- the sides ---
 
     def _band(self, side: str, top: float, bottom: float) -> Iterator[str]:
         """Draw one endpoint's states as a coloured band, with their names beside it."""
         x = LEFT - BAND if side == "client" else RIGHT
-        stays = self._of.stays(side)
+        stays = self._talk.stays(side)
         begun: list[tuple[float, str, bool]] = [
             (top, stays[0].state, stays[0].state in {"CLOSED", "LISTEN"} or stays[0].basis in FIRM)
         ]
@@ -365,7 +365,7 @@ class _Picture:
     # --- below ---
 
     def _notes(self, y: float) -> float:
-        for number, finding in enumerate(self._of.findings, 1):
+        for number, finding in enumerate(self._talk.findings, 1):
             self._dot(24, y - 4, number, finding)
             head = f"{finding.severity.upper()} {finding.kind}"
             self._text(40, y, head, "sans", "b", finding.severity)
@@ -379,26 +379,26 @@ class _Picture:
         return y + 6
 
     def _legend(self) -> Sequence[str]:
-        lost = any(s.fate == "lost" for s in self._of.segments)
-        unknown = any(s.fate == "unknown" for s in self._of.segments)
-        said = [
+        lost = any(s.fate == "lost" for s in self._talk.segments)
+        unknown = any(s.fate == "unknown" for s in self._talk.segments)
+        sentences = [
             "Band: full where the endpoint's own segments prove its state, hatched where it is presumed or inferred."
         ]
         if lost or unknown:
-            said.append(
+            sentences.append(
                 " ".join(
                     ["\u00d7 lost, or discarded on arrival, as the rest tells."] * lost
                     + ["? nothing tells whether it arrived."] * unknown
                 )
             )
         if self._delay is not None:
-            said.append(
+            sentences.append(
                 f"Arrows fall with the logarithm of the way's delay, here about {elapsed(self._delay)}."
                 " Distances down the page are not to scale."
             )
         else:
-            said.append("Distances down the page are not to scale.")
-        return said
+            sentences.append("Distances down the page are not to scale.")
+        return sentences
 
 
 def _kind(s: Segment) -> str:
@@ -421,9 +421,9 @@ def _free(s: Segment, ends: _Arrow, others: Sequence[tuple[Segment, _Arrow]]) ->
     return max((0.26, 0.5, 0.74), key=lambda place: (min((abs(place - c) for c in met), default=1), -place))
 
 
-def _fit(said: Sequence[str], short: Sequence[str], room: int) -> str:
+def _fit(sentences: Sequence[str], short: Sequence[str], room: int) -> str:
     """Join as many pieces as fit."""
-    for these in (said, short):
+    for these in (sentences, short):
         for n in range(len(these), 2, -1):
             text = "  ".join(these[:n])
             if len(text) <= room:

@@ -90,17 +90,17 @@ class Fold:
             Characters to a line, about.
 
         """
-        said = []
+        parts = []
         for side, sign in (("client", ahead), ("server", back)):
             if self.data[side]:
-                said.append(f"{count(self.data[side], 'data segment')} {sign} {bytes_text(self.size[side])}")
+                parts.append(f"{count(self.data[side], 'data segment')} {sign} {bytes_text(self.size[side])}")
             if self.empty[side]:
                 only = "segment" if self.data[side] else "ACK"
-                said.append(f"{count(self.empty[side], 'empty ' + only if self.data[side] else only)} {sign}")
+                parts.append(f"{count(self.empty[side], 'empty ' + only if self.data[side] else only)} {sign}")
         if self.labels:
             named = sorted(self.labels.items(), key=lambda item: (item[0] != "lost", -item[1], item[0]))
-            said.append(", ".join(f"{n:,} {_several(label(name), n)}" for name, n in named))
-        return [line for text in said for line in textwrap.wrap(text, width)]
+            parts.append(", ".join(f"{n:,} {_several(label(name), n)}" for name, n in named))
+        return [line for text in parts for line in textwrap.wrap(text, width)]
 
 
 @dataclass
@@ -404,23 +404,23 @@ def pieces(segment: Segment, *, short: bool = False) -> list[str]:
 
     """
     s = segment
-    said = [s.flags or "no flags"]
+    parts = [s.flags or "no flags"]
     if s.payload_len or any(flag in s.flags for flag in ("SYN", "FIN", "RST")):
         if s.rel_seq is None:
-            said.append(f"({s.payload_len})")
+            parts.append(f"({s.payload_len})")
         elif short and not s.payload_len:
-            said.append(f"{s.rel_seq}")
+            parts.append(f"{s.rel_seq}")
         else:
-            said.append(f"{s.rel_seq}:{s.rel_seq + s.payload_len}({s.payload_len})")
+            parts.append(f"{s.rel_seq}:{s.rel_seq + s.payload_len}({s.payload_len})")
     if s.rel_ack is not None and "ACK" in s.flags:
-        said.append(f"ack {s.rel_ack}")
+        parts.append(f"ack {s.rel_ack}")
     if s.window is not None and ("SYN" in s.flags or s.window == 0 or "window" in s.label) and "RST" not in s.flags:
-        said.append(f"win {s.window}")
+        parts.append(f"win {s.window}")
     if s.sack:
-        said.append("sack " + " ".join(f"{a}:{b}" for a, b in s.sack))
+        parts.append("sack " + " ".join(f"{a}:{b}" for a, b in s.sack))
     if s.label:
-        said.append(label(s.label))
-    return said
+        parts.append(label(s.label))
+    return parts
 
 
 def elapsed(ns: int) -> str:

@@ -106,7 +106,7 @@ def ladder_text(
 
 class _Ladder:
     def __init__(self, conversation: Conversation, width: int, colour: bool) -> None:
-        self._of = conversation
+        self._talk = conversation
         self._width = width
         self._paint = _Paint(colour)
         self._frames = len(str(conversation.segments[-1].frame)) + 2 if conversation.segments and width >= 76 else 0
@@ -119,20 +119,20 @@ class _Ladder:
         self._flying: dict[int, int] = {}  # frame of a segment under way, and the column in which it falls
 
     def _first(self, side: str) -> Lane:
-        stay = self._of.stays(side)[0]
+        stay = self._talk.stays(side)[0]
         return Lane(stay.state, stay.change is None and stay.state in {"CLOSED", "LISTEN"})
 
     def _clock(self, time: int) -> str:
-        return f"{(time - self._of.began) / 1e9:.{self._decimals}f}"
+        return f"{(time - self._talk.began) / 1e9:.{self._decimals}f}"
 
     # --- the whole ---
 
     def lines(self, most: int | None) -> Iterator[str]:
-        of, paint = self._of, self._paint
-        yield from textwrap.wrap(f"connection {of.conn_id} of {of.capture}   {endings(of)}", self._width)
+        talk, paint = self._talk, self._paint
+        yield from textwrap.wrap(f"connection {talk.conn_id} of {talk.capture}   {endings(talk)}", self._width)
         yield ""
         ends = self._middle + 2
-        client, server = of.client, of.server
+        client, server = talk.client, talk.server
         head = f"{'frame':>{self._frames - 1}} " if self._frames else ""
         head += f"{'time':>{self._times - 1}} "
         if len(client) + len(server) + 4 > ends:
@@ -147,7 +147,7 @@ class _Ladder:
                 both = f"{client}{server:>{ends - len(client)}}"
             yield paint.faint(f"{head:<{self._left}}") + paint(both, None, bold=True)
         yield self._line("", names=True)
-        for row in rows(of, most):
+        for row in rows(talk, most):
             yield from self._row(row)
         yield self._line("")
         yield ""
@@ -155,11 +155,11 @@ class _Ladder:
 
     def _notes(self) -> Iterator[str]:
         paint = self._paint
-        for number, f in enumerate(self._of.findings, 1):
+        for number, f in enumerate(self._talk.findings, 1):
             head = f"[{number}] {f.severity.upper()} {f.kind}"
             yield paint(head, SEVERITY[f.severity].ansi, bold=True)
             yield from textwrap.wrap(f.message, self._width, initial_indent="    ", subsequent_indent="    ")
-        if self._of.findings:
+        if self._talk.findings:
             yield ""
         legend = (
             f"{KNOWN} shown by its own segments   {PRESUMED} presumed, timer or inferred   "
@@ -170,12 +170,12 @@ class _Ladder:
     # --- one line ---
 
     def _line(
-        self, middle: str, *, head: str = "", names: bool = False, told: dict[str, str] | None = None, shown: str = ""
+        self, middle: str, *, head: str = "", names: bool = False, states: dict[str, str] | None = None, shown: str = ""
     ) -> str:
         """Put a line together; ``middle`` has its own colours already, ``shown`` is it without them."""
         paint = self._paint
         client, server = self._lanes["client"], self._lanes["server"]
-        left, right = (told or {}).get("client", ""), (told or {}).get("server", "")
+        left, right = (states or {}).get("client", ""), (states or {}).get("server", "")
         if names:
             left, right = client.state, server.state
         pad = self._middle - len(shown or middle)
@@ -196,35 +196,35 @@ class _Ladder:
         """Let changes take effect; give what is to be written at the sides, line by line."""
         queues = {side: [c for c in changes if c.side == side] for side in ("client", "server")}
         while any(queues.values()):
-            told = {}
+            states = {}
             for side, queue in queues.items():
                 if queue:
                     change = queue.pop(0)
                     self._lanes[side] = Lane(change.to_state, change.basis in FIRM)
-                    told[side] = change.to_state
-            yield told
+                    states[side] = change.to_state
+            yield states
 
     def _row(self, row: Row) -> Iterator[str]:
         changes = self._enter(row.changes)
         if row.kind == "pause":
             yield self._middle_line(f"\u22ee {elapsed(row.pause)}")
             return
-        told = next(changes, {})
+        states = next(changes, {})
         head = f"{row.segment.frame:>{self._frames - 1}} " if self._frames and row.segment else " " * self._frames
         head += f"{self._clock(row.time):>{self._times - 1}}"
         if row.kind == "arrive":  # that is no moment of the capture
             head = ""
         if row.kind == "clock":
             why = ", ".join(f"{c.event}" for c in row.changes)
-            yield self._middle_line(f"({why})", head=head, told=told)
+            yield self._middle_line(f"({why})", head=head, states=states)
         elif row.fold is not None:
             for i, text in enumerate(row.fold.lines(width=self._middle - 4)):
-                yield self._middle_line(text, head="" if i else head, told={} if i else told, dotted=True)
+                yield self._middle_line(text, head="" if i else head, states={} if i else states, dotted=True)
         elif row.segment is not None:
             for text, shown, above in self._arrow(row):
-                yield self._line(text, head="" if above else head, told={} if above else told, shown=shown)
+                yield self._line(text, head="" if above else head, states={} if above else states, shown=shown)
         for more in changes:
-            yield self._line(*self._column_marks(""), told=more)
+            yield self._line(*self._column_marks(""), states=more)
         for number, finding in row.findings:
             yield self._finding(number, finding)
 
@@ -237,7 +237,7 @@ class _Ladder:
         return self._line(shown[:before] + painted + shown[before + len(text) :], shown=shown)
 
     def _middle_line(
-        self, text: str, *, head: str = "", told: dict[str, str] | None = None, dotted: bool = False
+        self, text: str, *, head: str = "", states: dict[str, str] | None = None, dotted: bool = False
     ) -> str:
         text = text[: self._middle]
         fill = "\u00b7" if dotted else " "
@@ -245,7 +245,7 @@ class _Ladder:
         line = f"{fill * (room // 2)} {text} {fill * (room - room // 2)}" if room >= 0 else text
         if self._flying and not dotted:
             line = self._falling(line)
-        return self._line(self._paint.faint(line), head=head, told=told, shown=line)
+        return self._line(self._paint.faint(line), head=head, states=states, shown=line)
 
     def _column_marks(self, text: str) -> tuple[str]:
         return (self._falling(text.ljust(self._middle)) if self._flying else text,)
@@ -280,14 +280,14 @@ class _Ladder:
                 share += 1
             begin, end = (0, share + 1) if s.side == "client" else (share, room)
         length = end - begin
-        said = pieces(s)
-        least = "  ".join(said[:3])
-        text, above = _fit(said, length - 6), ""
+        parts = pieces(s)
+        least = "  ".join(parts[:3])
+        text, above = _fit(parts, length - 6), ""
         if len(least) > length - 6:
-            said = pieces(s, short=True)
-            text = " ".join(said[:3])
+            parts = pieces(s, short=True)
+            text = " ".join(parts[:3])
             if len(text) > length - 4:
-                above, text = _fit(said, room - 2) or said[0][: room - 2], ""
+                above, text = _fit(parts, room - 2) or parts[0][: room - 2], ""
         if above:
             padded = self._falling(f" {above}".ljust(room) if s.side == "client" else f"{above} ".rjust(room))
             yield self._paint(padded, _ink(s)), padded, True
@@ -311,10 +311,10 @@ class _Ladder:
         return (" " * short + tip + stroke * (inner - lead) + body + stroke * lead)[-length:].rjust(length)
 
 
-def _fit(said: list[str], room: int) -> str:
+def _fit(parts: list[str], room: int) -> str:
     """Join as many pieces as fit, the first always first."""
     text = ""
-    for piece in said:
+    for piece in parts:
         longer = f"{text}  {piece}" if text else piece
         if len(longer) > room:
             break
