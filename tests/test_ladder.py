@@ -312,11 +312,11 @@ def test_the_summary_names_the_ladder_to_look_at(capsys):
     name = "sample_pcaps/lost_time_wait.pcap"
     for more in ((), ("--filter", "port 8080 and not icmp")):
         cli.run_command(["analyze", name, *more])
-        last = capsys.readouterr().out.splitlines()[-1]
-        assert last.startswith("see it         tcptrace-fsm ladder")
-        status, out, _ = run(*shlex.split(last)[3:], capsys=capsys)
+        (command, *_) = [line for line in capsys.readouterr().out.splitlines() if "tcptrace-fsm ladder" in line]
+        words = shlex.split(command.partition("tcptrace-fsm ")[2])
+        assert words[:2] == ["ladder", name]
+        status, out, _ = run(*words, capsys=capsys)
         assert status == 0
-        assert last.split()[3:5] == ["ladder", name]
         assert "rst_after_time_wait_loss" in out
 
 

@@ -40,6 +40,10 @@ def transitions(*records):
 def test_an_empty_table_has_its_columns_and_types(name):
     if name == "anomalies":
         table = tables.findings_table([])
+    elif name == "diagnoses":
+        from tcptrace_fsm.tables.diagnoses import diagnoses_table
+
+        table = diagnoses_table([])
     elif name == "segments":
         from tcptrace_fsm.tables.segments import SegmentTable
 
