@@ -39,3 +39,7 @@ def printable(text: str) -> str:
 
 class UsageError(Exception):
     """A request that makes no sense; the message says what would."""
+
+
+class OutputError(UsageError):
+    """An output cannot be written, or not to its end: no room, no right, no such folder."""

@@ -1,16 +1,21 @@
 """The command line: ``tcptrace-fsm analyze | netstat | ladder | diagram | extract | report | rules | causes``.
 
-Exit status: 0 done, 1 the capture cannot be read (one line on stderr), 2 wrong usage, 3 ``--fail-on`` met, 130 stopped
-with Ctrl-C (after what was read until then was summarised and written).
+Exit status: 0 done, 1 the capture cannot be read (one line on stderr), 2 wrong usage, 3 ``--fail-on`` met, 4 an output
+could not be written (a full disk, a quota, a missing right) or memory did not suffice, 130 stopped with Ctrl-C (after
+what was read until then was summarised and written), 143 and 129 stopped by SIGTERM and SIGHUP (nothing is left).
 
 Heavy modules are imported by the commands that need them, for ``--help`` and a small capture are to be instant.
 """
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
+import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,8 +25,8 @@ from tcptrace_fsm.cli.commands.catalogue import causes, rules
 from tcptrace_fsm.cli.commands.extract import extract
 from tcptrace_fsm.cli.commands.netstat import netstat
 from tcptrace_fsm.cli.commands.pictures import diagram, ladder, report
-from tcptrace_fsm.cli.messages import EXIT_INTERRUPTED, EXIT_UNREADABLE, EXIT_USAGE, say
-from tcptrace_fsm.errors import CaptureError, UsageError, WorkerError
+from tcptrace_fsm.cli.messages import EXIT_INTERRUPTED, EXIT_NOT_WRITTEN, EXIT_UNREADABLE, EXIT_USAGE, say
+from tcptrace_fsm.errors import CaptureError, OutputError, UsageError, WorkerError
 
 __all__ = ["app", "main", "run_command"]
 
@@ -61,8 +66,45 @@ for command in (analyze, netstat, ladder, diagram, extract, report, rules, cause
     app.command()(command)
 
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+class Stopped(BaseException):
+    """A signal that ends the program; contexts clean up on its way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
+
+
+def stop(number: int, _frame: object) -> None:
+    """End as Ctrl-C pressed twice does: at once, leaving nothing half written."""
+    raise Stopped(number)
+
+
+def give_up_output() -> None:
+    """Let nobody write to standard output any more, not even the interpreter when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+
+
+def open_standard_streams() -> None:
+    """Make good for streams that the caller has closed, and for terminals that cannot show every letter."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for as long as it runs
+        elif mode == "w":
+            with suppress(AttributeError, ValueError):
+                stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line and exit with its status."""
+    open_standard_streams()
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)
     # numpy is used for copying columns: threads of its linear algebra would only spin.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.disable()  # until the capture is read: what is imported is no garbage
@@ -80,20 +122,35 @@ def run_command(arguments: list[str] | None = None) -> int:
     except WorkerError as error:
         say(str(error))
         return EXIT_UNREADABLE
+    except OutputError as error:
+        say(str(error))
+        return EXIT_NOT_WRITTEN
     except UsageError as error:
         say(str(error))
         return EXIT_USAGE
+    except MemoryError:
+        say("there is too little memory for this capture; --filter looks at less of it")
+        return EXIT_NOT_WRITTEN
     except _CommandLineError as error:
         say(usage_message(error))
         return EXIT_USAGE
     except KeyboardInterrupt:  # before there was anything to finish, or asked twice
         say("stopped by Ctrl-C")
         return EXIT_INTERRUPTED
+    except Stopped as signal_:
+        say(f"stopped by {signal_}")
+        return signal_.status
     except (BrokenPipeError, SystemExit):
         # The reader has gone (head, a pager); in this mode SystemExit is typer's word for that. Nobody is left to tell,
         # and the interpreter must not try at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        give_up_output()
         return 0
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        give_up_output()
+        say(f"cannot write: {error.strerror}")
+        return EXIT_NOT_WRITTEN
     return status if isinstance(status, int) else 0
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EXIT_FAIL_ON",
     "EXIT_INTERRUPTED",
+    "EXIT_NOT_WRITTEN",
     "EXIT_UNREADABLE",
     "EXIT_USAGE",
     "check_ids",
@@ -27,7 +28,7 @@ __all__ = [
     "warn",
 ]
 
-EXIT_UNREADABLE, EXIT_USAGE, EXIT_FAIL_ON, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_UNREADABLE, EXIT_USAGE, EXIT_FAIL_ON, EXIT_NOT_WRITTEN, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def say(message: str) -> None:

@@ -77,6 +77,7 @@ def connect(address: str, *, workers: int | None = None, say: Callable[[str], No
         raise UsageError("--dask needs dask.distributed: pip install 'tcptrace-fsm[dask]'") from reason
     own = None
     if address == "local":
+        os.environ["PYTHONSAFEPATH"] = "1"  # its workers take no module from the current directory
         own = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0")
     try:
         try:

@@ -215,6 +215,17 @@ class Harvest:
     finished: bool
 
 
+def worker_environment() -> dict[str, str]:
+    """The environment in which a worker finds what this process has found, and nothing in the current directory.
+
+    Somebody else may have put a ``numpy.py`` beside the captures.
+    """
+    here = os.getcwd()  # noqa: PTH109
+    home = str(Path(__file__).resolve().parents[2])
+    found = [path for path in sys.path if path and os.path.abspath(path) != here]  # noqa: PTH100
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*found, home]), "PYTHONSAFEPATH": "1"}
+
+
 class _Crew:
     """The processes, and what they say."""
 
@@ -225,11 +236,11 @@ class _Crew:
         self._answers: dict[tuple[str, int], Any] = {}
 
     def __enter__(self) -> Self:
-        # Found where this process has found it; and a Ctrl-C on the terminal is for this process alone to see.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}  # noqa: PTH109
+        # A Ctrl-C on the terminal is for this process alone to see.
+        environment = worker_environment()
         for n in range(self._count):
             process = subprocess.Popen(
-                [sys.executable, "-c", "from tcptrace_fsm.runs.jobs import work; work()"],
+                [sys.executable, "-P", "-c", "from tcptrace_fsm.runs.jobs import work; work()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, cast
 
 from tcptrace_fsm.capture.remote import is_remote, put_remote, remove_remote, write_remote
-from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.errors import OutputError, UsageError
+from tcptrace_fsm.files import new_beside, remove_stale, writing
 from tcptrace_fsm.tables import schema
+from tcptrace_fsm.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -281,6 +283,7 @@ class PartitionedExport:
                     remove_remote(self._folder(name))
                 remove_remote(f"{self._place.rstrip('/')}/{SUMMARY}")
             else:
+                refuse_foreign(Path(self._place), [name + self._suffix for name in self.tables])
                 for name in self.tables:
                     Path(self._folder(name)).mkdir(parents=True)
         except OSError as reason:
@@ -304,14 +307,13 @@ class PartitionedExport:
                     last.put(name, next(SegmentTable(origins=self._origins).resolved()))
                 else:
                     last.put(name, build(name, Rows(SOURCES[name]).take(), self._origins))
-        text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+        text = _summary_text(summary, self.tables, self._format)
         if self._remote:
             write_remote(f"{self._place.rstrip('/')}/{SUMMARY}", text.encode())
             return
         place = Path(self._place)
-        for name in schema.TABLES:
-            for form in FORMATS.values():
-                _remove(place / f"{name}{form.suffix}")
+        for name in left_here(place):
+            _remove(place / name)
         for name in self.tables:
             Path(self._folder(name)).rename(place / f"{name}{self._suffix}")
         partial_summary = place / f".{SUMMARY}.{self._token}.partial"
@@ -381,6 +383,42 @@ class Part:
         beside.replace(Path(folder) / self._name)
 
 
+def _summary_text(summary: dict[str, Any], tables: Sequence[str], form: str) -> str:
+    """``summary.json``, which says what was written beside it: a later run may replace that, and nothing else."""
+    options = {**summary.get("options", {}), "tables": list(tables), "format": form}
+    versions = summary.get("versions") or {"tcptrace-fsm": __version__}
+    return json.dumps({**summary, "options": options, "versions": versions}, indent=2, ensure_ascii=False) + "\n"
+
+
+def left_here(directory: Path) -> set[str]:
+    """The files and data sets that an earlier run left in a directory, as its ``summary.json`` tells."""
+    try:
+        summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+        options = summary["options"] if "tcptrace-fsm" in summary["versions"] else {}
+        suffix = FORMATS[options["format"]].suffix
+        return {f"{name}{suffix}" for name in options["tables"] if name in schema.TABLES}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def refuse_foreign(directory: Path, names: Sequence[str]) -> None:
+    """Refuse to write over what somebody else has put there.
+
+    Raises
+    ------
+    OutputError
+        When one of these names is taken and no earlier run says that it is its own.
+
+    """
+    own = left_here(directory)
+    for name in names:
+        if name not in own and os.path.lexists(directory / name):
+            raise OutputError(
+                f"cannot write to {directory}: {name} is there already, and {SUMMARY} does not say that it is from an "
+                "earlier run; remove it or choose another directory"
+            )
+
+
 def _remove(path: Path) -> None:
     """Remove what an earlier run left, a file or a data set."""
     if path.is_dir():
@@ -424,6 +462,7 @@ class Export:
         origins: Origins | None = None,
     ) -> None:
         self._format = check_format(form)
+        self._form = form
         self.tables = check_tables(tables)
         self._remote = os.fspath(directory).rstrip("/") if is_remote(os.fspath(directory)) else ""
         self._directory = Path(directory)
@@ -445,13 +484,16 @@ class Export:
                 self._directory = Path(tempfile.mkdtemp(prefix="tcptrace-fsm-"))
                 self._made = [self._directory]
             else:
-                self._made = _make(self._directory)
-            for name in self.tables:
-                self._writers[name] = self._format.writer(self._place(name + self._format.suffix), name)
-            self._place(SUMMARY).touch()
-        except OSError as reason:
+                with writing(self._directory):
+                    self._made = _make(self._directory)
+                refuse_foreign(self._directory, [name + self._format.suffix for name in self.tables])
+            with writing(self._directory):
+                for name in self.tables:
+                    self._writers[name] = self._format.writer(self._place(name + self._format.suffix), name)
+                self._place(SUMMARY)
+        except UsageError:
             self._discard()
-            raise UsageError(f"cannot write to {self._directory}: {reason.strerror}") from reason
+            raise
         self._rows = {name: Rows(SOURCES[name]) for name in self.tables if name in SOURCES}
         if "segments" in self.tables:
             from tcptrace_fsm.tables.segments import SegmentTable
@@ -461,8 +503,8 @@ class Export:
 
     def _place(self, final: str) -> Path:
         """Return the temporary name of a file that will have that name."""
-        path = self._directory / f".{final}.{os.getpid()}.partial"
-        self._temporary[final] = path
+        remove_stale(self._directory, final)
+        path = self._temporary[final] = new_beside(self._directory / final)
         return path
 
     def take_segments(self, batch: Any) -> None:
@@ -477,6 +519,10 @@ class Export:
 
     def take(self, finished: Any) -> None:
         """Take the connections that are over; write each table that has a row group full."""
+        with writing(self._directory):
+            self._take(finished)
+
+    def _take(self, finished: Any) -> None:
         if "connections" in self._rows:
             self._rows["connections"].add(finished.connections, finished.count, finished.paths)
         if "transitions" in self._rows:
@@ -513,6 +559,10 @@ class Export:
             What ``summary.json`` is to say.
 
         """
+        with writing(self._directory):
+            self._commit(summary)
+
+    def _commit(self, summary: dict[str, Any]) -> None:
         self._flush(everything=True)
         if self._segments is not None:
             if "segments" not in self._given:
@@ -523,7 +573,7 @@ class Export:
         for writer in self._writers.values():
             writer.close()
         self._writers = {}
-        self._temporary[SUMMARY].write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        self._temporary[SUMMARY].write_text(_summary_text(summary, self.tables, self._form), encoding="utf-8")
         ours = {name + form.suffix for name in schema.TABLES for form in FORMATS.values()}
         if self._remote:
             for gone in (SUMMARY, *sorted(ours)):
@@ -531,7 +581,7 @@ class Export:
             for final, temporary in sorted(self._temporary.items(), key=lambda item: item[0] == SUMMARY):
                 put_remote(temporary, f"{self._remote}/{final}")
             return
-        for stale in ours - set(self._temporary):
+        for stale in left_here(self._directory) - set(self._temporary):
             _remove(self._directory / stale)
         for final, temporary in self._temporary.items():
             if (self._directory / final).is_dir():  # a data set of many files

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Source = str | os.PathLike[str] | BinaryIO
 
-__all__ = ["Frames", "check_output", "copy_frames", "records", "rereadable"]
+__all__ = ["Frames", "copy_frames", "records", "rereadable"]
 
 CHUNK = 1 << 20
 PACKET_BLOCKS = frozenset({2, 3, 6})
@@ -264,22 +264,6 @@ def _copy(pieces: Iterator[Record], wanted: list[int], output: IO[bytes]) -> int
             output.write(piece.content)
             at += 1
     return at
-
-
-def check_output(name: str, captured: Sequence[Source]) -> None:
-    """Refuse to write over what is read.
-
-    Raises
-    ------
-    UsageError
-        When the output is one of the captures.
-
-    """
-    path = Path(name)
-    for source in captured:
-        both_exist = isinstance(source, str) and source != "-" and path.exists() and Path(source).exists()
-        if both_exist and path.samefile(cast("str", source)):
-            raise UsageError(f"{name} is the capture itself; write to another file")
 
 
 @contextmanager

@@ -20,15 +20,14 @@ import base64
 import gzip
 import hashlib
 import json
-import os
 import shlex
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm.errors import UsageError, printable
+from tcptrace_fsm.errors import printable
+from tcptrace_fsm.files import whole_file
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.text.counts import count
 from tcptrace_fsm.views.diagram import diagram_style, diagram_svg
@@ -38,6 +37,7 @@ from tcptrace_fsm.views.palette import GRAPH, INK, SEVERITY, STATE
 from tcptrace_fsm.views.summary import facts
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Sequence
 
     from tcptrace_fsm.core.finished import Finding
@@ -81,16 +81,8 @@ def write(
         When nothing can be written there.
 
     """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(page(trace, limits, named, tell))
-        temporary.replace(target)
-    except OSError as reason:
-        raise UsageError(f"cannot write {target}: {reason.strerror}") from reason
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(page(trace, limits, named, tell))
 
 
 def page(

@@ -12,6 +12,7 @@ from tcptrace_fsm.cli.options import with_settings
 from tcptrace_fsm.cli.progress import watch
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.files import refuse_input
 from tcptrace_fsm.text.counts import count
 
 __all__ = ["extract"]
@@ -46,7 +47,7 @@ def extract(
     if not conn_ids:
         raise UsageError("name the connections to extract by their numbers, behind the capture")
     expanded = sources(captures)
-    copying.check_output(out, expanded)
+    refuse_input(out, expanded)
     with copying.rereadable(expanded) as twice:
         run = Run(twice, replace(settings, segments=True, fragments=True))
         frames = copying.Frames(conn_ids)

@@ -13,6 +13,7 @@ from tcptrace_fsm.cli.options import Captures, FileOrDash, with_settings
 from tcptrace_fsm.cli.progress import drawing, watch
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.files import refuse_input
 from tcptrace_fsm.views.summary import terminal_width
 
 __all__ = ["diagram", "ladder", "report"]
@@ -43,7 +44,10 @@ def ladder(
     captures, conn_ids = split_ids(named)
     if len(conn_ids) > 1:
         raise UsageError(f"a ladder shows one connection, not {len(conn_ids)}")
-    run = Run(sources(captures), replace(settings, segments=True))
+    captured = sources(captures)
+    if svg is not None:
+        refuse_input(svg, captured)
+    run = Run(captured, replace(settings, segments=True))
     collector = Collector(conn_ids or [0], limit=UNFOLDED if everything else LIMIT)
     run.go([collector], watch=watch)
     warn(run)
@@ -78,7 +82,10 @@ def diagram(
 
     taken, name, interrupted = None, "", False
     if captures:
-        run = Run(sources(captures), settings)
+        captured = sources(captures)
+        if svg is not None:
+            refuse_input(svg, captured)
+        run = Run(captured, settings)
         taken = Taken()
         run.go([taken], watch=watch)
         warn(run)
@@ -105,7 +112,9 @@ def report(
     from tcptrace_fsm.runs.sinks import Kept
     from tcptrace_fsm.views.extract import rereadable
 
-    with rereadable(sources(captures)) as twice:
+    captured = sources(captures)
+    refuse_input(out, captured)
+    with rereadable(captured) as twice:
         run, kept = Run(twice, settings), Kept()
         run.go([kept], watch=watch)
         warn(run)
