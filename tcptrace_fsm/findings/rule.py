@@ -166,6 +166,8 @@ class Segment(NamedTuple):
     """``FATE_...``: with two capture points, what became of it between them; of a run's first segment."""
     checksum: int = 0
     """``CHECKSUM_`` code."""
+    unsent: int = 0
+    """1 where, of two captures, only that at its receiver has it; why the sender's lacks it is another matter."""
 
     @property
     def end(self) -> int:

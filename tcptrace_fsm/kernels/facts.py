@@ -197,6 +197,7 @@ def unpack(head: int, most: int, log: Words, out: Words) -> int:
         out[w + U_OPTIONS] = packet >> LOG_OPTIONS_SHIFT
         out[w + U_FATE] = packet & LOG_FATE_MASK
         out[w + U_CHECKSUM] = packet >> LOG_CHECKSUM_SHIFT & 3
+        out[w + U_UNSENT] = 1 if log[r + L_ARRIVAL_FRAME] == log[r + L_FRAME] else 0
         w += UNPACKED_SIZE
         n += 1
         r = log[r + L_NEXT]

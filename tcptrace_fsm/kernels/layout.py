@@ -997,4 +997,5 @@ U_IP_ID = 15
 U_OPTIONS = 16
 U_FATE = 17
 U_CHECKSUM = 18
-UNPACKED_SIZE = 19
+U_UNSENT = 19  # 1 where, of two captures, only that at its receiver has it
+UNPACKED_SIZE = 20
