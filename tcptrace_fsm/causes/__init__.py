@@ -8,7 +8,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes import captured, closing, delivery, ended, idle, lossy, refused
+from tcptrace_fsm.causes import (
+    accept,
+    captured,
+    closing,
+    delivery,
+    ended,
+    floods,
+    handshake,
+    idle,
+    injected,
+    lossy,
+    picky,
+    refused,
+    reused_port,
+    translated,
+    unanswered,
+)
 from tcptrace_fsm.causes.diagnoser import Diagnoser
 
 if TYPE_CHECKING:
@@ -17,7 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES", "FAMILIES", "diagnoser"]
 
-FAMILIES = (refused, delivery, lossy, closing, ended, idle, captured)
+FAMILIES = (
+    *(refused, unanswered, picky, reused_port, accept, handshake, floods),
+    *(delivery, lossy),
+    *(closing, ended, idle, injected, translated, captured),
+)
 
 CAUSES: dict[str, Cause] = {cause.name: cause for family in FAMILIES for cause in family.CAUSES}
 """Every cause by its name."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter, defaultdict
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
@@ -51,7 +51,7 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.core.finished import Block, Finding
@@ -236,6 +236,13 @@ class World:
         self.profile = profile
         self.lost = lost
         self.alike = alike
+        self._made: dict[object, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` works out of the whole capture, worked out once and then remembered under ``key``."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]  # type: ignore[no-any-return]
 
     @property
     def total(self) -> int:
@@ -304,6 +311,11 @@ class World:
     def between(self, client: Name, server: Name) -> list[Brief]:
         """Connections from one host to another."""
         return self._by_pair.get((*client, *server), [])
+
+    @cached_property
+    def cases_by_id(self) -> dict[int, Case]:
+        """Cases by the number of their connection."""
+        return {c.conn_id: c for c in self.cases}
 
     @cached_property
     def _cases_by_service(self) -> dict[Name, list[Case]]:

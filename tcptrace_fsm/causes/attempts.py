@@ -1,0 +1,174 @@
+"""What causes of failed openings ask: the SYNs of an attempt, their answer, and how others fared beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tcptrace_fsm.findings.rule import SECOND
+from tcptrace_fsm.kernels.layout import (
+    C_OPENING,
+    CLIENT,
+    E_TTL,
+    MARK_CAPTURE_DUPLICATE,
+    MARK_STRAY_SYN,
+    OPENING_INCOMPLETE,
+    OPENING_REFUSED,
+    OPENING_UNANSWERED,
+    OPT_AO,
+    OPT_FAST_OPEN,
+    OPT_MD5,
+    OPT_MULTIPATH,
+    OPT_SACK_PERMITTED,
+    OPT_SCALE,
+    OPT_TIMESTAMPS,
+    SERVER,
+    TCP_CWR,
+    TCP_ECE,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tcptrace_fsm.causes.case import Case
+    from tcptrace_fsm.causes.world import Brief, World
+    from tcptrace_fsm.findings.rule import Segment
+
+__all__ = [
+    "Neighbours",
+    "answer_of",
+    "at_client",
+    "at_server",
+    "carried",
+    "features",
+    "harm",
+    "hops",
+    "neighbours",
+    "one_way_capture",
+    "syns_of",
+    "waited_long",
+]
+
+RTO = 9 * SECOND // 10  # the shortest wait before a SYN is sent again (RFC 6298 section 2: 1 s)
+FEW = 20  # connections that make a capture more than the record of one attempt
+
+FEATURES = (
+    ("ECN", 0),
+    ("Fast Open", OPT_FAST_OPEN),
+    ("Multipath TCP", OPT_MULTIPATH),
+    ("an MD5 signature", OPT_MD5),
+    ("an authentication option", OPT_AO),
+    ("timestamps", OPT_TIMESTAMPS),
+    ("window scale", OPT_SCALE),
+    ("SACK permitted", OPT_SACK_PERMITTED),
+)
+
+
+def syns_of(case: Case) -> list[Segment]:
+    """The client's SYNs, without copies that the capture made."""
+    return [s for s in case.sent(CLIENT) if s.syn and not s.has(MARK_CAPTURE_DUPLICATE, MARK_STRAY_SYN)]
+
+
+def answer_of(case: Case) -> Segment | None:
+    """The server's first SYN+ACK that acknowledges the SYN."""
+    return next((s for s in case.sent(SERVER) if s.syn_ack and s.ack >= 1), None)
+
+
+def hops(ttl: int) -> int:
+    """How many routers a packet has passed, if it began with one of the usual TTLs."""
+    return (64 if ttl <= 64 else 128 if ttl <= 128 else 255) - ttl
+
+
+def at_client(case: Case) -> bool:
+    """Whether the capture may have been taken at the client: its segments have passed no router."""
+    return hops(case.client[E_TTL]) == 0
+
+
+def at_server(case: Case, world: World) -> bool:
+    """Whether the capture was taken at the server: its segments have passed no router, and the client's have."""
+    if at_client(case):
+        return False
+    ttl = case.server[E_TTL] if case.sent(SERVER) else -1
+    if ttl < 0:
+        ttl = next((b.server_ttl for b in world.to_host(case.server_host) if b.server_segments), -1)
+    return ttl >= 0 and hops(ttl) == 0
+
+
+def features(flags: int, options: int, length: int = 0) -> frozenset[str]:
+    """What a SYN carries that a box or a host may object to."""
+    found = {name for name, bit in FEATURES if options & bit}
+    if flags & TCP_ECE and flags & TCP_CWR:
+        found.add("ECN")
+    if length:
+        found.add("data")
+    return frozenset(found)
+
+
+def carried(syns: Iterable[Segment]) -> frozenset[str]:
+    """What all of these SYNs carry."""
+    sets = [features(s.flags, s.options, s.length) for s in syns]
+    return frozenset.intersection(*sets) if sets else frozenset()
+
+
+def waited_long(case: Case) -> bool:
+    """Whether an answer was due: the SYN had to be repeated, or seconds have passed."""
+    syns = syns_of(case)
+    if not syns:
+        return False
+    return case.end - syns[0].time >= 3 * SECOND or (len(syns) > 1 and syns[-1].time - syns[0].time >= RTO)
+
+
+def one_way_capture(world: World) -> bool:
+    """Whether the capture holds one direction of everything: then silence tells nothing."""
+
+    def make() -> bool:
+        return world.total > 1 and not any(b.client_segments and b.server_segments for b in world.briefs)
+
+    return world.once("one way", make)
+
+
+class Neighbours(NamedTuple):
+    """How other connections fared beside those that fail.
+
+    Attributes
+    ----------
+    failed, opened : list of Brief
+        From the same client to the same service.
+    others : list of Brief
+        Of other clients, that this service accepted.
+    elsewhere : list of Brief
+        From the same client, that other services accepted.
+    host : list of Brief
+        To other ports of the server's host, that were answered.
+    """
+
+    failed: list[Brief]
+    opened: list[Brief]
+    others: list[Brief]
+    elsewhere: list[Brief]
+    host: list[Brief]
+
+
+def neighbours(case: Case, world: World) -> Neighbours:
+    """How other connections fared; worked out once for a client and a service."""
+    service, client = case.service, case.client_host
+
+    def make() -> Neighbours:
+        mine = [b for b in world.between(client, case.server_host) if b.server_port == service[3]]
+        return Neighbours(
+            [b for b in mine if b.opening == OPENING_UNANSWERED],
+            [b for b in mine if b.opened],
+            [b for b in world.to_service(service) if b.client != client and b.opened],
+            [b for b in world.from_host(client) if b.service != service and b.opened],
+            [b for b in world.to_host(case.server_host) if b.server_port != service[3] and b.server_segments],
+        )
+
+    return world.once(("neighbours", client, service), make)
+
+
+def harm(case: Case, world: World, failed: int) -> str:
+    """The severity of attempts that failed: a stray one in a capture of much else harms nobody."""
+    if case[C_OPENING] not in (OPENING_REFUSED, OPENING_UNANSWERED, OPENING_INCOMPLETE):
+        return "medium"
+    if failed <= 2 and world.total >= FEW * failed:
+        return "low"
+    return "medium"

@@ -1,0 +1,270 @@
+"""Causes of many openings that nobody means: scans and floods."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from tcptrace_fsm.causes.case import host_text
+from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
+from tcptrace_fsm.findings.rule import SECOND, span
+from tcptrace_fsm.kernels.layout import (
+    C_OPENING,
+    CLOSING_ABORTED,
+    OPENING_HANDSHAKE,
+    OPENING_INCOMPLETE,
+    OPENING_REFUSED,
+    OPENING_UNANSWERED,
+)
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.causes.case import Case
+    from tcptrace_fsm.causes.world import Brief, World
+    from tcptrace_fsm.findings.survey import Name
+
+__all__ = ["CAUSES"]
+
+TARGETS = 20  # different listeners that make a scan
+WINDOW = 10 * SECOND
+FLOOD = 100  # attempts within it that nobody follows up
+CROWD = 20  # different clients
+
+HALF_OPEN = (OPENING_UNANSWERED, OPENING_INCOMPLETE)
+FAILED = (OPENING_REFUSED, OPENING_UNANSWERED, OPENING_INCOMPLETE)
+
+
+class Sweep(NamedTuple):
+    """What one host tried in vain."""
+
+    tried: int
+    targets: int
+    hosts: int
+    refused: int
+    unanswered: int
+    dropped: int
+    began: int
+    ended: int
+    frames: list[int]
+
+
+def fruitless(b: Brief) -> bool:
+    """An attempt that came to nothing, or a connection that was dropped without a word."""
+    if b.client_bytes or b.server_bytes or not b.client_syns:
+        return False
+    return b.opening in FAILED or (b.opening == OPENING_HANDSHAKE and b.closing == CLOSING_ABORTED)
+
+
+def sweeps(world: World) -> dict[Name, Sweep]:
+    """The hosts that tried many listeners in vain."""
+    by_client: dict[Name, list[Brief]] = defaultdict(list)
+    total: dict[Name, int] = defaultdict(int)
+    for b in world.briefs:
+        total[b.client] += b.client_syns > 0
+        if fruitless(b):
+            by_client[b.client].append(b)
+    found = {}
+    for client, tries in by_client.items():
+        targets = {b.service for b in tries}
+        if len(targets) < TARGETS or 2 * len(tries) < total[client]:
+            continue
+        openings = [b.opening for b in tries]
+        refused, unanswered = openings.count(OPENING_REFUSED), openings.count(OPENING_UNANSWERED)
+        found[client] = Sweep(
+            len(tries),
+            len(targets),
+            len({b.server for b in tries}),
+            refused,
+            unanswered,
+            len(tries) - refused - unanswered,
+            tries[0].first_time,
+            max(b.last_time for b in tries),
+            [b.first_frame for b in tries[:3]],
+        )
+    return found
+
+
+def concerns_tried(case: Case) -> bool:
+    """An attempt that came to nothing, or a connection without data."""
+    return case[C_OPENING] in (*FAILED, OPENING_HANDSHAKE)
+
+
+def scan(case: Case, world: World) -> Verdict | None:
+    """One host tries many listeners and wants nothing of any."""
+    found = world.once("sweeps", lambda: sweeps(world)).get(case.client_host)
+    me = world.by_id.get(case.conn_id)
+    if found is None or me is None or not fruitless(me):
+        return None
+    ports = found.targets > found.hosts
+    what = f"{found.targets} ports of {found.hosts} hosts" if ports else f"{found.hosts} hosts"
+    return Verdict(
+        92,
+        "likely",
+        (
+            (
+                f"{found.tried} attempts to reach {what} within {span(found.ended - found.began)} (frames "
+                f"{', '.join(map(str, found.frames))} ...)"
+            ),
+            f"{found.refused} were refused, {found.unanswered} had no answer, {found.dropped} dropped without data",
+        ),
+        f"{host_text(case.client_host)} tries {what} and sends nothing to any: it looks for open ports",
+    )
+
+
+# --- floods -----------------------------------------------------------------------------------------------------------
+
+
+class Flood(NamedTuple):
+    """Attempts at one listener that nobody follows up."""
+
+    tried: int
+    peak: int
+    clients: int
+    answered: int
+    frames: list[int]
+
+
+def floods(world: World) -> dict[Name, Flood]:
+    """The listeners that were sent too many SYNs at once."""
+    by_service: dict[Name, list[Brief]] = defaultdict(list)
+    for b in world.briefs:
+        if (
+            b.client_syns
+            and b.client_segments == b.client_syns
+            and b.opening in (OPENING_UNANSWERED, OPENING_INCOMPLETE)
+        ):
+            by_service[b.service].append(b)
+    found = {}
+    for service, tries in by_service.items():
+        if len(tries) < FLOOD:
+            continue
+        peak = start = 0
+        for i, b in enumerate(tries):
+            while b.first_time - tries[start].first_time > WINDOW:
+                start += 1
+            peak = max(peak, i - start + 1)
+        clients = len({b.client for b in tries})
+        answered = sum(b.server_segments > 0 for b in tries)
+        if peak >= FLOOD and (clients >= CROWD or 2 * answered > len(tries)):
+            found[service] = Flood(len(tries), peak, clients, answered, [b.first_frame for b in tries[:3]])
+    return found
+
+
+def concerns_half_open(case: Case) -> bool:
+    """An attempt that was neither refused nor completed."""
+    return case[C_OPENING] in HALF_OPEN
+
+
+def syn_flood(case: Case, world: World) -> Verdict | None:
+    """Very many SYNs to one listener that nobody follows up."""
+    found = world.once("floods", lambda: floods(world)).get(case.service)
+    me = world.by_id.get(case.conn_id)
+    if found is None or (me and me.client_segments != me.client_syns):
+        return None
+    counts = world.counts(case.service)
+    evidence = [
+        (
+            f"{found.tried} SYNs from {found.clients} addresses, up to {found.peak} within {span(WINDOW)}, none "
+            f"followed by an ACK (frames {', '.join(map(str, found.frames))} ...)"
+        ),
+        f"{found.answered} of them were answered by SYN+ACK",
+    ]
+    if counts.opened:
+        evidence.append(f"{counts.opened} of {counts.total} connections to {case.service_text} opened all the same")
+    forged = found.clients >= CROWD
+    return Verdict(
+        94,
+        "likely",
+        tuple(evidence),
+        f"{case.service_text} is flooded with SYNs: {found.tried} from {found.clients} "
+        f"{'addresses, probably forged' if forged else 'addresses'}, none completed",
+        severity="medium" if counts.opened else "high",
+    )
+
+
+def flooded(sufferers: list[Sufferer], world: World) -> str:
+    """How many SYNs."""
+    del world
+    return sufferers[0].verdict.message
+
+
+def targets(count: int, text: str) -> str:
+    """An example with ``count`` listeners on different ports."""
+    return "\n".join(
+        f"port {50000 + i} {1000 + i}\n{text.format(i / 100, i / 100 + 0.001, i / 100 + 0.002)}" for i in range(count)
+    )
+
+
+def clients(count: int, text: str) -> str:
+    """An example with ``count`` client hosts."""
+    return "\n".join(
+        f"addr 10.1.0.{i + 1} 10.0.0.2\n{text.format(i / 100, i / 100 + 0.002, i / 100 + 0.005)}" for i in range(count)
+    )
+
+
+PROBE = "{0:.4f} > S 0:0(0)\n{1:.4f} < R. 0:0(0) ack 1"
+HALF = "{0:.4f} > S 0:0(0)\n{1:.4f} < S. 0:0(0) ack 1"
+WHOLE = HALF + "\n{2:.4f} > . 1:1(0) ack 1"
+
+CAUSES = (
+    Cause(
+        name="scan",
+        family="opening",
+        where="client",
+        severity="low",
+        summary="A host tries many ports or many hosts, and sends nothing to those that answer: it looks for open "
+        "ports.",
+        predicts=(f"{TARGETS} or more different listeners tried by one host", "no data to those that accept"),
+        forbids=("data",),
+        look_alikes={
+            "nothing_listens": "one port is tried",
+            "syn_filtered": "one port is tried",
+            "host_unreachable": "one host is tried",
+            "rejected_by_icmp": "one port is tried",
+            "handshake_lost_in_path": "one port is tried",
+            "aborted_by_application": "data were exchanged",
+            "syn_flood": "one listener is asked",
+            "first_syn_dropped": "connections open and carry data",
+        },
+        explains=frozenset(
+            {
+                *("syn_scan", "connect_scan", "connection_refused", "syn_no_response", "syn_retry_exhausted"),
+                *("rst_in_handshake", "half_open_timeout", "synack_retransmission", "linger_zero_close", "abort_rst"),
+            }
+        ),
+        next_step="ask who runs {client_host}: an inventory, a monitor, or an intruder; on it: ss -tanp",
+        concerns=concerns_tried,
+        weigh=scan,
+        group="client",
+        example=targets(TARGETS, PROBE),
+        look_alike=targets(5, PROBE),
+    ),
+    Cause(
+        name="syn_flood",
+        family="opening",
+        where="client",
+        severity="medium",
+        summary="Very many SYNs to one listener that nobody follows up, mostly from forged addresses: each binds "
+        "memory, and real clients may not get in.",
+        predicts=(f"{FLOOD} or more SYNs within {span(WINDOW)} that are never followed by an ACK",),
+        forbids=("clients that go on",),
+        look_alikes={
+            "handshake_lost_in_path": "few connections, from real clients that repeat",
+            "syn_filtered": "few clients",
+            "accept_queue_full": "the clients go on",
+            "nat_ports_exhausted": "one client, and others of it work",
+        },
+        explains=frozenset(
+            {
+                *("syn_flood", "half_open_timeout", "synack_retransmission", "syn_no_response", "syn_retry_exhausted"),
+                *("syncookie_suspected", "backscatter", "syn_isn_changed"),
+            }
+        ),
+        next_step="on the server: sysctl net.ipv4.tcp_syncookies (1), nstat -az TcpExtSyncookiesSent "
+        "TcpExtTCPReqQFullDoCookies; filter or limit at the edge",
+        concerns=concerns_half_open,
+        weigh=syn_flood,
+        word=flooded,
+        example=clients(FLOOD + 20, HALF) + "\nend 20",
+        look_alike=clients(FLOOD + 20, WHOLE) + "\nend 20",
+    ),
+)

@@ -1,0 +1,301 @@
+"""The cause of resets that neither end sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tcptrace_fsm.causes.attempts import hops, syns_of
+from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.findings.evidence import HANDSHAKE, heard
+from tcptrace_fsm.findings.rule import SECOND, span
+from tcptrace_fsm.kernels.layout import (
+    C_OPENING,
+    CLIENT,
+    E_BYTES,
+    E_OUT_OF_ORDER,
+    E_RSTS,
+    FATE_ARRIVED,
+    FATE_FOREIGN,
+    MARK_ACK_OLD,
+    MARK_AFTER_RST,
+    MARK_GAP,
+    MARK_OUT_OF_ORDER,
+    MARK_OUT_OF_WINDOW,
+    MARK_PAWS,
+    MARK_RETRANSMISSION,
+    MARK_RST_INEXACT,
+    MARK_RST_OUTSIDE,
+    MARK_SENT_BEFORE,
+    MARK_SPURIOUS,
+    MILLISECOND,
+    OPENING_MIDSTREAM,
+    SERVER,
+)
+from tcptrace_fsm.tcp.machine import Event
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.causes.case import Case
+    from tcptrace_fsm.causes.world import World
+    from tcptrace_fsm.findings.rule import End, Segment
+
+__all__ = ["CAUSES", "FAR", "concerns_reset", "drawn_by", "goes_on", "round_trip"]
+
+OVERTAKEN = 3 * MILLISECOND  # what follows an RST so soon was overtaken by it
+LATE = SECOND // 5  # ... and where segments overtake one another, what follows within this
+FAR = 1000  # IP identifications that lie so far apart are of two series
+
+
+def concerns_reset(case: Case) -> bool:
+    """There are RSTs."""
+    return bool(case.client[E_RSTS] or case.server[E_RSTS])
+
+
+def drawn_by(end: End, rst: Segment) -> Segment | None:
+    """The segment of the other side that ``rst`` answers, where that was one which its receiver could not assign.
+
+    Out of the window, a repetition of what was acknowledged, a SYN+ACK with wrong numbers: the end's own system replies
+    to these, and the connection goes on.
+    """
+    before = end.view.before(rst, side=end.peer.side)
+    if before is None or before.ack != rst.seq or not rst.reply_rst:
+        return None
+    if before.syn_ack:
+        return before if before.ack != 1 else None
+    if before.has(MARK_OUT_OF_WINDOW, MARK_SPURIOUS) or (before.has(MARK_GAP) and before.has(MARK_RETRANSMISSION)):
+        return before
+    return None
+
+
+def round_trip(case: Case, end: End) -> int:
+    """From here to ``end`` and back, by the handshake; -1 if that was not seen."""
+    syns = syns_of(case)
+    answer = next((s for s in case.sent(SERVER) if s.syn_ack), None)
+    if not syns or answer is None:
+        return -1
+    if end.side == SERVER:
+        asked = [s for s in syns if s.frame < answer.frame]
+        return answer.time - asked[-1].time if asked else -1
+    ack = next((s for s in case.sent(CLIENT) if s.frame > answer.frame and not s.rst and not s.syn), None)
+    return ack.time - answer.time if ack else -1
+
+
+class Forged(NamedTuple):
+    """What speaks against an end's having sent its RSTs."""
+
+    rsts: list[Segment]
+    evidence: list[str]
+    points: int
+    far: bool
+    """Only its TTL speaks."""
+
+
+def overtaking(end: End) -> bool:
+    """Whether segments of the connection overtake one another."""
+    marks = (MARK_PAWS, MARK_ACK_OLD, MARK_OUT_OF_ORDER, MARK_SENT_BEFORE)
+    return end[E_OUT_OF_ORDER] + end.peer[E_OUT_OF_ORDER] > 0 or any(s.has(*marks) for s in end.view.segments)
+
+
+def goes_on(end: End, rst: Segment) -> Segment | None:
+    """What ``end`` says after an RST that it cannot have meant."""
+    earlier = [s for s in heard(end.segments) if s.frame <= rst.frame]
+    stamp = max((s.tsval for s in earlier), default=-1)
+    acked = max((s.ack for s in earlier), default=-1)
+    late = LATE if overtaking(end) else OVERTAKEN
+    closed = any(s.fin for s in earlier)
+    for s in heard(end.segments):
+        if s.frame <= rst.frame or s.rst or s.syn or not s.has(MARK_AFTER_RST):
+            continue
+        if s.last_time - rst.time < late:
+            continue
+        if s.has(MARK_PAWS, MARK_ACK_OLD, MARK_OUT_OF_ORDER) or 0 <= s.tsval < stamp:
+            continue  # it was sent before the RST, which overtook it
+        sent = [x for x in heard(end.segments) if x.frame < s.frame]
+        if any(0 < x.ip_id - s.ip_id < FAR and hops(x.ttl) == hops(s.ttl) for x in sent) and s.ip_id > 0:
+            continue  # ... by the number of the packet
+        if not s.length and not s.fin and not s.syn_ack and s.ack <= acked and s.last_time - rst.time < LATE:
+            continue
+        if closed and not s.length:
+            continue  # it is closing: it resets what comes late, and what it acknowledged may come after
+        if s.syn_ack:
+            asked = [x for x in end.peer.segments if x.syn and x.frame < s.frame]
+            if not asked or asked[-1].frame > rst.frame:
+                continue  # it answers another try
+        return s
+    return None
+
+
+def forged(case: Case, end: End) -> Forged | None:
+    """What speaks against an end's having sent the RSTs in its name."""
+    rsts = [s for s in heard(end.segments) if s.rst]
+    if not rsts or drawn_by(end, rsts[0]):
+        return None
+    first = rsts[0]
+    if any(s.rst and s.frame < first.frame for s in heard(end.peer.segments)):
+        return None  # it answers what came after the other side's RST
+    others = [s for s in heard(end.segments) if not s.rst]
+    evidence: list[str] = []
+    points = 0
+    after = goes_on(end, first)
+    if after:
+        points += 2
+        evidence.append(
+            f"{end.name} went on {span(after.last_time - first.time)} later as if it had sent none "
+            f"({case.frames(after)})"
+        )
+    far = bool(others) and all(hops(s.ttl) != hops(first.ttl) for s in others)
+    if far:
+        points += 2
+        evidence.append(f"TTL {first.ttl} in the RST, {others[0].ttl} in the other segments of {end.name}")
+        if first.ip_id > 0 and others[-1].ip_id > 0 and abs(first.ip_id - others[-1].ip_id) > FAR:
+            evidence.append(f"IP identification {first.ip_id} beside {others[-1].ip_id}: of another series")
+    way = round_trip(case, end)
+    asked = end.view.before(first, side=end.peer.side)
+    steady = not overtaking(end)
+    if steady and asked and way > 5 * MILLISECOND and first.ack == asked.end and 2 * (first.time - asked.time) < way:
+        points += 1  # the handshake may have been slower than the way is
+        evidence.append(
+            f"it acknowledges {case.frames(asked)} after {span(first.time - asked.time)}; to {end.name} and back takes "
+            f"{span(way)}"
+        )
+    numbers = odd_numbers(end, rsts) if steady else []
+    if numbers:
+        points += 1
+        evidence.append(
+            f"{len(numbers)} RSTs at numbers that {end.name} had not reached: "
+            + ", ".join(f"{s.seq:,}" for s in numbers[:4])
+        )
+    return Forged(rsts, evidence, points, far and points == 2) if points > 1 else None
+
+
+def odd_numbers(end: End, rsts: list[Segment]) -> list[Segment]:
+    """RSTs beside one another at different numbers, some of which their sender had not reached."""
+    acks = {s.ack for s in heard(end.peer.segments)}
+    if len({s.seq for s in rsts}) < 2:
+        return []
+    return [s for s in rsts if s.has(MARK_RST_INEXACT, MARK_RST_OUTSIDE) and s.seq not in acks]
+
+
+def reset_injected(case: Case, world: World) -> Verdict | None:
+    """An RST came in the name of an end that did not send it."""
+    del world
+    for end in case.view.ends:
+        foreign = [s for s in end.segments if s.rst and s.fate == FATE_FOREIGN] or unsent_answers(case, end)
+        if foreign:
+            return Verdict(
+                97,
+                "proved",
+                (
+                    (
+                        f"{len(foreign)} RSTs reached {end.peer.name} that never left {end.name} "
+                        f"({case.frames(*foreign)}): both ends were captured"
+                    ),
+                    *((forged(case, end) or Forged([], [], 0, far=False)).evidence),
+                ),
+                f"{len(foreign)} RSTs in the name of {end.name} came from in between and cut its connection with "
+                f"{end.peer.name}",
+                at=foreign[0],
+            )
+    for end in case.view.ends:
+        found = forged(case, end)
+        if found and not (found.far and not in_first_words(case, end, found.rsts[0])):
+            return suspected(case, end, found)
+    return None
+
+
+def unsent_answers(case: Case, end: End) -> list[Segment]:
+    """RSTs that acknowledge a SYN whose arrival ``end``'s capture shows, and which that capture lacks.
+
+    That capture may have begun with this SYN; but what answers it can only have left after it had come.
+    """
+    if not case.two_points or any(s.unsent and not s.rst for s in case.segments):
+        return []
+    syn = next((s for s in end.peer.segments if s.syn and s.fate == FATE_ARRIVED), None)
+    return [s for s in end.segments if s.rst and s.unsent and syn and s.ack >= syn.end]
+
+
+def in_first_words(case: Case, end: End, rst: Segment) -> bool:
+    """Whether an RST that only its TTL speaks against cuts a connection which has just begun, in full swing."""
+    before = end.view.before(rst, side=end.peer.side)
+    if end[E_BYTES] or before is None or any(s.fin for s in case.segments if s.frame < rst.frame):
+        return False
+    return rst.time - before.time < 3 * SECOND and case[C_OPENING] != OPENING_MIDSTREAM
+
+
+def suspected(case: Case, end: End, found: Forged) -> Verdict:
+    """The verdict about RSTs at one capture point."""
+    first = found.rsts[0]
+    n = len(found.rsts)
+    obeyed = any(x.event is Event.RCV_RST and x.side != end.side for x in case.view.changes) or bool(
+        [s for s in heard(end.peer.segments) if s.rst and s.frame > first.frame]
+    )
+    before = end.view.before(first, side=end.peer.side)
+    # the system of a client that speaks TCP by other means, or under another name, resets what it does not know
+    unknown = end.side == CLIENT and before is not None and before.syn_ack and first.seq == before.ack
+    sure = not found.far and not unknown
+    evidence = (
+        f"{'an RST' if n == 1 else f'{n} RSTs'} in the name of {end.name} ({case.frames(*found.rsts)})",
+        *found.evidence,
+    )
+    cut = "cut" if obeyed else "tried to cut"
+    return Verdict(
+        88 if sure else 50,
+        "likely" if sure else "possible",
+        evidence,
+        f"somebody on the way {cut} the connection of {end.peer.name} with {end.name}: {n} "
+        f"{'RSTs' if n > 1 else 'RST'} in the name of {end.name} {'were' if n > 1 else 'was'} not its own",
+        (f"{end.name} goes on: it had neither crashed nor been restarted",) if goes_on(end, first) else (),
+        () if sure else ("nat_not_undone",) if unknown else ("aborted_by_application", "endpoint_restarted"),
+        None if obeyed else "low",
+        at=first,
+    )
+
+
+CAUSES = (
+    Cause(
+        name="reset_injected",
+        family="others",
+        where="path",
+        severity="high",
+        summary="Somebody who is neither of the ends sent an RST in the name of one: a firewall, a filter, a censor.",
+        predicts=(
+            "an RST with another TTL than its sender's other segments, or sooner than a round trip allows",
+            "its supposed sender goes on",
+            "with two capture points: an RST that arrived and was never sent",
+        ),
+        forbids=("the RST at its sender's own capture point",),
+        look_alikes={
+            "nothing_listens": "the RST has the host's TTL and no SYN+ACK follows",
+            "endpoint_restarted": "the end does not go on",
+            "aborted_by_application": "the end does not go on, and the TTL is its own",
+            "closed_with_unread_data": "the end does not go on, and the TTL is its own",
+            "idle_timeout_in_path": "the connection had been silent for long",
+            "nat_not_undone": "the RST answers a segment that its receiver could not assign",
+            "accept_queue_full": "the RST has come as far as the SYN+ACK",
+            "reused_after_close": "the end had closed",
+            "time_wait_gone": "the end had closed",
+        },
+        explains=frozenset(
+            {
+                *("rst_injection_suspected", "rst_seq_inexact", "rst_out_of_window", "rst_ignored", "rst_challenged"),
+                *("rst_in_handshake", "connection_refused", "half_open_discovered", "abort_on_overflow", "abort_rst"),
+                *("reply_rst", "rst_storm", "close_with_unread_data", "rst_bad_ack", "blind_rst_sweep"),
+            }
+        ),
+        next_step="capture at {client_host} and {server_host} at once (analyze A.pcap B.pcap --merge-vantage); "
+        "compare the RST's TTL with traceroute -T -p {server_port} {server_host} to find how far away it is made",
+        concerns=concerns_reset,
+        weigh=reset_injected,
+        example=HANDSHAKE
+        + """
+            1.000 < R  1:1(0)     ttl 101
+            1.001 < R  1461:1461(0) ttl 101
+            1.100 < P. 1:501(500) ack 101
+        """,
+        look_alike=HANDSHAKE
+        + """
+            1.000 < R. 1:1(0)     ack 101
+            1.100 > P. 101:201(100) ack 1
+            1.110 < R  1:1(0)
+        """,
+    ),
+)

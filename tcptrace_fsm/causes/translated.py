@@ -1,0 +1,212 @@
+"""The cause of connections that go by two names: a translation applied to one direction, or to some segments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.causes.attempts import hops, syns_of
+from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.causes.injected import concerns_reset, drawn_by, goes_on, round_trip
+from tcptrace_fsm.findings.evidence import heard
+from tcptrace_fsm.findings.rule import SECOND, span
+from tcptrace_fsm.kernels.layout import CLIENT, MARK_PAWS, MARK_SPURIOUS, MILLISECOND, SERVER, TCP_ACK
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.causes.case import Case
+    from tcptrace_fsm.causes.world import World
+
+__all__ = ["CAUSES"]
+
+IDLE = 30 * SECOND  # after such silence a box on the way may have forgotten the connection
+
+
+def nat_not_undone(case: Case, world: World) -> Verdict | None:
+    """One connection under two names."""
+    return answered_elsewhere(case, world) or disowned(case) or replied_to_stranger(case)
+
+
+def answered_elsewhere(case: Case, world: World) -> Verdict | None:
+    """The SYN is answered from another address, with exactly its number."""
+    syns = syns_of(case)
+    if not syns or any(s.side == SERVER and not s.rst for s in case.segments):
+        return None
+    me = world.by_id.get(case.conn_id)
+    if me is None:
+        return None
+    twins = [
+        b
+        for b in world.from_socket(case.client_host, me.client_port)
+        if b.server != me.server
+        and not b.client_syns
+        and b.syn_ack_time >= 0
+        and (b.client_base - me.client_base) % (1 << 32) == 0
+        and 0 <= b.syn_ack_time - case.first_time <= case.end - case.first_time
+    ]
+    if not twins:
+        return None
+    twin = twins[0]
+    other = world.cases_by_id.get(twin.conn_id)
+    answer = next((s for s in other.sent(SERVER) if s.syn_ack), None) if other else None
+    rst = next((s for s in other.sent(CLIENT) if s.rst), None) if other else None
+    address = other.server.name if other else f"another address (connection {twin.conn_id})"
+    evidence = [
+        (
+            f"the SYN to {case.service_text} was followed {span(twin.syn_ack_time - syns[0].time)} later by a SYN+ACK "
+            f"from {address} that acknowledges exactly its number "
+            f"({case.frames(syns[0], *([answer] if answer else []))})"
+        ),
+    ]
+    if rst and other:
+        evidence.append(f"the client does not know that address and resets it ({other.frames(rst)})")
+    evidence.append(f"{case.service_text} itself never answered {len(syns)} SYNs")
+    return Verdict(
+        96,
+        "proved",
+        tuple(evidence),
+        f"{address} answers for {case.service_text} without being translated back: the client gets SYN+ACKs from an "
+        f"address that it did not ask, and {len(syns)} SYNs stay without an answer",
+        ("the service is alive: it answered", "nobody else can know the number of the SYN"),
+        at=syns[0],
+    )
+
+
+def disowned(case: Case) -> Verdict | None:
+    """The client resets each SYN+ACK and repeats its SYN: it got the answer under a name that it does not know."""
+    resets = []
+    for rst in (s for s in case.sent(CLIENT) if s.rst and s.seq == 1 and not s.flags & TCP_ACK):
+        answer = case.view.before(rst, side=SERVER)
+        again = case.view.after(rst, side=CLIENT)
+        if answer and answer.syn_ack and answer.ack == 1 and again and again.syn and again.seq == 0:
+            resets.append((answer, rst, again))
+    if not resets:
+        return None
+    answer, rst, again = resets[0]
+    return Verdict(
+        80 if len(resets) > 1 else 60,
+        "likely" if len(resets) > 1 else "possible",
+        (
+            (
+                f"the client reset the SYN+ACK after {span(rst.time - answer.time)} and yet repeated its SYN "
+                f"({case.frames(answer, rst, again)})"
+            ),
+            f"that happened {len(resets)} times",
+        ),
+        f"{case.client.name} resets the SYN+ACKs of {case.server.name} and goes on asking: {len(resets)} answers "
+        "reached it under a name that it does not know, not translated back",
+        alternatives=("endpoint_restarted",) if len(resets) < 2 else (),
+        at=rst,
+    )
+
+
+def replied_to_stranger(case: Case) -> Verdict | None:
+    """An RST answers one segment that its receiver could not assign, from an end that was there a moment before."""
+    for end in case.view.ends:
+        rst = next((s for s in heard(end.segments) if s.rst), None)
+        if rst is None or any(s.fin for s in case.segments if s.frame < rst.frame):
+            continue
+        if any(s.rst and s.flags & TCP_ACK for s in end.segments) or any(s.has(MARK_PAWS) for s in case.segments):
+            continue  # it aborted; or segments overtake one another
+        drew = drawn_by(end, rst)
+        others = [s for s in heard(end.segments) if not s.rst and s.frame < rst.frame]
+        if drew is None or drew.syn_ack or not others or hops(others[-1].ttl) != hops(rst.ttl):
+            continue
+        way = max(round_trip(case, end), 0)
+        heard_at = max(s.last_time for s in others)
+        if rst.time - drew.time > 4 * way + 50 * MILLISECOND or drew.time - heard_at > IDLE:
+            continue
+        after = goes_on(end, rst)
+        what = "repeats what had been acknowledged" if drew.has(MARK_SPURIOUS) else "lies outside of the window"
+        evidence = [
+            (
+                f"the RST answers {case.frames(drew)} after {span(rst.time - drew.time)}: its number is the ACK of "
+                f"that segment ({case.frames(rst)})"
+            ),
+            f"that segment {what}: a box that follows connections does not translate it",
+            (
+                f"the RST has come as far as the other segments of {end.name} (TTL {rst.ttl}), and has no ACK: so a "
+                "system answers what belongs to no connection of its own"
+            ),
+        ]
+        if after:
+            evidence.append(
+                f"{end.name} went on {span(after.last_time - rst.time)} later as if it had sent none "
+                f"({case.frames(after)})"
+            )
+        return Verdict(
+            90 if after else 62,
+            "possible",
+            tuple(evidence),
+            f"{end.name} answered one segment of {end.peer.name} with RST {span(rst.time - drew.time)} later although "
+            "the connection was alive: a box between passed that segment without translating it",
+            (f"{end.name} was heard {span(drew.time - heard_at)} before: no restart, no idle timeout",),
+            ("endpoint_restarted",),
+            at=rst,
+        )
+    return None
+
+
+def concerns_two_names(case: Case) -> bool:
+    """RSTs, or SYNs that had no answer."""
+    return concerns_reset(case) or not any(s.side == SERVER for s in case.segments)
+
+
+CAUSES = (
+    Cause(
+        name="nat_not_undone",
+        family="others",
+        where="path",
+        severity="medium",
+        summary="An address translation was applied to one direction only, or not to all segments: an end gets "
+        "segments under a name that it does not know, and resets them.",
+        predicts=(
+            "a SYN+ACK from another address that acknowledges exactly the SYN",
+            "or an RST without ACK, from the end's own distance, that answers one odd segment of a live connection",
+        ),
+        forbids=("a service that is not alive",),
+        look_alikes={
+            "endpoint_restarted": "the end had not been heard for long, and does not go on",
+            "reset_injected": "the RST has come another way, or answers nothing",
+            "peer_vanished": "the end does not answer",
+            "segments_rejected": "the odd segment is answered by an ACK, not by RST",
+            "idle_timeout_in_path": "the connection had been silent for long",
+            "closed_with_unread_data": "the end had closed",
+            "aborted_by_application": "the RST answers nothing",
+        },
+        explains=frozenset(
+            {
+                *("syn_no_response", "syn_retry_exhausted", "unsolicited_synack", "rst_in_handshake"),
+                *("half_open_discovered", "reply_rst", "rst_injection_suspected", "spurious_retransmission"),
+                *("out_of_window_segment", "backscatter", "synack_retransmission", "syn_retransmission"),
+            }
+        ),
+        next_step="on the box that translates: conntrack -L -p tcp --dport {server_port}; nstat and conntrack -S show "
+        "'invalid'; sysctl net.netfilter.nf_conntrack_tcp_be_liberal=1, or drop what is invalid; make the answers "
+        "return through the same box",
+        concerns=concerns_two_names,
+        weigh=nat_not_undone,
+        example="""
+            0.0000 > S  0:0(0)
+            addr 10.0.0.1 10.0.0.9
+            0.0002 < S. 0:0(0)   ack 1
+            0.0003 > R  1:1(0)
+            addr 10.0.0.1 10.0.0.2
+            1.0000 > S  0:0(0)
+            addr 10.0.0.1 10.0.0.9
+            1.0002 < S. 0:0(0)   ack 1
+            1.0003 > R  1:1(0)
+            end 9
+        """,
+        look_alike="""
+            0.0000 > S  0:0(0)
+            addr 10.0.0.1 10.0.0.9
+            isn 777777 5000
+            0.0002 < S. 0:0(0)   ack 1
+            0.0003 > R  1:1(0)
+            addr 10.0.0.1 10.0.0.2
+            isn 1000 5000
+            1.0000 > S  0:0(0)
+            3.0000 > S  0:0(0)
+            end 9
+        """,
+    ),
+)

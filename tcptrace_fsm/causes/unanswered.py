@@ -1,0 +1,339 @@
+"""Causes of SYNs that nobody answers: a filter, a host that is not there, a translation without ports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.causes.attempts import (
+    at_server,
+    features,
+    harm,
+    neighbours,
+    one_way_capture,
+    syns_of,
+    waited_long,
+)
+from tcptrace_fsm.causes.case import host_text
+from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.findings.rule import span
+from tcptrace_fsm.kernels.layout import C_INCARNATION, C_OPENING, CLIENT, OPENING_UNANSWERED
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.causes.attempts import Neighbours
+    from tcptrace_fsm.causes.case import Case
+    from tcptrace_fsm.causes.world import Brief, World
+    from tcptrace_fsm.findings.icmp import IcmpError
+
+__all__ = ["CAUSES", "concerns_unanswered", "silence"]
+
+EXPLAINED = frozenset({"syn_no_response", "syn_retry_exhausted", "syn_isn_changed", "syn_backoff_abnormal"})
+
+
+def concerns_unanswered(case: Case) -> bool:
+    """SYNs, and never an answer, though one was due."""
+    return case[C_OPENING] == OPENING_UNANSWERED and waited_long(case)
+
+
+def silence(case: Case) -> str:
+    """How often it asked, and how long it waited for nothing."""
+    syns = syns_of(case)
+    often = "1 SYN" if len(syns) == 1 else f"{len(syns)} SYNs within {span(syns[-1].time - syns[0].time)}"
+    return f"{often} of {case.client.name} had no answer in {span(case.end - syns[0].time)} ({case.frames(*syns)})"
+
+
+def unreachable(case: Case) -> IcmpError | None:
+    """The first ICMP error which says that the host or its network cannot be reached."""
+    return next(
+        (
+            e
+            for e in case.view.icmp
+            if e.side == CLIENT and e.seq == 0 and ((e.unreachable and not e.prohibited and not e.hard) or e.expired)
+        ),
+        None,
+    )
+
+
+def alive(case: Case, world: World) -> str | None:
+    """What shows, in words, that the server's host is up."""
+    beside = neighbours(case, world)
+    if beside.host:
+        b = beside.host[0]
+        how = "accepted" if b.opened else "answered"
+        return f"the host is up: its port {b.server_port} {how} connection {b.conn_id}"
+    if beside.others:
+        b = beside.others[0]
+        return f"the service is up: it accepted connection {b.conn_id} of {host_text(b.client)}"
+    return None
+
+
+# --- filtered ---------------------------------------------------------------------------------------------------------
+
+
+def syn_filtered(case: Case, world: World) -> Verdict | None:
+    """Silence from a port, while the host is up or nothing says that it is not."""
+    beside = neighbours(case, world)
+    if beside.opened or one_way_capture(world) or unreachable(case):
+        return None  # the same client can open this port: no filter stands between
+    counts = world.counts(case.service)
+    up = alive(case, world)
+    evidence = [
+        silence(case),
+        f"none of {len(beside.failed)} connections from {host_text(case.client_host)} to it opened",
+    ]
+    against = ["an RST would say that nothing listens: none came", "no ICMP error quotes the SYN"]
+    alternatives = ["host_unreachable"]
+    if up:
+        evidence.append(up)
+        alternatives = []
+    elif beside.elsewhere:
+        evidence.append(
+            f"{host_text(case.client_host)} can open connections elsewhere: {len(beside.elsewhere)} of them here"
+        )
+    if at_server(case, world):
+        evidence.append("the SYN was seen at the server's host: its own filter drops it")
+    return Verdict(
+        60 if up else 35,
+        "likely" if up else "possible",
+        tuple(evidence),
+        f"SYNs to {case.service_text} are dropped without a word: {counts.unanswered} of {counts.total} connections "
+        "had no answer at all",
+        tuple(against),
+        tuple(alternatives),
+        harm(case, world, counts.unanswered),
+        "server" if at_server(case, world) else None,
+    )
+
+
+# --- not there --------------------------------------------------------------------------------------------------------
+
+
+def host_unreachable(case: Case, world: World) -> Verdict | None:
+    """ICMP says so, or nothing of the host is heard on any port."""
+    error = unreachable(case)
+    beside = neighbours(case, world)
+    if beside.opened or beside.others or beside.host:
+        return None  # something of it answers
+    counts = world.counts(case.service)
+    severity = harm(case, world, counts.unanswered)
+    if error:
+        loop = "packets to it run in circles" if error.expired else "it does not answer there, or no route leads to it"
+        return Verdict(
+            90,
+            "likely",
+            (
+                silence(case),
+                f'{error.sender} says "{error.name}" ({case.frames(error.frame)}; it quotes the SYN)',
+                f"nothing of {host_text(case.server_host)} answered in this capture",
+            ),
+            f'{host_text(case.server_host)} cannot be reached: {error.sender} reports "{error.name}" for '
+            f"{counts.unanswered} of {counts.total} connections: {loop}",
+            severity=severity,
+        )
+    if one_way_capture(world):
+        return None
+    ports = {b.server_port for b in world.to_host(case.server_host)}
+    evidence = [silence(case)]
+    if len(ports) > 1:
+        evidence.append(f"none of its {len(ports)} ports that were asked gave any answer")
+    if beside.elsewhere:
+        evidence.append(f"{host_text(case.client_host)} can open connections to others: {len(beside.elsewhere)} here")
+    return Verdict(
+        40 if len(ports) > 1 else 30,
+        "possible",
+        tuple(evidence),
+        f"nothing was heard of {host_text(case.server_host)}: {counts.unanswered} of {counts.total} connections to "
+        f"{case.service_text} had no answer",
+        ("no ICMP error says so",),
+        ("syn_filtered",),
+        severity,
+    )
+
+
+# --- no ports left ----------------------------------------------------------------------------------------------------
+
+
+def fails_beside_success(case: Case, world: World) -> tuple[Neighbours, list[Brief]] | None:
+    """Attempts that fail although the same client has opened the same service, with SYNs that are alike."""
+    beside = neighbours(case, world)
+    if not beside.opened or case[C_INCARNATION] > 0 or len(syns_of(case)) < 2:
+        return None
+    wants = features(syns_of(case)[0].flags, syns_of(case)[0].options)
+    twins = [b for b in beside.opened if features(b.syn_flags, b.client_options) >= wants]
+    return (beside, twins) if twins else None
+
+
+def nat_ports_exhausted(case: Case, world: World) -> Verdict | None:
+    """No new connection opens to a service to which others of this client are open."""
+    found = fails_beside_success(case, world)
+    if found is None or at_server(case, world):
+        return None
+    beside, twins = found
+    began = beside.failed[0].first_time
+    earlier = [b for b in twins if b.first_time < began]
+    later = [b for b in twins if b.first_time >= began]
+    working = [b for b in earlier if b.last_time > began]
+    elsewhere = [b for b in beside.elsewhere if b.first_time >= began]
+    if len(syns_of(case)) < 3 and len(beside.failed) < 2:
+        return None  # a SYN that was lost
+    evidence = [
+        silence(case),
+        (
+            f"{len(earlier)} connections from {host_text(case.client_host)} to {case.service_text} had opened before, "
+            f"{len(later)} opened since, {len(beside.failed)} did not"
+        ),
+        "the SYNs that fail carry nothing that those which were answered lack",
+    ]
+    if working:
+        evidence.append(f"connections that were open go on: {working[0].conn_id} was heard since")
+    if elsewhere:
+        evidence.append(
+            f"since then {len(elsewhere)} connections to other services opened, like {elsewhere[0].conn_id}"
+        )
+    return Verdict(
+        55 if elsewhere else 45,
+        "possible",
+        tuple(evidence),
+        f"new connections from {host_text(case.client_host)} to {case.service_text} fail while those open before stay: "
+        f"{len(beside.failed)} had no answer, {len(twins)} did; a translation or load balancer on the way seems to "
+        "have no ports left for this destination",
+        ("the host is up and something listens: it accepted the others", "no RST, no ICMP error"),
+        ("accept_queue_full", "syn_filtered"),
+        harm(case, world, len(beside.failed)),
+    )
+
+
+CAUSES = (
+    Cause(
+        name="syn_filtered",
+        family="opening",
+        where="path",
+        severity="medium",
+        summary="A firewall, a security group or an access list drops the SYN and says nothing.",
+        predicts=("SYNs on schedule, and no segment of the server at all", "other ports of the host may answer"),
+        forbids=("a connection from this client to this port that opens", "an RST, an ICMP error"),
+        look_alikes={
+            "host_unreachable": "no port of the host answers, or an ICMP error says so",
+            "nat_ports_exhausted": "others of the same client open",
+            "syn_rejected_by_option": "SYNs without that option are answered",
+            "syn_rejected_by_timestamp": "others behind the same address are answered",
+            "nat_not_undone": "the answer comes, under another address",
+            "port_in_time_wait": "only a four-tuple that was used before fails",
+            "scan": "one host tries many ports",
+            "syn_flood": "very many at once, which nobody follows up",
+        },
+        explains=EXPLAINED,
+        next_step="capture on {server_host} at the same time: tcpdump -ni any 'tcp port {server_port}'; if the SYN "
+        "arrives there, nft list ruleset; if not, look at the filters between",
+        concerns=concerns_unanswered,
+        weigh=syn_filtered,
+        example="""
+            0.000 > S  0:0(0)
+            1.000 > S  0:0(0)
+            3.000 > S  0:0(0)
+            port 40001 443
+            4.000 > S  0:0(0)
+            4.010 < S. 0:0(0)  ack 1
+            4.020 > .  1:1(0)  ack 1
+            end 8
+        """,
+        look_alike="""
+            0.000 > S  0:0(0)
+            0.010 > icmp 3/1 0
+            1.000 > S  0:0(0)
+            3.000 > S  0:0(0)
+            end 8
+        """,
+    ),
+    Cause(
+        name="host_unreachable",
+        family="opening",
+        where="path",
+        severity="medium",
+        summary="The host is down, or no route leads to it (or back).",
+        predicts=("no segment from any port of the host", "an ICMP error: host or network unreachable, time exceeded"),
+        forbids=("any segment from the host",),
+        look_alikes={
+            "syn_filtered": "other ports of the host answer",
+            "rejected_by_icmp": "the ICMP error says that it is forbidden",
+            "nat_not_undone": "the answer comes, under another address",
+            "scan": "one host tries many",
+            "syn_flood": "very many at once, which nobody follows up",
+        },
+        explains=EXPLAINED,
+        next_step="ip route get {server_host}; ping {server_host}; traceroute -T -p {server_port} {server_host}",
+        concerns=concerns_unanswered,
+        weigh=host_unreachable,
+        example="""
+            0.000 > S  0:0(0)
+            0.010 > icmp 3/1 0
+            1.000 > S  0:0(0)
+            1.010 > icmp 3/1 0
+            3.000 > S  0:0(0)
+            end 8
+        """,
+        look_alike="""
+            0.000 > S  0:0(0)
+            1.000 > S  0:0(0)
+            3.000 > S  0:0(0)
+            port 40001 443
+            4.000 > S  0:0(0)
+            4.010 < R. 0:0(0)  ack 1
+            end 8
+        """,
+    ),
+    Cause(
+        name="nat_ports_exhausted",
+        family="opening",
+        where="path",
+        severity="medium",
+        summary="A translation on the way has no source ports (or no table entries) left for this destination: new "
+        "SYNs vanish, open connections go on.",
+        predicts=(
+            "connections from the same client to the same service that opened before, and still work",
+            "connections to other destinations that open meanwhile",
+        ),
+        forbids=("SYNs that are seen at the server",),
+        look_alikes={
+            "accept_queue_full": "the SYNs are seen at the server's host",
+            "syn_filtered": "none ever opened",
+            "syn_rejected_by_option": "the SYNs that fail carry what the others lack",
+            "syn_rejected_by_timestamp": "the SYNs that fail have lower timestamps",
+            "port_in_time_wait": "the four-tuples that fail were used before",
+            "first_syn_dropped": "the repeated SYN is answered",
+        },
+        explains=EXPLAINED,
+        next_step="count the translation's entries and failures: conntrack -S, conntrack -L | grep -c {server_host}; "
+        "in a cloud, the gateway's metrics of failed port allocations; reuse connections, add addresses",
+        concerns=concerns_unanswered,
+        weigh=nat_ports_exhausted,
+        example="""
+            0.000 > S  0:0(0)
+            0.010 < S. 0:0(0)     ack 1
+            0.020 > .  1:1(0)     ack 1
+            port 40001 80
+            0.100 > S  0:0(0)
+            1.100 > S  0:0(0)
+            3.100 > S  0:0(0)
+            addr 10.0.0.1 10.0.0.3
+            port 40009 80
+            3.500 > S  0:0(0)
+            3.510 < S. 0:0(0)     ack 1
+            3.520 > .  1:1(0)     ack 1
+            addr 10.0.0.1 10.0.0.2
+            port 40000 80
+            4.000 > P. 1:101(100) ack 1
+            4.010 < .  1:1(0)     ack 101
+            end 9
+        """,
+        look_alike="""
+            0.000 > S  0:0(0)
+            0.010 < S. 0:0(0)  ack 1
+            0.020 > .  1:1(0)  ack 1
+            port 40001 80
+            1.000 > S  0:0(0)  <mss 1460,mptcp>
+            2.000 > S  0:0(0)  <mss 1460,mptcp>
+            4.000 > S  0:0(0)  <mss 1460,mptcp>
+            end 9
+        """,
+    ),
+)
