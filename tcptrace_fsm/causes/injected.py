@@ -116,6 +116,8 @@ def goes_on(end: End, rst: Segment) -> Segment | None:
             continue
         if closed and not s.length:
             continue  # it is closing: it resets what comes late, and what it acknowledged may come after
+        if any(x.rst and x.frame > s.frame and hops(x.ttl) == hops(s.ttl) for x in end.segments):
+            continue  # it goes on resetting: it is its own, and what lies between was overtaken
         if s.syn_ack:
             asked = [x for x in end.peer.segments if x.syn and x.frame < s.frame]
             if not asked or asked[-1].frame > rst.frame:
