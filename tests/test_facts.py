@@ -146,6 +146,7 @@ class Twin(Judge):
                         ip_id=(packet >> at.LOG_IP_ID_SHIFT & at.LOG_IP_ID_MASK) - 1,
                         options=packet >> at.LOG_OPTIONS_SHIFT,
                         fate=packet & at.LOG_FATE_MASK,
+                        checksum=packet >> at.LOG_CHECKSUM_SHIFT & 3,
                         unsent=int(block.log[r + at.L_ARRIVAL_FRAME] == block.log[r + at.L_FRAME]),
                     )
                 )
