@@ -242,6 +242,22 @@ CASES = [
         "aborted",
         ("between",),
     ),
+    # --- a forged ACK of what was never sent proves nothing of the FIN that is sent much later ---
+    Case(
+        "an_ack_far_beyond_the_fin",
+        OPEN
+        + """
+        0.500 > .  101:101(0)   ack 90201 id 9000
+        0.520 < .  201:201(0)   ack 101
+        1.000 > F. 101:101(0)   ack 201
+        1.020 < F. 201:201(0)   ack 102
+        1.040 > .  102:102(0)   ack 202
+        end 3
+        """,
+        f"{CLIENT_OPENS}, FIN_WAIT_1 1.000 sent, TIME_WAIT 1.040 acked",
+        f"{SERVER_OPENS}, CLOSE_WAIT 1.020 acked, LAST_ACK 1.020 sent, CLOSED 1.060 presumed",
+        "normal",
+    ),
 ]
 
 PARAMETERS = [pytest.param(case, place, id=f"{case.name}-{place}") for case in CASES for place in case.places]

@@ -415,6 +415,7 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
             if (
                 scratch[X_PEER_FIN_END] >= 0
                 and ack >= scratch[X_PEER_FIN_END]
+                and (ack == scratch[X_PEER_FIN_END] or rows[c + C_MARKS] & M_FIN_MOVED)  # nothing follows a FIN
                 and not flags & TCP_RST
                 and scratch[X_FIN_PROOF] < 0
             ):
@@ -1576,7 +1577,11 @@ def replay_side(
                     end += 1
                 if end > scratch[X_OWN_NEXT] and not work[i + L_INFO] & TCP_RST:
                     scratch[X_OWN_NEXT] = end
-                if work[i + L_ACK] > scratch[X_OWN_ACK] and not work[i + L_INFO] & TCP_RST:
+                if (
+                    work[i + L_ACK] > scratch[X_OWN_ACK]
+                    and not work[i + L_INFO] & TCP_RST
+                    and not 0 <= scratch[X_PEER_FIN_END] < work[i + L_ACK]  # it was not its own
+                ):
                     scratch[X_OWN_ACK] = work[i + L_ACK]
             i = next_of(side, i + LOG_SIZE, n, work)
         else:
