@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import settings
+
+# What runs tests side by side tells its workers how wide its own terminal is; commands would fill that.
+os.environ.pop("COLUMNS", None)
 
 # How long an example takes says nothing here: tests run compiled and not, with coverage, on machines with other work.
 settings.register_profile("tcptrace-fsm", deadline=None, print_blob=True)

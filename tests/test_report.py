@@ -210,6 +210,7 @@ def test_the_pages_own_text_must_not_end_its_element(bad):
 def connections(sizes):
     return pd.DataFrame(
         {
+            "conn_id": range(len(sizes)),
             "client_segments": sizes,
             "server_segments": 0,
             "client_payload_bytes": [n * 1000 for n in sizes],

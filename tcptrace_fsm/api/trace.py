@@ -8,6 +8,7 @@ from tcptrace_fsm.api.connection import Connection
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.runs.sinks import SegmentSink
 from tcptrace_fsm.tables.writers import Export, check_tables
+from tcptrace_fsm.text.addresses import endpoint
 from tcptrace_fsm.version import versions
 
 if TYPE_CHECKING:
@@ -323,6 +324,7 @@ class Trace:
         path: str | os.PathLike[str],
         *,
         named: Sequence[str] = (),
+        host: str | None = None,
         tell: Callable[[int, int], None] | None = None,
     ) -> None:
         """Write one HTML page that shows all this, as ``tcptrace-fsm report`` does.
@@ -332,13 +334,15 @@ class Trace:
         path : path
         named : sequence of str
             How to name the captures on the command line, with options that matter; by default as they were opened.
+        host : str or None
+            Show only the connections of this address, ``ADDRESS:PORT`` or ``:PORT``; they keep their numbers.
         tell : callable or None
             Told, after each connection that was drawn, how many of how many are.
 
         """
         from tcptrace_fsm.views.report import write
 
-        write(self, path, named=named, tell=tell)
+        write(self, path, named=named, host=None if host is None else endpoint(host), tell=tell)
 
     def _again_or_fail(self) -> Run:
         if self._again is None:

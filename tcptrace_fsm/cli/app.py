@@ -1,4 +1,4 @@
-"""The command line: ``tcptrace-fsm analyze | netstat | ladder | diagram | extract | report | rules | causes``.
+"""The command line: ``tcptrace-fsm analyze``, ``connections``, ``netstat``, ``ladder`` and the others.
 
 Exit status: 0 done, 1 the capture cannot be read (one line on stderr), 2 wrong usage, 3 ``--fail-on`` met, 4 an output
 could not be written (a full disk, a quota, a missing right) or memory did not suffice, 130 stopped with Ctrl-C (after
@@ -22,6 +22,7 @@ import typer
 
 from tcptrace_fsm.cli.commands.analyze import analyze
 from tcptrace_fsm.cli.commands.catalogue import causes, rules
+from tcptrace_fsm.cli.commands.connections import connections
 from tcptrace_fsm.cli.commands.extract import extract
 from tcptrace_fsm.cli.commands.netstat import netstat
 from tcptrace_fsm.cli.commands.pictures import diagram, ladder, report
@@ -62,7 +63,7 @@ def root(
         raise typer.Exit(EXIT_USAGE)
 
 
-for command in (analyze, netstat, ladder, diagram, extract, report, rules, causes):
+for command in (analyze, connections, netstat, ladder, diagram, extract, report, rules, causes):
     app.command()(command)
 
 

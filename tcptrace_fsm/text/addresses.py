@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+from typing import NamedTuple
 
-__all__ = ["address_text", "socket_text", "with_port"]
+from tcptrace_fsm.errors import UsageError
+
+__all__ = ["Endpoint", "address_text", "endpoint", "socket_text", "with_port"]
 
 WORD = (1 << 64) - 1
 
@@ -36,3 +39,50 @@ def socket_text(high: int, low: int, port: int, *, six: bool) -> str:
     '[2001:db8::1]:80'
     """
     return with_port(address_text(high, low, six=six), port)
+
+
+class Endpoint(NamedTuple):
+    """An address, a port, or both; None for any."""
+
+    ip: str | None
+    port: int | None
+
+    def matches(self, ip: str, port: int) -> bool:
+        """Whether that is the address and port."""
+        return self.ip in {None, ip} and self.port in {None, port}
+
+    def __str__(self) -> str:
+        return f":{self.port}" if self.ip is None else self.ip if self.port is None else with_port(self.ip, self.port)
+
+
+def endpoint(text: str, option: str = "--host") -> Endpoint:
+    """Read an address with or without a port, or a port alone behind a colon.
+
+    >>> endpoint("10.0.0.2:8080"), endpoint("[2001:DB8::1]:80")
+    (Endpoint(ip='10.0.0.2', port=8080), Endpoint(ip='2001:db8::1', port=80))
+    >>> endpoint("2001:db8::1"), endpoint(":443")
+    (Endpoint(ip='2001:db8::1', port=None), Endpoint(ip=None, port=443))
+
+    Raises
+    ------
+    UsageError
+        When it is none of these.
+
+    """
+    import re
+    from ipaddress import ip_address
+
+    refusal = UsageError(f"{option} takes an IP address, with or without :PORT, not {text!r}")
+    parts = re.fullmatch(r"(?:\[([^][]*)\]|([^][:]*))(?::([0-9]{1,5}))?", text.strip(), re.ASCII)
+    host, port = (parts[1] or parts[2] or "", parts[3]) if parts else (text.strip(), None)
+    if port is not None and int(port) > 65535:
+        raise refusal
+    if not host and port is not None and "[" not in text:
+        return Endpoint(None, int(port))
+    try:
+        address = ip_address(host)
+    except ValueError:
+        raise refusal from None
+    packed = int(address)
+    ip = address_text(packed >> 64, packed & (1 << 64) - 1, six=address.version == 6)
+    return Endpoint(ip, None if port is None else int(port))

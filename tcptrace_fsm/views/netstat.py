@@ -13,15 +13,17 @@ from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tcp.machine import Basis, Event, State
 from tcptrace_fsm.text.addresses import address_text
+from tcptrace_fsm.text.durations import SECOND, duration
+from tcptrace_fsm.text.times import iso_time
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterable, Iterator
-    from datetime import datetime
+    from datetime import datetime, time
 
     from tcptrace_fsm.tcp.profiles import Host, Profile
 
-__all__ = ["COLUMNS", "Socket", "check_host", "moment", "sockets", "text"]
+__all__ = ["COLUMNS", "Socket", "check_host", "hosts", "moment", "outside", "sockets", "text"]
 
 COLUMNS = ("Proto", "Recv-Q", "Send-Q", "Local Address", "Foreign Address", "State", "Basis", "Timer")
 """The heads of the columns: netstat's own, then ours."""
@@ -239,8 +241,17 @@ def _unacknowledged(block: array[int], c: int, side: int) -> int | None:
     return max(0, block[own + k.E_NEXT] - block[peer + k.E_ACK])
 
 
-def text(found: Iterable[Socket]) -> Iterator[str]:
-    """Give the lines that netstat would print, with two columns more."""
+def text(found: Iterable[Socket], width: int | None = None) -> Iterator[str]:
+    """Give the lines that netstat would print, with two columns more.
+
+    Parameters
+    ----------
+    found : iterable of Socket
+    width : int or None
+        Columns to fill: where the whole line does not fit, the queues are left out, then the timer's name, and at last
+        a socket takes two lines. None for whole lines.
+
+    """
     proto, recv_q, send_q, local, foreign, state, basis, timer = COLUMNS
     rows = [
         (
@@ -256,12 +267,55 @@ def text(found: Iterable[Socket]) -> Iterator[str]:
         for s in found
     ]
     ends = max([23, *(len(text) for row in rows for text in row[3:5])])
-    yield f"{proto} {recv_q} {send_q} {local:<{ends}} {foreign:<{ends}} {state:<12} {basis:<9} {timer}"
+    lines = [f"{proto} {recv_q} {send_q} {local:<{ends}} {foreign:<{ends}} {state:<12} {basis:<9} {timer}"]
     for row in rows:
         line = (
             f"{row[0]:<5} {row[1]:>6} {row[2]:>6} {row[3]:<{ends}} {row[4]:<{ends}} {row[5]:<12} {row[6]:<9} {row[7]}"
         )
-        yield line.rstrip()
+        lines.append(line.rstrip())
+    if width is None or max(map(len, lines)) <= width:
+        yield from lines
+    else:
+        yield from _narrow([(proto, recv_q, send_q, local, foreign, state, basis, timer), *rows], width)
+
+
+def _narrow(rows: list[tuple[str, ...]], width: int) -> Iterator[str]:
+    """Give lines without the queues, each as short as it can be."""
+    short = [(*row[:7], row[7].partition(" (")[2].removesuffix(" left)") or row[7]) for row in rows]
+    wide = [max(len(row[i]) for row in short) for i in range(len(COLUMNS))]
+    for proto, _, _, local, foreign, state, basis, timer in short:
+        start, rest = f"{proto:<{wide[0]}}", f"{state:<{wide[5]}} {basis:<{wide[6]}} {timer}"
+        if wide[0] + sum(wide[3:]) + 5 <= width:
+            yield f"{start} {local:<{wide[3]}} {foreign:<{wide[4]}} {rest}".rstrip()
+        else:
+            yield f"{start} {local} {foreign}"
+            yield f"{'':<{wide[0]}} {rest}".rstrip()
+
+
+def hosts(finished: Iterable[Any]) -> list[str]:
+    """The addresses of all connections, those with most first."""
+    from collections import Counter
+
+    counted: Counter[tuple[bool, int, int]] = Counter()
+    for f in finished:
+        for c in range(0, f.count * k.CONNECTION_SIZE, k.CONNECTION_SIZE):
+            six = bool(f.connections[c + k.C_NET] & 1)
+            counted[six, f.connections[c + k.C_CLIENT_HI], f.connections[c + k.C_CLIENT_LO]] += 1
+            counted[six, f.connections[c + k.C_SERVER_HI], f.connections[c + k.C_SERVER_LO]] += 1
+    return [address_text(high, low, six=six) for (six, high, low), _ in counted.most_common()]
+
+
+def outside(when: int, span: tuple[int | None, int | None]) -> str:
+    """Say that a moment lies before the capture or after it; empty where it does not."""
+    first, last = span
+    if first is None or last is None or first <= when <= last:
+        return ""
+    if when < first:
+        return f"that is {duration(first - when)} before the capture begins ({iso_time(first)}): nothing is known of it"
+    return (
+        f"that is {duration(when - last)} after the capture's end ({iso_time(last)}): "
+        "what would be so if nothing more had come"
+    )
 
 
 def moment(when: float | str | datetime | None, span: tuple[int | None, int | None]) -> int:
@@ -270,7 +324,8 @@ def moment(when: float | str | datetime | None, span: tuple[int | None, int | No
     Parameters
     ----------
     when : float, str, datetime or None
-        Seconds from the start, or an ISO time (without a zone: UTC); None for the end.
+        Seconds from the start, an ISO time (without a zone: UTC), or a time of day (UTC), the first such in the
+        capture; None for the end.
     span : tuple of int or None
         First and last capture time, ns.
 
@@ -280,30 +335,41 @@ def moment(when: float | str | datetime | None, span: tuple[int | None, int | No
         When it says no time.
 
     """
-    from datetime import UTC, datetime
+    from datetime import UTC, datetime, time
 
     first, last = span
     if when is None:
         return last or 0
     if isinstance(when, str):
-        when = _seconds_or_time(when)
+        read = _read_time(when)
+        if isinstance(read, time):
+            return _time_of_day(read, first or 0, last or 0)
+        when = read
     if isinstance(when, datetime):
         aware = when if when.tzinfo else when.replace(tzinfo=UTC)
         since = aware - datetime(1970, 1, 1, tzinfo=UTC)
         # A pandas Timestamp knows nanoseconds that a datetime does not.
         return (since.days * 86400 + since.seconds) * 10**9 + since.microseconds * 1000 + getattr(when, "nanosecond", 0)
     if not abs(when) < 1e12:
-        raise UsageError(f"a time is seconds from the start or ISO 8601, not {when!r}")
+        raise UsageError(f"a time is seconds from the start, ISO 8601 or a time of day, not {when!r}")
     return (first or 0) + round(when * 1e9)
 
 
-def _seconds_or_time(text: str) -> float | datetime:
-    """Read seconds or an ISO time."""
-    from datetime import datetime
+def _time_of_day(clock: time, first: int, last: int) -> int:
+    """The first such time of day (UTC) in the capture, or else the one of the day on which it begins."""
+    day = 86_400 * SECOND
+    since = (clock.hour * 3600 + clock.minute * 60 + clock.second) * SECOND + clock.microsecond * 1000
+    found = first // day * day + since
+    return found + day if found < first and found + day <= last else found
 
-    for read in (float, datetime.fromisoformat):
+
+def _read_time(text: str) -> float | datetime | time:
+    """Read seconds, an ISO time or a time of day."""
+    from datetime import datetime, time
+
+    for read in (float, datetime.fromisoformat, time.fromisoformat):
         try:
             return read(text)
         except ValueError:
             continue
-    raise UsageError(f"a time is seconds from the start or ISO 8601, not {text!r}")
+    raise UsageError(f"a time is seconds from the start, ISO 8601 or a time of day, not {text!r}")

@@ -84,7 +84,9 @@ def chosen(connections: pd.DataFrame, findings: list[Finding], limits: Limits) -
     """
     segments = (connections["client_segments"] + connections["server_segments"]).to_numpy()
     payload = (connections["client_payload_bytes"] + connections["server_payload_bytes"]).to_numpy()
-    largest = np.lexsort((np.arange(len(payload)), -segments, -payload))
+    ids = connections["conn_id"].tolist()
+    place = {conn_id: i for i, conn_id in enumerate(ids)}
+    largest = [ids[i] for i in np.lexsort((np.arange(len(payload)), -segments, -payload)).tolist()]
     turns: Counter[str] = Counter()
     ranked = []
     for f in findings:
@@ -93,13 +95,13 @@ def chosen(connections: pd.DataFrame, findings: list[Finding], limits: Limits) -
     ranked.sort()
     notable = [conn_id for severity, _, conn_id in ranked if severity]
     informing = [conn_id for severity, _, conn_id in ranked if not severity]
-    order = [*notable, *largest[:10].tolist(), *informing, *largest.tolist()]
+    order = [*notable, *largest[:10], *informing, *largest]
     taken: dict[int, None] = {}
     room = limits.bytes
     for conn_id in order:
-        if not 0 <= conn_id < len(connections) or conn_id in taken:
+        if conn_id not in place or conn_id in taken:
             continue
-        room -= 3500 + 14 * min(int(segments[conn_id]), 2 * limits.points)
+        room -= 3500 + 14 * min(int(segments[place[conn_id]]), 2 * limits.points)
         if len(taken) >= limits.ladders or room < 0:
             break
         taken[conn_id] = None
@@ -108,12 +110,12 @@ def chosen(connections: pd.DataFrame, findings: list[Finding], limits: Limits) -
 
 def rows(connections: pd.DataFrame, findings: list[Finding], most: int) -> dict[str, Any]:
     """Make the columns of the table; words are numbers into lists of words, durations are ns, -1 is null."""
-    found = [f for f in findings if 0 <= f.place < len(connections)]
+    there = set(connections["conn_id"].tolist())
+    found = [f for f in findings if f.place in there]
     if len(connections) > most:
-        order = dict.fromkeys([*(f.place for f in found), *range(len(connections))])
-        kept = sorted(list(order)[:most])
-        connections = connections.iloc[kept]
-        of_these = set(kept)
+        order = dict.fromkeys([*(f.place for f in found), *connections["conn_id"].tolist()])
+        of_these = set(list(order)[:most])
+        connections = connections[connections["conn_id"].isin(of_these)]
         found = [f for f in found if f.place in of_these]
     kinds = list(dict.fromkeys(f.kind for f in found))
     place = {kind: i for i, kind in enumerate(kinds)}

@@ -40,8 +40,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
 
+    import pandas as pd
+
     from tcptrace_fsm.core.finished import Finding
     from tcptrace_fsm.findings import Rule, Survey
+    from tcptrace_fsm.text.addresses import Endpoint
     from tcptrace_fsm.views.palette import Colour
     from tcptrace_fsm.views.protocol import TraceViews
 
@@ -60,6 +63,7 @@ def write(
     *,
     limits: Limits = LIMITS,
     named: Sequence[str] = (),
+    host: Endpoint | None = None,
     tell: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the report of a trace.
@@ -72,6 +76,8 @@ def write(
     limits : Limits
     named : sequence of str
         How to name the captures on the command line, with options that matter; by default as they were opened.
+    host : Endpoint or None
+        Show only the connections of this host; they keep their numbers.
     tell : callable or None
         Told, after each connection that was drawn, how many of how many are.
 
@@ -82,7 +88,7 @@ def write(
 
     """
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(page(trace, limits, named, tell))
+        file.writelines(page(trace, limits, named, tell, host))
 
 
 def page(
@@ -90,10 +96,16 @@ def page(
     limits: Limits = LIMITS,
     named: Sequence[str] = (),
     tell: Callable[[int, int], None] | None = None,
+    host: Endpoint | None = None,
 ) -> Iterator[str]:
     """Give the page, piece by piece."""
     summary, span = trace.summary, trace.span
-    connections, findings = trace.connections, trace.findings
+    connections, findings, only = trace.connections, trace.findings, []
+    if host is not None:
+        whole = len(connections)
+        connections = _of_host(connections, host)
+        summary, findings = _narrowed(summary, findings, set(connections["conn_id"].tolist()))
+        only = [("shown here", f"{count(len(connections), 'connection')} of {host}; the capture has {whole:,}")]
     table = rows(connections, findings, limits.rows)
     ids = sorted(chosen(connections, findings, limits)) if trace.rereadable else []
     style = "".join([_file("uplot.min.css"), _colours(), _file("page.css"), ladder_style(_DARK), diagram_style(_DARK)])
@@ -107,7 +119,7 @@ def page(
         "policy": _policy(code, style),
         "style": style,
         "what": escape(head[1]),
-        "facts": "".join(_fact(*fact) for fact in others),
+        "facts": "".join(_fact(*fact) for fact in [*only, *others]),
         "worst": _worst(summary),
         "states": _states_at_end(summary["connections"]["states_at_end"]),
         "findings": "".join(_kind(trace, kind, limits.messages) for kind in kinds) or "<p>Nothing went wrong.</p>",
@@ -155,6 +167,30 @@ def _details(trace: TraceViews, ids: list[int], points: int, tell: Callable[[int
         if tell is not None:
             tell(done, len(ids))
     yield _packed(f"connections-{number}", piece)
+
+
+def _of_host(connections: pd.DataFrame, host: Endpoint) -> pd.DataFrame:
+    """The connections of which one end is that host, or port."""
+    ends = [
+        (connections[f"{side}_ip"] == host.ip if host.ip is not None else connections[f"{side}_port"] >= 0)
+        & (connections[f"{side}_port"] == host.port if host.port is not None else connections[f"{side}_port"] >= 0)
+        for side in schema.SIDES
+    ]
+    return connections[ends[0] | ends[1]]
+
+
+def _narrowed(
+    summary: dict[str, Any], findings: list[Finding], there: set[int]
+) -> tuple[dict[str, Any], list[Finding]]:
+    """Keep of summary and findings what concerns some connections."""
+    findings = [f for f in findings if f.conn_id in there]
+    worst = []
+    for kind in summary["worst"]:
+        these = [f for f in findings if f.kind == kind["kind"]]
+        if these:
+            ids = list(dict.fromkeys(f.place for f in these))
+            worst.append({**kind, "count": len(these), "conn_ids": ids, "message": these[0].message})
+    return {**summary, "worst": worst}, findings
 
 
 # --- pieces of the page -----------------------------------------------------------------------------------------------
@@ -311,10 +347,9 @@ def _kind(trace: TraceViews, kind: _Kind, most: int) -> str:
             f"<div><dt>where it is written</dt><dd>{escape(rule.rfc)}</dd></div></dl>"
         )
     began = trace.span[0] or 0
-    connections = len(trace.connections)
     items = []
     for f in kind.findings[:most]:
-        link = _link(f.place) if 0 <= f.place < connections else ""
+        link = _link(f.place) if f.place >= 0 else ""
         frame = "" if f.frame is None or f.frame < 0 else f"{f.frame:,}"
         artefact = f" <em>(or {escape(f.possible_artefact)})</em>" if f.possible_artefact else ""
         items.append(

@@ -14,6 +14,7 @@ from tcptrace_fsm.cli.progress import drawing, watch
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.files import refuse_input
+from tcptrace_fsm.text.addresses import endpoint
 from tcptrace_fsm.views.summary import terminal_width
 
 __all__ = ["diagram", "ladder", "report"]
@@ -103,6 +104,10 @@ def diagram(
 def report(
     captures: Captures,
     out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.html", help="The page to write.")],
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="IP[:PORT]", help="Only this host's connections, or port's (:PORT).")
+    ] = None,
+    *,
     settings: Settings,
 ) -> None:
     """Write one HTML page that needs no network: findings, connections, states over time, ladders, graphs."""
@@ -112,6 +117,8 @@ def report(
     from tcptrace_fsm.runs.sinks import Kept
     from tcptrace_fsm.views.extract import rereadable
 
+    if host is not None:
+        endpoint(host)  # nonsense is refused before a large capture is read
     captured = sources(captures)
     refuse_input(out, captured)
     with rereadable(captured) as twice:
@@ -125,6 +132,6 @@ def report(
 
         trace = Trace(run, kept, None if run.interrupted else again)
         with drawing() as tell:
-            trace.report(out, named=[*captures, *settings.arguments()], tell=tell)
+            trace.report(out, named=[*captures, *settings.arguments()], host=host, tell=tell)
     if run.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
