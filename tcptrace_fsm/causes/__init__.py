@@ -24,6 +24,8 @@ from tcptrace_fsm.causes import (
     reused_port,
     translated,
     unanswered,
+    waits,
+    windows,
 )
 from tcptrace_fsm.causes.diagnoser import Diagnoser
 
@@ -35,7 +37,7 @@ __all__ = ["CAUSES", "FAMILIES", "diagnoser"]
 
 FAMILIES = (
     *(refused, unanswered, picky, reused_port, accept, handshake, floods),
-    *(delivery, lossy),
+    *(delivery, lossy, waits, windows),
     *(closing, ended, idle, injected, translated, captured),
 )
 

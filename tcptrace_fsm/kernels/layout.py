@@ -281,9 +281,17 @@ C_LONGEST_WAIT = 102  # ns; 0 for none
 C_LONGEST_FOR = 103  # as C_RUN
 C_TIMES = 104  # time by what it went for: kind * 2 + side, 14 words
 C_WAITING = 118  # what it still waits for when the capture ends, as C_RUN; 0 for nothing
-C_WAITING_SINCE = 119
-C_ENDPOINTS = 120  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
-CONNECTION_SIZE = 280  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
+C_WAIT_ROUND = 119  # where the latest burst of who spoke last began, relative as E_NEXT
+C_LONGEST_BEFORE = 120  # frames before and after the longest wait, -1 for none
+C_LONGEST_AFTER = 121
+C_SLOWEST_FRAME = 122  # frame of the slowest answer, -1 for none
+C_PAUSE = 123  # longest pause of the client within what it had to say, ns
+C_PAUSE_FRAME = 124  # the frame that ended it, -1 for none
+C_PAUSES = 125  # how many there were
+C_DELAYED_ACKS = 126  # how often a short segment was held back until a delayed ACK
+C_HELD_FRAME = 127  # the first such segment, -1 for none
+C_ENDPOINTS = 128  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
+CONNECTION_SIZE = 288  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
 
 # What time goes for. The side is the sender's for a transfer, else that of the endpoint that was waited for.
 WAIT_TRANSFER = 0

@@ -32,6 +32,7 @@ from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.sequence import *
 from tcptrace_fsm.kernels.table import *
+from tcptrace_fsm.kernels.waits import is_waited_for
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
@@ -1853,9 +1854,9 @@ def collect(start: int, end: int, due_words: Words, rows_words: Words, block_wor
 def interesting(count: int, boring: int, block_words: Words, chosen_words: Words) -> int:
     """Which of ``count`` finished connections any rule may have something to say about.
 
-    Not: those that opened by handshake and closed normally, once only, with no marks but ``boring`` ones. For each of
-    the others, ``chosen`` gets two words: where its record begins in ``block``, and its transitions in ``out``.
-    Returns how many.
+    Not: those that opened by handshake and closed normally, once only, with no marks but ``boring`` ones, and in which
+    nobody had to wait for long. For each of the others, ``chosen`` gets two words: where its record begins in
+    ``block``, and its transitions in ``out``. Returns how many.
     """
     block = pointer(block_words)
     chosen = pointer(chosen_words)
@@ -1870,6 +1871,7 @@ def interesting(count: int, boring: int, block_words: Words, chosen_words: Words
             or block[c + C_CLOSING] != CLOSING_NORMAL
             or block[c + C_INCARNATION]
             or block[c + C_FLAGS] & ~quiet
+            or is_waited_for(c, block)
             or not block[c + C_ENDPOINTS + E_STAGE] & block[c + C_ENDPOINTS + ENDPOINT_SIZE + E_STAGE] & ES_ACKS_FIN
         ):
             chosen[2 * n] = c

@@ -1989,8 +1989,6 @@ def track(
         response = account(c, side, s, marks, before, segments, rows, waits, control)
         if response >= 0:
             rtt_sample(c + C_RESPONSE_MIN - E_RTT_MIN, response, rows)
-            if response > rows[c + C_RESPONSE_MAX]:
-                rows[c + C_RESPONSE_MAX] = response
         if not plain_to_wireshark(c, s, segments, rows, control):
             join_wireshark(c, s, segments, rows, streams, known, control)
         if not plain_to_zeek(c, side, s, segments, rows):

@@ -50,6 +50,8 @@ def end_run(c: int, rows: Words, waits: Words, control: Words) -> int:
     if duration > rows[c + C_LONGEST_WAIT] and (kind not in (WAIT_HANDSHAKE, WAIT_CLOSE) or duration > 2 * round_trip):
         rows[c + C_LONGEST_WAIT] = duration
         rows[c + C_LONGEST_FOR] = run
+        rows[c + C_LONGEST_BEFORE] = rows[c + C_RUN_BEFORE]
+        rows[c + C_LONGEST_AFTER] = rows[c + C_RUN_AFTER]
     if duration <= 2 * round_trip:
         return 0
     w = control[K_WAITS]
@@ -151,6 +153,15 @@ def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, 
     elif bits & WB_RELIEVED and clock - rows[y + E_LAST_TIME] <= at_once:
         spend(c, rows[y + E_LAST_TIME], WAIT_WINDOW * 2 + 1 - side, after, rows, waits, control)
         purpose = WAIT_TRANSFER * 2 + side
+    elif (
+        5 * MILLISECOND < here <= 3 * (clock - spoke)
+        and clock - spoke <= 2 * here
+        and 0 < rows[y + E_WINDOW] <= rows[c + C_WAIT_SEEN + side] - rows[c + C_WAIT_ROUND] + 2 * segment_room(y, rows)
+        and rows[c + C_WAIT_SEEN + side] - rows[c + C_WAIT_ROUND] > 4 * segment_room(y, rows)
+    ):
+        # Near the receiver every ACK passes at once, and the window never looks full. But its sender said as much as
+        # it holds, and no more for a round trip.
+        purpose = WAIT_WINDOW * 2 + 1 - side
     elif bits & WB_MORE << side:
         purpose = WAIT_TRANSFER * 2 + side  # its application had said more than fitted: something on the way held it
     elif rows[y + E_ACK] >= rows[c + C_WAIT_SEEN + side] and acked >= spoke:
@@ -162,6 +173,9 @@ def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, 
             if there >= 0 and 25 * MILLISECOND <= held <= 600 * MILLISECOND and length < segment_room(y, rows):
                 spend(c, spoke + there, purpose, after, rows, waits, control)
                 spend(c, acked, WAIT_DELAYED_ACK * 2 + 1 - side, after, rows, waits, control)
+                rows[c + C_DELAYED_ACKS] += 1
+                if rows[c + C_HELD_FRAME] < 0:
+                    rows[c + C_HELD_FRAME] = after
     elif clock - rows[c + C_WAIT_DONE] <= (there if there > 0 else 15 * MILLISECOND) + slack:
         purpose = WAIT_TRANSFER * 2 + side
     elif 0 <= there < clock - spoke - 200 * MILLISECOND and rows[y + E_ACK] >= 0:
@@ -186,6 +200,9 @@ def take_data(c: int, side: int, s: int, bits: int, segments: Words, rows: Words
         there = rows[c + C_WAIT_SPOKE + last] + (way if way > 0 else 0)
         if side == SERVER:
             response = clock - there if clock > there else 0
+            if response > rows[c + C_RESPONSE_MAX]:
+                rows[c + C_RESPONSE_MAX] = response
+                rows[c + C_SLOWEST_FRAME] = frame
     if bits & WB_CLOSING and not (answer and side == SERVER):
         spend(c, clock, WAIT_CLOSE * 2 + closer(c, bits, rows), frame, rows, waits, control)
     elif not spoken:
@@ -209,6 +226,10 @@ def take_data(c: int, side: int, s: int, bits: int, segments: Words, rows: Words
         went_on(c, side, segments[s + S_LEN], bits, frame, rows, waits, control)
         if side == CLIENT and paused > 0 and rows[c + C_RUN] == WAIT_APPLICATION * 2 + CLIENT:
             rows[c + C_BURSTS] += 1
+            rows[c + C_PAUSES] += 1
+            if paused > rows[c + C_PAUSE]:
+                rows[c + C_PAUSE] = paused
+                rows[c + C_PAUSE_FRAME] = frame
     # With new data no standstill goes on, unless a window lets through a little at a time.
     if rows[c + C_RUN] >> 1 != WAIT_WINDOW:
         end_run(c, rows, waits, control)
@@ -230,6 +251,8 @@ def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) ->
         rows[c + C_CROSSED] += 1
     if side == SERVER:
         bits |= WB_SERVER_SPOKE
+    if last != side or 3 * (rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + side]) >= rows[c + C_WAIT_WAY + side]:
+        rows[c + C_WAIT_ROUND] = rows[c + C_WAIT_SEEN + side]
     bits &= ~(WB_REFUSED | WB_RELIEVED)
     if side == CLIENT or not bits & WB_SPOKEN or heard:
         bits = bits & ~WB_SERVER_LAST | (WB_SERVER_LAST if side == SERVER else 0)
@@ -251,6 +274,11 @@ def begin(c: int, rows: Words) -> int:
     rows[c + C_RESPONSE_MIN] = -1
     rows[c + C_IDLE] = -1
     rows[c + C_RUN_AFTER] = -1
+    rows[c + C_LONGEST_BEFORE] = -1
+    rows[c + C_LONGEST_AFTER] = -1
+    rows[c + C_SLOWEST_FRAME] = -1
+    rows[c + C_PAUSE_FRAME] = -1
+    rows[c + C_HELD_FRAME] = -1
     if rows[c + C_SYN_TIME] < 0 and rows[c + C_SYN_ACK_TIME] < 0:
         return WB_BEGUN | WB_OPEN
     return WB_BEGUN
@@ -533,7 +561,6 @@ def end_waits(
             rows[c + C_RUN_AFTER] = -1
             rows[c + C_WAIT_DONE] = control[K_NOW]
             rows[c + C_WAITING] = waiting
-            rows[c + C_WAITING_SINCE] = rows[c + C_RUN_START]
         idle = 1 if waiting >> 1 in (WAIT_HANDSHAKE, WAIT_CLOSE) or waiting == WAIT_APPLICATION * 2 + CLIENT else 0
         longest = rows[c + C_LONGEST_WAIT]
         longest_for = rows[c + C_LONGEST_FOR]
@@ -548,3 +575,30 @@ def end_waits(
         rows[c + C_WAIT_DONE] = last
         i += 1
     return control[K_WAITS]
+
+
+def is_waited_for(c: int, block: Words) -> int:
+    """Whether somebody had to wait for long enough, in one finished connection, that a cause may explain it: 1 or 0."""
+    k = c + C_TIMES
+    held = block[k + WAIT_DELAYED_ACK * 2] + block[k + WAIT_DELAYED_ACK * 2 + 1]
+    shut = block[k + WAIT_WINDOW * 2] + block[k + WAIT_WINDOW * 2 + 1]
+    if (
+        block[c + C_RESPONSE_MAX] >= 1000 * MILLISECOND
+        or block[c + C_PAUSE] >= 2000 * MILLISECOND
+        or held >= 30 * MILLISECOND
+        or shut >= 200 * MILLISECOND
+        or (block[c + C_LONGEST_FOR] == WAIT_APPLICATION * 2 + 1 and block[c + C_LONGEST_WAIT] >= 1000 * MILLISECOND)
+    ):
+        return 1
+    side = 0
+    while side < 2:  # as much at a time as the window would be without its scale
+        x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+        y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+        if (
+            block[y + E_SHIFT] > 0
+            and block[x + E_LONGEST] > 0
+            and block[y + E_WINDOW] >> block[y + E_SHIFT] == block[x + E_LONGEST]
+        ):
+            return 1
+        side += 1
+    return 0

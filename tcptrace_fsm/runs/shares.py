@@ -30,6 +30,7 @@ from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.runs.judges import judges
 from tcptrace_fsm.tables.columns import SOURCES, Rows, build, findings_table, placed
 from tcptrace_fsm.tables.segments import SegmentTable
+from tcptrace_fsm.tables.waits import WAIT_FRAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -305,7 +306,7 @@ def _recoded(log: Log, coded: Origins) -> Log:
     return log.recoded(lambda frames: coded.codes(np.array(frames, dtype=np.int64)).tolist())
 
 
-_PLACES = [k.C_FIRST_FRAME, k.C_LAST_FRAME], [k.T_FRAME, k.T_CONFIRMED_BY], [k.WT_BEFORE, k.WT_AFTER]
+_PLACES = [k.C_FIRST_FRAME, k.C_LAST_FRAME, *WAIT_FRAMES], [k.T_FRAME, k.T_CONFIRMED_BY], [k.WT_BEFORE, k.WT_AFTER]
 
 
 def _joined(pairs: list[tuple[Words, Words]]) -> tuple[Words, Words]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Words = NDArray[np.int64]
 
-__all__ = ["WAIT_WORDS", "requests", "time_of", "without_turns"]
+__all__ = ["WAIT_FRAMES", "WAIT_WORDS", "requests", "time_of", "without_turns"]
 
 _SEGMENTS = [k.C_ENDPOINTS + side * k.ENDPOINT_SIZE + k.E_SEGMENTS for side in (k.CLIENT, k.SERVER)]
 WAIT_WORDS: tuple[int, ...] = (
@@ -22,6 +22,8 @@ WAIT_WORDS: tuple[int, ...] = (
     *_SEGMENTS,
 )
 """Words of a connection's record that these columns read."""
+WAIT_FRAMES = (k.C_LONGEST_BEFORE, k.C_LONGEST_AFTER, k.C_SLOWEST_FRAME, k.C_PAUSE_FRAME, k.C_HELD_FRAME)
+"""Words of it that are frames, -1 for none."""
 
 
 def without_turns(rows: dict[int, Words]) -> NDArray[np.bool_]:

@@ -1,0 +1,282 @@
+"""Causes of waiting for a window: an application that does not read, a small window, a scale that is lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.kernels.layout import (
+    C_LONGEST_AFTER,
+    C_LONGEST_BEFORE,
+    C_LONGEST_FOR,
+    C_LONGEST_WAIT,
+    C_TIMES,
+    C_WAIT_WAY,
+    C_WAITING,
+    CLIENT,
+    E_LAST_TIME,
+    E_LONGEST,
+    E_MSS,
+    E_SHIFT,
+    E_UNIQUE,
+    E_WINDOW,
+    E_ZERO_WINDOWS,
+    SERVER,
+    WAIT_TRANSFER,
+    WAIT_WINDOW,
+)
+from tcptrace_fsm.text.durations import span
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.causes.case import Case
+    from tcptrace_fsm.causes.world import World
+
+__all__ = ["CAUSES"]
+
+SECOND = 1_000_000_000
+SIDES = ("client", "server")
+
+
+def spent(case: Case, kind: int, side: int) -> int:
+    """Time for one purpose and side, ns; what still lasts when the capture ends counts until then."""
+    code = 2 * kind + side
+    return case[C_TIMES + code] + (case.end - case.last_time if case[C_WAITING] == code else 0)
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+def shut_side(case: Case) -> int:
+    """Whose window was waited for longer."""
+    return max((CLIENT, SERVER), key=lambda side: spent(case, WAIT_WINDOW, side))
+
+
+def receiver_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+    """The receiving application does not read, and its window shuts."""
+    side = shut_side(case)
+    shut = spent(case, WAIT_WINDOW, side)
+    end = case.view.ends[side]
+    if shut < SECOND // 2 or not end[E_ZERO_WINDOWS]:
+        return None
+    if case[C_WAITING] == 2 * WAIT_WINDOW + side and case.last_time - end[E_LAST_TIME] > SECOND:
+        return None  # nobody answers the probes any more
+    own = case[C_LONGEST_FOR] == 2 * WAIT_WINDOW + side
+    longest = case[C_LONGEST_WAIT] if own else shut
+    shown = case.frames(case[C_LONGEST_BEFORE], case[C_LONGEST_AFTER] if case[C_LONGEST_AFTER] >= 0 else None)
+    still = case[C_WAITING] == 2 * WAIT_WINDOW + side
+    return Verdict(
+        68,
+        "likely",
+        (
+            f"the {SIDES[side]}'s window had no room for {span(shut)} in all, {span(longest)} at a time"
+            + (f" ({shown})" if own else ""),
+            (
+                f"it announced a window of 0 in {end[E_ZERO_WINDOWS]} segments: its TCP was there, and its application "
+                f"did not read (first in {first_zero(case, side)})"
+            ),
+        ),
+        f"{end.name} did not read what {end.peer.name} sent: its window was shut for {span(shut)}"
+        + (", and still is when the capture ends" if still else ""),
+        against=("what was sent once the window opened arrived: the way was there",) if not still else (),
+        severity="medium" if shut >= SECOND else "low",
+        where=SIDES[side],
+        amount=shut,
+    )
+
+
+def first_of(case: Case, side: int) -> str:
+    """The first logged segment of one end, in words."""
+    return case.frames(*case.sent(side)[:1])
+
+
+def first_zero(case: Case, side: int) -> str:
+    """The first logged segment that shuts its window, in words."""
+    first = next((s for s in case.sent(side) if s.window == 0 and not s.rst and not s.syn), None)
+    return case.frames(first) if first else case.frames(case[C_LONGEST_BEFORE])
+
+
+def window_limited(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+    """The sender always fills the window, and waits for the ACK that lets it go on."""
+    side = shut_side(case)
+    receiver = case.view.ends[side]
+    sender = receiver.peer
+    limited = spent(case, WAIT_WINDOW, side)
+    way = sum(w for w in (case[C_WAIT_WAY], case[C_WAIT_WAY + 1]) if w > 0)
+    moving = limited + case[C_TIMES + 2 * WAIT_TRANSFER + 1 - side]
+    if receiver[E_ZERO_WINDOWS] or limited < SECOND // 5 or 2 * limited < moving or way < 5_000_000:
+        return None
+    if case.midstream or receiver[E_WINDOW] <= 0 or sender[E_UNIQUE] < 8 * receiver[E_WINDOW]:
+        return None
+    scaled = receiver[E_SHIFT] >= 0 and sender[E_SHIFT] >= 0
+    rate = sender[E_UNIQUE] * SECOND // max(moving, 1)
+    return Verdict(
+        62,
+        "likely",
+        (
+            (
+                f"the {SIDES[1 - side]} filled the window of {receiver[E_WINDOW]:,} bytes again and again, and stood "
+                f"still for {span(limited)} of {span(moving)} until an ACK made room (window: {first_of(case, side)})"
+            ),
+            f"a window of {receiver[E_WINDOW]:,} bytes in each {span(way)} gives {rate:,} bytes a second at the most",
+            "window scaling is in use" if scaled else "no window scale was agreed on: 65,535 bytes are the most",
+        ),
+        f"the window of {receiver.name} ({receiver[E_WINDOW]:,} bytes) limits the transfer to {rate:,} bytes a second "
+        f"over a round trip of {span(way)}",
+        against=("it never shut its window: its application did read",),
+        severity="low",
+        where=SIDES[side],
+        amount=limited,
+    )
+
+
+def window_scale_broken(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+    """The sender takes the window field as it stands, without the scale that its owner means."""
+    for side in (CLIENT, SERVER):
+        receiver, sender = case.view.ends[side], case.view.ends[1 - side]
+        shift, window = receiver[E_SHIFT], receiver[E_WINDOW]
+        if shift <= 0 or window <= 0 or sender[E_MSS] < 0:
+            continue
+        field = window >> shift
+        full = receiver[E_MSS] if receiver[E_MSS] > 0 else 536
+        if sender[E_LONGEST] == field < full and sender[E_UNIQUE] >= 10 * field:
+            return Verdict(
+                75,
+                "likely",
+                (
+                    (
+                        f"the {SIDES[1 - side]} never sends more than {field} bytes at a time, which is the "
+                        f"{SIDES[side]}'s window field without its scale of {shift} bits "
+                        f"({case.frames(*case.sent(side)[:1])})"
+                    ),
+                    f"with the scale the window is {window:,} bytes, and a segment may hold {full}",
+                ),
+                f"{sender.name} sends {field} bytes per round trip to {receiver.name}: the window scale of "
+                f"{shift} bits was lost on the way",
+                alternatives=("window_limited",),
+                severity="medium",
+                where="path",
+            )
+    return None
+
+
+OPENED = """
+            0.000 > S  0:0(0)            win 65535 <mss 1460,scale 7>
+            0.020 < S. 0:0(0)     ack 1  win 65535 <mss 1460,scale 7>
+            0.021 > .  1:1(0)     ack 1  win 512
+"""
+ASKED = """
+            0.100 > P. 1:101(100) ack 1   win 512
+            0.120 < .  1:1(0)     ack 101 win 512
+"""
+CLOSED = """
+            9.000 > F. 101:101(0) ack 501 win 512
+            9.020 < F. 501:501(0) ack 102 win 512
+            9.021 > .  102:102(0) ack 502 win 512
+"""
+# Behind a scale of 8 bits: what a sender that does not know of it sends at a time.
+SMALL = "".join(
+    f"""
+            {0.2 + 0.1 * i:.3f} < .  {1 + 63 * i}:{64 + 63 * i}(63) ack 101 win 512
+            {0.2 + 0.1 * i:.3f} > .  101:101(0)   ack {64 + 63 * i} win 63
+"""
+    for i in range(12)
+)
+FULL = "".join(
+    f"""
+            {0.3 + 0.1 * i:.3f} < .  {1 + 14600 * i}:{14601 + 14600 * i}(14600) ack 101 win 65535
+            {0.39 + 0.1 * i:.3f} > .  101:101(0)   ack {14601 + 14600 * i} win 14600
+"""
+    for i in range(12)
+)
+
+CAUSES = (
+    Cause(
+        name="receiver_slow",
+        family="data",
+        where="client",
+        severity="medium",
+        summary="The receiving application does not read what has arrived: its TCP shuts the window, and the sender "
+        "has to wait.",
+        predicts=("a window of 0, and probes of it that are answered", "data go on as soon as the window opens"),
+        forbids=("probes that nobody answers",),
+        look_alikes={
+            "window_limited": "the window is small or full, and never shut",
+            "server_slow": "the window is open, and nothing comes",
+            "path_dead": "the probes are not answered",
+        },
+        explains=frozenset({"zero_window", "zero_window_stall"}),
+        next_step="find out why the receiving application does not read: ss -tnm shows what waits in its socket",
+        weigh=receiver_slow,
+        group="pair",
+        example=OPENED
+        + """
+            0.100 > P. 1:101(100)      ack 1    win 512
+            0.120 < .  1:1001(1000)    ack 101  win 512
+            0.121 > .  101:101(0)      ack 1001 win 0
+            0.500 < .  1000:1000(0)    ack 101  win 512
+            0.501 > .  101:101(0)      ack 1001 win 0
+            5.500 > .  101:101(0)      ack 1001 win 512
+            5.520 < .  1001:2001(1000) ack 101  win 512
+        """,
+        look_alike=OPENED
+        + """
+            0.100 > P. 1:101(100)      ack 1    win 512
+            0.120 < .  1:1001(1000)    ack 101  win 512
+            0.121 > .  101:101(0)      ack 1001 win 0
+            0.150 > .  101:101(0)      ack 1001 win 512
+            0.170 < .  1001:2001(1000) ack 101  win 512
+        """,
+    ),
+    Cause(
+        name="window_limited",
+        family="data",
+        where="client",
+        severity="low",
+        summary="The receiver's window is smaller than what is under way in a round trip: the sender fills it and "
+        "waits, however fast the path is.",
+        predicts=("the sender stops at the edge of the window, in every round trip", "ACKs come with the round trip"),
+        forbids=("a window of 0: then the application does not read",),
+        look_alikes={
+            "receiver_slow": "the window shuts",
+            "path_loss": "the sender stops because something is missing",
+            "window_scale_broken": "the window is large, and the sender takes it for small",
+        },
+        explains=frozenset(),
+        next_step="raise the receive buffer of {client_host} (Linux: net.ipv4.tcp_rmem), and see that window scaling "
+        "is on at both ends and passes the path",
+        weigh=window_limited,
+        group="pair",
+        example="""
+            0.000 > S  0:0(0)            win 14600 <mss 1460>
+            0.090 < S. 0:0(0)     ack 1  win 65535 <mss 1460>
+            0.091 > .  1:1(0)     ack 1  win 14600
+            0.100 > P. 1:101(100) ack 1  win 14600
+        """
+        + FULL,
+        look_alike=OPENED + ASKED + "            0.150 < P. 1:501(500) ack 101 win 512\n" + CLOSED,
+    ),
+    Cause(
+        name="window_scale_broken",
+        family="data",
+        where="path",
+        severity="medium",
+        summary="One end scales its window, and the other takes the field as it stands: a box on the way removed the "
+        "window scale option from a SYN, or a stack gets it wrong.",
+        predicts=("the sender never sends more at a time than the window field says without its scale",),
+        forbids=("a segment that is longer than that",),
+        look_alikes={
+            "window_limited": "the window is small with its scale, too",
+            "receiver_slow": "the window shuts",
+        },
+        explains=frozenset(),
+        next_step="capture the SYN and the SYN+ACK at both ends and compare their window scale options",
+        weigh=window_scale_broken,
+        group="pair",
+        example="""
+            0.000 > S  0:0(0)            win 65535 <mss 1460,scale 10>
+            0.090 < S. 0:0(0)     ack 1  win 65535 <mss 1460,scale 7>
+            0.091 > .  1:1(0)     ack 1  win 63
+            0.100 > P. 1:101(100) ack 1  win 63
+        """
+        + SMALL,
+        look_alike=OPENED + ASKED + "            0.150 < P. 1:501(500) ack 101 win 512\n" + CLOSED,
+    ),
+)
