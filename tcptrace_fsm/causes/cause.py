@@ -51,6 +51,8 @@ class Verdict(NamedTuple):
         The first sign of it; None for the connection's first segment.
     amount : int
         What is to be compared or summed over the connections (a delay in ns, bytes); its meaning is the cause's own.
+    group : str or None
+        With which others it suffers, where that differs from the cause's.
     """
 
     weight: int
@@ -63,6 +65,7 @@ class Verdict(NamedTuple):
     where: str | None = None
     at: Segment | Change | None = None
     amount: int = 0
+    group: str | None = None
 
 
 class Sufferer(NamedTuple):

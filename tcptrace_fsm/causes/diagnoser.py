@@ -232,7 +232,7 @@ def diagnose(causes: Iterable[Cause], world: World, numbers: Callable[[Case], li
     by_name = {cause.name: cause for cause in causes}
     for case in world.cases:
         for cause, verdict, rivals in _answers(by_name, case, world):
-            key = _key(cause, case)
+            key = _key(verdict.group or cause.group, case)
             group = groups.get((cause.name, key))
             if group is None:
                 group = groups[cause.name, key] = _Group(cause, key, [], [])
@@ -262,14 +262,14 @@ def rivals(one: Cause, other: Cause) -> bool:
     return other.name in one.look_alikes or one.name in other.look_alikes
 
 
-def _key(cause: Cause, case: Case) -> Name:
-    if cause.group == "service":
+def _key(group: str, case: Case) -> Name:
+    if group == "service":
         return case.service
-    if cause.group == "pair":
+    if group == "pair":
         return (*case.client_host, *case.server_host)
-    if cause.group == "client":
+    if group == "client":
         return case.client_host
-    if cause.group == "server":
+    if group == "server":
         return case.server_host
     return ()
 
@@ -299,7 +299,7 @@ def _diagnosis(group: _Group, world: World, numbers: Callable[[Case], list[int]]
         host_text(hosts.pop()) if len(hosts) == 1 else None,
         tuple(ids),
         count,
-        max(count, _same_way(cause, best.case, world)),
+        max(count, _same_way(verdict.group or cause.group, best.case, world)),
         time,
         frame if frame >= 0 else None,
         cause.word(sufferers, world),
@@ -323,15 +323,15 @@ def _host(cause: Cause, verdict: Verdict, case: Case) -> Name:
     return case.client_host if (verdict.where or cause.where) == "client" else case.server_host
 
 
-def _same_way(cause: Cause, case: Case, world: World) -> int:
+def _same_way(group: str, case: Case, world: World) -> int:
     """Out of how many connections that went the same way."""
-    if cause.group == "service":
+    if group == "service":
         return world.counts(case.service).total
-    if cause.group == "pair":
+    if group == "pair":
         return len(world.between(case.client_host, case.server_host))
-    if cause.group == "client":
+    if group == "client":
         return len(world.from_host(case.client_host))
-    if cause.group == "server":
+    if group == "server":
         return len(world.to_host(case.server_host))
     return world.total
 

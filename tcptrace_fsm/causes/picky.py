@@ -194,7 +194,8 @@ def first_syn_dropped(case: Case, world: World) -> Verdict | None:
     if answers or case.view.icmp:
         return None  # the answer was lost, not the SYN
     beside = [b for b in world.to_service(case.service) if b.client_syns and b.syn_ack_time >= 0]
-    if len(beside) < 3:
+    here = len(beside) >= 3
+    if not here:
         beside = [b for b in world.from_host(case.client_host) if b.client_syns and b.syn_ack_time >= 0]
     slow = [b for b in beside if late(b)]
     if len(slow) < 3 or 2 * len(slow) <= len(beside):
@@ -214,12 +215,14 @@ def first_syn_dropped(case: Case, world: World) -> Verdict | None:
         60,
         "likely" if 5 * len(slow) >= 4 * len(beside) else "possible",
         tuple(evidence),
-        f"the first SYN of {len(slow)} of {len(beside)} connections to {case.service_text} is dropped: each opens "
+        f"the first SYN of {len(slow)} of {len(beside)} connections "
+        f"{'to ' + case.service_text if here else 'of ' + host_text(case.client_host)} is dropped: each opens "
         f"{span(wait)} late",
         ("both SYNs carry the same",),
         () if 5 * len(slow) >= 4 * len(beside) else ("path_loss",),
         at=vain[0],
         amount=wait,
+        group=None if here else "client",
     )
 
 

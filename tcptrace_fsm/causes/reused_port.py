@@ -137,6 +137,7 @@ CAUSES = (
         ),
         forbids=("an old connection that was not closed",),
         look_alikes={
+            "capture_incomplete": "the ACK has numbers of no connection at all",
             "endpoint_restarted": "the old connection was never closed",
             "syn_filtered": "the four-tuple is new",
             "host_unreachable": "the four-tuple is new",

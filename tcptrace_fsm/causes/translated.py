@@ -8,6 +8,7 @@ from tcptrace_fsm.causes.attempts import hops, syns_of
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.injected import concerns_reset, drawn_by, goes_on, round_trip
 from tcptrace_fsm.findings.evidence import heard
+from tcptrace_fsm.findings.handshake import is_plain
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import CLIENT, MARK_PAWS, MARK_SPURIOUS, MILLISECOND, SERVER, TCP_ACK
 
@@ -108,7 +109,12 @@ def replied_to_stranger(case: Case) -> Verdict | None:
             continue  # it aborted; or segments overtake one another
         drew = drawn_by(end, rst)
         others = [s for s in heard(end.segments) if not s.rst and s.frame < rst.frame]
-        if drew is None or drew.syn_ack or not others or hops(others[-1].ttl) != hops(rst.ttl):
+        if (
+            drew is None
+            or drew.syn_ack
+            or not any(is_plain(s) for s in others)
+            or hops(others[-1].ttl) != hops(rst.ttl)
+        ):
             continue
         way = max(round_trip(case, end), 0)
         heard_at = max(s.last_time for s in others)

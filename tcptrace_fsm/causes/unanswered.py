@@ -72,7 +72,7 @@ def alive(case: Case, world: World) -> str | None:
 def syn_filtered(case: Case, world: World) -> Verdict | None:
     """Silence from a port, while the host is up or nothing says that it is not."""
     beside = neighbours(case, world)
-    if beside.opened or one_way_capture(world) or unreachable(case):
+    if beside.opened or one_way_capture(case, world) or unreachable(case):
         return None  # the same client can open this port: no filter stands between
     counts = world.counts(case.service)
     up = alive(case, world)
@@ -129,7 +129,7 @@ def host_unreachable(case: Case, world: World) -> Verdict | None:
             f"{counts.unanswered} of {counts.total} connections: {loop}",
             severity=severity,
         )
-    if one_way_capture(world):
+    if one_way_capture(case, world):
         return None
     ports = {b.server_port for b in world.to_host(case.server_host)}
     evidence = [silence(case)]
