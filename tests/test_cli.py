@@ -166,7 +166,7 @@ def test_an_empty_directory_and_a_pattern_without_match(tmp_path, capsys):
     "arguments, says",
     [
         (["analyze"], "CAPTURE"),
-        (["bogus"], "analyze, causes, connections, diagram, extract, ladder, netstat, report, rules"),
+        (["bogus"], "analyze, annotate, causes, connections, diagram, extract, ladder, netstat, report, rules"),
         (["analyze", "x", "--bogus"], "--profile"),
         (["analyze", "x", "--format", "xml"], "parquet, csv"),
         (["analyze", "x", "--tables", "frames"], "connections, transitions, anomalies, diagnoses, waits, segments"),

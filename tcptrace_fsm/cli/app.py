@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from tcptrace_fsm.cli.commands.analyze import analyze
+from tcptrace_fsm.cli.commands.annotate import annotate
 from tcptrace_fsm.cli.commands.catalogue import causes, rules
 from tcptrace_fsm.cli.commands.connections import connections
 from tcptrace_fsm.cli.commands.extract import extract
@@ -63,7 +64,7 @@ def root(
         raise typer.Exit(EXIT_USAGE)
 
 
-for command in (analyze, connections, netstat, ladder, diagram, extract, report, rules, causes):
+for command in (analyze, connections, netstat, ladder, diagram, extract, annotate, report, rules, causes):
     app.command()(command)
 
 
