@@ -12,7 +12,8 @@ from tcptrace_fsm.capture.scripted import Script, parse
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.finished import Finding, Finished
 from tcptrace_fsm.core.settings import Settings
-from tcptrace_fsm.findings import SURVEYS, runner, surveys
+from tcptrace_fsm.findings import SURVEYS, groups, runner, surveys
+from tcptrace_fsm.findings.groups import Groups, Lone
 from tcptrace_fsm.findings.hosts import OVERFLOW, many
 from tcptrace_fsm.findings.rule import SEVERITIES, SIDES
 from tcptrace_fsm.findings.survey import Surveyor
@@ -251,3 +252,38 @@ def test_one_host_that_sends_acks_to_many_ports_of_another_scans_them():
     assert scans(silent) == {"ack_scan"}
     (found,) = (f for f in findings(silent) if f.kind == "ack_scan")
     assert "to 40 ports of 10.0.0.2" in found.message
+
+
+def attempt(rng: Random, number: int) -> tuple[tuple[int, ...], Lone]:
+    """A connection of one of forty hosts."""
+    begin = rng.randrange(1000)
+    what = ("system", "refused") if rng.random() < 0.3 else ("unanswered",)
+    return (rng.randrange(40),), Lone(number, 2 * number + 1, begin, begin + 5, (rng.randrange(9),), what)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_connections_that_are_alone_in_their_group_are_counted_all_the_same(seed, monkeypatch):
+    """Groups that begin as a lone connection become what groups are, in any order, in any number of parts."""
+    monkeypatch.setattr(groups, "MOST_GROUPS", 12)
+    rng = Random(seed)
+    attempts = [attempt(rng, n) for n in range(rng.choice((10, 60, 300)))]
+    expected: dict[tuple[int, ...], list[Lone]] = {}
+    for key, lone in attempts:
+        expected.setdefault(key, []).append(lone)
+    expected = {key: expected[key] for key in sorted(expected)[:12] if len(expected[key]) > 1}
+    rng.shuffle(attempts)
+    parts = [Groups() for _ in range(rng.choice((1, 3)))]
+    for n, (key, lone) in enumerate(attempts):
+        parts[n % len(parts)].count(key, lone)
+    whole = parts[0]
+    for other in parts[1:]:
+        whole.merge(other)
+    whole.trim()
+    assert set(whole) == set(expected)
+    for key, group in whole.items():
+        alike = sorted(expected[key])
+        assert (group.conn_id, group.frame, group.first, group.member) == (*alike[0][:3], alike[0].member)
+        assert (group.count, group.last) == (len(alike), max(lone.last for lone in alike))
+        assert group.examples == [(lone.conn_id, lone.frame) for lone in alike[:8]]
+        assert set(group.members) == {lone.member for lone in alike}
+        assert group.more == Counter(what for lone in alike for what in lone.what)

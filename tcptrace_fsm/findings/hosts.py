@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
+from tcptrace_fsm.findings.groups import Smallest
 from tcptrace_fsm.findings.handshake import Handshake
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, median, notable, segments_of, span
 from tcptrace_fsm.findings.survey import (
@@ -14,7 +15,6 @@ from tcptrace_fsm.findings.survey import (
     Collector,
     Found,
     Group,
-    Smallest,
     Survey,
     host_of,
     name,

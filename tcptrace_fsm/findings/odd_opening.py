@@ -15,6 +15,7 @@ from tcptrace_fsm.kernels.layout import (
     C_TAKEN_FRAME,
     C_TAKEN_OVER,
     CF_SIMULTANEOUS_OPEN,
+    FACT_SELF,
     MARK_ACK_PLUS_ONE,
     MARK_ODD_FLAGS,
     MARK_SYN_AGAIN,
@@ -158,7 +159,7 @@ def when_incomplete(key: Key) -> bool:
 
 def when_self(key: Key) -> bool:
     """No handshake, or one whose numbers do not fit: both ends share one sequence space."""
-    return when_incomplete(key) or bool(key.marks & mask(MARK_ACK_PLUS_ONE))
+    return key.shows(FACT_SELF) and (when_incomplete(key) or bool(key.marks & mask(MARK_ACK_PLUS_ONE)))
 
 
 def when_answered_oddly(key: Key) -> bool:

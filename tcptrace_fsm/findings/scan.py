@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
+from tcptrace_fsm.findings.groups import lone_of
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, span
 from tcptrace_fsm.findings.survey import Collector, Found, Group, Survey, host_of, name, socket_of
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
+    C_ENDPOINTS,
     C_FIRST_TIME,
     C_ID,
     C_LAST_TIME,
@@ -61,6 +64,7 @@ __all__ = ["RULES", "SURVEYS"]
 
 RULES: tuple[Rule, ...] = ()  # what one connection shows is in attack.py
 
+OUTCOMES = {OPENING_REFUSED: "refused", OPENING_UNANSWERED: "unanswered"}
 TARGETS = 20  # different listeners that make a scan
 WINDOW = 10 * SECOND  # a flood is counted within such a time
 FLOOD = 100  # half-open connections within it
@@ -88,13 +92,12 @@ class Scan(Collector):
         client, server = end_of(c, CLIENT), end_of(c, SERVER)
         if words[client + E_BYTES] or words[server + E_BYTES] or not words[client + E_SYNS]:
             return
-        group = self.groups.of(host_of(words, c, CLIENT))
-        group.add(words, c, socket_of(words, c, SERVER))
-        if words[client + E_OPTIONS] & (OPT_SCALE | OPT_TIMESTAMPS) or words[c + C_OPENING] == OPENING_HANDSHAKE:
-            group.tally("system")
         opening = words[c + C_OPENING]
-        group.tally(
-            "refused" if opening == OPENING_REFUSED else "unanswered" if opening == OPENING_UNANSWERED else "open"
+        by_system = words[client + E_OPTIONS] & (OPT_SCALE | OPT_TIMESTAMPS) or opening == OPENING_HANDSHAKE
+        what = OUTCOMES.get(opening, "open")
+        self.groups.count(
+            host_of(words, c, CLIENT),
+            lone_of(words, c, socket_of(words, c, SERVER), ("system", what) if by_system else (what,)),
         )
 
     def finish(self, now: int) -> Iterator[Found]:
@@ -252,16 +255,21 @@ class Storm(Collector):
 class SynFlood(Collector):
     """SYNs that nobody follows up, by listener."""
 
-    def see(self, words: array[int], c: int) -> None:
-        """An attempt whose client did nothing but send SYNs."""
-        client = end_of(c, CLIENT)
-        if words[client + E_SEGMENTS] != words[client + E_SYNS] or not words[client + E_SYNS]:
-            return
-        group = self.groups.of(socket_of(words, c, SERVER))
-        group.add(words, c, host_of(words, c, CLIENT))
-        group.tally(f"window {words[c + C_FIRST_TIME] // WINDOW}")
-        if words[end_of(c, SERVER) + E_SEGMENTS]:
-            group.tally("answered")
+    def see_all(self, words: array[int], rows: list[int]) -> None:
+        """Attempts whose clients did nothing but send SYNs."""
+        by_listener: dict[Name, list[int]] = defaultdict(list)
+        for c in rows:
+            client = c + C_ENDPOINTS
+            if words[client + E_SEGMENTS] == words[client + E_SYNS] > 0:
+                by_listener[socket_of(words, c, SERVER)].append(c)
+        for listener, asked in by_listener.items():
+            group = self.groups.of(listener)
+            group.add_all(words, asked, [], lambda words, c: host_of(words, c, CLIENT))
+            for window, n in Counter([words[c + C_FIRST_TIME] // WINDOW for c in asked]).items():
+                group.tally(f"window {window}", n)
+            answered = sum(words[end_of(c, SERVER) + E_SEGMENTS] > 0 for c in asked)
+            if answered:
+                group.tally("answered", answered)
 
     def finish(self, now: int) -> Iterator[Found]:
         """Listeners that were sent too many at once."""
@@ -523,6 +531,7 @@ SURVEYS = (
         innocent="A client with a long list of addresses that are down; service discovery.",
         make=partial(Scan, by_system=True),
         when=when_failed,
+        shares="syn_scan",
         aliases={"Zeek": "Scan::Port_Scan, Scan::Address_Scan", "nmap": "-sT"},
         example=targets(20, SYSTEM_PROBE),
         counterexample=targets(20, SYN_PROBE),

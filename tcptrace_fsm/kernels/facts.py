@@ -28,6 +28,13 @@ def facts_of(c: int, block: Words, log: Words) -> int:
         | repeated_after_fin(c, SERVER, block, log)
         | odd_closing(c, block, log)
     )
+    ports = block[c + C_PORTS]
+    if (
+        block[c + C_CLIENT_LO] == block[c + C_SERVER_LO]
+        and block[c + C_CLIENT_HI] == block[c + C_SERVER_HI]
+        and ports >> 16 == ports & 65535
+    ):
+        facts |= bit(FACT_SELF)
     if block[c + C_TAKEN_OVER] >= 0 and block[c + C_ACCEPTED] >= 0:
         facts |= bit(FACT_OLD_DATA)
     return facts

@@ -972,7 +972,8 @@ FACT_CLOSE_AGAIN = 1  # one side sent several FINs, or a FIN or old data after i
 FACT_OLD_DATA = 2  # old data came after a FIN with an older timestamp, or to the next use of the four-tuple
 FACT_FIN_ODD_ACK = 3  # a FIN acknowledges what was not seen, or what had long been acknowledged
 FACT_RESET_AGAIN = 4  # one side sent several RSTs
-FACTS = 5
+FACT_SELF = 5  # both ends are one
+FACTS = 6
 ALL_FACTS = (1 << FACTS) - 1
 
 # Classes of connections that are alike to the choice of rules.

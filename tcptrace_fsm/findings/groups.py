@@ -1,0 +1,282 @@
+"""Groups of connections: what surveys remember of those that have something in common."""
+
+from __future__ import annotations
+
+from bisect import insort
+from heapq import nsmallest
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tcptrace_fsm.kernels.layout import C_FIRST_FRAME, C_FIRST_TIME, C_ID, C_LAST_TIME
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Callable
+    from typing import Self
+
+__all__ = ["Group", "Groups", "Lone", "Name", "Smallest", "lone_of"]
+
+EXAMPLES = 8  # frames given with a finding
+MOST_GROUPS = 65536  # hosts or listeners told apart
+MOST_MEMBERS = 4096  # distinct things counted within a group
+Name = tuple[int, ...]  # numbers that tell a group, or a member of one, from others: an address, with or without port
+
+
+class Smallest(set[Name]):
+    """A set that keeps no more than its ``most`` smallest members, whatever the order in which they come.
+
+    >>> few = Smallest(2)
+    >>> for number in (5, 3, 4, 1, 9):
+    ...     few.take((number,))
+    >>> sorted(few.trim())
+    [(1,), (3,)]
+    """
+
+    def __init__(self, most: int = MOST_MEMBERS) -> None:
+        super().__init__()
+        self.most = most
+        self.bound: Name | None = None
+
+    def take(self, member: Name) -> None:
+        """Add a member, if it is among the smallest."""
+        if self.bound is None or member < self.bound:
+            self.add(member)
+            if len(self) >= 2 * self.most:
+                self.trim()
+
+    def trim(self) -> Self:
+        """Let go of what is too much; it may be twice as much between two calls."""
+        if len(self) > self.most:
+            kept = sorted(self)[: self.most]
+            self.clear()
+            self.update(kept)
+            self.bound = kept[-1]
+        return self
+
+    def merge(self, other: Smallest) -> None:
+        """Take the members of another."""
+        for member in other:
+            self.take(member)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _smallest, (self.most, list(self))
+
+
+def _smallest(most: int, members: list[Name]) -> Smallest:
+    made = Smallest(most)
+    made.update(members)
+    return made.trim()
+
+
+class Lone(NamedTuple):
+    """A connection that may be the only one of its group: its number, when it was, and what it counts as."""
+
+    conn_id: int
+    frame: int
+    first: int
+    last: int
+    member: Name
+    what: tuple[str, ...]
+
+
+def lone_of(words: array[int], c: int, member: Name, what: tuple[str, ...]) -> Lone:
+    """The connection whose record begins at ``c``."""
+    return Lone(
+        words[c + C_ID], words[c + C_FIRST_FRAME], words[c + C_FIRST_TIME], words[c + C_LAST_TIME], member, what
+    )
+
+
+class Group:
+    """Connections that belong together: how many, when, the first of them, and some frames.
+
+    Attributes
+    ----------
+    conn_id, first, frame
+        Of the first of them, the one with the lowest conn_id; and the time and frame with which it begins.
+    member : tuple or None
+        What it was counted with.
+    count : int
+    unseen : int
+        How many of these were counted without their members.
+    last : int
+        Time of the latest segment of all, ns.
+    examples : list of (int, int)
+        conn_id and first frame of the first few.
+    members : Smallest
+        Distinct things that a survey counts in it; no more are kept than a finding needs.
+    more, most : dict of str to int
+        Counts, and greatest values, that a survey keeps with it.
+    """
+
+    __slots__ = (
+        *("conn_id", "count", "examples", "first", "frame", "last", "member", "members", "more", "most", "unseen"),
+    )
+
+    def __init__(self) -> None:
+        self.conn_id = -1
+        self.count = 0
+        self.unseen = 0
+        self.first = self.last = 0
+        self.frame = 0
+        self.member: Name | None = None
+        self.examples: list[tuple[int, int]] = []
+        self.members = Smallest()
+        self.more: dict[str, int] = {}
+        self.most: dict[str, int] = {}
+
+    def add(self, words: array[int], c: int, member: Name | None = None) -> None:
+        """Count the connection whose record begins at ``c``."""
+        self.count += 1
+        self.note(words, c, member)
+        conn_id = words[c + C_ID]
+        if len(self.examples) < EXAMPLES or conn_id < self.examples[-1][0]:
+            self._show(conn_id, words[c + C_FIRST_FRAME])
+        if member is not None:
+            self.members.take(member)
+
+    def add_all(
+        self, words: array[int], rows: list[int], others: list[int], member: Callable[[array[int], int], Name]
+    ) -> None:
+        """Count the connections whose records begin at ``rows``, and without their members those at ``others``."""
+        members = {member(words, c) for c in rows}
+        self.count += len(rows)
+        for some in (rows, others):
+            if some:
+                first = min(some, key=lambda c: words[c + C_ID])
+                self.note(words, first, member(words, first))
+        for c in nsmallest(EXAMPLES, rows, key=lambda c: words[c + C_ID]):
+            self._show(words[c + C_ID], words[c + C_FIRST_FRAME])
+        self.last = max([self.last, *(words[c + C_LAST_TIME] for c in rows)])
+        for one in members:
+            self.members.take(one)
+        self.leave(len(others))
+
+    def take(self, lone: Lone) -> None:
+        """Count a connection as it was kept while it was alone."""
+        self.count += 1
+        if self.conn_id < 0 or lone.conn_id < self.conn_id:
+            self.conn_id, self.frame, self.first, self.member = lone.conn_id, lone.frame, lone.first, lone.member
+        self.last = max(self.last, lone.last)
+        if len(self.examples) < EXAMPLES or lone.conn_id < self.examples[-1][0]:
+            self._show(lone.conn_id, lone.frame)
+        self.members.take(lone.member)
+        for what in lone.what:
+            self.tally(what)
+
+    def leave(self, n: int) -> None:
+        """Count some that nobody looks at."""
+        self.count += n
+        self.unseen += n
+
+    def note(self, words: array[int], c: int, member: Name | None = None) -> None:
+        """Look at a connection that is counted otherwise: it may be the first, or the last to speak."""
+        if self.conn_id < 0 or words[c + C_ID] < self.conn_id:
+            self.conn_id, self.frame = words[c + C_ID], words[c + C_FIRST_FRAME]
+            self.first, self.member = words[c + C_FIRST_TIME], member
+        self.last = max(self.last, words[c + C_LAST_TIME])
+
+    def _show(self, conn_id: int, frame: int) -> None:
+        insort(self.examples, (conn_id, frame))
+        del self.examples[EXAMPLES:]
+
+    def merge(self, other: Group) -> None:
+        """Take what another has counted of other connections."""
+        if other.conn_id >= 0 and (self.conn_id < 0 or other.conn_id < self.conn_id):
+            self.conn_id, self.frame, self.first = other.conn_id, other.frame, other.first
+            self.member = other.member
+        self.count += other.count
+        self.unseen += other.unseen
+        self.last = max(self.last, other.last)
+        for example in other.examples:
+            self._show(*example)
+        self.members.merge(other.members)
+        for what, n in other.more.items():
+            self.tally(what, n)
+        for what, n in other.most.items():
+            self.reach(what, n)
+
+    def tally(self, what: str, by: int = 1) -> None:
+        """Count something else."""
+        self.more[what] = self.more.get(what, 0) + by
+
+    def reach(self, what: str, value: int) -> None:
+        """Keep the greatest value."""
+        self.most[what] = max(value, self.most.get(what, value))
+
+    def peak(self, what: str) -> int:
+        """The most that was counted under any name that begins like this."""
+        return max((n for key, n in self.more.items() if key.startswith(what)), default=0)
+
+    @property
+    def counted(self) -> str:
+        """How many different members, in words."""
+        more = len(self.members) == MOST_MEMBERS or self.unseen
+        return f"{max(1, len(self.members)):,}" + (" or more" if more else "")
+
+    @property
+    def lasted(self) -> int:
+        """From the first segment to the last, ns."""
+        return self.last - self.first
+
+
+class Groups(dict[Name, Group]):
+    """Groups by what their connections have in common; where there are too many, those with the smallest keys.
+
+    Attributes
+    ----------
+    lone : dict
+        What :meth:`count` was told of groups of which it knows one connection only: a flood has a host for each, and a
+        group takes much more room.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bound: Name | None = None
+        self.lone: dict[Name, Lone] = {}
+        self._others = Group()
+
+    def count(self, key: Name, lone: Lone) -> None:
+        """Count a connection in a group that is of interest only once it holds several."""
+        group = self.get(key)
+        if group is None:
+            other = self.lone.pop(key, None)
+            if other is None:
+                if self.bound is None or key < self.bound:
+                    self.lone[key] = lone
+                    self._trim_if_many()
+                return
+            group = self[key] = Group()
+            group.take(other)
+        group.take(lone)
+
+    def of(self, key: Name) -> Group:
+        """The group of that key; one that nobody reads where there are too many."""
+        group = self.get(key)
+        if group is None:
+            if self.bound is not None and key >= self.bound and key not in self.lone:
+                return self._others
+            group = self[key] = Group()
+            if key in self.lone:
+                group.take(self.lone.pop(key))
+            self._trim_if_many()
+        return group
+
+    def _trim_if_many(self) -> None:
+        if len(self) + len(self.lone) >= 2 * MOST_GROUPS:
+            self.trim()
+
+    def trim(self) -> None:
+        """Let go of the groups that are too many, and of members."""
+        if len(self) + len(self.lone) > MOST_GROUPS:
+            self.bound = sorted([*self, *self.lone])[MOST_GROUPS - 1]
+            for few in (self, self.lone):
+                for key in [key for key in few if key > self.bound]:
+                    del few[key]
+        for group in self.values():
+            group.members.trim()
+
+    def merge(self, other: Groups) -> None:
+        """Take what another has counted of other connections."""
+        for key, group in other.items():
+            self.of(key).merge(group)
+        for key, lone in other.lone.items():
+            self.count(key, lone)
