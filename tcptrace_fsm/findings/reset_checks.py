@@ -14,6 +14,7 @@ from tcptrace_fsm.kernels.layout import (
     E_BASE_KNOWN,
     E_NEXT,
     MARK_AFTER_RST,
+    MARK_OUT_OF_WINDOW,
     MARK_RST_INEXACT,
     MARK_RST_OUTSIDE,
     OPENING_INCOMPLETE,
@@ -95,6 +96,9 @@ def rst_injection_suspected(c: View) -> Iterator[Hit]:
                 )
             continue
         rst, later = found
+        drew = c.before(rst, side=end.peer.side)
+        if drew and drew.has(MARK_OUT_OF_WINDOW) and rst.reply_rst and rst.seq == drew.ack:
+            continue  # its own system answers what it cannot assign to any connection
         yield Hit(
             end.side,
             rst,
@@ -257,6 +261,12 @@ RULES = (
             1.001 > P. 201:301(100) ack 1
             1.010 < R  1:1(0)               # one reset for each, and all know where they are
             1.011 < R  1:1(0)
+        """,
+            HANDSHAKE
+            + """
+            1.000 < P. 90000001:90001001(1000) ack 101   # from another connection, by its numbers
+            1.001 > R  101:101(0)
+            5.000 > P. 101:201(100) ack 1
         """,
         ),
     ),
