@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tcptrace_fsm.api.trace import Trace, new_segment_table
+from tcptrace_fsm.capture.packets import Packets, packets
 from tcptrace_fsm.capture.remote import is_remote
 from tcptrace_fsm.capture.sources import sources
 from tcptrace_fsm.core.settings import Settings
@@ -33,8 +34,9 @@ __all__ = ["analyze"]
 
 
 def analyze(
-    source: Source | Iterable[Source],
+    source: Source | Iterable[Source] | Iterable[tuple[Any, Any]],
     *,
+    linktype: int | None = None,
     profile: str | Profile = "linux",
     time_wait: float | None = None,
     fin_timeout: float | None = None,
@@ -50,8 +52,12 @@ def analyze(
 
     Parameters
     ----------
-    source : path, binary file object, or several of them
-        ``-`` is standard input. Several captures, a directory or a pattern are one timeline.
+    source : path, binary file object, several of them, or packets
+        ``-`` is standard input. Several captures, a directory or a pattern are one timeline. Packets are a reader with
+        ``datalink()`` (``dpkt.pcap.Reader``, ``dpkt.pcapng.Reader``, pypcap), or with ``linktype`` any iterable of
+        (timestamp, bytes): seconds as float or Decimal, or ns as int.
+    linktype : int or None
+        LINKTYPE_ number of the packets' frames, such as 1 for Ethernet, 101 for IP.
     profile : str or Profile
         Whose timers the hosts have: ``linux``, ``rfc9293``, ``bsd`` or ``windows``.
     time_wait, fin_timeout : float or None
@@ -98,17 +104,29 @@ def analyze(
         # Several processes hand out finished tables: what they read is read again where its segments are wanted.
         segments="segments" in check_tables(tables) and client is None and jobs == 1,
     )
-    captured = sources(source)
-    run = new_run(captured, settings, jobs=jobs, client=client)
+    given = packets(source, linktype)
+    captured = sources(cast("Any", source if given is None else given))
+    return _gone(captured, new_run(captured, settings, jobs=jobs, client=client))
+
+
+def _gone(captured: Sequence[Source], run: Run) -> Trace:
+    """Let a run go, and keep what it finds."""
     kept, table = Kept(), None
     sinks: list[Sink] = [kept]
-    if settings.segments:
+    if run.settings.segments:
         table = new_segment_table(run.origins)
         sinks.append(SegmentSink(table))
     run.go(sinks)
 
-    def once_more() -> Run:
-        return Run(captured, replace(run.settings, segments=True, learn_timers=False))
+    def once_more(**more: Any) -> Run:
+        fresh = [c.fresh() if isinstance(c, Packets) else c for c in captured]
+        return Run(cast("Any", fresh), replace(run.settings, segments=True, learn_timers=False, **more))
 
-    again = once_more if all(isinstance(c, str) and (is_remote(c) or Path(c).is_file()) for c in captured) else None
-    return Trace(run, kept, again, table)
+    return Trace(run, kept, once_more if all(map(_rereadable, captured)) else None, table)
+
+
+def _rereadable(source: Any) -> bool:
+    """Whether a capture that was read once can be read again."""
+    if isinstance(source, Packets):
+        return source.again
+    return isinstance(source, str) and (is_remote(source) or Path(source).is_file())

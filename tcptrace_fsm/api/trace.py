@@ -40,7 +40,7 @@ class Trace:
 
     """
 
-    def __init__(self, run: Run, kept: Kept, again: Callable[[], Run] | None, segment_table: Any = None) -> None:
+    def __init__(self, run: Run, kept: Kept, again: Callable[..., Run] | None, segment_table: Any = None) -> None:
         self.summary: dict[str, Any] = {**run.summary(), "versions": versions()}
         self._run = run
         self._kept = kept
@@ -289,6 +289,27 @@ class Trace:
                     [f for f in findings if f.conn_id == conn_id],
                     (self._run.name, *self._run.span),
                 )
+
+    def packets(self, conn_id: int) -> Iterator[tuple[float, Any]]:
+        """Give the frames of a connection as dpkt sees them. The captures are read twice more.
+
+        Parameters
+        ----------
+        conn_id : int
+
+        Yields
+        ------
+        tuple
+            Time in seconds since 1970, and dpkt's object of the link layer (``dpkt.ethernet.Ethernet``, ...); the
+            frame's bytes where dpkt cannot read them.
+
+        """
+        from tcptrace_fsm.views.packets import frames_of
+
+        self.connection(conn_id)  # or an error that says which there are
+        if self._again is None:
+            raise UsageError("a stream cannot be read again for its frames: analyse a file, or a list of packets")
+        yield from frames_of(self._again(fragments=True), conn_id)
 
     def export(
         self,

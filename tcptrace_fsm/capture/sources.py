@@ -40,6 +40,8 @@ def sources(given: Source | Iterable[Source]) -> list[Source]:
 
     """
     alone = isinstance(given, str | os.PathLike) or hasattr(given, "read")
+    if not alone and not hasattr(given, "__iter__"):
+        raise UsageError(f"a capture is a path or a binary file object, not a {type(given).__name__}")
     listed: list[Source] = [cast("Source", given)] if alone else list(cast("Iterable[Source]", given))
     if not listed:
         raise UsageError("name at least one capture")
@@ -47,8 +49,12 @@ def sources(given: Source | Iterable[Source]) -> list[Source]:
     for source in listed:
         if isinstance(source, str | os.PathLike):
             expanded += _files(os.fspath(source))
-        else:
+        elif hasattr(source, "read"):
             expanded.append(source)
+        else:
+            kind = type(source).__name__
+            more = "; a list of packets needs linktype=, such as 1 for Ethernet" if isinstance(source, tuple) else ""
+            raise UsageError(f"a capture is a path or a binary file object, not a {kind}{more}")
     return expanded
 
 

@@ -13,7 +13,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tcptrace_fsm.capture.remote import is_remote, open_remote
-from tcptrace_fsm.errors import CaptureError
+from tcptrace_fsm.errors import CaptureError, UsageError
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -263,7 +263,7 @@ class Stream:
         """Fill some of ``room``; return how many bytes, 0 at the end. Raises `StreamDamage`."""
         try:
             return self._read_into(room)
-        except (StreamDamage, CaptureError):
+        except (StreamDamage, CaptureError, UsageError):
             raise
         except Exception as reason:  # each decompressor has an error class of its own
             what = f"the {self.compression} stream is damaged" if self.compression else "reading failed"
