@@ -13,10 +13,10 @@ from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.core.settings import Settings
+from tcptrace_fsm.core.words import CATEGORIES
 from tcptrace_fsm.findings import CATALOGUE, RULES, runner
 from tcptrace_fsm.findings.precedence import EXCLUSIONS, reconciled
 from tcptrace_fsm.findings.rule import SEVERITIES, SIDES
-from tcptrace_fsm.tables.schema import CATEGORIES
 from tcptrace_fsm.tcp.machine import Basis
 from tcptrace_fsm.tcp.profiles import profile
 

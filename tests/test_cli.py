@@ -17,9 +17,9 @@ import tcptrace_fsm as tf
 from tcptrace_fsm.cli import app as cli
 from tcptrace_fsm.cli import progress
 from tcptrace_fsm.core.settings import Settings
+from tcptrace_fsm.core.words import STATES
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.runs import run as running
-from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tcp.machine import State
 from tcptrace_fsm.tcp.profiles import PROFILES
 from tcptrace_fsm.views import netstat
@@ -422,5 +422,5 @@ def test_nothing_heavy_is_imported_for_a_summary(capture):
 
 
 def test_states_of_the_machine_are_the_words_of_the_tables():
-    assert {s.name for s in State} == set(schema.STATES)
+    assert {s.name for s in State} == set(STATES)
     assert k.CLIENT == 0

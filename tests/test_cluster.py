@@ -17,7 +17,7 @@ from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.runs import cluster
 from tcptrace_fsm.runs.run import Run
 from tcptrace_fsm.runs.sinks import Kept
-from tcptrace_fsm.tables.writers import PartitionedExport
+from tcptrace_fsm.tables.partitioned import PartitionedExport
 from tests.many_files import SAMPLES, TABLES, rotated, same, side_by_side, town
 
 distributed = pytest.importorskip("distributed")

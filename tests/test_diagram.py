@@ -12,7 +12,7 @@ import pytest
 
 import tcptrace_fsm as tf
 from tcptrace_fsm.cli import app as cli
-from tcptrace_fsm.tables.schema import STATES
+from tcptrace_fsm.core.words import STATES
 from tcptrace_fsm.tcp.machine import EVENT_TEXT, TRANSITIONS, Event, State
 from tcptrace_fsm.views import diagram
 from tcptrace_fsm.views.diagram import ARROWS, BOX, NOTED, PLACES, Taken, Way, diagram_style, diagram_svg, diagram_text

@@ -11,7 +11,8 @@ import pytest
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables import schema
-from tcptrace_fsm.tables.writers import FORMATS, Export, check_tables
+from tcptrace_fsm.tables.export import Export
+from tcptrace_fsm.tables.writers import FORMATS, check_tables
 from tcptrace_fsm.tcp.machine import State
 
 from . import fakes

@@ -19,7 +19,7 @@ from tcptrace_fsm.kernels.layout import (
     S_MARKS,
     SEGMENT_SIZE,
 )
-from tcptrace_fsm.tables.schema import LABELS
+from tcptrace_fsm.tables.labels import LABELS
 
 HANDSHAKE = """
     0.000 > S  0:0(0)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import tcptrace_fsm as tf
 from tcptrace_fsm.cli import app as cli
 from tcptrace_fsm.cli import messages
-from tcptrace_fsm.tables.schema import SEVERITIES, STATES
+from tcptrace_fsm.core.words import SEVERITIES, STATES
 from tcptrace_fsm.views import palette
 from tcptrace_fsm.views.ladder import Ladder, ladder_style, ladder_svg, ladder_text, plainer
 from tcptrace_fsm.views.ladder.rows import Fold, rows

@@ -105,7 +105,6 @@ LONG_FILES = {
     *("findings.reset", "findings.rule", "findings.scan"),
     *("kernels.decode", "kernels.joins", "kernels.layout", "kernels.pair", "kernels.replay", "kernels.track"),
     "kernels.waits",
-    *("tables.columns", "tables.schema", "tables.writers"),
 }
 # The kernels' functions are to become methods of one holder of their records.
 LONG_FUNCTIONS = {
@@ -148,8 +147,10 @@ def test_no_list_of_arguments_is_taken_by_position_alone(name):
 # Imported only where tables are made, or pictures of them.
 WITH_TABLES = {
     *(
+        "tables/anomalies",
         "tables/arrow",
         "tables/columns",
+        "tables/derived",
         "tables/diagnoses",
         "tables/segments",
         "capture/timeline",

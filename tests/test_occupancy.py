@@ -15,7 +15,7 @@ from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tcp.machine import Event, State
 from tcptrace_fsm.tcp.profiles import PROFILES
 from tcptrace_fsm.views import netstat
-from tcptrace_fsm.views.occupancy import STATES, Sweep, grid
+from tcptrace_fsm.views.occupancy import COUNTED, Sweep, grid
 
 from . import fakes
 from .fakes import SECOND, START
@@ -57,7 +57,7 @@ def sample(name):
 def listed(done, at, host):
     """What netstat lists, counted."""
     found = netstat.sockets(done, at, PROFILES["linux"], host=host)
-    return {name: sum(s.state == name for s in found) for name in STATES}
+    return {name: sum(s.state == name for s in found) for name in COUNTED}
 
 
 @settings(deadline=None)
@@ -123,8 +123,8 @@ def test_what_comes_after_the_captures_end_is_not_counted():
 
 
 def test_nothing_gives_no_rows():
-    assert Sweep([]).frame().shape == (0, len(STATES))
-    assert Sweep([]).frame_by_host().shape == (0, len(STATES))
+    assert Sweep([]).frame().shape == (0, len(COUNTED))
+    assert Sweep([]).frame_by_host().shape == (0, len(COUNTED))
     assert not len(grid((None, None), 1))
 
 

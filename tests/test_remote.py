@@ -16,7 +16,7 @@ from tcptrace_fsm.capture.sources import sources
 from tcptrace_fsm.cli import app as cli
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.runs.cluster import Cluster, connect
-from tcptrace_fsm.tables.writers import PartitionedExport
+from tcptrace_fsm.tables.partitioned import PartitionedExport
 from tests.many_files import SAMPLES, TABLES, rotated, same, town
 
 fsspec = pytest.importorskip("fsspec")

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tcptrace_fsm.core.words import CLOSINGS, EVENTS, OPENINGS, ROLES, SIDES, STATES, WHO
 from tcptrace_fsm.docs import columns_page
 from tcptrace_fsm.kernels import layout
 from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tables.labels import HISTORY_LETTERS, LABELS, history
+from tcptrace_fsm.tcp.flags import flags_text
 from tcptrace_fsm.tcp.machine import Event, State
 
 ENDPOINT = [
@@ -138,13 +141,13 @@ def test_every_column_says_what_it_is(column):
 
 
 def test_words_stand_at_their_codes():
-    assert schema.STATES[State.TIME_WAIT] == "TIME_WAIT"
-    assert schema.EVENTS[Event.RCV_SYN_ACK] == "rcv SYN+ACK"
-    assert schema.OPENINGS[layout.OPENING_REFUSED] == "refused"
-    assert schema.CLOSINGS[layout.CLOSING_NONE] == "none"
-    assert schema.WHO[layout.WHO_BOTH] == "both"
-    assert schema.ROLES[layout.ROLE_FIRST_SEGMENT] == "first_segment"
-    assert schema.SIDES[layout.SERVER] == "server"
+    assert STATES[State.TIME_WAIT] == "TIME_WAIT"
+    assert EVENTS[Event.RCV_SYN_ACK] == "rcv SYN+ACK"
+    assert OPENINGS[layout.OPENING_REFUSED] == "refused"
+    assert CLOSINGS[layout.CLOSING_NONE] == "none"
+    assert WHO[layout.WHO_BOTH] == "both"
+    assert ROLES[layout.ROLE_FIRST_SEGMENT] == "first_segment"
+    assert SIDES[layout.SERVER] == "server"
 
 
 def test_columns_md_is_current():
@@ -155,20 +158,20 @@ def test_columns_md_is_current():
 
 
 def test_flags_are_said_in_the_usual_order():
-    assert schema.flags_text(layout.TCP_PSH | layout.TCP_ACK | layout.TCP_FIN) == "FIN+PSH+ACK"
-    assert schema.flags_text(0) == ""
-    assert schema.flags_text(511).count("+") == 8
+    assert flags_text(layout.TCP_PSH | layout.TCP_ACK | layout.TCP_FIN) == "FIN+PSH+ACK"
+    assert flags_text(0) == ""
+    assert flags_text(511).count("+") == 8
 
 
 def test_history_unpacks_ten_letters_to_a_word():
-    codes = [1 + i % len(schema.HISTORY_LETTERS) for i in range(30)]
+    codes = [1 + i % len(HISTORY_LETTERS) for i in range(30)]
     words = tuple(sum(code << 6 * i for i, code in enumerate(codes[10 * w : 10 * w + 10])) for w in range(3))
-    assert schema.history(words, 30) == "".join(schema.HISTORY_LETTERS[c - 1] for c in codes)
-    assert schema.history(words, 4) == "SHAD"
+    assert history(words, 30) == "".join(HISTORY_LETTERS[c - 1] for c in codes)
+    assert history(words, 4) == "SHAD"
 
 
 def test_labels_prefer_the_specific_mark():
-    order = [label for _, label in schema.LABELS]
+    order = [label for _, label in LABELS]
     assert order.index("fast_retransmission") < order.index("retransmission")
     assert order.index("spurious_retransmission") < order.index("fast_retransmission")
     assert order.index("keepalive") < order.index("retransmission")

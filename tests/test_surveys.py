@@ -12,12 +12,12 @@ from tcptrace_fsm.capture.scripted import Script, parse
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.finished import Finding, Finished
 from tcptrace_fsm.core.settings import Settings
+from tcptrace_fsm.core.words import CATEGORIES
 from tcptrace_fsm.findings import SURVEYS, groups, runner, surveys
 from tcptrace_fsm.findings.groups import Groups, Lone
 from tcptrace_fsm.findings.hosts import OVERFLOW, many
 from tcptrace_fsm.findings.rule import SEVERITIES, SIDES
 from tcptrace_fsm.findings.survey import Surveyor
-from tcptrace_fsm.tables.schema import CATEGORIES
 from tcptrace_fsm.tcp.profiles import profile
 
 HEALTHY = """

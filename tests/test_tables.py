@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.kernels import columns
 from tcptrace_fsm.kernels import layout as k
+from tcptrace_fsm.tables import anomalies, derived, schema
 from tcptrace_fsm.tables import columns as tables
-from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tables.labels import HISTORY_LETTERS
 from tcptrace_fsm.tcp.machine import Basis, Event, State
 
 from . import fakes
@@ -39,7 +41,7 @@ def transitions(*records):
 @pytest.mark.parametrize("name", schema.TABLES)
 def test_an_empty_table_has_its_columns_and_types(name):
     if name == "anomalies":
-        table = tables.findings_table([])
+        table = anomalies.findings_table([])
     elif name == "diagnoses":
         from tcptrace_fsm.tables.diagnoses import diagnoses_table
 
@@ -83,7 +85,7 @@ PUBLISHED = [
 def test_community_id_of_the_specification(client, server, client_port, server_port, wanted):
     (row,) = connections(fakes.connection(client=client, server=server, ports=(client_port, server_port)))
     assert row["community_id"] == wanted
-    assert tables.community_id(client, server, client_port, server_port) == wanted
+    assert derived.community_id(client, server, client_port, server_port) == wanted
 
 
 addresses = st.one_of(
@@ -97,11 +99,11 @@ def test_community_ids_are_those_of_the_slow_twin(tuples):
     """And both are those of the library that the authors of the specification publish."""
     library = communityid.CommunityID()
     for (a, b), p, q in tuples:
-        assert tables.community_id(str(a), str(b), p, q) == library.calc(
+        assert derived.community_id(str(a), str(b), p, q) == library.calc(
             communityid.FlowTuple.make_tcp(str(a), str(b), p, q)
         )
     made = connections(*(fakes.connection(i, str(a), str(b), (p, q)) for i, ((a, b), p, q) in enumerate(tuples)))
-    assert [r["community_id"] for r in made] == [tables.community_id(str(a), str(b), p, q) for (a, b), p, q in tuples]
+    assert [r["community_id"] for r in made] == [derived.community_id(str(a), str(b), p, q) for (a, b), p, q in tuples]
     assert [r["client_port"] for r in made] == [p for _, p, _ in tuples]
     assert [r["server_port"] for r in made] == [q for _, _, q in tuples]
 
@@ -167,7 +169,7 @@ def test_rtt_median_of_few_samples_is_exact(samples):
 
 def test_history_and_its_absence():
     letters = "SHADadFf"
-    packed = sum((schema.HISTORY_LETTERS.index(c) + 1) << 6 * i for i, c in enumerate(letters))
+    packed = sum((HISTORY_LETTERS.index(c) + 1) << 6 * i for i, c in enumerate(letters))
     rows = connections(
         fakes.connection(0, words={k.C_HISTORY: packed, k.C_HISTORY_LENGTH: len(letters)}), fakes.connection(1)
     )
@@ -247,7 +249,7 @@ def test_pandas_types():
 
 def test_findings_are_ordered_and_typed():
     found = [fakes.finding(2), fakes.finding(1, side=None, frame=-1, possible_artefact="duplicated frames")]
-    made = tables.plain(tables.findings_table(found), "anomalies").to_pylist()
+    made = tables.plain(anomalies.findings_table(found), "anomalies").to_pylist()
     assert [r["conn_id"] for r in made] == [1, 2]
     assert (made[0]["side"], made[0]["frame"], made[0]["possible_artefact"]) == (None, None, "duplicated frames")
     assert made[1]["frames"] == [3, 7]
@@ -363,7 +365,7 @@ def test_relative_numbers_follow_any_walk(steps, cut):
 
 
 def test_codes_of_dictionaries_stay_narrow():
-    assert tables.coded(np.array([0, 1], dtype=np.int8), schema.SIDES).indices.type == "int8"
+    assert tables.coded(np.array([0, 1], dtype=np.int8), SIDES).indices.type == "int8"
 
 
 @pytest.mark.parametrize("kernel", [columns, uncompiled("columns")])

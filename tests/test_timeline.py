@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
+from tcptrace_fsm.capture.codes import FILE_SHIFT
 from tcptrace_fsm.capture.timeline import SEAM, Member, Origins, Timeline, batch_of, order, seams, segments_of
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.tables.schema import FILE_SHIFT
 from tests import builders as b
 from tests.many_files import SAMPLES, TABLES, pcap_frames, plain, rotated, same, side_by_side, town
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.kernels import layout as at
-from tcptrace_fsm.tables.schema import LONGEST_FOR, SIDES, WAITING_FOR
+from tcptrace_fsm.tables.connections import LONGEST_FOR, WAITING_FOR
 from tests.strategies import SECOND, anything, conversations, plain_engine, run, watched_engine
 
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

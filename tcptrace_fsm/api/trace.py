@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from tcptrace_fsm.api.connection import Connection
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.runs.sinks import SegmentSink
-from tcptrace_fsm.tables.writers import Export, check_tables
+from tcptrace_fsm.tables.export import Export
+from tcptrace_fsm.tables.writers import check_tables
 from tcptrace_fsm.text.addresses import endpoint
 from tcptrace_fsm.version import versions
 
@@ -114,7 +115,8 @@ class Trace:
         return self._frames[name]
 
     def _arrow(self, name: str) -> Iterator[Any]:
-        from tcptrace_fsm.tables.columns import SOURCES, Rows, build, findings_table
+        from tcptrace_fsm.tables.anomalies import findings_table
+        from tcptrace_fsm.tables.columns import SOURCES, Rows, build
 
         if name == "anomalies":
             found = (finding for f in self._kept.finished for finding in f.findings)

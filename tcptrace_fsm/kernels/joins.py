@@ -239,7 +239,7 @@ def write_letter(c: int, code: int, rows: Words) -> int:
 
 
 def zeek_letter(c: int, side: int, letter: int, rows: Words) -> int:
-    """Write a letter in the case of its side; ``letter`` counts from 0 in ``schema.HISTORY_LETTERS``."""
+    """Write a letter in the case of its side; ``letter`` counts from 0 in ``labels.HISTORY_LETTERS``."""
     origin = 1 if rows[c + C_ZEEK] & Z_FLIPPED else 0
     return write_letter(c, letter + 1 + (0 if side == origin else 13), rows)
 

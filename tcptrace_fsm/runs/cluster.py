@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.runs.shares import Facts, Keys, Share, Yield
     from tcptrace_fsm.runs.sinks import Sink
     from tcptrace_fsm.runs.timers import Lesson, Shown
-    from tcptrace_fsm.tables.writers import PartitionedExport
+    from tcptrace_fsm.tables.partitioned import PartitionedExport
     from tcptrace_fsm.tcp.profiles import Host
 
     Words = NDArray[np.int64]
@@ -130,7 +130,8 @@ class Cluster(Run):
         Parameters
         ----------
         sinks : sequence of Sink
-            A :class:`tcptrace_fsm.tables.writers.PartitionedExport` is written by the workers; others get connections.
+            A :class:`tcptrace_fsm.tables.partitioned.PartitionedExport` is written by the workers; others get
+            connections.
         watch : callable or None
             Wraps the steps: to show progress, or to stop. What is stopped leaves nothing.
 

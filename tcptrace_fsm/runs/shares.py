@@ -28,7 +28,8 @@ from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.core.tally import Tally
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.runs.judges import judges
-from tcptrace_fsm.tables.columns import SOURCES, Rows, build, findings_table, placed
+from tcptrace_fsm.tables.anomalies import findings_table, placed
+from tcptrace_fsm.tables.columns import SOURCES, Rows, build
 from tcptrace_fsm.tables.segments import SegmentTable
 from tcptrace_fsm.tables.waits import WAIT_FRAMES
 

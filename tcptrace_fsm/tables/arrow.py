@@ -18,10 +18,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["coded", "encoded", "lists", "numbers", "text_lists", "texts", "words"]
+__all__ = ["ARROW_TYPES", "coded", "encoded", "lists", "numbers", "text_lists", "texts", "words"]
 
 _TYPES = {np.dtype(t): getattr(pa, t)() for t in ("int8", "int16", "int32", "int64", "uint16")}
 _KINDS = {kind: dtype for dtype, kind in _TYPES.items()}
+
+ARROW_TYPES: dict[str, Any] = {
+    "int64": pa.int64(),
+    "int32": pa.int32(),
+    "uint16": pa.uint16(),
+    "string": pa.string(),
+    "timestamp": pa.timestamp("ns", tz="UTC"),
+    "duration": pa.duration("ns"),
+    "list<int64>": pa.list_(pa.int64()),
+    "list<string>": pa.list_(pa.string()),
+}
 
 
 def numbers(values: NDArray[Any], mask: NDArray[np.bool_] | None = None, kind: Any = None) -> Any:

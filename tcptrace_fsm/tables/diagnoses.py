@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tcptrace_fsm.capture.codes import FILE_SHIFT, FRAME_MASK
 from tcptrace_fsm.tables import schema
-from tcptrace_fsm.tables.arrow import lists, numbers, text_lists, texts
-from tcptrace_fsm.tables.columns import ARROW_TYPES, assemble
+from tcptrace_fsm.tables.arrow import ARROW_TYPES, lists, numbers, text_lists, texts
+from tcptrace_fsm.tables.columns import assemble
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["diagnoses_table"]
 
-_FRAME = (1 << schema.FILE_SHIFT) - 1
-
 
 def diagnoses_table(diagnoses: Sequence[Diagnosis], origins: Origins | None = None) -> Any:
     """Make the table of diagnoses, in their order; frames of several captures are named with their capture."""
@@ -27,8 +26,8 @@ def diagnoses_table(diagnoses: Sequence[Diagnosis], origins: Origins | None = No
     if origins is not None:
         codes = origins.codes(np.array([-1 if d.frame is None else d.frame for d in diagnoses], dtype=np.int64))
         for row, code in zip(rows, codes.tolist(), strict=True):
-            row["frame"] = code & _FRAME if code >= 0 else None
-            row["file"] = origins.names[code >> schema.FILE_SHIFT] if code >= 0 else None
+            row["frame"] = code & FRAME_MASK if code >= 0 else None
+            row["file"] = origins.names[code >> FILE_SHIFT] if code >= 0 else None
     arrays = []
     for column in schema.declared("diagnoses", files=origins is not None):
         values = [row[column.name] for row in rows]

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
+from tcptrace_fsm.capture.codes import FILE_SHIFT, FRAME_MASK
+from tcptrace_fsm.core.words import FATES, SIDES, STATES
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables import schema
-from tcptrace_fsm.tables.arrow import coded, numbers, words
-from tcptrace_fsm.tables.columns import ARROW_TYPES, assemble
+from tcptrace_fsm.tables.arrow import ARROW_TYPES, coded, numbers, words
+from tcptrace_fsm.tables.columns import assemble
+from tcptrace_fsm.tables.labels import BROKEN, LABELS
+from tcptrace_fsm.tcp.flags import flags_text
 from tcptrace_fsm.tcp.machine import Event
 
 if TYPE_CHECKING:
@@ -31,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SegmentTable"]
 
-_FLAGS = tuple(schema.flags_text(flags) for flags in range(512))
-_LABELS = ("", *dict.fromkeys(label for _, label in schema.LABELS), schema.BROKEN)
+_FLAGS = tuple(flags_text(flags) for flags in range(512))
+_LABELS = ("", *dict.fromkeys(label for _, label in LABELS), BROKEN)
 _BROKEN = len(_LABELS) - 1
 _HALF, _WHOLE = 1 << 31, 1 << 32
 UNDETERMINED = -1
@@ -213,7 +217,7 @@ def _valid(column: Any) -> NDArray[np.bool_]:
 def _label_codes(marks: Words) -> NDArray[np.int8]:
     codes = np.zeros(len(marks), dtype=np.int8)
     seen = int(np.bitwise_or.reduce(marks)) if len(marks) else 0
-    for mark, label in reversed(schema.LABELS):
+    for mark, label in reversed(LABELS):
         if seen >> mark & 1:
             codes[(marks >> mark & 1).astype(bool)] = _LABELS.index(label)
     return codes
@@ -301,7 +305,7 @@ class _Resolver:
         made = {
             "time": column["time"].view(ARROW_TYPES["timestamp"]),
             "conn_id": numbers(conn_id, conn_id < 0),
-            "side": coded(side, schema.SIDES, words(column["label"]) == _BROKEN),
+            "side": coded(side, SIDES, words(column["label"]) == _BROKEN),
             "tcp_stream": numbers(stream, stream < 0),
             "tcp_completeness": numbers(words(column["tcp_completeness"]).astype(np.int64), stream < 0),
             "flags": coded(flags.astype(np.int32), _FLAGS),
@@ -309,21 +313,21 @@ class _Resolver:
             "rel_seq": numbers(rel_seq, ~self._based[sender]),
             "rel_ack": numbers(rel_ack, ~has_ack),
             "window": numbers(raw << np.maximum(shift, 0).astype(np.int64), shift < 0),
-            "fate": coded(words(column["fate"]), schema.FATES, ~_valid(column["fate"])),
+            "fate": coded(words(column["fate"]), FATES, ~_valid(column["fate"])),
             "arrival": column["arrival"].view(ARROW_TYPES["timestamp"]),
             "owd": column["owd"].view(ARROW_TYPES["duration"]),
-            "sender_state": coded(sender_state, schema.STATES, sender_state < 0),
-            "receiver_state": coded(receiver_state, schema.STATES, receiver_state < 0),
+            "sender_state": coded(sender_state, STATES, sender_state < 0),
+            "receiver_state": coded(receiver_state, STATES, receiver_state < 0),
         }
         if self._origins is not None:
             codes = self._origins.codes(column["frame"].to_numpy())
-            made["frame"] = numbers(codes & (1 << schema.FILE_SHIFT) - 1)
-            made["file"] = coded((codes >> schema.FILE_SHIFT).astype(np.int32), self._origins.names)
+            made["frame"] = numbers(codes & FRAME_MASK)
+            made["file"] = coded((codes >> FILE_SHIFT).astype(np.int32), self._origins.names)
             there = _valid(column["arrival_frame"])
             codes = self._origins.codes(np.where(there, words(column["arrival_frame"]), -1))
-            made["arrival_frame"] = numbers(codes & (1 << schema.FILE_SHIFT) - 1, ~there)
+            made["arrival_frame"] = numbers(codes & FRAME_MASK, ~there)
             made["arrival_file"] = coded(
-                np.maximum(codes >> schema.FILE_SHIFT, 0).astype(np.int32), self._origins.names, ~there
+                np.maximum(codes >> FILE_SHIFT, 0).astype(np.int32), self._origins.names, ~there
             )
         files = self._origins is not None
         columns = schema.declared("segments", files=files)

@@ -23,9 +23,9 @@ import numpy as np
 import pyarrow as pa
 
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tables.arrow import numbers
 from tcptrace_fsm.tables.columns import SOURCES, Rows, build, plain
+from tcptrace_fsm.tables.labels import LABELS
 from tcptrace_fsm.tables.segments import SegmentTable
 from tcptrace_fsm.views.conversation import NONE_LEFT_OUT, Change, Conversation, LeftOut, Segment
 from tcptrace_fsm.views.fates import judge
@@ -70,7 +70,7 @@ class _Part:
 
 _LEFT_OUT = slice(k.SEGMENT_SIZE, k.SEGMENT_SIZE + len(LeftOut._fields))
 _EMPTY = np.empty((0, _LEFT_OUT.stop), dtype=np.int64)
-_NOTABLE = sum(1 << mark for mark, name in schema.LABELS if name not in {"duplicate_ack", "window_update"})
+_NOTABLE = sum(1 << mark for mark, name in LABELS if name not in {"duplicate_ack", "window_update"})
 
 
 class Collector:

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tcptrace_fsm.core.words import SEVERITIES, SIDES, STATES
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.text.addresses import Endpoint, endpoint, with_port
 from tcptrace_fsm.text.counts import count
@@ -35,7 +36,7 @@ CSV = (
 )
 _SMALLEST_FIRST = {
     *("conn_id", "incarnation", "previous_conn_id", "tcp_stream", "tcp_stream_last", "first_frame", "last_frame"),
-    *(f"{side}_{name}" for side in schema.SIDES for name in ("isn", "mss", "window_shift")),
+    *(f"{side}_{name}" for side in SIDES for name in ("isn", "mss", "window_shift")),
 }
 _LEAST_FINDING = 20  # columns of the worst finding, before another is spared for its sake
 
@@ -82,7 +83,7 @@ def choice(
         kind = check_name("kind of finding", kind, CATALOGUE)
     return Choice(
         None if host is None else endpoint(host),
-        None if state is None else check_name("state", state, schema.STATES),
+        None if state is None else check_name("state", state, STATES),
         cause,
         kind,
     )
@@ -129,7 +130,7 @@ class Listing:
         self._table = build("connections", rows.take(), origins)
         self._wrong: dict[int, _Wrong] = {}
         found = (finding for f in finished for finding in f.findings if finding.conn_id is not None)
-        for finding in sorted(found, key=lambda f: (-schema.SEVERITIES.index(f.severity), f.time)):
+        for finding in sorted(found, key=lambda f: (-SEVERITIES.index(f.severity), f.time)):
             self._of(finding.conn_id).kinds.setdefault(finding.kind, finding.severity)
         self._unlisted: dict[str, int] = {}
         for diagnosis in (d for f in finished for d in f.diagnoses):
@@ -194,12 +195,10 @@ class Listing:
 
     def _matches(self, i: int, wanted: Choice) -> bool:
         if wanted.host is not None and not any(
-            wanted.host.matches(self.column(f"{side}_ip")[i], self.column(f"{side}_port")[i]) for side in schema.SIDES
+            wanted.host.matches(self.column(f"{side}_ip")[i], self.column(f"{side}_port")[i]) for side in SIDES
         ):
             return False
-        if wanted.state is not None and not any(
-            self.column(f"{side}_state")[i] == wanted.state for side in schema.SIDES
-        ):
+        if wanted.state is not None and not any(self.column(f"{side}_state")[i] == wanted.state for side in SIDES):
             return False
         if wanted.cause is None and wanted.kind is None:
             return True
@@ -291,7 +290,7 @@ def _order(name: str) -> tuple[Callable[[Any], Any], bool]:
     """How to compare values of a column, and whether the largest comes first."""
     column = schema.columns("connections").get(name)
     if name == "severity":
-        return schema.SEVERITIES.index, True
+        return SEVERITIES.index, True
     if name.endswith("_ip"):
         from ipaddress import ip_address
 
@@ -333,7 +332,7 @@ def _end(listing: Listing, i: int, side: str) -> str:
 
 
 def _size(listing: Listing, i: int) -> str:
-    return "/".join(_short(listing.column(f"{side}_unique_bytes")[i]) for side in schema.SIDES)
+    return "/".join(_short(listing.column(f"{side}_unique_bytes")[i]) for side in SIDES)
 
 
 def _short(n: int) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.tables import schema
+from tcptrace_fsm.core.words import SIDES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,10 +47,10 @@ def judge(segments: Sequence[Segment], changes: Sequence[Change]) -> dict[int, s
 
     """
     fates: dict[int, str] = {}
-    for side in schema.SIDES:
+    for side in SIDES:
         _judge_control(segments, [c for c in changes if c.side == side], side, fates)
     _judge_data(segments, fates)
-    for side in schema.SIDES:
+    for side in SIDES:
         _judge_silence(segments, side, fates)
     return fates
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tcp.machine import Basis, Event, State
 from tcptrace_fsm.text.addresses import address_text
 from tcptrace_fsm.text.durations import SECOND, duration
@@ -222,7 +222,7 @@ def _ends(
             timer,
             left,
             block[c + k.C_ID],
-            schema.SIDES[side],
+            SIDES[side],
         )
 
 

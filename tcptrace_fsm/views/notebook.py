@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm.tables import schema
+from tcptrace_fsm.core.words import STATES
 from tcptrace_fsm.views.ladder import ladder_svg
 from tcptrace_fsm.views.palette import SEVERITY, STATE
 from tcptrace_fsm.views.statebars import timeline_svg
@@ -43,7 +43,7 @@ def trace_html(summary: dict[str, Any], span: tuple[int | None, int | None]) -> 
     states = "; ".join(
         f"<span style='color:{STATE[state].light}'>■</span> {state}"
         f" {ends['client'][state]:,} / {ends['server'][state]:,}"
-        for state in schema.STATES
+        for state in STATES
         if ends["client"][state] or ends["server"][state]
     )
     return (

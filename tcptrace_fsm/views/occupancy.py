@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tcptrace_fsm.core.words import STATES
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tcp.machine import State
 from tcptrace_fsm.text.addresses import address_text
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
     Words = NDArray[np.int64]
 
-__all__ = ["STATES", "Sweep", "grid"]
+__all__ = ["COUNTED", "Sweep", "grid"]
 
-STATES = tuple(name for name in schema.STATES if name != "CLOSED")
+COUNTED = tuple(name for name in STATES if name != "CLOSED")
 """The columns: an endpoint that is CLOSED is in no list of sockets."""
 
 MOST_ROWS = 10_000_000
-_COLUMN = np.array([STATES.index(name) if name in STATES else -1 for name in schema.STATES])
+_COLUMN = np.array([COUNTED.index(name) if name in COUNTED else -1 for name in STATES])
 # A four-tuple's endpoint is never a listener: where the machine has it back in LISTEN, the listener is counted already.
 _COLUMN_OF_ENDPOINT = np.where(np.arange(len(_COLUMN)) == State.LISTEN, -1, _COLUMN)
 
@@ -103,7 +103,7 @@ class Sweep:
         Returns
         -------
         times : int64[n], ns
-        counts : int64[n, len(STATES)]
+        counts : int64[n, len(COUNTED)]
 
         """
         changes = self._changes
@@ -126,7 +126,7 @@ class Sweep:
             Index into ``hosts``, ascending.
         times : int64[n], ns
             Ascending for each host.
-        counts : int64[n, len(STATES)]
+        counts : int64[n, len(COUNTED)]
 
         """
         changes = self._changes
@@ -139,7 +139,7 @@ class Sweep:
         host, time = host[first], time[first]
         total = np.cumsum(_added(row, changes.column[order], changes.by[order], len(first)), axis=0)
         begins = np.flatnonzero(np.append(True, host[1:] != host[:-1])) if len(host) else np.empty(0, dtype=np.int64)
-        before = np.zeros((len(begins), len(STATES)), dtype=np.int64)
+        before = np.zeros((len(begins), len(COUNTED)), dtype=np.int64)
         before[1:] = total[begins[1:] - 1]
         lengths = np.diff(np.append(begins, len(host)))
         return host, time, total - np.repeat(before, lengths, axis=0)
@@ -149,7 +149,7 @@ class Sweep:
         import pandas as pd
 
         times, counts = self.counts(host=host, at=at)
-        return pd.DataFrame(counts, index=_index(times), columns=pd.Index(STATES))
+        return pd.DataFrame(counts, index=_index(times), columns=pd.Index(COUNTED))
 
     def frame_by_host(self) -> pd.DataFrame:
         """Make the DataFrame of :meth:`counts_by_host`: a row for each host and moment, a column for each state."""
@@ -159,7 +159,7 @@ class Sweep:
         index = pd.MultiIndex.from_arrays(
             [pd.Index(self.hosts, dtype=object).take(host), _index(times)], names=["host", "time"]
         )
-        return pd.DataFrame(counts, index=index, columns=pd.Index(STATES))
+        return pd.DataFrame(counts, index=index, columns=pd.Index(COUNTED))
 
 
 _CONNECTION_WORDS = np.array(
@@ -183,8 +183,8 @@ def _index(times: Words) -> pd.DatetimeIndex:
 
 def _added(row: Words, column: Words, by: Words, rows: int) -> Words:
     """Add up what falls into the same row and column."""
-    flat = np.bincount(row * len(STATES) + column, weights=by, minlength=rows * len(STATES))
-    return flat.astype(np.int64).reshape(rows, len(STATES))
+    flat = np.bincount(row * len(COUNTED) + column, weights=by, minlength=rows * len(COUNTED))
+    return flat.astype(np.int64).reshape(rows, len(COUNTED))
 
 
 def _sweep(connections: Words, changes: Words, host: Words) -> _Changes:

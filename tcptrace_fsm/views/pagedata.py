@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tcptrace_fsm.core.words import CLOSINGS, OPENINGS, SEVERITIES, STATES
 from tcptrace_fsm.errors import printable
-from tcptrace_fsm.tables import schema
 from tcptrace_fsm.views.ladder import ladder_svg
-from tcptrace_fsm.views.occupancy import STATES
+from tcptrace_fsm.views.occupancy import COUNTED
 from tcptrace_fsm.views.series import directions, merged, sampled
 from tcptrace_fsm.views.statebars import timeline_svg
 
@@ -90,7 +90,7 @@ def chosen(connections: pd.DataFrame, findings: list[Finding], limits: Limits) -
     turns: Counter[str] = Counter()
     ranked = []
     for f in findings:
-        ranked.append((-schema.SEVERITIES.index(f.severity), turns[f.kind], f.place))
+        ranked.append((-SEVERITIES.index(f.severity), turns[f.kind], f.place))
         turns[f.kind] += 1
     ranked.sort()
     notable = [conn_id for severity, _, conn_id in ranked if severity]
@@ -148,10 +148,10 @@ def rows(connections: pd.DataFrame, findings: list[Finding], most: int) -> dict[
         "server_port": numbers(connections["server_port"]),
         "start": (first_time - began).tolist(),
         "duration": duration_ns.tolist(),
-        "opening": words("opening", schema.OPENINGS),
-        "closing": words("closing", schema.CLOSINGS),
-        "client_state": words("client_state", schema.STATES),
-        "server_state": words("server_state", schema.STATES),
+        "opening": words("opening", OPENINGS),
+        "closing": words("closing", CLOSINGS),
+        "client_state": words("client_state", STATES),
+        "server_state": words("server_state", STATES),
         "client_bytes": numbers(connections["client_payload_bytes"]),
         "server_bytes": numbers(connections["server_payload_bytes"]),
         "segments": numbers(connections["client_segments"] + connections["server_segments"]),
@@ -195,12 +195,12 @@ def occupancy(trace: TraceViews) -> dict[str, Any]:
         times, counts = times[inside], counts[inside]
         if at is None and len(times) and times[-1] < last:  # the last count holds until the end
             times, counts = np.append(times, last), np.vstack([counts, counts[-1:]])
-        seen = [i for i, name in enumerate(STATES) if name != "LISTEN" and counts[:, i].any()]
+        seen = [i for i, name in enumerate(COUNTED) if name != "LISTEN" and counts[:, i].any()]
         made.append(
             {
                 "host": host,
                 "times": (times - first).tolist(),
-                "states": [STATES[i] for i in seen],
+                "states": [COUNTED[i] for i in seen],
                 "counts": [counts[:, i].tolist() for i in seen],
             }
         )

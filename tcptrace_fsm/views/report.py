@@ -26,9 +26,9 @@ from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from tcptrace_fsm.core.words import CLOSINGS, OPENINGS, SEVERITIES, SIDES, STATES
 from tcptrace_fsm.errors import printable
 from tcptrace_fsm.files import whole_file
-from tcptrace_fsm.tables import schema
 from tcptrace_fsm.text.counts import count
 from tcptrace_fsm.views.diagram import diagram_style, diagram_svg
 from tcptrace_fsm.views.ladder import ladder_style
@@ -132,10 +132,10 @@ def page(
         "shown": table["shown"],
         "began": (span[0] or 0) // 1_000_000,
         "span": (span[1] or 0) - (span[0] or 0),
-        "states": list(schema.STATES),
-        "openings": list(schema.OPENINGS),
-        "closings": list(schema.CLOSINGS),
-        "severities": list(schema.SEVERITIES),
+        "states": list(STATES),
+        "openings": list(OPENINGS),
+        "closings": list(CLOSINGS),
+        "severities": list(SEVERITIES),
         "colours": {name: _either(colour) for name, colour in STATE.items()},
         "kinds": [{"kind": kind.name, "severity": kind.severity, "count": kind.count} for kind in kinds],
         "ladders": ids,
@@ -174,7 +174,7 @@ def _of_host(connections: pd.DataFrame, host: Endpoint) -> pd.DataFrame:
     ends = [
         (connections[f"{side}_ip"] == host.ip if host.ip is not None else connections[f"{side}_port"] >= 0)
         & (connections[f"{side}_port"] == host.port if host.port is not None else connections[f"{side}_port"] >= 0)
-        for side in schema.SIDES
+        for side in SIDES
     ]
     return connections[ends[0] | ends[1]]
 
@@ -297,9 +297,9 @@ def _worst(summary: dict[str, Any]) -> str:
 def _states_at_end(states: dict[str, dict[str, int]]) -> str:
     rows = "".join(
         f'<tr><th scope="row"><span class="swatch s-{name}"></span>{name}</th>'
-        + "".join(f"<td>{f'{states[side][name]:,}' if states[side][name] else '·'}</td>" for side in schema.SIDES)
+        + "".join(f"<td>{f'{states[side][name]:,}' if states[side][name] else '·'}</td>" for side in SIDES)
         + "</tr>"
-        for name in schema.STATES
+        for name in STATES
         if states["client"][name] or states["server"][name]
     )
     if not rows:

@@ -16,9 +16,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from tcptrace_fsm.capture.layers.links import link_name
 from tcptrace_fsm.core.tally import SHOWN_IDS, WAYS
+from tcptrace_fsm.core.words import MOST_FINDINGS, SEVERITIES, STATES
 from tcptrace_fsm.errors import printable
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.tables import schema
 from tcptrace_fsm.text.counts import count
 from tcptrace_fsm.text.durations import duration
 from tcptrace_fsm.text.times import iso_time
@@ -108,7 +108,7 @@ def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any]) -> 
         "transitions": tally.transitions,
         "diagnoses": [{**d._asdict(), "time": iso_time(d.time)} for d in tally.diagnoses],
         "anomalies": {name: kind.count for name, kind in tally.worst_first()},
-        "anomalies_not_all_listed": [name for name, kind in tally.worst_first() if kind.count >= schema.MOST_FINDINGS],
+        "anomalies_not_all_listed": [name for name, kind in tally.worst_first() if kind.count >= MOST_FINDINGS],
         "worst": [
             {
                 "kind": name,
@@ -362,7 +362,7 @@ def _findings(worst: list[dict[str, Any]], width: int, room: int | None) -> Iter
 def _kinds(worst: list[dict[str, Any]], width: int) -> Iterator[list[tuple[str, str]]]:
     """The lines of each kind of finding."""
     names = max(len(kind["kind"]) for kind in worst)
-    numbers = {kind["kind"]: f"{kind['count']:,}{'+' * (kind['count'] >= schema.MOST_FINDINGS)}" for kind in worst}
+    numbers = {kind["kind"]: f"{kind['count']:,}{'+' * (kind['count'] >= MOST_FINDINGS)}" for kind in worst}
     counts = max(map(len, numbers.values()))
     for kind in worst:
         ids = kind["conn_ids"]
@@ -381,7 +381,7 @@ def _kinds(worst: list[dict[str, Any]], width: int) -> Iterator[list[tuple[str, 
 
 def _states(states: dict[str, dict[str, int]]) -> Iterator[tuple[str, str]]:
     yield f"{'at the end':<15}{'client':>12}{'server':>12}", "head"
-    for state in schema.STATES:
+    for state in STATES:
         client, server = states["client"][state], states["server"][state]
         if client or server:
             yield f"  {state:<13}{f'{client:,}' if client else '.':>12}{f'{server:,}' if server else '.':>12}", ""
@@ -403,7 +403,7 @@ def show(lines: Iterable[tuple[str, str]], out: IO[str] | None = None) -> None:
     for text, style in lines:
         # Only the severity and the name are coloured, the sentence is for reading.
         line = Text(text)
-        if style in schema.SEVERITIES:
+        if style in SEVERITIES:
             line.stylize(_STYLES[style], 0, len(" ".join(text.split()[:1])))
         elif style:
             line.stylize(_STYLES[style])

@@ -13,9 +13,10 @@ from tcptrace_fsm.cli.messages import EXIT_FAIL_ON, EXIT_INTERRUPTED, say, warn
 from tcptrace_fsm.cli.options import Captures, with_settings
 from tcptrace_fsm.cli.progress import watch
 from tcptrace_fsm.core.settings import Settings
+from tcptrace_fsm.core.words import SEVERITIES
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.tables import schema
-from tcptrace_fsm.tables.writers import FORMATS, Export, PartitionedExport, check_format, check_tables
+from tcptrace_fsm.tables.writers import FORMATS, check_format, check_tables
 from tcptrace_fsm.views.summary import first_screen, show, terminal_width
 
 __all__ = ["analyze"]
@@ -42,7 +43,7 @@ def analyze(
     fail_on: Annotated[
         str | None,
         typer.Option(
-            "--fail-on", metavar="|".join(schema.SEVERITIES), help="Exit with 3 when something this severe was found."
+            "--fail-on", metavar="|".join(SEVERITIES), help="Exit with 3 when something this severe was found."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json instead of the summary.")] = False,
@@ -60,12 +61,11 @@ def analyze(
 
     check_format(form)
     chosen = check_tables(tables)
-    if fail_on is not None and fail_on not in schema.SEVERITIES:
-        raise UsageError(f"no severity {fail_on!r}; there are {', '.join(schema.SEVERITIES)}")
+    if fail_on is not None and fail_on not in SEVERITIES:
+        raise UsageError(f"no severity {fail_on!r}; there are {', '.join(SEVERITIES)}")
     captured = sources(captures)
     settings = replace(settings, segments=out is not None and "segments" in chosen)
     with ExitStack() as stack:
-        exports: Any = Export
         client = None
         if jobs is not None or dask is not None:
             check_shareable(settings)
@@ -75,7 +75,6 @@ def analyze(
             if jobs is not None and dask != "local":
                 raise UsageError("--jobs is for this machine; how many workers a cluster has is for the cluster to say")
             client = stack.enter_context(connect(dask, workers=jobs, say=say))
-            exports = PartitionedExport
         run = new_run(captured, settings, jobs=jobs, client=client)
         live = [LiveFindings()] if settings.follow and not quiet and not as_json else []
         if out is None:
@@ -83,7 +82,10 @@ def analyze(
             summary = run.summary(tables=[], fail_on=fail_on)
         else:
             from tcptrace_fsm.core.room import keep_freed
+            from tcptrace_fsm.tables.export import Export
+            from tcptrace_fsm.tables.partitioned import PartitionedExport
 
+            exports: Any = Export if client is None else PartitionedExport
             keep_freed()
             with exports(out, form, chosen, origins=run.origins) as export:
                 run.go([export, *live], watch=watch)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tcptrace_fsm.core.words import SEVERITIES
 from tcptrace_fsm.errors import UsageError
-from tcptrace_fsm.tables import schema
 from tcptrace_fsm.views.summary import terminal_width
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ def rules(
 
     if kind is None:
         width = max((len(name) for name in CATALOGUE), default=0)
-        for name, rule in sorted(
-            CATALOGUE.items(), key=lambda item: (-schema.SEVERITIES.index(item[1].severity), item[0])
-        ):
+        for name, rule in sorted(CATALOGUE.items(), key=lambda item: (-SEVERITIES.index(item[1].severity), item[0])):
             print(f"{rule.severity:<7} {rule.category:<10} {name:<{width}}  {rule.summary}".rstrip())
         return
     if kind not in CATALOGUE:

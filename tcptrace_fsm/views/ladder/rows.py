@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm.tables.schema import SIDES
+from tcptrace_fsm.core.words import SIDES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

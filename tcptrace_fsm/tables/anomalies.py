@@ -1,0 +1,63 @@
+"""The table of findings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tcptrace_fsm.capture.codes import FILE_SHIFT, FRAME_MASK
+from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tables.arrow import ARROW_TYPES, encoded, lists, numbers, text_lists, texts
+from tcptrace_fsm.tables.columns import assemble
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tcptrace_fsm.capture.timeline import Origins
+
+__all__ = ["findings_table", "placed"]
+
+REPEATED = {"file", "side", "kind", "category", "severity", "basis", "rfc", "possible_artefact"}
+
+
+def findings_table(findings: Iterable[Any], origins: Origins | None = None) -> Any:
+    """Make the anomalies table of these findings, ordered by connection and time."""
+    ordered = sorted(findings, key=lambda f: (f.place, f.time, f.kind, f.side or "", f.message))
+    if origins is not None:
+        ordered = [placed(finding, origins) for finding in ordered]
+    arrays = []
+    for column in schema.declared("anomalies", files=origins is not None):
+        values = [getattr(f, column.after or column.name) for f in ordered]
+        if column.name == "frame" or column.after == "frame":
+            values = [None if v is None or v < 0 else v for v in values]
+        if origins is not None and column.after:
+            names = origins.names
+            if column.type == "string":
+                values = [None if v is None else names[v >> FILE_SHIFT] for v in values]
+            else:
+                values = [[names[v >> FILE_SHIFT] for v in codes] for codes in values]
+        elif origins is not None and column.frames:
+            if column.type == "int64":
+                values = [None if v is None else v & FRAME_MASK for v in values]
+            else:
+                values = [[v & FRAME_MASK for v in codes] for codes in values]
+        if column.type == "list<int64>":
+            arrays.append(lists(values))
+        elif column.type == "list<string>":
+            arrays.append(text_lists(values))
+        elif column.name in REPEATED:
+            arrays.append(encoded(values))
+        elif column.type == "string":
+            arrays.append(texts(values))
+        else:
+            found = np.array([-1 if v is None else v for v in values], dtype=np.int64)
+            arrays.append(numbers(found, found < 0 if column.nullable else None, ARROW_TYPES[column.type]))
+    return assemble("anomalies", arrays, files=origins is not None)
+
+
+def placed(finding: Any, origins: Origins) -> Any:
+    """A finding with the codes of its frames."""
+    frame = -1 if finding.frame is None else finding.frame
+    codes = origins.codes(np.array([frame, *finding.frames], dtype=np.int64)).tolist()
+    return finding._replace(frame=codes[0] if codes[0] >= 0 else None, frames=tuple(codes[1:]))

@@ -1,0 +1,292 @@
+"""Columns of connections that are no single word of the record: each has its function here (:data:`DERIVED`)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import hashlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from tcptrace_fsm.capture.layers.links import encapsulation_name
+from tcptrace_fsm.kernels import layout as k
+from tcptrace_fsm.tables.arrow import ARROW_TYPES, coded, numbers
+from tcptrace_fsm.tables.connections import WAITING_FOR, WAYS
+from tcptrace_fsm.tables.labels import HISTORY_LETTERS
+from tcptrace_fsm.tables.waits import requests, time_of, without_turns
+from tcptrace_fsm.text.addresses import address_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Words = NDArray[np.int64]
+
+__all__ = ["DERIVED", "community_id"]
+
+
+def _e(rows: dict[int, Words], side: int, word: int) -> Words:
+    return rows[k.C_ENDPOINTS + side * k.ENDPOINT_SIZE + word]
+
+
+def _distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Give the distinct values, and for each value its place among them."""
+    distinct, place = np.unique(values, return_inverse=True)
+    return distinct, place.reshape(-1)
+
+
+_OCTETS = [str(i) for i in range(256)]
+
+
+def _ipv4_texts(addresses: Words) -> list[str]:
+    octets = addresses.astype(">u4").tobytes()
+    o = _OCTETS
+    return [f"{o[a]}.{o[b]}.{o[c]}.{o[d]}" for a, b, c, d in zip(*(iter(octets),) * 4, strict=True)]
+
+
+def _addresses(rows: dict[int, Words], high: int, low: int) -> Any:
+    """Addresses as a dictionary of their canonical text; the lowest bit of the network word tells the family."""
+    lows, highs = rows[low], rows[high]
+    six = (rows[k.C_NET] & 1).astype(bool)
+    place = np.empty(len(lows), dtype=np.int32)
+    four = ~six
+    distinct, where = _distinct(lows[four])
+    texts = _ipv4_texts(distinct)
+    place[four] = where
+    if six.any():
+        pairs = np.empty(int(six.sum()), dtype=[("high", np.int64), ("low", np.int64)])
+        pairs["high"], pairs["low"] = highs[six], lows[six]
+        distinct, where = _distinct(pairs)
+        place[six] = where + len(texts)
+        texts += [address_text(h, low_half, six=True) for h, low_half in distinct.tolist()]
+    return coded(place, texts)
+
+
+def _encapsulation(rows: dict[int, Words]) -> Any:
+    distinct, place = _distinct(rows[k.C_NET] >> 1)
+    return coded(place.astype(np.int32), [encapsulation_name(int(code)) for code in distinct])
+
+
+def _sha1() -> Callable[..., Any]:
+    """Give the plain constructor where it may be had: the flag that a FIPS build insists on doubles a call's cost."""
+    try:
+        hashlib.sha1()  # noqa: S324 - no security in it: Community ID is defined so
+    except ValueError:
+        return functools.partial(hashlib.sha1, usedforsecurity=False)
+    return hashlib.sha1
+
+
+def community_id(one: str, other: str, one_port: int, other_port: int) -> str:
+    """Community ID version 1 of a TCP four-tuple, seed 0: the readable twin of the column's code.
+
+    >>> community_id("128.232.110.120", "66.35.250.204", 34855, 80)
+    '1:LQU9qZlK+B5F3KDmev6m5PMibrg='
+    """
+    family = socket.AF_INET6 if ":" in one else socket.AF_INET
+    ends = sorted(
+        (socket.inet_pton(family, address), port.to_bytes(2, "big"))
+        for address, port in ((one, one_port), (other, other_port))
+    )
+    (low, low_port), (high, high_port) = ends
+    text = b"\0\0" + low + high + b"\x06\0" + low_port + high_port
+    return "1:" + base64.b64encode(hashlib.sha1(text, usedforsecurity=False).digest()).decode()
+
+
+def _community_ids(rows: dict[int, Words]) -> Any:
+    six = (rows[k.C_NET] & 1).astype(bool)
+    result = np.empty((len(six), 30), dtype=np.uint8)
+    for family, width in ((~six, 4), (six, 16)):
+        count = int(family.sum())
+        if count:
+            result[family] = _community_id_texts(rows, family, count, width)
+    offsets = np.arange(0, 30 * len(six) + 1, 30, dtype=np.int32)
+    return pa.StringArray.from_buffers(len(six), pa.py_buffer(offsets.data), pa.py_buffer(result.data))
+
+
+def _community_id_texts(rows: dict[int, Words], chosen: NDArray[np.bool_], count: int, width: int) -> NDArray[np.uint8]:
+    """Write the thirty characters of each chosen row's Community ID."""
+
+    def column(word: int) -> Words:
+        return rows[word][chosen]
+
+    ports = column(k.C_PORTS)
+    client_port, server_port = ports >> 16, ports & 0xFFFF
+    client, server = column(k.C_CLIENT_LO).view(np.uint64), column(k.C_SERVER_LO).view(np.uint64)
+    client_high, server_high = column(k.C_CLIENT_HI).view(np.uint64), column(k.C_SERVER_HI).view(np.uint64)
+    # The end with the smaller address comes first, or, of one address, the one with the smaller port.
+    same_high, same_low = client_high == server_high, client == server
+    swap = (
+        (client_high > server_high) | same_high & (client > server) | same_high & same_low & (client_port > server_port)
+    )
+    # What is hashed, big-endian: seed, two addresses, protocol, padding, two ports.
+    address = [(">u4", "")] if width == 4 else [(">u8", "_high"), (">u8", "")]
+    fields = [("seed", ">u2"), *((end + part, kind) for end in ("low", "high") for kind, part in address)]
+    hashed = np.zeros(
+        count, dtype=[*fields, ("protocol", "u1"), ("padding", "u1"), ("low_port", ">u2"), ("high_port", ">u2")]
+    )
+    hashed["protocol"] = 6
+    hashed["low"], hashed["high"] = np.where(swap, server, client), np.where(swap, client, server)
+    hashed["low_port"] = np.where(swap, server_port, client_port)
+    hashed["high_port"] = np.where(swap, client_port, server_port)
+    if width == 16:
+        hashed["low_high"] = np.where(swap, server_high, client_high)
+        hashed["high_high"] = np.where(swap, client_high, server_high)
+    raw, size = hashed.tobytes(), hashed.itemsize
+    sha1 = _sha1()
+    digests = [sha1(raw[at : at + size]).digest() for at in range(0, count * size, size)]
+    # With a zero byte behind each digest, all of them are encoded at once; where the zero's bits went belongs a "=".
+    out = np.empty((count, 30), dtype=np.uint8)
+    out[:, :2] = np.frombuffer(b"1:", dtype=np.uint8)
+    encoded = binascii.b2a_base64(b"\0".join([*digests, b""]), newline=False)
+    out[:, 2:] = np.frombuffer(encoded, dtype=np.uint8).reshape(count, 28)
+    out[:, 29] = ord("=")
+    return out
+
+
+ZEEK_STATES = ("S0", "S1", "SF", "REJ", "S2", "S3", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH")
+
+
+def _zeek_conn_state(rows: dict[int, Words]) -> Any:
+    """Zeek's verdict on the last states of originator and responder (its ``conn/main.zeek``, ``conn_state``)."""
+    zeek = rows[k.C_ZEEK]
+    flipped = (zeek & k.Z_FLIPPED != 0).astype(np.int64)
+    state = [zeek >> k.Z_STATE_SHIFT + 3 * side & 7 for side in (k.CLIENT, k.SERVER)]
+    origin, responder = np.where(flipped, state[1], state[0]), np.where(flipped, state[0], state[1])
+    silent = [(s == k.Z_INACTIVE) | (s == k.Z_PARTIAL_STATE) for s in (origin, responder)]
+    trying = (origin == k.Z_SYN_SENT) | (origin == k.Z_SYN_ACK_SENT)
+    empty = (origin == k.Z_RESET) & (zeek & k.Z_EMPTY != 0)
+    reset = [s == k.Z_RESET for s in (origin, responder)]
+    closed = [s == k.Z_CLOSED for s in (origin, responder)]
+    choices = (
+        (reset[1] & (trying | empty), "REJ"),
+        (reset[1] & silent[0], "RSTRH"),
+        (reset[1], "RSTR"),
+        (reset[0] & silent[1] & (zeek & k.Z_RSTOS0 != 0), "RSTOS0"),
+        (reset[0] & silent[1], "OTH"),
+        (reset[0], "RSTO"),
+        (closed[0] & closed[1], "SF"),
+        (closed[0] & silent[1], "SH"),
+        (closed[0], "S2"),
+        (closed[1] & silent[0], "SHR"),
+        (closed[1], "S3"),
+        ((origin == k.Z_SYN_SENT) & (responder == k.Z_INACTIVE), "S0"),
+        ((origin == k.Z_ESTABLISHED) & (responder == k.Z_ESTABLISHED), "S1"),
+    )
+    codes = np.select([c for c, _ in choices], [ZEEK_STATES.index(s) for _, s in choices], ZEEK_STATES.index("OTH"))
+    return coded(codes.astype(np.int8), ZEEK_STATES)
+
+
+def _completeness(shift: int) -> Callable[[dict[int, Words]], Any]:
+    return lambda rows: numbers((rows[k.C_COMPLETENESS] >> shift & 63).astype(np.int32))
+
+
+_HISTORY_CODES = np.full(64, ord("?"), dtype=np.uint8)
+_HISTORY_CODES[1 : len(HISTORY_LETTERS) + 1] = np.frombuffer(HISTORY_LETTERS.encode(), dtype=np.uint8)
+
+
+def _zeek_history(rows: dict[int, Words]) -> Any:
+    count = np.clip(rows[k.C_HISTORY_LENGTH], 0, 30)
+    longest = int(count.max(initial=0))
+    letters = np.empty((len(count), longest), dtype=np.uint8)
+    for i in range(longest):
+        letters[:, i] = _HISTORY_CODES[rows[k.C_HISTORY + i // 10] >> 6 * (i % 10) & 63]
+    data = letters[np.arange(longest) < count[:, None]]
+    offsets = np.zeros(len(count) + 1, dtype=np.int32)
+    np.cumsum(count, out=offsets[1:])
+    return pa.StringArray.from_buffers(len(count), pa.py_buffer(offsets.data), pa.py_buffer(data.data))
+
+
+def _handshake_rtt(rows: dict[int, Words]) -> Any:
+    syn, syn_ack, ack = rows[k.C_SYN_TIME], rows[k.C_SYN_ACK_TIME], rows[k.C_HANDSHAKE_ACK_TIME]
+    unseen = (syn == -1) | (syn_ack == -1) | (ack == -1)
+    return numbers(np.where(unseen, 0, ack - syn), unseen, ARROW_TYPES["duration"])
+
+
+def _isn(side: int) -> Callable[[dict[int, Words]], Any]:
+    def derive(rows: dict[int, Words]) -> Any:
+        return numbers(_e(rows, side, k.E_BASE), _e(rows, side, k.E_BASE_KNOWN) < k.BASE_PEER)
+
+    return derive
+
+
+def _rtt_median(side: int) -> Callable[[dict[int, Words]], Any]:
+    def derive(rows: dict[int, Words]) -> Any:
+        count = _e(rows, side, k.E_RTT_COUNT)
+        return _median(count, np.stack([_e(rows, side, k.E_RTT_MARKER + i) for i in range(5)]))
+
+    return derive
+
+
+def _median(count: Words, heights: Words) -> Any:
+    """The median that five P-square markers tell of ``count`` samples."""
+    median = heights[2].copy()  # from five samples on, the middle marker
+    for n in range(1, 5):  # before that, the markers hold the samples themselves
+        few = count == n
+        if few.any():
+            ordered = np.sort(heights[:n, few], axis=0)
+            median[few] = (ordered[(n - 1) // 2] + ordered[n // 2]) // 2
+    return numbers(median, count <= 0, ARROW_TYPES["duration"])
+
+
+def _way(side: int, word: int) -> Callable[[dict[int, Words]], Any]:
+    """A word of the path record, or (the marker) the median delay."""
+    at = k.CONNECTION_SIZE + side * k.WAY_SIZE
+    kind = ARROW_TYPES["duration" if word in (k.W_DELAY_MIN, k.W_DELAY_MARKER) else "int64"]
+
+    def derive(rows: dict[int, Words]) -> Any:
+        if at not in rows:
+            none = np.zeros(len(rows[k.C_ID]), dtype=np.int64)
+            return numbers(none, none == 0, kind)
+        if word == k.W_DELAY_MARKER:
+            return _median(rows[at + k.W_DELAYS], np.stack([rows[at + word + i] for i in range(5)]))
+        return numbers(rows[at + word], rows[at + word] < 0, kind)
+
+    return derive
+
+
+def _response_median(rows: dict[int, Words]) -> Any:
+    count = np.where(without_turns(rows), 0, rows[k.C_RESPONSES])
+    return _median(count, np.stack([rows[k.C_RESPONSE_MARKER + i] for i in range(5)]))
+
+
+def _response_max(rows: dict[int, Words]) -> Any:
+    unseen = without_turns(rows) | (rows[k.C_RESPONSES] == 0)
+    return numbers(rows[k.C_RESPONSE_MAX], unseen, ARROW_TYPES["duration"])
+
+
+def _time_of(kind: int) -> Callable[[dict[int, Words]], Any]:
+    return lambda rows: numbers(time_of(rows, kind), None, ARROW_TYPES["duration"])
+
+
+DERIVED: dict[str, Callable[[dict[int, Words]], Any]] = {
+    "client_ip": lambda rows: _addresses(rows, k.C_CLIENT_HI, k.C_CLIENT_LO),
+    "server_ip": lambda rows: _addresses(rows, k.C_SERVER_HI, k.C_SERVER_LO),
+    "client_port": lambda rows: numbers((rows[k.C_PORTS] >> 16).astype(np.uint16)),
+    "server_port": lambda rows: numbers((rows[k.C_PORTS] & 0xFFFF).astype(np.uint16)),
+    "encapsulation": _encapsulation,
+    "community_id": _community_ids,
+    "zeek_conn_state": _zeek_conn_state,
+    "zeek_history": _zeek_history,
+    "wireshark_completeness": _completeness(0),
+    "wireshark_completeness_whole": _completeness(k.COMPLETE_WHOLE_SHIFT),
+    "handshake_rtt": _handshake_rtt,
+    "requests": lambda rows: numbers(*requests(rows)),
+    "response_time_median": _response_median,
+    "response_time_max": _response_max,
+    **{f"time_{WAITING_FOR[kind]}": _time_of(kind) for kind in range(k.WAITS)},
+    "client_isn": _isn(k.CLIENT),
+    "server_isn": _isn(k.SERVER),
+    "client_rtt_median": _rtt_median(k.CLIENT),
+    "server_rtt_median": _rtt_median(k.SERVER),
+    **{
+        name.format(way): _way(side, getattr(k, word))
+        for name, word, *_ in WAYS
+        for side, way in ((k.CLIENT, "c2s"), (k.SERVER, "s2c"))
+    },
+}
+"""The columns of connections that are no word of the record, by name."""
