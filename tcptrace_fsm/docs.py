@@ -142,8 +142,8 @@ def anomalies(left_out: str) -> str:
                 "",
             ]
             lines += [f"- Seen: {rule.evidence}", f"- What else it may be: {rule.innocent}"]
-            if rule.needs:
-                lines.append(f"- What the capture must hold: {'; '.join(need.text for need in rule.needs)}")
+            held = "; ".join(need.text for need in rule.needs) or "no more than what is to be seen"
+            lines.append(f"- What the capture must hold: {held}")
             if rule.aliases:
                 called = ", ".join(f"{tool}: {alias}" for tool, alias in rule.aliases.items())
                 lines.append(f"- Called elsewhere: {called}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import BEGUN_IDLE, HANDSHAKE
+from tcptrace_fsm.findings.evidence import BEGUN_IDLE, HANDSHAKE, MET_OLD
 from tcptrace_fsm.findings.loss import bears, counted, times
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import Hit, Rule, View, mask
 from tcptrace_fsm.kernels.layout import (
     C_MARKS,
@@ -114,6 +115,7 @@ RULES = (
         evidence="A hole in the sequence numbers that nothing filled, and an ACK of the peer beyond it.",
         innocent="The capture lost frames, or part of the traffic took another way; TCP itself was well.",
         when=bears(MARK_GAP, MARK_ACK_UNSEEN),
+        needs=(BOTH_DIRECTIONS,),
         detect=sequence_gaps,
         aliases={"Zeek": "content_gap, missed_bytes", "Suricata": "reassembly_seq_gap", "argus": "sgap"},
         example=HANDSHAKE
@@ -129,6 +131,7 @@ RULES = (
             1.010 < .  1:1(0)         ack 1201
         """,
             BEGUN_IDLE,
+            MET_OLD,
         ),
     ),
     Rule(
@@ -140,6 +143,7 @@ RULES = (
         evidence="An ACK beyond the highest sequence number seen from the peer, within the window announced to it.",
         innocent="Frames missing from the capture; a capture that reorders the two directions.",
         when=bears(MARK_ACK_UNSEEN),
+        needs=(BOTH_DIRECTIONS,),
         detect=unseen,
         aliases={"Wireshark": "tcp.analysis.ack_lost_segment", "conntrack": "ACK is over upper bound"},
         example=HANDSHAKE + "            1.010 < .  1:1(0) ack 1201\n",
@@ -150,6 +154,7 @@ RULES = (
             1.010 < .  1:1(0)         ack 1201
         """,
             BEGUN_IDLE,
+            MET_OLD,
         ),
     ),
     Rule(
@@ -164,6 +169,7 @@ RULES = (
             "is unknown."
         ),
         when=bears(MARK_ACK_UNSEEN),
+        needs=(BOTH_DIRECTIONS,),
         detect=unsent,
         aliases={"Suricata": "est_invalid_ack, pkt_invalid_ack"},
         example=HANDSHAKE

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     MARK_ACK_UNSEEN,
@@ -249,6 +250,7 @@ RULES = (
         evidence="A hundred or more RSTs within the window but not exact, or SYNs, in one second of one connection.",
         innocent="None known; a broken host that repeats an RST without end.",
         when=when_challenged,
+        needs=(BOTH_DIRECTIONS,),
         detect=challenge_probe,
         aliases={"CVE": "CVE-2016-5696"},
         example=HANDSHAKE
@@ -267,6 +269,7 @@ RULES = (
         evidence="Three or more ACKs of data that pass the capture point 2 ms or more later.",
         innocent="A capture that delays one direction: two interfaces with clocks or queues of their own.",
         when=when_early,
+        needs=(BOTH_DIRECTIONS,),
         detect=optimistic,
         example=HANDSHAKE
         + """

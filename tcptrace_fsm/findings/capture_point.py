@@ -18,6 +18,7 @@ from tcptrace_fsm.kernels.layout import (
     E_CHECKSUMS,
     E_LONGEST,
     E_MSS,
+    E_TTL,
     SERVER,
     SUMS_OFFLOADED,
     VANTAGE_NEAR_CLIENT,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["RULES", "SURVEYS"]
 
 RULES: tuple[Rule, ...] = ()
+
+FIRST_TTLS = (32, 64, 128, 255)  # with which hosts send
 
 
 def longer(block: Block) -> list[tuple[int, int, int]]:
@@ -67,7 +70,8 @@ class Offload(Collector):
     def take(self, words: array[int], c: int, side: int, sent: int) -> None:
         """One that is longer: put together by its receiver's card if the capture was taken there."""
         at_peer = words[c + C_VANTAGE] == (VANTAGE_NEAR_SERVER if side == CLIENT else VANTAGE_NEAR_CLIENT)
-        if (at_peer and not words[end_of(c, side) + E_CHECKSUMS] & SUMS_OFFLOADED) is self.receiving:
+        routed = words[end_of(c, side) + E_TTL] not in (*FIRST_TTLS, -1)  # its own card is far away
+        if ((at_peer or routed) and not words[end_of(c, side) + E_CHECKSUMS] & SUMS_OFFLOADED) is self.receiving:
             group = self.groups.of(())
             group.add(words, c, host_of(words, c, side))
             group.reach("longest", sent)
@@ -166,7 +170,7 @@ SURVEYS = (
         "info",
         "RFC 9293 3.7.1",
         "Segments were captured after the receiving host had put several together.",
-        "Payloads longer than the peer's MSS, captured next to that peer.",
+        "Payloads longer than the peer's MSS, captured next to that peer, or with a TTL that routers have lowered.",
         "A router or bridge with receive offload.",
         make=partial(Offload, receiving=True),
         every=True,

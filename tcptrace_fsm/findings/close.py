@@ -62,11 +62,12 @@ def idle_half_close(c: View) -> Iterator[tuple[End, Change, int]]:
 def stuck_fin_wait_2(c: View) -> Iterator[Hit]:
     """The side that waits."""
     for end, change, waited in idle_half_close(c):
-        gone = "" if end.state is State.FIN_WAIT_2 else " and then gave up"
+        gone = "" if end.state is State.FIN_WAIT_2 else "; by its timer it has given up by then"
         yield Hit(
             end.side,
             change,
-            f"{end.name} closed and has waited {span(waited)} in FIN_WAIT_2 for {end.peer.name} to close too{gone}"
+            f"{end.name} closed, and {end.peer.name}, which had its FIN, did not close in the {span(waited)} since"
+            f"{gone}"
             if waited
             else f"{end.name} has closed, and {end.peer.name} not yet, as the capture ends",
             [s for s in end.segments if s.fin],
@@ -290,6 +291,7 @@ RULES = (
         evidence="New data that acknowledge the other side's FIN.",
         innocent="Legal and intended: shutdown() after a request, as rsh, rsync or nc -N do.",
         when=when_half_close_data,
+        needs=(BOTH_DIRECTIONS,),
         detect=half_close,
         aliases={"Zeek": "S2 or S3 while it lasts"},
         example=HANDSHAKE
@@ -496,6 +498,7 @@ RULES = (
         evidence="Each FIN was sent without acknowledging the other's.",
         innocent="Legal; frequent where both ends use the same timeout.",
         when=when_simultaneous,
+        needs=(BOTH_DIRECTIONS,),
         detect=simultaneous_close,
         example=HANDSHAKE
         + """
@@ -520,6 +523,7 @@ RULES = (
         evidence="Two hours or more without a segment up to the end of the capture, and neither FIN nor RST before.",
         innocent="An idle session that is still there; a close that the capture misses.",
         when=when_open,
+        needs=(BOTH_DIRECTIONS,),
         detect=vanished,
         aliases={"Zeek": "S1", "Wireshark": "tcp.completeness 15"},
         example=HANDSHAKE
@@ -542,6 +546,7 @@ RULES = (
         evidence="More than 5 s from the peer's FIN, and from its own last data, to its own FIN.",
         innocent="A long answer that ends up empty; a pool that closes in batches.",
         when=when_closed_late,
+        needs=(BOTH_DIRECTIONS,),
         detect=close_wait_slow,
         example=HANDSHAKE
         + """
@@ -573,6 +578,7 @@ RULES = (
         evidence="The second FIN is neither acknowledged nor repeated for 3 s.",
         innocent="A capture that drops frames or sees one of two ways; it is about the capture more than the hosts.",
         when=when_unacknowledged,
+        needs=(BOTH_DIRECTIONS,),
         detect=final_ack_missing,
         example=HANDSHAKE
         + """

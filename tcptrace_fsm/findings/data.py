@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.loss import bears, counted, times
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, median, span
 from tcptrace_fsm.kernels.layout import (
     E_LAST_TIME,
@@ -246,6 +247,7 @@ RULES = (
         evidence="The same ACK with the same open window again, after a keepalive.",
         innocent="Routine.",
         when=bears(MARK_KEEPALIVE_ACK),
+        needs=(BOTH_DIRECTIONS,),
         detect=answering,
         aliases={"Wireshark": "tcp.analysis.keep_alive_ack"},
         example=ASKED,
@@ -267,6 +269,7 @@ RULES = (
         ),
         innocent="The answers take a way that the capture does not see.",
         when=bears(MARK_KEEPALIVE),
+        needs=(BOTH_DIRECTIONS,),
         detect=ignored,
         example=UNHEARD,
         counterexample=ASKED
@@ -286,6 +289,7 @@ RULES = (
         ),
         innocent="The peer's host was switched off or moved; a firewall forgot an idle connection.",
         when=bears(MARK_KEEPALIVE),
+        needs=(BOTH_DIRECTIONS,),
         detect=died,
         example=UNHEARD + "            64.00 > R. 101:101(0) ack 1\n",
         counterexample=UNHEARD + "            63.01 < R  1:1(0)\n",
@@ -302,6 +306,7 @@ RULES = (
         ),
         innocent="A copy that the network held back; hosts behind one NAT address with clocks of their own.",
         when=bears(MARK_PAWS),
+        needs=(BOTH_DIRECTIONS,),
         detect=stale,
         aliases={"Suricata": "pkt_invalid_timestamp", "Linux": "PAWSEstab"},
         example=STAMPED

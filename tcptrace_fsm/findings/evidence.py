@@ -37,6 +37,7 @@ __all__ = [
     "CLOSED_BY_CLIENT",
     "CLOSED_BY_SERVER",
     "HANDSHAKE",
+    "MET_OLD",
     "answered_by",
     "answered_with_reset",
     "asked_in_vain",
@@ -80,6 +81,27 @@ CLOSED_BY_SERVER = (
             1.000 < F. 1:1(0)     ack 101
             1.010 > F. 101:101(0) ack 2
             1.020 < .  2:2(0)     ack 102
+"""
+)
+
+MET_OLD = (
+    CLOSED_BY_SERVER
+    + """
+            isn 500 900000
+            3.000 > S  0:0(0)
+            isn 1000 5000
+            3.010 < .  2:2(0)     ack 102
+            3.020 > R  102:102(0)
+            isn 200 900000
+            4.000 > S  0:0(0)            # again with another number: the TIME_WAIT stands all the same
+            isn 1000 5000
+            4.010 < .  2:2(0)     ack 102
+            4.020 > R  102:102(0)
+            isn 100 900000
+            6.000 > S  0:0(0)
+            isn 1000 5000
+            6.010 < .  2:2(0)     ack 102
+            6.020 > R  102:102(0)
 """
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     CF_FAST_OPEN,
@@ -125,6 +126,7 @@ RULES = (
         innocent="Allowed, and queued until the handshake is done; T/TCP, some load balancers' probes and scanners do "
         "it.",
         when=when_data,
+        needs=(BEGINNING,),
         detect=with_data,
         aliases={"Zeek": "SYN_with_data", "Wireshark": "tcp.completeness DATA"},
         example="""
@@ -147,6 +149,7 @@ RULES = (
         evidence="A SYN with cookie and data, and a SYN+ACK without a new cookie that acknowledges the SYN alone.",
         innocent="A server that has switched Fast Open off or has too many such requests pending falls back like this.",
         when=when_refused,
+        needs=(BOTH_DIRECTIONS, BEGINNING),
         detect=data_ignored,
         aliases={"Wireshark": "tcp.options.tfo.ignored", "Suricata": "3whs_synack_tfo_data_ignored"},
         example="""
@@ -170,6 +173,7 @@ RULES = (
         innocent="A server that has changed its key; machines behind one address that do not share a key do it all "
         "the time.",
         when=when_refused,
+        needs=(BOTH_DIRECTIONS, BEGINNING),
         detect=cookie_rejected,
         aliases={"Linux": "TCPFastOpenPassiveFail"},
         example="""
@@ -192,6 +196,7 @@ RULES = (
         evidence="SYNs with data unanswered, then the same SYN without data answered; low where only one was lost.",
         innocent="Ordinary loss of that SYN.",
         when=when_again,
+        needs=(BOTH_DIRECTIONS, BEGINNING),
         detect=blackhole,
         aliases={"Linux": "TCPFastOpenBlackhole"},
         example="""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, times, when_closing
+from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS, BOTH_SYNS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
@@ -333,6 +334,7 @@ RULES = (
         evidence="A FIN sent again after the ACK of it had passed, or although the next ACK proves it was received.",
         innocent="The FIN and its ACK may just have crossed on a slow way.",
         when=when_close_again,
+        needs=(BOTH_DIRECTIONS,),
         detect=last_ack_lost,
         aliases={"Wireshark": "tcp.analysis.retransmission of a FIN"},
         example=HANDSHAKE
@@ -402,6 +404,7 @@ RULES = (
         evidence="A SYN, then a FIN without ACK from the same side, before any SYN of the other.",
         innocent="A SYN+ACK that the capture misses or holds too late; then the FIN has the ACK flag.",
         when=when_odd_flags,
+        needs=(BEGINNING,),
         detect=inappropriate_fin,
         aliases={"Zeek": "inappropriate_FIN"},
         example="""
@@ -426,6 +429,7 @@ RULES = (
         evidence="Its sequence number is above every acknowledgment plus window that the peer ever announced.",
         innocent="A window that grew in a segment which the capture misses.",
         when=when_beyond,
+        needs=(BOTH_SYNS,),
         detect=fin_out_of_window,
         aliases={"Suricata": "fin_out_of_window, closewait_fin_out_of_window"},
         example=HANDSHAKE
@@ -496,6 +500,7 @@ RULES = (
         evidence="It acknowledges beyond its sender's own window, or more than a window's size below what it had.",
         innocent="A window that is not known exactly; a forged FIN.",
         when=when_odd_ack,
+        needs=(BOTH_DIRECTIONS,),
         detect=fin_ack_invalid,
         aliases={"Suricata": "fin_invalid_ack, lastack_invalid_ack, closing_invalid_ack"},
         example=HANDSHAKE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.needs import HANDSHAKE
+from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS, BOTH_SYNS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_LOCAL,
@@ -326,7 +326,7 @@ RULES = (
         evidence="SYN and SYN+ACK, and nothing but SYNs from the client for a second or more; info below 3 s.",
         innocent="A capture that ends, or that misses the client's direction after the SYN.",
         when=when_failed,
-        needs=(HANDSHAKE,),
+        needs=(BOTH_SYNS,),
         detect=half_open,
         aliases={"Zeek": "S1", "conntrack": "SYN_RECV", "Wireshark": "completeness 3"},
         example="""
@@ -353,7 +353,7 @@ RULES = (
         evidence="A SYN+ACK repeated a retransmission time after the ACK of it had passed, once or twice.",
         innocent="A server that ignores the ACK for a while: a full accept queue, TCP_DEFER_ACCEPT.",
         when=when_open_again,
-        needs=(HANDSHAKE,),
+        needs=(BOTH_SYNS,),
         detect=third_ack_lost,
         example=OPENING
         + """
@@ -389,7 +389,7 @@ RULES = (
         "high only where the server's own host captured, since elsewhere they may have been lost.",
         innocent="A path that loses everything towards the server from here on.",
         when=when_open_again,
-        needs=(HANDSHAKE,),
+        needs=(BOTH_SYNS,),
         detect=accept_queue_overflow,
         aliases={"Linux": "ListenOverflows, ListenDrops"},
         example=OPENING
@@ -436,7 +436,7 @@ RULES = (
         "once.",
         innocent="A full accept queue of a server whose clients speak late.",
         when=when_open_again,
-        needs=(HANDSHAKE,),
+        needs=(BOTH_SYNS,),
         detect=defer_accept,
         aliases={"Linux": "TCP_DEFER_ACCEPT", "FreeBSD": "accf_data"},
         example=OPENING
@@ -465,7 +465,7 @@ RULES = (
         evidence="SYN, SYN+ACK, the ACK of it, and an RST without ACK from the server, which has said nothing else.",
         innocent="A listener that was closed in between; a SYN proxy whose own connection behind it failed.",
         when=when_aborted,
-        needs=(HANDSHAKE,),
+        needs=(BOTH_SYNS,),
         detect=abort_on_overflow,
         aliases={"Linux": "tcp_abort_on_overflow"},
         example=OPENING
@@ -500,6 +500,7 @@ RULES = (
         "between.",
         innocent="Frames of several queues captured in the wrong order; a capture that misses the SYN+ACK.",
         when=when_early,
+        needs=(BOTH_DIRECTIONS, BEGINNING),
         detect=early_data,
         aliases={"Zeek": "data_before_established", "Suricata": "3whs_ack_data_inject"},
         example="""
@@ -524,7 +525,7 @@ RULES = (
         evidence="The client's first ACK lies outside of what the server had sent, and the server resets it.",
         innocent="The ACK of an older SYN+ACK; where no RST answers, the capture may miss what was acknowledged.",
         when=when_misfit,
-        needs=(HANDSHAKE,),
+        needs=(BOTH_SYNS,),
         detect=bad_third,
         aliases={"Suricata": "3whs_wrong_seq_wrong_ack, 3whs_right_seq_wrong_ack_evasion"},
         example="""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.findings.groups import Smallest
 from tcptrace_fsm.findings.handshake import Handshake
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, FIRST_FIN, WHOLE
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, median, notable, segments_of, span
 from tcptrace_fsm.findings.survey import (
     SAMPLE,
@@ -22,6 +23,7 @@ from tcptrace_fsm.findings.survey import (
 )
 from tcptrace_fsm.kernels.layout import (
     C_FIRST_TIME,
+    C_FLAGS,
     C_ID,
     C_LAST_TIME,
     C_LIVING,
@@ -31,15 +33,19 @@ from tcptrace_fsm.kernels.layout import (
     C_SERVER_STATE,
     C_TAKEN_BY,
     C_TAKEN_OVER,
+    CF_MIDSTREAM,
     CLIENT,
     CONNECTION_SIZE,
+    E_HOLES,
     E_OPTIONS,
     E_RETRANSMITTED,
     E_SYNS,
+    E_UNIQUE,
     L_INFO,
     L_MARKS,
     L_NEXT,
     LOG_SIDE_SHIFT,
+    MARK_ACK_UNSEEN,
     MARK_CAPTURE_DUPLICATE,
     MARK_FIN_AGAIN,
     MARK_FIRST_PLAIN,
@@ -87,6 +93,12 @@ class Leaks(Collector):
     def see(self, words: array[int], c: int) -> None:
         """A connection that ended, as far as the capture goes, in CLOSE_WAIT on one side."""
         side = SERVER if words[c + C_SERVER_STATE] == State.CLOSE_WAIT else CLIENT
+        if words[c + C_MARKS] & mask(MARK_ACK_UNSEEN, MARK_CAPTURE_DUPLICATE):
+            return  # where frames are missing, a FIN may be
+        if words[end_of(c, CLIENT) + E_HOLES] or words[end_of(c, SERVER) + E_HOLES]:
+            return
+        if words[c + C_FLAGS] & CF_MIDSTREAM and words[end_of(c, side) + E_UNIQUE] < 2:
+            return  # begun inside: its FIN may have passed before
         holder = socket_of(words, c, SERVER) if side == SERVER else host_of(words, c, CLIENT)
         self.groups.of(holder).add(words, c)
         self.since.setdefault(holder, []).append(words[c + C_LAST_TIME])
@@ -456,6 +468,15 @@ LEAK = """
 0.003 > F. 1:1(0)     ack 1
 0.004 < .  1:1(0)     ack 2
 """
+UNSEEN_LEAK = """
+0.000 > S  0:0(0)
+0.001 < S. 0:0(0)     ack 1
+0.002 > .  1:1(0)     ack 1
+0.003 < P. 1:101(100) ack 1
+0.004 > .  1:1(0)     ack 601    # what it acknowledges is missing: who knows what else is
+0.103 > F. 1:1(0)     ack 601
+0.104 < .  601:601(0) ack 2
+"""
 CLOSED = (
     LEAK
     + """
@@ -525,10 +546,14 @@ SURVEYS = (
         "the end; high from a median of 60 s on, low below 5 s and, up to there, for clients.",
         innocent="Half-closed connections that are meant to be: the peers still read.",
         make=Leaks,
+        needs=(BOTH_DIRECTIONS, FIRST_FIN, WHOLE),
         when=when_close_wait,
         aliases={"netstat": "CLOSE_WAIT"},
         example=many(6, LEAK) + "\nend 90",
-        counterexample=many(6, CLOSED) + "\nend 90",
+        counterexample=(
+            many(6, CLOSED) + "\nend 90",
+            many(6, UNSEEN_LEAK) + "\nend 90",
+        ),
     ),
     Survey(
         kind="accept_queue_overflow",

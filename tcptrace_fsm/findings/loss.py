@@ -6,12 +6,15 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
     CF_LOG_FULL,
     E_ACK,
     E_DUPLICATE_ACKS,
+    E_LAST_TIME,
+    E_SACK_HIGH,
     E_SEGMENTS,
     MARK_DSACK,
     MARK_FAST,
@@ -20,6 +23,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_SPURIOUS,
     MARK_TAIL_LOSS_PROBE,
     MARK_TIMEOUT,
+    TCP_SYN,
 )
 
 if TYPE_CHECKING:
@@ -27,11 +31,8 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.rule import End, Key
 
-__all__ = ["RULES", "bears", "counted", "times"]
+__all__ = ["RULES", "bears", "chains", "counted", "refused", "times", "unanswered", "waits"]
 
-CHAIN = 4  # so many timeouts in a row for the same byte are no accident
-GIVING_UP = 3  # ... and after so many, falling silent means giving up
-PATIENCE = 4  # silence of so many last waits: the next try was due after two of them
 FEW = 3  # fewer losses than that are the network's daily life
 
 
@@ -58,13 +59,28 @@ def times(n: int, c: View) -> str:
 
 
 def repeats(end: End, *marks: int) -> list[Segment]:
-    """What an endpoint sent with any of these marks, payload in it; SYNs are another matter."""
-    return [s for s in end.segments if s.length and s.has(*marks) and not s.syn and not s.syn_ack]
+    """What an endpoint sent with any of these marks, payload in it; SYNs are another matter, and what was in them."""
+    in_syn = max((s.end for s in end.segments if s.flags & TCP_SYN and s.length), default=0)
+    sent = [s for s in end.segments if s.length and not s.flags & TCP_SYN]
+    first = next((s for s in sent if s.seq < in_syn), None)
+    return [s for s in sent if s.has(*marks) and s is not first]
 
 
 def graded(n: int) -> str | None:
     """A loss or two are reported, but not at the rule's full severity."""
     return "low" if n < FEW else None
+
+
+def refused(end: End, chain: list[Segment]) -> bool:
+    """Whether the copies of the same bytes, up to the last, drew ACKs of what comes before: they arrived in vain.
+
+    Pure ACKs are counted, not kept; so this is told where none of the peer's may have had another reason.
+    """
+    peer = end.peer
+    answered = peer[E_DUPLICATE_ACKS] >= len(chain) and peer[E_LAST_TIME] >= chain[-1].time
+    others = repeats(end, MARK_FAST, MARK_TIMEOUT, MARK_LOST_BEFORE)
+    alone = peer[E_SACK_HIGH] <= chain[0].end and all(s.seq == chain[0].seq for s in others)
+    return len(chain) > 1 and answered and alone and unanswered(end, chain)
 
 
 def timeouts(c: View) -> Iterator[Hit]:
@@ -79,12 +95,13 @@ def timeouts(c: View) -> Iterator[Hit]:
             if len(chain) > 1
             else ""
         )
+        why = f"segments to {end.peer.name} or their ACKs were lost and nothing else told it so"
+        if all(refused(end, group) for group in chains(end)):
+            why = f"{end.peer.name} answers each copy by an ACK of what comes before, so they arrive and are not taken"
         yield Hit(
             end.side,
             again[0],
-            f"{end.name} repeated data {times(len(again), c)} because its retransmission timer ran out{row}: "
-            "segments to "
-            f"{end.peer.name} or their ACKs were lost and nothing else told it so",
+            f"{end.name} repeated data {times(len(again), c)} because its retransmission timer ran out{row}: {why}",
             again[1:],
         )
 
@@ -174,7 +191,12 @@ def lost_before(c: View) -> Iterator[Hit]:
 def lost_after(c: View) -> Iterator[Hit]:
     """Segments that passed here and were needed again, one finding per sender."""
     for end in c.ends:
-        again = [s for s in repeats(end, MARK_FAST, MARK_TIMEOUT) if not s.has(MARK_SPURIOUS, MARK_LOST_BEFORE)]
+        taken = {s.frame for chain in chains(end) if refused(end, chain) for s in chain}
+        again = [
+            s
+            for s in repeats(end, MARK_FAST, MARK_TIMEOUT)
+            if not s.has(MARK_SPURIOUS, MARK_LOST_BEFORE) and s.frame not in taken
+        ]
         told = sum(s.has(MARK_DSACK) for s in end.peer.segments)
         lost = len(again) - told  # a duplicate that was reported had not been lost
         if lost <= 0 or c.one_sided:
@@ -205,52 +227,6 @@ def unanswered(end: End, chain: list[Segment]) -> bool:
     return end.peer[E_ACK] <= chain[0].seq
 
 
-def backoff(c: View) -> Iterator[Hit]:
-    """The same bytes sent again and again, one finding per sender: the longest chain."""
-    for end in c.ends:
-        chain = max(chains(end), key=len, default=[])
-        if len(chain) < CHAIN or c.one_sided:
-            continue
-        gaps = waits(chain)
-        last = "never got through" if unanswered(end, chain) else "got through in the end"
-        yield Hit(
-            end.side,
-            chain[0],
-            f"{end.name} sent the same bytes again {len(chain)} times over {span(chain[-1].time - chain[0].time)}, "
-            "waiting "
-            f"{span(gaps[0])} at first and {span(gaps[-1])} at last; they {last}: the path to {end.peer.name}, or "
-            "back, is broken",
-            chain[1:],
-            None if unanswered(end, chain) else "medium",
-        )
-
-
-def given_up(c: View) -> Iterator[Hit]:
-    """A chain that ends in silence or in an RST from its sender."""
-    for end in c.ends:
-        last = chains(end)[-1:]
-        if not last or len(last[0]) < GIVING_UP or c.one_sided or not unanswered(end, last[0]):
-            continue
-        chain = last[0]
-        rst = next((s for s in end.segments if s.rst and not s.reply_rst and s.time >= chain[-1].time), None)
-        silence = c.end - chain[-1].time
-        if rst is None and (silence < PATIENCE * max(waits(chain)) or any(s.rst for s in c.segments)):
-            continue
-        how = (
-            f"and reset the connection {span(rst.time - chain[-1].time)} later"
-            if rst
-            else f"and has been silent for {span(silence)}"
-        )
-        yield Hit(
-            end.side,
-            rst or chain[-1],
-            f"{end.name} gave up: it sent the same bytes again {len(chain)} times over "
-            f"{span(chain[-1].time - chain[0].time)} without "
-            f"an ACK from {end.peer.name}, {how}",
-            chain,
-        )
-
-
 FAST = (
     HANDSHAKE
     + """
@@ -275,14 +251,17 @@ ONE_TIMEOUT = (
 """
 )
 
-BACKOFF = (
+REFUSED = (
     HANDSHAKE
     + """
             1.000 > P. 101:201(100) ack 1
-            1.200 > P. 101:201(100) ack 1
-            1.600 > P. 101:201(100) ack 1
-            2.400 > P. 101:201(100) ack 1
-            4.000 > P. 101:201(100) ack 1
+            1.010 < .  1:1(0)       ack 101   # arrived, and not taken
+            1.300 > P. 101:201(100) ack 1
+            1.310 < .  1:1(0)       ack 101
+            1.900 > P. 101:201(100) ack 1
+            1.910 < .  1:1(0)       ack 101
+            3.100 > P. 101:201(100) ack 1
+            3.110 < .  1:1(0)       ack 101
 """
 )
 
@@ -298,6 +277,7 @@ RULES = (
         ),
         innocent="A receiver that delays its ACKs; ACKs lost on their way back.",
         when=bears(MARK_TIMEOUT),
+        needs=(BOTH_DIRECTIONS,),
         detect=timeouts,
         aliases={"Wireshark": "tcp.analysis.retransmission", "tcptrace": "rexmt data pkts"},
         example=ONE_TIMEOUT,
@@ -318,6 +298,7 @@ RULES = (
             "a timeout."
         ),
         when=bears(MARK_FAST),
+        needs=(BOTH_DIRECTIONS,),
         detect=fast,
         aliases={"Wireshark": "tcp.analysis.fast_retransmission", "tcptrace": "rexmt data pkts, triple dupacks"},
         example=FAST,
@@ -348,6 +329,7 @@ RULES = (
         evidence="The end of what was sent again, sooner than a retransmission timeout and without duplicate ACKs.",
         innocent="Routine on paths whose round trip varies; a sender whose timeout is shorter than 200 ms.",
         when=bears(MARK_TAIL_LOSS_PROBE),
+        needs=(BOTH_DIRECTIONS,),
         detect=tail_loss_probes,
         aliases={"Wireshark": "tcp.analysis.retransmission"},
         example=HANDSHAKE
@@ -356,7 +338,16 @@ RULES = (
             1.030 > P. 101:201(100) ack 1
             1.040 < .  1:1(0)       ack 201
         """,
-        counterexample=ONE_TIMEOUT,
+        counterexample=(
+            ONE_TIMEOUT,
+            """
+            0.000 > S  0:300(300)        # lost, and with it its data
+            1.020 > S  0:0(0)
+            1.070 < S. 0:0(0)     ack 1
+            1.071 > P. 1:301(300) ack 1
+            1.121 < .  1:1(0)     ack 301
+        """,
+        ),
     ),
     Rule(
         kind="spurious_retransmission",
@@ -367,6 +358,7 @@ RULES = (
         evidence="Bytes again whose ACK had passed the capture point; proved where the receiver reports the duplicate.",
         innocent="The ACK was lost behind the capture point: then the sender did right.",
         when=bears(MARK_SPURIOUS),
+        needs=(BOTH_DIRECTIONS,),
         detect=spurious,
         aliases={"Wireshark": "tcp.analysis.spurious_retransmission", "Suricata": "pkt_spurious_retransmission"},
         example=HANDSHAKE
@@ -420,7 +412,16 @@ RULES = (
             1.210 > .  101:1101(1000)  ack 1
             1.220 < .  1:1(0)          ack 2101
         """,
-        counterexample=ONE_TIMEOUT,
+        counterexample=(
+            ONE_TIMEOUT,
+            HANDSHAKE
+            + """
+            1.0000 > P. 101:201(100) ack 1   id 102
+            1.1001 < .  1:1(0)       ack 302
+            1.1002 > P. 201:301(100) ack 1   id 103   # acknowledged before they pass: sent before, too
+            1.1003 > F. 301:301(0)   ack 1   id 104
+        """,
+        ),
     ),
     Rule(
         kind="lost_after_v",
@@ -431,54 +432,18 @@ RULES = (
         evidence="Bytes seen here are sent again after a timeout or duplicate ACKs, and no ACK of them had passed.",
         innocent="A receiver that took them and delayed its ACK beyond the sender's timeout.",
         when=bears(MARK_FAST, MARK_TIMEOUT),
+        needs=(BOTH_DIRECTIONS,),
         detect=lost_after,
         aliases={"Wireshark": "tcp.analysis.retransmission"},
         example=ONE_TIMEOUT,
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             1.000 > .  1101:2101(1000) ack 1
             1.210 > .  101:1101(1000)  ack 1
             1.220 < .  1:1(0)          ack 2101
         """,
-    ),
-    Rule(
-        kind="rexmit_backoff_chain",
-        category="data",
-        severity="high",
-        rfc="RFC 6298 5 (5.5)",
-        summary="The same bytes had to be sent again and again, each time after a longer wait.",
-        evidence="Four or more timeout retransmissions of the same first byte in a row.",
-        innocent="A link that was down for a while; medium where the bytes got through in the end.",
-        when=bears(MARK_TIMEOUT),
-        detect=backoff,
-        aliases={"tcptrace": "max # retrans", "Suricata": "excessive retransmissions"},
-        example=BACKOFF,
-        counterexample=HANDSHAKE
-        + """
-            1.000 > P. 101:201(100) ack 1
-            1.200 > P. 101:201(100) ack 1
-            1.600 > P. 101:201(100) ack 1
-            1.610 < .  1:1(0)       ack 201
-            2.000 > P. 201:301(100) ack 1
-            2.200 > P. 201:301(100) ack 1
-            2.600 > P. 201:301(100) ack 1
-            2.610 < .  1:1(0)       ack 301
-        """,
-    ),
-    Rule(
-        kind="retransmission_timeout_abort",
-        category="data",
-        severity="high",
-        rfc="RFC 9293 3.8.3",
-        summary="The sender repeated the same bytes until it gave the connection up.",
-        evidence=(
-            "Three or more timeout retransmissions of bytes that are never acknowledged, then its RST, or none "
-            "of the next two due tries."
+            REFUSED,
         ),
-        innocent="The sender's host went down or off the network; the capture point stopped seeing it.",
-        when=bears(MARK_TIMEOUT),
-        detect=given_up,
-        example=BACKOFF + "            end 60\n",
-        counterexample=BACKOFF + "            end 6\n",
     ),
 )

@@ -14,8 +14,11 @@ from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
     C_MARKS,
     CF_MIDSTREAM,
+    E_ACK,
     E_BASE_KNOWN,
     E_FIN,
+    E_HOLE,
+    E_HOLES,
     E_SEGMENTS,
     E_UNIQUE,
     MARK_ACK_UNSEEN,
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.rule import View
 
-__all__ = ["BEGINNING", "BOTH_DIRECTIONS", "FIRST_FIN", "HANDSHAKE", "WHOLE", "Need"]
+__all__ = ["BEGINNING", "BOTH_DIRECTIONS", "BOTH_SYNS", "FIRST_FIN", "WHOLE", "Need"]
 
 
 class Need(NamedTuple):
@@ -73,11 +76,13 @@ def first_fin(view: View) -> bool:
 
 def whole(view: View) -> bool:
     """Whether no bytes are known to be missing: what loses or filters data may do so to a FIN."""
-    return not view[C_MARKS] & (1 << MARK_ACK_UNSEEN | 1 << MARK_CAPTURE_DUPLICATE)
+    if view[C_MARKS] & (1 << MARK_ACK_UNSEEN | 1 << MARK_CAPTURE_DUPLICATE):
+        return False
+    return not any(end[E_HOLE + 2 * i + 1] <= end.peer[E_ACK] for end in view.ends for i in range(end[E_HOLES]))
 
 
 BOTH_DIRECTIONS = Need("segments of both endpoints", both_directions)
 BEGINNING = Need("the connection's beginning", beginning)
-HANDSHAKE = Need("the SYNs of both endpoints", handshake)
+BOTH_SYNS = Need("the SYNs of both endpoints", handshake)
 FIRST_FIN = Need("the handshake, or data of the side that is said not to have closed", first_fin)
 WHOLE = Need("all that was acknowledged, once", whole)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
@@ -187,6 +188,7 @@ RULES = (
         evidence="A SYN whose source and destination address and port are the same.",
         innocent="None on a real network; on loopback it is a simultaneous open with oneself, by accident.",
         when=when_self,
+        needs=(BEGINNING,),
         detect=self_connect,
         aliases={"Snort": "BAD-TRAFFIC same SRC/DST (land attack)"},
         example="""
@@ -213,6 +215,7 @@ RULES = (
         "answers with SYN+ACK.",
         innocent="A simultaneous open whose first SYN was lost has the second form, which is therefore low.",
         when=when_split,
+        needs=(BOTH_DIRECTIONS, BEGINNING),
         detect=split_handshake,
         aliases={"Suricata": "4whs_*"},
         example="""
@@ -242,6 +245,7 @@ RULES = (
         innocent="The client crashed or lost its state; ports behind a NAT were given to another host. It costs one "
         "RTO.",
         when=when_answered_oddly,
+        needs=(BOTH_DIRECTIONS, BEGINNING),
         detect=answered_by_ack,
         aliases={"conntrack": "SYN ignored, last_ack kept", "Linux": "TCPChallengeACK"},
         example="""

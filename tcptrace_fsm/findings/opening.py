@@ -5,11 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.findings.evidence import MET_OLD
+from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
+    C_FLAGS,
     C_TAKEN_BY,
     C_TAKEN_FRAME,
     C_TAKEN_OVER,
+    CF_MET_OLD,
     CF_SIMULTANEOUS_OPEN,
     CLIENT,
     E_SYNS,
@@ -64,7 +68,7 @@ def refused(c: View) -> Iterator[Hit]:
 def no_response(c: View) -> Iterator[Hit]:
     """SYNs and nothing else."""
     syns = [s for s in c.segments if s.syn]
-    if not syns:
+    if not syns or c[C_FLAGS] & CF_MET_OLD:
         return
     waited = c.end - syns[0].time
     if waited < SYN_TIMER:
@@ -115,13 +119,14 @@ def retries_exhausted(c: View) -> Iterator[Hit]:
     if len(syns) < 3:
         return
     silence = c.end - syns[-1].time
-    if silence < 1.9 * gaps(syns)[-1]:
+    due = 2 * gaps(syns)[-1]  # a quarter more is the timer's own latitude
+    if 4 * silence < 5 * due or c[C_FLAGS] & CF_MET_OLD:
         return
     yield Hit(
         CLIENT,
         syns[-1],
         f"{c.client.name} gave up on {c.server.name} after {len(syns)} SYNs in {span(syns[-1].time - syns[0].time)}: "
-        f"the next was due {span(silence - 2 * gaps(syns)[-1])} before the end and did not come",
+        f"the next was due {span(silence - due)} before the end and did not come",
         syns[:-1],
         None if len(syns) >= 5 else "medium",
     )
@@ -145,7 +150,7 @@ def backoff(c: View) -> Iterator[Hit]:
 def isn_changed(c: View) -> Iterator[Hit]:
     """The same client, the same ports, no answer yet, another ISN."""
     syns = own_syns(c)
-    if not syns or c[C_TAKEN_BY] != CLIENT:
+    if not syns or c[C_TAKEN_BY] != CLIENT or c[C_FLAGS] & CF_MET_OLD:
         return
     waited = c[C_TAKEN_OVER] - syns[-1].time
     yield Hit(
@@ -220,6 +225,7 @@ RULES = (
         evidence="A SYN, then RST+ACK that acknowledges it, and no SYN+ACK.",
         innocent="A firewall that rejects instead of dropping; its TTL often differs from the host's.",
         when=when_refused,
+        needs=(BOTH_DIRECTIONS, BEGINNING),
         detect=refused,
         aliases={"Zeek": "REJ", "Wireshark": "completeness 37"},
         example="""
@@ -243,6 +249,7 @@ RULES = (
         "SYN is repeated; info below 3 s with one SYN, low with several.",
         innocent="A capture of one direction only; one that ends before the answer; an answer by another path.",
         when=when_unanswered,
+        needs=(BEGINNING,),
         detect=no_response,
         aliases={"Zeek": "S0", "Wireshark": "completeness 1", "conntrack": "UNREPLIED"},
         example="""
@@ -251,13 +258,16 @@ RULES = (
             3.000 > S 0:0(0)
             end 7
         """,
-        counterexample="""
+        counterexample=(
+            """
             0.000 > S  0:0(0)
             1.000 > S  0:0(0)
             1.001 < S. 0:0(0) ack 1
             1.002 > .  1:1(0) ack 1
             end 7
         """,
+            MET_OLD,
+        ),
     ),
     Rule(
         kind="simultaneous_open",
@@ -269,6 +279,7 @@ RULES = (
         "established.",
         innocent="Rare and legal; peer-to-peer programs do it on purpose to pass NAT.",
         when=when_simultaneous,
+        needs=(BOTH_DIRECTIONS, BEGINNING),
         detect=simultaneous,
         aliases={"Zeek": "simultaneous_open", "Suricata": "4whs", "conntrack": "SYN_SENT2"},
         example="""
@@ -296,6 +307,7 @@ RULES = (
         "syn_no_response.",
         innocent="The same frame captured twice; a listener with a full backlog, which drops SYNs on purpose.",
         when=when_syn_again,
+        needs=(BOTH_DIRECTIONS, BEGINNING),
         detect=syn_repeated,
         aliases={
             "Wireshark": "tcp.analysis.retransmission",
@@ -326,6 +338,7 @@ RULES = (
         innocent="An application with a connection time-out of its own; a capture that ends, which the silence rules "
         "out.",
         when=when_retried,
+        needs=(BEGINNING,),
         detect=retries_exhausted,
         aliases={"Linux": "tcp_syn_retries, ETIMEDOUT"},
         example="""
@@ -341,7 +354,7 @@ RULES = (
             1.0 > S 0:0(0)
             3.0 > S 0:0(0)
             7.0 > S 0:0(0)
-            end 12      # the next would come at 15
+            end 16      # the next would come at 15, give or take
         """,
     ),
     Rule(
@@ -354,6 +367,7 @@ RULES = (
         innocent="A middlebox or SYN proxy that repeats SYNs; longer waits than expected are not told: those SYNs may "
         "be lost.",
         when=when_syns,
+        needs=(BEGINNING,),
         detect=backoff,
         example="""
             0.0 > S 0:0(0)
@@ -380,6 +394,7 @@ RULES = (
         innocent="An application that gave up and tried again from a bound port; a NAT that gives two clients one "
         "port.",
         when=when_abandoned,
+        needs=(BEGINNING,),
         detect=isn_changed,
         aliases={"Zeek": "SYN_seq_jump", "Suricata": "3whs_syn_flood", "Wireshark": "tcp.analysis.reused_ports"},
         example="""
@@ -389,11 +404,14 @@ RULES = (
             1.01 < S. 0:0(0) ack 1
             1.02 > .  1:1(0) ack 1
         """,
-        counterexample="""
+        counterexample=(
+            """
             0.00 > S  0:0(0)
             1.00 > S  0:0(0)
             1.01 < S. 0:0(0) ack 1
             1.02 > .  1:1(0) ack 1
         """,
+            MET_OLD,
+        ),
     ),
 )

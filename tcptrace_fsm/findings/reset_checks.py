@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, prompt, state_at, when_aborted
+from tcptrace_fsm.findings.evidence import HANDSHAKE, answered_by, heard, prompt, state_at, when_aborted
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
@@ -64,6 +64,13 @@ def ends_opening(end: End, rst: Segment) -> bool:
     return rst.seq == 1 if offered else rst.seq == 0 and bool(rst.flags & TCP_ACK) and rst.ack == syn.end
 
 
+def mistaken(end: End, rst: Segment) -> bool:
+    """Whether ``end`` itself refused by it a segment of no connection that it has: one that lies beyond any window."""
+    asked = answered_by(rst, end)
+    own = {s.ttl for s in heard(end.segments) if not s.rst}
+    return asked is not None and asked.has(MARK_OUT_OF_WINDOW) and (rst.ttl < 0 or rst.ttl in own)
+
+
 def scattered(end: End) -> list[Segment]:
     """Resets of ``end`` within a second at several numbers, the first right, others where it has never been."""
     resets = [s for s in heard(end.segments) if s.rst]
@@ -82,6 +89,8 @@ def rst_injection_suspected(c: View) -> Iterator[Hit]:
     """A reset that worked, from an endpoint that knows nothing of it."""
     for end in c.ends:
         found = talks_on(end)
+        if found and mistaken(end, found[0]):
+            continue
         if found is None or not took_effect(end.peer, found[0]):
             row = scattered(end)
             if row:
@@ -112,7 +121,7 @@ def rst_ignored(c: View) -> Iterator[Hit]:
     """An exact reset after which both go on."""
     for end in c.ends:
         found = talks_on(end)
-        if found is None:
+        if found is None or mistaken(end, found[0]):
             continue
         rst, later = found
         if rst.has(MARK_RST_INEXACT, MARK_RST_OUTSIDE) or took_effect(end.peer, rst):
@@ -268,6 +277,14 @@ RULES = (
             1.001 > R  101:101(0)
             5.000 > P. 101:201(100) ack 1
         """,
+            HANDSHAKE
+            + """
+            0.900 < P. 1:101(100) ack 101 win 1000
+            0.901 > .  101:101(0) ack 101 win 1000
+            1.000 > P. 90000101:90000201(100) ack 101   # of no connection that the server has: it refuses it itself
+            1.010 < R  101:101(0)
+            2.000 < P. 101:201(100) ack 101
+        """,
         ),
     ),
     Rule(
@@ -279,6 +296,7 @@ RULES = (
         evidence="An RST at the left edge of the window, then segments of both sides.",
         innocent="An RST that was lost behind the capture point, or that a firewall dropped.",
         when=when_talked_on,
+        needs=(BOTH_DIRECTIONS,),
         detect=rst_ignored,
         aliases={"Zeek": "data_after_reset"},
         example=HANDSHAKE
@@ -302,6 +320,7 @@ RULES = (
         evidence="A sequence number inside the window that is neither the next expected nor the sender's next.",
         innocent="A real abort whose data before it were lost; its sender then repeats the RST at the right place.",
         when=when_inexact,
+        needs=(BOTH_DIRECTIONS,),
         detect=rst_seq_inexact,
         aliases={"conntrack": "state kept", "Linux": "TCPChallengeACK"},
         example=HANDSHAKE
@@ -325,6 +344,7 @@ RULES = (
         evidence="A sequence number below the next expected or beyond the window, and no valid RST besides.",
         innocent="A late RST of an earlier connection; a window that the capture does not show.",
         when=when_outside,
+        needs=(BOTH_DIRECTIONS,),
         detect=rst_out_of_window,
         aliases={"conntrack": "invalid rst", "Suricata": "dropped by the reset policy"},
         example=HANDSHAKE
@@ -346,6 +366,7 @@ RULES = (
         evidence="An RST inside the window but not at its edge, and within a round trip a pure ACK in answer.",
         innocent="Protection at work; a genuine sender answers with an exact RST.",
         when=when_inexact,
+        needs=(BOTH_DIRECTIONS,),
         detect=rst_challenged,
         aliases={"Linux": "TCPChallengeACK", "conntrack": "challenge ACK"},
         example=HANDSHAKE
@@ -369,6 +390,7 @@ RULES = (
         "SYN.",
         innocent="Stacks that put 0 there; a SYN that the capture misses.",
         when=when_reset_seen,
+        needs=(BOTH_DIRECTIONS,),
         detect=rst_bad_ack,
         aliases={"Suricata": "rst_invalid_ack"},
         example="""

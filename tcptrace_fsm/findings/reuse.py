@@ -12,6 +12,7 @@ from tcptrace_fsm.findings.evidence import (
     state_at,
     when_taken_over,
 )
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_ACCEPTED,
@@ -210,6 +211,7 @@ RULES = (
         evidence="A SYN less than 2MSL after the last segment, accepted, where no end was in TIME_WAIT.",
         innocent="After a reset there is no TIME_WAIT, and timestamps or growing sequence numbers still protect.",
         when=when_taken_over,
+        needs=(BOTH_DIRECTIONS,),
         detect=reuse_before_2msl,
         aliases={"Wireshark": "tcp.analysis.reused_ports", "Zeek": "premature_connection_reuse"},
         example=HANDSHAKE
@@ -238,6 +240,7 @@ RULES = (
         evidence="A SYN+ACK for a SYN with a new sequence number, both ends established until then.",
         innocent="A close that the capture misses, which is likely (and the finding low) after a minute of silence.",
         when=when_taken_over,
+        needs=(BOTH_DIRECTIONS,),
         detect=active_connection_reuse,
         aliases={"Zeek": "active_connection_reuse", "Wireshark": "tcp.analysis.reused_ports", "argus": "PORT_REUSE"},
         example=HANDSHAKE
@@ -266,6 +269,7 @@ RULES = (
         evidence="The SYN, and afterwards segments of the old connection from the side that seems to have sent it.",
         innocent="An old duplicate; protection at work.",
         when=when_stray,
+        needs=(BOTH_DIRECTIONS,),
         detect=stray_syn_challenged,
         aliases={"Linux": "TCPSYNChallenge", "Suricata": "est_syn_resend_diff_seq", "Wireshark": "a stream of its own"},
         example=HANDSHAKE
@@ -295,6 +299,7 @@ RULES = (
         evidence="A SYN with a new sequence number while its receiver is between ESTABLISHED and its end.",
         innocent="A client that was restarted, or uses few ports; a last ACK that was lost.",
         when=when_stray_or_taken,
+        needs=(BOTH_DIRECTIONS,),
         detect=syn_in_closing_state,
         aliases={"Suricata": "shutdown_syn_resend", "Zeek": "SYN_after_close"},
         example=HANDSHAKE
@@ -352,6 +357,7 @@ RULES = (
         evidence="A SYN from the server's address and port to the client's, and a SYN+ACK in answer.",
         innocent="Protocols that use fixed ports on both sides, such as BGP.",
         when=when_taken_over,
+        needs=(BOTH_DIRECTIONS,),
         detect=role_reversed_reuse,
         aliases={"conntrack": "reopened in the reply direction"},
         example=CLOSED_BY_CLIENT

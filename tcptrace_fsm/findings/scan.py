@@ -106,14 +106,13 @@ class Scan(Collector):
         for host, group in self.groups.items():
             if len(group.members) < TARGETS or (2 * group.more.get("system", 0) > group.count) is not self.by_system:
                 continue
-            hosts = len({target[:3] for target in group.members})
             what = {k: group.more.get(k, 0) for k in ("refused", "unanswered", "open")}
             per_second = len(group.members) * SECOND / max(group.lasted, 1)
             yield Found(
                 group,
                 CLIENT,
-                f"{name(host)} tried {group.counted} ports of {hosts:,} {'host' if hosts == 1 else 'hosts'} in "
-                f"{span(group.lasted)}, {count_of(group.count, 'attempt')} in all: {what['refused']:,} refused, "
+                f"{name(host)} tried {ports_of(group)} in {span(group.lasted)}, {count_of(group.count, 'attempt')} in "
+                f"all: {what['refused']:,} refused, "
                 f"{what['unanswered']:,} unanswered, {what['open']:,} open and dropped without data",
                 None if per_second >= 0.1 else "low",
             )
@@ -202,11 +201,13 @@ def count_of(n: int, what: str) -> str:
 
 
 def ports_of(group: Group) -> str:
-    """How many ports of how many hosts, in words."""
+    """How many ports of how many hosts, in words: a port of two hosts counts once."""
     hosts = len({target[:3] for target in group.members})
-    ports = f"{group.counted} {'port' if group.counted == '1' else 'ports'}"
-    one = next(iter(sorted(group.members)))
-    return f"{ports} of {name(one[:3])}" if hosts == 1 else f"{ports} of {hosts:,} hosts"
+    if hosts == 1:
+        ports = f"{group.counted} {'port' if group.counted == '1' else 'ports'}"
+        return f"{ports} of {name(next(iter(sorted(group.members)))[:3])}"
+    ports = len({target[-1] for target in group.members})
+    return f"{count_of(ports, 'port')} of {hosts:,} hosts ({group.counted} pairs of address and port)"
 
 
 class Storm(Collector):

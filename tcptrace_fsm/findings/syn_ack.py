@@ -13,6 +13,7 @@ from tcptrace_fsm.findings.handshake import (
     when_failed,
     when_misfit,
 )
+from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_TAKEN_OVER,
@@ -180,6 +181,7 @@ RULES = (
         evidence="A SYN+ACK after the SYN whose ACK is neither ISN+1 nor within the SYN's data.",
         innocent="The answer to an old duplicate of a SYN; the client then resets it, as RFC 9293 figure 9 shows.",
         when=when_misfit,
+        needs=(BOTH_DIRECTIONS, BEGINNING),
         detect=bad_ack,
         aliases={"Zeek": "bad_SYN_ack", "Suricata": "3whs_synack_with_wrong_ack"},
         example="""
@@ -202,6 +204,7 @@ RULES = (
         evidence="The same SYN+ACK again.",
         innocent="The same frame captured twice; a server that waits for data (TCP_DEFER_ACCEPT).",
         when=when_again,
+        needs=(BOTH_DIRECTIONS, BEGINNING),
         detect=repeated,
         aliases={"Wireshark": "tcp.analysis.retransmission", "Suricata": "est_synack_resend"},
         example="""
@@ -228,6 +231,7 @@ RULES = (
         innocent="SYN cookies over a change of the time slot; anycast or a load balancer that sends a SYN to two "
         "hosts.",
         when=when_changed,
+        needs=(BEGINNING,),
         detect=isn_changed,
         aliases={"Suricata": "3whs_synack_resend_with_diff_seq", "Zeek": "SYN_seq_jump"},
         example="""
@@ -254,6 +258,7 @@ RULES = (
         evidence="The same sequence number and another ACK, and no data in the SYN.",
         innocent="Two SYNs with different ISNs, one of which was not captured.",
         when=when_again,
+        needs=(BEGINNING,),
         detect=ack_changed,
         aliases={"Suricata": "3whs_synack_resend_with_different_ack"},
         example="""

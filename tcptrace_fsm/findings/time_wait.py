@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.findings.evidence import (
     CLOSED_BY_CLIENT,
     CLOSED_BY_SERVER,
+    MET_OLD,
     heard,
     state_at,
     when_aborted,
     when_taken_over,
 )
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, span
 from tcptrace_fsm.kernels.layout import (
     C_ACCEPTED,
@@ -90,6 +92,8 @@ def assassinated(c: View) -> Iterator[Hit]:
         if found is None or found[2] is None:
             continue
         entered, killed, said, drew = found
+        if 0 <= c[C_TAKEN_OVER] <= said.time:
+            continue  # it answered a new SYN, and what follows from that is another matter
         copied = drew is None or not drew.length
         why = "a late copy of the close" if copied else "old data"
         yield Hit(
@@ -167,6 +171,7 @@ RULES = (
         evidence="A SYN with a new ISN less than 2MSL after the close, answered by SYN+ACK.",
         innocent="Allowed where sequence numbers or timestamps rule out a mix-up; SO_REUSEADDR, tcp_tw_reuse.",
         when=when_taken_over,
+        needs=(BOTH_DIRECTIONS,),
         detect=reopened,
         aliases={"Wireshark": "tcp.analysis.reused_ports", "Zeek": "premature_connection_reuse", "argus": "PORT_REUSE"},
         example=CLOSED_BY_SERVER
@@ -194,6 +199,7 @@ RULES = (
         "RST.",
         innocent="None; the client's ports are reused too fast, or its sequence numbers go backwards (NAT).",
         when=when_taken_over,
+        needs=(BOTH_DIRECTIONS,),
         detect=collision,
         example=CLOSED_BY_SERVER
         + """
@@ -226,6 +232,7 @@ RULES = (
         innocent="The peer's answer to an ACK that an old duplicate provoked; systems with RFC 1337's remedy ignore "
         "the RST.",
         when=when_aborted,
+        needs=(BOTH_DIRECTIONS,),
         detect=assassinated,
         example="""
             0.000 > S  0:0(0)
@@ -240,11 +247,14 @@ RULES = (
             2.010 > .  2:2(0)     ack 102
             2.020 < R  102:102(0)
         """,
-        counterexample=CLOSED_BY_CLIENT
-        + """
+        counterexample=(
+            CLOSED_BY_CLIENT
+            + """
             2.000 < .  1:1(0)     ack 101
             2.010 > .  102:102(0) ack 2
         """,
+            MET_OLD,
+        ),
     ),
     Rule(
         kind="rst_in_time_wait_benign",
@@ -255,6 +265,7 @@ RULES = (
         evidence="An RST after both FINs were acknowledged that answers nothing.",
         innocent="The habit of some load balancers and servers, meant to free the client's port.",
         when=when_aborted,
+        needs=(BOTH_DIRECTIONS,),
         detect=killed_unprovoked,
         example=CLOSED_BY_CLIENT
         + """
@@ -276,6 +287,7 @@ RULES = (
         evidence="No answer for two SYN retransmissions or more, and then acceptance; low where one was enough.",
         innocent="A SYN that was lost behind the capture point.",
         when=when_taken_over,
+        needs=(BOTH_DIRECTIONS,),
         detect=syn_dropped,
         aliases={"Linux": "PAWSPassive of tcp_tw_recycle"},
         example=CLOSED_BY_SERVER
@@ -304,6 +316,7 @@ RULES = (
         evidence="Each passed through CLOSING, and each FIN was acknowledged.",
         innocent="Legal.",
         when=when_simultaneous,
+        needs=(BOTH_DIRECTIONS,),
         detect=both_sides,
         example="""
             0.000 > S  0:0(0)

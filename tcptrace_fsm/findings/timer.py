@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.findings.evidence import (
     CLOSED_BY_CLIENT,
     HANDSHAKE,
+    answered_by,
     answered_with_reset,
     asked_in_vain,
     heard,
@@ -16,6 +17,7 @@ from tcptrace_fsm.findings.evidence import (
     times,
     when_aborted,
 )
+from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     CLOSING_ABORTED,
@@ -68,7 +70,7 @@ def fin_wait_2_lifetime(c: View) -> Iterator[Hit]:
         if found is None or entered is None or found[0].source is not State.FIN_WAIT_2:
             continue
         rst = found[1]
-        cause = c.before(rst, side=end.peer.side)
+        cause = answered_by(rst, end)
         if cause is None or rst.time - entered.time < SECOND or (cause.length and found[0].event is Event.GONE):
             continue  # data, unlike a FIN, are answered so at any time: that tells nothing of a timer
         alive = [s.last_time for s in end.segments if not s.rst and entered.time < s.last_time < rst.time]
@@ -206,6 +208,7 @@ RULES = (
         evidence="The first repetition of an unanswered SYN neither 1 s nor 3 s after it, each give or take a fifth.",
         innocent="A SYN between the two that the capture misses; a retransmission that an odd answer set off.",
         when=when_syn_again,
+        needs=(BEGINNING,),
         detect=rto_initial_unusual,
         example="""
             0.000 > S  0:0(0)
@@ -229,6 +232,7 @@ RULES = (
         evidence="Its last sign of life after its FIN was acknowledged, and the RST that shows it had forgotten.",
         innocent="A bound from above only, unless it answered something meanwhile.",
         when=when_aborted,
+        needs=(BOTH_DIRECTIONS,),
         detect=fin_wait_2_lifetime,
         example=HANDSHAKE
         + """
@@ -254,6 +258,7 @@ RULES = (
         evidence="An answer from TIME_WAIT 5 s or more after it began, or an RST that shows it is over.",
         innocent="Bounds only; --learn-timers narrows the profile by them for this host.",
         when=when_time_wait,
+        needs=(BOTH_DIRECTIONS,),
         detect=time_wait_lifetime,
         example=CLOSED_BY_CLIENT
         + """
@@ -275,6 +280,7 @@ RULES = (
         evidence="Two or more keepalives of one endpoint: gaps after an answer, and gaps without one.",
         innocent="Data between two keepalives make the idle time look longer.",
         when=when_keepalive,
+        needs=(BOTH_DIRECTIONS,),
         detect=keepalive_schedule,
         aliases={"Wireshark": "tcp.analysis.keep_alive", "Linux": "tcp_keepalive_time, tcp_keepalive_intvl"},
         example=HANDSHAKE
@@ -299,6 +305,7 @@ RULES = (
         evidence="Two or more retransmissions without an answer, and an RST with ACK less than 100 s later.",
         innocent="An application that closes by its own timeout, with SO_LINGER 0 or with unread data.",
         when=when_gave_up,
+        needs=(BOTH_DIRECTIONS,),
         detect=user_timeout_abort,
         aliases={"Linux": "TCP_USER_TIMEOUT"},
         example=HANDSHAKE
@@ -328,6 +335,7 @@ RULES = (
         evidence="Zero-window probes, the peer's window still 0, and an RST with ACK from the one that probes.",
         innocent="An application that closes by its own timeout.",
         when=when_probed,
+        needs=(BOTH_DIRECTIONS,),
         detect=persist_timeout_abort,
         aliases={"Linux": "TCPAbortOnTimeout"},
         example=HANDSHAKE

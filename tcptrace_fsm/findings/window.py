@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.loss import bears, counted, times
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, BOTH_SYNS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, span
 from tcptrace_fsm.kernels.layout import (
     E_ACK,
@@ -269,6 +270,7 @@ RULES = (
         evidence="Window 0 for five seconds or more without a byte taken, and probes of the peer meanwhile.",
         innocent="An application that pauses on purpose, a player with a full buffer for instance.",
         when=bears(MARK_ZERO_WINDOW_PROBE),
+        needs=(BOTH_DIRECTIONS,),
         detect=stalls,
         example=PROBED
         + """
@@ -292,6 +294,7 @@ RULES = (
         evidence="No byte or one, just below or at what was sent, while the peer's window is 0.",
         innocent="This is how TCP finds out that a window update was lost.",
         when=bears(MARK_ZERO_WINDOW_PROBE),
+        needs=(BOTH_DIRECTIONS,),
         detect=probes,
         aliases={
             "Wireshark": "tcp.analysis.zero_window_probe, of Linux tcp.analysis.keep_alive",
@@ -313,6 +316,7 @@ RULES = (
         evidence="The same ACK with window 0 again, after a probe.",
         innocent="This is how it has to answer.",
         when=bears(MARK_ZERO_WINDOW_PROBE_ACK),
+        needs=(BOTH_DIRECTIONS,),
         detect=probe_answers,
         aliases={"Wireshark": "tcp.analysis.zero_window_probe_ack"},
         example=PROBED,
@@ -359,6 +363,7 @@ RULES = (
         ),
         innocent="The ACK that moved the edge is not in the capture.",
         when=bears(MARK_OUT_OF_WINDOW),
+        needs=(BOTH_SYNS,),
         detect=overrun,
         aliases={"conntrack": "bytes more than expected"},
         example=NARROW + "            0.030 > P. 1:1001(1000) ack 1\n",
@@ -373,6 +378,7 @@ RULES = (
         evidence="Data that begin beyond the greatest ACK plus window of the peer.",
         innocent="Frames missing from the capture; a middlebox that rewrites sequence numbers in one direction only.",
         when=bears(MARK_OUT_OF_WINDOW),
+        needs=(BOTH_DIRECTIONS,),
         detect=outside,
         aliases={"Suricata": "est_packet_out_of_window", "conntrack": "SEQ is over upper bound"},
         example=HANDSHAKE

@@ -318,11 +318,16 @@ def is_over(c: int, rows: Words) -> int:
     if rows[x + E_FIN] >= 0 and rows[y + E_FIN] >= 0:
         return 1
     # only one side ever spoke, and it said nothing but SYN: an attempt that was given up
+    return only_asked(c, rows)
+
+
+def only_asked(c: int, rows: Words) -> int:
+    """Whether nothing but SYNs of one side is all there is of it: 1 or 0."""
+    x = c + C_ENDPOINTS
+    y = x + ENDPOINT_SIZE
     if rows[x + E_SEGMENTS] == rows[x + E_SYNS] and rows[y + E_SEGMENTS] == 0:
         return 1
-    if rows[y + E_SEGMENTS] == rows[y + E_SYNS] and rows[x + E_SEGMENTS] == 0:
-        return 1
-    return 0
+    return 1 if rows[y + E_SEGMENTS] == rows[y + E_SYNS] and rows[x + E_SEGMENTS] == 0 else 0
 
 
 def fits(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
@@ -359,8 +364,11 @@ def new_incarnation(
     control: Words,
 ) -> int:
     """A new row for the tuple of ``old``, opened by the SYN at hand; ``old`` lingers behind it."""
+    attempt = -1
     older = rows[old + C_OLDER]
-    if older >= 0:
+    if older >= 0 and rows[old + C_FLAGS] & CF_MET_OLD and only_asked(old, rows):
+        attempt = old  # the connection before it still answers whoever asks: it is that which lingers on
+    elif older >= 0:
         make_due(older, segments[s + S_TIME], rows, due, control)
         rows[older + C_NEWER] = -1
         rows[old + C_OLDER] = -1
@@ -381,6 +389,12 @@ def new_incarnation(
     rows[old + C_TAKEN_TSVAL] = segments[s + S_TSVAL] if segments[s + S_OPTIONS] & OPT_TIMESTAMPS else -1
     rows[c + C_INCARNATION] = rows[old + C_INCARNATION] + 1
     rows[c + C_PREVIOUS_ID] = rows[old + C_ID]
+    if attempt >= 0:
+        make_due(attempt, segments[s + S_TIME], rows, due, control)
+        rows[attempt + C_OLDER] = -1
+        rows[attempt + C_NEWER] = -1
+        rows[c + C_OLDER] = older
+        rows[older + C_NEWER] = c
     slots[slot + 1] = c + 1
     return c
 
@@ -546,6 +560,7 @@ def route(
             rows[y + E_SEGMENTS] == rows[y + E_SYNS]
             and fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1
         ):
+            rows[newest + C_FLAGS] |= CF_MET_OLD
             return old  # the new SYN met the old connection, which answers with its own numbers
     if pending:
         # The old connection goes on: by its own numbers, and from the very side that sent the SYN.
@@ -937,7 +952,14 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: 
         ahead = 0
         if segments[s + S_IP_ID] > 0 and rows[x + E_IP_ID] > 0:
             ahead = ((segments[s + S_IP_ID] - rows[x + E_IP_ID] + 32768) & 65535) - 32768
-        if older or -4096 < ahead < 0 or (not 0 < ahead < 4096 and now - rows[x + E_LAST_TIME] < quick):
+        if end <= rows[y + E_ACK] and now - rows[y + E_LAST_TIME] >= 200 * MILLISECOND:
+            rows[x + E_RETRANSMITTED] += 1
+            rows[x + E_RETRANSMITTED_BYTES] += length
+            forget_samples(x, rows)
+            return M_SPURIOUS | M_RETRANSMISSION  # it had arrived; only the capture had missed it
+        # What is acknowledged before it passes, and sooner than any timer sends it again, was sent once.
+        soon = not 0 < ahead < 4096 and now - rows[x + E_LAST_TIME] < quick
+        if end <= rows[y + E_ACK] or older or -4096 < ahead < 0 or soon:
             rows[x + E_OUT_OF_ORDER] += 1
             return M_OUT_OF_ORDER
         rows[x + E_RETRANSMITTED] += 1
