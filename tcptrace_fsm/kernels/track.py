@@ -958,7 +958,7 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: 
             forget_samples(x, rows)
             return M_SPURIOUS | M_RETRANSMISSION  # it had arrived; only the capture had missed it
         # What is acknowledged before it passes, and sooner than any timer sends it again, was sent once.
-        soon = not 0 < ahead < 4096 and now - rows[x + E_LAST_TIME] < quick
+        soon = 1 if not 0 < ahead < 4096 and now - rows[x + E_LAST_TIME] < quick else 0
         if end <= rows[y + E_ACK] or older or -4096 < ahead < 0 or soon:
             rows[x + E_OUT_OF_ORDER] += 1
             return M_OUT_OF_ORDER
