@@ -206,8 +206,8 @@ def ports_of(group: Group) -> str:
     if hosts == 1:
         ports = f"{group.counted} {'port' if group.counted == '1' else 'ports'}"
         return f"{ports} of {name(next(iter(sorted(group.members)))[:3])}"
-    ports = len({target[-1] for target in group.members})
-    return f"{count_of(ports, 'port')} of {hosts:,} hosts ({group.counted} pairs of address and port)"
+    different = len({target[-1] for target in group.members})
+    return f"{count_of(different, 'port')} of {hosts:,} hosts ({group.counted} pairs of address and port)"
 
 
 class Storm(Collector):

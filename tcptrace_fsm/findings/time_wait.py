@@ -92,7 +92,7 @@ def assassinated(c: View) -> Iterator[Hit]:
         if found is None or found[2] is None:
             continue
         entered, killed, said, drew = found
-        if 0 <= c[C_TAKEN_OVER] <= said.time:
+        if said and 0 <= c[C_TAKEN_OVER] <= said.time:
             continue  # it answered a new SYN, and what follows from that is another matter
         copied = drew is None or not drew.length
         why = "a late copy of the close" if copied else "old data"
