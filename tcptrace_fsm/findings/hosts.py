@@ -93,7 +93,7 @@ class Leaks(Collector):
     def see(self, words: array[int], c: int) -> None:
         """A connection that ended, as far as the capture goes, in CLOSE_WAIT on one side."""
         side = SERVER if words[c + C_SERVER_STATE] == State.CLOSE_WAIT else CLIENT
-        if words[c + C_MARKS] & mask(MARK_ACK_UNSEEN, MARK_CAPTURE_DUPLICATE):
+        if words[c + C_MARKS] & mask(MARK_ACK_UNSEEN):
             return  # where frames are missing, a FIN may be
         if words[end_of(c, CLIENT) + E_HOLES] or words[end_of(c, SERVER) + E_HOLES]:
             return

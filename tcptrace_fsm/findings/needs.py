@@ -22,7 +22,6 @@ from tcptrace_fsm.kernels.layout import (
     E_SEGMENTS,
     E_UNIQUE,
     MARK_ACK_UNSEEN,
-    MARK_CAPTURE_DUPLICATE,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.rule import View
 
-__all__ = ["BEGINNING", "BOTH_DIRECTIONS", "BOTH_SYNS", "FIRST_FIN", "WHOLE", "Need"]
+__all__ = ["BEGINNING", "BOTH_DIRECTIONS", "BOTH_SYNS", "FIRST_FIN", "WHOLE", "Need", "whole"]
 
 
 class Need(NamedTuple):
@@ -76,7 +75,7 @@ def first_fin(view: View) -> bool:
 
 def whole(view: View) -> bool:
     """Whether no bytes are known to be missing: what loses or filters data may do so to a FIN."""
-    if view[C_MARKS] & (1 << MARK_ACK_UNSEEN | 1 << MARK_CAPTURE_DUPLICATE):
+    if view[C_MARKS] & 1 << MARK_ACK_UNSEEN:
         return False
     return not any(end[E_HOLE + 2 * i + 1] <= end.peer[E_ACK] for end in view.ends for i in range(end[E_HOLES]))
 
@@ -85,4 +84,4 @@ BOTH_DIRECTIONS = Need("segments of both endpoints", both_directions)
 BEGINNING = Need("the connection's beginning", beginning)
 BOTH_SYNS = Need("the SYNs of both endpoints", handshake)
 FIRST_FIN = Need("the handshake, or data of the side that is said not to have closed", first_fin)
-WHOLE = Need("all that was acknowledged, once", whole)
+WHOLE = Need("all that was acknowledged", whole)

@@ -55,7 +55,7 @@ def self_connect(c: View) -> Iterator[Hit]:
     if not same or c[C_PORTS] >> 16 != c[C_PORTS] & 65535:
         return
     syn = next((s for s in c.segments if s.syn), None)
-    if syn:
+    if syn and any(s.flags & TCP_ACK and not s.rst for s in c.segments):  # a SYN alone is forged, to confuse a host
         yield Hit(
             None,
             syn,
@@ -185,7 +185,7 @@ RULES = (
         severity="medium",
         rfc="RFC 9293 3.5 (MUST-10)",
         summary="A socket is connected to itself.",
-        evidence="A SYN whose source and destination address and port are the same.",
+        evidence="A SYN whose source and destination address and port are the same, and an ACK of it.",
         innocent="None on a real network; on loopback it is a simultaneous open with oneself, by accident.",
         when=when_self,
         needs=(BEGINNING,),
@@ -198,12 +198,19 @@ RULES = (
             0.00001 > S. 0:0(0) ack -3999
             0.00002 > .  1:1(0) ack -3998
         """,
-        counterexample="""
+        counterexample=(
+            """
             addr 10.0.0.1 10.0.0.1
             port 40000 40001
             0.00000 > S  0:0(0)
             0.00001 < R. 0:0(0) ack 1
         """,
+            """
+            addr 10.0.0.1 10.0.0.1
+            port 139 139
+            0.00000 > S  0:0(0)   # forged, from the network: nobody connected to anything
+        """,
+        ),
     ),
     Rule(
         kind="split_handshake",

@@ -146,11 +146,16 @@ def half_open(c: View) -> Iterator[Hit]:
             continue
         rst, silent = found
         cause = c.before(rst, side=end.peer.side)
+        why = (
+            "it crashed, was restarted, had sent an RST that was lost, or something between them lost its state"
+            if spoke(end, rst)
+            else "it had offered the connection by SYN+ACK, and given up waiting for the ACK of that"
+        )
         yield Hit(
             end.side,
             rst,
             f"{end.name} no longer knew the connection and answered {end.peer.name} with RST, {span(silent)} after it "
-            "was last heard: it crashed, was restarted, or something between them lost its state",
+            f"was last heard: {why}",
             (cause,) if cause else (),
         )
 

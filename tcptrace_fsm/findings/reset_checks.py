@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE, answered_by, heard, prompt, state_at, when_aborted
-from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, whole
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
@@ -76,6 +76,8 @@ def scattered(end: End) -> list[Segment]:
     resets = [s for s in heard(end.segments) if s.rst]
     if not resets or resets[0].seq != end.peer[E_ACK] or end[E_NEXT] > resets[0].seq:
         return []
+    if not whole(end.view):
+        return []  # where frames are missing, it may have been there
     row = [s for s in resets if s.time - resets[0].time < SECOND and s.seq >= resets[0].seq]
     return row if row[-1].seq > resets[0].seq else []
 
@@ -284,6 +286,12 @@ RULES = (
             1.000 > P. 90000101:90000201(100) ack 101   # of no connection that the server has: it refuses it itself
             1.010 < R  101:101(0)
             2.000 < P. 101:201(100) ack 101
+        """,
+            HANDSHAKE
+            + """
+            0.500 > .  101:101(0) ack 1001  # of bytes that the capture misses: the server had been there
+            1.000 < R  1001:1001(0)
+            1.001 < R  2001:2001(0)
         """,
         ),
     ),
