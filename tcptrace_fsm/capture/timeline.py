@@ -92,6 +92,10 @@ class Origins:
         at = np.maximum(np.searchsorted(starts, positions, side="right") - 1, 0)
         return np.where(positions < 0, positions, found[at] + positions - starts[at])
 
+    def code(self, position: int) -> int:
+        """Give the code of one position."""
+        return int(self.codes(np.array([position], dtype=np.int64))[0])
+
 
 class Member(NamedTuple):
     """One capture of a timeline: where it begins and ends, and what is known of it from those before it.

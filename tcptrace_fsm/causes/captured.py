@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes.case import frames_text
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.rule import mask
@@ -33,7 +32,7 @@ def lacks(case: Case, world: World) -> Verdict | None:
         return None
     alike = sum(world.alike(c) for c in world.cases if c.has(*HOLES))
     evidence = [
-        f"bytes that were acknowledged are not in the capture ({frames_text(finding.frames)} of {case.conn_id})",
+        f"bytes that were acknowledged are not in the capture ({case.frames(*finding.frames)} of {case.conn_id})",
         f"{alike} of {world.total} connections have such holes",
     ]
     if world.lost:

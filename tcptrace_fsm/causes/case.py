@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tcptrace_fsm.capture.codes import FILE_SHIFT
 from tcptrace_fsm.findings.icmp import icmp_errors
 from tcptrace_fsm.findings.rule import View, places_of, segments_of
 from tcptrace_fsm.findings.survey import Name, host_of, name, socket_of
@@ -102,6 +103,9 @@ class Case:
         With two capture points, its path record (``W_...``).
     """
 
+    origins: Any = None
+    """With several captures: which frame of which stands at each position of the timeline."""
+
     def __init__(self, view: View, findings: list[Finding], path: array[int] | None = None) -> None:
         self.view = view
         self.findings = findings
@@ -191,7 +195,8 @@ class Case:
     def shown(self, segments: Iterable[Segment | int | None]) -> list[int]:
         """The numbers of frames as the capture has them."""
         numbers = [s if isinstance(s, int) or s is None else s.frame for s in segments]
-        return [self.view.shown(n) for n in numbers if n is not None]
+        shown = [self.view.shown(n) for n in numbers if n is not None]
+        return shown if self.origins is None else [self.origins.code(n) for n in shown]
 
     def frames(self, *segments: Segment | int | None) -> str:
         """Frames in words: ``frame 4``, ``frames 4, 5``, ``frames 4, 5 and 9 more to 40``."""
@@ -199,17 +204,24 @@ class Case:
 
 
 def frames_text(numbers: Iterable[int]) -> str:
-    """Frames in words; of many the first ones and the last.
+    """Frames in words; of many the first ones and the last. Those of several captures say of which.
 
     >>> frames_text([4]), frames_text([4, 5]), frames_text(range(10, 18))
     ('frame 4', 'frames 4, 5', 'frames 10, 11, 12 ... 17')
+    >>> frames_text([(1 << FILE_SHIFT) + 7])
+    'frame 7 of capture 2'
     """
-    ordered = sorted(set(numbers))
+    ordered = [_frame_text(n) for n in sorted(set(numbers))]
     if len(ordered) == 1:
         return f"frame {ordered[0]}"
     if len(ordered) <= 4:
-        return "frames " + ", ".join(map(str, ordered))
-    return "frames " + ", ".join(map(str, ordered[:3])) + f" ... {ordered[-1]}"
+        return "frames " + ", ".join(ordered)
+    return "frames " + ", ".join(ordered[:3]) + f" ... {ordered[-1]}"
+
+
+def _frame_text(number: int) -> str:
+    capture, frame = divmod(number, 1 << FILE_SHIFT)
+    return f"{frame} of capture {capture + 1}" if capture else str(frame)
 
 
 def path_of(paths: array[int] | None, i: int) -> array[int] | None:

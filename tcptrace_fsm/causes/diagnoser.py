@@ -166,6 +166,8 @@ class Diagnoser(Judge):
                 ids[id(case)] = numbers[i :: len(alike.cases)]
             cases += alike.cases
         cases.sort(key=lambda c: c.order)
+        for case in cases:
+            case.origins = self.origins
         counted = World(self.ledger, cases, last.findings, now, self.profile, self.lost, lambda c: stands_for[id(c)])
         last.diagnoses += diagnose(self.causes, counted, lambda c: ids[id(c)])
 

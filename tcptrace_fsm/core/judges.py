@@ -18,6 +18,9 @@ class Judge:
     each has a judge of its own, and what these have gathered is merged.
     """
 
+    origins: Any = None
+    """With several captures: which frame of which stands at each position of the timeline. Set before `finish`."""
+
     def judge(self, block: Block) -> None:
         """Look at connections while ``block.log`` holds their logs: add findings to ``block.done``, complete records.
 

@@ -649,6 +649,7 @@ V_KEPT = 26  # oldest record that is remembered after it was given out, to tell 
 V_MEMORY = 27  # how many are
 V_SIZE = 28
 
+OLD_TICKS = 16777216  # of a timestamp clock: more than four hours at one a millisecond, the fastest that is allowed
 LOG_SIDE_SHIFT = 12
 LOG_LEN_SHIFT = 16
 LOG_RUN_SHIFT = 40

@@ -1072,7 +1072,8 @@ def is_from_before(x: int, s: int, segments: Words, rows: Words) -> int:
         or not newer(rows[x + E_TSVAL], rows[x + E_SYN_TSVAL])
     ):
         return 0
-    return newer(rows[x + E_SYN_TSVAL], segments[s + S_TSVAL])
+    # What lies further back than any segment lives is no old segment: some box has changed the timestamps.
+    return 1 if 0 < low32(rows[x + E_SYN_TSVAL] - segments[s + S_TSVAL]) < OLD_TICKS else 0
 
 
 def take_sequence(c: int, x: int, y: int, side: int, s: int, seq: int, now: int, segments: Words, rows: Words) -> int:

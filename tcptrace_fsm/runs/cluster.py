@@ -196,7 +196,7 @@ class Cluster(Run):
                     sink.take(finished)
         self.hurried = sum(one.hurried for one in yields)
         self.streams = sum(map(len, streams))
-        self.tally, last = together(self.settings.profile, yields, now)
+        self.tally, last = together(self.settings.profile, yields, now, self.origins)
         if last.holds_anything:
             for sink in sinks:
                 sink.take(last)

@@ -115,7 +115,7 @@ class Jobs(Run):
                         sink.take(content)
             self.hurried = sum(one.hurried for one in crew.answers("done"))
             self.streams = sum(map(len, streams))
-            self.tally, last = together(self.settings.profile, crew.answers("done"), now)
+            self.tally, last = together(self.settings.profile, crew.answers("done"), now, self.origins)
             for sink in writers:
                 _put(sink, tables, Path(folder), self.jobs)
             if last.holds_anything:

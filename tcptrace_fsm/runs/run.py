@@ -117,6 +117,8 @@ class Run:
             engine.lost = self.lost()
         self.hurried = engine.hurried
         self.streams = engine.streams_opened
+        for judge in engine.judges:
+            judge.origins = self.origins
         engine.finish()
         self._deliver(engine, sinks)
 

@@ -403,7 +403,9 @@ def harvest(
     return Yield(tally, [judge.gathered for judge in gatherers], share.hurried)
 
 
-def together(profile: Profile, shares: Sequence[Yield], now: int) -> tuple[Tally, Finished]:
+def together(
+    profile: Profile, shares: Sequence[Yield], now: int, origins: Origins | None = None
+) -> tuple[Tally, Finished]:
     """Put together what the shares have counted and gathered: the tally of all, and what all of them show."""
     tally, everyone, last = Tally(), judges(profile), Finished()
     for share in shares:
@@ -411,6 +413,7 @@ def together(profile: Profile, shares: Sequence[Yield], now: int) -> tuple[Tally
         for judge, gathered in zip(everyone, share.gathered, strict=True):
             judge.merge(gathered)
     for judge in everyone:
+        judge.origins = origins
         judge.finish(now, last)
     tally.take(last)
     return tally, last
