@@ -20,6 +20,8 @@ from tcptrace_fsm.findings.rule import SEVERITIES, SIDES
 from tcptrace_fsm.tcp.machine import Basis
 from tcptrace_fsm.tcp.profiles import profile
 
+pytestmark = pytest.mark.plain
+
 
 def findings(text: str) -> list[Finding]:
     """What the rules say about a conversation."""

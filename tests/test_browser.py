@@ -20,6 +20,7 @@ ARGUMENTS = [
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.extra,
     pytest.mark.skipif(not CHROMIUM, reason="no chromium here (apt install chromium)"),
 ]
 

@@ -12,6 +12,8 @@ import pytest
 import tcptrace_fsm.kernels
 from tcptrace_fsm.kernels import compiled
 
+pytestmark = pytest.mark.plain
+
 FOLDER = Path(tcptrace_fsm.kernels.__file__).parent
 SOURCES = sorted(FOLDER.glob("*.py"))
 

@@ -15,6 +15,8 @@ from tcptrace_fsm.findings import CATALOGUE
 from tcptrace_fsm.findings.rule import SEVERITIES
 from tcptrace_fsm.runs.run import new_engine
 
+pytestmark = pytest.mark.plain
+
 
 def diagnoses(text: str, *, taken_at: tuple[str, ...] = ()) -> list[Diagnosis]:
     """What the causes say about a conversation."""

@@ -27,6 +27,8 @@ from tcptrace_fsm.views import netstat
 from . import builders, fakes
 from .fakes import SECOND, START
 
+pytestmark = pytest.mark.plain
+
 BEGAN = 1_700_000_000
 
 

@@ -20,6 +20,8 @@ from tcptrace_fsm.runs.sinks import Kept
 from tcptrace_fsm.tables.partitioned import PartitionedExport
 from tests.many_files import SAMPLES, TABLES, rotated, same, side_by_side, town
 
+pytestmark = pytest.mark.extra
+
 distributed = pytest.importorskip("distributed")
 
 FRAMES = town(seed=3, connections=80)

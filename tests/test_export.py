@@ -18,6 +18,8 @@ from tcptrace_fsm.tcp.machine import State
 from . import fakes
 from .fakes import START
 
+pytestmark = pytest.mark.plain
+
 ALL = tuple(schema.TABLES)
 
 

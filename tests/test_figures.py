@@ -14,6 +14,8 @@ from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.views.palette import STATE
 from tcptrace_fsm.views.statebars import _ink, _scale, timeline_svg
 
+pytestmark = pytest.mark.extra
+
 FOLDER = Path(__file__).parents[1] / "sample_pcaps"
 SAMPLES = sorted(p for p in FOLDER.iterdir() if p.suffix in {".pcap", ".pcapng"})
 SVG = "{http://www.w3.org/2000/svg}"

@@ -10,6 +10,8 @@ import pytest
 
 import tcptrace_fsm as tf
 
+pytestmark = pytest.mark.extra
+
 ROOT = Path(__file__).parents[1]
 LOST = ROOT / "sample_pcaps" / "lost_time_wait.pcap"
 STORIES = ROOT / "docs" / "stories.ipynb"

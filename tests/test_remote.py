@@ -19,6 +19,8 @@ from tcptrace_fsm.runs.cluster import Cluster, connect
 from tcptrace_fsm.tables.partitioned import PartitionedExport
 from tests.many_files import SAMPLES, TABLES, rotated, same, town
 
+pytestmark = pytest.mark.extra
+
 fsspec = pytest.importorskip("fsspec")
 FRAMES = town(seed=4, connections=30)
 

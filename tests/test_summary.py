@@ -19,6 +19,8 @@ from tcptrace_fsm.views.summary import first_screen, summary_dict
 from . import fakes
 from .fakes import SECOND, START
 
+pytestmark = pytest.mark.plain
+
 
 def tally(*done):
     counts = Tally()
