@@ -11,7 +11,7 @@ from tcptrace_fsm.kernels.layout import E_ACK, E_FIN, E_NEXT, E_UNIQUE
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
-    from tcptrace_fsm.causes.world import World
+    from tcptrace_fsm.causes.world import Brief, World
     from tcptrace_fsm.findings.rule import End, Segment
 
 __all__ = ["CAUSES"]
@@ -156,6 +156,13 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     )
 
 
+def answers(case: Case, world: World) -> tuple[list[Brief], list[Brief], list[Brief]]:
+    """The connections to a service that opened; those of them without a byte of answer, and those with one."""
+    alike = [b for b in world.to_service(case.service) if b.opened]
+    silent = [b for b in alike if b.client_bytes and not b.server_bytes]
+    return alike, silent, [b for b in alike if b.server_bytes]
+
+
 def unanswered_half_close(case: Case, world: World) -> Verdict | None:
     """The client closes its direction behind the request, and the server closes without a byte of answer."""
     client, server = case.client, case.server
@@ -167,9 +174,7 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
         return None  # FINs that cross answer nothing
     if answer.time - fin.time > max(2 * prompt(server), SECOND) or fin.time - case.first_time > 30 * SECOND:
         return None
-    alike = [b for b in world.to_service(case.service) if b.opened]
-    silent = [b for b in alike if b.client_bytes and not b.server_bytes]
-    answered = [b for b in alike if b.server_bytes]
+    alike, silent, answered = world.once(("answers", case.service), lambda: answers(case, world))
     if len(silent) < 2 and not answered:
         return None  # a protocol that only ever pushes looks the same
     evidence = [

@@ -11,6 +11,7 @@ from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_OPENING,
     CLOSING_ABORTED,
+    E_UNIQUE,
     OPENING_HANDSHAKE,
     OPENING_INCOMPLETE,
     OPENING_REFUSED,
@@ -56,6 +57,8 @@ def fruitless(b: Brief) -> bool:
 
 def sweeps(world: World) -> dict[Name, Sweep]:
     """The hosts that tried many listeners in vain."""
+    if len({c.service for c in world.cases if came_to_nothing(c)}) < TARGETS:
+        return {}
     by_client: dict[Name, list[Brief]] = defaultdict(list)
     total: dict[Name, int] = defaultdict(int)
     for b in world.briefs:
@@ -83,9 +86,10 @@ def sweeps(world: World) -> dict[Name, Sweep]:
     return found
 
 
-def concerns_tried(case: Case) -> bool:
-    """An attempt that came to nothing, or a connection without data."""
-    return case[C_OPENING] in (*FAILED, OPENING_HANDSHAKE)
+def came_to_nothing(case: Case) -> bool:
+    """An attempt that failed, or a connection without data."""
+    without_data = not (case.client[E_UNIQUE] or case.server[E_UNIQUE])
+    return without_data and case[C_OPENING] in (*FAILED, OPENING_HANDSHAKE)
 
 
 def scan(case: Case, world: World) -> Verdict | None:
@@ -232,7 +236,7 @@ CAUSES = (
             }
         ),
         next_step="ask who runs {client_host}: an inventory, a monitor, or an intruder; on it: ss -tanp",
-        concerns=concerns_tried,
+        concerns=came_to_nothing,
         weigh=scan,
         group="client",
         example=targets(TARGETS, PROBE),
