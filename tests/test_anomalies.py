@@ -130,7 +130,7 @@ def test_a_healthy_connection_gives_no_finding():
 
 def test_a_kind_is_listed_so_often_and_no_more(monkeypatch):
     """After the limit nobody looks for more of a kind; other kinds go on."""
-    monkeypatch.setattr("tcptrace_fsm.findings.rule.MOST_FINDINGS", 3)
+    monkeypatch.setattr("tcptrace_fsm.findings.running.MOST_FINDINGS", 3)
     text = "".join(f"\nport {2000 + n} 80\n{n}.0 > S 0:0(0)" for n in range(10))
     text += "".join(f"\nport {3000 + n} 80\n{n}.5 > S 0:0(0)\n{n}.6 < R. 0:0(0) ack 1" for n in range(2))
     kinds = [f.kind for f in findings(text)]

@@ -15,7 +15,8 @@ from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.findings.icmp import IcmpError
-from tcptrace_fsm.findings.rule import Rule, Runner
+from tcptrace_fsm.findings.rule import Rule
+from tcptrace_fsm.findings.running import Runner
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.tcp.profiles import profile
 from tests import builders as make

@@ -1,7 +1,7 @@
 """A connection as causes see it: a copy of what rules saw, kept until the capture is over, with its findings.
 
 Rules judge a connection when it is over and let go of it. A cause needs the rest of the capture, which is only known at
-the end. So a :class:`Case` holds a :class:`~tcptrace_fsm.findings.rule.View` on copies of its record, its transitions
+the end. So a :class:`Case` holds a :class:`~tcptrace_fsm.findings.view.View` on copies of its record, its transitions
 and its logged segments: everything that a rule can ask, a cause can ask too.
 """
 
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.capture.codes import FILE_SHIFT
 from tcptrace_fsm.findings.icmp import icmp_errors
-from tcptrace_fsm.findings.rule import View, places_of, segments_of
+from tcptrace_fsm.findings.rule import View, segments_of
 from tcptrace_fsm.findings.survey import Name, host_of, name, socket_of
+from tcptrace_fsm.findings.view import places_of
 from tcptrace_fsm.kernels.layout import (
     C_FIRST_FRAME,
     C_FIRST_TIME,
@@ -53,7 +54,7 @@ class Log(NamedTuple):
     ----------
     segments : list of Segment
     places : dict or None
-        With two capture points, each frame's place in the log; see :func:`tcptrace_fsm.findings.rule.places_of`.
+        With two capture points, each frame's place in the log; see :func:`tcptrace_fsm.findings.view.places_of`.
     icmp : list of IcmpError
     """
 

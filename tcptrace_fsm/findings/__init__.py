@@ -34,7 +34,8 @@ from tcptrace_fsm.findings import (
     timer,
     window,
 )
-from tcptrace_fsm.findings.rule import Rule, Runner
+from tcptrace_fsm.findings.rule import Rule
+from tcptrace_fsm.findings.running import Runner
 from tcptrace_fsm.findings.survey import Survey, Surveyor
 
 if TYPE_CHECKING:

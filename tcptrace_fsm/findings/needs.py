@@ -27,7 +27,7 @@ from tcptrace_fsm.kernels.layout import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tcptrace_fsm.findings.rule import View
+    from tcptrace_fsm.findings.view import View
 
 __all__ = ["BEGINNING", "BOTH_DIRECTIONS", "BOTH_SYNS", "FIRST_FIN", "WHOLE", "Need", "whole"]
 
