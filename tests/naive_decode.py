@@ -13,7 +13,7 @@ TUNNEL_PORTS = {1701, 2152, 3386, 3544, 4754, 4789, 4790, 5072, 5247, 6081, 6635
 TUNNEL_PROTOCOLS = {4, 41, 47, 97, 137, 143}
 TUNNEL_ETHERTYPES = {
     *(0x22EB, 0x22F3, 0x4305, 0x6558, 0x880B, 0x8847, 0x8848, 0x8864, 0x8870, 0x88BE, 0x88E5, 0x88E7),
-    *(0x8903, 0x8909, 0x8926, 0x892F, 0x894F),
+    *(0x8903, 0x8909, 0x8926, 0x892F, 0x894F, 0x2452, 0x893F),
 }
 
 
@@ -129,6 +129,8 @@ def _ipv4(data: bytes, wire: int, vlans: list[int]) -> Segment | str:
         return _maybe_tunnel(data[head:])
     elif protocol in TUNNEL_PROTOCOLS:
         return "peel"
+    elif protocol == 50:
+        return "encrypted"
     elif protocol == 1:
         quoted = data[head + 8 :]
         quotes = len(quoted) >= 28 and data[head] in {3, 4, 11, 12} and quoted[0] >> 4 == 4 and quoted[9] == 6
@@ -151,7 +153,16 @@ def _ipv4(data: bytes, wire: int, vlans: list[int]) -> Segment | str:
 def _maybe_tunnel(data: bytes) -> str:
     if len(data) < 8:
         return "not_tcp"
-    return "peel" if TUNNEL_PORTS & set(struct.unpack("!HH", data[:4])) else "not_tcp"
+    ports = set(struct.unpack("!HH", data[:4]))
+    if TUNNEL_PORTS & ports:
+        return "peel"
+    inside, length = data[8:], int.from_bytes(data[4:6], "big")
+    if len(inside) < 40:
+        return "not_tcp"
+    teredo = b"\x20\1\0\0" in {inside[8:12], inside[24:28]}
+    if teredo and inside[0] >> 4 == 6 and length == 48 + int.from_bytes(inside[4:6], "big"):
+        return "peel"
+    return "encrypted" if 4500 in ports and inside[:4] != bytes(4) else "not_tcp"
 
 
 def _ipv6(data: bytes, wire: int, vlans: list[int]) -> Segment | str:
@@ -173,7 +184,7 @@ def _ipv6(data: bytes, wire: int, vlans: list[int]) -> Segment | str:
                 quoted = data[at + 8 :]
                 quotes = len(quoted) >= 48 and data[at] in {1, 2, 3, 4} and quoted[0] >> 4 == 6 and quoted[6] == 6
                 return "peel" if quotes else "not_tcp"
-            return "peel" if follows in TUNNEL_PROTOCOLS else "not_tcp"
+            return "peel" if follows in TUNNEL_PROTOCOLS else "encrypted" if follows == 50 else "not_tcp"
         if at + least > total:
             return "bad_ip_extension"
         if at + least > len(data):

@@ -28,6 +28,7 @@ OUTCOMES = {
     at.OUTCOME_BAD_IP_HEADER: "bad_ip_header",
     at.OUTCOME_BAD_IP_EXTENSION: "bad_ip_extension",
     at.OUTCOME_BAD_TCP_HEADER: "bad_tcp_header",
+    at.OUTCOME_ENCRYPTED: "encrypted",
 }
 OPTIONS = {
     "mss": at.OPT_MSS,
@@ -199,6 +200,24 @@ OUTCOME_CASES = {
         "not_tcp",
     ),
     "ARP": (make.ethernet(bytes(28), 0x0806), "not_tcp"),
+    "ESP": (make.ethernet(make.ipv4(bytes(60), protocol=50)), "encrypted"),
+    "ESP over IPv6": (make.ethernet(make.ipv6(bytes(60), follows=50), 0x86DD), "encrypted"),
+    "ESP over UDP": (make.ethernet(make.ipv4(make.udp(b"\1" * 60, dst_port=4500), protocol=17)), "encrypted"),
+    "IKE": (make.ethernet(make.ipv4(make.udp(bytes(4) + b"\1" * 60, dst_port=4500), protocol=17)), "not_tcp"),
+    "Teredo between any ports": (
+        make.ethernet(make.ipv4(make.udp(make.ipv6(TCP, src="2001:0:4136:e378::1"), dst_port=50001), protocol=17)),
+        "peel",
+    ),
+    "IPv6 of another prefix in UDP": (
+        make.ethernet(make.ipv4(make.udp(make.ipv6(TCP, src="2001:1::1"), dst_port=50001), protocol=17)),
+        "not_tcp",
+    ),
+    "Teredo, another length": (
+        make.ethernet(make.ipv4(make.udp(make.ipv6(TCP, dst="2001:0:1::1") + b"x", dst_port=50001), protocol=17)),
+        "not_tcp",
+    ),
+    "decrypted 802.11": (make.ethernet(bytes(60), 0x2452), "peel"),
+    "E-tag": (make.ethernet(bytes(60), 0x893F), "peel"),
     "VXLAN port": (make.ethernet(make.ipv4(make.udp(b"x", dst_port=4789), protocol=17)), "peel"),
     "GRE": (make.ethernet(make.ipv4(bytes(8), protocol=47)), "peel"),
     "GRE over IPv6": (make.ethernet(make.ipv6(bytes(8), follows=47), 0x86DD), "peel"),
@@ -390,7 +409,7 @@ def test_source_route_leaves_a_wrong_checksum_undecided(kernel):
 # --- any frame ------------------------------------------------------------------------------------------------------
 
 LINKS = st.sampled_from([0, 1, 12, 14, 101, 108, 113, 228, 229, 276, 127, 65000])
-PORTS = st.one_of(st.integers(0, 65535), st.sampled_from([80, 4789, 2152]))
+PORTS = st.one_of(st.integers(0, 65535), st.sampled_from([80, 4789, 2152, 4500]))
 
 
 @st.composite
@@ -431,14 +450,14 @@ def packets(draw):
     if four:
         options = draw(st.sampled_from([b"", bytes(4), bytes(40)]))
         total = draw(st.sampled_from([None, None, None, 0, 19, 41, 65535]))
-        protocol = draw(st.sampled_from([6] * 8 + [17, 47, 51, 1]))
+        protocol = draw(st.sampled_from([6] * 8 + [17, 47, 50, 51, 1]))
         fragment = draw(st.sampled_from([0] * 8 + [8, 65528]))
         more = draw(st.sampled_from([False] * 8 + [True]))
         return 0x0800, make.ipv4(
             segment, **ends, options=options, total=total, protocol=protocol, fragment=fragment, more=more
         )
     follows = 6
-    for kind in draw(st.lists(st.sampled_from([0, 43, 44, 51, 60, 135, 59, 17, 41]), max_size=3)):
+    for kind in draw(st.lists(st.sampled_from([0, 43, 44, 50, 51, 60, 135, 59, 17, 41]), max_size=3)):
         body = draw(st.binary(max_size=10))
         if kind == 44:
             segment = struct.pack("!BBHI", follows, 0, draw(st.sampled_from([0, 6, 1, 8])), 1) + segment

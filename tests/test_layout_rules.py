@@ -96,10 +96,9 @@ def test_no_module_imports_itself_around_a_corner():
 LONGEST_FILE, LONGEST_FUNCTION, MOST_POSITIONAL = 500, 80, 7
 # What is longer still, and is to be cut.
 LONG_FILES = {
-    *("capture.containers", "capture.layers.tunnels"),
     *("findings.capture_faults", "findings.close", "findings.fin", "findings.handshake", "findings.hosts"),
     *("findings.reset", "findings.scan"),
-    *("kernels.decode", "kernels.joins", "kernels.layout", "kernels.pair", "kernels.replay", "kernels.track"),
+    *("kernels.joins", "kernels.layout", "kernels.pair", "kernels.replay", "kernels.track"),
     "kernels.waits",
 }
 # The kernels' functions are to become methods of one holder of their records.
@@ -107,7 +106,6 @@ LONG_FUNCTIONS = {
     "kernels.pair": {"take"},
     "kernels.replay": {"survey", "find_fin_copy", "own_segment", "peer_segment"},
     "kernels.track": {"new_row", "route", "take_sequence", "take_ack", "take_segment", "track"},
-    "kernels.walk": {"walk_pcapng"},
 }
 
 

@@ -12,12 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptrace_fsm.capture import fragments as fragments_module
+from tcptrace_fsm.capture import peeling
 from tcptrace_fsm.capture.containers import open_capture
 from tcptrace_fsm.capture.fragments import Fragments
-from tcptrace_fsm.capture.layers import links, tunnels
-from tcptrace_fsm.capture.layers.links import LINK_TYPES, encapsulation_code, encapsulation_name, link_name
+from tcptrace_fsm.capture.layers import layers, links
+from tcptrace_fsm.capture.layers.links import (
+    KERNEL_LINKS,
+    NAMES_ONLY,
+    encapsulation_code,
+    encapsulation_name,
+    link_name,
+)
 from tcptrace_fsm.kernels import layout as at
 from tests import builders as make
+from tests.kernels import uncompiled
+
+registry = layers()
+plain_decode = uncompiled("decode")
 
 SEGMENT = make.with_checksum(make.tcp(b"hello", seq=77, flags="PA"), "10.0.0.1", "10.0.0.2")
 PACKET = make.ipv4(SEGMENT)
@@ -59,98 +70,87 @@ def one(frame, link=1):
 
 SNAP = bytes.fromhex("aaaa03 000000 0800")
 WLAN = bytes.fromhex("0801 0000") + bytes(20)
-WLAN_QOS = bytes.fromhex("8801 0000") + bytes(20) + bytes(2)
-RADIOTAP = struct.pack("<BBHI", 0, 0, 8, 0)
-
-LINK_SAMPLES = {
-    0: [make.null(PACKET), make.null(PACKET6, 30), bytes.fromhex("ff030021") + PACKET],
-    1: [FRAME],
-    6: [
-        bytes.fromhex("1040") + bytes(12) + SNAP + PACKET,
-        b"\x10\x40" + bytes(6) + b"\x80" + bytes(5) + b"\4\0\0\0" + SNAP + PACKET,
-    ],
-    8: [bytes(16) + PACKET, PACKET],
-    9: [
-        bytes.fromhex("ff030021") + PACKET,
-        bytes.fromhex("0021") + PACKET,
-        b"\x21" + PACKET,
-        b"\xff\x03\0\x57" + PACKET6,
-    ],
-    10: [b"\x54" + bytes(12) + SNAP + PACKET],
-    11: [SNAP + PACKET],
-    12: [PACKET, PACKET6],
-    14: [PACKET],
-    50: [bytes.fromhex("ff030021") + PACKET],
-    51: [bytes.fromhex("11000011 002f 0021") + PACKET],
-    100: [SNAP + PACKET, bytes.fromhex("fefe03cc") + PACKET, bytes.fromhex("aaaa030080c200070000") + FRAME],
-    101: [PACKET, PACKET6],
-    104: [bytes.fromhex("0f000800") + PACKET, bytes.fromhex("8f0086dd") + PACKET6],
-    105: [WLAN + SNAP + PACKET, WLAN_QOS + SNAP + PACKET, b"\x08\x03\0\0" + bytes(26) + SNAP + PACKET],
-    107: [
-        bytes.fromhex("184103cc") + PACKET,
-        bytes.fromhex("184103008000 00000800") + PACKET,
-        b"\x18\x41\x08\0" + PACKET,
-    ],
-    108: [make.null(PACKET, 2, ">")],
-    109: [struct.pack("<III", 2, 1, 0) + PACKET],
-    113: [
-        make.sll(PACKET),
-        make.sll(SNAP + PACKET, 4),
-        make.sll(WLAN + SNAP + PACKET, 25, 801),
-        make.sll(PACKET, 0x0800, 778),
-    ],
-    117: [b"\x3d" + bytes(63) + PACKET],
-    119: [
-        struct.pack("<II", 0x44, 144) + bytes(136) + WLAN + SNAP + PACKET,
-        struct.pack(">II", 0x80211001, 64) + bytes(56) + WLAN + SNAP + PACKET,
-    ],
-    122: [bytes(16) + SNAP + PACKET],
-    123: [b"\x02\0\0\0" + SNAP + PACKET, b"\x01\0\0\0\0\0" + FRAME],
-    143: [b"\0\0\0\x3b\0\0" + FRAME, b"\1\4\0\x3f" + bytes(6) + FRAME],
-    178: [b"MGC\0" + FRAME, b"MGC\x80\0\3abc" + FRAME, b"MGC\2\2\0\0\0" + PACKET],
-    179: [b"MGC\1\xff\3\0\x21" + PACKET],
-    180: [b"MGC\1\x18\x41\3\xcc" + PACKET],
-    181: [b"MGC\1\x0f\0\x08\0" + PACKET],
-    197: [
-        bytes(8) + b"\2" + bytes(9) + FRAME,
-        bytes(8) + b"\x82" + bytes(7) + b"\x80" + bytes(7) + bytes(8) + bytes(2) + FRAME,
-        bytes(8) + b"\1" + bytes(7) + b"\x0f\0\x08\0" + PACKET,
-    ],
-    242: [b"\x08\0\0\0" + PACKET, bytes(20) + b"\x08\0\0\0" + PACKET],
-    259: [bytes(8) + FRAME],
-    281: [FRAME[:12] + bytes(4) + FRAME[12:]],
-    282: [bytes(4) + FRAME],
-    283: [FRAME[:12] + bytes(4) + FRAME[12:]],
-    284: [FRAME[:12] + b"\xda\xda" + bytes(6) + FRAME[12:]],
-    127: [
-        RADIOTAP + WLAN + SNAP + PACKET,
-        struct.pack("<BBHIB", 0, 0, 9, 2, 0x20) + WLAN_QOS + bytes(2) + SNAP + PACKET,
-        struct.pack("<BBHIIIQB", 0, 0, 25, 0x80000003, 0, 0, 5, 0) + WLAN + SNAP + PACKET,
-    ],
-    163: [struct.pack(">II", 0x80211001, 64) + bytes(56) + WLAN + SNAP + PACKET],
-    166: [bytes.fromhex("01ff030021") + PACKET],
-    192: [struct.pack("<BBHI", 0, 0, 8, 105) + WLAN + SNAP + PACKET],
-    204: [bytes.fromhex("00ff030021") + PACKET],
-    205: [bytes.fromhex("000f000800") + PACKET],
-    206: [bytes.fromhex("00184103cc") + PACKET],
-    228: [PACKET],
-    229: [PACKET6],
-    239: [b"\2\0\0\0" + struct.pack("<HH4sHH", 8, 1, bytes(4), 4 + len(PACKET), 9) + PACKET],
-    240: [bytes(4) + FRAME],
-    258: [struct.pack("<III", 108, 1, 1) + bytes(96) + FRAME],
-    276: [make.sll2(PACKET), make.sll2(PACKET6, 0x86DD)],
-}
 
 
-@pytest.mark.parametrize("link", sorted(LINK_TYPES))
-def test_every_link_type_has_a_sample(link):
-    """Each link type that is read finds the segment in its samples; each that is not is counted by number."""
-    if not LINK_TYPES[link].layer:
-        assert link not in LINK_SAMPLES
-        assert read(FRAME, link=link) == ([at.OUTCOME_UNSUPPORTED_LINK], [])
+def content(sample):
+    """The bytes of a sample."""
+    words = {"IP": PACKET, "IP6": PACKET6, "FRAME": FRAME, "VJ": PACKET[:9] + b"\3" + PACKET[10:]}
+    found = b""
+    for word in sample.text.split():
+        digits, _, times = word.partition("*")
+        found += words[word] if word in words else bytes.fromhex(digits) * int(times or 1)
+    return found
+
+
+def around(entry, sample):
+    """A frame with what a layer's sample holds, its link type, and what the path begins with."""
+    inside, number = content(sample), entry.number
+    if entry.table == "link":
+        return inside, number
+    if entry.table == "ethertype":
+        return make.ethernet(inside, number), 1
+    if entry.table == "ip_protocol":
+        return over_ip(number, inside), 1
+    if entry.table == "udp_port":
+        return over_udp(number, inside), 1
+    if entry.table == "gre_protocol":
+        return over_ip(47, gre(0, number, b"", inside)), 1
+    if entry.table == "ppp_protocol":
+        return number.to_bytes(2, "big") + inside, 9
+    if entry.table == "next_protocol":
+        return make.ethernet(bytes([0x0F, 0xC2, 2, number]) + b"\0\0\1\0" + inside, 0x894F), 1
+    assert entry.table == "hardware"
+    return make.sll(inside, 25, number), 113
+
+
+ENTRIES = [(entry, sample) for entry in registry.ENTRIES for sample in entry.samples]
+
+
+@pytest.mark.parametrize("entry", registry.ENTRIES, ids=lambda e: f"{e.table} {e.number:#x}")
+def test_every_layer_has_a_sample(entry):
+    """Each says beside it what it reads."""
+    assert entry.samples
+
+
+def id_of(value):
+    """What a test of a layer, or of a sample, is called."""
+    return f"{value.table} {value.number:#x}" if isinstance(value, registry.Entry) else value.text
+
+
+@pytest.mark.parametrize(("entry", "sample"), ENTRIES, ids=id_of)
+def test_samples_are_decoded(entry, sample):
+    """The segment in a layer's sample is found whole, with its path; or what is not decoded is counted by name."""
+    frame, link = around(entry, sample)
+    if not sample.skipped:
+        assert one(frame, link) == sample.path.replace("PAIR", PAIR)
         return
-    for sample in LINK_SAMPLES[link]:
-        assert one(sample, link) == ("pppoe 17" if link == 51 else "")
+    capture = open_capture(io.BytesIO(make.pcap([(0, frame)], link=link)))
+    assert [batch.count for batch in capture.segments()] == [0]
+    assert capture.outcomes[at.OUTCOME_NOT_TCP] == 1
+    assert capture.skipped == {sample.skipped: 1}
+
+
+def test_the_kernel_leaves_to_the_layers_what_they_read():
+    """What leads to a layer is not dismissed as no TCP, and nothing else is left to the layers."""
+    by_kernel = {0x0800, 0x86DD, 0x8100, 0x88A8, 0x9100, 0x9200, 0x9300}
+    kinds = {n for n in range(1536, 65536) if plain_decode.tunnel_ethertype(n)}
+    assert kinds == set(registry.ETHERTYPES) - by_kernel
+    assert {n for n in range(256) if plain_decode.tunnel_protocol(n)} | {1, 6, 17, 51, 58} == set(registry.IP_PROTOCOLS)
+    assert {n for n in range(65536) if plain_decode.tunnel_port(n)} == set(registry.UDP_PORTS)
+
+
+@pytest.mark.parametrize("link", sorted(NAMES_ONLY))
+def test_links_that_nobody_reads_are_counted_by_number(link):
+    """Their frames are of an unsupported link."""
+    assert link not in registry.LINKS
+    assert read(FRAME, link=link) == ([at.OUTCOME_UNSUPPORTED_LINK], [])
+
+
+def test_the_names_of_links_stand_in_one_place():
+    """Those that the kernel reads have theirs where every start needs them."""
+    assert set(KERNEL_LINKS) <= set(registry.LINKS)
+    assert not set(NAMES_ONLY) & set(registry.LINKS)
+    assert all(registry.LINKS[number].name == name for number, name in KERNEL_LINKS.items())
 
 
 def test_unsupported_links_are_counted_by_number():
@@ -322,18 +322,30 @@ def test_tunnels_cut_anywhere_have_an_outcome(name):
     assert whole == 5  # with no byte of the payload, with one, ... with four
 
 
-@given(st.sampled_from(sorted(TUNNELS)), st.lists(st.tuples(st.integers(14, 400), st.integers(0, 255)), max_size=3))
-def test_tunnels_with_changed_bytes_have_an_outcome(name, changes):
-    """Bytes changed at random in any tunnel header: one outcome, no exception."""
-    frame = bytearray(TUNNELS[name][0])
+@pytest.mark.parametrize(("entry", "sample"), ENTRIES, ids=id_of)
+def test_samples_cut_anywhere_have_an_outcome(entry, sample):
+    """The same for whatever a layer reads: never an exception, never two outcomes."""
+    frame, link = around(entry, sample)
+    for kept in range(len(frame)):
+        capture = open_capture(io.BytesIO(make.pcap([(0, frame[:kept], len(frame))], link=link)), broken=True)
+        assert max((batch.count for batch in capture.segments()), default=0) <= 1
+        assert sum(capture.outcomes) == 1
+        assert capture.outcomes[at.OUTCOME_PEEL] == 0
+
+
+@given(st.sampled_from(ENTRIES), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4))
+def test_samples_with_changed_bytes_have_an_outcome(case, changes):
+    """Bytes changed at random in any layer's header: one outcome, no exception."""
+    content, link = around(*case)
+    frame = bytearray(content)
     for place, value in changes:
         frame[place % len(frame)] = value
-    outcomes, _ = read(bytes(frame))
+    outcomes, _ = read(bytes(frame), link=link)
     assert len(outcomes) == 1
     assert outcomes[0] != at.OUTCOME_PEEL
 
 
-@given(st.sampled_from(sorted(LINK_TYPES)), st.binary(max_size=120))
+@given(st.sampled_from(sorted({*registry.LINKS, *NAMES_ONLY})), st.binary(max_size=120))
 def test_any_bytes_on_any_link_have_an_outcome(link, content):
     """Every link type takes every frame."""
     outcomes, _ = read(content, link=link)
@@ -365,6 +377,89 @@ def test_slow_and_fast_segments_keep_the_order_of_frames():
     frames = [make.ethernet(make.ipv4(make.tcp(seq=i))) if i % 3 else gre_frame for i in range(3000)]
     _, rows = read(*frames)
     assert [row[0] for row in rows] == [i if i % 3 else 77 for i in range(3000)]
+
+
+# --- what is decoded in part, or not --------------------------------------------------------------------------------
+
+
+def skipped(*frames, link=1):
+    """Frames by outcome, and what was skipped by name."""
+    capture = open_capture(io.BytesIO(make.pcap(list(enumerate(frames)), link=link)))
+    count = sum(batch.count for batch in capture.segments())
+    return count, capture.outcomes[at.OUTCOME_NOT_TCP], capture.skipped
+
+
+def subframe(packet, kind="0800"):
+    """A frame of an 802.11 aggregate."""
+    inside = bytes.fromhex("aaaa03 000000" + kind) + packet
+    return bytes(12) + len(inside).to_bytes(2, "big") + inside
+
+
+def aggregate(*subframes):
+    """An 802.11 frame that holds several, padded to multiples of four but for the last."""
+    padded = [one + bytes(-len(one) % 4) for one in subframes[:-1]]
+    return bytes.fromhex("8801 0000") + bytes(20) + b"\x80\0" + b"".join([*padded, subframes[-1]])
+
+
+def test_of_an_aggregate_the_first_segment_is_read_and_the_others_are_named():
+    """A frame has one segment here; what stands behind it is counted, so that nobody looks for it on the wire."""
+    udp = subframe(make.ipv4(make.udp(bytes(9)), protocol=17))
+    assert skipped(aggregate(udp, subframe(PACKET)), link=105) == (1, 0, {})
+    assert skipped(aggregate(udp, subframe(PACKET6, "86dd"), udp), link=105) == (1, 0, {})
+    more = "further frames of an 802.11 aggregate (A-MSDU)"
+    assert skipped(aggregate(subframe(PACKET), udp, subframe(PACKET)), link=105) == (1, 0, {more: 1})
+    assert skipped(aggregate(udp, udp), link=105) == (0, 1, {})
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
+def test_capwap_fragments_are_put_together(order):
+    """Full-size segments do not fit a tunnel's packet: without this, one direction of a connection is missing."""
+    frame = make.ethernet(make.ipv4(LONG))
+    pieces = []
+    for n, begin in enumerate((0, 104, 208)):
+        last = 0x40 if n == 2 else 0
+        head = bytes([0, 0x10, 0, 0x80 | last]) + b"\0\7" + (begin // 8 << 3).to_bytes(2, "big")
+        pieces.append(over_udp(5247, head + frame[begin : begin + 104]))
+    outcomes, rows = read(*[pieces[n] for n in order])
+    assert outcomes == [at.OUTCOME_FRAGMENT] * 2 + [at.OUTCOME_TCP]
+    assert rows == [(5, 200, at.CHECKSUM_GOOD, f"capwap {PAIR}")]
+
+
+def test_teredo_is_known_by_its_addresses_on_any_port():
+    """Clients send to each other from wherever they are."""
+    ends = {"src": "2001:0:4136:e378::1", "dst": "2001:db8::2"}
+    segment = make.with_checksum(make.tcp(b"hello", seq=77, flags="PA"), **ends)
+    assert one(over_udp(51000, make.ipv6(segment, **ends))) == "teredo"
+    back = make.ipv6(segment, src=ends["dst"], dst=ends["src"])
+    assert one(over_udp(50000, back, src_port=51000)) == "teredo"
+    other = make.ipv6(SEGMENT6)
+    assert read(over_udp(51000, other)) == ([at.OUTCOME_NOT_TCP], [])
+
+
+def test_compressed_headers_are_named_and_what_begins_them_is_read():
+    """RFC 1144: the first packet of a flow has its whole header, but for the protocol."""
+    first = bytes.fromhex("ff03 002f") + PACKET[:9] + b"\3" + PACKET[10:]
+    later = bytes.fromhex("ff03 002d 10 1234") + b"hello"
+    assert one(first, 9) == ""
+    assert skipped(first, later, later, link=9) == (1, 2, {"VJ-compressed PPP": 2})
+    assert skipped(first[:-1], link=9) == (0, 1, {"VJ-compressed PPP": 1})
+
+
+def test_what_ipsec_encrypts_is_named():
+    """By the kernel, for it may be all that there is."""
+    esp, dns = over_ip(50, bytes(60)), over_udp(53, bytes(9))
+    capture = open_capture(io.BytesIO(make.pcap([(0, esp), (1, dns), (2, esp)])))
+    assert sum(batch.count for batch in capture.segments()) == 0
+    assert capture.skipped == {"encrypted IPsec (ESP)": 2}
+    assert (capture.outcomes[at.OUTCOME_NOT_TCP], capture.outcomes[at.OUTCOME_ENCRYPTED]) == (1, 2)
+
+
+def test_names_of_what_is_skipped_are_bounded(monkeypatch):
+    """There is a bound to how many a capture can make up."""
+    monkeypatch.setattr(peeling, "MOST_SKIPPED", 1)
+    encrypted = bytes.fromhex("0841 0000") + bytes(60)
+    fragment = bytes.fromhex("0805 0000") + bytes(60)
+    assert skipped(encrypted, fragment, encrypted, link=105) == (0, 3, {"encrypted 802.11": 2})
 
 
 # --- paths ----------------------------------------------------------------------------------------------------------
@@ -528,12 +623,3 @@ def test_any_fragments_give_whole_payloads_or_nothing(parts):
             for place, byte in enumerate(whole[1]):
                 assert any(o <= place < o + len(c) and c[place - o] == byte for o, c in mine)
     assert table._weight == sum(datagram.weight for datagram in table._waiting.values())
-
-
-def test_every_registered_layer_exists():
-    """The registry of links names only layers that the peeler has."""
-    for number, kind in LINK_TYPES.items():
-        if kind.layer == "kernel":
-            assert number in tunnels._KERNEL_LINKS
-        elif kind.layer:
-            assert kind.layer in tunnels._LINKS

@@ -83,11 +83,32 @@ def test_every_frame_is_counted_once():
     assert frames["malformed"]["short_tcp_header"] == outcomes[k.OUTCOME_SHORT_TCP]
 
 
+def test_what_is_skipped_is_named():
+    """On the first screen too, for half of a connection may be in it."""
+
+    def told(**skipped):
+        capture = fakes.FakeCapture()
+        capture.skipped = skipped
+        summary = summary_dict([capture], tally(mixed()), {})
+        lines = [line for line, _ in first_screen(summary, (START, START + 192 * SECOND), 200)]
+        return summary["skipped"], [line for line in lines if line.startswith("skipped")]
+
+    assert told() == ({}, [])
+    counts, (line,) = told(wifi=3, ESP=1200)
+    assert list(counts.items()) == [("ESP", 1200), ("wifi", 3)]
+    assert line.split(maxsplit=1)[1] == (
+        "1,203 frames may hold TCP that is not decoded: 1,200 in ESP, 3 in wifi; what seems missing may be there"
+    )
+    assert "1 frame may hold TCP" in told(wifi=1)[1][0]
+    assert "and so on" in told(a=1, b=2, c=3, d=4)[1][0]
+
+
 def test_every_outcome_has_a_place():
     placed = {
         *summary.MALFORMED,
         k.OUTCOME_TCP,
         k.OUTCOME_NOT_TCP,
+        k.OUTCOME_ENCRYPTED,
         k.OUTCOME_FRAGMENT,
         k.OUTCOME_FILTERED,
         k.OUTCOME_PEEL,

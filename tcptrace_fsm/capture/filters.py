@@ -11,7 +11,7 @@ from array import array
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm.capture.layers.links import LINK_TYPES, link_name
+from tcptrace_fsm.capture.layers.links import is_read, link_name
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels.bpf import select
 
@@ -79,8 +79,7 @@ class Filter:
         for link in links:
             if link in self._programs:
                 continue
-            known = LINK_TYPES.get(link)
-            if known is None or not known.layer:  # its frames are counted as what nobody reads
+            if not is_read(link):  # its frames are counted as what nobody reads
                 self._programs[link] = None
                 continue
             program, reason = self._try(self.expression, link)

@@ -9,7 +9,9 @@ met.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from tcptrace_fsm.capture.pcapng import BLOCK_STATISTICS, PCAPNG_MAGIC, Order, Statistics, read_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +23,6 @@ MUCH = 1000
 BLOCKS = 64
 """Statistics blocks looked at: one to an interface."""
 LONGEST = 1 << 16
-_SECTION = b"\x0a\x0d\x0d\x0a"
 
 
 class Losses(NamedTuple):
@@ -37,20 +38,20 @@ def at_end(source: Any) -> Losses | None:
         return None
     try:
         with open(source, "rb") as file:  # noqa: PTH123 - as above
-            if file.read(4) != _SECTION:
+            if file.read(4) != PCAPNG_MAGIC:
                 return None
-            found: dict[int, tuple[int, int]] = {}
+            found: dict[int, Statistics] = {}
             end = file.seek(0, os.SEEK_END)
             for _ in range(BLOCKS):
                 read = _block_before(file, end)
                 if read is None:
                     break
-                end, interface, counts = read
-                found.setdefault(interface, counts)  # the last of an interface counts for all before it
+                end, counts = read
+                found.setdefault(counts.interface, counts)  # the last of an interface counts for all before it
     except OSError:  # what is the matter is told when it is opened to be read
         return None
-    lost = [lost for _, lost in found.values() if lost >= 0]
-    received = [received for received, _ in found.values()]
+    lost = [one.lost for one in found.values() if one.lost >= 0]
+    received = [one.received for one in found.values()]
     return Losses(-1 if -1 in received else sum(received), sum(lost)) if lost else None
 
 
@@ -62,37 +63,23 @@ def so_far(capture: Any, end: Losses | None) -> Losses | None:
     return end
 
 
-def _block_before(file: BinaryIO, end: int) -> tuple[int, int, tuple[int, int]] | None:
-    """Read the statistics block that ends at ``end``: where it begins, its interface, frames received and lost."""
+def _block_before(file: BinaryIO, end: int) -> tuple[int, Statistics] | None:
+    """Read the statistics block that ends at ``end``: where it begins, and what it says."""
     if end < 24:
         return None
     file.seek(end - 4)
     last = file.read(4)
-    orders: tuple[Literal["little", "big"], ...] = ("little", "big")
+    orders: tuple[Order, ...] = ("little", "big")
     for order in orders:
         size = int.from_bytes(last, order)
         if not 24 <= size <= min(LONGEST, end):
             continue
         file.seek(end - size)
         block = file.read(size)
-        if len(block) == size and block[:8] == (5).to_bytes(4, order) + last:
-            return end - size, int.from_bytes(block[8:12], order), _counts(block[20:-4], order)
+        if len(block) == size and block[:8] == BLOCK_STATISTICS.to_bytes(4, order) + last:
+            counts = read_statistics(block[8:-4], order)
+            return (end - size, counts) if counts else None
     return None
-
-
-def _counts(options: bytes, order: Literal["little", "big"]) -> tuple[int, int]:
-    """Read frames received and lost from the block's options; -1 for what is not told."""
-    told: dict[int, int] = {}
-    at = 0
-    while at + 4 <= len(options):
-        code, size = (int.from_bytes(options[at + i : at + i + 2], order) for i in (0, 2))
-        if code == 0 or at + 4 + size > len(options):
-            break
-        if size == 8:
-            told.setdefault(code, int.from_bytes(options[at + 4 : at + 12], order))
-        at += 4 + (size + 3 & ~3)
-    lost = [told[code] for code in (5, 7) if code in told]  # by the interface, by the operating system
-    return told.get(4, -1), sum(lost) if lost else -1
 
 
 def doubt(losses: Iterable[Losses | None]) -> str | None:

@@ -2,9 +2,8 @@
 
 This is the fast way, for what most captures are made of: Ethernet with VLAN tags, Linux cooked, loopback and raw
 frames, IPv4 with options, IPv6 with extension headers. Whatever else may hold TCP (other links, tunnels, fragments) is
-answered with ``OUTCOME_PEEL``: :mod:`tcptrace_fsm.capture.layers.tunnels` takes its outside off, and the IP packet
-inside comes back
-here as a raw frame.
+answered with ``OUTCOME_PEEL``: the layers of :mod:`tcptrace_fsm.capture.layers` are taken off, and the IP packet inside
+comes back here as a raw frame.
 
 No byte is read before its place has been compared with the end of what was captured.
 
@@ -16,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.kernels.header import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
 
@@ -23,22 +23,6 @@ if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Buffer, Words
 
 __all__ = ["decode"]
-
-
-def number16(a: int, b: int) -> int:
-    """Return the 16-bit number whose bytes on the wire are ``a b``."""
-    return (a << 8) | b
-
-
-def number32(a: int, b: int, c: int, d: int) -> int:
-    """Return the 32-bit number whose bytes on the wire are ``a b c d``."""
-    return (a << 24) | (b << 16) | (c << 8) | d
-
-
-def signed64(high: int, low: int) -> int:
-    """Return two 32-bit halves as one signed word, alike compiled and not."""
-    sign = high >> 31
-    return ((high - (sign << 32)) << 32) | low
 
 
 def tunnel_protocol(protocol: int) -> int:
@@ -59,6 +43,25 @@ def tunnel_port(port: int) -> int:
     if port in {5072, 5247, 6081, 6635, 8472, 37008}:
         return 1  # AYIYA, CAPWAP, Geneve, MPLS, VXLAN before its port was assigned, TZSP
     return 0
+
+
+def udp_inside(data: Buffer, at: int, end: int) -> int:
+    """Judge the UDP datagram at ``at``, by its ports and, for what Teredo clients send each other, by what is in it."""
+    if end - at < 8:
+        return OUTCOME_NOT_TCP
+    if tunnel_port(number16(data[at + 2], data[at + 3])) or tunnel_port(number16(data[at], data[at + 1])):
+        return OUTCOME_PEEL
+    if end - at < 48:
+        return OUTCOME_NOT_TCP
+    p = at + 8
+    if (data[p] >> 4) == 6 and number16(data[p + 4], data[p + 5]) + 48 == number16(data[at + 4], data[at + 5]):
+        for i in range(8, 25, 16):  # RFC 4380 2.6: one end's address tells
+            if number32(data[p + i], data[p + i + 1], data[p + i + 2], data[p + i + 3]) == 0x20010000:
+                return OUTCOME_PEEL
+    if number16(data[at], data[at + 1]) == 4500 or number16(data[at + 2], data[at + 3]) == 4500:
+        if number32(data[p], data[p + 1], data[p + 2], data[p + 3]):  # RFC 3948 2.2: 0 stands for IKE
+            return OUTCOME_ENCRYPTED
+    return OUTCOME_NOT_TCP
 
 
 def quotes_tcp(data: Buffer, at: int, end: int, six: int) -> int:
@@ -91,207 +94,9 @@ def tunnel_ethertype(kind: int) -> int:
         return 1  # Cisco metadata, bridged Ethernet, ERSPAN II and III, LLC in jumbo frames
     if kind in {0x22F3, 0x88E5, 0x4305}:  # TRILL, MACsec, batman-adv
         return 1
+    if kind in {0x2452, 0x893F}:  # decrypted 802.11, 802.1BR
+        return 1
     return 0
-
-
-def fold16(total: int) -> int:
-    """Return a ones' complement sum in 16 bits; of a sum above 0, 65535 stands for both zeros."""
-    total = (total & 0xFFFF) + (total >> 16)
-    total = (total & 0xFFFF) + (total >> 16)
-    return (total & 0xFFFF) + (total >> 16)
-
-
-def checksum(data: Buffer, at: int, length: int, pseudo: int) -> int:
-    """Judge the TCP checksum (RFC 9293 3.1) of ``length`` bytes at ``at``; ``pseudo`` sums the pseudo-header.
-
-    Returns one of ``CHECKSUM_GOOD``, ``CHECKSUM_OFFLOADED``, ``CHECKSUM_BAD``. Hosts that leave the sum to their
-    network card put the pseudo-header's in its place: with the length, or without where the card is to cut the segment
-    up; or 0.
-    """
-    if fold16(pseudo + ones_sum(data, at, length)) == 0xFFFF:
-        return CHECKSUM_GOOD
-    field = number16(data[at + 16], data[at + 17])
-    if field in {0, fold16(pseudo), fold16(pseudo - length)}:
-        return CHECKSUM_OFFLOADED
-    return CHECKSUM_BAD
-
-
-def options(data: Buffer, at: int, stop: int, segments: Words, s: int) -> None:
-    """Read the TCP options in ``data[at:stop]`` into the segment record at ``s``."""
-    seen = segments[s + S_OPTIONS]
-    nops = 0
-    while at < stop:
-        kind = data[at]
-        if kind == 0:
-            break
-        if kind == 1:
-            nops += 1
-            if nops == 4:
-                seen = seen | OPT_NOP_RUN
-            at += 1
-            continue
-        nops = 0
-        if at + 1 >= stop:
-            seen = seen | OPT_DAMAGED
-            break
-        size = data[at + 1]
-        if size < 2 or at + size > stop:
-            seen = seen | OPT_DAMAGED
-            break
-        if kind == 8 and size == 10:
-            seen = seen | OPT_TIMESTAMPS
-            segments[s + S_TSVAL] = number32(data[at + 2], data[at + 3], data[at + 4], data[at + 5])
-            segments[s + S_TSECR] = number32(data[at + 6], data[at + 7], data[at + 8], data[at + 9])
-        elif kind == 2 and size == 4:
-            seen = seen | OPT_MSS
-            segments[s + S_MSS] = number16(data[at + 2], data[at + 3])
-        elif kind == 3 and size == 3:
-            seen = seen | OPT_SCALE
-            segments[s + S_SHIFT] = data[at + 2]
-        elif kind == 4 and size == 2:
-            seen = seen | OPT_SACK_PERMITTED
-        elif kind == 5 and size >= 10 and (size & 7) == 2:
-            if seen & OPT_SACK:  # a second one: the first stands
-                seen = seen | OPT_DAMAGED
-            else:
-                seen = seen | OPT_SACK
-                blocks = (size - 2) >> 3
-                blocks = min(blocks, 4)
-                segments[s + S_SACKS] = blocks
-                for i in range(2 * blocks):
-                    p = at + 2 + 4 * i
-                    segments[s + S_SACK + i] = number32(data[p], data[p + 1], data[p + 2], data[p + 3])
-        elif kind == 34 or (kind == 254 and size >= 4 and data[at + 2] == 0xF9 and data[at + 3] == 0x89):
-            seen = seen | OPT_FAST_OPEN  # RFC 7413 4.1.1; the experimental form has a 16-bit magic first
-            if size > (2 if kind == 34 else 4):
-                seen = seen | OPT_FAST_OPEN_COOKIE
-        elif kind == 30:
-            seen = seen | OPT_MULTIPATH
-        elif kind == 19:
-            seen = seen | OPT_MD5
-        elif kind == 29:
-            seen = seen | OPT_AO
-        elif kind in {2, 3, 4, 5, 8}:  # known, with an impossible length
-            seen = seen | OPT_DAMAGED
-            break
-        at += size
-    segments[s + S_OPTIONS] = seen
-
-
-def shown(length: int, room: int, offset: int, part: int) -> int:
-    """Return what Wireshark calls tcp.len: of ``length`` bytes with a header of ``offset``; -1 where it says nothing.
-
-    It believes the IP header only as far as there is ``room`` in the frame, and it does not trust a first fragment.
-    """
-    length = min(length, room)
-    if part or length < offset:
-        return -1
-    return length - offset
-
-
-def broken(data: Buffer, at: int, end: int, length: int, room: int, part: int, segments: Words, s: int) -> None:
-    """Leave in the record at ``s`` what Wireshark reads of a TCP header that is none; flags of 0 for nothing.
-
-    Its dissector names the ports, then the stream (sixteen bytes suffice), and only then looks at the header's length.
-    """
-    for i in range(S_PORTS, S_IP_ID):
-        segments[s + i] = 0
-    for i in range(S_CHECKSUM, S_CONNECTION):
-        segments[s + i] = 0
-    segments[s + S_OFFSET] = -1
-    segments[s + S_SHOWN] = -1
-    here = min(end - at, length, room)
-    if here < 4:
-        return
-    segments[s + S_PORTS] = number32(data[at], data[at + 1], data[at + 2], data[at + 3])
-    segments[s + S_FLAGS] = TCP_BROKEN | TCP_STREAMLESS
-    if here < 8:
-        return
-    segments[s + S_SEQ] = number32(data[at + 4], data[at + 5], data[at + 6], data[at + 7])
-    if here < 16:
-        return
-    offset = (data[at + 12] >> 4) * 4
-    segments[s + S_ACK] = number32(data[at + 8], data[at + 9], data[at + 10], data[at + 11])
-    segments[s + S_FLAGS] = TCP_BROKEN | data[at + 13] | ((data[at + 12] & 1) << 8)
-    segments[s + S_WINDOW] = number16(data[at + 14], data[at + 15])
-    segments[s + S_SHOWN] = shown(length, room, offset, part)
-    segments[s + S_LEN] = max(segments[s + S_SHOWN], 0)
-    if offset < 20:
-        segments[s + S_FLAGS] = segments[s + S_FLAGS] | TCP_MUTE
-
-
-def decode_tcp(data: Buffer, at: int, end: int, length: int, room: int, doubts: int, segments: Words, s: int) -> int:
-    """Read the TCP segment at ``at``: ``length`` bytes by the IP header, captured up to ``end``.
-
-    The record at ``s`` has its frame, addresses, IP identification and TTL already. The frame has ``room`` for so many
-    bytes of it on the wire. Of ``doubts``, ``DOUBT_ROUTED`` says that a source route may have changed the destination
-    that the checksum was made with, ``DOUBT_PART`` that this is the first fragment of more. Returns the outcome.
-    """
-    outcome = OUTCOME_TCP
-    offset = length - length  # a zero of the wide type
-    if length < 20:
-        outcome = OUTCOME_SHORT_TCP
-        if end - at >= length or end - at >= 20:
-            outcome = OUTCOME_BAD_TCP_HEADER
-    elif end - at < 20:
-        outcome = OUTCOME_SHORT_TCP
-    else:
-        offset = (data[at + 12] >> 4) * 4
-        if offset < 20 or offset > length:
-            outcome = OUTCOME_BAD_TCP_HEADER
-    if outcome != OUTCOME_TCP:
-        broken(data, at, end, length, room, doubts & DOUBT_PART, segments, s)
-        return outcome
-    payload = length - offset
-    flags = data[at + 13] | ((data[at + 12] & 1) << 8)
-    segments[s + S_PORTS] = number32(data[at], data[at + 1], data[at + 2], data[at + 3])
-    segments[s + S_SEQ] = number32(data[at + 4], data[at + 5], data[at + 6], data[at + 7])
-    segments[s + S_ACK] = number32(data[at + 8], data[at + 9], data[at + 10], data[at + 11])
-    segments[s + S_FLAGS] = flags
-    segments[s + S_LEN] = payload
-    segments[s + S_WINDOW] = number16(data[at + 14], data[at + 15])
-    for i in range(S_OPTIONS, S_IP_ID):
-        segments[s + i] = 0
-    segments[s + S_STREAM] = -1
-    segments[s + S_OFFSET] = at
-    segments[s + S_SHOWN] = payload
-    if room < length or doubts & DOUBT_PART:
-        segments[s + S_SHOWN] = shown(length, room, offset, doubts & DOUBT_PART)
-    segments[s + S_CONNECTION] = -1
-    segments[s + S_SIDE] = 0
-    segments[s + S_MARKS] = 0
-    segments[s + S_FATE] = FATE_UNKNOWN
-
-    stop = at + offset
-    if end < stop:
-        segments[s + S_OPTIONS] = OPT_SHORT
-        stop = end
-
-    if (
-        offset == 32
-        and end - at >= 32
-        and number32(data[at + 20], data[at + 21], data[at + 22], data[at + 23]) == 0x0101080A
-    ):
-        segments[s + S_OPTIONS] = OPT_TIMESTAMPS  # nearly every segment after the handshake
-        segments[s + S_TSVAL] = number32(data[at + 24], data[at + 25], data[at + 26], data[at + 27])
-        segments[s + S_TSECR] = number32(data[at + 28], data[at + 29], data[at + 30], data[at + 31])
-    elif offset > 20:
-        options(data, at + 20, stop, segments, s)
-        if segments[s + S_OPTIONS] & OPT_SHORT:  # the last option was cut by the capture, not by its sender
-            segments[s + S_OPTIONS] = segments[s + S_OPTIONS] & ~OPT_DAMAGED
-
-    verdict = CHECKSUM_UNKNOWN
-    if end - at >= length:
-        pseudo = 6 + length
-        for i in range(S_SRC_HI, S_DST_LO + 1):
-            word = segments[s + i]
-            pseudo = pseudo + (word & 0xFFFF) + ((word >> 16) & 0xFFFF)
-            pseudo = pseudo + ((word >> 32) & 0xFFFF) + ((word >> 48) & 0xFFFF)
-        verdict = checksum(data, at, length, pseudo)
-        if doubts & DOUBT_ROUTED and verdict == CHECKSUM_BAD:
-            verdict = CHECKSUM_UNKNOWN
-    segments[s + S_CHECKSUM] = verdict
-    return OUTCOME_TCP
 
 
 def decode_ipv4(data: Buffer, at: int, end: int, wire: int, path: int, segments: Words, s: int) -> int:
@@ -319,14 +124,11 @@ def decode_ipv4(data: Buffer, at: int, end: int, wire: int, path: int, segments:
             return OUTCOME_PEEL
     elif protocol != 6:
         if protocol == 17:
-            p = at + head
-            if end - p >= 8 and (
-                tunnel_port(number16(data[p + 2], data[p + 3])) or tunnel_port(number16(data[p], data[p + 1]))
-            ):
-                return OUTCOME_PEEL
-            return OUTCOME_NOT_TCP
+            return udp_inside(data, at + head, end)
         if tunnel_protocol(protocol):
             return OUTCOME_PEEL
+        if protocol == 50:
+            return OUTCOME_ENCRYPTED
         if protocol == 1:
             return quotes_tcp(data, at + head, end, 0)
         if protocol != 51 or end - at < head + 12:
@@ -403,13 +205,11 @@ def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments:
             follows = data[p]
             p = p + 8
         elif follows == 17:
-            if end - p >= 8 and (
-                tunnel_port(number16(data[p + 2], data[p + 3])) or tunnel_port(number16(data[p], data[p + 1]))
-            ):
-                return OUTCOME_PEEL
-            return OUTCOME_NOT_TCP
+            return udp_inside(data, p, end)
         elif tunnel_protocol(follows):
             return OUTCOME_PEEL
+        elif follows == 50:
+            return OUTCOME_ENCRYPTED
         elif follows == 58:
             return quotes_tcp(data, p, end, 1)
         else:

@@ -35,7 +35,8 @@ OUTCOME_BAD_IP_EXTENSION = 9  # IPv6 extension headers that run past the packet
 OUTCOME_BAD_TCP_HEADER = 10  # data offset below 5, or past the IP payload
 OUTCOME_TOO_DEEP = 11  # more layers than anybody means
 OUTCOME_FILTERED = 12  # not looked at, by the user's wish: F_LINK is -1 - LINKTYPE_ number
-OUTCOMES = 13  # how many there are
+OUTCOME_ENCRYPTED = 13  # as OUTCOME_NOT_TCP, but for what nobody can tell: IPsec's ESP
+OUTCOMES = 14  # how many there are
 
 # What the walk is told and what it answers: one row of control words.
 WALK_BEGIN = 0  # first byte not yet walked; moved on by the walk
@@ -54,7 +55,11 @@ WALK_NEED = 12  # bytes from WALK_BEGIN on that the next step needs, or is to sk
 WALK_REASON = 13  # what is wrong, DAMAGE_...
 WALK_EARLIEST = 14  # ns, least and greatest time of a frame so far
 WALK_LATEST = 15
-WALK_SIZE = 16
+WALK_HEAD = 16  # pcapng, of the packet block at hand: bytes before the packet,
+WALK_INTERFACE = 17  # its interface,
+WALK_CAPTURED = 18  # bytes captured, and on the wire
+WALK_ORIGINAL = 19
+WALK_SIZE = 20
 
 STATUS_MORE = 0  # the next record is not wholly in the chunk
 STATUS_FULL = 1  # the frames array is full

@@ -183,34 +183,83 @@ def walk_snoop(data: Buffer, frames: Words, ctl: Words) -> int:
     return count
 
 
+def packet_head(data: Buffer, at: int, kind: int, total: int, interfaces: Words, ctl: Words) -> int:
+    """Read the lengths of the packet block of ``total`` bytes at ``at``, of which 28, or all, are in the chunk.
+
+    Fills ``WALK_HEAD`` and what follows it. Returns what is wrong with them, ``DAMAGE_...``, with the number that shows
+    it in ``WALK_NEED``; 0 for nothing.
+    """
+    swapped = ctl[WALK_SWAPPED]
+    known = ctl[WALK_INTERFACES]
+    head = 28
+    interface = 0
+    if total < (16 if kind == 3 else 32):
+        ctl[WALK_NEED] = total
+        return DAMAGE_BLOCK_LENGTH
+    if kind == 3:  # simple packet: the first interface, no time
+        head = 12
+        original = number(data[at + 8], data[at + 9], data[at + 10], data[at + 11], swapped)
+        captured = original
+        if known and interfaces[IF_SNAPLEN] and captured > interfaces[IF_SNAPLEN]:
+            captured = interfaces[IF_SNAPLEN]
+        captured = min(captured, total - 16)
+    else:  # enhanced packet, and its obsolete forerunner
+        if kind == 6:
+            interface = number(data[at + 8], data[at + 9], data[at + 10], data[at + 11], swapped)
+        elif swapped:
+            interface = number(0, 0, data[at + 9], data[at + 8], 0)
+        else:
+            interface = number(0, 0, data[at + 8], data[at + 9], 0)
+        captured = number(data[at + 20], data[at + 21], data[at + 22], data[at + 23], swapped)
+        original = number(data[at + 24], data[at + 25], data[at + 26], data[at + 27], swapped)
+    if interface >= known:
+        ctl[WALK_NEED] = interface
+        return DAMAGE_INTERFACE
+    if captured > LIMIT_PACKET or captured > total - head - 4:
+        ctl[WALK_NEED] = captured
+        return DAMAGE_LENGTH if captured > LIMIT_PACKET else DAMAGE_PACKET_IN_BLOCK
+    ctl[WALK_HEAD] = head
+    ctl[WALK_INTERFACE] = interface
+    ctl[WALK_CAPTURED] = captured
+    ctl[WALK_ORIGINAL] = original
+    return 0
+
+
+def take_packet(data: Buffer, at: int, kind: int, frames: Words, f: int, interfaces: Words, ctl: Words) -> int:
+    """Write the frame record of the packet block at ``at``, whose lengths have been read. Returns its time."""
+    swapped = ctl[WALK_SWAPPED]
+    row = ctl[WALK_INTERFACE] * IF_SIZE
+    frames[f + F_OFFSET] = at + ctl[WALK_HEAD]
+    frames[f + F_CAPTURED] = ctl[WALK_CAPTURED]
+    frames[f + F_ORIGINAL] = max(ctl[WALK_CAPTURED], ctl[WALK_ORIGINAL])
+    frames[f + F_LINK] = interfaces[row + IF_LINK]
+    if kind == 3:
+        ctl[WALK_TIMELESS] += 1
+    else:
+        ctl[WALK_LAST_TIME] = stamp_to_ns(
+            number(data[at + 12], data[at + 13], data[at + 14], data[at + 15], swapped),
+            number(data[at + 16], data[at + 17], data[at + 18], data[at + 19], swapped),
+            interfaces[row + IF_UNIT],
+            interfaces[row + IF_FACTOR],
+            interfaces[row + IF_OFFSET],
+        )
+        ctl[WALK_EARLIEST] = min(ctl[WALK_EARLIEST], ctl[WALK_LAST_TIME])
+        ctl[WALK_LATEST] = max(ctl[WALK_LATEST], ctl[WALK_LAST_TIME])
+    frames[f + F_TIME] = ctl[WALK_LAST_TIME]
+    return ctl[WALK_LAST_TIME]
+
+
 def walk_pcapng(data: Buffer, frames: Words, interfaces: Words, ctl: Words) -> int:
     """Walk the blocks of a pcapng chunk.
 
     The walk stops at a block that changes what it knows (section header, interface) or tells of the capture itself
-    (statistics, names): the caller reads that one, moves ``WALK_BEGIN`` past it and calls again.
-
-    Parameters
-    ----------
-    data : bytes-like
-        The chunk.
-    frames : int64[WALK_CAPACITY * FRAME_SIZE]
-        Filled with one frame record each.
-    interfaces : int64[at least WALK_INTERFACES * IF_SIZE]
-        The section's interface table.
-    ctl : int64[WALK_SIZE]
-        Control words, see :mod:`.layout`.
-
-    Returns
-    -------
-    int
-        Frame records filled.
-
+    (statistics, names): the caller reads that one, moves ``WALK_BEGIN`` past it and calls again. ``interfaces`` is the
+    section's interface table, ``WALK_INTERFACES`` rows; parameters and answer are otherwise as for :func:`walk_pcap`.
     """
     at = ctl[WALK_BEGIN]
     end = ctl[WALK_END]
     capacity = ctl[WALK_CAPACITY]
     swapped = ctl[WALK_SWAPPED]
-    known = ctl[WALK_INTERFACES]
     count = 0
     status = STATUS_MORE
     reason = 0
@@ -237,48 +286,10 @@ def walk_pcapng(data: Buffer, frames: Words, interfaces: Words, ctl: Words) -> i
                 need = min(size, 28)
                 if end - at < need:
                     break
-            if kind in {6, 2}:  # enhanced packet, and its obsolete forerunner
-                if total < 32:
-                    status = STATUS_DAMAGED
-                    reason = DAMAGE_BLOCK_LENGTH
-                    need = total
-                    break
-                head = 28
-                if kind == 6:
-                    interface = number(data[at + 8], data[at + 9], data[at + 10], data[at + 11], swapped)
-                else:
-                    interface = number(0, 0, data[at + 8], data[at + 9], 0)
-                    if swapped:
-                        interface = number(0, 0, data[at + 9], data[at + 8], 0)
-                captured = number(data[at + 20], data[at + 21], data[at + 22], data[at + 23], swapped)
-                original = number(data[at + 24], data[at + 25], data[at + 26], data[at + 27], swapped)
-            else:  # simple packet: the first interface, no time
-                if total < 16:
-                    status = STATUS_DAMAGED
-                    reason = DAMAGE_BLOCK_LENGTH
-                    need = total
-                    break
-                head = 12
-                interface = 0
-                original = number(data[at + 8], data[at + 9], data[at + 10], data[at + 11], swapped)
-                captured = original
-                if known and interfaces[IF_SNAPLEN] and captured > interfaces[IF_SNAPLEN]:
-                    captured = interfaces[IF_SNAPLEN]
-                captured = min(captured, total - 16)
-            if interface >= known:
+            reason = packet_head(data, at, kind, total, interfaces, ctl)
+            if reason:
                 status = STATUS_DAMAGED
-                reason = DAMAGE_INTERFACE
-                need = interface
-                break
-            if captured > LIMIT_PACKET:
-                status = STATUS_DAMAGED
-                reason = DAMAGE_LENGTH
-                need = captured
-                break
-            if captured > total - head - 4:
-                status = STATUS_DAMAGED
-                reason = DAMAGE_PACKET_IN_BLOCK
-                need = captured
+                need = ctl[WALK_NEED]
                 break
             need = size
             if end - at < size:
@@ -305,25 +316,7 @@ def walk_pcapng(data: Buffer, frames: Words, interfaces: Words, ctl: Words) -> i
         if status == STATUS_BLOCK:
             break
         if kind in {6, 2, 3}:
-            f = count * FRAME_SIZE
-            row = interface * IF_SIZE
-            frames[f + F_OFFSET] = at + head
-            frames[f + F_CAPTURED] = captured
-            frames[f + F_ORIGINAL] = max(captured, original)
-            frames[f + F_LINK] = interfaces[row + IF_LINK]
-            if kind == 3:
-                ctl[WALK_TIMELESS] += 1
-            else:
-                ctl[WALK_LAST_TIME] = stamp_to_ns(
-                    number(data[at + 12], data[at + 13], data[at + 14], data[at + 15], swapped),
-                    number(data[at + 16], data[at + 17], data[at + 18], data[at + 19], swapped),
-                    interfaces[row + IF_UNIT],
-                    interfaces[row + IF_FACTOR],
-                    interfaces[row + IF_OFFSET],
-                )
-                ctl[WALK_EARLIEST] = min(ctl[WALK_EARLIEST], ctl[WALK_LAST_TIME])
-                ctl[WALK_LATEST] = max(ctl[WALK_LATEST], ctl[WALK_LAST_TIME])
-            frames[f + F_TIME] = ctl[WALK_LAST_TIME]
+            take_packet(data, at, kind, frames, count * FRAME_SIZE, interfaces, ctl)
             count += 1
         at += size
     ctl[WALK_BEGIN] = at

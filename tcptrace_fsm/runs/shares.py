@@ -68,6 +68,7 @@ class Facts:
     unsupported_links: dict[int, int]
     broken_headers: int
     icmp_errors: int
+    skipped: dict[str, int]
 
 
 def facts(capture: Any) -> Facts:

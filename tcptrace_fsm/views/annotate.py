@@ -12,7 +12,8 @@ import struct
 from typing import IO, TYPE_CHECKING, Any
 
 from tcptrace_fsm.capture.codes import FILE_SHIFT
-from tcptrace_fsm.capture.containers import PCAP_MAGIC, PCAPNG_MAGIC, SNOOP_LINKS, SNOOP_MAGIC
+from tcptrace_fsm.capture.headers import PCAP_MAGIC, SNOOP_LINKS, SNOOP_MAGIC
+from tcptrace_fsm.capture.pcapng import PCAPNG_MAGIC
 from tcptrace_fsm.core.words import BASES, SIDES, STATES
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.version import __version__

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from tcptrace_fsm.capture.codes import FILE_SHIFT
-from tcptrace_fsm.capture.containers import PCAP_MAGIC, PCAPNG_MAGIC, SNOOP_MAGIC
+from tcptrace_fsm.capture.headers import PCAP_MAGIC, SNOOP_MAGIC
+from tcptrace_fsm.capture.pcapng import PCAPNG_MAGIC
 from tcptrace_fsm.capture.streams import StreamDamage, open_stream
 from tcptrace_fsm.errors import CaptureError, UsageError
 from tcptrace_fsm.files import whole_file

@@ -43,6 +43,7 @@ MALFORMED: dict[int, str] = {
 """Outcomes of frames that contradict their own protocol, and their names in ``summary.json``."""
 
 _SHOWN_HOSTS = 3
+_SHOWN_SKIPPED = 3
 _SCREEN = 40  # lines of the first screen
 _LEAST = 12  # ... of them for findings, however much else there is to say
 _SLIGHT = {"info", "low"}
@@ -75,7 +76,7 @@ def frames_dict(captures: Iterable[Any]) -> dict[str, Any]:
         links.update(capture.unsupported_links)
     counted: dict[str, Any] = {
         "tcp": outcomes[k.OUTCOME_TCP],
-        "not_tcp": outcomes[k.OUTCOME_NOT_TCP],
+        "not_tcp": outcomes[k.OUTCOME_NOT_TCP] + outcomes[k.OUTCOME_ENCRYPTED],
         "fragment": outcomes[k.OUTCOME_FRAGMENT],
         "malformed": {name: outcomes[n] for n, name in MALFORMED.items() if outcomes[n]},
         "unsupported_link": {str(n): times for n, times in sorted(links.items())},
@@ -84,6 +85,14 @@ def frames_dict(captures: Iterable[Any]) -> dict[str, Any]:
         counted["filtered"] = outcomes[k.OUTCOME_FILTERED]
     unknown = outcomes[k.OUTCOME_PEEL] + outcomes[k.OUTCOME_UNSUPPORTED_LINK] - sum(links.values())
     return {**counted, "undecoded": unknown} if unknown else counted
+
+
+def skipped_dict(captures: Iterable[Any]) -> dict[str, int]:
+    """Frames that may hold TCP behind what is not decoded, by its name, the most first; counted among the others."""
+    found: Counter[str] = Counter()
+    for capture in captures:
+        found.update(getattr(capture, "skipped", {}))
+    return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
 
 
 def wireshark_frames(captures: Iterable[Any]) -> int:
@@ -97,6 +106,7 @@ def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any]) -> 
         "captures": [capture_dict(c) for c in captures],
         "truncated": next((c.truncated for c in captures if c.truncated), None),
         "frames": frames_dict(captures),
+        "skipped": skipped_dict(captures),
         "icmp_errors": sum(getattr(c, "icmp_errors", 0) for c in captures),
         "connections": {
             "count": tally.connections,
@@ -202,6 +212,11 @@ def facts(summary: dict[str, Any], span: tuple[int | None, int | None]) -> Itera
     bad += [f"{n:,} of unsupported {link_name(int(number))}" for number, n in frames["unsupported_link"].items()]
     if bad:
         yield "not read", ", ".join(bad)
+    if summary["skipped"]:
+        names = ", ".join(f"{n:,} in {name}" for name, n in list(summary["skipped"].items())[:_SHOWN_SKIPPED])
+        more = ", and so on" if len(summary["skipped"]) > _SHOWN_SKIPPED else ""
+        total = count(sum(summary["skipped"].values()), "frame")
+        yield "skipped", f"{total} may hold TCP that is not decoded: {names}{more}; what seems missing may be there"
     if "filtered" in frames:
         yield "filter", f"{count(frames['filtered'], 'frame')} left out"
     if "timers" in summary:

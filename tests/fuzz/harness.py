@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 
 from tcptrace_fsm.capture import containers as installed_capture
+from tcptrace_fsm.capture import peeling as installed_peeling
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.errors import CaptureError
 from tcptrace_fsm.kernels import layout as at
@@ -126,16 +127,30 @@ def segments_target(data: bytes) -> None:
 @cache
 def plain_capture() -> ModuleType:
     """The reader on plain-Python kernels whose every index is watched."""
-    spec = importlib.util.spec_from_file_location("uncompiled_capture", Path(installed_capture.__file__))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    reader = copied("uncompiled_capture", installed_capture)
+    reader.Peeler = plain_peeling().Peeler
     for name in ("decode", "walk"):
         kernel = uncompiled(name)
-        for function in set(vars(kernel)) & set(vars(module)):
-            if isinstance(getattr(kernel, function), FunctionType):
-                setattr(module, function, watch(getattr(kernel, function)))
+        for function in kernel.__all__:
+            setattr(reader, function, watch(getattr(kernel, function)))
+    return reader
+
+
+@cache
+def plain_peeling() -> ModuleType:
+    """The slow path on the same."""
+    module = copied("uncompiled_peeling", installed_peeling)
+    module.decode = watch(uncompiled("decode").decode)
     return module
+
+
+def copied(name: str, module: ModuleType) -> ModuleType:
+    """A module once more, under another name."""
+    spec = importlib.util.spec_from_file_location(name, Path(module.__file__))
+    copy = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = copy
+    spec.loader.exec_module(copy)
+    return copy
 
 
 def capture_target(data: bytes) -> None:
@@ -155,19 +170,22 @@ TARGETS = {"segments": segments_target, "capture": capture_target}
 def instrument(atheris) -> int:
     """Let atheris see which branches of the kernels and of the slow path are taken. Returns how many functions."""
     from tcptrace_fsm import findings as anomalies
-    from tcptrace_fsm.capture import fragments, streams
-    from tcptrace_fsm.capture.layers import links, tunnels
+    from tcptrace_fsm.capture import batches, chunks, fragments, headers, pcapng, streams
+    from tcptrace_fsm.capture.layers import layers
 
     functions: set[FunctionType] = set()
     watched_engine()
-    for module in (plain_capture(), links, tunnels, fragments, streams, *anomalies.FAMILIES):
+    layers()  # loads them all
+    families = [m for name, m in sys.modules.items() if name.startswith(f"{layers.__module__}.")]
+    readers = (plain_capture(), plain_peeling(), batches, chunks, fragments, headers, pcapng, streams)
+    for module in (*readers, *families, *anomalies.FAMILIES):
         functions.update(
             f for f in vars(module).values() if isinstance(f, FunctionType) and f.__module__ == module.__name__
         )
         for kind in vars(module).values():
             if isinstance(kind, type) and kind.__module__ == module.__name__:
                 functions.update(f for f in vars(kind).values() if isinstance(f, FunctionType))
-    for holder in (vars(sys.modules[watched_engine().__module__]), vars(plain_capture())):
+    for holder in (vars(sys.modules[watched_engine().__module__]), vars(plain_capture()), vars(plain_peeling())):
         for watched in holder.values():
             for cell in getattr(watched, "__closure__", None) or ():
                 kernel = cell.cell_contents

@@ -14,104 +14,72 @@ chosen by direction (MPLS labels, GTP's TEIDs) are left out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.capture.layers import layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "LINK_TYPES",
-    "LinkType",
+    "KERNEL_LINKS",
+    "NAMES_ONLY",
     "encapsulation_code",
     "encapsulation_name",
+    "is_read",
     "known_paths",
     "learn_paths",
     "link_name",
 ]
 
 
-class LinkType(NamedTuple):
-    """A link type as on https://www.tcpdump.org/linktypes.html."""
-
-    name: str
-    """The registry's name without ``LINKTYPE_``; what people call it for the most common ones."""
-    layer: str
-    """Who reads it: ``kernel``, a layer of :mod:`tcptrace_fsm.capture.layers.tunnels`, or empty for nobody."""
-
-
-LINK_TYPES = {
-    0: LinkType("NULL", "kernel"),
-    1: LinkType("Ethernet", "kernel"),
-    6: LinkType("Token Ring", "token_ring"),
-    8: LinkType("SLIP", "slip"),
-    9: LinkType("PPP", "ppp"),
-    10: LinkType("FDDI", "fddi"),
-    11: LinkType("ATM RFC 1483", "llc"),
-    12: LinkType("RAW", "kernel"),
-    14: LinkType("RAW", "kernel"),
-    50: LinkType("PPP HDLC", "ppp"),
-    51: LinkType("PPPoE", "pppoe"),
-    100: LinkType("ATM RFC 1483", "llc"),
-    101: LinkType("RAW", "kernel"),
-    104: LinkType("Cisco HDLC", "cisco_hdlc"),
-    105: LinkType("802.11", "wlan"),
-    107: LinkType("Frame Relay", "frame_relay"),
-    108: LinkType("LOOP", "kernel"),
-    109: LinkType("ENC", "enc"),
-    113: LinkType("Linux cooked", "kernel"),
-    117: LinkType("PFLOG", "pflog"),
-    119: LinkType("802.11 with Prism header", "prism"),
-    122: LinkType("IP over Fibre Channel", "ip_over_fc"),
-    123: LinkType("SunATM", "sun_atm"),
-    127: LinkType("802.11 with radiotap", "radiotap"),
-    143: LinkType("DOCSIS", "docsis"),
-    163: LinkType("802.11 with AVS header", "prism"),
-    166: LinkType("PPP of pppd", "ppp_directed"),
-    178: LinkType("Juniper Ethernet", "juniper_ethernet"),
-    179: LinkType("Juniper PPP", "juniper_ppp"),
-    180: LinkType("Juniper Frame Relay", "juniper_frame_relay"),
-    181: LinkType("Juniper Cisco HDLC", "juniper_cisco_hdlc"),
-    192: LinkType("PPI", "ppi"),
-    197: LinkType("ERF", "erf"),
-    204: LinkType("PPP with direction", "ppp_directed"),
-    205: LinkType("Cisco HDLC with direction", "cisco_hdlc_directed"),
-    206: LinkType("Frame Relay with direction", "frame_relay_directed"),
-    228: LinkType("IPv4", "kernel"),
-    229: LinkType("IPv6", "kernel"),
-    239: LinkType("NFLOG", "nflog"),
-    240: LinkType("NetANALYZER", "netanalyzer"),
-    242: LinkType("IP over InfiniBand", "ip_over_infiniband"),
-    258: LinkType("PKTAP", "pktap"),
-    259: LinkType("EPON", "epon"),
-    276: LinkType("Linux cooked v2", "kernel"),
-    281: LinkType("Ethernet with Broadcom tag", "broadcom_tag"),
-    282: LinkType("Ethernet with Broadcom tag in front", "broadcom_tag_first"),
-    283: LinkType("Ethernet with Marvell tag", "marvell_tag"),
-    284: LinkType("Ethernet with Marvell Ethertype tag", "marvell_ethertype_tag"),
-    # Known by name only: nothing in them leads to TCP in a way that is worth the code, or they are encrypted.
-    187: LinkType("Bluetooth HCI H4", ""),
-    189: LinkType("USB Linux", ""),
-    195: LinkType("802.15.4", ""),
-    201: LinkType("Bluetooth HCI H4 with direction", ""),
-    220: LinkType("USB Linux with padding", ""),
-    227: LinkType("SocketCAN", ""),
-    230: LinkType("802.15.4 without FCS", ""),
-    249: LinkType("USBPcap", ""),
-    251: LinkType("Bluetooth LE", ""),
-    252: LinkType("Wireshark upper PDU", ""),
-    253: LinkType("Netlink", ""),
-    265: LinkType("NFC LLCP", ""),
+KERNEL_LINKS = {
+    0: "NULL",
+    1: "Ethernet",
+    12: "RAW",
+    14: "RAW",
+    101: "RAW",
+    108: "LOOP",
+    113: "Linux cooked",
+    228: "IPv4",
+    229: "IPv6",
+    276: "Linux cooked v2",
 }
+"""Names of the link types that the decode kernel reads: the registry's without ``LINKTYPE_``, or what people say."""
+
+NAMES_ONLY = {
+    187: "Bluetooth HCI H4",
+    189: "USB Linux",
+    195: "802.15.4",
+    201: "Bluetooth HCI H4 with direction",
+    220: "USB Linux with padding",
+    227: "SocketCAN",
+    230: "802.15.4 without FCS",
+    249: "USBPcap",
+    251: "Bluetooth LE",
+    252: "Wireshark upper PDU",
+    253: "Netlink",
+    265: "NFC LLCP",
+}
+"""Nothing in these leads to TCP in a way that is worth the code, or they are encrypted."""
+
+
+def is_read(number: int) -> bool:
+    """Whether frames of a link type are read."""
+    return number in KERNEL_LINKS or number in layers().LINKS
 
 
 def link_name(number: int) -> str:
-    """Return what to call a link type.
+    """Return what to call a link type (https://www.tcpdump.org/linktypes.html).
 
     >>> link_name(1), link_name(54321)
     ('Ethernet', 'link type 54321')
     """
-    known = LINK_TYPES.get(number)
-    return known.name if known else f"link type {number}"
+    name = KERNEL_LINKS.get(number) or NAMES_ONLY.get(number)
+    if name is None:
+        known = layers().LINKS.get(number)
+        name = known.name if known else f"link type {number}"
+    return name
 
 
 # Distinct tunnel paths that get a code of their own; a hostile capture can make up any number of them.
