@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tcptrace_fsm.capture.containers import open_capture
+from tcptrace_fsm.capture.layers.links import encapsulation_name
 from tcptrace_fsm.errors import CaptureError
 from tcptrace_fsm.kernels import layout as at
 
@@ -62,6 +63,17 @@ def by_us(path):
     return found
 
 
+def teredo(path):
+    """The frames whose segments lie in Teredo."""
+    capture, found = open_capture(path), set()
+    for batch in capture.segments():
+        for s in range(0, batch.count * at.SEGMENT_SIZE, at.SEGMENT_SIZE):
+            number = batch.segments[s + at.S_FRAME]
+            if encapsulation_name(batch.segments[s + at.S_NET] >> 1).endswith("teredo"):
+                found.add(number)
+    return found
+
+
 @pytest.mark.skipif(not FOLDER, reason="TCPTRACE_FSM_CAPTURES names no folder with captures")
 @pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
 @pytest.mark.parametrize("path", captures(), ids=lambda path: str(path.relative_to(FOLDER)))
@@ -72,7 +84,9 @@ def test_same_segments_as_tshark(path):
     except CaptureError:
         ours = {}
     theirs = by_tshark(path)
-    assert ours.keys() == theirs.keys()
+    # tshark knows Teredo by its servers' port, we by the addresses inside: what clients send each other is ours alone.
+    assert ours.keys() - theirs.keys() <= teredo(path)
+    assert theirs.keys() <= ours.keys()
     for number, length in theirs.items():
         # tshark gives none for what it cannot judge, a fragment for one; we give none where the header is impossible.
         if length and ours[number]:
