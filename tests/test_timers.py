@@ -771,7 +771,7 @@ def test_the_command_line_says_what_was_learned(whole, capsys):
     assert cli.run_command(["analyze", str(whole), "--learn-timers"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "timers 10.0.0.1 keeps TIME_WAIT for" in out
-    assert "--learn-timers" in out.split("see it")[1]
+    assert "--learn-timers" in out.split("tcptrace-fsm ladder")[1]
     assert cli.run_command(["analyze", str(whole), "--learn-timers", "--json", "--jobs", "2"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert {host["host"] for host in said["timers"]["learned"]} == {"10.0.0.1", "10.0.0.2"}
