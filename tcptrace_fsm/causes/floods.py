@@ -105,8 +105,8 @@ def scan(case: Case, world: World) -> Verdict | None:
         "likely",
         (
             (
-                f"{found.tried} attempts to reach {what} within {span(found.ended - found.began)} (frames "
-                f"{', '.join(map(str, found.frames))} ...)"
+                f"{found.tried} attempts to reach {what} within {span(found.ended - found.began)} "
+                f"({case.frames(*found.frames)} ...)"
             ),
             f"{found.refused} were refused, {found.unanswered} had no answer, {found.dropped} dropped without data",
         ),
@@ -168,7 +168,7 @@ def syn_flood(case: Case, world: World) -> Verdict | None:
     evidence = [
         (
             f"{found.tried} SYNs from {found.clients} addresses, up to {found.peak} within {span(WINDOW)}, none "
-            f"followed by an ACK (frames {', '.join(map(str, found.frames))} ...)"
+            f"followed by an ACK ({case.frames(*found.frames)} ...)"
         ),
         f"{found.answered} of them were answered by SYN+ACK",
     ]

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tcptrace_fsm.capture.codes import FILE_SHIFT, FRAME_MASK
 from tcptrace_fsm.capture.losses import Losses, at_end, doubt, so_far
 from tcptrace_fsm.capture.sources import can_be_read_again
 from tcptrace_fsm.core.tally import Tally
@@ -224,10 +225,20 @@ class Run:
         together = names[0] if len(names) == 1 else f"{len(names)} captures"
         return "standard input" if together == "-" else together
 
+    def _placed(self, position: int | None) -> dict[str, Any]:
+        """The frame that stands at a position of the timeline, and the capture that holds it."""
+        if position is None or self.origins is None:
+            return {"frame": None, "file": None}
+        code = self.origins.code(position)
+        return {"frame": code & FRAME_MASK, "file": self.origins.names[code >> FILE_SHIFT]}
+
     def summary(self, **options: Any) -> dict[str, Any]:
         """What ``summary.json`` says but for the versions, with options that are no settings of the run."""
         summary = summary_dict(self.captures, self.tally, {**self.settings.summary(), **options})
         summary["connections"]["judged_early"] = self.hurried
+        if self.origins is not None:
+            for diagnosis in summary["diagnoses"]:
+                diagnosis.update(self._placed(diagnosis["frame"]))
         if self.learned_timers is not None:
             summary["timers"] = self.learned_timers
         if self.points is None:
