@@ -136,6 +136,8 @@ def plain(table):
         "arrival_frame",
         "frame_before",
         "frame_after",
+        "evidence_for",  # sentences that name frames
+        "evidence_against",
     }
     return table.drop(columns=[c for c in table.columns if c in FILE_COLUMNS | frames])
 

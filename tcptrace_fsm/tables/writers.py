@@ -148,7 +148,7 @@ def csv_text(column: Any) -> Any:
         whole = pc.binary_join_element_wise(sign, seconds.cast(pa.string()), "")
         return pc.binary_join_element_wise(whole, pc.utf8_lpad(rest.cast(pa.string()), 9, "0"), ".")
     if pa.types.is_list(kind):
-        return pc.binary_join(column.cast(pa.list_(pa.string())), " ")
+        return _quoted(pc.binary_join(column.cast(pa.list_(pa.string())), " "))
     return column.cast(pa.string())
 
 
