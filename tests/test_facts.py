@@ -80,7 +80,7 @@ def test_no_conversation_loses_a_finding_by_a_fact(talks):
 def test_no_sample_loses_a_finding_by_a_fact(monkeypatch):
     """Real captures."""
     doubter = Doubter()
-    monkeypatch.setattr("tcptrace_fsm.findings.running", lambda *_: doubter)
+    monkeypatch.setattr("tcptrace_fsm.findings.runner", lambda *_: doubter)
     for path in SAMPLES:
         tf.analyze(path)
     assert doubter.seen > len(SAMPLES) / 2
