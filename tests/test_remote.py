@@ -59,7 +59,7 @@ def at_home(table):
     """A table with the names of its captures cut down to the last part."""
     table = table.copy()
     for column in table.columns:
-        if column in {"file", "first_file", "last_file", "confirmed_by_file"}:
+        if column in {"file", "first_file", "last_file", "confirmed_by_file", "file_before", "file_after"}:
             table[column] = table[column].str.rsplit("/", n=1).str[-1]
         elif column == "files":
             table[column] = [[name.rsplit("/", 1)[-1] for name in names] for names in table[column]]

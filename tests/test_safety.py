@@ -184,6 +184,7 @@ def test_a_signal_leaves_nothing_half_written(number, tmp_path):
     while not list(tmp_path.glob("out/.*.partial")) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert list(tmp_path.glob("out/.*.partial"))
+    time.sleep(0.5)  # all of them are there, and it reads
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 128 + number, errors
