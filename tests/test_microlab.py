@@ -109,8 +109,7 @@ def test_d_second_attempt_with_another_isn():
 
 
 @pytest.mark.xfail(
-    reason="a lost connection that a new SYN finds out is told by other kinds since rules ask what a reset answers",
-    strict=False,
+    reason="a lost connection that a new SYN finds out is told by other kinds since rules ask what a reset answers"
 )
 def test_e_half_open_connection_discovered():
     """e: the client has forgotten the connection; its SYN draws a challenge ACK, its RST clears the way: two."""
@@ -263,7 +262,7 @@ def test_k_time_wait_lost():
 
 
 @pytest.mark.xfail(
-    reason="data that meet a reset after a FIN are told as late data since rules ask what a reset answers", strict=False
+    reason="data that meet a reset after a FIN are told as late data since rules ask what a reset answers"
 )
 def test_l_orphan_fin_wait_2_expired():
     """l: the client's FIN is acknowledged; 100 s later data from the server meets an RST: FIN_WAIT_2 had timed out."""

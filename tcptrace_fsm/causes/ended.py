@@ -20,10 +20,15 @@ PLACE = ("client", "server")
 MOMENT = SECOND // 20  # what comes later than this after a FIN was not on its way already
 
 
+def fin_then_rst(end: End) -> tuple[Segment | None, Segment | None]:
+    """The first FIN of ``end``, and its first RST behind that."""
+    fin = next((s for s in end.segments if s.fin), None)
+    return fin, next((s for s in end.segments if s.rst and fin is not None and s.frame > fin.frame), None)
+
+
 def late_data(end: End) -> tuple[Segment, list[Segment], Segment] | None:
     """``end`` closed and then reset data: its FIN, the data that came behind it, the RST."""
-    fin = next((s for s in end.segments if s.fin), None)
-    rst = next((s for s in end.segments if s.rst and fin is not None and s.frame > fin.frame), None)
+    fin, rst = fin_then_rst(end)
     if fin is None or rst is None:
         return None
     late = [s for s in end.peer.segments if s.length and fin.frame < s.frame < rst.frame]
@@ -32,8 +37,7 @@ def late_data(end: End) -> tuple[Segment, list[Segment], Segment] | None:
 
 def in_flight(end: End) -> tuple[Segment, Segment, int] | None:
     """``end`` closed and then reset what its peer had under way: FIN, first RST, bytes."""
-    fin = next((s for s in end.segments if s.fin), None)
-    rst = next((s for s in end.segments if s.rst and fin is not None and s.frame > fin.frame), None)
+    fin, rst = fin_then_rst(end)
     lost = end.peer[E_NEXT] - max(end[E_ACK], 1)
     if fin is None or rst is None or lost <= 0 or end.peer[E_FIN] >= 0 or rst.time - fin.time > prompt(end) + SECOND:
         return None
