@@ -179,7 +179,7 @@ def test_an_empty_directory_and_a_pattern_without_match(tmp_path, capsys):
         (["analyze", "x", "--filter", "porrt 80"], "'porrt', character 1"),
         (["netstat", "x", "--at", "noon"], "ISO 8601"),
         (["netstat", "x", "--host", "localhost"], "IP address"),
-        (["rules", "bogus"], "stuck_close_wait"),
+        (["rules", "bogus"], "no rule 'bogus'; there are abort_on_overflow"),
     ],
 )
 def test_wrong_usage_is_one_line_that_says_what_is_right(arguments, says, capsys):

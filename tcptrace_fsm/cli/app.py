@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tcptrace_fsm.cli.captures import LEFT_OUT
 from tcptrace_fsm.cli.commands.analyze import analyze
 from tcptrace_fsm.cli.commands.annotate import annotate
 from tcptrace_fsm.cli.commands.catalogue import causes, rules
@@ -115,6 +116,7 @@ def main() -> None:
 
 def run_command(arguments: list[str] | None = None) -> int:
     """Run one command; every error that is not a fault of this program becomes one line and a status."""
+    LEFT_OUT.clear()
     try:
         status = app(arguments, prog_name="tcptrace-fsm", standalone_mode=False)
         sys.stdout.flush()
@@ -153,7 +155,7 @@ def run_command(arguments: list[str] | None = None) -> int:
         give_up_output()
         say(f"cannot write: {error.strerror}")
         return EXIT_NOT_WRITTEN
-    return status if isinstance(status, int) else 0
+    return (status if isinstance(status, int) else 0) or (EXIT_UNREADABLE if LEFT_OUT else 0)
 
 
 def usage_message(error: Any) -> str:

@@ -41,6 +41,8 @@ class Settings:
         Whether the two captures are of the same connections, taken at or near their two hosts.
     follow : bool
         Whether the last capture is still being written.
+    strict : bool
+        Whether one of several captures that cannot be read stops everything.
     segments : bool
         Whether segments are wanted one by one.
     fragments : bool
@@ -72,6 +74,9 @@ class Settings:
         "differ.",
     )
     follow: bool = option(False, "Go on as the last capture grows, tell findings as they come, until Ctrl-C.")
+    strict: bool = option(
+        False, "Stop at the first of several captures that cannot be read, in place of leaving it out."
+    )
     segments: bool = False
     fragments: bool = False
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tcptrace_fsm.cli.captures import captures_of
 from tcptrace_fsm.cli.messages import EXIT_FAIL_ON, EXIT_INTERRUPTED, say, warn
 from tcptrace_fsm.cli.options import Captures, with_settings
 from tcptrace_fsm.cli.progress import watch
@@ -22,7 +23,7 @@ from tcptrace_fsm.views.summary import first_screen, show, terminal_width
 __all__ = ["analyze"]
 
 
-@with_settings("profile", "learn_timers", "taken_at", "merge_vantage", "filter", "follow")
+@with_settings("profile", "learn_timers", "taken_at", "merge_vantage", "filter", "follow", "strict")
 def analyze(
     captures: Captures,
     out: Annotated[
@@ -55,7 +56,6 @@ def analyze(
     settings: Settings,
 ) -> None:
     """Replay captures: how connections opened and closed, their states at the end, and what went wrong."""
-    from tcptrace_fsm.capture.sources import sources
     from tcptrace_fsm.runs.start import check_shareable, new_run
     from tcptrace_fsm.version import versions
 
@@ -63,7 +63,7 @@ def analyze(
     chosen = check_tables(tables)
     if fail_on is not None and fail_on not in SEVERITIES:
         raise UsageError(f"no severity {fail_on!r}; there are {', '.join(SEVERITIES)}")
-    captured = sources(captures)
+    captured = captures_of(captures, settings)
     settings = replace(settings, segments=out is not None and "segments" in chosen)
     with ExitStack() as stack:
         client = None

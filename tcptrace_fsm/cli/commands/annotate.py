@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tcptrace_fsm.cli.captures import captures_of
 from tcptrace_fsm.cli.messages import EXIT_INTERRUPTED, say, warn
 from tcptrace_fsm.cli.options import Captures, with_settings
 from tcptrace_fsm.cli.progress import watch
@@ -16,7 +17,7 @@ from tcptrace_fsm.text.counts import count
 __all__ = ["annotate"]
 
 
-@with_settings("profile", "learn_timers", "taken_at", "filter")
+@with_settings("profile", "learn_timers", "taken_at", "filter", "strict")
 def annotate(
     captures: Captures,
     out: Annotated[
@@ -34,12 +35,11 @@ def annotate(
 
     In Wireshark, the filter frame.comment shows the frames that bear one.
     """
-    from tcptrace_fsm.capture.sources import sources
     from tcptrace_fsm.runs.run import Run
     from tcptrace_fsm.views import annotate as view
     from tcptrace_fsm.views.extract import output_file, rereadable
 
-    expanded = sources(captures)
+    expanded = captures_of(captures, settings)
     refuse_input(out, expanded)
     with rereadable(expanded) as twice:
         run, comments = Run(twice, settings), view.Comments()

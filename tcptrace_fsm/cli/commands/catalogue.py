@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tcptrace_fsm.core.words import SEVERITIES
-from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.text.names import check_name
 from tcptrace_fsm.views.summary import terminal_width
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ def rules(
         for name, rule in sorted(CATALOGUE.items(), key=lambda item: (-SEVERITIES.index(item[1].severity), item[0])):
             print(f"{rule.severity:<7} {rule.category:<10} {name:<{width}}  {rule.summary}".rstrip())
         return
-    if kind not in CATALOGUE:
-        raise UsageError(f"no rule {kind!r}; there are {', '.join(sorted(CATALOGUE))}")
-    for line in explain(CATALOGUE[kind]):
+    for line in explain(CATALOGUE[check_name("rule", kind, CATALOGUE)]):
         print(line)
 
 
@@ -47,12 +45,7 @@ def causes(
         for name, one in CAUSES.items():
             print(f"{one.family:<8} {one.where:<8} {name:<{width}}  {one.summary}")
         return
-    if cause not in CAUSES:
-        from difflib import get_close_matches
-
-        near = get_close_matches(cause, CAUSES, n=3) or sorted(CAUSES)
-        raise UsageError(f"no cause {cause!r}; did you mean {', '.join(near)}?")
-    for line in cause_lines(CAUSES[cause], min(terminal_width(), 100)):
+    for line in cause_lines(CAUSES[check_name("cause", cause, CAUSES)], min(terminal_width(), 100)):
         print(line)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tcptrace_fsm.cli.captures import captures_of
 from tcptrace_fsm.cli.messages import EXIT_INTERRUPTED, say, warn
 from tcptrace_fsm.cli.options import Captures, with_settings
 from tcptrace_fsm.cli.progress import watch
@@ -18,7 +19,7 @@ __all__ = ["connections"]
 ROWS = 100
 
 
-@with_settings("profile", "learn_timers", "taken_at", "filter")
+@with_settings("profile", "learn_timers", "taken_at", "filter", "strict")
 def connections(
     captures: Captures,
     host: Annotated[
@@ -50,7 +51,6 @@ def connections(
     settings: Settings,
 ) -> None:
     """List connections, one a line: from an address to a number, and to what is wrong."""
-    from tcptrace_fsm.capture.sources import sources
     from tcptrace_fsm.runs.run import Run
     from tcptrace_fsm.runs.sinks import Kept
     from tcptrace_fsm.views import connections as view
@@ -61,7 +61,7 @@ def connections(
         raise UsageError(f"-n takes how many connections to show, 0 for all, not {most}")
     wanted = view.choice(host, state, cause, kind)
     by = None if sort is None else view.check_column(sort)
-    run, kept = Run(sources(captures), settings), Kept()
+    run, kept = Run(captures_of(captures, settings), settings), Kept()
     run.go([kept], watch=watch)
     warn(run)
     listing = view.Listing(kept.finished, run.origins)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tcptrace_fsm.cli.captures import captures_of
 from tcptrace_fsm.cli.messages import check_ids, say, split_ids, warn
 from tcptrace_fsm.cli.options import with_settings
 from tcptrace_fsm.cli.progress import watch
@@ -18,7 +19,7 @@ from tcptrace_fsm.text.counts import count
 __all__ = ["extract"]
 
 
-@with_settings("filter")
+@with_settings("filter", "strict")
 def extract(
     named: Annotated[
         list[str],
@@ -39,14 +40,13 @@ def extract(
 
     IP fragments of their segments come along; frames of other protocols that speak of them (ICMP errors) do not.
     """
-    from tcptrace_fsm.capture.sources import sources
     from tcptrace_fsm.runs.run import Run
     from tcptrace_fsm.views import extract as copying
 
     captures, conn_ids = split_ids(named)
     if not conn_ids:
         raise UsageError("name the connections to extract by their numbers, behind the capture")
-    expanded = sources(captures)
+    expanded = captures_of(captures, settings)
     refuse_input(out, expanded)
     with copying.rereadable(expanded) as twice:
         run = Run(twice, replace(settings, segments=True, fragments=True))

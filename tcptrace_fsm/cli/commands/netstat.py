@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tcptrace_fsm.cli.captures import captures_of
 from tcptrace_fsm.cli.messages import EXIT_INTERRUPTED, say, warn
 from tcptrace_fsm.cli.options import Captures, with_settings
 from tcptrace_fsm.cli.progress import watch
@@ -19,7 +20,7 @@ __all__ = ["netstat"]
 ROWS = 100
 
 
-@with_settings("profile", "learn_timers", "taken_at", "filter")
+@with_settings("profile", "learn_timers", "taken_at", "filter", "strict")
 def netstat(
     captures: Captures,
     at: Annotated[
@@ -39,7 +40,6 @@ def netstat(
     settings: Settings,
 ) -> None:
     """Show what netstat -nat would have shown at some moment, for both ends of every connection."""
-    from tcptrace_fsm.capture.sources import sources
     from tcptrace_fsm.runs.run import Run
     from tcptrace_fsm.runs.sinks import Kept
     from tcptrace_fsm.views import netstat as view
@@ -47,7 +47,7 @@ def netstat(
 
     only = None if host is None else endpoint(host)
     view.moment(at, (0, 0))  # nonsense is refused before a large capture is read
-    run, kept = Run(sources(captures), settings), Kept()
+    run, kept = Run(captures_of(captures, settings), settings), Kept()
     run.go([kept], watch=watch)
     warn(run)
     when = view.moment(at, run.span)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tcptrace_fsm.cli.captures import captures_of
 from tcptrace_fsm.cli.messages import EXIT_INTERRUPTED, check_ids, coloured, put, split_ids, warn
 from tcptrace_fsm.cli.options import Captures, FileOrDash, with_settings
 from tcptrace_fsm.cli.progress import drawing, watch
@@ -22,7 +23,7 @@ __all__ = ["diagram", "ladder", "report"]
 UNFOLDED = 1_000_000  # segments kept for a ladder of everything
 
 
-@with_settings("profile", "learn_timers", "taken_at", "filter")
+@with_settings("profile", "learn_timers", "taken_at", "filter", "strict")
 def ladder(
     named: Annotated[
         list[str],
@@ -37,7 +38,6 @@ def ladder(
     settings: Settings,
 ) -> None:
     """Draw a connection's segments between two lifelines, each endpoint's states down its side."""
-    from tcptrace_fsm.capture.sources import sources
     from tcptrace_fsm.runs.run import Run
     from tcptrace_fsm.views.collector import LIMIT, Collector
     from tcptrace_fsm.views.ladder import MOST_DRAWN, MOST_PRINTED, ladder_svg, ladder_text, plainer
@@ -45,7 +45,7 @@ def ladder(
     captures, conn_ids = split_ids(named)
     if len(conn_ids) > 1:
         raise UsageError(f"a ladder shows one connection, not {len(conn_ids)}")
-    captured = sources(captures)
+    captured = captures_of(captures, settings)
     if svg is not None:
         refuse_input(svg, captured)
     run = Run(captured, replace(settings, segments=True))
@@ -66,7 +66,7 @@ def ladder(
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-@with_settings("profile", "learn_timers", "taken_at", "filter")
+@with_settings("profile", "learn_timers", "taken_at", "filter", "strict")
 def diagram(
     captures: Annotated[
         list[str] | None,
@@ -77,13 +77,12 @@ def diagram(
     settings: Settings,
 ) -> None:
     """Draw figure 5 of RFC 9293 as SVG, weighted by what a capture's endpoints did; without --svg, list it in lines."""
-    from tcptrace_fsm.capture.sources import sources
     from tcptrace_fsm.runs.run import Run
     from tcptrace_fsm.views.diagram import Taken, diagram_svg, diagram_text
 
     taken, name, interrupted = None, "", False
     if captures:
-        captured = sources(captures)
+        captured = captures_of(captures, settings)
         if svg is not None:
             refuse_input(svg, captured)
         run = Run(captured, settings)
@@ -100,7 +99,7 @@ def diagram(
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-@with_settings("profile", "learn_timers", "taken_at", "filter")
+@with_settings("profile", "learn_timers", "taken_at", "filter", "strict")
 def report(
     captures: Captures,
     out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.html", help="The page to write.")],
@@ -112,14 +111,13 @@ def report(
 ) -> None:
     """Write one HTML page that needs no network: findings, connections, states over time, ladders, graphs."""
     from tcptrace_fsm.api import Trace
-    from tcptrace_fsm.capture.sources import sources
     from tcptrace_fsm.runs.run import Run
     from tcptrace_fsm.runs.sinks import Kept
     from tcptrace_fsm.views.extract import rereadable
 
     if host is not None:
         endpoint(host)  # nonsense is refused before a large capture is read
-    captured = sources(captures)
+    captured = captures_of(captures, settings)
     refuse_input(out, captured)
     with rereadable(captured) as twice:
         run, kept = Run(twice, settings), Kept()
