@@ -1,0 +1,203 @@
+"""Rules about FINs that are sent again, and about the ACK that was lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, times, when_closing
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
+from tcptrace_fsm.kernels.layout import (
+    E_FIN,
+    E_FINS,
+    FACT_CLOSE_AGAIN,
+    MARK_DSACK,
+    MARK_FIN_AGAIN,
+    MARK_NETWORK_DUPLICATE,
+    MARK_SPURIOUS,
+)
+from tcptrace_fsm.tcp.machine import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tcptrace_fsm.findings.rule import End
+
+__all__ = ["RULES"]
+
+COPIED = SECOND // 1000
+STORM = 10  # segments without data, one after another, that nobody asked for
+
+
+def fins_of(end: End) -> list[Segment]:
+    """Its FINs, without copies that the capture or the network made: no timer is as quick as those."""
+    fins: list[Segment] = []
+    latest = -COPIED
+    for s in heard(end.segments):
+        if s.fin and not s.has(MARK_NETWORK_DUPLICATE):
+            if s.time - latest >= COPIED or s.end != fins[0].end:
+                fins.append(s)
+            latest = s.time
+    return fins
+
+
+def lost_last_ack(end: End) -> tuple[Segment, Segment, bool] | None:
+    """The last ACK of an endpoint in TIME_WAIT that got lost: itself, the FIN that proves so, whether it passed here.
+
+    Either the ACK had passed before the FIN came again, or the ACK of the repeated FIN shows that an earlier one had
+    been received: by the timestamp that it echoes (RFC 7323 section 4.3) or by a duplicate SACK (RFC 2883).
+    """
+    fins = fins_of(end.peer)
+    if not end.entered(State.TIME_WAIT) or not fins:
+        return None
+    acks = [s for s in heard(end.segments) if not s.rst and s.ack >= end.peer[E_FIN]]
+    if not acks:
+        return None
+    later = [
+        s for s in heard(end.peer.segments) if s.time > acks[0].time + COPIED and not s.has(MARK_NETWORK_DUPLICATE)
+    ]
+    again = next((s for s in later if s.fin or (s.length and s.has(MARK_SPURIOUS) and s.tsval >= fins[0].tsval)), None)
+    if again:
+        return acks[0], again, True
+    if len(fins) < 2:
+        return None
+    echoed = acks[0].tsecr in [f.tsval for f in fins[:-1] if f.tsval >= 0] and acks[0].tsecr != fins[-1].tsval
+    return (acks[0], fins[-1], False) if echoed or acks[0].has(MARK_DSACK) else None
+
+
+def last_ack_lost(c: View) -> Iterator[Hit]:
+    """A FIN is repeated although its receiver had acknowledged it."""
+    for end in c.ends:
+        found = lost_last_ack(end)
+        if found is None:
+            continue
+        ack, again, passed = found
+        first = fins_of(end.peer)[0]
+        what = "its FIN" if again.fin else "data"
+        how = (
+            f"repeated {what} {span(again.time - ack.time)} after that ACK had passed here"
+            if passed
+            else f"repeated its FIN {span(again.time - first.time)} after the first, which had been received, as the "
+            "next ACK shows"
+        )
+        yield Hit(
+            end.side, again, f"the last ACK of {end.name} was lost: {end.peer.name} {how}", (ack, *fins_of(end.peer))
+        )
+
+
+def fin_retransmission(c: View) -> Iterator[Hit]:
+    """A FIN that was sent again for want of an ACK, unless it was the last ACK that got lost."""
+    for end in c.ends:
+        fins = fins_of(end)
+        again = [s for s in fins[1:] if s.has(MARK_FIN_AGAIN)]
+        if not again or lost_last_ack(end.peer):
+            continue
+        lost = "its ACK was lost" if again[0].has(MARK_SPURIOUS) else "it or its ACK was lost"
+        yield Hit(
+            end.side,
+            again[0],
+            f"{end.name} repeated its FIN {times(len(again))}, {span(again[0].time - fins[0].time)} after the first: "
+            f"{lost}",
+            (fins[0], *again[1:]),
+        )
+
+
+def fin_storm(c: View) -> Iterator[Hit]:
+    """Many FINs in a row, faster than any timer repeats them."""
+    for end in c.ends:
+        if end[E_FINS] < STORM:
+            continue
+        row: list[Segment] = []
+        for s in heard(end.segments):
+            if s.fin:
+                row = [*row, s] if row and s.time - row[-1].time < SECOND else [s]
+            if len(row) == STORM:
+                yield Hit(
+                    end.side,
+                    row[-1],
+                    f"{end.name} sent {end[E_FINS]} FINs, {STORM} of them within {span(row[-1].time - row[0].time)}: "
+                    "something repeats them, or copies them on the way",
+                    row,
+                )
+                break
+
+
+def when_fin_again(key: Key) -> bool:
+    """A FIN was repeated."""
+    return bool(key.marks & mask(MARK_FIN_AGAIN))
+
+
+def when_close_again(key: Key) -> bool:
+    """A FIN, or data that had been acknowledged, were repeated."""
+    return key.shows(FACT_CLOSE_AGAIN) and when_closing(key) and bool(key.marks & mask(MARK_FIN_AGAIN, MARK_SPURIOUS))
+
+
+RULES = (
+    Rule(
+        kind="fin_retransmission",
+        category="close",
+        severity="low",
+        rfc="RFC 6298 5.4",
+        summary="A FIN was sent again because no ACK of it came.",
+        evidence="A FIN that ends at the same byte as one before; not a copy by the capture or the network.",
+        innocent="One lost segment, repaired; an ACK that is delayed for longer than the retransmission timer.",
+        when=when_fin_again,
+        detect=fin_retransmission,
+        aliases={"Wireshark": "tcp.analysis.retransmission of a FIN"},
+        example=HANDSHAKE
+        + """
+            1.000 > F. 101:101(0) ack 1
+            1.210 > F. 101:101(0) ack 1
+            1.220 < F. 1:1(0)     ack 102
+            1.230 > .  102:102(0) ack 2
+        """,
+        counterexample=HANDSHAKE
+        + """
+            1.000 > F. 101:101(0) ack 1
+            1.0005 > F. 101:101(0) ack 1 id 104   # the very same frame again
+            1.010 < F. 1:1(0)     ack 102
+            1.020 > .  102:102(0) ack 2
+        """,
+    ),
+    Rule(
+        kind="last_ack_lost",
+        category="close",
+        severity="low",
+        rfc="RFC 9293 3.10.7.4",
+        summary="The ACK of the last FIN got lost; TIME_WAIT is there to send it again.",
+        evidence="A FIN sent again after the ACK of it had passed, or although the next ACK proves it was received.",
+        innocent="The FIN and its ACK may just have crossed on a slow way.",
+        when=when_close_again,
+        needs=(BOTH_DIRECTIONS,),
+        detect=last_ack_lost,
+        aliases={"Wireshark": "tcp.analysis.retransmission of a FIN"},
+        example=HANDSHAKE
+        + """
+            1.000 > F. 101:101(0) ack 1   <ts 1000/2000>
+            1.010 < F. 1:1(0)     ack 102 <ts 2010/1000>
+            1.230 < F. 1:1(0)     ack 102 <ts 2230/1000>
+            1.240 > .  102:102(0) ack 2   <ts 1240/2010>
+        """,
+        counterexample=HANDSHAKE
+        + """
+            1.000 > F. 101:101(0) ack 1   <ts 1000/2000>
+            1.010 < F. 1:1(0)     ack 102 <ts 2010/1000>
+            1.230 < F. 1:1(0)     ack 102 <ts 2230/1000>
+            1.240 > .  102:102(0) ack 2   <ts 1240/2230>
+        """,
+    ),
+    Rule(
+        kind="fin_storm",
+        category="close",
+        severity="medium",
+        rfc="RFC 6298 5.5",
+        summary="FINs in a row, far faster than a retransmission timer sends them.",
+        evidence="Ten FINs of one endpoint with less than a second between each two.",
+        innocent="A mirror port that copies frames, or a loop in the network.",
+        when=when_fin_again,
+        detect=fin_storm,
+        aliases={"Zeek": "FIN_storm"},
+        example=HANDSHAKE + "".join(f"            1.{n:02d}0 > F. 101:101(0) ack 1\n" for n in range(0, 60, 5)),
+        counterexample=HANDSHAKE + "".join(f"            {2**n}.000 > F. 101:101(0) ack 1\n" for n in range(12)),
+    ),
+)
