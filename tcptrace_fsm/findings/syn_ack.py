@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.handshake import (
-    first_plain,
-    first_syn,
-    is_plain,
-    syn_acks,
-    when_again,
-    when_failed,
-    when_misfit,
-)
+from tcptrace_fsm.findings.handshake import first_plain, first_syn, is_plain, syn_acks, when_again
 from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.findings.third_segment import when_failed, when_misfit
 from tcptrace_fsm.kernels.layout import (
     C_TAKEN_OVER,
     CLIENT,
