@@ -1,146 +1,35 @@
-"""Rules about how connections close, and about those that never finish it."""
+"""Rules about how connections close: one direction first, both at once, late, unseen, or not at all."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import BEGUN_IDLE, HANDSHAKE, heard, times
-from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, FIRST_FIN, WHOLE
-from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
+from tcptrace_fsm.findings.evidence import HANDSHAKE, heard
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.findings.stuck import SLOW
 from tcptrace_fsm.kernels.layout import (
     C_FIRST_TIME,
     C_LAST_TIME,
     CF_CLOSING,
-    CLOSING_HALF_CLOSED,
     CLOSING_NONE,
     CLOSING_SIMULTANEOUS,
-    CLOSING_TIMED_OUT,
-    E_ACK,
     E_FIN,
     E_NEXT,
     E_SEGMENTS,
     MARK_CLOSE_SLOW,
-    MARK_FIN_AGAIN,
     MARK_HALF_CLOSE_DATA,
     MARK_RETRANSMISSION,
 )
 from tcptrace_fsm.tcp.machine import Basis, Event, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tcptrace_fsm.findings.rule import Change, End
+    from collections.abc import Iterator
 
 __all__ = ["RULES"]
 
-STUCK = 60 * SECOND  # a half-close without any data for so long is nobody's intention
-SLOW = 5 * SECOND
-SHORT = SECOND
 UNREPEATED = 3 * SECOND  # a FIN that got no ACK is sent again before that
 KEEPALIVE = 7200 * SECOND  # RFC 9293 3.8.4: the least idle time before a keepalive by default
-REPEATS = 3  # a FIN repeated so often without an answer is not about one lost segment
-
-
-def graded(waited: int) -> str:
-    """How bad such a wait is: seconds are somebody's way of working, a minute is a leak."""
-    return "high" if waited >= STUCK else "medium" if waited >= SLOW else "low" if waited >= SHORT else "info"
-
-
-def idle_half_close(c: View) -> Iterator[tuple[End, Change, int]]:
-    """Endpoints in FIN_WAIT_2 whose peer has nothing to say: the end, how it got there, for how long."""
-    over = (State.LAST_ACK, State.CLOSING, State.TIME_WAIT)
-    for end in c.ends:
-        change = end.entered(State.FIN_WAIT_2)
-        if change is None or not end.peer[E_SEGMENTS] or any(end.peer.entered(state) for state in over):
-            continue
-        since = max([change.time, *(s.last_time for s in end.peer.segments if s.length)])
-        left = end.left(State.FIN_WAIT_2)
-        until = left.time if left and left.target is State.CLOSED else c.end
-        yield end, change, max(0, until - since)
-
-
-def stuck_fin_wait_2(c: View) -> Iterator[Hit]:
-    """The side that waits."""
-    for end, change, waited in idle_half_close(c):
-        gone = "" if end.state is State.FIN_WAIT_2 else "; by its timer it has given up by then"
-        yield Hit(
-            end.side,
-            change,
-            f"{end.name} closed, and {end.peer.name}, which had its FIN, did not close in the {span(waited)} since"
-            f"{gone}"
-            if waited
-            else f"{end.name} has closed, and {end.peer.name} not yet, as the capture ends",
-            [s for s in end.segments if s.fin],
-            graded(waited),
-        )
-
-
-def stuck_close_wait(c: View) -> Iterator[Hit]:
-    """The side that is waited for, unless its own data are still under way."""
-    for end, _, waited in idle_half_close(c):
-        change = end.peer.entered(State.CLOSE_WAIT)
-        if change is None or end.peer[E_NEXT] > end[E_ACK]:
-            continue
-        yield Hit(
-            end.peer.side,
-            change,
-            f"{end.peer.name} has not closed in the {span(waited)} since it had {end.name}'s FIN and sent its own last "
-            "data: its application holds the socket in CLOSE_WAIT"
-            if waited
-            else f"{end.peer.name} has had {end.name}'s FIN, and not closed yet, as the capture ends",
-            [s for s in end.segments if s.fin],
-            graded(waited),
-        )
-
-
-def unanswered_fin(end: End, state: State) -> tuple[Segment, list[Segment], bool] | None:
-    """A FIN that was never acknowledged: the first, what was repeated after it, and whether its sender gave up."""
-    left = end.left(state)
-    gave_up = left is not None and left.event is Event.TIMEOUT_RETRANSMISSION
-    if not gave_up and end.state is not state:
-        return None
-    fins = heard(s for s in end.segments if s.fin)
-    if not fins or end.peer[E_ACK] >= end[E_FIN]:
-        return None
-    again = [s for s in heard(end.segments) if s.frame > fins[0].frame and s.has(MARK_FIN_AGAIN, MARK_RETRANSMISSION)]
-    return (fins[0], again, gave_up) if len(again) > 1 or gave_up else None
-
-
-def stuck(c: View, state: State, worst: str, what: str) -> Iterator[Hit]:
-    """Endpoints whose FIN is repeated in a state and never acknowledged."""
-    for end in c.ends:
-        found = unanswered_fin(end, state)
-        if found is None:
-            continue
-        fin, again, gave_up = found
-        tried = again[-1].last_time - fin.time if again else 0
-        outcome = "gave up" if gave_up else "was still trying when the capture ended"
-        severity = worst if len(again) >= REPEATS else "low"
-        if not end.peer[E_SEGMENTS]:
-            severity = "low"
-        yield Hit(
-            end.side,
-            fin,
-            f"{end.name} repeated its FIN {times(len(again))} in {span(tried)} without any answer from "
-            f"{end.peer.name} and {outcome}: {what}",
-            again,
-            severity,
-        )
-
-
-def stuck_fin_wait_1(c: View) -> Iterator[Hit]:
-    """The first FIN is never acknowledged."""
-    return stuck(c, State.FIN_WAIT_1, "high", "it is stuck in FIN_WAIT_1, the peer or the way to it is gone")
-
-
-def stuck_last_ack(c: View) -> Iterator[Hit]:
-    """The second FIN is never acknowledged."""
-    return stuck(c, State.LAST_ACK, "medium", "it is stuck in LAST_ACK, the peer no longer answers the last FIN")
-
-
-def stuck_closing(c: View) -> Iterator[Hit]:
-    """Both closed at once, and one of the FINs is never acknowledged."""
-    return stuck(c, State.CLOSING, "medium", "it is stuck in CLOSING after both closed at the same time")
 
 
 def half_close(c: View) -> Iterator[Hit]:
@@ -231,25 +120,6 @@ def final_ack_missing(c: View) -> Iterator[Hit]:
             )
 
 
-def when_half_closed(key: Key) -> bool:
-    """One side only has closed, or it took long."""
-    half = (State.FIN_WAIT_2, State.CLOSE_WAIT)
-    return (
-        key.closing in (CLOSING_HALF_CLOSED, CLOSING_TIMED_OUT) or key.client_state in half or key.server_state in half
-    )
-
-
-def when_unanswered(state: State) -> Callable[[Key], bool]:
-    """Whether an endpoint ended in ``state``, or gave up somewhere, after repeating its FIN."""
-
-    def when(key: Key) -> bool:
-        """A FIN or what lies before it was repeated, and that was no use."""
-        repeated = key.marks & mask(MARK_FIN_AGAIN, MARK_RETRANSMISSION) and key.flags & CF_CLOSING
-        return bool(repeated) and (key.closing == CLOSING_TIMED_OUT or state in (key.client_state, key.server_state))
-
-    return when
-
-
 def when_simultaneous(key: Key) -> bool:
     """Both were CLOSING."""
     return key.closing == CLOSING_SIMULTANEOUS
@@ -309,184 +179,6 @@ RULES = (
             1.010 < .  1001:1001(0) ack 102
             1.015 > .  102:102(0)   ack 1001
             end 3
-        """,
-    ),
-    Rule(
-        kind="stuck_fin_wait_2",
-        category="close",
-        severity="high",
-        rfc="RFC 9293 3.6",
-        summary="One side has closed, its FIN is acknowledged, and the other never closes: it hangs in FIN_WAIT_2.",
-        evidence="The ACK of its FIN, then neither FIN nor RST nor data; high from 60 s on, medium from 5 s, low "
-        "from 1 s.",
-        innocent="A half-close on purpose, in which data usually flow; a capture that ends too early.",
-        when=when_half_closed,
-        needs=(BOTH_DIRECTIONS, FIRST_FIN, WHOLE),
-        detect=stuck_fin_wait_2,
-        aliases={"Zeek": "S2 or S3", "netstat": "FIN_WAIT2"},
-        example=HANDSHAKE
-        + """
-            1.000 > F. 101:101(0) ack 1
-            1.010 < .  1:1(0)     ack 102
-            end 313
-        """,
-        counterexample=(
-            HANDSHAKE
-            + """
-            1.000 > F. 101:101(0) ack 1
-            1.010 < .  1:1(0)     ack 102
-            1.200 < F. 1:1(0)     ack 102
-            1.210 > .  102:102(0) ack 2
-            end 313
-        """,
-            BEGUN_IDLE,
-            """
-            0.000 > F. 1:1(0) ack 1     # the first of the two, or the last: nobody can tell
-            0.010 < .  1:1(0) ack 2
-            end 177
-        """,
-            HANDSHAKE
-            + """
-            1.000 > P. 101:201(100)   ack 901   # a filter lets only some segments through
-            1.010 > F. 201:201(0)     ack 901
-            1.020 < P. 901:1001(100)  ack 202
-            end 313
-        """,
-        ),
-    ),
-    Rule(
-        kind="stuck_close_wait",
-        category="close",
-        severity="high",
-        rfc="RFC 9293 3.6",
-        summary="An application never closes what the other side has closed: it leaks sockets in CLOSE_WAIT.",
-        evidence="Its system acknowledged the peer's FIN, and it sends neither data nor FIN nor RST afterwards.",
-        innocent="A long answer still being computed; a capture that ends too early.",
-        when=when_half_closed,
-        needs=(BOTH_DIRECTIONS, FIRST_FIN, WHOLE),
-        detect=stuck_close_wait,
-        aliases={"Zeek": "S2 or S3", "netstat": "CLOSE_WAIT"},
-        example=HANDSHAKE
-        + """
-            1.000 > F. 101:101(0) ack 1
-            1.010 < .  1:1(0)     ack 102
-            end 313
-        """,
-        counterexample=(
-            HANDSHAKE
-            + """
-            1.000 > F. 101:101(0) ack 1
-            1.010 < .  1:1(0)     ack 102
-            1.500 < R. 1:1(0)     ack 102
-            end 313
-        """,
-            BEGUN_IDLE,
-            """
-            0.000 > F. 1:1(0) ack 1     # the first of the two, or the last: nobody can tell
-            0.010 < .  1:1(0) ack 2
-            end 177
-        """,
-            HANDSHAKE
-            + """
-            1.000 > P. 101:201(100)   ack 901   # a filter lets only some segments through
-            1.010 > F. 201:201(0)     ack 901
-            1.020 < P. 901:1001(100)  ack 202
-            end 313
-        """,
-        ),
-    ),
-    Rule(
-        kind="stuck_fin_wait_1",
-        category="close",
-        severity="high",
-        rfc="RFC 9293 3.8.3",
-        summary="The FIN of the side that closes first is repeated and never acknowledged.",
-        evidence="Two or more repetitions (three for full severity) and no ACK of the FIN from the peer.",
-        innocent="A capture that misses the peer's direction, or ends while the loss is being repaired.",
-        when=when_unanswered(State.FIN_WAIT_1),
-        needs=(BOTH_DIRECTIONS,),
-        detect=stuck_fin_wait_1,
-        aliases={"Wireshark": "tcp.analysis.retransmission of a FIN", "netstat": "FIN_WAIT1"},
-        example=HANDSHAKE
-        + """
-            1.000 > F. 101:101(0) ack 1
-            1.200 > F. 101:101(0) ack 1
-            1.600 > F. 101:101(0) ack 1
-            2.400 > F. 101:101(0) ack 1
-            4.000 > F. 101:101(0) ack 1
-            end 60
-        """,
-        counterexample=HANDSHAKE
-        + """
-            1.000 > F. 101:101(0) ack 1
-            1.200 > F. 101:101(0) ack 1
-            1.600 > F. 101:101(0) ack 1
-            2.400 > F. 101:101(0) ack 1
-            2.410 < .  1:1(0)     ack 102
-            end 60
-        """,
-    ),
-    Rule(
-        kind="stuck_last_ack",
-        category="close",
-        severity="medium",
-        rfc="RFC 9293 3.6 case 2",
-        summary="The FIN of the side that closes second is repeated and never acknowledged.",
-        evidence="A FIN that acknowledges the other's, two or more repetitions, and no ACK of it.",
-        innocent="A peer whose TIME_WAIT is gone and that drops what it no longer knows; a capture of one direction.",
-        when=when_unanswered(State.LAST_ACK),
-        needs=(BOTH_DIRECTIONS,),
-        detect=stuck_last_ack,
-        aliases={"netstat": "LAST_ACK"},
-        example=HANDSHAKE
-        + """
-            1.000 > F. 101:101(0) ack 1
-            1.010 < F. 1:1(0)     ack 102
-            1.210 < F. 1:1(0)     ack 102
-            1.610 < F. 1:1(0)     ack 102
-            2.410 < F. 1:1(0)     ack 102
-            end 60
-        """,
-        counterexample=HANDSHAKE
-        + """
-            1.000 > F. 101:101(0) ack 1
-            1.010 < F. 1:1(0)     ack 102
-            1.210 < F. 1:1(0)     ack 102
-            1.610 < F. 1:1(0)     ack 102
-            1.620 > .  102:102(0) ack 2
-            end 60
-        """,
-    ),
-    Rule(
-        kind="stuck_closing",
-        category="close",
-        severity="medium",
-        rfc="RFC 9293 3.6 case 3",
-        summary="Both sides closed at once, and the FIN of one is never acknowledged.",
-        evidence="Two FINs neither of which acknowledges the other, one of them repeated two or more times in vain.",
-        innocent="A capture that misses the peer's direction, or ends while the loss is being repaired.",
-        when=when_unanswered(State.CLOSING),
-        needs=(BOTH_DIRECTIONS,),
-        detect=stuck_closing,
-        aliases={"netstat": "CLOSING"},
-        example=HANDSHAKE
-        + """
-            1.000 > F. 101:101(0) ack 1
-            1.001 < F. 1:1(0)     ack 101
-            1.010 > .  102:102(0) ack 2
-            1.210 > F. 101:101(0) ack 2
-            1.610 > F. 101:101(0) ack 2
-            2.410 > F. 101:101(0) ack 2
-            end 60
-        """,
-        counterexample=HANDSHAKE
-        + """
-            1.000 > F. 101:101(0) ack 1
-            1.001 < F. 1:1(0)     ack 101
-            1.010 > .  102:102(0) ack 2
-            1.210 > F. 101:101(0) ack 2
-            1.220 < .  2:2(0)     ack 102
-            end 60
         """,
     ),
     Rule(
