@@ -14,8 +14,9 @@ from tcptrace_fsm.core.finished import Finding, Finished
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.core.words import CATEGORIES
 from tcptrace_fsm.findings import SURVEYS, groups, runner, surveys
+from tcptrace_fsm.findings.accept_queue import OVERFLOW
 from tcptrace_fsm.findings.groups import Groups, Lone
-from tcptrace_fsm.findings.hosts import OVERFLOW, many
+from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SEVERITIES, SIDES
 from tcptrace_fsm.findings.survey import Surveyor
 from tcptrace_fsm.tcp.profiles import profile

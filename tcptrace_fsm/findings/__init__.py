@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.findings import (
     abort,
+    accept_queue,
     ack,
     attack,
     backoff,
@@ -33,6 +34,7 @@ from tcptrace_fsm.findings import (
     scan,
     stuck,
     syn_ack,
+    syn_options,
     third_segment,
     time_wait,
     timer,
@@ -71,6 +73,8 @@ FAMILIES = (
     reuse,
     timer,
     hosts,
+    accept_queue,
+    syn_options,
     attack,
     scan,
     capture_faults,
