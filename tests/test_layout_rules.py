@@ -97,7 +97,6 @@ LONGEST_FILE, LONGEST_FUNCTION, MOST_POSITIONAL = 500, 80, 7
 # What is longer still, and is to be cut.
 LONG_FILES = {
     *("findings.capture_faults",),
-    *("findings.scan",),
     *("kernels.joins", "kernels.layout", "kernels.pair", "kernels.replay", "kernels.track"),
     "kernels.waits",
 }

@@ -22,6 +22,7 @@ from tcptrace_fsm.findings import (
     fast_open,
     fin_again,
     fin_invalid,
+    flood,
     forgotten,
     handshake,
     hosts,
@@ -77,6 +78,7 @@ FAMILIES = (
     syn_options,
     attack,
     scan,
+    flood,
     capture_faults,
     capture_point,
 )
