@@ -15,7 +15,8 @@ from tcptrace_fsm.findings import (
     ack,
     attack,
     backoff,
-    capture_faults,
+    capture_gaps,
+    capture_order,
     capture_point,
     close,
     data,
@@ -79,7 +80,8 @@ FAMILIES = (
     attack,
     scan,
     flood,
-    capture_faults,
+    capture_gaps,
+    capture_order,
     capture_point,
 )
 

@@ -7,9 +7,9 @@ from operator import gt
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
-from tcptrace_fsm.findings.capture_faults import WHOLE, fault
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.survey import Collector, Found, host_of, name
+from tcptrace_fsm.findings.whole_capture import WHOLE, fault
 from tcptrace_fsm.kernels.layout import (
     C_ID,
     C_VANTAGE,

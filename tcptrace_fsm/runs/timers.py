@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.core.engine import Engine, both_hosts
 from tcptrace_fsm.core.judges import Judge
-from tcptrace_fsm.findings.capture_faults import leap
+from tcptrace_fsm.findings.capture_order import leap
 from tcptrace_fsm.findings.evidence import prompt
 from tcptrace_fsm.findings.rule import SECOND, View, mask, notable
 from tcptrace_fsm.kernels.layout import (

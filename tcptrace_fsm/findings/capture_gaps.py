@@ -1,0 +1,276 @@
+"""Surveys of what the capture misses: beginnings, ends, one direction, single frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.core.finished import end_of
+from tcptrace_fsm.findings.rule import Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.findings.survey import Found, Group
+from tcptrace_fsm.findings.whole_capture import WHOLE, One, fault, without
+from tcptrace_fsm.kernels.layout import (
+    C_MARKS,
+    CLIENT,
+    CLOSING_NONE,
+    CLOSING_NORMAL,
+    E_ACK,
+    E_HOLE,
+    E_HOLES,
+    E_NEXT,
+    E_OUT_OF_ORDER,
+    E_RETRANSMITTED,
+    E_RSTS,
+    E_SEGMENTS,
+    E_SYNS,
+    MARK_ACK_UNSEEN,
+    MARK_GAP,
+    MARK_ODD_FLAGS,
+    MILLISECOND,
+    OPENING_HANDSHAKE,
+    OPENING_INCOMPLETE,
+    OPENING_MIDSTREAM,
+    OPENING_REFUSED,
+    OPENING_UNANSWERED,
+    SERVER,
+)
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterator
+
+__all__ = ["RULES", "SURVEYS"]
+
+MUCH = 10 << 20  # bytes without an ACK
+
+
+class Midstream(One):
+    """Connections whose opening is not in the capture."""
+
+    def see(self, words: array[int], c: int) -> None:
+        """One whose ends both spoke, or one that said more than a probe does."""
+        segments = words[end_of(c, CLIENT) + E_SEGMENTS], words[end_of(c, SERVER) + E_SEGMENTS]
+        if min(segments) > 0 or max(segments) > 3:
+            self.group.add(words, c)
+
+    def found(self, group: Group, now: int) -> Found:
+        """The finding."""
+        del now
+        return Found(
+            group,
+            None,
+            f"{self.of_all} were open already when the capture began, or their handshakes are missing: who opened "
+            "them, their "
+            "options and window scales are not known",
+        )
+
+
+class StillOpen(One):
+    """Connections that are open at the end of the capture."""
+
+    def found(self, group: Group, now: int) -> Found:
+        """The finding."""
+        return Found(
+            group,
+            None,
+            f"{self.of_all} were still open when the capture ended"
+            + (f", the first of them {span(now - group.first)} old" if now - group.first >= MILLISECOND else "")
+            + ": how they close is not known",
+        )
+
+
+class OneSided(One):
+    """Connections of which the capture holds one direction."""
+
+    def see(self, words: array[int], c: int) -> None:
+        """One whose visible side reacts to what is not visible."""
+        for side in (CLIENT, SERVER):
+            own = end_of(c, side)
+            if words[end_of(c, 1 - side) + E_SEGMENTS]:
+                continue
+            said = words[own + E_SEGMENTS] - words[own + E_SYNS] - words[own + E_RSTS]
+            opened = words[own + E_SYNS] and words[own + E_ACK] >= 0
+            if (said and opened) or (said > 1 and words[own + E_ACK] > 1):
+                self.group.add(words, c)
+                self.group.tally("server", side)
+
+    def found(self, group: Group, now: int) -> Found:
+        """The finding."""
+        del now
+        servers = group.more["server"]
+        way = "to the servers" if not servers else "from the servers" if servers == group.count else "one way or the "
+        "other"
+        return Found(
+            group,
+            None,
+            f"of {self.of_all} the capture holds one direction only, {way}: a mirror port without the other "
+            "direction, or "
+            "answers that take another path; what the silent side did is inferred",
+            None if 2 * group.count > self.total else "info",
+        )
+
+
+class Dropped(One):
+    """Connections of which frames are missing that did arrive."""
+
+    def see(self, words: array[int], c: int) -> None:
+        """One with holes that the receiver has acknowledged."""
+        missing = holes = 0
+        for side in (CLIENT, SERVER):
+            own, peer = end_of(c, side), end_of(c, 1 - side)
+            if not words[own + E_SEGMENTS] or not words[peer + E_SEGMENTS]:
+                return
+            repaired = words[own + E_RETRANSMITTED] + words[own + E_OUT_OF_ORDER]
+            if repaired > words[own + E_HOLES] and not words[c + C_MARKS] & mask(MARK_ACK_UNSEEN):
+                continue  # loss on the way: with many holes at a time, those that were filled are not told apart
+            for i in range(words[own + E_HOLES]):
+                start, stop = words[own + E_HOLE + 2 * i], words[own + E_HOLE + 2 * i + 1]
+                taken = min(stop, words[peer + E_ACK]) - start
+                if taken > 0:
+                    holes += 1
+                    missing += taken
+        if holes:
+            self.group.add(words, c)
+            self.group.tally("holes", holes)
+            self.group.tally("bytes", missing)
+
+    def found(self, group: Group, now: int) -> Found:
+        """The finding."""
+        del now
+        return Found(
+            group,
+            None,
+            f"{self.of_all} have at least {group.more['holes']:,} holes, {group.more['bytes']:,} bytes in all, that "
+            "their "
+            "receivers acknowledged: the capture dropped those frames, or they took another path",
+            "info" if group.count == 1 else None,
+        )
+
+
+def unacked(c: View) -> Iterator[Hit]:
+    """Far more data than any window, without an ACK."""
+    for end in c.ends:
+        waiting = end[E_NEXT] - max(end.peer[E_ACK], 0)
+        if end[E_SEGMENTS] and waiting > MUCH and c.segments:
+            last = next((s for s in reversed(end.segments)), c.segments[-1])
+            yield Hit(
+                end.side,
+                last,
+                f"{end.name} sent {waiting / (1 << 20):.1f} MiB that {end.peer.name} never acknowledged here: the "
+                "capture misses "
+                "that direction",
+            )
+
+
+def when_unacked(key: Key) -> bool:
+    """Nobody closed it in the ordinary way, or one side is not in the capture."""
+    if key.opening == OPENING_UNANSWERED:
+        return False
+    return key.opening != OPENING_HANDSHAKE or key.closing == CLOSING_NONE
+
+
+def when_midstream(key: Key) -> bool:
+    """No opening in the capture, and no scanner's flags."""
+    return key.opening == OPENING_MIDSTREAM and not key.marks & mask(MARK_ODD_FLAGS)
+
+
+def when_open(key: Key) -> bool:
+    """Opened, and never closed."""
+    never = (OPENING_REFUSED, OPENING_UNANSWERED, OPENING_INCOMPLETE)
+    return key.closing == CLOSING_NONE and key.opening not in never and not key.taken_over
+
+
+def when_lopsided(key: Key) -> bool:
+    """Something is missing, from ACKs or from the opening or close."""
+    known = key.opening == OPENING_HANDSHAKE and key.closing == CLOSING_NORMAL
+    return not known or bool(key.marks & mask(MARK_ACK_UNSEEN))
+
+
+def when_missing(key: Key) -> bool:
+    """A hole, or an ACK of what was not seen."""
+    return bool(key.marks & mask(MARK_GAP, MARK_ACK_UNSEEN))
+
+
+SURVEYS = (
+    fault(
+        "capture_midstream",
+        "info",
+        "RFC 9293 3.5",
+        "Connections were open already when the capture began.",
+        "Connections without SYN and SYN+ACK, whose ends both speak.",
+        "Long-lived connections; their state is right from the first segment on, their window scale never.",
+        make=Midstream,
+        when=when_midstream,
+        aliases={"Zeek": "OTH", "Wireshark": "completeness without 1"},
+        example=without(0, 1, 2),
+        counterexample=WHOLE,
+    ),
+    fault(
+        "capture_truncated_end",
+        "info",
+        "RFC 9293 3.6",
+        "Connections were still open when the capture ended.",
+        "Connections that opened and show neither FIN nor RST.",
+        "Long-lived connections; a host that vanished looks the same.",
+        make=StillOpen,
+        when=when_open,
+        aliases={"Wireshark": "completeness without 16 and 32"},
+        example=without(6, 7, 8),
+        counterexample=WHOLE,
+    ),
+    fault(
+        "one_sided",
+        "low",
+        "RFC 9293 3.4",
+        "The capture holds one direction of connections that have two.",
+        "Nothing from one end, and ACKs from the other that follow what it must have sent; info for less than half of "
+        "all.",
+        "Asymmetric routes, a mirror port of one direction, a filter with src or dst.",
+        make=OneSided,
+        when=when_lopsided,
+        aliases={"Zeek": "possible_split_routing", "Suricata": "async", "tcptrace": "unidirectional"},
+        example=without(1, 4, 7),
+        counterexample=WHOLE,
+    ),
+    fault(
+        "capture_drop",
+        "low",
+        "RFC 9293 3.4",
+        "The capture lacks frames that did reach their receivers.",
+        "Bytes that were never seen and are acknowledged all the same; info in one connection alone.",
+        "Frames that take several paths; a forged ACK.",
+        make=Dropped,
+        when=when_missing,
+        aliases={"Wireshark": "tcp.analysis.ack_lost_segment", "Zeek": "content_gap", "pcapng": "isb_ifdrop"},
+        example=without(4),
+        counterexample=WHOLE,
+    ),
+)
+
+RULES = (
+    Rule(
+        kind="excessive_unacked",
+        category="capture",
+        severity="info",
+        rfc="RFC 9293 3.8.6",
+        summary="Far more data passed than any window allows, and no ACK: the capture lacks the other direction.",
+        evidence="More than 10 MiB beyond the last ACK that was seen.",
+        innocent="A path with more than 10 MiB in flight, and a capture that ends there.",
+        when=when_unacked,
+        detect=unacked,
+        aliases={"Zeek": "excessive_data_without_further_acks"},
+        example="""
+            0.000 > S  0:0(0)
+            0.020 > .  1:1(0)                 ack 1
+            0.030 > .  1:6000001(6000000)       ack 1
+            0.040 > .  6000001:12000001(6000000) ack 1
+        """,
+        counterexample="""
+            0.000 > S  0:0(0)
+            0.010 < S. 0:0(0)                 ack 1
+            0.020 > .  1:1(0)                 ack 1
+            0.030 > .  1:6000001(6000000)       ack 1
+            0.035 < .  1:1(0)                 ack 6000001
+            0.040 > .  6000001:12000001(6000000) ack 1
+        """,
+    ),
+)
