@@ -132,9 +132,9 @@ def test_choosers_filter(opened):
     assert all("CLOSE_WAIT" in text for text in column(page, "states at the end"))
 
 
-def test_a_finding_leads_to_its_ladder(opened):
+def test_a_diagnosis_leads_to_its_ladder(opened):
     page = opened()
-    page.locator("ol.worst li", has_text="rst_after_time_wait_loss").locator("a.connection").first.click()
+    page.locator("ol.diagnoses li", has_text="time_wait_gone").locator("a.connection").first.click()
     dialog = page.get_by_role("dialog")
     dialog.wait_for()
     assert "rst_after_time_wait_loss" in dialog.locator("svg.ladder").text_content()
@@ -142,6 +142,19 @@ def test_a_finding_leads_to_its_ladder(opened):
     assert dialog.locator("canvas").count() == 3, "time and sequence, round trips, throughput"
     dialog.get_by_role("button", name="Close").click()
     assert not dialog.is_visible()
+
+
+def test_a_bar_shows_where_the_time_went(opened):
+    page = opened()
+    page.get_by_role("button", name="longest wait").click()
+    longest = column(page, "longest wait")
+    assert longest[0].split(" ")[-1] in {"application", "handshake", "retransmission", "window", "close", "ack"}
+    first = page.locator("tr[data-id]").first
+    assert first.locator(".went-bar i").count() > 0
+    widths = first.locator(".went-bar i").evaluate_all("parts => parts.map((p) => p.getBoundingClientRect().width)")
+    assert sum(widths) == pytest.approx(first.locator(".went-bar").bounding_box()["width"], abs=1)
+    first.click()
+    assert page.locator("dialog .times .key li").count() == len(widths)
 
 
 def test_a_kind_leads_to_its_connections(opened):
@@ -247,7 +260,7 @@ def test_without_script_the_findings_are_still_there(browser, report):
 
 def test_the_pointer_tells_of_the_segment_and_dragging_zooms(opened):
     page = opened()
-    page.locator("ol.worst li", has_text="zero_window").locator("a.connection").first.click()
+    page.locator("ol.diagnoses li", has_text="receiver_slow").locator("a.connection").first.click()
     canvas = page.locator("dialog .canvas").first
     canvas.wait_for()
     box = canvas.bounding_box()

@@ -39,7 +39,7 @@ def test_the_notebook_is_kept_with_its_outputs():
 
 def test_a_trace_shows_its_first_screen():
     shown = tf.analyze(str(LOST))._repr_html_()
-    for words in ("lost_time_wait.pcap", "13 segments, 1 connection", "rst_after_time_wait_loss", "CLOSED 1 / 1"):
+    for words in ("lost_time_wait.pcap", "13 segments, 1 connection", "time_wait_gone", "next", "CLOSED 1 / 1"):
         assert words in shown
     ET.fromstring(f"<div>{shown}</div>")
 

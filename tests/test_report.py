@@ -109,6 +109,31 @@ def test_the_first_screen_says_what_the_terminal_says(all_samples, text):
             assert line.split(None, 1)[1].split(",")[0] in said
 
 
+def test_diagnoses_come_first_with_their_reasons(all_samples, text):
+    page = Elements(text)
+    said = " ".join(" ".join(page.said).split())
+    diagnoses = all_samples.summary["diagnoses"]
+    assert diagnoses
+    for d in diagnoses:
+        for words in (d["cause"], d["message"], d["next_step"], *d["evidence_for"], *d["alternatives"]):
+            assert " ".join(words.split()) in said
+    assert text.index('class="diagnoses"') < text.index('class="worst"') < text.index('id="kind-')
+    explained = {kind for d in diagnoses for kind in d["findings"]}
+    worst = text[text.index('class="worst"') : text.index('id="findings-title"')]
+    assert not [kind for kind in explained if f'#kind-{kind}"' in worst], "said once is enough"
+
+
+def test_where_the_time_went_adds_up(all_samples, text):
+    rows = unpacked(text, "table")
+    names = meta(text)["went"]
+    assert len(rows["went"]) == len(names) == 9
+    sums = [sum(shares) for shares in zip(*rows["went"], strict=True)]
+    assert all(abs(s - 1000) <= 5 or (not s and not lasts) for s, lasts in zip(sums, rows["duration"], strict=True))
+    words = [meta(text)["waits"][n] for n in rows["longest_for"]]
+    want = all_samples.connections["longest_wait_for"].fillna("nothing").tolist()
+    assert words == want
+
+
 def test_every_kind_that_was_found_is_explained(all_samples, text):
     said = " ".join(" ".join(Elements(text).said).split())
     for kind in all_samples.anomalies["kind"].unique():

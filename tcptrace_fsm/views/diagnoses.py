@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import textwrap
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tcptrace_fsm.causes.cause import Cause
 
-__all__ = ["cause_lines", "diagnosis_lines"]
+__all__ = ["cause_lines", "diagnoses_html", "diagnosis_lines"]
 
 IN_FULL = 3  # diagnoses that are shown with their evidence; of the others the first sentence
 SHOWN = 8
+LINKED = 5  # connections of a diagnosis that a page names
 INDENT = 9
 LABEL = 6
 
@@ -39,6 +41,42 @@ def diagnosis_lines(
     left_out = len(diagnoses) - SHOWN
     if left_out > 0:
         yield f"{'':<{INDENT}}and {left_out} more: in the table diagnoses", ""
+
+
+def diagnoses_html(diagnoses: Sequence[dict[str, Any]], link: Callable[[int], str] = str) -> str:
+    """Say the same in HTML, with everything escaped: a list, each with its reasons to unfold; empty for none.
+
+    Parameters
+    ----------
+    diagnoses : sequence of dict
+        As ``summary.json`` has them.
+    link : callable
+        Makes HTML of the number of a connection.
+    """
+    if not diagnoses:
+        return ""
+    items = []
+    for d in diagnoses:
+        reasons = (
+            ("why", "; ".join(d["evidence_for"])),
+            ("but", "; ".join(d["evidence_against"])),
+            ("or", ", ".join(d["alternatives"])),
+            ("next", d["next_step"]),
+        )
+        listed = "".join(f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in reasons if text)
+        shown = ", ".join(map(link, d["connections"][:LINKED])) + (" …" if len(d["connections"]) > LINKED else "")
+        many = f"{d['count']:,} of {d['of']:,} connections" if d["of"] > 1 else ""
+        head = ", ".join(filter(None, [d["confidence"], f"at the {d['where']}", many]))
+        word = "connections" if len(d["connections"]) > 1 else "connection"
+        where = f'<span class="where">{word} {shown}</span>' if shown else ""
+        severity = escape(d["severity"])
+        items.append(
+            f'<li class="{severity}"><details><summary><b class="severity {severity}">{severity}</b> '
+            f'<code class="cause">{escape(d["cause"])}</code> <span class="quiet">{escape(head)}</span> '
+            f'<span class="message">{escape(d["message"])}</span></summary>'
+            f'<dl class="explained">{listed}</dl></details>{where}</li>'
+        )
+    return f'<ol class="diagnoses">{"".join(items)}</ol>'
 
 
 def _lines(

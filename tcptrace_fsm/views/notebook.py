@@ -6,10 +6,11 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.core.words import STATES
+from tcptrace_fsm.views.diagnoses import diagnoses_html
 from tcptrace_fsm.views.ladder import ladder_svg
 from tcptrace_fsm.views.palette import SEVERITY, STATE
 from tcptrace_fsm.views.statebars import timeline_svg
-from tcptrace_fsm.views.summary import facts
+from tcptrace_fsm.views.summary import facts, unexplained
 
 if TYPE_CHECKING:
     from tcptrace_fsm.views.conversation import Conversation
@@ -18,7 +19,7 @@ __all__ = ["connection_html", "trace_html"]
 
 
 def trace_html(summary: dict[str, Any], span: tuple[int | None, int | None]) -> str:
-    """Show what the first screen of a terminal says: the capture, what went wrong, the states at the end.
+    """Show what the first screen of a terminal says: the capture, diagnoses, what they leave, the states at the end.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ def trace_html(summary: dict[str, Any], span: tuple[int | None, int | None]) -> 
         f"<tr><td style='text-align:left'>{_severity(kind['severity'])}</td>"
         f"<td style='text-align:left'><code>{escape(kind['kind'])}</code></td><td>{kind['count']:,}</td>"
         f"{_cell(kind['message'])}{_cell(', '.join(str(i) for i in kind['conn_ids'][:5]))}</tr>"
-        for kind in summary["worst"]
+        for kind in unexplained(summary)
     )
     head = "".join(
         f"<th style='text-align:left'>{n}</th>" for n in ("", "kind", "", "first of the worst", "connections")
@@ -48,6 +49,7 @@ def trace_html(summary: dict[str, Any], span: tuple[int | None, int | None]) -> 
     )
     return (
         f"<p><strong>{escape(name)}</strong> {escape(what)}</p><table>{lines}</table>"
+        + diagnoses_html(summary["diagnoses"])
         + (f"<table><thead><tr>{head}</tr></thead><tbody>{found}</tbody></table>" if found else "")
         + (f"<p>at the end (clients / servers): {states}</p>" if states else "")
     )

@@ -14,8 +14,10 @@ import numpy as np
 
 from tcptrace_fsm.core.words import CLOSINGS, OPENINGS, SEVERITIES, STATES
 from tcptrace_fsm.errors import printable
+from tcptrace_fsm.tables.connections import LONGEST_FOR
 from tcptrace_fsm.views.ladder import ladder_svg
 from tcptrace_fsm.views.occupancy import COUNTED
+from tcptrace_fsm.views.palette import WENT
 from tcptrace_fsm.views.series import directions, merged, sampled
 from tcptrace_fsm.views.statebars import timeline_svg
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     Words = NDArray[np.int64]
 
-__all__ = ["Limits", "chosen", "detail", "hosts", "occupancy", "rows"]
+__all__ = ["Limits", "chosen", "detail", "hosts", "occupancy", "rows", "shares"]
 
 OCCUPANCY_POINTS = 1200
 OCCUPANCY_HOSTS = 12
@@ -136,7 +138,11 @@ def rows(connections: pd.DataFrame, findings: list[Finding], most: int) -> dict[
         as_integers: list[int] = values.astype("int64").tolist()
         return as_integers
 
-    rtt = connections["handshake_rtt"].astype("int64").where(connections["handshake_rtt"].notna(), -1)
+    def durations(name: str) -> list[int]:
+        return numbers(connections[name].astype("int64").where(connections[name].notna(), -1))
+
+    of_waits = {word: i for i, word in enumerate(LONGEST_FOR)}
+    longest_for = connections["longest_wait_for"].astype(object).map(lambda word: of_waits.get(word, 0))
     return {
         "shown": len(connections),
         "hosts": addresses,
@@ -156,9 +162,20 @@ def rows(connections: pd.DataFrame, findings: list[Finding], most: int) -> dict[
         "server_bytes": numbers(connections["server_payload_bytes"]),
         "segments": numbers(connections["client_segments"] + connections["server_segments"]),
         "again": numbers(connections["client_retransmitted_segments"] + connections["server_retransmitted_segments"]),
-        "rtt": rtt.tolist(),
+        "rtt": durations("handshake_rtt"),
+        "longest": durations("longest_wait"),
+        "longest_for": numbers(longest_for),
+        "went": shares(connections),
         "findings": by_connection,
     }
+
+
+def shares(connections: pd.DataFrame) -> list[list[int]]:
+    """Per thousand of each connection's duration, for what it went, in the order of the palette's ``WENT``."""
+    times = np.array([connections[f"time_{name}"].astype("int64").to_numpy() for name in WENT], dtype=np.float64)
+    total = np.maximum(times.sum(axis=0), 1)
+    made: list[list[int]] = np.rint(times * 1000 / total).astype(np.int64).tolist()
+    return made
 
 
 def hosts(connections: pd.DataFrame) -> tuple[list[str], list[int], list[int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["GRAPH", "INK", "SEVERITY", "STATE", "Colour"]
+__all__ = ["GRAPH", "INK", "SEVERITY", "STATE", "WENT", "Colour"]
 
 
 class Colour(NamedTuple):
@@ -64,3 +64,16 @@ GRAPH: dict[str, Colour] = {
     "server": Colour("#c96a12", "#f0a35c", 172),
 }
 """What graphs of one connection draw: segments and ACKs, the window's edge, what was sent again, and the two ends."""
+
+WENT: dict[str, Colour] = {
+    "handshake": Colour("#e3b800", "#e3c341", 220),
+    "server_application": Colour("#c96a12", "#f0a35c", 172),
+    "client_application": Colour("#a9c1e6", "#3d5a86", 110),
+    "server_window": Colour("#8250df", "#a371f7", 99),
+    "client_window": Colour("#bf3989", "#db61a2", 169),
+    "retransmission": Colour("#cf222e", "#ff7b72", 203),
+    "delayed_ack": Colour("#1b7c83", "#39c5cf", 37),
+    "transfer": Colour("#2da44e", "#3fb950", 71),
+    "close": Colour("#afb8c1", "#57606a", 245),
+}
+"""What the time of a connection went for: the columns ``time_...`` of connections, in their order."""

@@ -29,12 +29,14 @@ from typing import TYPE_CHECKING, Any
 from tcptrace_fsm.core.words import CLOSINGS, OPENINGS, SEVERITIES, SIDES, STATES
 from tcptrace_fsm.errors import printable
 from tcptrace_fsm.files import whole_file
+from tcptrace_fsm.tables.connections import LONGEST_FOR
 from tcptrace_fsm.text.counts import count
+from tcptrace_fsm.views.diagnoses import diagnoses_html
 from tcptrace_fsm.views.diagram import diagram_style, diagram_svg
 from tcptrace_fsm.views.ladder import ladder_style
 from tcptrace_fsm.views.pagedata import Limits, chosen, detail, occupancy, rows
-from tcptrace_fsm.views.palette import GRAPH, INK, SEVERITY, STATE
-from tcptrace_fsm.views.summary import facts
+from tcptrace_fsm.views.palette import GRAPH, INK, SEVERITY, STATE, WENT
+from tcptrace_fsm.views.summary import facts, unexplained
 
 if TYPE_CHECKING:
     import os
@@ -120,6 +122,7 @@ def page(
         "style": style,
         "what": escape(head[1]),
         "facts": "".join(_fact(*fact) for fact in [*only, *others]),
+        "diagnoses": diagnoses_html(summary["diagnoses"], _link),
         "worst": _worst(summary),
         "states": _states_at_end(summary["connections"]["states_at_end"]),
         "findings": "".join(_kind(trace, kind, limits.messages) for kind in kinds) or "<p>Nothing went wrong.</p>",
@@ -136,6 +139,11 @@ def page(
         "openings": list(OPENINGS),
         "closings": list(CLOSINGS),
         "severities": list(SEVERITIES),
+        "waits": list(LONGEST_FOR),
+        "went": [
+            name.replace("_application", "'s application").replace("_window", "'s window").replace("_", " ")
+            for name in WENT
+        ],
         "colours": {name: _either(colour) for name, colour in STATE.items()},
         "kinds": [{"kind": kind.name, "severity": kind.severity, "count": kind.count} for kind in kinds],
         "ladders": ids,
@@ -190,7 +198,9 @@ def _narrowed(
         if these:
             ids = list(dict.fromkeys(f.place for f in these))
             worst.append({**kind, "count": len(these), "conn_ids": ids, "message": these[0].message})
-    return {**summary, "worst": worst}, findings
+    suffering = [d for d in summary["diagnoses"] if there.intersection(d["connections"])]
+    shown = [{**d, "connections": [n for n in d["connections"] if n in there]} for d in suffering]
+    return {**summary, "worst": worst, "diagnoses": shown}, findings
 
 
 # --- pieces of the page -----------------------------------------------------------------------------------------------
@@ -242,9 +252,12 @@ def _packed(name: str, value: Any) -> str:
 def _colours() -> str:
     """Give the style sheet its colours."""
     named = {**INK, **SEVERITY, **GRAPH}
+    went = "".join(
+        f".went-{i}{{--swatch:{_either(colour)};background:var(--swatch)}}" for i, colour in enumerate(WENT.values())
+    )
     variables = "".join(f"--{name}:{_either(colour)};" for name, colour in named.items())
     states = "".join(f".s-{name}{{--state:{_either(colour)}}}" for name, colour in STATE.items())
-    return f":root{{{variables}}}{states}.timeline [class]{{fill:var(--state)}}"
+    return f":root{{{variables}}}{states}{went}.timeline [class]{{fill:var(--state)}}"
 
 
 def _either(colour: Colour) -> str:
@@ -264,12 +277,13 @@ def _link(conn_id: int) -> str:
 
 
 def _worst(summary: dict[str, Any]) -> str:
-    """Say what went wrong, worst first, a line for each kind."""
+    """Say what went wrong and is not diagnosed, worst first, a line for each kind."""
     if not summary["connections"]["count"]:
         return ""
     lines = []
-    informing = [kind for kind in summary["worst"] if kind["severity"] == "info"]
-    for kind in summary["worst"]:
+    kinds = unexplained(summary)
+    informing = [kind for kind in kinds if kind["severity"] == "info"]
+    for kind in kinds:
         if kind["severity"] == "info":
             continue
         shown = [i for i in kind["conn_ids"][:5] if i >= 0]
@@ -289,6 +303,8 @@ def _worst(summary: dict[str, Any]) -> str:
             for kind, name in ((kind, escape(kind["kind"])) for kind in informing)
         )
         lines.append(f'<li class="info">{_severity("info")}<div class="rest">{sentences}</div></li>')
+    if not lines and summary["diagnoses"]:
+        return ""
     if not lines:
         return '<p class="well">No anomaly was found.</p>'
     return f'<ol class="worst">{"".join(lines)}</ol>'

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.core.tally import Tally
 
-__all__ = ["captures_text", "facts", "first_screen", "show"]
+__all__ = ["captures_text", "facts", "first_screen", "show", "unexplained"]
 
 MALFORMED: dict[int, str] = {
     k.OUTCOME_SHORT_LINK: "short_link_header",
@@ -318,8 +318,7 @@ def first_screen(
     if summary["diagnoses"]:
         yield "", ""
         yield from diagnosis_lines(summary["diagnoses"], _named(summary), width)
-    explained = {kind for d in summary["diagnoses"] for kind in d["findings"]}
-    others = [kind for kind in summary["worst"] if kind["kind"] not in explained]
+    others = unexplained(summary)
     states = list(_states(connections["states_at_end"])) if connections["count"] else []
     if connections["count"] and not summary["diagnoses"] and all(k["severity"] in _SLIGHT for k in others):
         yield from field("healthy", "nothing was found that would be worth a look" if others else "nothing was found")
@@ -333,6 +332,12 @@ def first_screen(
     if summary["worst"] and not summary["diagnoses"]:
         yield "", ""
         yield f"{'see it':<{indent}}{_next_step(summary)}", ""
+
+
+def unexplained(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give the kinds of finding that no diagnosis explains: what it explains need not be said twice."""
+    explained = {kind for d in summary["diagnoses"] for kind in d["findings"]}
+    return [kind for kind in summary["worst"] if kind["kind"] not in explained]
 
 
 def _next_step(summary: dict[str, Any]) -> str:

@@ -175,6 +175,7 @@ class Player:
     actions: list[dict[str, object]] = field(default_factory=list)
     expected: list[dict[str, object]] = field(default_factory=list)
     edits: list[tuple[str, object]] = field(default_factory=list)
+    waits: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         family = socket.AF_INET if self.net.family == 4 else socket.AF_INET6

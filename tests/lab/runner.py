@@ -85,7 +85,7 @@ def record(spec: Spec, out: Path, tracer: trace.Tracer, number: int | None = Non
         "kernel": platform.release(), **{f"{host}_ip": ip for host, ip in net.ip.items()},
         "actions": lab.actions, "expect": lab.expected, "capture": counters, "capture_edited": edited,
         "t0": began, "capture_start": started, "truth_end": end, "t1": time.time(), "error": error,
-        "truth_check": told.check, "poll_error": poller.error, "trace_pages_lost": tracer.lost,
+        "waits": lab.waits, "truth_check": told.check, "poll_error": poller.error, "trace_pages_lost": tracer.lost,
     }  # fmt: skip
     (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
     return meta

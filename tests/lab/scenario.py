@@ -87,6 +87,7 @@ class Lab:
     actions: list[dict[str, object]] = field(default_factory=list)
     expected: list[dict[str, object]] = field(default_factory=list)
     edits: list[tuple[str, object]] = field(default_factory=list)
+    waits: dict[str, object] = field(default_factory=dict)  # by client port: who was waited for, and how long
 
     def __post_init__(self) -> None:
         self.client, self.server = Host(self.net, "client"), Host(self.net, "server")

@@ -38,10 +38,13 @@ async function open(id) {
     pair("opened", meta.openings[r.opening[at]]), pair("closed", meta.closings[r.closing[at]]),
     pair("at the end", `${meta.states[r.client_state[at]]} / ${meta.states[r.server_state[at]]}`),
     pair("lasts", duration(r.duration[at])), pair("sent", bytes(r.client_bytes[at])), pair("received", bytes(r.server_bytes[at])),
-    pair("segments", number(r.segments[at])), pair("sent again", number(r.again[at])), pair("RTT", r.rtt[at] < 0 ? "not seen" : duration(r.rtt[at])));
+    pair("segments", number(r.segments[at])), pair("sent again", number(r.again[at])), pair("RTT", r.rtt[at] < 0 ? "not seen" : duration(r.rtt[at])),
+    pair("longest wait", wait(r, at) || "none"));
+  const times = el("figure", { class: "times" }, bar(r, at), el("figcaption", {}, el("ul", { class: "key", "aria-label": "Where the time went" },
+    ...went(r, at).map(([k, share]) => el("li", {}, el("span", { class: `swatch went-${k}` }), `${meta.went[k]} `, el("b", {}, duration(r.duration[at] * share / 1000)))))));
   const inside = el("div", { class: "inside" });
   dialog.replaceChildren(top, inside);
-  const head = el("div", { class: "wide" }, numbers);
+  const head = el("div", { class: "wide" }, numbers, r.duration[at] ? times : "");
   inside.append(head);
   if (!dialog.open) dialog.showModal();
   history.replaceState(null, "", `#c${id}`);

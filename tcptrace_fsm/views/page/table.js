@@ -53,6 +53,25 @@ function bytes(n) {
 
 const socket = (host, port) => (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
 
+// --- where the time went ---------------------------------------------------------------------------------------------
+/** What it went for, the largest share first: number in meta.went, per thousand. */
+const went = (r, i) => r.went.map((shares, k) => [k, shares[i]]).filter(([, share]) => share > 0).sort((a, b) => b[1] - a[1]);
+
+/** How long somebody was waited for, ns: all but what was on its way, and a client that has nothing to say. */
+const waited = (r, i) => r.duration[i] * r.went.reduce((sum, shares, k) => sum + (/^transfer|^client's application/.test(meta.went[k]) ? 0 : shares[i]), 0) / 1000;
+
+const wait = (r, i) => (r.longest[i] < 0 ? "" : `${duration(r.longest[i])} ${meta.waits[r.longest_for[i]].replace("_", " ")}`);
+
+/** A bar of these shares. */
+function bar(r, i) {
+  const parts = r.went.map((shares, k) => {
+    const part = shares[i] > 0 && el("i", { class: `went-${k}` });
+    if (part) part.style.flexGrow = shares[i];
+    return part;
+  });
+  return el("span", { class: "went-bar", role: "img", "aria-label": went(r, i).map(([k, share]) => `${meta.went[k]} ${share / 10}%`).join(", ") || "no time" }, ...parts.filter(Boolean));
+}
+
 // --- the table of connections ---------------------------------------------------------------------------------------
 const ROW = 28; // px; every row is as high, so that only those in sight need be there
 const SPARE = 12; // rows drawn above and below what is in sight
@@ -90,6 +109,8 @@ class Connections {
       { head: "client", width: 156, kind: "address", key: (i) => r.client[i] * 65536 + r.client_port[i], show: (i) => socket(r.hosts[r.client[i]], r.client_port[i]) },
       { head: "server", width: 156, kind: "address", key: (i) => r.server[i] * 65536 + r.server_port[i], show: (i) => socket(r.hosts[r.server[i]], r.server_port[i]) },
       { head: "findings", width: 160, kind: "found", key: (i) => this.worst[i] * 1000 + this.found(i).length, show: (i) => this.found(i).join(", ") },
+      { head: "longest wait", width: 188, number: true, kind: "wait", title: "the longest standstill, and whom it waited for", key: (i) => r.longest[i], show: (i) => wait(r, i) },
+      { head: "where the time went", width: 158, kind: "went", title: "shares of its duration; sorts by how long somebody was waited for, other than the client's application", key: (i) => waited(r, i), show: (i) => went(r, i).map(([k, share]) => `${meta.went[k]} ${share / 10}%`).join(", "), draw: (i) => bar(r, i) },
       num("begins", 80, "start", (ns) => `${(ns / 1e9).toFixed(ns < 1e12 ? 3 : 0)} s`, "seconds since the first connection"),
       num("lasts", 78, "duration", duration, "from its first segment to its last"),
       { head: "opened", width: 88, key: (i) => r.opening[i], show: (i) => meta.openings[r.opening[i]] },
@@ -237,7 +258,7 @@ class Connections {
     const cells = this.columns.map((column) => {
       const text = column.show(i);
       const kind = column.kind === "found" && this.worst[i] >= 0 ? `found ${meta.severities[this.worst[i]]}` : column.kind || "";
-      return el("td", { class: column.number ? `number ${kind}` : kind, title: text.length > 22 ? text : null }, text);
+      return el("td", { class: column.number ? `number ${kind}` : kind, title: text.length > 22 || column.draw ? text : null }, column.draw ? column.draw(i) : text);
     });
     return el("tr", { "data-id": this.rows.id[i], "data-at": at, "aria-rowindex": at + 2, tabindex: at === this.active ? "0" : "-1" }, ...cells);
   }

@@ -6,7 +6,7 @@ import importlib
 
 from tests.lab.scenario import Spec
 
-MODULES = ("handshake", "closing", "waiting", "resets", "timers", "capturing", "mass", "scripted")
+MODULES = ("handshake", "closing", "waiting", "resets", "timers", "capturing", "mass", "scripted", "applications")
 
 
 def load() -> None:
@@ -24,3 +24,24 @@ def random_spec(seed: int) -> Spec:
         near, jitter = 0.002 * (seed % 5), 0.004 * (seed % 3)
         wire |= {"mode": "forwarder", "near": near, "far": 0.015, "jitter": jitter, "seed": seed, "offload": False}
     return Spec(f"random_{seed}", random_traffic, {"seed": seed}, wire, {"client": {}, "server": {}}, 20)
+
+
+def application_specs(seed: int, each: int = 4) -> list[Spec]:
+    """Applications that wait, over five wires: at hand, with loss, far away, both, and with ACKs held back for long."""
+    from tests.lab.scenarios.applications import applications
+
+    far = {"mode": "forwarder", "near": 0.010, "far": 0.010}
+    further = {"mode": "forwarder", "near": 0.030, "far": 0.070}
+    none: dict[str, dict[str, object]] = {"client": {}, "server": {}}
+    wires: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+        "at_hand": ({"family": 4}, {}),
+        "loss": ({"family": 6}, {"loss": 0.02}),
+        "far": ({"family": 6, **far}, {"rtt": 0.04}),
+        "far_loss": ({"family": 4, **far}, {"rtt": 0.04, "loss": 0.02}),
+        "further": ({"family": 4, **further}, {"rtt": 0.2}),
+        "held": ({"family": 4, "mode": "forwarder"}, {"kinds": ("nagle",), "acks_held": 0.16}),
+    }
+    return [
+        Spec(f"applications_{name}_{seed}", applications, {"seed": seed, "each": each, **more}, wire, none, 30)
+        for name, (wire, more) in wires.items()
+    ]
