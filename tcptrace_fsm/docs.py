@@ -270,15 +270,18 @@ def columns_page() -> str:
         "duration is seconds with nine decimals, a list is joined by spaces, and null is empty. Frame numbers count",
         "from 1, in each capture anew: where several captures are read as one timeline, the columns marked so name the",
         "capture, and are there only then.",
+        "",
+        "Polars and pandas read durations as durations. DuckDB and others that go by parquet's own types see whole",
+        "nanoseconds. So files have at their end, for each duration `X`, a column `X_s`: the same in seconds, as a",
+        "float. In pandas a column with few values is a category; `severity` and `confidence` are ordered.",
     ]
     for table in schema.TABLES:
         lines += ["", f"## {table}", "", schema.ROWS[table], ""]
         lines += ["| column | type | unit | meaning | null | source |", "|---|---|---|---|---|---|"]
         for c in schema.declared(table, files=True):
             meaning = c.meaning + ("; only of several captures" if c.after else "")
-            if c.words:
-                named = c.words[1:] if c.absent == 0 else c.words
-                meaning += ": " + ", ".join(f"`{w}`" for w in named)
+            if c.choices and f"`{c.choices[0]}`" not in meaning:
+                meaning += ": " + ", ".join(f"`{w}`" for w in c.choices)
             lines.append(f"| `{c.name}` | {c.type} | {c.unit} | {meaning} | {c.null} | {c.source} |")
     return "\n".join(lines) + "\n"
 

@@ -68,9 +68,9 @@ def test_parquet_gives_plain_strings_and_declared_types(tmp_path, table):
     from tcptrace_fsm.tables.columns import arrow_schema
 
     written(tmp_path, "parquet", ALL)
-    assert pq.read_schema(tmp_path / f"{table}.parquet").equals(arrow_schema(table))
+    assert pq.read_schema(tmp_path / f"{table}.parquet").equals(arrow_schema(table, seconds=True))
     frame = pd.read_parquet(tmp_path / f"{table}.parquet")
-    assert list(frame.columns) == [c.name for c in schema.TABLES[table]]
+    assert list(frame.columns) == [c.name for c in (*schema.TABLES[table], *schema.seconds(table))]
     for column in schema.TABLES[table]:
         if column.type == "int64":
             assert str(frame[column.name].dtype) == ("Int64" if column.nullable else "int64")
@@ -84,7 +84,7 @@ def test_csv_says_what_parquet_says(tmp_path, table):
     with (tmp_path / "c" / f"{table}.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(exact) == 2
-    for column in schema.TABLES[table]:
+    for column in (*schema.TABLES[table], *schema.seconds(table)):
         for text, value in zip([r[column.name] for r in rows], exact[column.name], strict=True):
             if column.type == "list<int64>":
                 assert text == ("" if value is None else " ".join(map(str, value)))
@@ -94,6 +94,8 @@ def test_csv_says_what_parquet_says(tmp_path, table):
                 assert text == value.strftime("%Y-%m-%dT%H:%M:%S.%f") + f"{value.nanosecond:03d}Z"
             elif column.type == "duration":
                 assert text == f"{value.value // 10**9}.{value.value % 10**9:09d}"
+            elif column.type == "float64":
+                assert text == f"{value:.9f}"
             else:
                 assert text == str(value)
 

@@ -235,6 +235,32 @@ class Trace:
             self._swept = Sweep(self._kept.finished, self._run.span[1])
         return self._swept
 
+    def query(self, text: str) -> pd.DataFrame:
+        """Give the rows of `connections` that a person means by a few words.
+
+        Parameters
+        ----------
+        text : str
+            An address with or without a port (``10.0.0.2:8080``, ``:443``), a pair (``10.0.0.1 -> 10.0.0.2:8080``, in
+            either direction), a cause (``close_wait_leak``), a kind of finding (``zero_window``), a state of either end
+            when the capture ends (``CLOSE_WAIT``), or several of these, which then all must hold. A diagnosis of more
+            than 1,000 connections lists the first 1,000.
+
+        Returns
+        -------
+        DataFrame
+            With the columns and the index of `connections`.
+
+        Raises
+        ------
+        UsageError
+            When a word is none of these; with the names that are most like it.
+
+        """
+        from tcptrace_fsm.views.query import matching, question
+
+        return matching(self, question(text))
+
     def connection(self, conn_id: int) -> Connection:
         """One connection, with its rows of every table.
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from tcptrace_fsm.core.words import CONFIDENCES, PLACES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFIDENCES", "PLACES", "Cause", "Diagnosis", "Sufferer", "Verdict"]
 
-CONFIDENCES = ("possible", "likely", "proved")
-PLACES = ("client", "server", "path", "capture")
 GROUPS = ("service", "pair", "client", "server", "capture")
 
 

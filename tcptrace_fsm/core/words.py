@@ -8,10 +8,12 @@ __all__ = [
     "BASES",
     "CATEGORIES",
     "CLOSINGS",
+    "CONFIDENCES",
     "EVENTS",
     "FATES",
     "MOST_FINDINGS",
     "OPENINGS",
+    "PLACES",
     "ROLES",
     "SEVERITIES",
     "SIDES",
@@ -33,6 +35,9 @@ BASES = tuple(b.name.lower() for b in Basis)
 SEVERITIES = ("info", "low", "medium", "high")
 MOST_FINDINGS = 100_000
 """Findings of one kind about single connections in the anomalies table; after so many nobody looks for more."""
+CONFIDENCES = ("possible", "likely", "proved")
+PLACES = ("client", "server", "path", "capture")
+"""Who or what has to be mended."""
 CATEGORIES = ("open", "data", "close", "reset", "time_wait", "timer", "scan", "capture")
 FATES: tuple[str, ...] = ("", "arrived", "partly", "lost", "uncaptured", "foreign", "copy")
 """What became of a segment between two capture points, in the order of ``FATE_...``."""

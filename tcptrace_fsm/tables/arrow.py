@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ARROW_TYPES", "coded", "encoded", "lists", "numbers", "text_lists", "texts", "words"]
 
-_TYPES = {np.dtype(t): getattr(pa, t)() for t in ("int8", "int16", "int32", "int64", "uint16")}
+_TYPES = {np.dtype(t): getattr(pa, t)() for t in ("int8", "int16", "int32", "int64", "uint16", "float64")}
 _KINDS = {kind: dtype for dtype, kind in _TYPES.items()}
 
 ARROW_TYPES: dict[str, Any] = {
     "int64": pa.int64(),
+    "float64": pa.float64(),
     "int32": pa.int32(),
     "uint16": pa.uint16(),
     "string": pa.string(),
@@ -40,7 +41,7 @@ def numbers(values: NDArray[Any], mask: NDArray[np.bool_] | None = None, kind: A
 
     Parameters
     ----------
-    values : ndarray of int8, int16, int32, int64 or uint16
+    values : ndarray of int8, int16, int32, int64, uint16 or float64
     mask : ndarray of bool or None
         True where there is no value.
     kind : pyarrow.DataType or None

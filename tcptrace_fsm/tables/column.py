@@ -17,7 +17,8 @@ class Column(NamedTuple):
     ----------
     name : str
     type : str
-        ``int64``, ``int32``, ``uint16``, ``string``, ``timestamp`` (ns, UTC), ``duration`` (ns) or ``list<int64>``.
+        ``int64``, ``int32``, ``uint16``, ``float64``, ``string``, ``timestamp`` (ns, UTC), ``duration`` (ns),
+        ``list<int64>`` or ``list<string>``.
     meaning : str
         One line.
     source : str
@@ -30,12 +31,14 @@ class Column(NamedTuple):
     absent : int or None
         The value of that word that becomes null.
     words : tuple of str or None
-        For a word that is a code: what the codes mean.
+        Where there are few values: all of them. For a word that is a code: what the codes mean.
     frames : bool
         Whether it holds frame numbers.
     after : str
         For a column that there is only where there are several captures: the column before it, which holds the frame
         of which this one names the capture.
+    ordered : bool
+        Whether ``words`` go from the least to the most.
 
     """
 
@@ -50,6 +53,12 @@ class Column(NamedTuple):
     words: tuple[str, ...] | None = None
     frames: bool = False
     after: str = ""
+    ordered: bool = False
+
+    @property
+    def choices(self) -> tuple[str, ...] | None:
+        """The values that it can have, null aside, where they are few."""
+        return self.words[1:] if self.words and self.absent == 0 else self.words
 
     @property
     def nullable(self) -> bool:

@@ -19,7 +19,7 @@ from tcptrace_fsm.capture.codes import FILE_SHIFT, FRAME_MASK
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.kernels.columns import scatter
 from tcptrace_fsm.tables import schema
-from tcptrace_fsm.tables.arrow import ARROW_TYPES, coded, numbers
+from tcptrace_fsm.tables.arrow import ARROW_TYPES, coded, numbers, words
 from tcptrace_fsm.tables.derived import DERIVED
 from tcptrace_fsm.tables.waits import WAIT_WORDS
 
@@ -43,11 +43,12 @@ __all__ = [
     "has_files",
     "plain",
     "to_pandas",
+    "with_seconds",
 ]
 
 
 # --- types -----------------------------------------------------------------------------------------------------------
-def arrow_schema(table: str, *, files: bool = False) -> Any:
+def arrow_schema(table: str, *, files: bool = False, seconds: bool = False) -> Any:
     """Make the table's Arrow schema, with the metadata that gives nullable integers their pandas type.
 
     Parameters
@@ -56,9 +57,11 @@ def arrow_schema(table: str, *, files: bool = False) -> Any:
         Which of :data:`tcptrace_fsm.tables.schema.TABLES`.
     files : bool
         With the columns that name captures.
+    seconds : bool
+        With the columns that files have for readers without durations.
 
     """
-    columns = schema.declared(table, files=files)
+    columns = schema.declared(table, files=files) + (schema.seconds(table) if seconds else ())
     fields = [pa.field(c.name, ARROW_TYPES[c.type], nullable=c.nullable) for c in columns]
     pandas_types = {
         "string": ("unicode", "str"),
@@ -91,6 +94,17 @@ def has_files(table: Any, name: str) -> bool:
     return bool(table.num_columns > len(schema.TABLES[name]))
 
 
+def with_seconds(table: Any, name: str) -> Any:
+    """Append each duration in seconds: parquet has no type for durations, and not every reader knows Arrow's."""
+    for column in schema.seconds(name):
+        lengths = table.column(column.name.removesuffix("_s")).combine_chunks()
+        values = words(lengths.cast(pa.int64())) / 1e9
+        missing = words(lengths.is_null().cast(pa.int8())) != 0 if lengths.null_count else None
+        field = pa.field(column.name, pa.float64(), nullable=column.nullable)
+        table = table.append_column(field, numbers(values, missing))
+    return table
+
+
 def plain(table: Any, name: str) -> Any:
     """Replace dictionaries by the strings they stand for, so that the table has exactly its declared schema."""
     return table.cast(arrow_schema(name, files=has_files(table, name)))
@@ -107,11 +121,25 @@ def to_pandas(tables: Sequence[Any], name: str) -> pd.DataFrame:
         Which of :data:`tcptrace_fsm.tables.schema.TABLES`.
 
     """
-    whole = pa.concat_tables([plain(t, name) for t in tables]) if tables else arrow_schema(name).empty_table()
-    frame: pd.DataFrame = whole.to_pandas()
+    frame: pd.DataFrame = pa.concat_tables([_categorical(t, name) for t in tables]).to_pandas()
+    for column in schema.TABLES[name]:
+        if column.choices is not None:
+            categories = frame[column.name].cat.set_categories(column.choices, ordered=column.ordered)
+            frame[column.name] = categories
     if name != "segments" and len(tables) > 1:
         frame = frame.sort_values("conn_id", kind="stable", ignore_index=True)
     return frame
+
+
+def _categorical(table: Any, name: str) -> Any:
+    """Leave those columns coded that have few values, and give all others their declared type."""
+    declared = arrow_schema(name, files=has_files(table, name))
+    few = {c.name for c in schema.TABLES[name] if c.choices is not None}
+    kind = pa.dictionary(pa.int32(), pa.string())
+    fields = [pa.field(f.name, kind if f.name in few else f.type, nullable=f.nullable) for f in declared]
+    metadata = json.loads(declared.metadata[b"pandas"])
+    metadata["columns"] = [c for c in metadata["columns"] if c["name"] not in few]
+    return table.cast(pa.schema(fields, metadata={b"pandas": json.dumps(metadata).encode()}))
 
 
 # --- blocks of records ------------------------------------------------------------------------------------------------

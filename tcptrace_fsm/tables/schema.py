@@ -10,8 +10,10 @@ from __future__ import annotations
 from tcptrace_fsm.core.words import (
     BASES,
     CATEGORIES,
+    CONFIDENCES,
     EVENTS,
     FATES,
+    PLACES,
     SEVERITIES,
     SIDES,
     STATES,
@@ -20,7 +22,7 @@ from tcptrace_fsm.tables.column import Column, column_of
 from tcptrace_fsm.tables.connections import CONNECTIONS, WAITING_FOR
 from tcptrace_fsm.tables.labels import BROKEN
 
-__all__ = ["ROWS", "TABLES", "Column", "columns", "declared"]
+__all__ = ["ROWS", "TABLES", "Column", "columns", "declared", "seconds"]
 
 _TRANSITIONS: tuple[Column, ...] = (
     column_of("conn_id", "T_CONNECTION", "the connection"),
@@ -38,13 +40,13 @@ _TRANSITIONS: tuple[Column, ...] = (
 
 _ANOMALIES: tuple[Column, ...] = (
     Column("conn_id", "int64", "the connection", "Finding.conn_id", "about the whole capture"),
-    Column("side", "string", "the endpoint that misbehaves or suffers", "Finding.side", "both"),
+    Column("side", "string", "the endpoint that misbehaves or suffers", "Finding.side", "both", words=SIDES),
     Column("time", "timestamp", "when", "Finding.time", unit="ns, UTC"),
     Column("frame", "int64", "the frame where it shows", "Finding.frame", "no frame shows it", frames=True),
     Column("kind", "string", "name in the catalogue", "Finding.kind"),
-    Column("category", "string", ", ".join(CATEGORIES), "Finding.category"),
-    Column("severity", "string", ", ".join(SEVERITIES), "Finding.severity"),
-    Column("basis", "string", "what it rests on, as in transitions", "Finding.basis"),
+    Column("category", "string", "what it is about", "Finding.category", words=CATEGORIES),
+    Column("severity", "string", "how bad it is", "Finding.severity", words=SEVERITIES, ordered=True),
+    Column("basis", "string", "what it rests on, as in transitions", "Finding.basis", words=BASES),
     Column("message", "string", "one sentence to act on, with the numbers", "Finding.message"),
     Column("frames", "list<int64>", "the evidence", "Finding.frames", frames=True),
     Column("rfc", "string", "document and section", "Finding.rfc"),
@@ -93,8 +95,22 @@ _SEGMENTS: tuple[Column, ...] = (
     Column(
         "sack", "list<int64>", "SACK blocks as on the wire: left, right, left, right ...", "S_SACK", "no SACK option"
     ),
-    Column("sender_state", "string", "sender's state after this segment", "transitions", "never determined"),
-    Column("receiver_state", "string", "receiver's state after this segment", "transitions", "never determined"),
+    Column(
+        "sender_state",
+        "string",
+        "sender's state after this segment",
+        "transitions",
+        "never determined",
+        words=STATES,
+    ),
+    Column(
+        "receiver_state",
+        "string",
+        "receiver's state after this segment",
+        "transitions",
+        "never determined",
+        words=STATES,
+    ),
     Column("label", "string", "what is notable about it, or empty", "S_MARKS"),
     column_of("window_raw", "S_WINDOW", "window field, unscaled"),
     Column(
@@ -132,9 +148,11 @@ _DIAGNOSES: tuple[Column, ...] = (
         "`proved`: the capture excludes every other cause; `likely`: it fits best, and what it predicts was seen; "
         "`possible`: it fits, and nothing here can tell it from its alternatives",
         "causes",
+        words=CONFIDENCES,
+        ordered=True,
     ),
-    Column("severity", "string", "of its effect on a user: info, low, medium or high", "causes"),
-    Column("where", "string", "who or what has to be mended: client, server, path or capture", "causes"),
+    Column("severity", "string", "of its effect on a user", "causes", words=SEVERITIES, ordered=True),
+    Column("where", "string", "who or what has to be mended", "causes", words=PLACES),
     Column("service", "string", "address and port, where one service is concerned", "causes", "not one service"),
     Column("host", "string", "address, where one host is concerned", "causes", "not one host"),
     Column("connections", "list<int64>", "conn_id of those that suffer, at most 1,000", "causes"),
@@ -205,6 +223,15 @@ def declared(table: str, *, files: bool = False) -> tuple[Column, ...]:
                 text = f"the capture, as given, that holds {'each of ' if kind != 'string' else ''}`{after}`"
                 made.append(Column(name, kind, text, column.source, column.null, word=column.word, after=after))
     return tuple(made)
+
+
+def seconds(table: str) -> tuple[Column, ...]:
+    """Give what files have after all other columns: each duration in seconds, for readers that know no durations."""
+    return tuple(
+        Column(f"{c.name}_s", "float64", f"`{c.name}` in seconds", f"`{c.name}`", c.null, "s")
+        for c in TABLES[table]
+        if c.type == "duration"
+    )
 
 
 ROWS = {

@@ -35,7 +35,7 @@ class ParquetTable:
     """Parquet: each column in the encoding that suits it, each call one row group.
 
     Numbers are written as differences (DELTA_BINARY_PACKED), which makes them smaller than lz4 does, in less time; lz4
-    is for texts. Statistics are kept of what a reader may want to skip row groups by.
+    is for texts and fractions. Statistics are kept of what a reader may want to skip row groups by.
 
     Columns of few distinct words come as Arrow dictionaries, which are the cheapest to write. Readers are to see plain
     strings, so the Arrow schema that is kept in the file is the declared one.
@@ -53,18 +53,20 @@ class ParquetTable:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from tcptrace_fsm.tables.columns import arrow_schema, has_files
+        from tcptrace_fsm.tables.columns import arrow_schema, has_files, with_seconds
 
+        files = has_files(table, self._name)
+        table = with_seconds(table, self._name)
         if self._writer is None:
-            files = has_files(table, self._name)
+            columns = (*schema.declared(self._name, files=files), *schema.seconds(self._name))
             numbers: dict[str, str] = {}
             repeats: list[str] = []
             compression: dict[str, str] = {}
-            for field, column in zip(table.schema, schema.declared(self._name, files=files), strict=True):
+            for field, column in zip(table.schema, columns, strict=True):
                 compression[field.name] = "none"
                 if pa.types.is_dictionary(field.type):
                     repeats.append(field.name)
-                elif column.type in {"string", "list<int64>", "list<string>"}:
+                elif column.type in {"string", "list<int64>", "list<string>", "float64"}:
                     compression[field.name] = "lz4"
                 else:
                     numbers[field.name] = "DELTA_BINARY_PACKED"
@@ -78,7 +80,7 @@ class ParquetTable:
                 write_statistics=cast("Any", [name for name in SKIPPED_BY if name in table.schema.names]),
                 store_schema=False,
             )
-            declared = arrow_schema(self._name, files=files)
+            declared = arrow_schema(self._name, files=files, seconds=True)
             kept = {b"ARROW:schema": base64.b64encode(declared.serialize()), **declared.metadata}
             self._writer.add_key_value_metadata(kept)
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
@@ -97,7 +99,7 @@ class CsvTable:
     """
 
     def __init__(self, path: Path, name: str) -> None:
-        del name  # the table brings the names of its columns
+        self._seconds = schema.seconds(name)
         self._file = path.open("wb")
         self._begun = False
 
@@ -107,9 +109,12 @@ class CsvTable:
 
         if not self._begun:
             self._begun = True
-            self._file.write((",".join(table.column_names) + "\n").encode())
+            names = [*table.column_names, *(column.name for column in self._seconds)]
+            self._file.write((",".join(names) + "\n").encode())
         for batch in table.to_batches(max_chunksize=65536):
             fields = [csv_text(column) for column in batch.columns]
+            # Durations are seconds here anyhow; the same queries are to work on either format.
+            fields += [fields[table.column_names.index(c.name.removesuffix("_s"))] for c in self._seconds]
             fields[-1] = pc.binary_join_element_wise(fields[-1], "\n", "", null_handling="replace")
             rows = pc.binary_join_element_wise(*fields, ",", null_handling="replace")
             offsets, text = rows.buffers()[1:]

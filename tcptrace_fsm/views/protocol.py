@@ -33,6 +33,10 @@ class TraceTables(Protocol):
         """One row per finding."""
 
     @property
+    def diagnoses(self) -> pd.DataFrame:
+        """One row per problem."""
+
+    @property
     def segments(self) -> pd.DataFrame:
         """One row per segment."""
 
