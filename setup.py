@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent
 KERNELS = ROOT / "tcptrace_fsm" / "kernels"
 BUILD = "build/cython"
 SOURCE = f"{BUILD}/_compiled.pyx"
-NOT_COMPILED = {"__init__", "layout", "memory"}  # layout becomes C constants, memory the lines of HEAD
+NOT_COMPILED = {"__init__", "memory"}  # memory becomes the lines of HEAD; the folder layout becomes C constants
 COST = "the kernels stay uncompiled: every result is the same, at about a sixtieth of the speed"
 
 TYPES = {"int": "long long", "None": "void", "Words": "long long*", "Buffer": "const unsigned char*"}
@@ -115,10 +115,13 @@ cdef inline long long prefetch(long long* words, long long i) noexcept nogil:
 
 
 def constants() -> list[str]:
-    """The integer constants of ``layout.py`` as a C enum: ``rows[c + FIELD]`` becomes an address with an offset."""
+    """The integer constants of ``layout/`` as a C enum: ``rows[c + FIELD]`` becomes an address with an offset."""
+    layout: dict[str, object] = {}
     sys.path.insert(0, str(ROOT))
     try:
-        layout = runpy.run_path(str(KERNELS / "layout.py"))
+        # One file after the other, by its path: to import the folder would load what was compiled before.
+        for path in sorted((KERNELS / "layout").glob("[a-z]*.py")):
+            layout |= runpy.run_path(str(path))
     finally:
         sys.path.pop(0)
     values = {k: int(v) for k, v in layout.items() if isinstance(v, int) and k[0].isupper()}
@@ -126,7 +129,7 @@ def constants() -> list[str]:
     masks = {k: v for k, v in values.items() if k.startswith("M_") or k == "MILLISECOND"}
     too_wide = [k for k, v in values.items() if k not in masks and not -(2**31) < v < 2**31]
     if too_wide:
-        raise ValueError(f"layout.py: {too_wide} do not fit a C int")
+        raise ValueError(f"layout: {too_wide} do not fit a C int")
     # The -1 makes the enum's type signed with every compiler.
     lines = ["cdef enum:", "    _SIGNED = -1"]
     lines += [f"    {k} = {v}" for k, v in values.items() if k not in masks]
@@ -194,8 +197,13 @@ def source_text() -> str:
 
 def digests() -> dict[str, str]:
     """A digest of each source, by which the tests know whether what is compiled was compiled from it."""
-    sources = sorted(p for p in KERNELS.glob("*.py") if p.stem not in {"__init__", "memory"})
-    return {p.stem: hashlib.sha256(p.read_bytes().replace(b"\r\n", b"\n")).hexdigest() for p in sources}
+    sources = sorted(p for p in KERNELS.rglob("*.py") if p.stem not in {"__init__", "memory"})
+    return {
+        p.relative_to(KERNELS).with_suffix("").as_posix(): hashlib.sha256(
+            p.read_bytes().replace(b"\r\n", b"\n")
+        ).hexdigest()
+        for p in sources
+    }
 
 
 def extensions() -> list[Extension]:

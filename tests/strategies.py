@@ -52,7 +52,7 @@ MARKS = {v: k[5:].lower() for k, v in vars(at).items() if k.startswith("MARK_")}
 def pure_kernels() -> dict[str, ModuleType]:
     """The kernels as plain Python, calling each other and nothing compiled."""
     package = "tcptrace_fsm.kernels."
-    names = sorted({path.stem for path in FOLDER.glob("*.py")} - {"__init__", "layout"})
+    names = sorted({path.stem for path in FOLDER.glob("*.py")} - {"__init__"})
     modules: dict[str, ModuleType] = {}
     saved = {name: sys.modules.get(package + name) for name in names}
 

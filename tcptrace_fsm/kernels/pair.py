@@ -16,27 +16,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.kernels.held import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.sequence import *
 from tcptrace_fsm.kernels.table import *
+from tcptrace_fsm.kernels.ways import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
 __all__ = ["know_hosts", "pair", "tidy_ways"]
-
-
-def after(a: int, b: int) -> int:
-    """How far the 32-bit number ``a`` lies after ``b``; negative where before (RFC 9293 section 3.4)."""
-    ahead = low32(a - b)
-    return ahead - ((ahead >> 31) << 32)
-
-
-def units(record: int, held: Words) -> int:
-    """How much sequence space a segment takes: payload, SYN and FIN."""
-    flags = held[record + S_FLAGS]
-    return held[record + S_LEN] + (1 if flags & TCP_SYN else 0) + (1 if flags & TCP_FIN else 0)
 
 
 def lasting_flags() -> int:
@@ -76,106 +66,6 @@ def same(m: int, held: Words, s: int, segments: Words) -> int:
 
 
 # --- ways ---------------------------------------------------------------------------------------------------------
-
-
-def find_way(ports: int, src_hi: int, src_lo: int, dst_hi: int, dst_lo: int, net: int, ways: Words, ctl: Words) -> int:
-    """The entry of one direction between two sockets, or (``ports`` -1) two hosts; made where there is none."""
-    h = stir(ctl[V_SEED], src_lo, ctl[V_SEED])
-    h = stir(h, dst_lo, ctl[V_SEED])
-    h = stir(h, ports, ctl[V_SEED])
-    h = stir(h, src_hi ^ net, ctl[V_SEED])
-    h = stir(h, dst_hi, ctl[V_SEED])
-    i = h & (ctl[V_WAYS] - 1)
-    g = i * WAY_ENTRY
-    while ways[g + G_USED]:
-        if (
-            ways[g + G_USED] == h + 1
-            and ways[g + G_PORTS] == ports
-            and ways[g + G_SRC_LO] == src_lo
-            and ways[g + G_DST_LO] == dst_lo
-            and ways[g + G_SRC_HI] == src_hi
-            and ways[g + G_DST_HI] == dst_hi
-            and ways[g + G_NET] == net
-        ):
-            return g
-        i = (i + 1) & (ctl[V_WAYS] - 1)
-        g = i * WAY_ENTRY
-    k = 0
-    while k < WAY_ENTRY:
-        ways[g + k] = 0
-        k += 1
-    ways[g + G_USED] = h + 1
-    ways[g + G_PORTS] = ports
-    ways[g + G_SRC_HI] = src_hi
-    ways[g + G_SRC_LO] = src_lo
-    ways[g + G_DST_HI] = dst_hi
-    ways[g + G_DST_LO] = dst_lo
-    ways[g + G_NET] = net
-    ways[g + G_NEXT] = -1
-    ways[g + G_TOP] = -1
-    ways[g + G_ACK] = -1
-    k = G_HOLES
-    while k < WAY_ENTRY:
-        ways[g + k] = -1
-        k += 1
-    ctl[V_WAYS_USED] += 1
-    return g
-
-
-def way_of(m: int, held: Words, ways: Words, ctl: Words) -> int:
-    """The direction that a segment belongs to."""
-    return find_way(
-        held[m + S_PORTS],
-        held[m + S_SRC_HI],
-        held[m + S_SRC_LO],
-        held[m + S_DST_HI],
-        held[m + S_DST_LO],
-        held[m + S_NET],
-        ways,
-        ctl,
-    )
-
-
-def way_back(m: int, held: Words, ways: Words, ctl: Words) -> int:
-    """The direction opposite to a segment's."""
-    ports = held[m + S_PORTS]
-    return find_way(
-        (ports & 65535) << 16 | ports >> 16,
-        held[m + S_DST_HI],
-        held[m + S_DST_LO],
-        held[m + S_SRC_HI],
-        held[m + S_SRC_LO],
-        held[m + S_NET],
-        ways,
-        ctl,
-    )
-
-
-def hosts_of(m: int, held: Words, back: int, ways: Words, ctl: Words) -> int:
-    """The direction between the hosts of a segment, or (``back``) the opposite one."""
-    if back:
-        return find_way(
-            -1,
-            held[m + S_DST_HI],
-            held[m + S_DST_LO],
-            held[m + S_SRC_HI],
-            held[m + S_SRC_LO],
-            held[m + S_NET],
-            ways,
-            ctl,
-        )
-    return find_way(
-        -1, held[m + S_SRC_HI], held[m + S_SRC_LO], held[m + S_DST_HI], held[m + S_DST_LO], held[m + S_NET], ways, ctl
-    )
-
-
-def learn(m: int, point: int, held: Words, ways: Words, ctl: Words) -> int:
-    """The sender of record ``m`` is at ``point``: that holds for its connection, and for all between these hosts."""
-    ways[way_of(m, held, ways, ctl) + G_POINT] = point + 1
-    ways[way_back(m, held, ways, ctl) + G_POINT] = 2 - point
-    ways[hosts_of(m, held, 0, ways, ctl) + G_POINT] = point + 1
-    ways[hosts_of(m, held, 1, ways, ctl) + G_POINT] = 2 - point
-    return 0
 
 
 def know_hosts(count: int, known_words: Words, ways_words: Words, ctl_words: Words) -> int:
@@ -222,137 +112,6 @@ def tidy_ways(old_size: int, old_words: Words, ways_words: Words, held_words: Wo
         m = (n & (ctl[V_ROOM] - 1)) * HELD_SIZE
         held[m + H_WAY] = way_of(m, held, ways, ctl) + 1
         n += 1
-    return 0
-
-
-# --- lists of records that wait ---------------------------------------------------------------------------------------
-
-
-def slot(number: int, ctl: Words) -> int:
-    """Where the waiting record of that number (plus one) lies."""
-    return ((number - 1) & (ctl[V_ROOM] - 1)) * HELD_SIZE
-
-
-def no_longer_open(m: int, held: Words, ways: Words, ctl: Words) -> int:
-    """Take a record out of its way's list of open ones, if it is in that."""
-    if not held[m + H_LISTED]:
-        return 0
-    g = held[m + H_WAY] - 1
-    before = held[m + H_BEFORE]
-    following = held[m + H_AFTER]
-    if before:
-        held[slot(before, ctl) + H_AFTER] = following
-    else:
-        ways[g + G_FIRST] = following
-    if following:
-        held[slot(following, ctl) + H_BEFORE] = before
-    else:
-        ways[g + G_LAST] = before
-    if held[m + H_LISTED] == 2:
-        ways[g + G_REPEATS] -= 1
-    held[m + H_LISTED] = 0
-    return 1
-
-
-def settle(m: int, fate: int, held: Words, ways: Words, ctl: Words) -> int:
-    """Decide a record's fate for good."""
-    held[m + H_OPEN] = OPEN_SETTLED
-    held[m + S_FATE] = fate
-    no_longer_open(m, held, ways, ctl)
-    return 0
-
-
-def arrive(m: int, held: Words, ways: Words, ctl: Words) -> int:
-    """A record's counterpart was seen: it arrived, and no ACK tells of other copies of its bytes any more."""
-    settle(m, FATE_ARRIVED, held, ways, ctl)
-    if held[m + S_ARRIVAL] < held[m + S_TIME]:
-        held[m + S_ARRIVAL] = held[m + S_TIME]  # nothing arrives before it was sent: the clocks are that far off
-    size = units(m, held)
-    if not size:
-        return 0
-    g = held[m + H_WAY] - 1
-    end = low32(held[m + S_SEQ] + size)
-    if ways[g + G_TOP] < 0 or after(end, ways[g + G_TOP]) > 0:
-        ways[g + G_TOP] = end
-    u = ways[g + G_FIRST]
-    steps = 0
-    while u and steps < 1024 and (ways[g + G_REPEATS] or held[slot(u, ctl) + S_TIME] <= held[m + S_TIME]):
-        o = slot(u, ctl)
-        if after(held[o + S_SEQ], end) < 0 and after(low32(held[o + S_SEQ] + units(o, held)), held[m + S_SEQ]) > 0:
-            held[o + H_AGAIN] = 1
-        u = held[o + H_AFTER]
-        steps += 1
-    return 0
-
-
-def keep(s: int, point: int, bucket: int, segments: Words, held: Words, buckets: Words, ways: Words, ctl: Words) -> int:
-    """Let a segment wait. Returns its record."""
-    number = ctl[V_TAIL] + 1
-    ctl[V_TAIL] = number
-    m = slot(number, ctl)
-    k = 0
-    while k < SEGMENT_SIZE:
-        held[m + k] = segments[s + k]
-        k += 1
-    while k < HELD_SIZE:
-        held[m + k] = 0
-        k += 1
-    held[m + S_FATE] = FATE_UNKNOWN
-    held[m + S_ARRIVAL] = -1
-    held[m + S_ARRIVAL_FRAME] = -1
-    held[m + S_LOST] = 0
-    held[m + S_OFFSET] = -1  # the bytes of its capture are not at hand
-    held[m + H_POINT] = point
-    held[m + H_BUCKET] = bucket
-    held[m + H_OLDER] = buckets[bucket]
-    if buckets[bucket]:
-        held[slot(buckets[bucket], ctl) + H_NEWER] = number
-    buckets[bucket] = number
-    g = way_of(m, held, ways, ctl)
-    held[m + H_WAY] = g + 1
-    ways[g + G_HELD] += 1
-    return m
-
-
-def open_up(m: int, held: Words, ways: Words, ctl: Words) -> int:
-    """List a record with sequence space among the open ones of its way."""
-    g = held[m + H_WAY] - 1
-    number = ctl[V_TAIL]
-    seq = held[m + S_SEQ]
-    end = low32(seq + units(m, held))
-    held[m + H_LISTED] = 1
-    if ways[g + G_NEXT] >= 0 and after(seq, ways[g + G_NEXT]) < 0:
-        held[m + H_LISTED] = 2
-        ways[g + G_REPEATS] += 1
-        # Sent before. If the bytes have arrived already, their ACK will tell nothing of this copy.
-        if ways[g + G_ACK] >= 0 and after(end, ways[g + G_ACK]) <= 0:
-            held[m + H_AGAIN] = 1
-        elif ways[g + G_TOP] >= 0 and after(end, ways[g + G_TOP]) <= 0:
-            missing = 0
-            u = ways[g + G_FIRST]
-            steps = 0
-            while u and not missing and steps < 256:
-                o = slot(u, ctl)
-                if after(held[o + S_SEQ], end) < 0 and after(low32(held[o + S_SEQ] + units(o, held)), seq) > 0:
-                    missing = 1
-                u = held[o + H_AFTER]
-                steps += 1
-            held[m + H_AGAIN] = 1 - missing
-    held[m + H_BEFORE] = ways[g + G_LAST]
-    if ways[g + G_LAST]:
-        held[slot(ways[g + G_LAST], ctl) + H_AFTER] = number
-    else:
-        ways[g + G_FIRST] = number
-    ways[g + G_LAST] = number
-    if ways[g + G_NEXT] >= 0 and after(seq, ways[g + G_NEXT]) > 0:
-        k = G_HOLES
-        while k < WAY_ENTRY - 2:
-            ways[g + k] = ways[g + k + 2]
-            k += 1
-        ways[g + WAY_ENTRY - 2] = ways[g + G_NEXT]
-        ways[g + WAY_ENTRY - 1] = seq
-    if ways[g + G_NEXT] < 0 or after(end, ways[g + G_NEXT]) > 0:
-        ways[g + G_NEXT] = end
     return 0
 
 

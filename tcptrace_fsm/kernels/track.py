@@ -18,13 +18,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.kernels.joins import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.plain import *
 from tcptrace_fsm.kernels.sequence import *
 from tcptrace_fsm.kernels.table import *
 from tcptrace_fsm.kernels.waits import account
+from tcptrace_fsm.kernels.wireshark import *
+from tcptrace_fsm.kernels.zeek import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words

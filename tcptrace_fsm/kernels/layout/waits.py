@@ -1,0 +1,44 @@
+"""Waits: what a connection stands still for, and for how long; made by waits."""
+
+from __future__ import annotations
+
+# What time goes for. The side is the sender's for a transfer, else that of the endpoint that was waited for.
+WAIT_TRANSFER = 0
+WAIT_HANDSHAKE = 1
+WAIT_APPLICATION = 2
+WAIT_WINDOW = 3
+WAIT_RETRANSMISSION = 4
+WAIT_DELAYED_ACK = 5
+WAIT_CLOSE = 6
+WAITS = 7  # how many there are
+
+# C_WAIT_BITS. Where there are two, the first is the client's.
+WB_BEGUN = 1
+WB_OPEN = 2  # a segment that is no SYN was seen
+WB_SPOKEN = 4  # somebody has sent data
+WB_SERVER_LAST = 8  # ... the server last
+WB_SERVER_SPOKE = 16
+WB_CLOSING = 32  # a FIN or RST was seen
+WB_UNSETTLED = 64  # something is not acknowledged
+WB_MORE = 128  # 128, 256: its latest data filled a segment, and no PSH says that this was all (RFC 9293 3.9.1.2)
+WB_BLOCKED = 512  # 512, 1024: it spoke last, and its peer's window has no room for more
+WB_LOSS = 2048  # 2048, 4096: something that it sent is missing at its peer
+WB_REPEATED = 8192  # 8192, 16384: it has repeated something since it last sent what is new
+WB_FIN = 32768  # 32768, 65536: it has sent a FIN
+# Of who spoke last:
+WB_REFUSED = 131072  # its peer shut its window on what was sent: that comes again when a timer says so
+WB_TIGHT = 262144  # its peer's window has no room for a whole segment; it may have said all
+WB_RELIEVED = 524288  # ... and has again, since the last that it sent
+
+# --- wait: one interval in which a connection stood still (made by waits) --------------------------------------------
+WT_CONNECTION = 0  # conn_id
+WT_START = 1
+WT_END = 2
+WT_DURATION = 3
+WT_FOR = 4  # WAIT_...
+WT_SIDE = 5
+WT_BEFORE = 6  # frames
+WT_AFTER = 7  # -1: the capture ends before it does
+WT_BASIS = 8
+WAIT_SIZE = 9
+WAITS_PER_SEGMENT = 3  # at most so many end with one segment

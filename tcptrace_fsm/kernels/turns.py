@@ -1,0 +1,144 @@
+"""Whose turn it is to speak: new data, and what the pause before them was for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.kernels.intervals import *
+from tcptrace_fsm.kernels.layout import *
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.kernels import Words
+
+# No __all__: only other kernels call these.
+
+
+def segment_room(y: int, rows: Words) -> int:
+    """What fits into one segment to ``y``, less what options may take of it."""
+    return rows[y + E_MSS] - 40 if rows[y + E_MSS] > 80 else 1200
+
+
+def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, waits: Words, control: Words) -> int:
+    """Account for a pause between new data of one endpoint and more of them, with no answer between."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    clock = rows[c + C_LAST_TIME]
+    spoke = rows[c + C_WAIT_SPOKE + side]
+    acked = rows[y + E_ACK_TIME]
+    here = rows[c + C_WAIT_WAY + side]
+    there = rows[c + C_WAIT_WAY + 1 - side]
+    slack = 5 * MILLISECOND
+    at_once = (here if here > 0 else 0) + slack
+    purpose = WAIT_APPLICATION * 2 + side
+    if bits & WB_TIGHT and rows[x + E_NEXT] >= rows[y + E_EDGE]:
+        purpose = WAIT_WINDOW * 2 + 1 - side  # it sends what little there is room for
+    elif bits & WB_RELIEVED and clock - rows[y + E_LAST_TIME] <= at_once:
+        spend(c, rows[y + E_LAST_TIME], WAIT_WINDOW * 2 + 1 - side, after, rows, waits, control)
+        purpose = WAIT_TRANSFER * 2 + side
+    elif (
+        5 * MILLISECOND < here <= 3 * (clock - spoke)
+        and clock - spoke <= 2 * here
+        and 0 < rows[y + E_WINDOW] <= rows[c + C_WAIT_SEEN + side] - rows[c + C_WAIT_ROUND] + 2 * segment_room(y, rows)
+        and rows[c + C_WAIT_SEEN + side] - rows[c + C_WAIT_ROUND] > 4 * segment_room(y, rows)
+    ):
+        # Near the receiver every ACK passes at once, and the window never looks full. But its sender said as much as
+        # it holds, and no more for a round trip.
+        purpose = WAIT_WINDOW * 2 + 1 - side
+    elif bits & WB_MORE << side:
+        purpose = WAIT_TRANSFER * 2 + side  # its application had said more than fitted: something on the way held it
+    elif rows[y + E_ACK] >= rows[c + C_WAIT_SEEN + side] and acked >= spoke:
+        if clock - acked <= at_once:
+            # It went on as soon as it heard of the ACK. Where that was held back, Nagle's algorithm held back a short
+            # segment until then (RFC 9293 3.7.4, RFC 5681 4.2).
+            purpose = WAIT_TRANSFER * 2 + side
+            held = acked - spoke - there
+            if there >= 0 and 25 * MILLISECOND <= held <= 600 * MILLISECOND and length < segment_room(y, rows):
+                spend(c, spoke + there, purpose, after, rows, waits, control)
+                spend(c, acked, WAIT_DELAYED_ACK * 2 + 1 - side, after, rows, waits, control)
+                rows[c + C_DELAYED_ACKS] += 1
+                if rows[c + C_HELD_FRAME] < 0:
+                    rows[c + C_HELD_FRAME] = after
+    elif clock - rows[c + C_WAIT_DONE] <= (there if there > 0 else 15 * MILLISECOND) + slack:
+        purpose = WAIT_TRANSFER * 2 + side
+    elif 0 <= there < clock - spoke - 200 * MILLISECOND and rows[y + E_ACK] >= 0:
+        # Not acknowledged for longer than ACKs are held back: it, or its ACK, was lost, and new data are a probe
+        # (RFC 8985 7.3) or sent in spite of it.
+        purpose = WAIT_RETRANSMISSION * 2 + side
+    return spend(c, clock, purpose, after, rows, waits, control)
+
+
+def take_data(c: int, side: int, s: int, bits: int, segments: Words, rows: Words, waits: Words, control: Words) -> int:
+    """Account for the pause that new data ended. Returns the time in which a request was answered, -1 for none."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    clock = rows[c + C_LAST_TIME]
+    frame = segments[s + S_FRAME]
+    last = SERVER if bits & WB_SERVER_LAST else CLIENT
+    spoken = bits & WB_SPOKEN
+    response = -1
+    # An answer acknowledges what it answers.
+    answer = 1 if spoken and last != side and rows[x + E_LAST_ACK] >= rows[c + C_WAIT_SEEN + last] else 0
+    if answer:
+        way = rows[c + C_WAIT_WAY + side]
+        there = rows[c + C_WAIT_SPOKE + last] + (way if way > 0 else 0)
+        if side == SERVER:
+            response = clock - there if clock > there else 0
+            if response > rows[c + C_RESPONSE_MAX]:
+                rows[c + C_RESPONSE_MAX] = response
+                rows[c + C_SLOWEST_FRAME] = frame
+    if bits & WB_CLOSING and not (answer and side == SERVER):
+        spend(c, clock, WAIT_CLOSE * 2 + closer(c, bits, rows), frame, rows, waits, control)
+    elif not spoken:
+        spend(c, clock, WAIT_APPLICATION * 2 + side, frame, rows, waits, control)
+    elif answer:
+        spend(c, there if there < clock else clock, WAIT_TRANSFER * 2 + last, frame, rows, waits, control)
+        spend(c, clock, WAIT_APPLICATION * 2 + side, frame, rows, waits, control)
+    elif last != side:
+        # It speaks without having heard what its peer said meanwhile.
+        ways = 20 * MILLISECOND
+        if rows[c + C_WAIT_WAY] >= 0 and rows[c + C_WAIT_WAY + 1] >= 0:
+            ways = rows[c + C_WAIT_WAY] + rows[c + C_WAIT_WAY + 1] + 5 * MILLISECOND
+        purpose = WAIT_TRANSFER if clock - rows[c + C_WAIT_DONE] <= ways else WAIT_APPLICATION
+        spend(c, clock, purpose * 2 + side, frame, rows, waits, control)
+    elif bits & WB_BLOCKED << side:
+        spend(c, clock, WAIT_WINDOW * 2 + 1 - side, frame, rows, waits, control)
+    elif bits & WB_LOSS << side:
+        spend(c, clock, WAIT_RETRANSMISSION * 2 + side, frame, rows, waits, control)
+    else:
+        paused = clock - rows[c + C_WAIT_DONE]
+        went_on(c, side, segments[s + S_LEN], bits, frame, rows, waits, control)
+        if side == CLIENT and paused > 0 and rows[c + C_RUN] == WAIT_APPLICATION * 2 + CLIENT:
+            rows[c + C_BURSTS] += 1
+            rows[c + C_PAUSES] += 1
+            if paused > rows[c + C_PAUSE]:
+                rows[c + C_PAUSE] = paused
+                rows[c + C_PAUSE_FRAME] = frame
+    # With new data no standstill goes on, unless a window lets through a little at a time.
+    if rows[c + C_RUN] >> 1 != WAIT_WINDOW:
+        end_run(c, rows, waits, control)
+    return response
+
+
+def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) -> int:
+    """Take note of who has spoken. Returns the new bits."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    last = SERVER if bits & WB_SERVER_LAST else CLIENT
+    heard = 1 if rows[x + E_LAST_ACK] >= rows[c + C_WAIT_SEEN + 1 - side] else 0
+    if side == CLIENT and (not bits & WB_SPOKEN or last == SERVER):
+        rows[c + C_REQUESTS] += 1
+        rows[c + C_BURSTS] = 1
+        if not heard and bits & WB_SPOKEN:
+            rows[c + C_CROSSED] += 1
+    elif not heard and bits & WB_SPOKEN and last != side and rows[c + C_WAIT_SPOKE + 1] <= rows[c + C_WAIT_SPOKE]:
+        rows[c + C_CROSSED] += 1
+    if side == SERVER:
+        bits |= WB_SERVER_SPOKE
+    if last != side or 3 * (rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + side]) >= rows[c + C_WAIT_WAY + side]:
+        rows[c + C_WAIT_ROUND] = rows[c + C_WAIT_SEEN + side]
+    bits &= ~(WB_REFUSED | WB_RELIEVED)
+    if side == CLIENT or not bits & WB_SPOKEN or heard:
+        bits = bits & ~WB_SERVER_LAST | (WB_SERVER_LAST if side == SERVER else 0)
+    bits = (bits | WB_SPOKEN) & ~((WB_MORE | WB_REPEATED) << side)
+    if segments[s + S_LEN] >= segment_room(y, rows) and not segments[s + S_FLAGS] & TCP_PSH:
+        bits |= WB_MORE << side
+    return bits
