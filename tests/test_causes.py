@@ -109,3 +109,10 @@ def test_numbers_of_connections_exist(path):
     for row in trace.diagnoses.to_dict("records"):
         assert set(row["connections"]) <= set(trace.connections["conn_id"])
         assert 1 <= row["frame"] <= frames
+
+
+def test_a_diagnosis_explains_what_surveys_found_of_many_connections():
+    """So the first screen does not repeat it below as a finding that nothing explains."""
+    first = diagnoses(CATALOGUE["close_wait_leak"].example)[0]
+    assert first.cause == "close_wait_leak"
+    assert "close_wait_leak" in first.findings

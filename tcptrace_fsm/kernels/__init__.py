@@ -21,7 +21,10 @@ House rules, so that one source serves both:
 from __future__ import annotations
 
 import sys
+import warnings
+import zlib
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Protocol, TypeAlias
 
@@ -44,11 +47,29 @@ def compiled() -> bool:
     return f"{__name__}._compiled" in sys.modules
 
 
+def edited(sources: dict[str, int]) -> list[str]:
+    """Kernels that differ from what was compiled: records have other sizes there, and memory would be overrun."""
+    home = Path(__file__).parent
+    there = [p for p in home.rglob("*.py") if p.stem not in {"__init__", "memory"}]
+    named = {p.relative_to(home).with_suffix("").as_posix(): p for p in there}
+    now = {name: zlib.crc32(p.read_bytes().replace(b"\r\n", b"\n")) for name, p in named.items()}
+    return sorted(name for name in {*now, *sources} if now and now.get(name) != sources.get(name))
+
+
 def _take_compiled() -> None:
     """Put what is compiled in the place of the modules that it was compiled from."""
     try:
         extension = import_module(f"{__name__}._compiled")
     except ModuleNotFoundError:
+        return
+    if changed := edited(extension.SOURCES):
+        del sys.modules[extension.__name__]
+        names = ", ".join(changed)
+        warnings.warn(
+            f"kernels changed since they were compiled ({names}): pip install -e . again; slow until then",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return
     for kernel, functions in extension.KERNELS.items():
         module = ModuleType(f"{__name__}.{kernel}")
