@@ -225,10 +225,14 @@ def test_a_shut_window_is_its_owners_probes_and_all():
     assert told.longest == ("client window", pytest.approx(2.0))
 
 
-def test_what_a_shut_window_refused_waits_for_the_window():
-    """Its owner takes back what it had announced; the sender's timer repeats what was refused."""
+@pytest.mark.parametrize("late", [0.13, 1.6])
+def test_what_a_shut_window_refused_waits_for_the_window_and_then_for_the_timer(late):
+    """Its owner takes back what it had announced; when there is room again, the sender's timer is waited for.
+
+    That is a consequence: the longest wait is the window's, however long the timer takes.
+    """
     told = Told(
-        """
+        f"""
         0.100 > P. 1:1001(1000)     ack 1    win 65535
         0.110 < .  1:1(0)           ack 1001 win 2000
         0.120 > P. 1001:3001(2000)  ack 1    win 65535
@@ -236,12 +240,44 @@ def test_what_a_shut_window_refused_waits_for_the_window():
         0.430 > .  1001:2001(1000)  ack 1    win 65535
         0.440 < .  1:1(0)           ack 1001 win 0
         0.900 < .  1:1(0)           ack 1001 win 5000
-        1.030 > .  1001:2001(1000)  ack 1    win 65535
-        1.040 < .  1:1(0)           ack 3001 win 5000
+        {0.9 + late:.3f} > .  1001:2001(1000)  ack 1    win 65535
+        {0.91 + late:.3f} < .  1:1(0)           ack 3001 win 5000
         """
     )
-    assert told.times["server window"] == pytest.approx(0.9, abs=0.02)
-    assert "client retransmission" not in told.times
+    assert told.times["server window"] == pytest.approx(0.77, abs=0.02)
+    assert told.times["client retransmission"] == pytest.approx(late)
+    assert told.longest == ("server window", pytest.approx(0.77, abs=0.02))
+
+
+def test_an_update_too_small_for_a_segment_opens_no_window():
+    told = Told(
+        """
+        0.100 > P. 1:1001(1000)     ack 1    win 65535
+        0.110 < .  1:1(0)           ack 1001 win 2000
+        0.120 > P. 1001:3001(2000)  ack 1    win 65535
+        0.130 < .  1:1(0)           ack 1001 win 0
+        0.900 < .  1:1(0)           ack 1001 win 500
+        1.900 > .  1001:1501(500)   ack 1    win 65535
+        1.910 < .  1:1(0)           ack 1501 win 5000
+        """
+    )
+    assert told.times.get("client retransmission", 0) < 0.02
+    assert told.times["server window"] == pytest.approx(1.77, abs=0.02)
+
+
+def test_a_fin_that_is_lost_after_both_have_closed_is_nobodys_longest_wait():
+    told = Told(
+        REQUEST
+        + """
+        0.160 < P. 1:501(500)    ack 101  win 65535
+        0.170 > F. 101:101(0)    ack 501  win 65535
+        0.180 < F. 501:501(0)    ack 102  win 65535
+        0.480 < F. 501:501(0)    ack 102  win 65535
+        0.490 > .  102:102(0)    ack 502  win 65535
+        """
+    )
+    assert told.longest == ("client application", pytest.approx(0.09, abs=0.011))
+    assert told.times["client close"] == pytest.approx(0.31, abs=0.02)
 
 
 # --- loss -------------------------------------------------------------------------------------------------------------

@@ -26,8 +26,13 @@ def end_run(c: int, rows: Words, waits: Words, control: Words) -> int:
         round_trip = rows[c + C_WAIT_WAY]
     if rows[c + C_WAIT_WAY + 1] > 0:
         round_trip += rows[c + C_WAIT_WAY + 1]
-    # Of a handshake and a close the way is a part.
-    if duration > rows[c + C_LONGEST_WAIT] and (kind not in (WAIT_HANDSHAKE, WAIT_CLOSE) or duration > 2 * round_trip):
+    # Of a handshake and a close the way is a part; and where both ends have closed, no application waits any more.
+    both = 1 if kind == WAIT_CLOSE and rows[c + C_WAIT_BITS] & (WB_FIN | WB_FIN << 1) == WB_FIN | WB_FIN << 1 else 0
+    if (
+        duration > rows[c + C_LONGEST_WAIT]
+        and not both
+        and (kind not in (WAIT_HANDSHAKE, WAIT_CLOSE) or duration > 2 * round_trip)
+    ):
         rows[c + C_LONGEST_WAIT] = duration
         rows[c + C_LONGEST_FOR] = run
         rows[c + C_LONGEST_BEFORE] = rows[c + C_RUN_BEFORE]

@@ -28,7 +28,7 @@ def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, 
     here = rows[c + C_WAIT_WAY + side]
     there = rows[c + C_WAIT_WAY + 1 - side]
     slack = 5 * MILLISECOND
-    at_once = (here if here > 0 else 0) + slack
+    at_once = (here + here // 4 if here > 0 else 0) + slack  # the way is the shortest: most take longer
     purpose = WAIT_APPLICATION * 2 + side
     if bits & WB_TIGHT and rows[x + E_NEXT] >= rows[y + E_EDGE]:
         purpose = WAIT_WINDOW * 2 + 1 - side  # it sends what little there is room for

@@ -153,6 +153,25 @@ def take_syn(
     return bits
 
 
+def take_refused(c: int, side: int, s: int, segments: Words, rows: Words, waits: Words, control: Words) -> int:
+    """What a shut window had refused comes again, later than there was room for it: the sender's timer was waited for.
+
+    That is a consequence of the shut window, and so its length does not make it the longest wait of the connection.
+    """
+    end_run(c, rows, waits, control)
+    longest = rows[c + C_LONGEST_WAIT]
+    longest_for = rows[c + C_LONGEST_FOR]
+    longest_before = rows[c + C_LONGEST_BEFORE]
+    longest_after = rows[c + C_LONGEST_AFTER]
+    spend(c, rows[c + C_LAST_TIME], WAIT_RETRANSMISSION * 2 + side, segments[s + S_FRAME], rows, waits, control)
+    end_run(c, rows, waits, control)
+    rows[c + C_LONGEST_WAIT] = longest
+    rows[c + C_LONGEST_FOR] = longest_for
+    rows[c + C_LONGEST_BEFORE] = longest_before
+    rows[c + C_LONGEST_AFTER] = longest_after
+    return 0
+
+
 def take_again(
     c: int, side: int, s: int, marks: int, bits: int, segments: Words, rows: Words, waits: Words, control: Words
 ) -> int:
@@ -169,7 +188,11 @@ def take_again(
     elif marks & M_RETRANSMISSION:
         purpose = WAIT_RETRANSMISSION * 2 + side
         if bits & WB_REFUSED and side == (SERVER if bits & WB_SERVER_LAST else CLIENT):
-            purpose = WAIT_WINDOW * 2 + 1 - side
+            y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+            if rows[y + E_WINDOW] < segment_room(y, rows):
+                purpose = WAIT_WINDOW * 2 + 1 - side
+            else:
+                take_refused(c, side, s, segments, rows, waits, control)
     spend(c, clock, purpose, segments[s + S_FRAME], rows, waits, control)
     bits &= ~WB_RELIEVED
     if marks & M_RETRANSMISSION:
@@ -223,6 +246,8 @@ def take_event(
             elif not bits & WB_FIN << side:
                 happened = 1
             spend_waiting(c, clock, bits, frame, rows, waits, control)
+            if happened and bits & WB_CLOSING:
+                end_run(c, rows, waits, control)
             bits |= WB_CLOSING
             if not flags & TCP_RST:
                 bits |= WB_FIN << side

@@ -110,10 +110,11 @@ def _mark(
     right = mark.right
     if kind.startswith("nagle"):
         total = sum(z - a for a, z in waited)
-        took = _seconds(row["time_" + "delayed_ack"])
-        right["covered"] = abs(took - total) <= max(total / 5, slack) or lossy
-        if total > 0.15 and not lossy:
-            right["who"] = who == party
+        took = _seconds(row["time_delayed_ack"])
+        # An ACK that is held back behind the capture point cannot be told from one that was late on its way.
+        if not lossy and not (args.get("acks_held") and mark.point == "server"):
+            right["covered"] = abs(took - total) <= max(total / 5, slack)
+            right["who"] = total < 0.1 or took > 0.05
     elif party:
         right["who"] = who == party
         right["long"] = _near(long, truth["seconds"], slack)
@@ -126,13 +127,13 @@ def _mark(
     if truth["responses"] and row["requests"] is not None and row["requests"] == row["requests"]:
         most = max(truth["responses"])
         right["responses"] = lossy or (
-            row["requests"] >= truth["requests"] and _near(_seconds(row["response_time_max"]), most, slack)
+            row["requests"] >= truth["requests"] and _near(_seconds(row["response_time_max"]), most, slack + 0.03)
         )
     told = [d for d in found if d["severity"] != "info"]
     mark.said = f"{who} {long:.3f} of {truth['seconds']:.3f}; " + " ".join(d["cause"] for d in told)
     if kind in INNOCENT and not lossy:
         right["quiet"] = not told
-    if kind in CAUSE and not lossy and (kind in ("nagle", "nagle_of_server") or truth["seconds"] > 2.1):
+    if kind in CAUSE and right.get("who") and not lossy and (kind.startswith("nagle") or truth["seconds"] > 2.1):
         right["cause"] = CAUSE[kind] in {d["cause"] for d in found}
     return mark
 

@@ -7,9 +7,12 @@ captures' clock), how many requests there were, and how long the server's applic
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import random
+import sys
 import threading
 import time
+from termios import FIONREAD
 from typing import TYPE_CHECKING
 
 from tests.lab.scenario import scenario
@@ -33,11 +36,11 @@ class Play:
         self.requests = 0
         self.responses: list[float] = []
         self.pause = rng.uniform(0.3, 2.5)
-        self.options: dict[str, dict[str, int]] = {"client": {}, "server": {}}
+        self.since = 0.0  # when the client had its connection
 
-    def wait(self, seconds: float | None = None) -> None:
+    def wait(self, seconds: float | None = None, began: float = 0.0) -> None:
         """Stand still, and note it."""
-        began = time.time()
+        began = began or time.time()
         time.sleep(self.pause if seconds is None else seconds)
         self.waited.append((began, time.time()))
 
@@ -63,7 +66,7 @@ class Play:
 
 
 PLAYS: dict[str, Callable[[Play, Conn, Conn], None]] = {}
-LOSSLESS = {"nagle", "nagle_of_server"}
+SMALL = {"rcvbuf": 16384}  # the buffer of an endpoint that does not read
 
 
 def play(function: Callable[[Play, Conn, Conn], None]) -> Callable[[Play, Conn, Conn], None]:
@@ -144,15 +147,26 @@ def client_thinks(p: Play, a: Conn, b: Conn) -> None:
 def client_asks_late(p: Play, a: Conn, b: Conn) -> None:
     """The client opens a connection and says nothing for a while."""
     p.party = "client application"
-    p.wait()
+    p.wait(began=p.since)
     p.exchange(a, b)
 
 
+def unread(conn: Conn) -> int:
+    """Bytes that its application has not read."""
+    return int.from_bytes(fcntl.ioctl(conn.socket, FIONREAD, bytes(4)), sys.byteorder)
+
+
 def _unread(p: Play, sender: Conn, receiver: Conn) -> None:
-    began = time.time()
-    sender.stuff()
-    time.sleep(p.pause)
+    stuffing = threading.Thread(target=sender.stuff)
+    stuffing.start()
+    held, began = -1, 0.0
+    until = time.time() + p.pause + 0.3
+    while time.time() < until:  # from the moment when its buffer is full
+        if (now := unread(receiver)) != held:
+            held, began = now, time.time()
+        time.sleep(0.005)
     p.waited.append((began, time.time()))
+    stuffing.join()
     threading.Thread(target=sender.shutdown).start()
     receiver.drain()
 
@@ -173,7 +187,6 @@ def server_unread(p: Play, a: Conn, b: Conn) -> None:
 
 
 def _in_two_writes(p: Play, writer: Conn, reader: Conn) -> None:
-    p.options["client"] = {"nodelay": 0}
     for _ in range(5):
         writer.send(20)
         writer.send(180)
@@ -240,10 +253,10 @@ def idle_pool(p: Play, a: Conn, b: Conn) -> None:
 
 @play
 def long_poll(p: Play, a: Conn, b: Conn) -> None:
-    """The client asks for news; the server has some after three seconds each time."""
+    """The client asks for news; when there are none the server says so after twenty seconds."""
     p.party = "server application"
-    for _ in range(3):
-        p.exchange(a, b, 3.0)
+    for _ in range(2):
+        p.exchange(a, b, 20.0)
 
 
 @scenario(seed=(), seconds=30)
@@ -254,7 +267,10 @@ def applications(lab: Lab, seed: int, kinds: tuple[str, ...] = (), each: int = 4
     kinds = kinds or tuple(PLAYS)
     work = [kind for kind in kinds for _ in range(each)]
     rng.shuffle(work)
-    listeners = {kind: lab.server.listen(8080 + i) for i, kind in enumerate(PLAYS)}
+    work.sort(key=lambda kind: kind == "long_poll")  # the longest begin first: they are taken from the end
+    listeners = {
+        kind: lab.server.listen(8080 + i, **(SMALL if kind == "server_unread" else {})) for i, kind in enumerate(PLAYS)
+    }
     locks = {kind: threading.Lock() for kind in PLAYS}
     numbers = iter(range(FIRST_PORT, FIRST_PORT + 10_000))
     if loss:
@@ -266,13 +282,11 @@ def applications(lab: Lab, seed: int, kinds: tuple[str, ...] = (), each: int = 4
 
     def one(kind: str, source: int, rng: random.Random) -> None:
         p = Play(lab, kind, rng, rtt)
-        small = kind.endswith("_unread")
         with locks[kind]:
-            options = {"rcvbuf": 16384} if small else {}
+            options = SMALL if kind == "client_unread" else {}
             a = lab.client.connect(8080 + list(PLAYS).index(kind), source=source, **options)
+            p.since = time.time()
             b = listeners[kind].accept()
-        if small:
-            b.set(rcvbuf=16384)
         PLAYS[kind](p, a, b)
         lab.waits[str(source)] = p.noted
         a.close()
