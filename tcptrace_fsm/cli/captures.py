@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LEFT_OUT", "captures_of"]
 
-LEFT_OUT: list[str] = []
-"""What the running command has left out; it ends with status 1 then."""
+LEFT_OUT: list[tuple[str, str]] = []
+"""What the running command has left out, and why; it ends with status 1 then."""
 
 
 def captures_of(named: Sequence[str], settings: Settings) -> list[Source]:
@@ -54,7 +54,7 @@ def captures_of(named: Sequence[str], settings: Settings) -> list[Source]:
         raise bad[0]
     for one in bad:
         say(f"warning: {one}; left out")
-        LEFT_OUT.append(one.path)
+        LEFT_OUT.append((one.path, str(one)))
     return expanded or sources(named)
 
 

@@ -162,6 +162,7 @@ class Tally:
         )
 
     def reaches(self, severity: str) -> bool:
-        """Whether some finding is at least this severe."""
+        """Whether some finding or diagnosis is at least this severe."""
         least = SEVERITIES.index(severity)
-        return any(SEVERITIES.index(kind.severity) >= least for kind in self.findings.values())
+        found = [*(kind.severity for kind in self.findings.values()), *(d.severity for d in self.diagnoses)]
+        return any(SEVERITIES.index(one) >= least for one in found)

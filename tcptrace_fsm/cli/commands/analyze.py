@@ -5,22 +5,55 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tcptrace_fsm.cli.captures import captures_of
+from tcptrace_fsm.cli.captures import LEFT_OUT, captures_of
 from tcptrace_fsm.cli.messages import EXIT_FAIL_ON, EXIT_INTERRUPTED, say, warn
 from tcptrace_fsm.cli.options import Captures, with_settings
 from tcptrace_fsm.cli.progress import watch
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.core.words import SEVERITIES
 from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.files import refuse_input
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tables.writers import FORMATS, check_format, check_tables
 from tcptrace_fsm.views.summary import first_screen, show, terminal_width
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tcptrace_fsm.capture.sources import Source
+    from tcptrace_fsm.runs.run import Run
+    from tcptrace_fsm.views.worst import Worst
+
 __all__ = ["analyze"]
+
+MOST_LISTED = 10_000  # findings that --json lists
+JUNIT_LEAST = "medium"  # what --junit lists without --fail-on
+
+Form = Annotated[
+    str | None,
+    typer.Option("--format", metavar="|".join(FORMATS), help="How -o writes tables; parquet where not given."),
+]
+Tables = Annotated[
+    str | None,
+    typer.Option("--tables", metavar="NAMES", help=f"Which tables -o writes, with commas: {', '.join(schema.TABLES)}."),
+]
+Jobs = Annotated[int | None, typer.Option("--jobs", metavar="N", help="Share the work among so many processes.")]
+FailOn = Annotated[
+    str | None,
+    typer.Option("--fail-on", metavar="|".join(SEVERITIES), help="Exit with 3 when something this severe was found."),
+]
+Junit = Annotated[
+    str | None,
+    typer.Option(
+        "--junit",
+        metavar="FILE",
+        help=f"Write what --fail-on names ({JUNIT_LEAST} without it) as failed tests, in JUnit's XML.",
+    ),
+]
 
 
 @with_settings("profile", "learn_timers", "taken_at", "merge_vantage", "filter", "follow", "strict")
@@ -29,25 +62,18 @@ def analyze(
     out: Annotated[
         str | None, typer.Option("-o", "--out", metavar="DIR", help="Write tables and summary.json there.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to write tables.")] = "parquet",
-    tables: Annotated[
-        str | None,
-        typer.Option("--tables", metavar="NAMES", help=f"Which tables, with commas: {', '.join(schema.TABLES)}."),
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", metavar="N", help="Share the work among so many processes.")
-    ] = None,
+    form: Form = None,
+    tables: Tables = None,
+    jobs: Jobs = None,
     dask: Annotated[
         str | None,
         typer.Option("--dask", metavar="ADDRESS", help="Work on a Dask cluster; 'local' starts one of --jobs workers."),
     ] = None,
-    fail_on: Annotated[
-        str | None,
-        typer.Option(
-            "--fail-on", metavar="|".join(SEVERITIES), help="Exit with 3 when something this severe was found."
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json instead of the summary.")] = False,
+    fail_on: FailOn = None,
+    junit: Junit = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print summary.json instead of the summary, with every finding.")
+    ] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="List every kind of finding, however long the summary gets.")
     ] = False,
@@ -59,11 +85,14 @@ def analyze(
     from tcptrace_fsm.runs.start import check_shareable, new_run
     from tcptrace_fsm.version import versions
 
-    check_format(form)
+    check_format(form or "parquet")
     chosen = check_tables(tables)
     if fail_on is not None and fail_on not in SEVERITIES:
         raise UsageError(f"no severity {fail_on!r}; there are {', '.join(SEVERITIES)}")
+    if out is None:
+        say_idle({"--format": form, "--tables": tables})
     captured = captures_of(captures, settings)
+    more = More(captured, fail_on or JUNIT_LEAST, junit, as_json=as_json)
     settings = replace(settings, segments=out is not None and "segments" in chosen)
     with ExitStack() as stack:
         client = None
@@ -77,8 +106,9 @@ def analyze(
             client = stack.enter_context(connect(dask, workers=jobs, say=say))
         run = new_run(captured, settings, jobs=jobs, client=client)
         live = [LiveFindings()] if settings.follow and not quiet and not as_json else []
+        sinks: list[Any] = [*live, *more.sinks]
         if out is None:
-            run.go(live, watch=watch)
+            run.go(sinks, watch=watch)
             summary = run.summary(tables=[], fail_on=fail_on)
         else:
             from tcptrace_fsm.core.room import keep_freed
@@ -87,20 +117,82 @@ def analyze(
 
             exports: Any = Export if client is None else PartitionedExport
             keep_freed()
-            with exports(out, form, chosen, origins=run.origins) as export:
-                run.go([export, *live], watch=watch)
-                summary = run.summary(tables=list(chosen), format=form, fail_on=fail_on)
+            with exports(out, form or "parquet", chosen, origins=run.origins) as export:
+                run.go([export, *sinks], watch=watch)
+                summary = run.summary(tables=list(chosen), format=form or "parquet", fail_on=fail_on)
                 if run.captures:
                     export.commit({**summary, "versions": versions()})
     warn(run)
+    more.write(summary)
     if as_json:
-        print(json.dumps({**summary, "versions": versions()}, indent=2, ensure_ascii=False))
+        whole = {**summary, **more.findings(run), "versions": versions()}
+        print(json.dumps(whole, indent=2, ensure_ascii=False))
     elif not quiet:
         show(first_screen(summary, run.span, terminal_width(), everything=everything))
     if run.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if fail_on is not None and run.tally.reaches(fail_on):
         raise typer.Exit(EXIT_FAIL_ON)
+
+
+def say_idle(options: dict[str, object]) -> None:
+    """Say which of these options do nothing without -o."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        verb = "says" if len(given) == 1 else "say"
+        say(f"warning: {' and '.join(given)} {verb} what -o DIR is to hold; without -o nothing is written")
+
+
+class More:
+    """What is written for programs besides the summary: findings one by one.
+
+    Parameters
+    ----------
+    captured : sequence of path or binary file
+    least : str
+        Severity from which on ``--junit`` lists them.
+    junit : str or None
+        The file to write.
+    as_json : bool
+
+    """
+
+    def __init__(self, captured: Sequence[Source], least: str, junit: str | None, *, as_json: bool) -> None:
+        self._junit, self._least = junit, least
+        self._failed: Worst | None = None
+        self._all: Worst | None = None
+        if junit is not None or as_json:
+            from tcptrace_fsm.views.junit import MOST
+            from tcptrace_fsm.views.worst import Worst
+
+            if junit is not None:
+                refuse_input(junit, captured)
+                self._failed = Worst(least, MOST)
+            if as_json:
+                self._all = Worst(SEVERITIES[0], MOST_LISTED)
+
+    @property
+    def sinks(self) -> list[Worst]:
+        """Who wants the findings."""
+        return [worst for worst in (self._failed, self._all) if worst is not None]
+
+    def write(self, summary: dict[str, Any]) -> None:
+        """Write the JUnit file."""
+        if self._junit is None or self._failed is None:
+            return
+        from tcptrace_fsm.cli.messages import put
+        from tcptrace_fsm.views.junit import junit_text
+
+        put(self._junit, junit_text(summary, self._failed, self._least, LEFT_OUT).rstrip("\n"))
+
+    def findings(self, run: Run) -> dict[str, Any]:
+        """Give what ``--json`` says of single findings."""
+        if self._all is None:
+            return {}
+        from tcptrace_fsm.views.worst import finding_dict
+
+        rows = [finding_dict(finding, run.origins) for finding in self._all]
+        return {"findings": rows, "findings_left_out": self._all.left_out}
 
 
 class LiveFindings:
