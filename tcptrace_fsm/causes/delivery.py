@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls
-from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.evidence import HANDSHAKE, older
 from tcptrace_fsm.findings.rule import span
 from tcptrace_fsm.kernels.layout import (
     E_ACK,
@@ -152,7 +152,8 @@ def rejected(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         ]
         why = "refused by its TCP"
         if old:
-            before = max((s.tsval for s in stall.end.segments if s.frame < old[0].frame), default=-1)
+            seen = [s.tsval for s in stall.end.segments if s.frame < old[0].frame and s.tsval >= 0]
+            before = next((t for t in seen if not any(older(t, x) for x in seen)), -1)
             evidence.append(
                 f"their timestamps begin at {old[0].tsval:,}, older than the {before:,} that had been seen before: "
                 "dropped as old duplicates (PAWS, RFC 7323 5.3)"

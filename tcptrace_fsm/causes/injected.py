@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.causes.attempts import hops, syns_of
 from tcptrace_fsm.causes.cause import Cause, Verdict
-from tcptrace_fsm.findings.evidence import HANDSHAKE, heard
+from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, older
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_OPENING,
@@ -100,7 +100,6 @@ def overtaking(end: End) -> bool:
 def goes_on(end: End, rst: Segment) -> Segment | None:
     """What ``end`` says after an RST that it cannot have meant."""
     earlier = [s for s in heard(end.segments) if s.frame <= rst.frame]
-    stamp = max((s.tsval for s in earlier), default=-1)
     acked = max((s.ack for s in earlier), default=-1)
     late = LATE if overtaking(end) else OVERTAKEN
     closed = any(s.fin for s in earlier)
@@ -109,7 +108,7 @@ def goes_on(end: End, rst: Segment) -> Segment | None:
             continue
         if s.last_time - rst.time < late:
             continue
-        if s.has(MARK_PAWS, MARK_ACK_OLD, MARK_OUT_OF_ORDER) or 0 <= s.tsval < stamp:
+        if s.has(MARK_PAWS, MARK_ACK_OLD, MARK_OUT_OF_ORDER) or any(older(s.tsval, x.tsval) for x in earlier):
             continue  # it was sent before the RST, which overtook it
         sent = [x for x in heard(end.segments) if x.frame < s.frame]
         if any(0 < x.ip_id - s.ip_id < FAR and hops(x.ttl) == hops(s.ttl) for x in sent) and s.ip_id > 0:

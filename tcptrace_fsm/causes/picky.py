@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.attempts import answer_of, carried, features, harm, neighbours, syns_of, waited_long
 from tcptrace_fsm.causes.case import host_text
 from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.findings.evidence import older
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_MARKS,
@@ -28,7 +29,6 @@ __all__ = ["CAUSES"]
 
 RTO = 9 * SECOND // 10
 MOST_TIME_WAIT = 240 * SECOND  # 2 MSL of RFC 9293
-HALF = 1 << 31
 EXPLAINED = frozenset({"syn_no_response", "syn_retry_exhausted", "syn_retransmission", "syn_isn_changed"})
 
 
@@ -123,11 +123,6 @@ def syn_rejected_by_option(case: Case, world: World) -> Verdict | None:
 # --- timestamps -------------------------------------------------------------------------------------------------------
 
 
-def below(a: int, b: int) -> bool:
-    """Whether timestamp ``a`` is older than ``b`` (RFC 7323 5.2)."""
-    return 0 < (b - a) % (1 << 32) < HALF
-
-
 def concerns_stamped(case: Case) -> bool:
     """SYNs with timestamps that had no answer."""
     if case[C_OPENING] != OPENING_UNANSWERED or not waited_long(case):
@@ -146,9 +141,9 @@ def syn_rejected_by_timestamp(case: Case, world: World) -> Verdict | None:
     before = [b for b in accepted if b.first_time <= syns[0].time]
     if not before:
         return None
-    if any(below(b.syn_tsval, a.syn_tsval) for a, b in itertools.pairwise(accepted)):
+    if any(older(b.syn_tsval, a.syn_tsval) for a, b in itertools.pairwise(accepted)):
         return None  # an older one was accepted: nobody compares them
-    if not all(below(s.tsval, [b for b in accepted if b.first_time <= s.time][-1].syn_tsval) for s in syns):
+    if not all(older(s.tsval, [b for b in accepted if b.first_time <= s.time][-1].syn_tsval) for s in syns):
         return None
     last = before[-1]
     after = [b for b in accepted if b.first_time > syns[0].time]

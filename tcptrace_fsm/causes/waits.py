@@ -34,6 +34,7 @@ from tcptrace_fsm.kernels.layout import (
     E_ACK,
     E_FIN,
     E_LAST_TIME,
+    MILLISECOND,
     SERVER,
     WAIT_APPLICATION,
     WAIT_DELAYED_ACK,
@@ -68,10 +69,25 @@ def median_response(case: Case) -> int:
     return (few[(n - 1) // 2] + few[n // 2]) // 2
 
 
+def way_and_back(case: Case) -> int:
+    """The way to the server and back, ns, as far as it is known."""
+    return sum(w for w in (case[C_WAIT_WAY], case[C_WAIT_WAY + 1]) if w > 0)
+
+
 def network_share(case: Case) -> str:
     """The way to the server and back, in words."""
-    way = sum(w for w in (case[C_WAIT_WAY], case[C_WAIT_WAY + 1]) if w > 0)
+    way = way_and_back(case)
     return span(way) if way else "not known"
+
+
+def usual(median: int) -> str:
+    """The usual time of an answer, in words."""
+    return span(median) if median >= MILLISECOND else "less than 1 ms"
+
+
+def half_took(median: int) -> str:
+    """What half of the answers took, in words."""
+    return f"half of the answers took {usual(median)}" + (" or more" if median >= MILLISECOND else "")
 
 
 # --- slow answers -----------------------------------------------------------------------------------------------------
@@ -97,11 +113,13 @@ def server_slow(case: Case, world: World) -> Verdict | None:
         return None
     if any((s.fin or s.rst) and s.frame < case[C_SLOWEST_FRAME] for s in case.sent(CLIENT)):
         return None  # it no longer waited
+    if worst < way_and_back(case):
+        return None  # the way is longer than that, and may have been twice as long for once
     median = median_response(case)
     frame = case.frames(case[C_SLOWEST_FRAME])
     evidence = [
         f"the slowest of {n} answers came {span(worst)} after its request had arrived ({frame})",
-        f"half of the answers took {span(median)} or more, and the way there and back takes {network_share(case)}",
+        f"{half_took(median)}, and the way there and back takes {network_share(case)}",
     ]
     if is_long_poll(case, world):
         return Verdict(
@@ -117,7 +135,7 @@ def server_slow(case: Case, world: World) -> Verdict | None:
         65,
         "likely",
         tuple(evidence),
-        f"{case.service_text} took up to {span(worst)} for an answer (median {span(median)} of {n}); "
+        f"{case.service_text} took up to {span(worst)} for an answer (median {usual(median)} of {n}); "
         f"the network's share is {network_share(case)}",
         against=("nothing of it was repeated, held back or refused meanwhile",),
         amount=worst,

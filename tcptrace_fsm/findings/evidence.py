@@ -43,6 +43,7 @@ __all__ = [
     "asked_in_vain",
     "bytes_lost",
     "heard",
+    "older",
     "persisting",
     "prompt",
     "reply_time",
@@ -119,6 +120,11 @@ BEGUN_IDLE = """
 def heard(segments: Iterable[Segment]) -> list[Segment]:
     """The segments that were sent as part of the connection: no copies that the capture made, no damaged ones."""
     return [s for s in segments if not s.marks & NOBODYS]
+
+
+def older(a: int, b: int) -> bool:
+    """Whether timestamp ``a`` is older than ``b`` (RFC 7323 5.2): clocks wrap. An absent one (-1) is neither."""
+    return a >= 0 <= b and 0 < (b - a) % (1 << 32) < 1 << 31
 
 
 def times(n: int) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, times, when_closing
+from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, older, times, when_closing
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     E_FIN,
     E_FINS,
+    E_RTT_MIN,
     FACT_CLOSE_AGAIN,
     MARK_DSACK,
     MARK_FIN_AGAIN,
@@ -26,6 +27,18 @@ if TYPE_CHECKING:
 __all__ = ["RULES"]
 
 COPIED = SECOND // 1000
+CROSSED = """
+            0.000 > S  0:0(0)
+            0.100 < S. 0:0(0)     ack 1
+            0.101 > .  1:1(0)     ack 1
+            0.180 > P. 1:101(100) ack 1
+            0.280 < .  1:1(0)     ack 101
+            0.510 > F. 101:101(0) ack 1
+            0.600 < F. 1:1(0)     ack 101   # crosses the other FIN
+            0.601 > .  102:102(0) ack 2
+            0.690 < F. 1:1(0)     ack 102   # its answer to that: it left before the ACK was there
+            0.691 > .  102:102(0) ack 2
+"""
 STORM = 10  # segments without data, one after another, that nobody asked for
 
 
@@ -53,10 +66,12 @@ def lost_last_ack(end: End) -> tuple[Segment, Segment, bool] | None:
     acks = [s for s in heard(end.segments) if not s.rst and s.ack >= end.peer[E_FIN]]
     if not acks:
         return None
-    later = [
-        s for s in heard(end.peer.segments) if s.time > acks[0].time + COPIED and not s.has(MARK_NETWORK_DUPLICATE)
-    ]
-    again = next((s for s in later if s.fin or (s.length and s.has(MARK_SPURIOUS) and s.tsval >= fins[0].tsval)), None)
+    # What comes within a round trip of that ACK had left before the ACK could be there.
+    since = acks[0].time + max(COPIED, end[E_RTT_MIN])
+    later = [s for s in heard(end.peer.segments) if s.time > since and not s.has(MARK_NETWORK_DUPLICATE)]
+    again = next(
+        (s for s in later if s.fin or (s.length and s.has(MARK_SPURIOUS) and not older(s.tsval, fins[0].tsval))), None
+    )
     if again:
         return acks[0], again, True
     if len(fins) < 2:
@@ -85,11 +100,17 @@ def last_ack_lost(c: View) -> Iterator[Hit]:
         )
 
 
+def answers_fin(end: End, fin: Segment) -> bool:
+    """Whether a repeated FIN is the first to acknowledge the peer's, which it crossed: that is what it is sent for."""
+    theirs = end.peer[E_FIN]
+    return fin.ack >= theirs > 0 and all(s.ack < theirs for s in heard(end.segments) if s.frame < fin.frame)
+
+
 def fin_retransmission(c: View) -> Iterator[Hit]:
     """A FIN that was sent again for want of an ACK, unless it was the last ACK that got lost."""
     for end in c.ends:
         fins = fins_of(end)
-        again = [s for s in fins[1:] if s.has(MARK_FIN_AGAIN)]
+        again = [s for s in fins[1:] if s.has(MARK_FIN_AGAIN) and not answers_fin(end, s)]
         if not again or lost_last_ack(end.peer):
             continue
         lost = "its ACK was lost" if again[0].has(MARK_SPURIOUS) else "it or its ACK was lost"
@@ -151,13 +172,16 @@ RULES = (
             1.220 < F. 1:1(0)     ack 102
             1.230 > .  102:102(0) ack 2
         """,
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             1.000 > F. 101:101(0) ack 1
             1.0005 > F. 101:101(0) ack 1 id 104   # the very same frame again
             1.010 < F. 1:1(0)     ack 102
             1.020 > .  102:102(0) ack 2
         """,
+            CROSSED,
+        ),
     ),
     Rule(
         kind="last_ack_lost",
@@ -178,13 +202,16 @@ RULES = (
             1.230 < F. 1:1(0)     ack 102 <ts 2230/1000>
             1.240 > .  102:102(0) ack 2   <ts 1240/2010>
         """,
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             1.000 > F. 101:101(0) ack 1   <ts 1000/2000>
             1.010 < F. 1:1(0)     ack 102 <ts 2010/1000>
             1.230 < F. 1:1(0)     ack 102 <ts 2230/1000>
             1.240 > .  102:102(0) ack 2   <ts 1240/2230>
         """,
+            CROSSED,
+        ),
     ),
     Rule(
         kind="fin_storm",

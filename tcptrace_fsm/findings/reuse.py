@@ -8,6 +8,7 @@ from tcptrace_fsm.findings.evidence import (
     CLOSED_BY_CLIENT,
     CLOSED_BY_SERVER,
     HANDSHAKE,
+    older,
     prompt,
     state_at,
     when_taken_over,
@@ -170,7 +171,7 @@ def old_data(c: View, end: End) -> tuple[Segment, int, bool] | None:
     if fin is None or fin.tsval < 0:
         return None  # only its timestamp tells an old segment from a retransmission for want of the last ACK
     after = [s for s in sent if s.length and s.has(MARK_SPURIOUS) and s.time > closed.time + prompt(end)]
-    late = next((s for s in after if s.tsval < fin.tsval), None)
+    late = next((s for s in after if older(s.tsval, fin.tsval)), None)
     return (late, late.time - closed.time, False) if late else None
 
 
