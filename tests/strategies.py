@@ -103,9 +103,10 @@ def plain_engine_with(replay_due):
 
 
 def plain_engine_where(**functions):
-    """The engine's class, on plain-Python kernels in which some functions of ``track.py`` are others."""
+    """The engine's class, on plain-Python kernels in which some functions are others."""
     kernels = pure_kernels()
-    vars(kernels["track"]).update(functions)
+    for kernel in kernels.values():  # where it stands, and where it is used
+        vars(kernel).update({name: other for name, other in functions.items() if name in vars(kernel)})
     return _engine_on_plain_kernels(lambda function: function, kernels)
 
 

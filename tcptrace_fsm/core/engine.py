@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tcptrace_fsm.core.finished import Block, Finished
 from tcptrace_fsm.core.room import grown, room
 from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.kernels.ending import expire, make_all_due, release
 from tcptrace_fsm.kernels.layout import (
     BASIS_LEARNED,
     BASIS_TIMER,
@@ -65,8 +66,9 @@ from tcptrace_fsm.kernels.layout import (
     X_TOP,
 )
 from tcptrace_fsm.kernels.moving import move_past, move_slots
+from tcptrace_fsm.kernels.points import collect_paths, end_paths
 from tcptrace_fsm.kernels.replay import collect, replay_due
-from tcptrace_fsm.kernels.track import collect_paths, end_paths, expire, make_all_due, release, track
+from tcptrace_fsm.kernels.track import track
 from tcptrace_fsm.kernels.waits import end_waits
 from tcptrace_fsm.tcp.machine import table
 from tcptrace_fsm.tcp.profiles import Timers

@@ -1,0 +1,205 @@
+"""The end of connections: which are over, and how their rows, logs and four-tuples are let go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.kernels.incarnations import *
+from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.log import *
+from tcptrace_fsm.kernels.memory import *
+from tcptrace_fsm.kernels.points import free_path
+from tcptrace_fsm.kernels.rows import *
+from tcptrace_fsm.kernels.table import *
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.kernels import Words
+
+__all__ = ["expire", "make_all_due", "release"]
+
+
+def follow(c: int, use: int, rows: Words, control: Words) -> int:
+    """Link a new row to the use of its four-tuple that was over long before, if that is remembered (``use`` >= 0)."""
+    if use >= 0 and control[K_NEXT_ID] - (use >> PAST_SHIFT) <= PAST_MOST:
+        rows[c + C_FLAGS] |= CF_LONG_AFTER
+        rows[c + C_PREVIOUS_ID] = use >> PAST_SHIFT
+        rows[c + C_INCARNATION] = (use & (1 << PAST_SHIFT) - 1) + 1
+    return 0
+
+
+def is_spent(c: int, rows: Words, control: Words) -> int:
+    """Whether a connection has been over for so long that nothing is expected of it any more: 1 or 0."""
+    silent = control[K_NOW] - rows[c + C_LAST_TIME]
+    if rows[c + C_LAST_FRAME] < control[K_SET_BACK]:
+        silent = control[K_LINGER_SYN] + 1  # nobody knows how long ago, by another clock
+    if silent <= control[K_LINGER] or not is_over(c, rows):
+        return 0
+    if rows[c + C_NEWER] >= 0 and rows[rows[c + C_NEWER] + C_FLAGS] & CF_PENDING:
+        return 0  # a SYN inside it is not decided yet
+    if rows[c + C_FLAGS] & CF_PENDING and rows[c + C_OLDER] >= 0:
+        return 0  # nor is it: the four-tuple may yet prove to be the old connection's
+    x = c + C_ENDPOINTS
+    if rows[x + E_SEGMENTS] == rows[x + E_SYNS] and not rows[x + ENDPOINT_SIZE + E_SEGMENTS]:
+        return 1 if silent > control[K_LINGER_SYN] else 0
+    return 1
+
+
+def is_open(c: int, rows: Words) -> int:
+    """Whether an end has sent more than SYNs: 1 or 0."""
+    x = c + C_ENDPOINTS
+    return 1 if (rows[x + E_STAGE] | rows[x + ENDPOINT_SIZE + E_STAGE]) & ES_PLAIN else 0
+
+
+def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
+    """Look at up to ``budget`` live rows, going round, and make due those that have been over for long enough.
+
+    A row whose connection is still open is kept however long it is silent. Where there is a crowd, a flood of SYNs say,
+    patience with what never opened, or is over, halves with every call until it suffices.
+    """
+    rows = pointer(rows_words)
+    living = pointer(living_words)
+    due = pointer(due_words)
+    control = pointer(control_words)
+    crowded = 1 if control[K_LIVE] - control[K_DUE] > control[K_CROWD] else 0
+    if crowded:
+        budget *= 16
+        control[K_PATIENCE] -= control[K_PATIENCE] // 2
+    else:
+        control[K_PATIENCE] += control[K_PATIENCE] // 4 + MILLISECOND
+        if control[K_PATIENCE] > control[K_LINGER_SYN]:
+            control[K_PATIENCE] = control[K_LINGER_SYN]
+    if budget > control[K_LIVE]:
+        budget = control[K_LIVE]
+    i = control[K_SWEEP]
+    while budget > 0:
+        if i >= control[K_LIVE]:
+            i = 0
+        c = living[i]
+        if i + 8 < control[K_LIVE]:
+            prefetch(rows, living[i + 8] + C_LAST_TIME)
+        if is_spent(c, rows, control):
+            make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
+        elif (
+            crowded
+            and rows[c + C_LIFE] == LIFE_LIVE
+            and control[K_NOW] - rows[c + C_LAST_TIME] >= control[K_PATIENCE]
+            and rows[c + C_OLDER] < 0
+            and rows[c + C_NEWER] < 0
+            and (is_over(c, rows) or not is_open(c, rows))
+            and control[K_LIVE] - control[K_DUE] > control[K_CROWD]
+        ):
+            make_due(c, control[K_NOW], rows, due, control)
+            control[K_HURRIED] += 1
+        i += 1
+        budget -= 1
+    control[K_SWEEP] = i
+    return control[K_DUE]
+
+
+def name_pending(rows: Words, living: Words, due: Words, control: Words) -> int:
+    """Give their conn_ids to the SYNs that are still pending, in order of their frames; ``due`` is empty, and scratch.
+
+    Returns how many there were.
+    """
+    n = 0
+    i = 0
+    while i < control[K_LIVE]:
+        if rows[living[i] + C_ID] < 0:
+            due[n] = living[i]
+            n += 1
+        i += 1
+    gap = n  # a comb sort
+    swapped = 1
+    while gap > 1 or swapped:
+        gap = gap * 10 // 13
+        if gap < 1:
+            gap = 1
+        swapped = 0
+        i = 0
+        while i + gap < n:
+            if rows[due[i] + C_FIRST_FRAME] > rows[due[i + gap] + C_FIRST_FRAME]:
+                c = due[i]
+                due[i] = due[i + gap]
+                due[i + gap] = c
+                swapped = 1
+            i += 1
+    i = 0
+    while i < n:
+        rows[due[i] + C_FLAGS] |= CF_UNCONFIRMED
+        confirm(due[i], rows, control)
+        i += 1
+    return n
+
+
+def make_all_due(rows_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
+    """At the end of the capture: everything is over.
+
+    What has been over for long enough to be forgotten is judged as the sweep would have judged it.
+    """
+    rows = pointer(rows_words)
+    living = pointer(living_words)
+    due = pointer(due_words)
+    control = pointer(control_words)
+    i = 0
+    while i < control[K_LIVE]:
+        c = living[i]
+        rows[c + C_OVER_TIME] = control[K_NOW] if control[K_NOW] > rows[c + C_LAST_TIME] else rows[c + C_LAST_TIME]
+        if is_spent(c, rows, control):
+            rows[c + C_OVER_TIME] = rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
+        i += 1
+    name_pending(rows, living, due, control)
+    i = 0
+    while i < control[K_LIVE]:
+        c = living[i]
+        make_due(c, rows[c + C_OVER_TIME], rows, due, control)
+        i += 1
+    return control[K_DUE]
+
+
+def release(
+    slots_words: Words,
+    past_words: Words,
+    rows_words: Words,
+    log_words: Words,
+    living_words: Words,
+    due_words: Words,
+    paths_words: Words,
+    control_words: Words,
+) -> int:
+    """Free the rows on the due list with their logs and slots, and empty the list. The caller makes room in ``past``.
+
+    What remains of a four-tuple's latest use is its conn_id.
+    """
+    slots = pointer(slots_words)
+    past = pointer(past_words)
+    rows = pointer(rows_words)
+    log = pointer(log_words)
+    living = pointer(living_words)
+    due = pointer(due_words)
+    paths = pointer(paths_words)
+    control = pointer(control_words)
+    i = 0
+    while i < control[K_DUE]:
+        c = due[i]
+        if rows[c + C_PATH]:
+            free_path(c, rows, paths, control)
+        if i + 4 < control[K_DUE]:
+            k = rows[due[i + 4] + C_HASH]
+            prefetch(slots, 2 * (k & (control[K_SLOTS] - 1)))
+            prefetch(past, PAST_SIZE * (k & (control[K_PAST] - 1)))
+            if rows[due[i + 4] + C_LOG_HEAD] >= 0:
+                prefetch(log, rows[due[i + 4] + C_LOG_TAIL] + L_NEXT)
+        free_log(c, rows, log, control)
+        if remove(slots, control[K_SLOTS], rows[c + C_HASH], c):
+            control[K_USED] -= 1
+            use = rows[c + C_ID] << PAST_SHIFT | rows[c + C_INCARNATION]
+            control[K_PAST_USED] += remember(past, control[K_PAST], rows[c + C_HASH], rows, c, use)
+        if rows[c + C_NEWER] >= 0:
+            rows[rows[c + C_NEWER] + C_OLDER] = -1
+        if rows[c + C_OLDER] >= 0:
+            rows[rows[c + C_OLDER] + C_NEWER] = -1
+        free_row(c, rows, living, control)
+        i += 1
+    control[K_DUE] = 0
+    control[K_LONGEST] = 0
+    return 0
