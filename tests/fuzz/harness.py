@@ -81,12 +81,12 @@ def segments_of(data: bytes) -> array:
     return out
 
 
-def play(batches, profile: str = "linux") -> Outcome:
-    """Batches through tracker, replay and rules."""
+def play(batches, profile: str = "linux", kind=None) -> Outcome:
+    """Batches through tracker, replay and rules; ``kind`` is the engine's class, the watched one if None."""
     from tcptrace_fsm.findings import runner
 
     chosen = find_profile(profile)
-    engine = watched_engine()(Settings(chosen), judges=[runner(chosen)], seed=SEED)
+    engine = (kind or watched_engine())(Settings(chosen), judges=[runner(chosen)], seed=SEED)
     connections: list = []
     findings: list = []
     labelled = array("q")
@@ -111,17 +111,6 @@ def hold(outcome: Outcome) -> None:
     for finding in outcome.findings:
         assert finding.message
         assert all(frame >= 1 for frame in finding.frames)
-
-
-def segments_target(data: bytes) -> None:
-    """One input: its first byte chooses the profile and how the rest is cut into batches."""
-    if len(data) <= BYTES:
-        return
-    records = segments_of(data[1:])
-    step = (1, 3, 64, 64)[data[0] & 3] * at.SEGMENT_SIZE
-    parts = (records[i : i + step] for i in range(0, len(records), step))
-    batches = (Batch(part, len(part) // at.SEGMENT_SIZE) for part in parts)
-    hold(play(batches, PROFILES[data[0] >> 2 & 3]))
 
 
 @cache
@@ -153,17 +142,45 @@ def copied(name: str, module: ModuleType) -> ModuleType:
     return copy
 
 
-def capture_target(data: bytes) -> None:
-    """One input: a capture file, read in small chunks. Whatever it is, it gives tables or a CaptureError."""
-    try:
-        capture = plain_capture().open_capture(io.BytesIO(data), chunk_size=512, broken=True)
-    except CaptureError as reason:
-        assert str(reason)  # noqa: PT017 - a target, not a test: not being a capture is fine, saying nothing is not
-        return
-    hold(play(capture.segments()))
-    assert sum(capture.outcomes) == capture.frames
+class Targets:
+    """What is fuzzed, on one engine and one reader: as installed, or watched.
+
+    Parameters
+    ----------
+    engine : type or None
+        The engine's class; None for the watched one, made when it is needed.
+    reader : callable
+        Opens a capture.
+
+    """
+
+    def __init__(self, engine, reader) -> None:
+        self.engine = engine
+        self.reader = reader
+
+    def segments(self, data: bytes) -> None:
+        """One input: its first byte chooses the profile and how the rest is cut into batches."""
+        if len(data) <= BYTES:
+            return
+        records = segments_of(data[1:])
+        step = (1, 3, 64, 64)[data[0] & 3] * at.SEGMENT_SIZE
+        parts = (records[i : i + step] for i in range(0, len(records), step))
+        batches = (Batch(part, len(part) // at.SEGMENT_SIZE) for part in parts)
+        hold(play(batches, PROFILES[data[0] >> 2 & 3], self.engine))
+
+    def capture(self, data: bytes) -> None:
+        """One input: a capture file, read in small chunks. Whatever it is, it gives tables or a CaptureError."""
+        try:
+            capture = self.reader(io.BytesIO(data), chunk_size=512, broken=True)
+        except CaptureError as reason:
+            assert str(reason)  # noqa: PT017 - a target, not a test: not being a capture is fine, saying nothing is not
+            return
+        hold(play(capture.segments(), kind=self.engine))
+        assert sum(capture.outcomes) == capture.frames
 
 
+WATCHED = Targets(None, lambda *given, **more: plain_capture().open_capture(*given, **more))
+segments_target, capture_target = WATCHED.segments, WATCHED.capture
 TARGETS = {"segments": segments_target, "capture": capture_target}
 
 
