@@ -6,8 +6,7 @@
                                                     '-> peel (layers) -> decode of the packet inside
 
 A capture is read once, forwards, in chunks; what a length field says never decides how much memory is used. Damage
-ends the reading where it stands: what came before is analysed, `Capture.truncated` says why and where.
-
+ends it where it stands: what came before is analysed, `Capture.truncated` says why and where.
 Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng, RFC 1761.
 """
 
@@ -59,6 +58,7 @@ from tcptrace_fsm.kernels.layout import (
     WALK_EARLIEST,
     WALK_END,
     WALK_HEADER,
+    WALK_HELD,
     WALK_INTERFACES,
     WALK_LATEST,
     WALK_LENGTHS,
@@ -226,6 +226,11 @@ class Capture:
     def timeless(self) -> int:
         """Frames without a time of their own (simple packet blocks); they got that of the frame before."""
         return self._ctl[WALK_TIMELESS]
+
+    @property
+    def times_held(self) -> int:
+        """Frames whose time lay before 1970 or behind 2116; they got the time of that bound."""
+        return self._ctl[WALK_HELD]
 
     @property
     def received(self) -> int | None:

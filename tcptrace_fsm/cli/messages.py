@@ -49,6 +49,11 @@ def warn(run: Run) -> None:
             f"warning: too many connections at once; {run.hurried:,} that never opened, or were over, were judged "
             "without waiting for what might follow"
         )
+    if held := run.times_held + sum(capture.times_held for capture in run.captures):
+        say(
+            f"warning: {count(held, 'time')} before 1970, behind 2116 or more than nine years from the first segment "
+            "of the connection; moved to that bound"
+        )
     if run.interrupted:
         say(f"stopped by Ctrl-C after {count(sum(c.frames for c in run.captures), 'frame')}; analysed up to there")
 

@@ -27,6 +27,7 @@ from tcptrace_fsm.kernels.layout import (
     CONTROL_SIZE,
     K_CROWD,
     K_DUE,
+    K_HELD,
     K_HURRIED,
     K_LINGER,
     K_LINGER_SYN,
@@ -253,6 +254,11 @@ class Engine:
     def hurried(self) -> int:
         """How many connections were judged sooner than usual, because there were too many at once."""
         return self.control[K_HURRIED]
+
+    @property
+    def times_held(self) -> int:
+        """How many segments lay more than nine years from their connection's first, and were moved to that distance."""
+        return self.control[K_HELD]
 
     @property
     def streams_opened(self) -> int:

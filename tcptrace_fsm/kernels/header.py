@@ -31,7 +31,7 @@ def number32(a: int, b: int, c: int, d: int) -> int:
 def signed64(high: int, low: int) -> int:
     """Return two 32-bit halves as one signed word, alike compiled and not."""
     sign = high >> 31
-    return ((high - (sign << 32)) << 32) | low
+    return (high - (sign << 32)) * 65536 * 65536 | low
 
 
 def fold16(total: int) -> int:

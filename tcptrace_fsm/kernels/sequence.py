@@ -6,6 +6,13 @@ place has to think of it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.kernels.layout import *
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.kernels import Words
+
 # No __all__: only other kernels call these.
 
 
@@ -16,7 +23,7 @@ def bit(number: int) -> int:
 
 def low32(value: int) -> int:
     """The lower 32 bits, as the wire has them: 0 ... 2**32 - 1."""
-    return value - ((value >> 32) << 32)
+    return value & (bit(32) - 1)
 
 
 def widen(wire: int, base: int, near: int) -> int:
@@ -32,3 +39,16 @@ def newer(a: int, b: int) -> int:
     """Whether the 32-bit number ``a`` lies after ``b`` (timestamps: RFC 7323 section 5.2): 1 or 0."""
     ahead = low32(a - b)
     return 1 if ahead and not ahead >> 31 else 0
+
+
+def hold_time(c: int, s: int, segments: Words, rows: Words, control: Words) -> int:
+    """Hold a segment's time within nine years (2**58 ns) of its connection's first, and count it if it was not.
+
+    All times lie within 0 ... 2**62. Of what lies so near to each other, sums and small multiples fit 64 bits.
+    """
+    apart = segments[s + S_TIME] - rows[c + C_FIRST_TIME]
+    if -bit(58) <= apart <= bit(58):
+        return 0
+    segments[s + S_TIME] = rows[c + C_FIRST_TIME] + (bit(58) if apart > 0 else -bit(58))
+    control[K_HELD] += 1
+    return 1

@@ -154,6 +154,7 @@ def track(
                 slots[slot + 1] = c + 1
             elif rows[c + C_OLDER] >= 0 or (segments[s + S_FLAGS] & TCP_SYN):
                 c = route(c, s, h, slot, segments, slots, rows, log, living, due, paths, control)
+        hold_time(c, s, segments, rows, control)
         side = 1 - is_client(rows, c, segments, s)
         if rows[c + C_ID] < 0:
             if not rows[c + C_FLAGS] & CF_PENDING:

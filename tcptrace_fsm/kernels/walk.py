@@ -26,16 +26,19 @@ def number(a: int, b: int, c: int, d: int, swapped: int) -> int:
     return (a << 24) | (b << 16) | (c << 8) | d
 
 
-def stamp_to_ns(high: int, low: int, unit: int, factor: int, offset: int) -> int:
-    """Return the time in ns of a pcapng time stamp, held within 0 ... 2**62 (the year 2116)."""
+def stamp_to_ns(high: int, low: int, unit: int, factor: int, offset: int, ctl: Words) -> int:
+    """Return the time in ns of a pcapng time stamp, held within 0 ... 2**62 (the year 2116); counts what was not."""
+    beyond = 0
     if high >> 31:  # beyond what a signed word holds: no clock of this world
         high = 0x7FFFFFFF
+        beyond = 1
     stamp = (high << 32) | low
     limit = stamp - stamp + 1  # in steps, so that C gives it the wide type too
     limit = limit << 62
     if unit == UNIT_TIMES:
         if stamp > limit // factor:
             time = limit
+            beyond = 1
         else:
             time = stamp * factor
     elif unit == UNIT_PART:
@@ -48,14 +51,20 @@ def stamp_to_ns(high: int, low: int, unit: int, factor: int, offset: int) -> int
             factor = 33
         if seconds >> 32:
             time = limit
+            beyond = 1
         else:
             time = seconds * 1000000000 + ((fraction * 1000000000) >> factor)
-    time = min(time, limit)
+    if time > limit:
+        time = limit
+        beyond = 1
     time = time + offset
     if time < 0:
-        return 0
+        time = 0
+        beyond = 1
     if time > limit:
-        return limit
+        time = limit
+        beyond = 1
+    ctl[WALK_HELD] += beyond
     return time
 
 
@@ -242,6 +251,7 @@ def take_packet(data: Buffer, at: int, kind: int, frames: Words, f: int, interfa
             interfaces[row + IF_UNIT],
             interfaces[row + IF_FACTOR],
             interfaces[row + IF_OFFSET],
+            ctl,
         )
         ctl[WALK_EARLIEST] = min(ctl[WALK_EARLIEST], ctl[WALK_LAST_TIME])
         ctl[WALK_LATEST] = max(ctl[WALK_LATEST], ctl[WALK_LAST_TIME])

@@ -107,8 +107,8 @@ def zeek_enter(c: int, side: int, state: int, rows: Words) -> int:
         return 0
     if state > Z_SYN_ACK_SENT and old <= Z_SYN_ACK_SENT and zeek_state(c, 1 - side, rows) <= Z_SYN_ACK_SENT:
         rows[c + C_ZEEK] |= Z_SETTLED
-    rows[c + C_ZEEK] += (state - old) << (Z_STATE_SHIFT + 3 * side)
-    rows[c + C_ZEEK] += (old - zeek_before(c, side, rows)) << (Z_BEFORE_SHIFT + 3 * side)
+    rows[c + C_ZEEK] += (state - old) * bit(Z_STATE_SHIFT + 3 * side)
+    rows[c + C_ZEEK] += (old - zeek_before(c, side, rows)) * bit(Z_BEFORE_SHIFT + 3 * side)
     return 1
 
 
@@ -251,7 +251,7 @@ def zeek_history(c: int, side: int, s: int, segments: Words, rows: Words) -> int
         before = rows[c + C_ZEEK_ENDS + side * ZE_SIZE + ZE_NUMBERS] >> shift & (bit(31) - 1)
         if zeek_once(c, side, letter, rows) and before != number:
             zeek_letter(c, side, letter, rows)
-        rows[c + C_ZEEK_ENDS + side * ZE_SIZE + ZE_NUMBERS] += (number - before) << shift
+        rows[c + C_ZEEK_ENDS + side * ZE_SIZE + ZE_NUMBERS] += (number - before) * bit(shift)
     elif flags & TCP_FIN and flags & TCP_RST:
         zeek_once(c, side, HISTORY_I, rows)
     else:

@@ -195,6 +195,7 @@ class Cluster(Run):
                 for finished in gathered[1]:
                     sink.take(finished)
         self.hurried = sum(one.hurried for one in yields)
+        self.times_held = sum(one.times_held for one in yields)
         self.streams = sum(map(len, streams))
         self.tally, last = together(self.settings.profile, yields, now, self.origins)
         if last.holds_anything:

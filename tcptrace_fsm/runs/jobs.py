@@ -114,6 +114,7 @@ class Jobs(Run):
                     for sink in takers:
                         sink.take(content)
             self.hurried = sum(one.hurried for one in crew.answers("done"))
+            self.times_held = sum(one.times_held for one in crew.answers("done"))
             self.streams = sum(map(len, streams))
             self.tally, last = together(self.settings.profile, crew.answers("done"), now, self.origins)
             for sink in writers:
@@ -311,18 +312,18 @@ def work() -> None:
         answers.flush()
 
     try:
-        _work(say)
+        _work(say, lambda: pickle.load(sys.stdin.buffer))  # noqa: S301 - what started this process
     except (CaptureError, UsageError) as error:
         say("refused", error)
     except (EOFError, BrokenPipeError):
         pass  # nobody waits for it any more
 
 
-def _work(say: Callable[[str, Any], None]) -> None:
-    task: Task = pickle.load(sys.stdin.buffer)  # noqa: S301 - what started this process
+def _work(say: Callable[[str, Any], None], hear: Callable[[], Any]) -> None:
+    task: Task = hear()
     if task.settings.learn_timers:
         say("shown", _study(task, say))
-        task = replace(task, settings=pickle.load(sys.stdin.buffer))  # noqa: S301
+        task = replace(task, settings=hear())
     run = Run(task.captured, task.settings)
     with (task.folder / f"spool.{task.number}").open("w+b") as spool:
         share, now = _follow(run, task, spool, say)
@@ -334,7 +335,7 @@ def _work(say: Callable[[str, Any], None]) -> None:
             first = {"captures": [facts(c) for c in run.captures], "origins": run.origins, "now": now}
             first["paths"] = known_paths()
         say("keys", {"keys": share.keys, **first})
-        _harvest(run, share, pickle.load(sys.stdin.buffer), task, say)  # noqa: S301
+        _harvest(run, share, hear(), task, say)
 
 
 def _study(task: Task, say: Callable[[str, Any], None]) -> dict[Host, Shown]:

@@ -58,6 +58,8 @@ class Run:
         The counts so far.
     hurried : int
         Connections that were judged sooner than usual, because there were too many at once.
+    times_held : int
+        Segments more than nine years from their connection's first, which were moved to that distance.
     streams : int
         What Wireshark calls TCP streams.
 
@@ -79,7 +81,7 @@ class Run:
             from tcptrace_fsm.capture.timeline import Origins
 
             self.origins = Origins([])
-        self.hurried = 0
+        self.hurried = self.times_held = 0
         self.streams = 0
         self._keep = new_filter(settings.filter)  # what makes no sense is refused before anything is read
         if settings.merge_vantage:
@@ -116,7 +118,7 @@ class Run:
             self._deliver(engine, sinks)
         if engine.judges:
             engine.lost = self.lost()
-        self.hurried = engine.hurried
+        self.hurried, self.times_held = engine.hurried, engine.times_held
         self.streams = engine.streams_opened
         for judge in engine.judges:
             judge.origins = self.origins
@@ -236,6 +238,8 @@ class Run:
         """What ``summary.json`` says but for the versions, with options that are no settings of the run."""
         summary = summary_dict(self.captures, self.tally, {**self.settings.summary(), **options})
         summary["connections"]["judged_early"] = self.hurried
+        if held := self.times_held + sum(getattr(capture, "times_held", 0) for capture in self.captures):
+            summary["times_held"] = held
         if self.origins is not None:
             for diagnosis in summary["diagnoses"]:
                 diagnosis.update(self._placed(diagnosis["frame"]))

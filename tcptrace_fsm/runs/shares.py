@@ -64,6 +64,7 @@ class Facts:
     last_time: int | None
     truncated: str | None
     dropped: int | None
+    times_held: int
     outcomes: list[int]
     unsupported_links: dict[int, int]
     broken_headers: int
@@ -166,8 +167,8 @@ class Share:
         self.profile = settings.profile
         early = [_BeforeNumbers(judge) for judge in judges(settings.profile)]
         self._engine = Engine(settings, judges=early)
-        self._engine.lost = lost
-        self.hurried = 0
+        self._engine.lost = self.lost = lost
+        self.hurried = self.times_held = 0
         self._over = _Spool(spool)
         self._named: list[tuple[Words, Words]] = []
         self._streams: list[tuple[Words, Words]] = []
@@ -206,11 +207,11 @@ class Share:
 
     def bear_in_mind(self, lost: str | None) -> None:
         """Take notice of what the capturing machine lost, as it is known by now."""
-        self._engine.lost = lost
+        self._engine.lost = self.lost = lost
 
     def finish(self, now: int) -> None:
         """Judge whatever is still open as of ``now``, the latest time of the timeline, ns."""
-        self.hurried = self._engine.hurried
+        self.hurried, self.times_held = self._engine.hurried, self._engine.times_held
         self._engine.finish(now)
         self._keep(ending=True)
         del self._engine
@@ -329,6 +330,7 @@ class Yield(NamedTuple):
     tally: Tally
     gathered: list[Any]
     hurried: int
+    times_held: int
 
 
 class Parts:
@@ -398,10 +400,10 @@ def harvest(
         for one in take:
             one(finished)
         tally.take(finished)
-        block = Block(finished)
+        block = Block(finished, lost=share.lost)
         for judge in gatherers:
             judge.gather(block)
-    return Yield(tally, [judge.gathered for judge in gatherers], share.hurried)
+    return Yield(tally, [judge.gathered for judge in gatherers], share.hurried, share.times_held)
 
 
 def together(

@@ -272,9 +272,8 @@ class _Resolver:
         self._at = _Moments(rows, end) if two_points else None
         frames, timers = rows[:, 3] >= 0, rows[:, 3] < 0
         by_frame = np.argsort(rows[frames, 3], kind="stable")
-        by_time = np.argsort(rows[timers, 2], kind="stable")
         self._by_frame = _Changes(np.flatnonzero(frames)[by_frame], end, rows[:, 3], rows[:, 5])
-        self._by_time = _Changes(np.flatnonzero(timers)[by_time], end, rows[:, 2], rows[:, 5])
+        self._by_time = _Timed(np.flatnonzero(timers), end, rows[:, 2], rows[:, 5], ends)
 
     def complete(self, part: Any) -> Any:
         """Return the finished rows of the next batch."""
@@ -292,7 +291,7 @@ class _Resolver:
             sender_state = self._at.states(sender, time, self._state)
             receiver_state = self._at.states(receiver, np.where(_valid(arrival), words(arrival), time), self._state)
         else:
-            changes = self._due(frame, time)
+            changes = self._due(frame, time, conn_id)
             sender_state, receiver_state = self._after(sender, frame, changes), self._after(receiver, frame, changes)
             self._state[changes.end] = changes.state  # of several for one end the last one stays
         no_ack = (flags & k.TCP_ACK) == 0
@@ -336,17 +335,20 @@ class _Resolver:
         table = assemble("segments", [made.get(c.name, column.get(c.name)) for c in columns], files=files)
         return table.append_column("position", column["frame"]) if self._positions else table
 
-    def _due(self, frame: Words, time: Words) -> _Due:
-        """Return the changes up to the batch's last frame, each with the frame from which it holds."""
+    def _due(self, frame: Words, time: Words, conn_id: Words) -> _Due:
+        """Return the changes up to the batch's last frame, each with the frame from which it holds.
+
+        Those that time alone brings hold from the first segment of their own connection that is as late: the clock of
+        the others, or where a batch ends, makes no difference.
+        """
         if not len(frame):
             return _Due(*(np.empty(0, dtype=np.int64),) * 2, np.empty(0, dtype=np.int8))
-        clock = np.maximum.accumulate(time)
         shown = self._by_frame.until(int(frame[-1]))
-        timed = self._by_time.until(int(clock[-1]))
-        row = np.concatenate([shown.row, timed.row])
-        end = np.concatenate([shown.end, timed.end])
-        since = np.concatenate([shown.at, frame[np.searchsorted(clock, timed.at)]])
-        state = np.concatenate([shown.state, timed.state])
+        timed, since = self._by_time.reached(frame, time, conn_id)
+        row = np.concatenate([shown.row, timed])
+        end = np.concatenate([shown.end, self._by_time.end_of(timed)])
+        state = np.concatenate([shown.state, self._by_time.state_of(timed)])
+        since = np.concatenate([shown.at, since])
         order = np.lexsort((row, since, end))
         return _Due(end[order], since[order], state[order])
 
@@ -444,3 +446,46 @@ class _Changes:
         part.row, part.end = self.row[begin : self._next], self.end[begin : self._next]
         part.at, part.state = self.at[begin : self._next], self.state[begin : self._next]
         return part
+
+
+class _Timed:
+    """Changes of state that no frame shows, each handed out once, when a segment of its connection is as late."""
+
+    def __init__(self, rows: Words, end: Words, at: Words, state: Words, ends: int) -> None:
+        self._end, self._at, self._state = end, at, state.astype(np.int8)
+        by = np.lexsort((rows, at[rows], end[rows] >> 1))
+        self._rows = rows[by]  # those of each connection together, by time
+        whose = end[self._rows] >> 1
+        self._next = np.searchsorted(whose, np.arange(ends // 2))
+        self._stop = np.searchsorted(whose, np.arange(ends // 2), side="right")
+        self._clock = np.zeros(ends // 2, dtype=np.int64)
+
+    def end_of(self, rows: Words) -> Words:
+        """Whose changes these are."""
+        return self._end[rows]
+
+    def state_of(self, rows: Words) -> NDArray[np.int8]:
+        """The states that they lead to."""
+        return self._state[rows]
+
+    def reached(self, frame: Words, time: Words, conn_id: Words) -> tuple[Words, Words]:
+        """Hand out what the segments of a batch have reached: changes, and the frame from which each holds."""
+        having = np.flatnonzero((conn_id >= 0) & (self._next[conn_id] < self._stop[conn_id]))
+        if not len(having):
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        having = having[np.argsort(conn_id[having], kind="stable")]
+        whose = conn_id[having]
+        present = whose[np.append(True, whose[1:] != whose[:-1])]
+        begin, count = self._next[present], (self._stop - self._next)[present]
+        waiting = self._rows[np.repeat(begin - np.append(0, np.cumsum(count)[:-1]), count) + np.arange(count.sum())]
+        # Each connection's clock, as it has run up to each of its segments: ranks grow from connection to connection.
+        clock = np.maximum(time[having], self._clock[whose])
+        ranks = np.unique(np.concatenate([clock, self._at[waiting]]))
+        rank = np.maximum.accumulate(whose * len(ranks) + np.searchsorted(ranks, clock))
+        self._clock[whose] = ranks[rank % len(ranks)]  # of several the last one stays
+        owner = self._end[waiting] >> 1
+        place = np.searchsorted(rank, owner * len(ranks) + np.searchsorted(ranks, self._at[waiting]))
+        there = place < len(rank)
+        there[there] = whose[place[there]] == owner[there]
+        self._next[present] += np.bincount(np.searchsorted(present, owner[there]), minlength=len(present))
+        return waiting[there], frame[having[place[there]]]

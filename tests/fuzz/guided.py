@@ -34,7 +34,7 @@ def under_the_sanitizer() -> Path:
     os.environ["LD_PRELOAD"] = str(runtime)
     os.environ["ASAN_OPTIONS"] = "detect_leaks=0:allocator_may_return_null=1"
     os.environ["PYTHONMALLOC"] = "malloc"
-    os.execv(sys.executable, [sys.executable, "-m", "tests.fuzz.guided", extension, *sys.argv[1:]])
+    return os.execv(sys.executable, [sys.executable, "-m", "tests.fuzz.guided", extension, *sys.argv[1:]])
 
 
 def exact_room() -> None:

@@ -6,11 +6,14 @@ far as needed, change something that a decoder, a tracker or a rule looks at, an
 
 from __future__ import annotations
 
-import random
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tests import builders as make
+
+if TYPE_CHECKING:
+    import random
 
 MOST_FRAMES = 48
 BIG, LITTLE = ">", "<"
@@ -326,7 +329,9 @@ def options(frame, ip, tcp, chance) -> None:
 def ip_header(frame, ip, tcp, chance) -> None:
     """TTL, identification, ECN, protocol; in IPv6 the flow label, the next header."""
     if frame.content[ip] >> 4 == 4:
-        at, value = chance.choice(((8, 0), (8, 1), (8, 64), (8, 255), (5, 0), (5, 7), (1, 3), (9, 4), (9, 47), (9, 132)))
+        at, value = chance.choice(
+            ((8, 0), (8, 1), (8, 64), (8, 255), (5, 0), (5, 7), (1, 3), (9, 4), (9, 47), (9, 132))
+        )
     else:
         at, value = chance.choice(((7, 1), (7, 255), (1, 0x30), (6, 0), (6, 44), (6, 59), (6, 60)))
     put(frame, ip + at, bytes([value]))
@@ -416,7 +421,9 @@ def icmp_error(frames, capture, chance) -> None:
     frame = frames[n]
     size = chance.choice((28, 28, 60, 20, 24, 500))
     if frame.content[ip] >> 4 == 4:
-        kind, code = chance.choice(((3, 0), (3, 1), (3, 3), (3, 4), (3, 13), (11, 0), (4, 0), (chance.randrange(20), 0)))
+        kind, code = chance.choice(
+            ((3, 0), (3, 1), (3, 3), (3, 4), (3, 13), (11, 0), (4, 0), (chance.randrange(20), 0))
+        )
         head = struct.pack("!BBHHH", kind, code, 0, 0, chance.choice((0, 68, 576, 1400, 65535)))
         content = make.ethernet(make.ipv4(head + frame.content[ip : ip + size], src="192.0.2.9", protocol=1))
     else:
@@ -471,7 +478,9 @@ def packed_pcap(capture: Opened, chance: random.Random) -> bytes:
     """As pcap, of one byte order or the other, in microseconds or nanoseconds."""
     order = chance.choice((LITTLE, LITTLE, BIG))
     nano = chance.random() < 0.4
-    out = bytearray(struct.pack(order + "IHHiIII", 0xA1B23C4D if nano else 0xA1B2C3D4, 2, 4, 0, 0, 262144, capture.link))
+    out = bytearray(
+        struct.pack(order + "IHHiIII", 0xA1B23C4D if nano else 0xA1B2C3D4, 2, 4, 0, 0, 262144, capture.link)
+    )
     for frame in capture.frames:
         seconds, rest = divmod(frame.time, SECOND)
         part = rest if nano else rest // 1000
@@ -485,7 +494,9 @@ def packed_pcap(capture: Opened, chance: random.Random) -> bytes:
 def packed_pcapng(capture: Opened, chance: random.Random) -> bytes:
     """As pcapng: any byte order and resolution, several interfaces, all kinds of blocks, comments."""
     order = chance.choice((LITTLE, LITTLE, BIG))
-    comment = make.option(1, chance.choice((b"a note", b"\x1b[31m<b>", b"\xff\xfe")), order) + make.option(0, b"", order)
+    comment = make.option(1, chance.choice((b"a note", b"\x1b[31m<b>", b"\xff\xfe")), order) + make.option(
+        0, b"", order
+    )
     interfaces = []
     out = bytearray(make.section(order, comment if chance.random() < 0.2 else b""))
     for number in range(chance.choice((1, 1, 1, 2, 3))):
@@ -494,9 +505,7 @@ def packed_pcapng(capture: Opened, chance: random.Random) -> bytes:
         interfaces.append((resolution, offset or 0))
         name = b"eth%d" % number if chance.random() < 0.5 else b""
         snap = chance.choice((0, 0, 65535, 64))
-        out += make.interface(
-            capture.link, snaplen=snap, tsresol=resolution, tsoffset=offset, name=name, order=order
-        )
+        out += make.interface(capture.link, snaplen=snap, tsresol=resolution, tsoffset=offset, name=name, order=order)
     for frame in capture.frames:
         out += _odd_block(order, chance)
         number = chance.randrange(len(interfaces))

@@ -1,4 +1,4 @@
-"""Captures to begin from: the samples, the fuzzers' corpus, and every conversation that a rule or a cause brings along."""
+"""Captures to begin from: the samples, the fuzzers' corpus, and every conversation that a rule brings along."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ LARGEST = 200_000  # bytes of a capture that is worth beginning from
 @cache
 def seeds() -> list[bytes]:
     """All of them, the smallest first."""
-    folders = (HOME / "sample_pcaps", HOME / "tests/fuzz/corpus/capture")
+    folders = [HOME / name for name in ("sample_pcaps", "tests/fuzz/corpus/capture", "tests/fuzz/corpus/compare")]
     files = [path.read_bytes() for folder in folders for path in sorted(folder.iterdir()) if ".pcap" in path.name]
     found = [data for data in files if len(data) <= LARGEST]
     for rule in RULES.values():
-        for example in (rule.example, *rule.counterexamples):
-            if isinstance(example, str):
-                found.append(capture_of(example))
+        told = (rule.example, *rule.counterexamples)
+        found += [capture_of(example) for example in told if isinstance(example, str)]
     return sorted(set(found), key=lambda data: (len(data), data))
 
 
@@ -82,5 +81,3 @@ def options_of(options) -> bytes:
     if "mptcp" in options:
         out += bytes([30, 12]) + bytes(10)
     return out
-
-

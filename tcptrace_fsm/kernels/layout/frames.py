@@ -49,7 +49,8 @@ WALK_HEAD = 16  # pcapng, of the packet block at hand: bytes before the packet,
 WALK_INTERFACE = 17  # its interface,
 WALK_CAPTURED = 18  # bytes captured, and on the wire
 WALK_ORIGINAL = 19
-WALK_SIZE = 20
+WALK_HELD = 20  # pcapng: times that lay outside 0 ... 2**62 ns
+WALK_SIZE = 21
 
 STATUS_MORE = 0  # the next record is not wholly in the chunk
 STATUS_FULL = 1  # the frames array is full

@@ -33,7 +33,8 @@ K_PATH_TOP = 26
 K_LONGEST = 27  # most log records of any due connection: how much scratch the replay needs
 K_SET_BACK = 28  # frame with which the clock was last set back, 0 for none
 K_WAITS = 29  # next free word of the waits
-CONTROL_SIZE = 30
+K_HELD = 30  # segments whose time was too far from their connection's first
+CONTROL_SIZE = 31
 
 CLOCK_SLACK = 60000  # ms that a segment may be behind the clock
 CLOCK_PROOF = 8  # segments in a row that are further behind, and the clock was set back
