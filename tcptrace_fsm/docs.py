@@ -18,6 +18,7 @@ from tcptrace_fsm.causes import CAUSES
 from tcptrace_fsm.findings import CATALOGUE, FAMILIES
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tcp.machine import EVENT_TEXT, TRANSITIONS, Opened, State, Transition
+from tcptrace_fsm.tcp.notation import LEGEND
 
 __all__ = ["COMMAND", "LEFT_OUT", "PAGES", "main"]
 
@@ -40,9 +41,10 @@ Generated from the rules in `tcptrace_fsm/findings/` by `{command}`. `tcptrace-f
 same kinds, `tcptrace-fsm rules KIND` explains one of them.
 
 A finding has a severity and a basis. The severity is the rule's, or another where the one case weighs more or less.
-Where the capture itself may be at fault, `possible_artefact` names the fault, and *high* becomes *medium*. The
-conversations below are in the notation of `tcptrace_fsm/tcp/notation.py`. The tests play each example, which must give
-exactly one finding of its kind, and each counterexample, which must give none.
+Where the capture itself may be at fault, `possible_artefact` names the fault, and *high* becomes *medium*. The tests
+play each example, which must give exactly one finding of its kind, and each counterexample, which must give none.
+
+{legend}
 
 {count} kinds:
 """
@@ -112,6 +114,12 @@ def conversation(text: str) -> list[str]:
     return ["```", *textwrap.dedent(text).strip("\n").splitlines(), "```"]
 
 
+def legend() -> str:
+    """How to read the examples."""
+    lines = [line for text in LEGEND for line in textwrap.wrap(text, 118, initial_indent="- ", subsequent_indent="  ")]
+    return "\n".join(["How to read the examples:", "", *lines])
+
+
 def title(family: object) -> str:
     """What a family says of itself: the first line of its module."""
     return (family.__doc__ or "").splitlines()[0].rstrip(".")
@@ -120,7 +128,7 @@ def title(family: object) -> str:
 def anomalies(left_out: str) -> str:
     """The text of ``docs/anomalies.md``, which ends with what is written by hand."""
     lines = [
-        *ANOMALIES_HEAD.format(command=COMMAND, count=len(CATALOGUE)).splitlines(),
+        *ANOMALIES_HEAD.format(command=COMMAND, count=len(CATALOGUE), legend=legend()).splitlines(),
         "",
         "| kind | severity | category | meaning |",
         "|---|---|---|---|",
@@ -226,7 +234,9 @@ A finding says what was seen, a cause says why. The table `diagnoses` has one ro
 connections that suffer from it together. Its confidence is `proved` where the capture excludes every other cause,
 `likely` where the cause fits best and what it predicts was seen, and `possible` where the capture cannot tell it
 from its alternatives. Of causes that look alike only one is the answer for a connection. The severity is that of the
-effect on a user. The conversations are in the notation of `tcptrace_fsm/tcp/notation.py`; the tests play each of them.
+effect on a user. The tests play each example.
+
+{legend}
 
 {count} causes:
 """
@@ -234,7 +244,7 @@ effect on a user. The conversations are in the notation of `tcptrace_fsm/tcp/not
 
 def causes() -> str:
     """The text of docs/causes.md."""
-    lines = [CAUSES_HEAD.format(command=COMMAND, count=len(CAUSES))]
+    lines = [CAUSES_HEAD.format(command=COMMAND, count=len(CAUSES), legend=legend())]
     lines += ["| cause | family | to be mended at | severity | what it is |", "|---|---|---|---|---|"]
     for cause in CAUSES.values():
         row = (f"[`{cause.name}`](#{cause.name})", cause.family, cause.where, cause.severity, cause.summary)

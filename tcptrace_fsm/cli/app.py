@@ -39,7 +39,6 @@ _CommandLineError: Any = typer.BadParameter.__mro__[1]
 app = typer.Typer(
     name="tcptrace-fsm",
     help="Passive TCP analysis: the RFC 9293 state of each endpoint, on what evidence, and what went wrong.",
-    add_completion=False,
     rich_markup_mode=None,  # rich would double the time that --help takes
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -55,10 +54,12 @@ def root(
 ) -> None:
     """Passive TCP analysis: the RFC 9293 state of each endpoint, on what evidence, and what went wrong."""
     if version:
-        from tcptrace_fsm.version import versions
+        from tcptrace_fsm.version import slow_note, versions
 
-        found = versions()
+        found, note = versions(), slow_note()
         print(f"tcptrace-fsm {found['tcptrace-fsm']} (kernels {found['kernels']}, Python {found['python']})")
+        if note:
+            print(note)
         raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -144,11 +145,13 @@ def run_command(arguments: list[str] | None = None) -> int:
     except Stopped as signal_:
         say(f"stopped by {signal_}")
         return signal_.status
-    except (BrokenPipeError, SystemExit):
-        # The reader has gone (head, a pager); in this mode SystemExit is typer's word for that. Nobody is left to tell,
-        # and the interpreter must not try at exit either.
+    except (BrokenPipeError, SystemExit) as end:
+        # The reader has gone (head, a pager); in this mode SystemExit is typer's word for that, and for a completion
+        # that is done. Nobody is left to tell, and the interpreter must not try at exit either.
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
         give_up_output()
-        return 0
+        return end.code if isinstance(end, SystemExit) and isinstance(end.code, int) and completing(arguments) else 0
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
@@ -156,6 +159,12 @@ def run_command(arguments: list[str] | None = None) -> int:
         say(f"cannot write: {error.strerror}")
         return EXIT_NOT_WRITTEN
     return (status if isinstance(status, int) else 0) or (EXIT_UNREADABLE if LEFT_OUT else 0)
+
+
+def completing(arguments: list[str] | None) -> bool:
+    """Whether this is about the shell's completion: typer ends the program itself then."""
+    words = sys.argv[1:] if arguments is None else arguments
+    return "_TCPTRACE_FSM_COMPLETE" in os.environ or any("-completion" in word for word in words)
 
 
 def usage_message(error: Any) -> str:

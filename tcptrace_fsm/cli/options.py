@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tcptrace_fsm.cli import completion
 from tcptrace_fsm.core.settings import Settings, option_fields
 from tcptrace_fsm.tcp.profiles import PROFILES
 from tcptrace_fsm.tcp.profiles import profile as find_profile
@@ -85,7 +86,8 @@ def _of_field(one: Field[Any]) -> inspect.Parameter:
 
 
 def _parameter(name: str, kind: Any, default: Any, metavar: str | None, text: str) -> inspect.Parameter:
-    option = typer.Option("--" + name.replace("_", "-"), metavar=metavar, help=text)
+    offered = completion.profiles if name == "profile" else None
+    option = typer.Option("--" + name.replace("_", "-"), metavar=metavar, help=text, autocompletion=offered)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
 
 

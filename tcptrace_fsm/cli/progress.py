@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["drawing", "progress", "watch"]
 
-LARGE = 100 << 20  # bytes; from here on it is worth saying that the kernels are not compiled
+LARGE = 10 << 20  # bytes; from here on it is worth saying that the kernels are not compiled
 
 
 class CtrlC:
@@ -56,7 +56,7 @@ def watch(run: Run, batches: Iterator[Any]) -> Iterator[Any]:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     gc.enable()
-    handler = CtrlC(run)
+    handler, pace = CtrlC(run), Pace()
     with _handling(handler), progress(hidden=run.settings.follow) as advance:
         while not handler.asked:
             handler.awaiting = True
@@ -69,6 +69,7 @@ def watch(run: Run, batches: Iterator[Any]) -> Iterator[Any]:
                 handler.awaiting = False
             if batch is None:
                 break
+            pace.look(run)
             advance(run)
             yield batch
         run.interrupted = handler.asked
@@ -111,6 +112,26 @@ def drawing() -> Iterator[Any]:
             status.stop()
 
 
+class Pace:
+    """Says once, at the first large capture, that the kernels are not compiled, and how to mend it."""
+
+    def __init__(self) -> None:
+        from tcptrace_fsm.kernels import compiled
+
+        self._done = compiled()
+
+    def look(self, run: Run) -> None:
+        """Look at the capture that is being read."""
+        if self._done or not run.captures:
+            return
+        capture = run.captures[-1]
+        if max(capture.size or 0, capture.bytes_read) >= LARGE:
+            from tcptrace_fsm.version import slow_note
+
+            self._done = True
+            say(slow_note())
+
+
 class _Bar:
     """Appears after half a second, so that quick work stays quiet and does not wait for rich."""
 
@@ -121,11 +142,9 @@ class _Bar:
         self._since = monotonic()
         self._bar: Any = None
         self._task: Any = None
-        self._told = False
 
     def __call__(self, run: Run) -> None:
         capture = run.captures[-1]
-        self._tell(capture)
         if self._bar is None:
             if self._clock() - self._since < 0.5:
                 return
@@ -143,15 +162,6 @@ class _Bar:
             completed=capture.bytes_read,
             total=capture.size,
         )
-
-    def _tell(self, capture: Any) -> None:
-        if self._told or (capture.size or 0) < LARGE:
-            return
-        self._told = True
-        from tcptrace_fsm.kernels import compiled
-
-        if not compiled():
-            say("the kernels are not compiled: the result is the same, at about a sixtieth of the speed")
 
     def stop(self) -> None:
         """Take the bar away."""

@@ -34,8 +34,18 @@ from typing import NamedTuple
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.tcp.flags import FLAG_LETTERS, TCP_ACK, TCP_RST
 
-__all__ = ["BEGIN", "Conversation", "Error", "Line", "read"]
+__all__ = ["BEGIN", "LEGEND", "Conversation", "Error", "Line", "read"]
 
+LEGEND = (
+    "A line is a segment: the time in seconds, > from the client or < from the server, flags, sequence numbers.",
+    "Flags: S is SYN, F is FIN, R is RST, P is PSH, U is URG, E is ECE, W is CWR, and a dot is ACK.",
+    "begin:end(length) counts the sender's payload bytes. Its SYN is number 0, so its first byte is number 1.",
+    "ack N is the acknowledgment number, win N the window, bad a wrong checksum, <...> holds TCP options.",
+    "isn C S sets the sequence numbers on the wire of what follows; port C S the ports; addr C S the addresses.",
+    "icmp TYPE/CODE N is an ICMP error that quotes the segment which begins at N; > means that the client had sent it.",
+    "end T lets the capture last until T seconds, and # begins a comment.",
+)
+"""How to read the notation, for those who meet it in an example."""
 BEGIN = 1_700_000_000_000_000_000  # the first moment of every scripted capture, ns
 LINE = re.compile(
     r"^(?P<time>\d+(?:\.\d+)?)\s+(?P<way>[<>])\s+(?P<flags>[SFRPUEW.-]+)\s+(?P<seq>-?\d+):(?P<end>-?\d+)\((?P<len>\d+)\)(?P<rest>.*)$"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tcptrace_fsm.cli import completion
 from tcptrace_fsm.cli.captures import LEFT_OUT, captures_of
 from tcptrace_fsm.cli.messages import EXIT_FAIL_ON, EXIT_INTERRUPTED, say, warn
 from tcptrace_fsm.cli.options import Captures, with_settings
@@ -35,16 +36,31 @@ JUNIT_LEAST = "medium"  # what --junit lists without --fail-on
 
 Form = Annotated[
     str | None,
-    typer.Option("--format", metavar="|".join(FORMATS), help="How -o writes tables; parquet where not given."),
+    typer.Option(
+        "--format",
+        metavar="|".join(FORMATS),
+        help="How -o writes tables; parquet where not given.",
+        autocompletion=completion.formats,
+    ),
 ]
 Tables = Annotated[
     str | None,
-    typer.Option("--tables", metavar="NAMES", help=f"Which tables -o writes, with commas: {', '.join(schema.TABLES)}."),
+    typer.Option(
+        "--tables",
+        metavar="NAMES",
+        help=f"Which tables -o writes, with commas: {', '.join(schema.TABLES)}.",
+        autocompletion=completion.tables,
+    ),
 ]
 Jobs = Annotated[int | None, typer.Option("--jobs", metavar="N", help="Share the work among so many processes.")]
 FailOn = Annotated[
     str | None,
-    typer.Option("--fail-on", metavar="|".join(SEVERITIES), help="Exit with 3 when something this severe was found."),
+    typer.Option(
+        "--fail-on",
+        metavar="|".join(SEVERITIES),
+        help="Exit with 3 when something this severe was found.",
+        autocompletion=completion.severities,
+    ),
 ]
 Junit = Annotated[
     str | None,

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tcptrace_fsm.cli import completion
 from tcptrace_fsm.core.words import SEVERITIES
 from tcptrace_fsm.text.names import check_name
+from tcptrace_fsm.views.legend import legend_lines
 from tcptrace_fsm.views.summary import terminal_width
 
 if TYPE_CHECKING:
@@ -19,7 +21,10 @@ __all__ = ["causes", "rules"]
 
 
 def rules(
-    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="Show this rule in full.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="[KIND]", help="Show this rule in full.", autocompletion=completion.kinds),
+    ] = None,
 ) -> None:
     """List the anomaly catalogue, or explain one of its rules."""
     from tcptrace_fsm.findings import CATALOGUE
@@ -34,7 +39,10 @@ def rules(
 
 
 def causes(
-    cause: Annotated[str | None, typer.Argument(metavar="[CAUSE]", help="Show this cause in full.")] = None,
+    cause: Annotated[
+        str | None,
+        typer.Argument(metavar="[CAUSE]", help="Show this cause in full.", autocompletion=completion.causes),
+    ] = None,
 ) -> None:
     """List the causes that diagnoses name, or explain one of them."""
     from tcptrace_fsm.causes import CAUSES
@@ -45,7 +53,8 @@ def causes(
         for name, one in CAUSES.items():
             print(f"{one.family:<8} {one.where:<8} {name:<{width}}  {one.summary}")
         return
-    for line in cause_lines(CAUSES[check_name("cause", cause, CAUSES)], min(terminal_width(), 100)):
+    width = min(terminal_width(), 100)
+    for line in (*cause_lines(CAUSES[check_name("cause", cause, CAUSES)], width), "", *legend_lines(width)):
         print(line)
 
 
@@ -71,6 +80,8 @@ def explain(rule: Rule | Survey) -> Iterator[str]:
         yield ""
         yield f"{head}:"
         yield from textwrap.indent(textwrap.dedent(text).strip("\n"), "  ").split("\n")
+    yield ""
+    yield from legend_lines(width)
     if rule.aliases:
         yield ""
         yield "called elsewhere: " + ", ".join(f"{name} ({tool})" for tool, name in rule.aliases.items())

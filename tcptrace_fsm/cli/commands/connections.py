@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tcptrace_fsm.cli import completion
 from tcptrace_fsm.cli.captures import captures_of
 from tcptrace_fsm.cli.messages import EXIT_INTERRUPTED, say, warn
 from tcptrace_fsm.cli.options import Captures, with_settings
@@ -27,18 +28,30 @@ def connections(
     ] = None,
     state: Annotated[
         str | None,
-        typer.Option("--state", metavar="STATE", help="Only those of which an end is in this state at last."),
+        typer.Option(
+            "--state",
+            metavar="STATE",
+            help="Only those of which an end is in this state at last.",
+            autocompletion=completion.states,
+        ),
     ] = None,
     cause: Annotated[
-        str | None, typer.Option("--cause", metavar="CAUSE", help="Only those that suffer from this.")
+        str | None,
+        typer.Option(
+            "--cause", metavar="CAUSE", help="Only those that suffer from this.", autocompletion=completion.causes
+        ),
     ] = None,
-    kind: Annotated[str | None, typer.Option("--kind", metavar="KIND", help="Only those with such a finding.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", metavar="KIND", help="Only those with such a finding.", autocompletion=completion.kinds),
+    ] = None,
     sort: Annotated[
         str | None,
         typer.Option(
             "--sort",
             metavar="COLUMN",
             help="By any column of the table (amounts: largest first), or by duration, bytes, severity.",
+            autocompletion=completion.columns,
         ),
     ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Turn that order around.")] = False,
