@@ -22,6 +22,7 @@ from tcptrace_fsm.causes import (
     picky,
     refused,
     reused_port,
+    sizes,
     translated,
     unanswered,
     waits,
@@ -37,7 +38,7 @@ __all__ = ["CAUSES", "FAMILIES", "diagnoser"]
 
 FAMILIES = (
     *(refused, unanswered, picky, reused_port, accept, handshake, floods),
-    *(delivery, lossy, waits, windows),
+    *(sizes, delivery, lossy, waits, windows),
     *(closing, ended, idle, injected, translated, captured),
 )
 

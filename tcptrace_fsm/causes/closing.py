@@ -142,7 +142,7 @@ def gone(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """The repeated FIN met no TIME_WAIT."""
     found = case.finding("rst_after_time_wait_loss")
     if found is None:
-        return None
+        return unseen(case)
     end = case.view.ends[0 if found.side == PLACE[CLIENT] else 1]
     fins = [s for s in end.peer.segments if s.fin]
     rst = next((s for s in end.segments if s.rst and fins and s.frame > fins[-1].frame), None)
@@ -168,6 +168,45 @@ def gone(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         at=rst,
         amount=kept,
     )
+
+
+def unseen(case: Case) -> Verdict | None:
+    """The repeated FIN met RST, and the ACK of the first was lost before this point: it may never have been sent."""
+    for end in case.view.ends:
+        own = next((s for s in end.segments if s.fin), None)
+        fins = [s for s in end.peer.segments if s.fin]
+        rst = next((s for s in end.segments if s.rst), None)
+        if (
+            own is None
+            or rst is None
+            or len(fins) < 2
+            or not rst.reply_rst
+            or not rst.frame > fins[-1].frame > own.frame
+        ):
+            continue
+        if fins[0].ack < own.end or any(s.ack >= fins[0].end for s in end.segments if s.frame < rst.frame):
+            continue
+        kept = rst.time - fins[0].time
+        return Verdict(
+            45,
+            "possible",
+            (
+                (
+                    f"{end.name} had closed ({case.frames(own)}); {end.peer.name} closed too and repeated its FIN "
+                    f"({case.frames(*fins)})"
+                ),
+                f"{end.name} answered the repetition with RST, {span(kept)} after the first ({case.frames(rst)})",
+                "no ACK of the first FIN passed here: it was lost on the way, or the connection was gone even then",
+            ),
+            f"{end.name} no longer knew the connection {span(kept)} after the FIN of {end.peer.name}: no TIME_WAIT "
+            "was kept",
+            alternatives=("orphan_timed_out",),
+            severity="low",
+            where=PLACE[end.side],
+            at=rst,
+            amount=kept,
+        )
+    return None
 
 
 def exhausted(case: Case, world: World) -> Verdict | None:

@@ -2,136 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
-from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls
+from tcptrace_fsm.causes.stall import REPEATED, damaged, stalls
 from tcptrace_fsm.findings.evidence import HANDSHAKE, older
 from tcptrace_fsm.findings.rule import span
 from tcptrace_fsm.kernels.layout import (
     E_ACK,
     E_DUPLICATE_ACKS,
-    E_HOLE,
-    E_HOLES,
-    E_LAST_TIME,
-    E_LONGEST,
-    E_MSS,
     E_NEXT,
     E_OUTSIDE_FRAME,
     E_RETRANSMITTED,
-    E_SACK_HIGH,
     E_SACKS_OUTSIDE,
-    MARK_GAP,
+    MARK_BAD_CHECKSUM,
+    MARK_OUT_OF_WINDOW,
     MARK_PAWS,
 )
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
-    from tcptrace_fsm.findings.rule import End
 
 __all__ = ["CAUSES"]
-
-LARGE = 512  # bytes; no path of today refuses segments of this size and less (RFC 879's 536, RFC 8200's 1280)
-
-
-def quoted_mtu(case: Case, end: End) -> tuple[int, int] | None:
-    """The smallest MTU that an ICMP error named for what ``end`` sent, with its frame."""
-    errors = [e for e in case.view.icmp if e.side == end.side and e.mtu]
-    return min(((e.mtu or 0, e.frame) for e in errors), default=None)
-
-
-def too_big(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
-    """Large segments are repeated in vain while smaller ones and ACKs come through."""
-    for stall in stalls(case):
-        delivered = stall.head - 1
-        small = stall.sacked or _talks_on(stall)
-        if stall.size < LARGE or stall.answered or not small or damaged(stall) or stall.lasted < PATIENCE:
-            continue
-        if delivered >= 3 * stall.size:
-            continue  # segments of that size did get through
-        return _in_vain(case, stall)
-    for end in case.view.ends:
-        verdict = _never_came(case, end)
-        if verdict is not None:
-            return verdict
-    return None
-
-
-def _talks_on(stall: Stall) -> bool:
-    """Whether the peer was heard after several repetitions: the path carries what is small."""
-    return len(stall.copies) >= 4 and stall.peer[E_LAST_TIME] > stall.copies[2].time
-
-
-def _in_vain(case: Case, stall: Stall) -> Verdict:
-    """What the sender's side shows."""
-    again = stall.copies
-    evidence = [
-        (
-            f"{stall.end.name} sent {stall.size:,} bytes {len(again)} times in {span(stall.lasted)} without an ACK "
-            f"({case.frames(*again)})"
-        )
-    ]
-    if stall.sacked:
-        evidence.append(
-            f"bytes behind it, up to {stall.peer[E_SACK_HIGH] - 1:,}, were acknowledged by SACK: the smaller segment "
-            "came through"
-        )
-    if stall.alive:
-        evidence.append(f"{stall.peer.name} was heard meanwhile: the path carries small segments")
-    quoted = quoted_mtu(case, stall.end)
-    if quoted:
-        evidence.append(f"an ICMP error named an MTU of {quoted[0]:,} bytes ({case.frames(quoted[1])})")
-    return Verdict(
-        85,
-        "likely",
-        tuple(evidence),
-        f"segments of {stall.size:,} bytes from {stall.end.name} to {stall.peer.name} vanish, smaller ones arrive: "
-        f"repeated {len(again)} times in {span(stall.lasted)}",
-        against=("a path that is broken would carry no ACK or SACK either", "a full receiver would show a window of 0"),
-        alternatives=("path_loss",),
-        at=again[0],
-        amount=stall.size,
-    )
-
-
-def _never_came(case: Case, end: End) -> Verdict | None:
-    """What the receiver's side shows: a hole of full segments that never fills, with a small segment behind it."""
-    peer = end.peer
-    if not end[E_HOLES] or not case.both_directions or case.midstream:
-        return None
-    head = peer[E_ACK]
-    holes = [(end[E_HOLE + 2 * i], end[E_HOLE + 2 * i + 1]) for i in range(end[E_HOLES])]
-    hole = next(((a, b) for a, b in holes if a <= head < b), None)
-    if hole is None:
-        return None
-    width = hole[1] - max(hole[0], head)
-    behind = next((s for s in end.segments if s.seq >= hole[1] and s.length and s.has(MARK_GAP)), None)
-    seen = end[E_LONGEST]
-    waited = case.last_time - behind.time if behind else 0
-    if behind is None or waited < PATIENCE or width < LARGE or not seen < 0.9 * min(width, end[E_MSS]):
-        return None
-    again = peer[E_DUPLICATE_ACKS]
-    if not again:
-        return None  # whether the receiver lacks them too is not shown
-    return Verdict(
-        80,
-        "likely",
-        (
-            (
-                f"{width:,} bytes from {end.name} never came, the {behind.length:,} bytes behind them did "
-                f"({case.frames(behind)}); after {span(waited)} they are still missing"
-            ),
-            f"{peer.name} lacks them too: its ACK stays where they begin, in {again} duplicate ACKs",
-            f"no segment of more than {seen:,} bytes came from {end.name}, with an MSS of {end[E_MSS]:,}",
-        ),
-        f"full-size segments from {end.name} do not arrive, small ones do: {width:,} bytes are missing for "
-        f"{span(waited)}",
-        against=("the capture did not lose them: the receiver acknowledges only what is before them",),
-        alternatives=("path_loss",),
-        at=behind,
-        amount=width,
-    )
 
 
 def rejected(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
@@ -169,6 +63,38 @@ def rejected(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             alternatives=() if old else ("numbers_rewritten", "path_loss"),
             at=stall.copies[0],
         )
+    return far_off(case)
+
+
+def far_off(case: Case) -> Verdict | None:
+    """Segments come again and again with numbers outside of all that their receiver takes."""
+    for end in case.view.ends:
+        peer = end.peer
+        far = [s for s in end.segments if s.length and s.has(MARK_OUT_OF_WINDOW)]
+        copies = [s for s in end.segments if far and s.length and s.seq == far[0].seq]
+        if len(copies) < 3 or peer[E_DUPLICATE_ACKS] < len(copies) - 2 or peer[E_ACK] > far[0].seq:
+            continue
+        beyond = far[0].seq - max(peer[E_ACK], 1)
+        lasted = copies[-1].time - copies[0].time
+        return Verdict(
+            82,
+            "likely",
+            (
+                (
+                    f"{end.name} sent {far[0].length:,} bytes {len(copies)} times in {span(lasted)}, numbered "
+                    f"{beyond:,} beyond what {peer.name} had acknowledged ({case.frames(*copies)})"
+                ),
+                (
+                    f"{peer.name} sent {peer[E_DUPLICATE_ACKS]} ACKs of byte {max(peer[E_ACK], 1):,} and no more: the "
+                    "segments arrived and were not taken"
+                ),
+            ),
+            f"{peer.name} gets every copy of {far[0].length:,} bytes from {end.name} and takes none ({len(copies)} in "
+            f"{span(lasted)}): their numbers lie {beyond:,} beyond what it expects",
+            against=("lost segments would draw no ACK", "a hole in the capture is never wider than the window"),
+            alternatives=("numbers_rewritten",),
+            at=far[0],
+        )
     return None
 
 
@@ -193,6 +119,38 @@ def broken(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             ),
             f"segments of {stall.end.name} are damaged before they arrive: {len(bad)} with wrong checksums in "
             f"{span(stall.lasted)}, none acknowledged",
+            against=("segments lost on the way would not be in a capture at their receiver",),
+            alternatives=(),
+            at=bad[0],
+        )
+    return mended(case)
+
+
+def mended(case: Case) -> Verdict | None:
+    """Segments arrived with wrong checksums, and were sent again."""
+    if not case.has("bad_checksum"):
+        return None
+    for end in case.view.ends:
+        segments = [s for s in end.segments if s.length and not s.rst]
+        bad = [s for s in segments if s.has(MARK_BAD_CHECKSUM)]
+        again = [s for s in bad if end.peer[E_ACK] >= s.end]
+        times = Counter(s.seq for s in segments)
+        if len(again) < 2 or 2 * len(again) < len(bad) or len(bad) == len(segments):
+            continue
+        if not any(times[s.seq] > 1 for s in bad):
+            continue  # not one repetition: a checksum that the sender's card fills in later
+        return Verdict(
+            75,
+            "likely",
+            (
+                f"{len(bad)} segments of {end.name} have wrong checksums ({case.frames(*bad)})",
+                (
+                    f"{end.peer.name} drops such segments without a word; {len(again)} of them got through when they "
+                    "were sent again"
+                ),
+            ),
+            f"segments of {end.name} are damaged before they arrive: {len(bad)} with wrong checksums, {len(again)} of "
+            "them sent again",
             against=("segments lost on the way would not be in a capture at their receiver",),
             alternatives=(),
             at=bad[0],
@@ -227,72 +185,6 @@ def rewritten(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
 
 
 CAUSES = (
-    Cause(
-        name="mtu_black_hole",
-        family="data",
-        where="path",
-        severity="high",
-        summary="Segments above some size vanish and smaller ones come through: a link with a smaller MTU drops them, "
-        "and the ICMP error that should tell the sender is filtered.",
-        predicts=(
-            (
-                "a full-size segment is repeated in vain, while a smaller one behind it is acknowledged by SACK or the "
-                "peer goes on to be heard"
-            ),
-            "at the receiver: a hole of full segments that never fills, and a small segment behind it",
-        ),
-        forbids=("a segment of that size that gets through", "a window of 0", "silence of the peer"),
-        look_alikes={
-            "path_loss": "loss hits small segments too, and repetitions get through in the end",
-            "path_dead": "nothing at all comes back",
-            "segments_rejected": "each copy is answered at once by an old ACK",
-            "damaged_in_path": "the copies arrive, with wrong checksums",
-            "peer_vanished": "nothing at all comes back",
-            "numbers_rewritten": "SACK blocks lie outside of what was sent",
-            "receiver_slow": "the window is 0",
-        },
-        explains=REPEATED
-        | frozenset(
-            {
-                "lost_before_v",
-                "retransmission_timeout_abort",
-                "stuck_close_wait",
-                "stuck_fin_wait_1",
-                "stuck_fin_wait_2",
-                "stuck_last_ack",
-            }
-        ),
-        next_step="from the sender: ping -M do -s 1472 {client_host} (smaller until it answers); then clamp the MSS: "
-        "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu, or "
-        "sysctl net.ipv4.tcp_mtu_probing=1",
-        weigh=too_big,
-        group="pair",
-        example=HANDSHAKE
-        + """
-            0.035 < .  1:1(0)         ack 101
-            0.040 < .  1:1461(1460)   ack 101
-            0.041 < P. 1461:1661(200) ack 101
-            0.051 > .  101:101(0)     ack 1    <sack 1461:1661>
-            0.300 < .  1:1461(1460)   ack 101
-            0.900 < .  1:1461(1460)   ack 101
-            2.100 < .  1:1461(1460)   ack 101
-            4.500 < .  1:1461(1460)   ack 101
-            9.300 < .  1:1461(1460)   ack 101
-            12.00 > F. 101:101(0)     ack 1    <sack 1461:1661>
-            12.01 < .  1661:1661(0)   ack 102
-        """,
-        look_alike=HANDSHAKE
-        + """
-            0.035 < .  1:1(0)         ack 101
-            0.040 < .  1:1461(1460)   ack 101
-            0.300 < .  1:1461(1460)   ack 101
-            0.900 < .  1:1461(1460)   ack 101
-            2.100 < .  1:1461(1460)   ack 101
-            4.500 < .  1:1461(1460)   ack 101
-            9.300 < .  1:1461(1460)   ack 101
-            end 20
-        """,
-    ),
     Cause(
         name="segments_rejected",
         family="data",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
-from tcptrace_fsm.kernels.layout import E_ACK, E_FIN, E_NEXT, E_UNIQUE
+from tcptrace_fsm.kernels.layout import C_IDLE, C_REQUESTS, C_RESPONSES, CLIENT, E_ACK, E_FIN, E_NEXT, E_UNIQUE
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["CAUSES"]
 
 PLACE = ("client", "server")
+LAST_WORD = 64  # bytes: a close_notify is 31 in TLS 1.2, 24 in TLS 1.3, 53 and more with CBC ciphers
 MOMENT = SECOND // 20  # what comes later than this after a FIN was not on its way already
 
 
@@ -45,7 +46,10 @@ def in_flight(end: End) -> tuple[Segment, Segment, int] | None:
 
 
 def after_close(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
-    """A client sends a request on a connection that the server had closed, and knew it."""
+    """A client sends a request on a connection that the server has closed."""
+    race = crossed(case)
+    if race is not None:
+        return race
     found = late_data(case.server)
     if found is None:
         return None
@@ -77,10 +81,67 @@ def after_close(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     )
 
 
+def crossed(case: Case) -> Verdict | None:
+    """A client's next request and the FIN of a server that had waited for one long enough cross on their way."""
+    server, client = case.server, case.client
+    fin, rst = fin_then_rst(server)
+    if fin is None or rst is None or rst.time - fin.time > 2 * prompt(server) + SECOND:
+        return None
+    own = next((s for s in client.segments if s.fin), None)
+    lost = (own.seq if own else client[E_NEXT]) - fin.ack
+    idle = case[C_IDLE]
+    owed = case[C_REQUESTS] - case[C_RESPONSES]
+    if lost <= 0 or fin.ack < 1 or idle < SECOND or owed != 1 or not case[C_RESPONSES] or not case.both_directions:
+        return None
+    if any(s.fin and s.frame < fin.frame for s in client.segments):
+        return None
+    return Verdict(
+        80,
+        "likely",
+        (
+            f"all {case[C_RESPONSES]} requests before had been answered, and nothing was said for {span(idle)}",
+            (
+                f"then {server.name} closed ({case.frames(fin)}) just when {client.name} sent {lost:,} bytes, which "
+                f"that FIN does not acknowledge, and reset them ({case.frames(rst)})"
+            ),
+        ),
+        f"{server.name} closed the idle connection after {span(idle)}, just when {client.name} used it again: the "
+        f"request of {lost:,} bytes is lost",
+        against=("the server did not crash: it closed in order first",),
+        alternatives=("closed_with_unread_data",),
+        where="client",
+        at=fin,
+        amount=idle,
+    )
+
+
+def farewell(case: Case, end: End) -> bool:
+    """Whether a client reset no more than a server's last word, behind a close of either: nothing that it waited for.
+
+    The server had closed too; or it had answered all, and sends a few bytes on its own account when it meets the
+    client's FIN, as TLS does with its close_notify.
+    """
+    peer = end.peer
+    if end.side != CLIENT:
+        return False
+    fin = next((s for s in end.segments if s.fin), None)
+    if fin is None:
+        return 0 < peer[E_FIN] <= end[E_ACK]
+    late = [s for s in peer.segments if s.length and s.frame > fin.frame]
+    return (
+        0 < len(late) <= 2
+        and sum(s.length for s in late) <= LAST_WORD
+        and late[0].time - fin.time <= prompt(peer)
+        and case[C_RESPONSES] >= case[C_REQUESTS]
+    )
+
+
 def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """An application closed while data for it were waiting, or still to come."""
     for end in case.view.ends:
         place = PLACE[end.side]
+        if farewell(case, end):
+            continue
         found = late_data(end)
         if found is not None and (case.has("rst_on_late_data", "close_with_unread_data", "rst_after_own_fin")):
             fin, late, rst = found
@@ -207,12 +268,17 @@ CAUSES = (
         family="close",
         where="client",
         severity="medium",
-        summary="A client sends a request on a connection that the server has closed already, as a pool or a proxy "
-        "does that does not look: the request is lost (a proxy says 502).",
-        predicts=("the server's FIN is acknowledged, then a new request follows, then RST",),
-        forbids=("data that were under way when the server closed",),
+        summary="A client sends a request on a connection that the server has closed already, or closes in that "
+        "moment, as a pool or a proxy does: the request is lost (a proxy says 502).",
+        predicts=(
+            "the server's FIN is acknowledged, then a new request follows, then RST",
+            "or an idle connection: the server's FIN and the next request cross, then RST",
+        ),
+        forbids=("a request that the server owed an answer to when it closed",),
         look_alikes={
-            "closed_with_unread_data": "the data were under way already when the FIN came",
+            "closed_with_unread_data": "the client was speaking, or waiting for an answer, when the server closed",
+            "path_loss": "repetitions get through in the end",
+            "orphan_timed_out": "the server had closed a minute before",
             "idle_timeout_in_path": "no FIN came before the RST",
             "endpoint_restarted": "no FIN came before the RST",
             "aborted_by_application": "the RST answers nothing",
@@ -234,9 +300,10 @@ CAUSES = (
         + """
             0.040 < P. 1:201(200)   ack 101
             0.050 > .  101:101(0)   ack 201
-            5.000 < F. 201:201(0)   ack 101
-            5.001 > P. 101:201(100) ack 201
-            5.011 < R  202:202(0)
+            0.600 > P. 101:201(100) ack 201
+            0.800 < F. 201:201(0)   ack 201
+            0.805 > P. 201:301(100) ack 201
+            0.815 < R  202:202(0)
         """,
     ),
     Cause(

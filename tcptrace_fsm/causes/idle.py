@@ -273,6 +273,7 @@ CAUSES = (
             "reset_injected": "TTL or IP id of the RST are not the host's",
             "nat_not_undone": "the host knew the connection a moment before and after",
             "peer_vanished": "nothing answers",
+            "path_loss": "repetitions get through in the end, and no RST comes",
             "closed_with_unread_data": "the host had closed before",
         },
         explains=frozenset({"half_open_discovered", "reply_rst"}),

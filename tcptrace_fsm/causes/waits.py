@@ -376,6 +376,8 @@ CAUSES = (
         look_alikes={
             "server_slow": "the pause is after the last piece of the request",
             "client_slow": "the pause is not ended by an ACK",
+            "window_scale_broken": "each segment is as long as the window field, without its scale",
+            "window_limited": "each flight fills the window",
         },
         explains=frozenset(),
         next_step="have the application write each message at once, or set TCP_NODELAY on its socket",

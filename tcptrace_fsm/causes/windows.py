@@ -22,6 +22,8 @@ from tcptrace_fsm.kernels.layout import (
     E_WINDOW,
     E_ZERO_WINDOWS,
     SERVER,
+    TCP_RST,
+    TCP_SYN,
     WAIT_TRANSFER,
     WAIT_WINDOW,
 )
@@ -121,10 +123,17 @@ def window_limited(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         f"the window of {receiver.name} ({receiver[E_WINDOW]:,} bytes) limits the transfer to {rate:,} bytes a second "
         f"over a round trip of {span(way)}",
         against=("it never shut its window: its application did read",),
-        severity="low",
+        severity="medium" if receiver[E_WINDOW] < 2 * max(receiver[E_MSS], 536) else "low",
         where=SIDES[side],
         amount=limited,
     )
+
+
+def fields(case: Case, side: int) -> set[int]:
+    """The window fields of ``side`` that the log holds, as they stand on the wire."""
+    shift = case.view.ends[side][E_SHIFT]
+    windows = [s.window for s in case.sent(side) if not s.flags & (TCP_SYN | TCP_RST) and s.window > 0]
+    return {window >> shift for window in (*windows, case.view.ends[side][E_WINDOW])}
 
 
 def window_scale_broken(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
@@ -136,19 +145,20 @@ def window_scale_broken(case: Case, world: World) -> Verdict | None:  # noqa: AR
             continue
         field = window >> shift
         full = receiver[E_MSS] if receiver[E_MSS] > 0 else 536
-        if sender[E_LONGEST] == field < full and sender[E_UNIQUE] >= 10 * field:
+        longest = sender[E_LONGEST]
+        if field < full and longest < full and sender[E_UNIQUE] >= 10 * longest and longest in fields(case, side):
             return Verdict(
                 75,
                 "likely",
                 (
                     (
-                        f"the {SIDES[1 - side]} never sends more than {field} bytes at a time, which is the "
+                        f"the {SIDES[1 - side]} never sends more than {longest} bytes at a time, which is the "
                         f"{SIDES[side]}'s window field without its scale of {shift} bits "
                         f"({case.frames(*case.sent(side)[:1])})"
                     ),
                     f"with the scale the window is {window:,} bytes, and a segment may hold {full}",
                 ),
-                f"{sender.name} sends {field} bytes per round trip to {receiver.name}: the window scale of "
+                f"{sender.name} sends {longest} bytes per round trip to {receiver.name}: the window scale of "
                 f"{shift} bits was lost on the way",
                 alternatives=("window_limited",),
                 severity="medium",

@@ -57,11 +57,11 @@ def is_capture_duplicate(c: int, x: int, y: int, s: int, ack: int, segments: Wor
         return 0
     if number > 0:
         return 1
-    if number == 0 and flags & TCP_SYN and not flags & TCP_RST:
-        # As many answers as questions, or a copy: nobody repeats a SYN+ACK at once of its own accord.
-        return 1 if again or not flags & TCP_ACK or rows[x + E_SYNS] >= rows[y + E_SYNS] > 0 else 0
-    if number == 0 and flags & TCP_RST:
-        return 1 if again else 0  # Linux may answer two segments in the same moment
+    if flags & TCP_SYN and not flags & TCP_RST:
+        # Nobody repeats a SYN+ACK at once of its own accord; but once SYNs come again, an answer and a timer may meet.
+        return 1 if again or not flags & TCP_ACK or rows[x + E_SYNS] == rows[y + E_SYNS] == 1 else 0
+    if flags & TCP_RST:
+        return 1 if again else 0  # a system may answer two segments in the same moment
     if segments[s + S_LEN] or flags & (TCP_SYN | TCP_FIN | TCP_RST):
         return 1
     # Without an identification, repeated pure ACKs are as likely to be duplicate ACKs.

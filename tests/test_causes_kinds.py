@@ -1,0 +1,192 @@
+"""Causes of data that does not arrive and of ends: conversations of their kinds, and of what only looks like them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.test_causes import diagnoses
+
+OPEN = """
+    0.000 > S  0:0(0)            win 64240 <mss 1460,scale 7>
+    0.010 < S. 0:0(0)     ack 1  win 64240 <mss 1460,scale 7>
+    0.020 > .  1:1(0)     ack 1  win 501
+"""
+PLAIN = "0.000 > S 0:0(0)\n0.010 < S. 0:0(0) ack 1\n0.020 > . 1:1(0) ack 1\n"
+ASKED = """
+    0.030 > P. 1:101(100) ack 1
+    0.040 < P. 1:201(200) ack 101
+    0.050 > .  101:101(0) ack 201
+"""
+FULL = "0.100 > . 101:1561(1460) ack 201\n" + "".join(
+    f"{t} > . 101:1561(1460) ack 201\n" for t in (0.4, 1.0, 2.2, 4.6, 9.4)
+)
+LATER = "port 40001 80\n5.000 > S 0:0(0)\n5.010 < S. 0:0(0) ack 1\n5.020 > . 1:1(0) ack 1\nend 20\n"
+SMALL = "".join(
+    f"{0.2 + 0.1 * i:.3f} < . {1 + 501 * i}:{502 + 501 * i}(501) ack 101 win 512\n"
+    f"{0.24 + 0.1 * i:.3f} > . 101:101(0) ack {502 + 501 * i} win {501 - i // 3}\n"
+    for i in range(12)
+)
+
+KINDS = {
+    "a hole of full segments that stays, while the tail is repeated until the capture ends": (
+        OPEN
+        + """
+        0.030 > P. 1:101(100)     ack 1
+        0.040 < .  1:1(0)         ack 101
+        0.050 < P. 4381:4581(200) ack 101
+        0.051 > .  101:101(0)     ack 1 <sack 4381:4581>
+        0.100 < P. 4381:4581(200) ack 101
+        0.101 > .  101:101(0)     ack 1 <sack 4381:4581>
+        end 20
+        """,
+        "mtu_black_hole",
+    ),
+    "the first large segment gets no answer, while the hosts go on to open connections": (
+        PLAIN + ASKED + FULL + LATER,
+        "mtu_black_hole",
+    ),
+    "the same without another connection: nothing tells the size from the path": (
+        PLAIN + ASKED + FULL + "end 20\n",
+        "path_dead",
+    ),
+    "a request of ordinary size gets no answer, while the hosts go on to open connections": (
+        PLAIN + ASKED + FULL.replace("101:1561(1460)", "101:601(500)") + LATER,
+        "path_dead",
+    ),
+    "every copy is far beyond what the receiver expects, and answered by an old ACK": (
+        PLAIN
+        + ASKED
+        + "".join(
+            f"{t} > P. 700000101:700000201(100) ack 201\n{t}1 < . 201:201(0) ack 101\n"
+            for t in (0.11, 0.41, 1.01, 2.21, 4.61)
+        ),
+        "segments_rejected",
+    ),
+    "damaged segments that come again whole": (
+        PLAIN
+        + """
+        0.030 > P. 1:101(100)      ack 1
+        0.040 < .  1:1461(1460)    ack 101 bad
+        0.041 < .  1461:2921(1460) ack 101
+        0.042 > .  101:101(0)      ack 1    <sack 1461:2921>
+        0.300 < .  1:1461(1460)    ack 101
+        0.310 > .  101:101(0)      ack 2921
+        0.320 < .  2921:4381(1460) ack 101 bad
+        0.600 < .  2921:4381(1460) ack 101 bad
+        1.200 < .  2921:4381(1460) ack 101
+        1.210 > .  101:101(0)      ack 4381
+        3.000 < .  4381:5841(1460) ack 101 bad
+        3.300 < .  4381:5841(1460) ack 101
+        3.310 > .  101:101(0)      ack 5841
+        """,
+        "damaged_in_path",
+    ),
+    "segments as long as the window field that drifts, each acknowledged late": (
+        OPEN + "0.030 > P. 1:101(100) ack 1 win 501\n" + SMALL,
+        "window_scale_broken",
+    ),
+    "the FIN of an idle server and the next request cross": (
+        PLAIN
+        + ASKED
+        + """
+        5.050 > P. 101:201(100) ack 201
+        5.051 < F. 201:201(0)   ack 101
+        5.061 < R  201:201(0)
+        """,
+        "reused_after_close",
+    ),
+    "the same where the server is: its FIN goes first": (
+        PLAIN
+        + ASKED
+        + """
+        5.050 < F. 201:201(0)   ack 101
+        5.051 > P. 101:201(100) ack 201
+        5.052 < R  201:201(0)
+        """,
+        "reused_after_close",
+    ),
+    "a server that does not answer before it dies and starts again": (
+        PLAIN
+        + ASKED
+        + "".join(f"{t} > P. 101:201(100) ack 201\n" for t in (1.0, 1.3, 1.9, 3.1, 5.5, 10.3, 19.9))
+        + "19.910 < R 201:201(0)\n",
+        "endpoint_restarted",
+    ),
+}
+
+QUIET = {
+    "a browser that resets when the server has closed": (
+        PLAIN
+        + ASKED
+        + """
+        5.000 < P. 201:232(31) ack 101
+        5.001 < F. 232:232(0)  ack 101
+        5.002 > .  101:101(0)  ack 233
+        5.003 > R. 101:101(0)  ack 233
+        """
+    ),
+    "a server's last word meets a client that has closed": (
+        PLAIN
+        + ASKED
+        + """
+        5.000 > FP. 101:132(31) ack 201
+        5.010 < P. 201:232(31)  ack 133
+        5.011 < F. 232:232(0)   ack 133
+        5.020 > R  133:133(0)
+        5.021 > R  133:133(0)
+        """
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_gives_its_cause_first(kind):
+    """What a person would say first."""
+    text, cause = KINDS[kind]
+    assert [d.cause for d in diagnoses(text)][:1] == [cause]
+
+
+@pytest.mark.parametrize("kind", QUIET)
+def test_what_harms_nobody_is_not_told(kind):
+    """Nothing above low, and nothing likely."""
+    found = diagnoses(QUIET[kind])
+    assert [d.cause for d in found if d.severity in ("medium", "high") or d.confidence != "possible"] == []
+
+
+def test_an_answer_that_is_lost_is_told():
+    """The client gave up waiting, and the answer met RST: that is more than a last word."""
+    found = diagnoses(
+        PLAIN
+        + """
+        0.030 > P. 1:101(100) ack 1
+        0.040 < .  1:1(0)     ack 101
+        5.000 > F. 101:101(0) ack 1
+        5.010 < .  1:1(0)     ack 102
+        9.000 < P. 1:51(50)   ack 102
+        9.010 > R  102:102(0)
+        """
+    )
+    assert [d.cause for d in found][:1] == ["closed_with_unread_data"]
+
+
+def test_what_has_no_identification_is_no_copy_for_that():
+    """Two segments draw two resets in one moment; a timer and a repeated SYN draw two SYN+ACKs: each is its own."""
+    resets = (
+        PLAIN
+        + ASKED
+        + "1.000 < P. 201:232(31) ack 101 id 0\n"
+        + ("1.001 > R 101:101(0) id -1\n1.0011 > R 101:101(0) id -1\n")
+    )
+    answers = """
+        0.000 > S  0:0(0)       id 7
+        0.010 < S. 0:0(0) ack 1 id 0
+        1.010 < S. 0:0(0) ack 1 id 0
+        1.0101 > S  0:0(0)      id 8
+        1.0102 < S. 0:0(0) ack 1 id 0
+        3.010 > S  0:0(0)       id 9
+        3.0101 < S. 0:0(0) ack 1 id 0
+        3.0102 < S. 0:0(0) ack 1 id 0
+        end 20
+    """
+    for text in (resets, answers):
+        assert "capture_duplicated" not in [d.cause for d in diagnoses(text)]

@@ -1,0 +1,86 @@
+"""Causes do not depend on the family of the addresses, nor on which clock the capture has."""
+
+from __future__ import annotations
+
+import pytest
+
+from tcptrace_fsm.capture.scripted import Script, parse
+from tcptrace_fsm.causes import CAUSES
+from tcptrace_fsm.core.settings import Settings
+from tcptrace_fsm.kernels.layout import (
+    Q_FROM_HI,
+    Q_KIND,
+    S_DST_HI,
+    S_FLAGS,
+    S_IP_ID,
+    S_NET,
+    S_SRC_HI,
+    S_TIME,
+    SEGMENT_SIZE,
+    TCP_QUOTED,
+)
+from tcptrace_fsm.runs.run import new_engine
+
+pytestmark = pytest.mark.plain
+
+PREFIX = 0x20010DB8 << 32
+ICMP_V6 = {3: (1, {0: 0, 1: 3, 3: 4, 9: 1, 10: 1, 13: 1, 4: 0}), 11: (3, {0: 0, 1: 1})}
+
+
+class Changed(Script):
+    """A conversation in another family, or by another clock."""
+
+    def __init__(self, text: str, *, v6: bool = False, shift: int = 0) -> None:
+        super().__init__(parse(text).lines)
+        self.v6 = v6
+        self.shift = shift
+
+    @property
+    def segments(self):
+        """Its segment records."""
+        words = super().segments
+        for s in range(0, len(words), SEGMENT_SIZE):
+            words[s + S_TIME] += self.shift
+            if self.v6:
+                words[s + S_NET] |= 1
+                words[s + S_SRC_HI] = words[s + S_DST_HI] = PREFIX
+                words[s + S_IP_ID] = -1
+                if words[s + S_FLAGS] & TCP_QUOTED:
+                    words[s + Q_FROM_HI] = PREFIX
+                    kind, code = words[s + Q_KIND] & 255, words[s + Q_KIND] >> 8
+                    if (kind, code) == (3, 4):
+                        words[s + Q_KIND] = 2
+                    else:
+                        new, codes = ICMP_V6[kind]
+                        words[s + Q_KIND] = new | codes[code] << 8
+        return words
+
+
+def causes_of(script: Script) -> list[tuple[str, str]]:
+    """Cause and place of each diagnosis."""
+    engine = new_engine(Settings())
+    engine.feed(script)
+    engine.finish()
+    found = []
+    while (done := engine.take()) is not None:
+        found += [(d.cause, d.where) for d in done.diagnoses]
+    return found
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_its_example_gives_a_cause_first_in_ipv6(name):
+    """The same conversation between two IPv6 addresses; there is no identification, and ICMP has other numbers."""
+    assert [cause for cause, _ in causes_of(Changed(CAUSES[name].example, v6=True))][:1] == [name]
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_its_look_alike_does_not_in_ipv6(name):
+    """Nor does IPv6 make an answer of what only looks alike."""
+    assert [cause for cause, _ in causes_of(Changed(CAUSES[name].look_alike, v6=True))][:1] != [name]
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_the_moment_of_the_capture_does_not_matter(name):
+    """A clock that is years off, or begins at 1970: the same diagnoses."""
+    text = CAUSES[name].example
+    assert causes_of(Changed(text, shift=-1_699_999_990 * 10**9)) == causes_of(parse(text))
