@@ -180,8 +180,9 @@ def numbered(prefix):
 WIDE = {
     "S": {"S_SACK": 8},
     "C": {"C_HISTORY": 3, "C_ZEEK_ENDS": 2 * layout.ZE_SIZE, "C_NEAR": 2, "C_TIMES": 2 * layout.WAITS}
-    | {"C_WAIT_SEEN": 2, "C_WAIT_SPOKE": 2, "C_WAIT_WAY": 2, "C_RESPONSE_MARKER": 10},
+    | {"C_WAIT_SEEN": 2, "C_WAIT_SPOKE": 2, "C_WAIT_WAY": 2, "C_RESPONSE_MARKER": 10, "C_RESPONSE_HALVES": 8},
     "E": {"E_RTT_MARKER": 10, "E_SAMPLES": 8, "E_HOLE": 8},
+    "SERVICE": {"SERVICE_BUCKETS": 28 * 16},
 }
 
 
@@ -194,6 +195,7 @@ WIDE = {
         ("E", "ENDPOINT_SIZE"),
         ("T", "TRANSITION_SIZE"),
         ("WT", "WAIT_SIZE"),
+        ("SERVICE", "SERVICE_SIZE"),
         ("L", "LOG_SIZE"),
         ("K", "CONTROL_SIZE"),
         ("U", "UNPACKED_SIZE"),

@@ -154,6 +154,21 @@ class Trace:
         again.go([SegmentSink(table)])
         return table
 
+    def services(self) -> pd.DataFrame:
+        """Show how long each server took to answer: one row per service, that with the slowest answer first.
+
+        Returns
+        -------
+        DataFrame
+            ``service`` (``10.0.0.2:8080``), ``server_ip``, ``server_port``, ``connections`` (with requests, in which
+            the ends took turns), ``requests``, ``responses``, ``response_median``, ``response_p95``, ``response_max``,
+            ``slowest_conn_id``, and ``rtt``, the network's share: the shortest way there and back. At most 1,000.
+
+        """
+        from tcptrace_fsm.tables.services import services_frame
+
+        return services_frame(self._run.tally.services.rows())
+
     def at(self, when: float | datetime, host: str | None = None) -> pd.DataFrame:
         """Show what ``netstat -nat`` would have shown at a moment, for both ends of every connection.
 

@@ -6,6 +6,7 @@ from bisect import insort
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from tcptrace_fsm.core.services import Services
 from tcptrace_fsm.core.words import CLOSINGS, OPENINGS, SEVERITIES, SIDES, STATES
 from tcptrace_fsm.kernels import layout as k
 
@@ -82,6 +83,7 @@ class Tally:
         self.transitions = 0
         self.findings: dict[str, Finds] = {}
         self.diagnoses: list[Any] = []
+        self.services = Services()
         self._ways: Counter[tuple[int, int, int, int]] = Counter()
         self._between: Counter[tuple[str, str]] = Counter()
 
@@ -93,6 +95,7 @@ class Tally:
         self._ways.update(zip(*(block[word:end:size] for word in words), strict=True))
         if finished.paths is not None:
             self._take_paths(finished.paths)
+        self.services.take(block, finished.count)
         self.connections += finished.count
         self.transitions += finished.transition_count
         self.diagnoses += finished.diagnoses
@@ -108,6 +111,7 @@ class Tally:
         self.connections += other.connections
         self.transitions += other.transitions
         self.diagnoses += other.diagnoses
+        self.services.merge(other.services)
         for name, finds in other.findings.items():
             self.findings.setdefault(name, Finds()).merge(finds)
 

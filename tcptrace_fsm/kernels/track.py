@@ -29,6 +29,7 @@ from tcptrace_fsm.kernels.rows import *
 from tcptrace_fsm.kernels.rtt import *
 from tcptrace_fsm.kernels.segment import *
 from tcptrace_fsm.kernels.sequence import *
+from tcptrace_fsm.kernels.services import count_half
 from tcptrace_fsm.kernels.table import *
 from tcptrace_fsm.kernels.waits import account
 from tcptrace_fsm.kernels.wireshark import *
@@ -168,6 +169,7 @@ def track(
         response = account(c, side, s, marks, before, segments, rows, waits, control)
         if response >= 0:
             rtt_sample(c + C_RESPONSE_MIN - E_RTT_MIN, response, rows)
+            count_half(c, response, rows)
         if not plain_to_wireshark(c, s, segments, rows, control):
             join_wireshark(c, s, segments, rows, streams, known, control)
         if not plain_to_zeek(c, side, s, segments, rows):

@@ -200,7 +200,8 @@ def _narrowed(
             worst.append({**kind, "count": len(these), "conn_ids": ids, "message": these[0].message})
     suffering = [d for d in summary["diagnoses"] if there.intersection(d["connections"])]
     shown = [{**d, "connections": [n for n in d["connections"] if n in there]} for d in suffering]
-    return {**summary, "worst": worst, "diagnoses": shown}, findings
+    services = [s for s in summary["services"] if s["slowest_conn_id"] in there]
+    return {**summary, "worst": worst, "diagnoses": shown, "services": services}, findings
 
 
 # --- pieces of the page -----------------------------------------------------------------------------------------------

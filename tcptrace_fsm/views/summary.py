@@ -20,13 +20,14 @@ from tcptrace_fsm.core.words import MOST_FINDINGS, SEVERITIES, STATES
 from tcptrace_fsm.errors import printable
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.text.counts import count
-from tcptrace_fsm.text.durations import duration
+from tcptrace_fsm.text.durations import SECOND, duration, span
 from tcptrace_fsm.text.times import iso_time
 from tcptrace_fsm.views.diagnoses import diagnosis_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from tcptrace_fsm.core.services import Services
     from tcptrace_fsm.core.tally import Tally
 
 __all__ = ["captures_text", "facts", "first_screen", "show", "unexplained"]
@@ -47,6 +48,11 @@ _SHOWN_SKIPPED = 3
 _SCREEN = 40  # lines of the first screen
 _LEAST = 12  # ... of them for findings, however much else there is to say
 _SLIGHT = {"info", "low"}
+MOST_SERVICES = 100  # ... in summary.json
+SLOW = 1.0  # s: an answer that a person waits for
+_SHOWN_SERVICES = 3
+_TELLING = 20  # answers from which on one in twenty can be told
+_TIMES_OF = {"response_median", "response_p95", "response_max", "rtt"}
 
 
 # --- summary.json -----------------------------------------------------------------------------------------------------
@@ -129,8 +135,16 @@ def summary_dict(captures: list[Any], tally: Tally, options: dict[str, Any]) -> 
             }
             for name, kind in tally.worst_first()
         ],
+        **services_dict(tally.services),
         "options": options,
     }
+
+
+def services_dict(services: Services) -> dict[str, Any]:
+    """The services with the slowest answers, times in seconds, and how many more there are."""
+    rows = services.rows()
+    listed = [{k: v / SECOND if k in _TIMES_OF and v is not None else v for k, v in r._asdict().items()} for r in rows]
+    return {"services": listed[:MOST_SERVICES], "services_not_listed": len(rows[MOST_SERVICES:])}
 
 
 # --- the terminal -----------------------------------------------------------------------------------------------------
@@ -210,6 +224,11 @@ def facts(summary: dict[str, Any], span: tuple[int | None, int | None]) -> Itera
         yield "closed", _closed(connections)
     bad = [f"{n:,} {name.replace('_', ' ')}" for name, n in frames["malformed"].items()]
     bad += [f"{n:,} of unsupported {link_name(int(number))}" for number, n in frames["unsupported_link"].items()]
+    slow = [s for s in summary["services"] if (s["response_max"] or 0) >= SLOW]
+    for i, service in enumerate(slow[:_SHOWN_SERVICES]):
+        yield "" if i else "slow", service_text(service)
+    if len(slow) > _SHOWN_SERVICES:
+        yield "", f"and {count(len(slow) - _SHOWN_SERVICES, 'more service')} with an answer that took a second or more"
     if bad:
         yield "not read", ", ".join(bad)
     if summary["skipped"]:
@@ -223,6 +242,18 @@ def facts(summary: dict[str, Any], span: tuple[int | None, int | None]) -> Itera
         yield "timers", timers_text(summary["timers"])
     if "vantage" in summary:
         yield from between_text(summary["vantage"])
+
+
+def service_text(service: dict[str, Any]) -> str:
+    """Tell in words how long a service took to answer, and what the network had to do with it."""
+    answered, median, p95, worst = (service[f"response{name}"] for name in ("s", "_median", "_p95", "_max"))
+    times = [f"worst {span(worst * SECOND)} (connection {service['slowest_conn_id']})"]
+    if answered >= _TELLING:
+        times.insert(0, f"95 % within {span(p95 * SECOND)}")
+    if answered > 1:
+        times.insert(0, f"median {span(median * SECOND)}")
+    text = f"{service['service']} answered {count(answered, 'request')}, {', '.join(times)}"
+    return text if service["rtt"] is None else f"{text}; the network's share {span(service['rtt'] * SECOND)}"
 
 
 def timers_text(timers: dict[str, Any]) -> str:

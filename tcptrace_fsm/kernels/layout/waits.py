@@ -42,3 +42,21 @@ WT_AFTER = 7  # -1: the capture ends before it does
 WT_BASIS = 8
 WAIT_SIZE = 9
 WAITS_PER_SEGMENT = 3  # at most so many end with one segment
+
+# --- service: how long one server's answers took (made by services) --------------------------------------------------
+SV_USED = 0  # head of the table: services that it holds
+SV_SLOTS = 1  # entries that it has room for, a power of two; at most three in four are used
+SV_LEFT_OUT = 2  # connections of services that it does not hold, because there are too many
+SV_HEAD = 3
+SERVICE_PORT = 0  # port * 2 + 1 for IPv6; -1 for a free entry
+SERVICE_HI = 1  # address
+SERVICE_LO = 2
+SERVICE_MAX = 3  # slowest answer, ns
+SERVICE_SLOWEST = 4  # conn_id of its connection, -1 while there is none
+SERVICE_CONNECTIONS = 5  # connections with requests; from here on, words add up
+SERVICE_REQUESTS = 6
+SERVICE_RESPONSES = 7
+SERVICE_WAYS = 8  # connections whose way is known
+SERVICE_WAY = 9  # sum of these ways, there and back, ns
+SERVICE_BUCKETS = 10  # answers by their time: sixteenths of octaves from 4 us on
+SERVICE_SIZE = 458
