@@ -9,6 +9,7 @@ from tcptrace_fsm.findings.evidence import (
     answered_by,
     asked_in_vain,
     bytes_lost,
+    follows_own_syn,
     heard,
     persisting,
     prompt,
@@ -69,7 +70,7 @@ def unasked_reset(end: End) -> tuple[Change, Segment] | None:
     rst = reset_of(end, change) if change else None
     if change is None or rst is None or not spoke(end, rst):
         return None
-    answers = rst.has(MARK_RST_DRAWN) if rst.reply_rst else change.event is Event.GONE
+    answers = (rst.has(MARK_RST_DRAWN) or follows_own_syn(rst, end)) if rst.reply_rst else change.event is Event.GONE
     return None if answers else (change, rst)
 
 

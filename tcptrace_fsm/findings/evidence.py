@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.rule import SECOND, mask
 from tcptrace_fsm.kernels.layout import (
+    C_TAKEN_BY,
+    C_TAKEN_FRAME,
+    C_TAKEN_OVER,
     CF_CLOSING,
     CLOSING_ABORTED,
     E_ACK,
@@ -42,6 +45,7 @@ __all__ = [
     "answered_with_reset",
     "asked_in_vain",
     "bytes_lost",
+    "follows_own_syn",
     "heard",
     "older",
     "persisting",
@@ -146,6 +150,19 @@ def reply_time(end: End) -> int:
 def spoke(end: End, before: Segment) -> bool:
     """Whether ``end`` had sent anything but SYNs before a segment: it had been there, past the handshake."""
     return any(not s.flags & (TCP_SYN | TCP_RST) and s.frame < before.frame for s in heard(end.segments))
+
+
+def follows_own_syn(rst: Segment, end: End) -> bool:
+    """Whether ``end`` had asked for a new connection, and now resets the old one, with which its peer answered.
+
+    RFC 9293 section 3.5.1, figure 9: a host that lost a connection sends a SYN, its peer answers with an ACK of the
+    connection that is still open there, and an RST with the number of that ACK clears it away.
+    """
+    view = end.view
+    if view[C_TAKEN_OVER] < 0 or view[C_TAKEN_BY] != end.side or not rst.reply_rst:
+        return False
+    asked = rst.time - view[C_TAKEN_OVER]
+    return rst.frame > view[C_TAKEN_FRAME] and asked <= reply_time(end) + reply_time(end.peer)
 
 
 def answered_by(rst: Segment, end: End) -> Segment | None:

@@ -9,6 +9,7 @@ from tcptrace_fsm.findings.evidence import (
     CLOSED_BY_CLIENT,
     HANDSHAKE,
     answered_by,
+    follows_own_syn,
     heard,
     reply_time,
     reset_of,
@@ -117,7 +118,7 @@ def discovered(end: End) -> tuple[Segment, int] | None:
         first = next((s for s in heard(end.segments) if s.rst), None)
         if first and not spoke(end, first) and answered_by(first, end) and first.time - last_heard(end, first) > SILENT:
             rst = first
-    elif rst is None or not (rst.has(MARK_RST_DRAWN) or not rst.reply_rst):
+    elif rst is None or not (rst.has(MARK_RST_DRAWN) or not rst.reply_rst or follows_own_syn(rst, end)):
         return None
     if rst is None:
         return None
@@ -238,8 +239,8 @@ RULES = (
         category="reset",
         severity="medium",
         rfc="RFC 9293 3.10.8",
-        summary="One side closed; the other came with its FIN or data too late: FIN_WAIT_2 had been given up.",
-        evidence="An endpoint in FIN_WAIT_2 answers the peer's FIN or data with an RST that has no ACK.",
+        summary="One side closed; the other came with its FIN too late: FIN_WAIT_2 had been given up.",
+        evidence="An endpoint in FIN_WAIT_2 answers the peer's FIN with an RST that has no ACK.",
         innocent="An application that close()s while data are still coming: the RST then tells it loses them.",
         when=when_aborted,
         needs=(BOTH_DIRECTIONS,),
