@@ -104,6 +104,8 @@ def renumber(c: int, x: int, y: int, s: int, segments: Words, rows: Words, log: 
     ):
         return 0
     rows[x + E_BASE] = segments[s + S_SEQ]
+    rows[x + E_BASE_KNOWN] = BASE_SYN
+    rows[x + E_NEXT] = 1
     rows[x + E_LAST_SEQ] = segments[s + S_SEQ]
     rows[x + E_ACK] = 1
     rows[x + E_LAST_ACK] = 1
@@ -111,7 +113,7 @@ def renumber(c: int, x: int, y: int, s: int, segments: Words, rows: Words, log: 
     rows[x + E_STAGE] |= ES_ACKS_SYN
     rows[y + E_NEXT] = 1
     rows[y + E_HOLES] = 0
-    wrong = M_ACK_UNSEEN | M_ACK_PLUS_ONE | M_GAP | M_ACK_OLD
+    wrong = M_ACK_UNSEEN | M_ACK_PLUS_ONE | M_GAP | M_ACK_OLD | M_ACK_BEYOND | M_BASE_CHANGED
     rows[c + C_MARKS] &= ~wrong
     log[r + L_MARKS] = (log[r + L_MARKS] & ~wrong) | M_ACKS_SYN
     log[r + L_ACK] = 1
