@@ -37,6 +37,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def plain_name(name: str) -> str:
+    r"""A capture's name as tables have it: no byte that is no text, nothing that a terminal or a spreadsheet obeys.
+
+    >>> plain_name("=a.pcap"), plain_name("a\x1b[31m.pcap")
+    ('./=a.pcap', 'a\\x1b[31m.pcap')
+    """
+    return printable(f"./{name}" if name[:1] in {"=", "+", "@"} or (name[:1] == "-" and name != "-") else name)
+
+
 class UsageError(Exception):
     """A request that makes no sense; the message says what would."""
 

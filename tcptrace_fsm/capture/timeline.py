@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tcptrace_fsm.capture.codes import FILE_SHIFT
+from tcptrace_fsm.errors import plain_name
 from tcptrace_fsm.kernels import layout as k
 
 if TYPE_CHECKING:
@@ -295,7 +296,7 @@ class Timeline:
         capture = self._opener(source)
         reader = Reader(capture.segments(), len(self.captures), floor)
         self.captures.append(capture)
-        self.origins.names.append(capture.name)
+        self.origins.names.append(plain_name(capture.name))
         self._open.append(reader)
         return reader
 

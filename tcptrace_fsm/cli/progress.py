@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.cli.messages import say
+from tcptrace_fsm.errors import printable
 from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
@@ -151,14 +152,19 @@ class _Bar:
             from rich.console import Console
             from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                DownloadColumn(),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._task = self._bar.add_task("")
             self._bar.start()
         frames = count(sum(c.frames for c in run.captures), "frame")
         self._bar.update(
             self._task,
-            description=f"{capture.name.rsplit('/', 1)[-1]}  {frames}",
+            description=f"{printable(capture.name.rsplit('/', 1)[-1])}  {frames}",
             completed=capture.bytes_read,
             total=capture.size,
         )

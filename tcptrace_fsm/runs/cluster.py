@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm.errors import UsageError, WorkerError
+from tcptrace_fsm.errors import UsageError, WorkerError, plain_name
 from tcptrace_fsm.runs.jobs import check_jobs
 from tcptrace_fsm.runs.run import Run
 
@@ -169,7 +169,7 @@ class Cluster(Run):
         paths = known_paths()
         self.captures = [scans[step.place].facts for step in plan]
         if self.origins is not None:
-            self.origins.names[:] = [names[step.place] for step in plan]
+            self.origins.names[:] = [plain_name(names[step.place]) for step in plan]
         now = max([0, *(scan.last for scan in scans)])
         lost = doubt(one.losses for one in scans)
         several = self.origins.names if self.origins is not None else None

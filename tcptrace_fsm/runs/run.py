@@ -10,7 +10,7 @@ from tcptrace_fsm.capture.codes import FILE_SHIFT, FRAME_MASK
 from tcptrace_fsm.capture.losses import Losses, at_end, doubt, so_far
 from tcptrace_fsm.capture.sources import can_be_read_again
 from tcptrace_fsm.core.tally import Tally
-from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.errors import UsageError, printable
 from tcptrace_fsm.kernels.layout import S_FRAME, SEGMENT_SIZE
 from tcptrace_fsm.views.summary import summary_dict, wireshark_frames
 
@@ -223,7 +223,7 @@ class Run:
     @property
     def name(self) -> str:
         """What the captures are called together."""
-        names = [os.path.basename(c.name) for c in self.captures]  # noqa: PTH119 - a name may be "-"
+        names = [printable(os.path.basename(c.name)) for c in self.captures]  # noqa: PTH119 - a name may be "-"
         together = names[0] if len(names) == 1 else f"{len(names)} captures"
         return "standard input" if together == "-" else together
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tcptrace_fsm.errors import OutputError
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tables.writers import FORMATS
+from tcptrace_fsm.text.escaped import json_text
 from tcptrace_fsm.version import __version__
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def summary_text(summary: dict[str, Any], tables: Sequence[str], form: str) -> s
     """``summary.json``, which says what was written beside it: a later run may replace that, and nothing else."""
     options = {**summary.get("options", {}), "tables": list(tables), "format": form}
     versions = summary.get("versions") or {"tcptrace-fsm": __version__}
-    return json.dumps({**summary, "options": options, "versions": versions}, indent=2, ensure_ascii=False) + "\n"
+    return json_text({**summary, "options": options, "versions": versions}, indent=2) + "\n"
 
 
 def left_here(directory: Path) -> set[str]:

@@ -8,6 +8,7 @@ stay only a few words per connection and per transition.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -59,6 +60,7 @@ class SegmentTable:
         self._spool = spool
         self._origins = origins
         self._file: Any = None
+        self._sink: Any = None
         self._batches: list[Any] = []
         self._waiting: list[Words] = []
         self._waiting_count = 0
@@ -124,8 +126,9 @@ class SegmentTable:
 
     def close(self) -> None:
         """Let go of the temporary file, which is the caller's to delete."""
-        if self._file is not None:
-            self._file.close()
+        if self._file is not None and not self._sink.closed:
+            with self._sink:
+                self._file.close()
 
     def _write(self) -> None:
         if not self._waiting:
@@ -137,15 +140,19 @@ class SegmentTable:
             return
         if self._file is None:
             options = pa.ipc.IpcWriteOptions(compression="lz4", emit_dictionary_deltas=True)
-            self._file = pa.ipc.new_stream(str(self._spool), part.schema, options=options)
+            self._sink = pa.OSFile(cast("Any", os.fsencode(self._spool)), "wb")  # a path may be no text
+            self._file = pa.ipc.new_stream(self._sink, part.schema, options=options)
         self._file.write_batch(part)
 
     def _read(self) -> Iterator[Any]:
         if self._file is None:
             yield from self._batches
             return
-        self._file.close()
-        with pa.OSFile(str(self._spool), "rb") as source, pa.ipc.open_stream(source) as batches:
+        self.close()
+        with (
+            pa.OSFile(cast("Any", os.fsencode(cast("Path", self._spool))), "rb") as source,
+            pa.ipc.open_stream(source) as batches,
+        ):
             yield from batches
 
 

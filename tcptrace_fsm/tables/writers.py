@@ -5,6 +5,7 @@ To add a format: a class with ``write`` and ``close``, and its line in :data:`FO
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from tcptrace_fsm.errors import UsageError
@@ -71,8 +72,9 @@ class ParquetTable:
                 else:
                     numbers[field.name] = "DELTA_BINARY_PACKED"
             # The type stubs know less than the function does.
+            self._file = pa.OSFile(cast("Any", os.fsencode(self._path)), "wb")  # a path may be no text
             self._writer = pq.ParquetWriter(
-                self._path,
+                self._file,
                 table.schema,
                 compression=cast("Any", compression),
                 use_dictionary=cast("Any", repeats),
@@ -88,7 +90,8 @@ class ParquetTable:
     def close(self) -> None:
         """Finish the file."""
         if self._writer is not None:
-            self._writer.close()
+            with self._file:
+                self._writer.close()
 
 
 class CsvTable:

@@ -7,7 +7,6 @@ Text on a terminal fits it: what there is no room for is left out, and the last 
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +16,7 @@ from tcptrace_fsm.tables import schema
 from tcptrace_fsm.text.addresses import Endpoint, endpoint, with_port
 from tcptrace_fsm.text.counts import count
 from tcptrace_fsm.text.durations import duration
+from tcptrace_fsm.text.escaped import json_text
 from tcptrace_fsm.text.names import check_name
 from tcptrace_fsm.text.times import iso_time
 
@@ -283,7 +283,7 @@ class Listing:
             wrong = self._wrong.get(row["conn_id"], _Wrong({}, {}))
             severity, worst = wrong.worst
             row |= {"severity": severity, "worst_finding": worst, "findings": [*wrong.kinds], "causes": [*wrong.causes]}
-            yield json.dumps(row, ensure_ascii=False)
+            yield json_text(row)
 
 
 def _order(name: str) -> tuple[Callable[[Any], Any], bool]:

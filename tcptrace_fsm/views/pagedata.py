@@ -7,13 +7,12 @@ which connections get ladder and graphs.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tcptrace_fsm.core.words import CLOSINGS, OPENINGS, SEVERITIES, STATES
-from tcptrace_fsm.errors import printable
 from tcptrace_fsm.tables.connections import LONGEST_FOR
 from tcptrace_fsm.views.ladder import ladder_svg
 from tcptrace_fsm.views.occupancy import COUNTED
@@ -226,7 +225,6 @@ def occupancy(trace: TraceViews) -> dict[str, Any]:
 
 def detail(conversation: Conversation, points: int) -> dict[str, Any]:
     """Make what the page shows of one connection."""
-    conversation = replace(conversation, capture=printable(conversation.capture))
     began = conversation.began
     return {
         "ladder": ladder_svg(conversation, standalone=False),

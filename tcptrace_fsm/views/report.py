@@ -390,7 +390,7 @@ def _diagram(trace: TraceViews) -> str:
     if not trace.connections.size:
         return ""
     taken = trace.diagram().taken
-    drawn = diagram_svg(taken, capture=printable(trace.name), standalone=False)
+    drawn = diagram_svg(taken, capture=trace.name, standalone=False)
     explanation = "RFC 9293's figure 5, weighted by what the endpoints of this capture did"
     return f'<details class="as-figure"><summary>{explanation}</summary><div class="drawn">{drawn}</div></details>'
 

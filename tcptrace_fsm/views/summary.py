@@ -389,6 +389,8 @@ def _named(summary: dict[str, Any]) -> tuple[str, str] | None:
     if "-" in names:
         return None
     named = shlex.quote(names[0]) if len(names) == 1 else "CAPTURE..."
+    if not named.isprintable() or "\\udc" in named:  # what would steer the terminal, or cannot be typed
+        named = "CAPTURE"
     # A filter decides which connections there are, and so their numbers.
     filtered = summary["options"].get("filter")
     only = f" --filter {shlex.quote(filtered)}" if filtered else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +19,7 @@ from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.files import refuse_input
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tables.writers import FORMATS, check_format, check_tables
+from tcptrace_fsm.text.escaped import json_text
 from tcptrace_fsm.views.summary import first_screen, show, terminal_width
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def analyze(
     more.write(summary)
     if as_json:
         whole = {**summary, **more.findings(run), "versions": versions()}
-        print(json.dumps(whole, indent=2, ensure_ascii=False))
+        print(json_text(whole, indent=2))
     elif not quiet:
         show(first_screen(summary, run.span, terminal_width(), everything=everything))
     if run.interrupted:

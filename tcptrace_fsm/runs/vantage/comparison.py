@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from tcptrace_fsm.capture.codes import FILE_SHIFT
-from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.errors import UsageError, plain_name
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.runs.vantage.clocks import FOREVER, Clock, Line, set_clocks
 from tcptrace_fsm.runs.vantage.sample import (
@@ -87,7 +87,7 @@ class Comparison(NamedTuple):
 
     def place(self, origins: Origins) -> None:
         """Tell which frame of which capture stands at each position."""
-        origins.names[:] = self.names
+        origins.names[:] = map(plain_name, self.names)
         origins.stretch(1, 1)
         origins.stretch(self.frames + 1, 1 << FILE_SHIFT | 1)
 
@@ -101,7 +101,7 @@ class Comparison(NamedTuple):
     def summary(self) -> dict[str, Any]:
         """What ``summary.json`` says of it."""
         return {
-            "captures": list(self.names),
+            "captures": list(map(plain_name, self.names)),
             "segments_compared": self.common,
             "clock_offset": self.clock.offset / 1e9,
             "clock_drift": self.clock.drift,
