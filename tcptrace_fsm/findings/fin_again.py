@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, older, times, when_closing
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
-from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, Wording, mask, name_of, span
 from tcptrace_fsm.kernels.layout import (
+    DETECT_LAST_ACK_LOST,
+    DL_FIN,
+    DL_PASSED,
     E_FIN,
     E_FINS,
     E_RTT_MIN,
@@ -20,9 +23,10 @@ from tcptrace_fsm.kernels.layout import (
 from tcptrace_fsm.tcp.machine import State
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterator
 
-    from tcptrace_fsm.findings.rule import End
+    from tcptrace_fsm.findings.rule import Detected, End
 
 __all__ = ["RULES"]
 
@@ -87,17 +91,26 @@ def last_ack_lost(c: View) -> Iterator[Hit]:
         if found is None:
             continue
         ack, again, passed = found
-        first = fins_of(end.peer)[0]
-        what = "its FIN" if again.fin else "data"
-        how = (
-            f"repeated {what} {span(again.time - ack.time)} after that ACK had passed here"
-            if passed
-            else f"repeated its FIN {span(again.time - first.time)} after the first, which had been received, as the "
-            "next ACK shows"
-        )
-        yield Hit(
-            end.side, again, f"the last ACK of {end.name} was lost: {end.peer.name} {how}", (ack, *fins_of(end.peer))
-        )
+        fins = fins_of(end.peer)
+        late = again.time - (ack if passed else fins[0]).time
+        message = repeated_in_time_wait(c.words, c.base, end.side, late, passed=passed, fin=again.fin)
+        yield Hit(end.side, again, message, (ack, *fins))
+
+
+def repeated_in_time_wait(words: array[int], c: int, side: int, late: int, *, passed: bool, fin: bool) -> str:
+    """In words: the last ACK of ``side`` was lost, for its peer repeated ``late`` ns later what it had acknowledged."""
+    how = (
+        f"repeated {'its FIN' if fin else 'data'} {span(late)} after that ACK had passed here"
+        if passed
+        else f"repeated its FIN {span(late)} after the first, which had been received, as the next ACK shows"
+    )
+    return f"the last ACK of {name_of(words, c, side)} was lost: {name_of(words, c, 1 - side)} {how}"
+
+
+def word_last_ack(found: Detected, words: array[int], c: int) -> tuple[str, str | None]:
+    """The same of what a kernel has detected."""
+    passed, fin = bool(found.more & DL_PASSED), bool(found.more & DL_FIN)
+    return repeated_in_time_wait(words, c, found.side, found.span, passed=passed, fin=fin), None
 
 
 def answers_fin(end: End, fin: Segment) -> bool:
@@ -194,6 +207,7 @@ RULES = (
         when=when_close_again,
         needs=(BOTH_DIRECTIONS,),
         detect=last_ack_lost,
+        wording=Wording(DETECT_LAST_ACK_LOST, word_last_ack),
         aliases={"Wireshark": "tcp.analysis.retransmission of a FIN"},
         example=HANDSHAKE
         + """

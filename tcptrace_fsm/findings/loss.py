@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
-from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, mask, span
+from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, Wording, mask, name_of, span
 from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
     CF_LOG_FULL,
+    DETECT_SPURIOUS,
     E_ACK,
     E_DUPLICATE_ACKS,
     E_LAST_TIME,
@@ -27,9 +28,10 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Iterator
 
-    from tcptrace_fsm.findings.rule import End, Key
+    from tcptrace_fsm.findings.rule import Detected, End, Key
 
 __all__ = ["RULES", "bears", "chains", "counted", "refused", "times", "unanswered", "waits"]
 
@@ -142,19 +144,28 @@ def spurious(c: View) -> Iterator[Hit]:
         if not again:
             continue
         told = [s for s in end.peer.segments if s.has(MARK_DSACK) and s.time >= again[0].time]
-        proof = (
-            f"{end.peer.name} reported duplicates (D-SACK)"
-            if told
-            else "the ACK may have been lost between here and there, as nobody reported a duplicate"
-        )
-        yield Hit(
-            end.side,
-            again[0],
-            f"{end.name} repeated data {times(len(again), c)} whose ACK from {end.peer.name} had already passed "
-            f"here: {proof}",
-            [*again[1:], *told],
-            graded(len(again)) if told else "low",
-        )
+        message, severity = repeated_for_nothing(c.words, c.base, end.side, len(again), len(told))
+        yield Hit(end.side, again[0], message, [*again[1:], *told], severity)
+
+
+def repeated_for_nothing(words: array[int], c: int, side: int, often: int, told: int) -> tuple[str, str | None]:
+    """In words: an endpoint sent data again ``often`` times, and its peer reported ``told`` duplicates."""
+    name, peer = name_of(words, c, side), name_of(words, c, 1 - side)
+    count = "once" if often == 1 else f"{'at least ' if words[c + C_FLAGS] & CF_LOG_FULL else ''}{often} times"
+    proof = (
+        f"{peer} reported duplicates (D-SACK)"
+        if told
+        else "the ACK may have been lost between here and there, as nobody reported a duplicate"
+    )
+    return (
+        f"{name} repeated data {count} whose ACK from {peer} had already passed here: {proof}",
+        graded(often) if told else "low",
+    )
+
+
+def word_spurious(found: Detected, words: array[int], c: int) -> tuple[str, str | None]:
+    """The same of what a kernel has detected."""
+    return repeated_for_nothing(words, c, found.side, found.count, found.more)
 
 
 def out_of_order(c: View) -> Iterator[Hit]:
@@ -360,6 +371,7 @@ RULES = (
         when=bears(MARK_SPURIOUS),
         needs=(BOTH_DIRECTIONS,),
         detect=spurious,
+        wording=Wording(DETECT_SPURIOUS, word_spurious),
         aliases={"Wireshark": "tcp.analysis.spurious_retransmission", "Suricata": "pkt_spurious_retransmission"},
         example=HANDSHAKE
         + """

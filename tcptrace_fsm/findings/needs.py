@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
+    C_ENDPOINTS,
     C_FLAGS,
     C_MARKS,
     CF_MIDSTREAM,
@@ -21,6 +22,7 @@ from tcptrace_fsm.kernels.layout import (
     E_HOLES,
     E_SEGMENTS,
     E_UNIQUE,
+    ENDPOINT_SIZE,
     MARK_ACK_UNSEEN,
 )
 
@@ -49,7 +51,8 @@ class Need(NamedTuple):
 
 def both_directions(view: View) -> bool:
     """Whether each endpoint sent something that was seen."""
-    return bool(view.client[E_SEGMENTS] and view.server[E_SEGMENTS])
+    words, c = view.words, view.base + C_ENDPOINTS + E_SEGMENTS
+    return bool(words[c] and words[c + ENDPOINT_SIZE])
 
 
 def beginning(view: View) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import MET_OLD
 from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS
-from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, Wording, mask, name_of, span
 from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
     C_TAKEN_BY,
@@ -16,17 +16,20 @@ from tcptrace_fsm.kernels.layout import (
     CF_MET_OLD,
     CF_SIMULTANEOUS_OPEN,
     CLIENT,
+    DETECT_NO_RESPONSE,
     E_SYNS,
     MARK_SYN_AGAIN,
     OPENING_REFUSED,
     OPENING_SIMULTANEOUS,
     OPENING_UNANSWERED,
+    SERVER,
 )
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterable, Iterator
 
-    from tcptrace_fsm.findings.rule import Segment
+    from tcptrace_fsm.findings.rule import Detected, Segment
 
 __all__ = ["RULES"]
 
@@ -73,21 +76,30 @@ def no_response(c: View) -> Iterator[Hit]:
     waited = c.end - syns[0].time
     if waited < SYN_TIMER:
         return  # not even a repetition is due: the answer may be on its way
-    # A SYN at the end of the capture may yet be answered.
-    severity = None if waited >= 3 * SECOND else "low" if len(syns) > 1 else "info"
     silence = c.end - syns[-1].time
-    often = f"{len(syns)} SYNs in {span(syns[-1].time - syns[0].time)}" if len(syns) > 1 else "1 SYN"
+    message, severity = never_answered(c.words, c.base, len(syns), syns[-1].time - syns[0].time, silence)
+    yield Hit(CLIENT, syns[0], message, syns[1:], severity)
+
+
+def never_answered(words: array[int], c: int, often: int, lasted: int, silence: int) -> tuple[str, str | None]:
+    """In words: ``often`` SYNs within ``lasted`` ns, then nothing for ``silence`` ns."""
+    waited = lasted + silence
+    # A SYN at the end of the capture may yet be answered.
+    severity = None if waited >= 3 * SECOND else "low" if often > 1 else "info"
+    tries = f"{often} SYNs in {span(lasted)}" if often > 1 else "1 SYN"
     then = f"then {span(silence)} of silence"
-    if len(syns) > 1 and silence < SYN_TIMER:
+    if often > 1 and silence < SYN_TIMER:
         then = f"no answer in {span(waited)}, up to where the capture ends or the port is used anew"
-    yield Hit(
-        CLIENT,
-        syns[0],
-        f"{c.server.name} never answered {c.client.name}: {often}, {then}; a firewall drops them, the host is down, or "
-        "the answers take another way",
-        syns[1:],
-        severity,
+    message = (
+        f"{name_of(words, c, SERVER)} never answered {name_of(words, c, CLIENT)}: {tries}, {then}; a firewall drops "
+        "them, the host is down, or the answers take another way"
     )
+    return message, severity
+
+
+def word_unanswered(found: Detected, words: array[int], c: int) -> tuple[str, str | None]:
+    """The same of what a kernel has detected."""
+    return never_answered(words, c, found.count, found.span, found.more)
 
 
 def syn_repeated(c: View) -> Iterator[Hit]:
@@ -251,6 +263,7 @@ RULES = (
         when=when_unanswered,
         needs=(BEGINNING,),
         detect=no_response,
+        wording=Wording(DETECT_NO_RESPONSE, word_unanswered),
         aliases={"Zeek": "S0", "Wireshark": "completeness 1", "conntrack": "UNREPLIED"},
         example="""
             0.000 > S 0:0(0)

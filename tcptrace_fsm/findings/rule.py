@@ -14,12 +14,13 @@ from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.core.words import SEVERITIES, SIDES
 from tcptrace_fsm.findings.icmp import IcmpError
 from tcptrace_fsm.findings.keys import Key, mask, notable
-from tcptrace_fsm.findings.view import Change, End, Segment, View, median, segments_of
+from tcptrace_fsm.findings.view import Change, End, Segment, View, artefact_of, median, name_of, segments_of
 from tcptrace_fsm.kernels.layout import C_ID
 from tcptrace_fsm.tcp.machine import Basis
 from tcptrace_fsm.text.durations import SECOND, span
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Iterable
 
     from tcptrace_fsm.findings.needs import Need
@@ -29,6 +30,7 @@ __all__ = [
     "SEVERITIES",
     "SIDES",
     "Change",
+    "Detected",
     "End",
     "Hit",
     "IcmpError",
@@ -36,12 +38,31 @@ __all__ = [
     "Rule",
     "Segment",
     "View",
+    "Wording",
     "mask",
     "median",
+    "name_of",
     "notable",
     "segments_of",
     "span",
 ]
+
+
+SENT = Basis.SENT.name.lower()
+
+
+class Detected(NamedTuple):
+    """A finding as the kernel detects it; see the record in :mod:`tcptrace_fsm.kernels.layout`."""
+
+    asked: int
+    kind: int
+    side: int
+    time: int
+    frame: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of that name
+    more: int
+    span: int
+    frames: int
 
 
 class Hit(NamedTuple):
@@ -69,6 +90,22 @@ class Hit(NamedTuple):
     also: Iterable[Segment | Change] = ()
     severity: str | None = None
     basis: Basis | None = None
+
+
+class Wording(NamedTuple):
+    """How a kind of finding is put into words where the kernel detects it.
+
+    Attributes
+    ----------
+    number : int
+        ``DETECT_...``: what the kernel calls it.
+    word : callable
+        The finding, the records and where that of its connection begins -> message, and the severity where it differs
+        from the rule's.
+    """
+
+    number: int
+    word: Callable[[Detected, array[int], int], tuple[str, str | None]]
 
 
 def always(_key: Key) -> bool:
@@ -108,6 +145,8 @@ class Rule:
         What the capture must hold of a connection before the rule may speak about it.
     aliases : dict
         What other tools call it.
+    wording : Wording or None
+        For kinds that are so frequent that a kernel detects them: it finds what ``detect`` does.
     """
 
     kind: str
@@ -123,6 +162,7 @@ class Rule:
     counterexample: str | tuple[str, ...]
     needs: tuple[Need, ...] = ()
     aliases: dict[str, str] = field(default_factory=dict)
+    wording: Wording | None = None
 
     @property
     def counterexamples(self) -> tuple[str, ...]:
@@ -131,9 +171,26 @@ class Rule:
 
     def findings(self, view: View) -> list[Finding]:
         """What it says about a connection: nothing where the capture lacks what it needs."""
-        if not all(need.holds(view) for need in self.needs):
-            return []
+        for need in self.needs:
+            if not need.holds(view):
+                return []
         return [self.finding(view, hit) for hit in self.detect(view)]
+
+    def worded(self, found: Detected, words: array[int], c: int, frames: array[int], lost: str | None) -> Finding:
+        """What the kernel has detected as a row of the anomalies table."""
+        assert self.wording is not None
+        message, severity = self.wording.word(found, words, c)
+        artefact = artefact_of(words, c, lost)
+        severity = severity or self.severity
+        if artefact and severity == "high":
+            severity = "medium"
+        shown = tuple(frames) if len(frames) == 1 else tuple(sorted(set(frames)))
+        side = SIDES[found.side]
+        frame = found.frame
+        return Finding._make(
+            (words[c + C_ID], side, found.time, frame, self.kind, self.category, severity, SENT, message, shown,
+             self.rfc, artefact)
+        )  # fmt: skip
 
     def finding(self, view: View, hit: Hit) -> Finding:
         """A hit as a row of the anomalies table."""

@@ -1,25 +1,73 @@
-"""Runs the rules: each looks at the connections that can concern it."""
+"""Runs the rules: each looks at the connections that can concern it.
+
+What is frequent is detected by a kernel for all connections of a block at once, and here only put into words; a view
+of a connection, with all its segments, is made where another rule may have something to say.
+"""
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.core.words import MOST_FINDINGS
+from tcptrace_fsm.findings.fin_again import COPIED
 from tcptrace_fsm.findings.keys import Key, notable
+from tcptrace_fsm.findings.opening import SYN_TIMER
 from tcptrace_fsm.findings.precedence import reconciled
+from tcptrace_fsm.findings.rule import Detected
 from tcptrace_fsm.findings.view import View
-from tcptrace_fsm.kernels.layout import (
-    C_OVER_TIME,
-)
+from tcptrace_fsm.kernels.detect import detect
+from tcptrace_fsm.kernels.layout import C_LOG_COUNT, C_OVER_TIME, C_PATH, DETECTED_SIZE
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.core.finished import Block
+    from tcptrace_fsm.core.finished import Block, Finding
     from tcptrace_fsm.findings.rule import Rule
     from tcptrace_fsm.tcp.profiles import Profile
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "detected"]
+
+
+class Choice(NamedTuple):
+    """The rules that can concern connections with the same key."""
+
+    rules: tuple[Rule, ...]
+    bits: int
+    """What the kernel is asked for of them."""
+    view: bool
+    """Whether another rule is among them."""
+
+
+Found = dict[int, list[tuple[Detected, "array[int]"]]]
+"""What the kernel has detected, by which of the connections that were asked about; with the frames of evidence."""
+
+
+def detected(block: Block, asked: array[int]) -> Found:
+    """What the kernel detects.
+
+    Parameters
+    ----------
+    block : Block
+    asked : array('q')
+        Of each connection where its record and where its transitions begin, and the ``DETECT_`` bits.
+    """
+    count = len(asked) // 3
+    if not count:
+        return {}
+    assert block.log is not None
+    words, none = block.words, array("q", [0])
+    logged = sum([words[c + C_LOG_COUNT] for c in asked[::3]])
+    out, frames = none * (5 * count * DETECTED_SIZE), none * (5 * logged + 4 * count)
+    changes = block.done.transitions or none
+    n = detect(count, asked, COPIED, SYN_TIMER, words, block.log, changes, out, frames)
+    each = iter(out[: n * DETECTED_SIZE])
+    found: Found = {}
+    at = 0
+    for one in map(Detected._make, zip(*[each] * DETECTED_SIZE, strict=True)):
+        found.setdefault(one.asked, []).append((one, frames[at : at + one.frames]))
+        at += one.frames
+    return found
 
 
 class Runner(Judge):
@@ -35,25 +83,65 @@ class Runner(Judge):
     def __init__(self, rules: tuple[Rule, ...], profile: Profile) -> None:
         self.rules = rules
         self.profile = profile
-        self.chosen: dict[Key, tuple[Rule, ...]] = {}
+        self.chosen: dict[Key, Choice] = {}
         self.made: Counter[str] = Counter()
+        self.full: set[str] = set()
+        """Kinds that were found so often that nobody looks for more."""
+
+    def choose(self, key: Key) -> Choice:
+        """Who is asked about connections with this key; remembered."""
+        rules = tuple(rule for rule in self.rules if rule.kind not in self.full and rule.when(key))
+        bits = sum(rule.wording.number for rule in rules if rule.wording)
+        choice = self.chosen[key] = Choice(rules, bits, any(rule.wording is None for rule in rules))
+        return choice
 
     def judge(self, block: Block) -> None:
         """Add the findings about connections that are over."""
-        words, changes, log, found = block.words, block.done.transitions, block.log, block.done.findings
-        assert log is not None
+        words, found = block.words, block.done.findings
+        asked = array("q")
+        chosen = []
         for c, t, key in notable(block):
-            rules = self.chosen.get(key)
-            if rules is None:
-                rules = self.chosen[key] = tuple(
-                    rule for rule in self.rules if self.made[rule.kind] < MOST_FINDINGS and rule.when(key)
-                )
-            if rules:
-                view = View(words, c, log, changes, t, words[c + C_OVER_TIME], self.profile, block.lost)
-                new = reconciled([finding for rule in rules for finding in rule.findings(view)])
+            choice = self.chosen.get(key) or self.choose(key)
+            if choice.rules:
+                number = -1
+                if choice.bits and not words[c + C_PATH]:  # two captures count their frames apart
+                    number = len(asked) // 3
+                    asked.extend((c, t, choice.bits))
+                chosen.append((c, t, choice, number))
+        by_kernel = detected(block, asked)
+        for c, t, choice, number in chosen:
+            mine = by_kernel.get(number, ())
+            if mine or choice.view or number < 0:
+                rules = [r for r in choice.rules if r.kind not in self.full] if self.full else choice.rules
+                new = self._findings(block, (c, t), rules, mine if number >= 0 else None)
                 found += new
                 for finding in new:
                     self.made[finding.kind] += 1
                     if self.made[finding.kind] == MOST_FINDINGS:
+                        self.full.add(finding.kind)
                         self.chosen.clear()  # it is asked no more
-                view.release()
+
+    def _findings(
+        self,
+        block: Block,
+        place: tuple[int, int],
+        rules: tuple[Rule, ...] | list[Rule],
+        mine: list[tuple[Detected, array[int]]] | tuple[()] | None,
+    ) -> list[Finding]:
+        """What the rules say of a connection; ``mine`` is what the kernel has detected, None where it was not asked."""
+        words, c, log = block.words, place[0], block.log
+        assert log is not None
+        view = None
+        said: list[Finding] = []
+        for rule in rules:
+            if rule.wording and mine is not None:
+                number = rule.wording.number
+                said += [rule.worded(one, words, c, frames, block.lost) for one, frames in mine if one.kind == number]
+                continue
+            if view is None:
+                changes, now = block.done.transitions, words[c + C_OVER_TIME]
+                view = View(words, c, log, changes, place[1], now, self.profile, block.lost)
+            said += rule.findings(view)
+        if view is not None:
+            view.release()
+        return reconciled(said)

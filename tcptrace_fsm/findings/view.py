@@ -76,7 +76,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.tcp.profiles import Profile
 
-__all__ = ["Change", "End", "Segment", "View", "median", "places_of", "segments_of"]
+__all__ = ["Change", "End", "Segment", "View", "artefact_of", "median", "name_of", "places_of", "segments_of"]
 
 PLACES = 1 << 62  # above all numbers of frames
 # By number: a call of the enum takes ten times as long.
@@ -181,10 +181,7 @@ class End:
     @cached_property
     def name(self) -> str:
         """``address:port``."""
-        words, c = self.view.words, self.view.base
-        hi, lo = (C_CLIENT_HI, C_CLIENT_LO) if self.side == CLIENT else (C_SERVER_HI, C_SERVER_LO)
-        port = words[c + C_PORTS] >> 16 if self.side == CLIENT else words[c + C_PORTS] & 65535
-        return socket_text(words[c + hi], words[c + lo], port, six=bool(words[c + C_NET] & 1))
+        return name_of(self.view.words, self.view.base, self.side)
 
     @property
     def peer(self) -> End:
@@ -353,8 +350,10 @@ class View:
     @cached_property
     def segments(self) -> list[Segment]:
         """Its log, in capture order, less what only the capture holds twice: nothing is said of copies."""
-        copied = mask(MARK_CAPTURE_DUPLICATE)
-        return [s for s in segments_of(self.words, self.base, self.log) if not s.marks & copied]
+        found = segments_of(self.words, self.base, self.log)
+        if not self[C_MARKS] & COPIED:
+            return found
+        return [s for s in found if not s.marks & COPIED]
 
     @cached_property
     def icmp(self) -> list[IcmpError]:
@@ -385,18 +384,36 @@ class View:
     @property
     def artefact(self) -> str | None:
         """The capture fault that could explain what seems wrong with this connection, or None."""
-        marks = self[C_MARKS]
-        if marks & mask(MARK_CAPTURE_DUPLICATE):
-            return "the capture holds frames twice"
-        if marks & mask(MARK_ACK_UNSEEN):
-            return "the capture misses frames of this connection"
-        if self.one_sided and self[C_FLAGS] & CF_MIDSTREAM:
-            return "the capture holds one direction only"
-        if marks & mask(MARK_TIME_BACK) and marks & mask(MARK_GAP):
-            return "the capture's frames are out of order"
-        if self[C_FLAGS] & CF_LOG_FULL:
-            return "more happened than was kept"
-        return self.lost
+        return artefact_of(self.words, self.base, self.lost)
+
+
+def name_of(words: array[int], c: int, side: int) -> str:
+    """``address:port`` of an endpoint of the connection whose record begins at ``c``."""
+    hi, lo = (C_CLIENT_HI, C_CLIENT_LO) if side == CLIENT else (C_SERVER_HI, C_SERVER_LO)
+    port = words[c + C_PORTS] >> 16 if side == CLIENT else words[c + C_PORTS] & 65535
+    return socket_text(words[c + hi], words[c + lo], port, six=bool(words[c + C_NET] & 1))
+
+
+COPIED, UNSEEN = mask(MARK_CAPTURE_DUPLICATE), mask(MARK_ACK_UNSEEN)
+BACK, GAP = mask(MARK_TIME_BACK), mask(MARK_GAP)
+
+
+def artefact_of(words: array[int], c: int, lost: str | None) -> str | None:
+    """The capture fault that could explain what seems wrong with the connection whose record begins at ``c``."""
+    marks = words[c + C_MARKS]
+    if marks & COPIED:
+        return "the capture holds frames twice"
+    if marks & UNSEEN:
+        return "the capture misses frames of this connection"
+    if words[c + C_FLAGS] & CF_MIDSTREAM and not (
+        words[c + C_ENDPOINTS + E_SEGMENTS] and words[c + C_ENDPOINTS + ENDPOINT_SIZE + E_SEGMENTS]
+    ):
+        return "the capture holds one direction only"
+    if marks & BACK and marks & GAP:
+        return "the capture's frames are out of order"
+    if words[c + C_FLAGS] & CF_LOG_FULL:
+        return "more happened than was kept"
+    return lost
 
 
 def read_changes(words: array[int], start: int, count: int) -> list[Change]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from tcptrace_fsm.kernels.layout.capture_points import *
 from tcptrace_fsm.kernels.layout.connections import *
+from tcptrace_fsm.kernels.layout.detected import *
 from tcptrace_fsm.kernels.layout.frames import *
 from tcptrace_fsm.kernels.layout.log import *
 from tcptrace_fsm.kernels.layout.marks import *

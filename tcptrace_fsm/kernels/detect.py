@@ -1,0 +1,326 @@
+"""The kinds of findings that are most frequent, detected for many connections at once.
+
+What they say is declared in the rules (``tcptrace_fsm.findings``), whose ``detect`` says the same of one connection;
+that form serves two capture points, and as the measure of this one. Here a connection costs no Python object.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.sequence import *
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.kernels import Words
+
+__all__ = ["detect"]
+
+
+def side_of(info: int) -> int:
+    """Who sent what a log record tells of."""
+    return info >> LOG_SIDE_SHIFT & 1
+
+
+def length_of(info: int) -> int:
+    """How much payload a log record tells of."""
+    return info >> LOG_LEN_SHIFT & LOG_LEN_MASK
+
+
+def tell(place: int, kind: int, side: int, n: int, frames: int, out: Words) -> int:
+    """Begin the finding at ``n`` of ``out``, whose frames of evidence begin at ``frames``. Returns where it begins."""
+    d = n * DETECTED_SIZE
+    out[d + D_ASKED] = place
+    out[d + D_KIND] = kind
+    out[d + D_SIDE] = side
+    out[d + D_COUNT] = 0
+    out[d + D_MORE] = 0
+    out[d + D_SPAN] = 0
+    out[d + D_FRAMES] = frames  # the number, once they are all there
+    return d
+
+
+def end_of_data_in_syn(c: int, side: int, block: Words, log: Words) -> int:
+    """Where the payload ends that ``side`` sent in its SYN; 0 where there was none."""
+    end = 0
+    r = block[c + C_LOG_HEAD]
+    while r >= 0:
+        info = log[r + L_INFO]
+        if info & TCP_SYN and length_of(info) and side_of(info) == side and not log[r + L_MARKS] & M_CAPTURE_DUPLICATE:
+            after = log[r + L_SEQ] + length_of(info) + 1 + (1 if info & TCP_FIN else 0)
+            if after > end:
+                end = after
+        r = log[r + L_NEXT]
+    return end
+
+
+def spurious_of(
+    place: int, c: int, side: int, n: int, at: int, block: Words, log: Words, out: Words, frames: Words
+) -> int:
+    """Data that ``side`` sent again although they had arrived. Returns how many frames of evidence there are now."""
+    in_syn = end_of_data_in_syn(c, side, block, log)
+    d = -1
+    begun = at
+    since = 0
+    spared = 0
+    r = block[c + C_LOG_HEAD]
+    while r >= 0:
+        info = log[r + L_INFO]
+        marks = log[r + L_MARKS]
+        if side_of(info) == side and length_of(info) and not info & TCP_SYN and not marks & M_CAPTURE_DUPLICATE:
+            if not spared and log[r + L_SEQ] < in_syn:
+                spared = 1  # what was in the SYN is sent once more: it had not been taken
+            elif marks & M_SPURIOUS:
+                if d < 0:
+                    d = tell(place, DETECT_SPURIOUS, side, n, begun, out)
+                    since = log[r + L_TIME]
+                    out[d + D_TIME] = since
+                    out[d + D_FRAME] = log[r + L_FRAME]
+                out[d + D_COUNT] += 1
+                frames[at] = log[r + L_FRAME]
+                at += 1
+        r = log[r + L_NEXT]
+    if d < 0:
+        return at
+    r = block[c + C_LOG_HEAD]
+    while r >= 0:
+        marks = log[r + L_MARKS]
+        if (
+            side_of(log[r + L_INFO]) != side
+            and marks & M_DSACK
+            and not marks & M_CAPTURE_DUPLICATE
+            and log[r + L_TIME] >= since
+        ):
+            out[d + D_MORE] += 1
+            frames[at] = log[r + L_FRAME]
+            at += 1
+        r = log[r + L_NEXT]
+    out[d + D_FRAMES] = at - begun
+    return at
+
+
+def entered_time_wait(c: int, side: int, t: int, block: Words, changes: Words) -> int:
+    """Whether ``side`` came into TIME_WAIT; its connection's transitions begin at ``t``."""
+    end = t + block[c + C_TRANSITIONS] * TRANSITION_SIZE
+    while t < end:
+        if changes[t + T_SIDE] == side and changes[t + T_TO] == ST_TIME_WAIT:
+            return 1
+        t += TRANSITION_SIZE
+    return 0
+
+
+def fins_of_side(c: int, side: int, at: int, apart: int, block: Words, log: Words, frames: Words) -> int:
+    """Write where the log has the FINs of ``side``, without copies, which come within ``apart`` ns; how many."""
+    n = 0
+    latest = -apart
+    end = 0
+    r = block[c + C_LOG_HEAD]
+    while r >= 0:
+        info = log[r + L_INFO]
+        if (
+            side_of(info) == side
+            and info & (TCP_FIN | TCP_RST) == TCP_FIN
+            and not log[r + L_MARKS] & (M_NOBODYS | M_NETWORK_DUPLICATE)
+        ):
+            time = log[r + L_TIME]
+            after = log[r + L_SEQ] + length_of(info) + 1 + (1 if info & TCP_SYN else 0)
+            if time - latest >= apart or after != end:
+                if not n:
+                    end = after
+                frames[at + n] = r
+                n += 1
+            latest = time
+        r = log[r + L_NEXT]
+    return n
+
+
+def first_ack_of_fin(c: int, side: int, block: Words, log: Words) -> int:
+    """Where the log has the first ACK that ``side`` sent of its peer's FIN; -1 where it has none."""
+    fin = block[c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE + E_FIN]
+    r = block[c + C_LOG_HEAD]
+    while r >= 0:
+        info = log[r + L_INFO]
+        if side_of(info) == side and not info & TCP_RST and log[r + L_ACK] >= fin and not log[r + L_MARKS] & M_NOBODYS:
+            return r
+        r = log[r + L_NEXT]
+    return -1
+
+
+def repeated_after(c: int, side: int, since: int, tsval: int, block: Words, log: Words) -> int:
+    """Where the log has the first FIN, or old data, that ``side`` sent after ``since``; -1 where it has none."""
+    r = block[c + C_LOG_HEAD]
+    while r >= 0:
+        info = log[r + L_INFO]
+        marks = log[r + L_MARKS]
+        if (
+            side_of(info) == side
+            and log[r + L_TIME] > since
+            and not marks & (M_NOBODYS | M_NETWORK_DUPLICATE)
+            and (
+                info & (TCP_FIN | TCP_RST) == TCP_FIN
+                or (length_of(info) and marks & M_SPURIOUS and log[r + L_TSVAL] >= tsval)
+            )
+        ):
+            return r
+        r = log[r + L_NEXT]
+    return -1
+
+
+def echoes_earlier(ack: int, fins: int, at: int, log: Words, frames: Words) -> int:
+    """Whether the ACK at ``ack`` echoes the timestamp of a FIN before the last of the ``fins`` that stand at ``at``."""
+    echoed = log[ack + L_TSECR]
+    if echoed == log[frames[at + fins - 1] + L_TSVAL]:
+        return 0
+    i = 0
+    while i < fins - 1:
+        tsval = log[frames[at + i] + L_TSVAL]
+        if tsval >= 0 and tsval == echoed:
+            return 1
+        i += 1
+    return 0
+
+
+def last_ack_of(
+    place: int,
+    c: int,
+    side: int,
+    t: int,
+    n: int,
+    at: int,
+    apart: int,
+    block: Words,
+    log: Words,
+    changes: Words,
+    out: Words,
+    frames: Words,
+) -> int:
+    """The last ACK of ``side``, in TIME_WAIT, was lost. Returns how many frames of evidence there are now."""
+    if not entered_time_wait(c, side, t, block, changes):
+        return at
+    fins = fins_of_side(c, 1 - side, at, apart, block, log, frames)
+    if not fins:
+        return at
+    ack = first_ack_of_fin(c, side, block, log)
+    if ack < 0:
+        return at
+    first = frames[at]
+    again = repeated_after(c, 1 - side, log[ack + L_TIME] + apart, log[first + L_TSVAL], block, log)
+    d = -1
+    if again >= 0:
+        d = tell(place, DETECT_LAST_ACK_LOST, side, n, at, out)
+        out[d + D_SPAN] = log[again + L_TIME] - log[ack + L_TIME]
+        out[d + D_MORE] = DL_PASSED
+    elif fins >= 2 and (log[ack + L_MARKS] & M_DSACK or echoes_earlier(ack, fins, at, log, frames)):
+        again = frames[at + fins - 1]
+        d = tell(place, DETECT_LAST_ACK_LOST, side, n, at, out)
+        out[d + D_SPAN] = log[again + L_TIME] - log[first + L_TIME]
+    if d < 0:
+        return at
+    if log[again + L_INFO] & (TCP_FIN | TCP_RST) == TCP_FIN:
+        out[d + D_MORE] |= DL_FIN
+    out[d + D_TIME] = log[again + L_TIME]
+    out[d + D_FRAME] = log[again + L_FRAME]
+    out[d + D_COUNT] = fins
+    i = 0
+    while i < fins:
+        frames[at + i] = log[frames[at + i] + L_FRAME]
+        i += 1
+    frames[at + fins] = log[ack + L_FRAME]
+    frames[at + fins + 1] = log[again + L_FRAME]
+    out[d + D_FRAMES] = fins + 2
+    return at + fins + 2
+
+
+def no_response_of(
+    place: int, c: int, n: int, at: int, soon: int, block: Words, log: Words, out: Words, frames: Words
+) -> int:
+    """SYNs, and nobody answers within ``soon`` ns. Returns how many frames of evidence there are now."""
+    if block[c + C_FLAGS] & (CF_MET_OLD | CF_MIDSTREAM):
+        return at
+    end = block[c + C_TAKEN_OVER]
+    if end < 0:
+        end = block[c + C_OVER_TIME]
+    d = -1
+    begun = at
+    last = 0
+    r = block[c + C_LOG_HEAD]
+    while r >= 0:
+        if log[r + L_INFO] & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN and not log[r + L_MARKS] & M_CAPTURE_DUPLICATE:
+            last = log[r + L_TIME]
+            if d < 0:
+                if end - last < soon:
+                    return at
+                d = tell(place, DETECT_NO_RESPONSE, CLIENT, n, begun, out)
+                out[d + D_TIME] = last
+                out[d + D_FRAME] = log[r + L_FRAME]
+            out[d + D_COUNT] += 1
+            frames[at] = log[r + L_FRAME]
+            at += 1
+        r = log[r + L_NEXT]
+    if d >= 0:
+        out[d + D_SPAN] = last - out[d + D_TIME]
+        out[d + D_MORE] = end - last
+        out[d + D_FRAMES] = at - begun
+    return at
+
+
+def detect(
+    count: int,
+    asked: Words,
+    apart: int,
+    soon: int,
+    block: Words,
+    log: Words,
+    changes: Words,
+    out: Words,
+    frames: Words,
+) -> int:
+    """Look for what each of ``count`` connections is asked about.
+
+    Parameters
+    ----------
+    count : int
+    asked : int64[3 * count]
+        Where each connection's record begins in ``block``, where its transitions begin in ``changes``, and the
+        ``DETECT_`` bits.
+    apart : int
+        FINs that follow each other more quickly, ns, are copies.
+    soon : int
+        The wait for an answer to a SYN that says nothing yet, ns.
+    block, log, changes : int64 arrays
+        The records, their logs, and their transitions.
+    out : int64[5 * count * DETECTED_SIZE]
+        Gets the findings, in the order of the connections, of the kinds and of the sides.
+    frames : int64 array
+        Gets their frames of evidence; five times as many as the connections' logs have records, and four for each.
+
+    Returns
+    -------
+    int
+        How many findings there are.
+    """
+    n = 0
+    at = 0
+    i = 0
+    while i < count:
+        c = asked[3 * i]
+        bits = asked[3 * i + 2]
+        if bits & DETECT_NO_RESPONSE:
+            before = at
+            at = no_response_of(i, c, n, at, soon, block, log, out, frames)
+            n += 1 if at > before else 0
+        side = CLIENT
+        if not block[c + C_ENDPOINTS + E_SEGMENTS] or not block[c + C_ENDPOINTS + ENDPOINT_SIZE + E_SEGMENTS]:
+            side = SERVER + 1  # of one direction, what the other had received is not to be seen
+        while side <= SERVER:
+            if bits & DETECT_SPURIOUS:
+                before = at
+                at = spurious_of(i, c, side, n, at, block, log, out, frames)
+                n += 1 if at > before else 0
+            if bits & DETECT_LAST_ACK_LOST:
+                before = at
+                at = last_ack_of(i, c, side, asked[3 * i + 1], n, at, apart, block, log, changes, out, frames)
+                n += 1 if at > before else 0
+            side += 1
+        i += 1
+    return n
