@@ -36,6 +36,7 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Iterable
 
     from tcptrace_fsm.core.finished import Block, Finding, Finished
@@ -50,18 +51,31 @@ MOST_LIKES = 20_000  # groups of connections that are alike
 SEVERITIES = ("info", "low", "medium", "high")
 
 Key = tuple[int, int, int, int, int, int, frozenset[str]]
+Row = tuple[int, int]
+"""Where a connection's record begins, and its transitions."""
+NOTHING: frozenset[str] = frozenset()
 
 
-class Earliest(list[tuple[int, int]]):
+Order = tuple[int, int]
+
+
+class Earliest(list[Order]):
     """The few that began first, of connections that are alike: when, and with which frame."""
 
-    def take(self, order: tuple[int, int]) -> bool:
-        """Add one, if it is among the first; whether it was."""
-        if len(self) >= ALIKE and order >= self[-1]:
-            return False
-        insort(self, order)
-        del self[ALIKE:]
-        return True
+    def take(self, words: array[int], rows: list[Row]) -> list[int]:
+        """Of some more, those that are among the first: where their records begin."""
+        last = self[-1][0] if len(self) >= ALIKE else 1 << 63
+        early = sorted(
+            [(words[c + C_FIRST_TIME], words[c + C_FIRST_FRAME], c) for c, _ in rows if words[c + C_FIRST_TIME] <= last]
+        )
+        taken = []
+        for began, frame, c in early:
+            if len(self) >= ALIKE and (began, frame) >= self[-1]:
+                break
+            insort(self, (began, frame))
+            del self[ALIKE:]
+            taken.append(c)
+        return taken
 
 
 class Alike:
@@ -73,12 +87,17 @@ class Alike:
         """When each began, its first frame, its number: those that began first."""
         self.cases: list[Case] = []
 
-    def number(self, began: int, frame: int, conn_id: int) -> None:
-        """Count one and note its number."""
-        self.count += 1
-        if len(self.ids) < LISTED or (began, frame) < self.ids[-1][:2]:
-            insort(self.ids, (began, frame, conn_id))
-            del self.ids[LISTED:]
+    def number(self, words: array[int], rows: list[Row]) -> None:
+        """Count some and note their numbers."""
+        self.count += len(rows)
+        last = self.ids[-1][0] if len(self.ids) >= LISTED else 1 << 63
+        early = [
+            (words[c + C_FIRST_TIME], words[c + C_FIRST_FRAME], words[c + C_ID])
+            for c, _ in rows
+            if words[c + C_FIRST_TIME] <= last
+        ]
+        if early:
+            self.ids = sorted(self.ids + early)[:LISTED]
 
     def keep(self, case: Case) -> None:
         """Keep one whole, if it is among the first."""
@@ -112,13 +131,13 @@ class Diagnoser(Judge):
     def judge(self, block: Block) -> None:
         """Keep the logs of those that a diagnosis may need."""
         assert block.log is not None
-        for c, _, key in _keyed(block):
+        for key, rows in _alike(block).items():
             earliest = self._first.get(key)
             if earliest is None:
                 if len(self._first) >= MOST_LIKES:
                     continue
                 earliest = self._first[key] = Earliest()
-            if earliest.take((block.words[c + C_FIRST_TIME], block.words[c + C_FIRST_FRAME])):
+            for c in earliest.take(block.words, rows):
                 block.done.logs[c] = log_of(block.words, c, block.log)
 
     def gather(self, block: Block) -> None:
@@ -127,14 +146,14 @@ class Diagnoser(Judge):
         self.ledger.take(block)
         words, logs = block.words, block.done.logs
         findings = _by_connection(block)
-        for c, t, key in _keyed(block):
+        for key, rows in _alike(block).items():
             alike = self.likes.get(key)
             if alike is None:
                 if len(self.likes) >= MOST_LIKES:
                     continue
                 alike = self.likes[key] = Alike()
-            alike.number(words[c + C_FIRST_TIME], words[c + C_FIRST_FRAME], words[c + C_ID])
-            if c in logs:
+            alike.number(words, rows)
+            for c, t in [row for row in rows if row[0] in logs] if logs else ():
                 view = view_of(block, c, t, logs[c], self.profile)
                 path = path_of(block.done.paths, c // CONNECTION_SIZE)
                 alike.keep(Case(view, findings.get(words[c + C_ID], []), path))
@@ -184,16 +203,22 @@ def _by_connection(block: Block) -> dict[int, list[Finding]]:
     return block.once("findings by connection", make)
 
 
-def _keyed(block: Block) -> list[tuple[int, int, Key]]:
-    """The connections that may suffer from something: where record and transitions begin, and what they are like."""
+def _alike(block: Block) -> dict[Key, list[Row]]:
+    """The connections that may suffer from something, by what they are like."""
 
-    def make(block: Block) -> list[tuple[int, int, Key]]:
+    def make(block: Block) -> dict[Key, list[Row]]:
         words, findings = block.words, _by_connection(block)
-        made = []
+        made: dict[Key, list[Row]] = {}
         for c, t in [*((c, t) for c, t, _ in notable(block)), *_one_way(block)]:
-            kinds = frozenset([f.kind for f in findings.get(words[c + C_ID], ())])
+            found = findings.get(words[c + C_ID])
+            kinds = frozenset([f.kind for f in found]) if found else NOTHING
             way = (words[c + C_PORTS] & 65535, words[c + C_OPENING], words[c + C_CLOSING])
-            made.append((c, t, (words[c + C_NET] & 1, words[c + C_SERVER_HI], words[c + C_SERVER_LO], *way, kinds)))
+            key = (words[c + C_NET] & 1, words[c + C_SERVER_HI], words[c + C_SERVER_LO], *way, kinds)
+            rows = made.get(key)
+            if rows is None:
+                made[key] = [(c, t)]
+            else:
+                rows.append((c, t))
         return made
 
     return block.once("alike", make)

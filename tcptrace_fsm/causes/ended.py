@@ -5,9 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.causes.world import CLIENT_BYTES, OPENED, SERVER_BYTES
 from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
-from tcptrace_fsm.kernels.layout import C_IDLE, C_REQUESTS, C_RESPONSES, CLIENT, E_ACK, E_FIN, E_NEXT, E_UNIQUE
+from tcptrace_fsm.kernels.layout import (
+    C_IDLE,
+    C_OPENING,
+    C_REQUESTS,
+    C_RESPONSES,
+    CLIENT,
+    E_ACK,
+    E_FIN,
+    E_NEXT,
+    E_UNIQUE,
+)
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
@@ -221,11 +232,13 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     )
 
 
-def answers(case: Case, world: World) -> tuple[list[Brief], list[Brief], list[Brief]]:
-    """The connections to a service that opened; those of them without a byte of answer, and those with one."""
-    alike = [b for b in world.to_service(case.service) if b.opened]
-    silent = [b for b in alike if b.client_bytes and not b.server_bytes]
-    return alike, silent, [b for b in alike if b.server_bytes]
+def answers(case: Case, world: World) -> tuple[int, int, Brief | None]:
+    """The connections to a service that opened, those of them without a byte of answer, and the first with one."""
+    opening, asked, answered = (world.column(word) for word in (C_OPENING, CLIENT_BYTES, SERVER_BYTES))
+    alike = [row for row in world.by_service.get(case.service, ()) if opening[row] in OPENED]
+    silent = len([row for row in alike if asked[row] and not answered[row]])
+    first = next((row for row in alike if answered[row]), None)
+    return len(alike), silent, None if first is None else world.brief(first)
 
 
 def unanswered_half_close(case: Case, world: World) -> Verdict | None:
@@ -240,22 +253,22 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
     if answer.time - fin.time > max(2 * prompt(server), SECOND) or fin.time - case.first_time > 30 * SECOND:
         return None
     alike, silent, answered = world.once(("answers", case.service), lambda: answers(case, world))
-    if len(silent) < 2 and not answered:
+    if silent < 2 and answered is None:
         return None  # a protocol that only ever pushes looks the same
     evidence = [
         (
             f"{client.name} sent {client[E_UNIQUE]:,} bytes and its FIN ({case.frames(fin)}); {server.name} "
             f"closed {span(answer.time - fin.time)} later without a byte of answer ({case.frames(answer)})"
         ),
-        f"{len(silent)} of {len(alike)} connections to {server.name} went so",
+        f"{silent} of {alike} connections to {server.name} went so",
     ]
-    if answered:
-        evidence.append(f"others were: connection {answered[0].conn_id} got {answered[0].server_bytes:,} bytes")
+    if answered is not None:
+        evidence.append(f"others were: connection {answered.conn_id} got {answered.server_bytes:,} bytes")
     return Verdict(
         40,
         "possible",
         tuple(evidence),
-        f"{server.name} never answers a client that closes its direction first: {len(silent)} of {len(alike)} "
+        f"{server.name} never answers a client that closes its direction first: {silent} of {alike} "
         "connections got no byte back",
         alternatives=("request_unanswered",),
         at=fin,

@@ -7,9 +7,25 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.causes.case import host_text
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
+from tcptrace_fsm.causes.world import (
+    CLIENT_BYTES,
+    CLIENT_SEGMENTS,
+    CLIENT_SYNS,
+    SERVER_BYTES,
+    SERVER_PORT,
+    SERVER_SEGMENTS,
+)
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
+    C_CLIENT_HI,
+    C_CLIENT_LO,
+    C_CLOSING,
+    C_FIRST_FRAME,
+    C_FIRST_TIME,
+    C_LAST_TIME,
     C_OPENING,
+    C_SERVER_HI,
+    C_SERVER_LO,
     CLOSING_ABORTED,
     E_UNIQUE,
     OPENING_HANDSHAKE,
@@ -52,36 +68,46 @@ def fruitless(b: Brief) -> bool:
     """An attempt that came to nothing, or a connection that was dropped without a word."""
     if b.client_bytes or b.server_bytes or not b.client_syns:
         return False
-    return b.opening in FAILED or (b.opening == OPENING_HANDSHAKE and b.closing == CLOSING_ABORTED)
+    return in_vain(b.opening, b.closing)
+
+
+def in_vain(opening: int, closing: int) -> bool:
+    """Whether a connection that nothing was said on failed, or was dropped."""
+    return opening in FAILED or (opening == OPENING_HANDSHAKE and closing == CLOSING_ABORTED)
 
 
 def sweeps(world: World) -> dict[Name, Sweep]:
     """The hosts that tried many listeners in vain."""
     if len({c.service for c in world.cases if came_to_nothing(c)}) < TARGETS:
         return {}
-    by_client: dict[Name, list[Brief]] = defaultdict(list)
+    clients, targets_of = world.names(C_CLIENT_HI, C_CLIENT_LO), world.names(C_SERVER_HI, C_SERVER_LO, SERVER_PORT)
+    syns, openings, closings = (world.column(word) for word in (CLIENT_SYNS, C_OPENING, C_CLOSING))
+    sent, answered = world.column(CLIENT_BYTES), world.column(SERVER_BYTES)
+    by_client: dict[Name, list[int]] = defaultdict(list)
     total: dict[Name, int] = defaultdict(int)
-    for b in world.briefs:
-        total[b.client] += b.client_syns > 0
-        if fruitless(b):
-            by_client[b.client].append(b)
+    for row in world.rows:
+        if syns[row]:
+            total[clients[row]] += 1
+            if not sent[row] and not answered[row] and in_vain(openings[row], closings[row]):
+                by_client[clients[row]].append(row)
+    began, ended, frames = (world.column(word) for word in (C_FIRST_TIME, C_LAST_TIME, C_FIRST_FRAME))
     found = {}
     for client, tries in by_client.items():
-        targets = {b.service for b in tries}
+        targets = {targets_of[row] for row in tries}
         if len(targets) < TARGETS or 2 * len(tries) < total[client]:
             continue
-        openings = [b.opening for b in tries]
-        refused, unanswered = openings.count(OPENING_REFUSED), openings.count(OPENING_UNANSWERED)
+        how = [openings[row] for row in tries]
+        refused, unanswered = how.count(OPENING_REFUSED), how.count(OPENING_UNANSWERED)
         found[client] = Sweep(
             len(tries),
             len(targets),
-            len({b.server for b in tries}),
+            len({target[:3] for target in targets}),
             refused,
             unanswered,
             len(tries) - refused - unanswered,
-            tries[0].first_time,
-            max(b.last_time for b in tries),
-            [b.first_frame for b in tries[:3]],
+            began[tries[0]],
+            max(ended[row] for row in tries),
+            [frames[row] for row in tries[:3]],
         )
     return found
 
@@ -129,27 +155,27 @@ class Flood(NamedTuple):
 
 def floods(world: World) -> dict[Name, Flood]:
     """The listeners that were sent too many SYNs at once."""
-    by_service: dict[Name, list[Brief]] = defaultdict(list)
-    for b in world.briefs:
-        if (
-            b.client_syns
-            and b.client_segments == b.client_syns
-            and b.opening in (OPENING_UNANSWERED, OPENING_INCOMPLETE)
-        ):
-            by_service[b.service].append(b)
+    services, hosts = world.names(C_SERVER_HI, C_SERVER_LO, SERVER_PORT), world.names(C_CLIENT_HI, C_CLIENT_LO)
+    syns, sent, answers = (world.column(word) for word in (CLIENT_SYNS, CLIENT_SEGMENTS, SERVER_SEGMENTS))
+    openings, began, frames = (world.column(word) for word in (C_OPENING, C_FIRST_TIME, C_FIRST_FRAME))
+    by_service: dict[Name, list[int]] = defaultdict(list)
+    for row in world.rows:
+        if 0 < syns[row] == sent[row] and openings[row] in HALF_OPEN:
+            by_service[services[row]].append(row)
     found = {}
     for service, tries in by_service.items():
         if len(tries) < FLOOD:
             continue
         peak = start = 0
-        for i, b in enumerate(tries):
-            while b.first_time - tries[start].first_time > WINDOW:
+        times = [began[row] for row in tries]
+        for i, time in enumerate(times):
+            while time - times[start] > WINDOW:
                 start += 1
             peak = max(peak, i - start + 1)
-        clients = len({b.client for b in tries})
-        answered = sum(b.server_segments > 0 for b in tries)
+        clients = len({hosts[row] for row in tries})
+        answered = sum(answers[row] > 0 for row in tries)
         if peak >= FLOOD and (clients >= CROWD or 2 * answered > len(tries)):
-            found[service] = Flood(len(tries), peak, clients, answered, [b.first_frame for b in tries[:3]])
+            found[service] = Flood(len(tries), peak, clients, answered, [frames[row] for row in tries[:3]])
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -51,7 +52,7 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.core.finished import Block, Finding
@@ -62,56 +63,8 @@ __all__ = ["Brief", "Counts", "Ledger", "World"]
 
 T = TypeVar("T")
 MOST_BRIEFS = 100_000
+CLIENT_PORT, SERVER_PORT = -1, -2  # no words of a record: halves of one
 OPENED = (OPENING_HANDSHAKE, OPENING_SIMULTANEOUS, OPENING_FAST_OPEN)
-
-
-class Brief(NamedTuple):
-    """A connection in short."""
-
-    conn_id: int
-    first_time: int
-    last_time: int
-    first_frame: int
-    client: Name
-    client_port: int
-    server: Name
-    server_port: int
-    flags: int
-    opening: int
-    closing: int
-    syn_ack_time: int
-    """When its SYN was answered, ns; -1 if it was not."""
-    syn_flags: int
-    """Of the client's first SYN."""
-    syn_tsval: int
-    """Its TSval, -1 for none."""
-    client_options: int
-    """``OPT_...`` of the client's SYN."""
-    server_options: int
-    client_ttl: int
-    server_ttl: int
-    client_mss: int
-    server_mss: int
-    client_segments: int
-    server_segments: int
-    client_syns: int
-    client_bytes: int
-    server_bytes: int
-    client_base: int
-    """Sequence number on the wire that counts as the client's 0; ``client_base_known`` says how well it is known."""
-    client_base_known: int
-    server_base: int
-    server_base_known: int
-
-    @property
-    def service(self) -> Name:
-        """The server's address and port."""
-        return (*self.server, self.server_port)
-
-    @property
-    def opened(self) -> bool:
-        """Whether it was seen to open."""
-        return self.opening in OPENED
 
 
 def _end(side: int, word: int) -> int:
@@ -126,6 +79,125 @@ _WORDS = (
     *(_end(CLIENT, E_SYNS), _end(CLIENT, E_UNIQUE), _end(SERVER, E_UNIQUE)),
     *(_end(CLIENT, E_BASE), _end(CLIENT, E_BASE_KNOWN), _end(SERVER, E_BASE), _end(SERVER, E_BASE_KNOWN)),
 )
+CLIENT_SEGMENTS, SERVER_SEGMENTS = _end(CLIENT, E_SEGMENTS), _end(SERVER, E_SEGMENTS)
+CLIENT_BYTES, SERVER_BYTES = _end(CLIENT, E_UNIQUE), _end(SERVER, E_UNIQUE)
+CLIENT_SYNS = _end(CLIENT, E_SYNS)
+_PLACES = {word: place for place, word in enumerate(_WORDS)}
+
+
+class _Word:
+    """One word of a connection's record, where the ledger keeps it."""
+
+    def __init__(self, word: int) -> None:
+        self.place = _PLACES[word]
+
+    def __get__(self, brief: Brief, owner: type) -> int:
+        return brief.columns[self.place][brief.row]
+
+
+class Brief:
+    """A connection in short: a row of the ledger's columns, of which nothing is read before somebody asks for it.
+
+    Attributes
+    ----------
+    columns : list of array('q')
+        The ledger's.
+    row : int
+    """
+
+    __slots__ = ("columns", "row")
+
+    def __init__(self, columns: list[array[int]], row: int) -> None:
+        self.columns = columns
+        self.row = row
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Brief) and other.row == self.row
+
+    def __hash__(self) -> int:
+        return self.row
+
+    conn_id = _Word(C_ID)
+    first_time = _Word(C_FIRST_TIME)
+    last_time = _Word(C_LAST_TIME)
+    first_frame = _Word(C_FIRST_FRAME)
+    flags = _Word(C_FLAGS)
+    opening = _Word(C_OPENING)
+    closing = _Word(C_CLOSING)
+    syn_ack_time = _Word(C_SYN_ACK_TIME)
+    """When its SYN was answered, ns; -1 if it was not."""
+    syn_flags = _Word(_end(CLIENT, E_SYN_FLAGS))
+    """Of the client's first SYN."""
+    syn_tsval = _Word(_end(CLIENT, E_SYN_TSVAL))
+    """Its TSval, -1 for none."""
+    client_options = _Word(_end(CLIENT, E_OPTIONS))
+    """``OPT_...`` of the client's SYN."""
+    server_options = _Word(_end(SERVER, E_OPTIONS))
+    client_ttl = _Word(_end(CLIENT, E_TTL))
+    server_ttl = _Word(_end(SERVER, E_TTL))
+    client_mss = _Word(_end(CLIENT, E_MSS))
+    server_mss = _Word(_end(SERVER, E_MSS))
+    client_segments = _Word(_end(CLIENT, E_SEGMENTS))
+    server_segments = _Word(_end(SERVER, E_SEGMENTS))
+    client_syns = _Word(_end(CLIENT, E_SYNS))
+    client_bytes = _Word(_end(CLIENT, E_UNIQUE))
+    server_bytes = _Word(_end(SERVER, E_UNIQUE))
+    client_base = _Word(_end(CLIENT, E_BASE))
+    """Sequence number on the wire that counts as the client's 0; ``client_base_known`` says how well it is known."""
+    client_base_known = _Word(_end(CLIENT, E_BASE_KNOWN))
+    server_base = _Word(_end(SERVER, E_BASE))
+    server_base_known = _Word(_end(SERVER, E_BASE_KNOWN))
+    _net, _ports = _Word(C_NET), _Word(C_PORTS)
+    _client_hi, _client_lo = _Word(C_CLIENT_HI), _Word(C_CLIENT_LO)
+    _server_hi, _server_lo = _Word(C_SERVER_HI), _Word(C_SERVER_LO)
+
+    @property
+    def client(self) -> Name:
+        """The client's address."""
+        return self._net & 1, self._client_hi, self._client_lo
+
+    @property
+    def client_port(self) -> int:
+        """The client's port."""
+        return self._ports >> 16
+
+    @property
+    def server(self) -> Name:
+        """The server's address."""
+        return self._net & 1, self._server_hi, self._server_lo
+
+    @property
+    def server_port(self) -> int:
+        """The server's port."""
+        return self._ports & 65535
+
+    @property
+    def service(self) -> Name:
+        """The server's address and port."""
+        return self._net & 1, self._server_hi, self._server_lo, self._ports & 65535
+
+    @property
+    def opened(self) -> bool:
+        """Whether it was seen to open."""
+        return self.opening in OPENED
+
+
+class _ById(Mapping[int, Brief]):
+    """Connections in short by number."""
+
+    def __init__(self, columns: list[array[int]], rows: list[int]) -> None:
+        self._columns = columns
+        numbers = columns[_PLACES[C_ID]]
+        self._rows = {numbers[row]: row for row in rows}
+
+    def __getitem__(self, number: int) -> Brief:
+        return Brief(self._columns, self._rows[number])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 class Counts(NamedTuple):
@@ -169,17 +241,26 @@ class Ledger:
         for mine, theirs in zip(self.columns, other.columns, strict=True):
             mine.extend(theirs)
 
-    def briefs(self) -> list[Brief]:
-        """The connections in short, in order of time."""
-        found = []
-        for row in zip(*self.columns, strict=True):
-            number, first, last, frame, net, client_hi, client_lo, server_hi, server_lo, ports = row[:10]
-            v6 = net & 1
-            client, server = (v6, client_hi, client_lo), (v6, server_hi, server_lo)
-            ends = (client, ports >> 16, server, ports & 65535)
-            found.append(Brief._make((number, first, last, frame, *ends, *row[10:])))
-        found.sort(key=lambda b: (b.first_time, b.first_frame))
-        return found[:MOST_BRIEFS]
+    def order(self) -> list[int]:
+        """The rows of the connections that are kept in short, in order of time."""
+        times, frames = self.columns[_PLACES[C_FIRST_TIME]], self.columns[_PLACES[C_FIRST_FRAME]]
+        began = sorted(zip(times, frames, range(len(times)), strict=True))
+        return [row for _, _, row in began[:MOST_BRIEFS]]
+
+    def column(self, word: int) -> array[int]:
+        """One word of each connection that is kept in short, by row."""
+        return self.columns[_PLACES[word]]
+
+    def names(self, *words: int) -> list[Name]:
+        """The IP version bit and other words of each connection that is kept in short; of the ports only one's."""
+        versions = map((1).__and__, self.columns[_PLACES[C_NET]])
+        ports = self.columns[_PLACES[C_PORTS]]
+        kept = {
+            CLIENT_PORT: lambda: [both >> 16 for both in ports],
+            SERVER_PORT: lambda: [both & 65535 for both in ports],
+        }
+        columns = [kept[word]() if word in kept else self.columns[_PLACES[word]] for word in words]
+        return list(zip(versions, *columns, strict=True))
 
     def counts(self) -> dict[Name, Counts]:
         """How connections to each service opened."""
@@ -250,14 +331,22 @@ class World:
         return self._ledger.total
 
     @cached_property
-    def briefs(self) -> list[Brief]:
-        """All connections in short, in order of time; of very many the first."""
-        return self._ledger.briefs()
+    def rows(self) -> list[int]:
+        """All connections in short, in order of time, by where their words stand; of very many the first."""
+        return self._ledger.order()
+
+    def column(self, word: int) -> array[int]:
+        """One word of all connections in short, by row: what looks at them all makes no object of each."""
+        return self._ledger.column(word)
+
+    def names(self, *words: int) -> list[Name]:
+        """The IP version bit and other words of all connections in short, by row: who they are between."""
+        return self._ledger.names(*words)
 
     @cached_property
     def first(self) -> int:
         """When the first connection began, ns."""
-        return self.briefs[0].first_time if self.briefs else self.now
+        return self.column(C_FIRST_TIME)[self.rows[0]] if self.rows else self.now
 
     @cached_property
     def _counts(self) -> dict[Name, Counts]:
@@ -267,50 +356,66 @@ class World:
         """How connections to a service opened."""
         return self._counts.get(service, NO_COUNTS)
 
-    @cached_property
-    def _by_service(self) -> dict[Name, list[Brief]]:
-        return _grouped(self.briefs, lambda b: b.service)
+    def _rows_by(self, *words: int) -> dict[Name, list[int]]:
+        """All connections in short by what they have in common."""
+        names = self.names(*words)
+        return _grouped(self.rows, names.__getitem__)
 
     @cached_property
-    def _by_client(self) -> dict[Name, list[Brief]]:
-        return _grouped(self.briefs, lambda b: b.client)
+    def by_service(self) -> dict[Name, list[int]]:
+        """The rows of the connections to each service."""
+        return self._rows_by(C_SERVER_HI, C_SERVER_LO, SERVER_PORT)
 
     @cached_property
-    def _by_server(self) -> dict[Name, list[Brief]]:
-        return _grouped(self.briefs, lambda b: b.server)
+    def _by_client(self) -> dict[Name, list[int]]:
+        return self._rows_by(C_CLIENT_HI, C_CLIENT_LO)
 
     @cached_property
-    def _by_pair(self) -> dict[Name, list[Brief]]:
-        return _grouped(self.briefs, lambda b: (*b.client, *b.server))
+    def _by_server(self) -> dict[Name, list[int]]:
+        return self._rows_by(C_SERVER_HI, C_SERVER_LO)
 
     @cached_property
-    def _by_socket(self) -> dict[Name, list[Brief]]:
-        return _grouped(self.briefs, lambda b: (*b.client, b.client_port))
+    def _by_pair(self) -> dict[Name, list[int]]:
+        clients, servers = self.names(C_CLIENT_HI, C_CLIENT_LO), self.names(C_SERVER_HI, C_SERVER_LO)
+        return _grouped(self.rows, lambda row: (*clients[row], *servers[row]))
+
+    @cached_property
+    def _by_socket(self) -> dict[Name, list[int]]:
+        return self._rows_by(C_CLIENT_HI, C_CLIENT_LO, CLIENT_PORT)
+
+    def brief(self, row: int) -> Brief:
+        """The connection in short that stands in a row."""
+        return Brief(self._ledger.columns, row)
+
+    def _briefs(self, groups: dict[Name, list[int]], name: Name) -> list[Brief]:
+        """The connections in short of one group; made when they are asked for first."""
+        columns = self._ledger.columns
+        return self.once((id(groups), name), lambda: [Brief(columns, row) for row in groups.get(name, ())])
 
     def from_socket(self, host: Name, port: int) -> list[Brief]:
         """Connections from one address and port: to several servers, or under several names of one."""
-        return self._by_socket.get((*host, port), [])
+        return self._briefs(self._by_socket, (*host, port))
 
     @cached_property
-    def by_id(self) -> dict[int, Brief]:
+    def by_id(self) -> Mapping[int, Brief]:
         """Connections in short by number."""
-        return {b.conn_id: b for b in self.briefs}
+        return _ById(self._ledger.columns, self.rows)
 
     def to_service(self, service: Name) -> list[Brief]:
         """Connections to a service."""
-        return self._by_service.get(service, [])
+        return self._briefs(self.by_service, service)
 
     def to_host(self, host: Name) -> list[Brief]:
         """Connections to any port of a host."""
-        return self._by_server.get(host, [])
+        return self._briefs(self._by_server, host)
 
     def from_host(self, host: Name) -> list[Brief]:
         """Connections from a host."""
-        return self._by_client.get(host, [])
+        return self._briefs(self._by_client, host)
 
     def between(self, client: Name, server: Name) -> list[Brief]:
         """Connections from one host to another."""
-        return self._by_pair.get((*client, *server), [])
+        return self._briefs(self._by_pair, (*client, *server))
 
     @cached_property
     def cases_by_id(self) -> dict[int, Case]:
@@ -330,8 +435,8 @@ class World:
         return [f for f in self.findings if f.kind in kinds]
 
 
-def _grouped(things: Iterable[T], key: Callable[[T], Name]) -> dict[Name, list[T]]:
+def _grouped(things: Sequence[T], key: Callable[[T], Name]) -> dict[Name, list[T]]:
     groups: dict[Name, list[T]] = defaultdict(list)
-    for thing in things:
-        groups[key(thing)].append(thing)
+    for thing, name in zip(things, map(key, things), strict=True):
+        groups[name].append(thing)
     return dict(groups)

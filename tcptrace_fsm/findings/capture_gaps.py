@@ -81,6 +81,16 @@ class StillOpen(One):
 class OneSided(One):
     """Connections of which the capture holds one direction."""
 
+    def see_all(self, words: array[int], rows: list[int]) -> None:
+        """Of connections in which one said more than SYNs and RSTs, and the other nothing."""
+        ends = [(end_of(0, side), end_of(0, 1 - side) + E_SEGMENTS) for side in (CLIENT, SERVER)]
+        for own, other in ends:
+            sent, syns, resets = own + E_SEGMENTS, own + E_SYNS, own + E_RSTS
+            super().see_all(
+                words,
+                [c for c in rows if not words[c + other] and words[c + sent] > words[c + syns] + words[c + resets]],
+            )
+
     def see(self, words: array[int], c: int) -> None:
         """One whose visible side reacts to what is not visible."""
         for side in (CLIENT, SERVER):
@@ -112,13 +122,16 @@ class OneSided(One):
 class Dropped(One):
     """Connections of which frames are missing that did arrive."""
 
+    def see_all(self, words: array[int], rows: list[int]) -> None:
+        """Of connections in which both spoke."""
+        client, server = end_of(0, CLIENT) + E_SEGMENTS, end_of(0, SERVER) + E_SEGMENTS
+        super().see_all(words, [c for c in rows if words[c + client] and words[c + server]])
+
     def see(self, words: array[int], c: int) -> None:
         """One with holes that the receiver has acknowledged."""
         missing = holes = 0
         for side in (CLIENT, SERVER):
             own, peer = end_of(c, side), end_of(c, 1 - side)
-            if not words[own + E_SEGMENTS] or not words[peer + E_SEGMENTS]:
-                return
             repaired = words[own + E_RETRANSMITTED] + words[own + E_OUT_OF_ORDER]
             if repaired > words[own + E_HOLES] and not words[c + C_MARKS] & mask(MARK_ACK_UNSEEN):
                 continue  # loss on the way: with many holes at a time, those that were filled are not told apart

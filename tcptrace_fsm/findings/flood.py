@@ -10,7 +10,7 @@ from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, span
 from tcptrace_fsm.findings.scan import TARGETS, prober, when_never_opened
-from tcptrace_fsm.findings.survey import Collector, Found, Survey, host_of, name, socket_of
+from tcptrace_fsm.findings.survey import Collector, Found, Survey, host_of, hosts_of, name, socket_of, sockets_of
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
     C_ENDPOINTS,
@@ -28,6 +28,7 @@ from tcptrace_fsm.kernels.layout import (
     E_SYNS,
     E_WINDOW,
     E_ZERO_WINDOWS,
+    ENDPOINT_SIZE,
     MARK_ZERO_WINDOW,
     OPENING_INCOMPLETE,
     OPENING_UNANSWERED,
@@ -104,17 +105,18 @@ class SynFlood(Collector):
 
     def see_all(self, words: array[int], rows: list[int]) -> None:
         """Attempts whose clients did nothing but send SYNs."""
+        sent, syns = C_ENDPOINTS + E_SEGMENTS, C_ENDPOINTS + E_SYNS
+        asking = [c for c in rows if words[c + sent] == words[c + syns] > 0]
         by_listener: dict[Name, list[int]] = defaultdict(list)
-        for c in rows:
-            client = c + C_ENDPOINTS
-            if words[client + E_SEGMENTS] == words[client + E_SYNS] > 0:
-                by_listener[socket_of(words, c, SERVER)].append(c)
+        for c, listener in zip(asking, sockets_of(words, asking, SERVER), strict=True):
+            by_listener[listener].append(c)
+        answers = C_ENDPOINTS + ENDPOINT_SIZE + E_SEGMENTS
         for listener, asked in by_listener.items():
             group = self.groups.of(listener)
-            group.add_all(words, asked, [], lambda words, c: host_of(words, c, CLIENT))
+            group.add_all(words, asked, [], partial(hosts_of, side=CLIENT))
             for window, n in Counter([words[c + C_FIRST_TIME] // WINDOW for c in asked]).items():
                 group.tally(f"window {window}", n)
-            answered = sum(words[end_of(c, SERVER) + E_SEGMENTS] > 0 for c in asked)
+            answered = len([c for c in asked if words[c + answers] > 0])
             if answered:
                 group.tally("answered", answered)
 

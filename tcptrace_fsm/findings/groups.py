@@ -134,20 +134,26 @@ class Group:
             self.members.take(member)
 
     def add_all(
-        self, words: array[int], rows: list[int], others: list[int], member: Callable[[array[int], int], Name]
+        self,
+        words: array[int],
+        rows: list[int],
+        others: list[int],
+        names: Callable[[array[int], list[int]], list[Name]],
     ) -> None:
         """Count the connections whose records begin at ``rows``, and without their members those at ``others``."""
-        members = {member(words, c) for c in rows}
         self.count += len(rows)
-        for some in (rows, others):
+        numbered = [(words[c + C_ID], c) for c in rows]
+        for some in (numbered, [(words[c + C_ID], c) for c in others]):
             if some:
-                first = min(some, key=lambda c: words[c + C_ID])
-                self.note(words, first, member(words, first))
-        for c in nsmallest(EXAMPLES, rows, key=lambda c: words[c + C_ID]):
-            self._show(words[c + C_ID], words[c + C_FIRST_FRAME])
-        self.last = max([self.last, *(words[c + C_LAST_TIME] for c in rows)])
-        for one in members:
-            self.members.take(one)
+                first = min(some)[1]
+                self.note(words, first, names(words, [first])[0])
+        if rows:
+            if len(self.examples) < EXAMPLES or min(numbered)[0] < self.examples[-1][0]:
+                for conn_id, c in nsmallest(EXAMPLES, numbered):
+                    self._show(conn_id, words[c + C_FIRST_FRAME])
+            self.last = max([self.last, *(words[c + C_LAST_TIME] for c in rows)])
+            for one in set(names(words, rows)):
+                self.members.take(one)
         self.leave(len(others))
 
     def take(self, lone: Lone) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.findings.groups import lone_of
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, span
-from tcptrace_fsm.findings.survey import Collector, Found, Group, Survey, host_of, name, socket_of
+from tcptrace_fsm.findings.survey import Collector, Found, Group, Survey, host_of, hosts_of, name, socket_of, sockets_of
 from tcptrace_fsm.kernels.layout import (
     C_OPENING,
     CLIENT,
@@ -48,6 +48,9 @@ RULES: tuple[Rule, ...] = ()  # what one connection shows is in attack.py
 
 
 OUTCOMES = {OPENING_REFUSED: "refused", OPENING_UNANSWERED: "unanswered"}
+# What an attempt counts as, by whether a system made it, and by how it ended; and what any other ending is.
+WHAT = ({o: (what,) for o, what in OUTCOMES.items()}, {o: ("system", what) for o, what in OUTCOMES.items()})
+SO = (("open",), ("system", "open"))
 TARGETS = 20  # different listeners that make a scan
 SERVICES = 1024  # ports below this are services': what comes from there ends a connection that was asked for
 
@@ -63,18 +66,17 @@ class Scan(Collector):
         super().__init__(profile)
         self.by_system = by_system
 
-    def see(self, words: array[int], c: int) -> None:
-        """An attempt that was refused or unanswered, or a connection that was reset before any data."""
-        client, server = end_of(c, CLIENT), end_of(c, SERVER)
-        if words[client + E_BYTES] or words[server + E_BYTES] or not words[client + E_SYNS]:
-            return
-        opening = words[c + C_OPENING]
-        by_system = words[client + E_OPTIONS] & (OPT_SCALE | OPT_TIMESTAMPS) or opening == OPENING_HANDSHAKE
-        what = OUTCOMES.get(opening, "open")
-        self.groups.count(
-            host_of(words, c, CLIENT),
-            lone_of(words, c, socket_of(words, c, SERVER), ("system", what) if by_system else (what,)),
-        )
+    def see_all(self, words: array[int], rows: list[int]) -> None:
+        """Attempts that were refused or unanswered, and connections that were reset before any data."""
+        client, server = end_of(0, CLIENT), end_of(0, SERVER)
+        own, other, syns = client + E_BYTES, server + E_BYTES, client + E_SYNS
+        fruitless = [c for c in rows if words[c + syns] and not words[c + own] and not words[c + other]]
+        hosts, targets = hosts_of(words, fruitless, CLIENT), sockets_of(words, fruitless, SERVER)
+        count = self.groups.count
+        for c, host, target in zip(fruitless, hosts, targets, strict=True):
+            opening = words[c + C_OPENING]
+            by_system = words[c + client + E_OPTIONS] & (OPT_SCALE | OPT_TIMESTAMPS) or opening == OPENING_HANDSHAKE
+            count(host, lone_of(words, c, target, WHAT[bool(by_system)].get(opening, SO[bool(by_system)])))
 
     def finish(self, now: int) -> Iterator[Found]:
         """Hosts that tried many."""

@@ -50,8 +50,10 @@ __all__ = [
     "Survey",
     "Surveyor",
     "host_of",
+    "hosts_of",
     "name",
     "socket_of",
+    "sockets_of",
 ]
 
 T = TypeVar("T")
@@ -69,6 +71,18 @@ def socket_of(words: array[int], c: int, side: int) -> Name:
     """The address and port of an endpoint."""
     ports = words[c + C_PORTS]
     return (*host_of(words, c, side), ports >> 16 if side == CLIENT else ports & 65535)
+
+
+def hosts_of(words: array[int], rows: list[int], side: int) -> list[Name]:
+    """The address of an endpoint of each of several connections."""
+    hi, lo = (C_CLIENT_HI, C_CLIENT_LO) if side == CLIENT else (C_SERVER_HI, C_SERVER_LO)
+    return [(words[c + C_NET] & 1, words[c + hi], words[c + lo]) for c in rows]
+
+
+def sockets_of(words: array[int], rows: list[int], side: int) -> list[Name]:
+    """The address and port of an endpoint of each of several connections."""
+    hi, lo, shift = (C_CLIENT_HI, C_CLIENT_LO, 16) if side == CLIENT else (C_SERVER_HI, C_SERVER_LO, 0)
+    return [(words[c + C_NET] & 1, words[c + hi], words[c + lo], words[c + C_PORTS] >> shift & 65535) for c in rows]
 
 
 def name(place: Name) -> str:

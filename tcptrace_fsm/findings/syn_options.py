@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import Rule, span
-from tcptrace_fsm.findings.survey import SAMPLE, Collector, Found, Group, Survey, host_of, name, socket_of
+from tcptrace_fsm.findings.survey import (
+    SAMPLE,
+    Collector,
+    Found,
+    Group,
+    Survey,
+    hosts_of,
+    name,
+    socket_of,
+    sockets_of,
+)
 from tcptrace_fsm.kernels.layout import (
     C_ID,
     CLIENT,
@@ -89,7 +99,7 @@ class Options(Collector):
                 block.words,
                 [i * CONNECTION_SIZE for i in places if ids[i] < SAMPLE],
                 [i * CONNECTION_SIZE for i in places if ids[i] >= SAMPLE],
-                partial(socket_of if side == SERVER else host_of, side=side),
+                partial(sockets_of if side == SERVER else hosts_of, side=side),
             )
 
     def fits(self, client_syns: int, server_syns: int) -> bool:

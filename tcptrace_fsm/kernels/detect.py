@@ -146,6 +146,11 @@ def first_ack_of_fin(c: int, side: int, block: Words, log: Words) -> int:
     return -1
 
 
+def is_older(a: int, b: int) -> int:
+    """Whether timestamp ``a`` is older than ``b``. An absent one is neither."""
+    return newer(b, a) if a >= 0 and b >= 0 else 0
+
+
 def repeated_after(c: int, side: int, since: int, tsval: int, block: Words, log: Words) -> int:
     """Where the log has the first FIN, or old data, that ``side`` sent after ``since``; -1 where it has none."""
     r = block[c + C_LOG_HEAD]
@@ -158,7 +163,7 @@ def repeated_after(c: int, side: int, since: int, tsval: int, block: Words, log:
             and not marks & (M_NOBODYS | M_NETWORK_DUPLICATE)
             and (
                 info & (TCP_FIN | TCP_RST) == TCP_FIN
-                or (length_of(info) and marks & M_SPURIOUS and log[r + L_TSVAL] >= tsval)
+                or (length_of(info) and marks & M_SPURIOUS and not is_older(log[r + L_TSVAL], tsval))
             )
         ):
             return r
@@ -204,7 +209,9 @@ def last_ack_of(
     if ack < 0:
         return at
     first = frames[at]
-    again = repeated_after(c, 1 - side, log[ack + L_TIME] + apart, log[first + L_TSVAL], block, log)
+    # What comes within a round trip of that ACK had left before the ACK could be there.
+    since = log[ack + L_TIME] + max(apart, block[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_RTT_MIN])
+    again = repeated_after(c, 1 - side, since, log[first + L_TSVAL], block, log)
     d = -1
     if again >= 0:
         d = tell(place, DETECT_LAST_ACK_LOST, side, n, at, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def findings_table(findings: Iterable[Any], origins: Origins | None = None) -> A
         ordered = [placed(finding, origins) for finding in ordered]
     arrays = []
     for column in schema.declared("anomalies", files=origins is not None):
-        values = [getattr(f, column.after or column.name) for f in ordered]
+        values = list(map(attrgetter(column.after or column.name), ordered))
         if column.name == "frame" or column.after == "frame":
             values = [None if v is None or v < 0 else v for v in values]
         if origins is not None and column.after:

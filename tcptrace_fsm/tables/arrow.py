@@ -90,10 +90,10 @@ def coded(codes: NDArray[Any], words: Sequence[str], mask: NDArray[np.bool_] | N
 
 def encoded(values: Sequence[str | None]) -> Any:
     """Make a dictionary array of strings that repeat."""
-    places: dict[str, int] = {}
-    codes = [-1 if text is None else places.setdefault(text, len(places)) for text in values]
-    found = np.array(codes, dtype=np.int32)
-    return coded(found, list(places), found < 0)
+    different = [text for text in dict.fromkeys(values) if text is not None]
+    places: dict[str | None, int] = {None: -1, **{text: place for place, text in enumerate(different)}}
+    found = np.fromiter(map(places.__getitem__, values), np.int32, len(values))
+    return coded(found, different, found < 0)
 
 
 def _offsets(lengths: NDArray[np.int32]) -> NDArray[np.int32]:

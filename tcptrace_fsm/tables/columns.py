@@ -96,13 +96,14 @@ def has_files(table: Any, name: str) -> bool:
 
 def with_seconds(table: Any, name: str) -> Any:
     """Append each duration in seconds: parquet has no type for durations, and not every reader knows Arrow's."""
+    arrays, fields = list(table.columns), list(table.schema)
     for column in schema.seconds(name):
         lengths = table.column(column.name.removesuffix("_s")).combine_chunks()
-        values = words(lengths.cast(pa.int64())) / 1e9
+        values = words(lengths.view(pa.int64())) / 1e9
         missing = words(lengths.is_null().cast(pa.int8())) != 0 if lengths.null_count else None
-        field = pa.field(column.name, pa.float64(), nullable=column.nullable)
-        table = table.append_column(field, numbers(values, missing))
-    return table
+        fields.append(pa.field(column.name, pa.float64(), nullable=column.nullable))
+        arrays.append(numbers(values, missing))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=table.schema.metadata))
 
 
 def plain(table: Any, name: str) -> Any:
