@@ -88,7 +88,11 @@ def test_samples_have_their_figures(path):
     trace = tf.analyze(str(path))
     trace.plot_occupancy().figure.canvas.draw()
     connection = trace.connection(0)
-    for draw in (connection.plot_states, connection.plot_sequence, connection.plot_rtt, connection.plot_throughput):
+    trace.plot_waits().figure.canvas.draw()
+    for draw in (
+        *(connection.plot_states, connection.plot_sequence, connection.plot_rtt, connection.plot_throughput),
+        connection.plot_waits,
+    ):
         axes = draw()
         axes.figure.canvas.draw()
         assert "connection 0: " in axes.get_title(loc="left")
@@ -103,6 +107,21 @@ def test_a_sequence_graph_shows_what_happened():
     assert "window 0" in sample("zero_window.pcap").connection(0).plot_sequence().get_legend_handles_labels()[1]
     with pytest.raises(UsageError, match="client or server"):
         lost.plot_sequence("both")
+
+
+@pytest.mark.usefixtures("plt")
+def test_waits_are_drawn_to_scale_for_whom_they_waited():
+    trace = sample("zero_window.pcap")
+    row = trace.waits.sort_values("duration").iloc[-1]
+    drawn = trace.connection(int(row["conn_id"])).plot_waits()
+    lanes = [label.get_text() for label in drawn.get_yticklabels()]
+    assert f"{row['side']} {row['waiting_for']}".replace("_", " ") in lanes
+    widths = [path.get_extents().width for bars in drawn.collections for path in bars.get_paths()]
+    assert max(widths) == pytest.approx(row["duration"].total_seconds())
+    bars = trace.plot_waits(most=1)
+    connection = trace.connections.set_index("conn_id").loc[int(bars.get_yticklabels()[0].get_text())]
+    lasts = (connection["last_time"] - connection["first_time"]).total_seconds()
+    assert sum(bar.get_width() for bar in bars.patches) == pytest.approx(lasts)
 
 
 def test_occupancy_stacks_the_states(plt):

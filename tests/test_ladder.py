@@ -23,6 +23,7 @@ from tcptrace_fsm.cli import app as cli
 from tcptrace_fsm.cli import messages
 from tcptrace_fsm.core.words import SEVERITIES, STATES
 from tcptrace_fsm.views import palette
+from tcptrace_fsm.views.conversation import Wait
 from tcptrace_fsm.views.ladder import Ladder, ladder_style, ladder_svg, ladder_text, plainer
 from tcptrace_fsm.views.ladder.rows import Fold, rows
 
@@ -73,6 +74,32 @@ frame     time            client 10.0.0.1:49412                    server 10.0.0
 [1] LOW last_ack_lost
     the last ACK of 10.0.0.1:49412 was lost: 10.0.0.2:8080 repeated its FIN 208 ms after that ACK"""
     )
+
+
+def waited(length):
+    """A conversation with a slow answer, after a shorter one."""
+    talk = conversation("normal_close.pcap")
+    at = [s.time for s in talk.segments]
+    later = tuple(s._replace(time=s.time + length + (40_000_000 if i > 4 else 0)) if i > 3 else s
+                  for i, s in enumerate(talk.segments))  # fmt: skip
+    waits = (
+        Wait(at[3], at[3] + length, "application", "server"),
+        Wait(at[4] + length, at[4] + length + 40_000_000, "delayed_ack", "client"),
+    )
+    return dataclasses.replace(talk, segments=later, waits=waits, ended=talk.ended + 2 * length)
+
+
+def test_a_wait_is_a_gap_to_scale_with_its_words():
+    lines = [line.strip("█ ▒\n") for line in ladder_text(waited(8_200_000_000), width=100)]
+    gap = [line.split("█")[-2] if "█" in line else line for line in lines if "⋮" in line]
+    assert sum("8.2 s  waiting for the server's application" in line for line in gap) == 1
+    assert len(gap) == 7, "a tall gap, and the short one beside it is no gap at all"
+    short = "\n".join(ladder_text(waited(100_000_000), width=100))
+    assert "40 ms  waiting for the client's ACK, which it holds back" in short
+    picture = drawn(waited(100_000_000))
+    heights = sorted(float(r.get("height")) for r in picture.iter(f"{SVG}rect") if r.get("class") == "wait")
+    assert heights[1] - 14 == pytest.approx(130)
+    assert heights[0] - 14 == pytest.approx(130 * 0.4, abs=1)
 
 
 def test_segments_that_crossed_are_drawn_across_one_another():

@@ -110,6 +110,17 @@ class Connection:
             raise UsageError(f"a side is client or server, not {side!r}")
         return figures.sequence(self._directions[side == "server"], self._begin, self._title, ax)
 
+    @property
+    def waits(self) -> pd.DataFrame:
+        """Intervals in which it stood still: for whom, and for what."""
+        return self._rows(self._trace.waits)
+
+    def plot_waits(self, ax: Axes | None = None) -> Axes:
+        """Draw for whom and for what it stood still, over time. Needs matplotlib (the extra ``plot``)."""
+        from tcptrace_fsm.views import figures
+
+        return figures.waits(self.waits, self._begin, self._title, ax)
+
     def plot_rtt(self, ax: Axes | None = None) -> Axes:
         """Draw the round trips of both directions, as seen at the capture point."""
         from tcptrace_fsm.views import figures

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.core.finished import Finding
     from tcptrace_fsm.runs.run import Run
     from tcptrace_fsm.runs.sinks import Kept
-    from tcptrace_fsm.views.conversation import Conversation
+    from tcptrace_fsm.views.conversation import Conversation, Wait
     from tcptrace_fsm.views.diagram import Diagram
     from tcptrace_fsm.views.occupancy import Sweep
 
@@ -241,6 +241,12 @@ class Trace:
 
         return figures.occupancy(self.occupancy(step, host), ax)
 
+    def plot_waits(self, most: int = 30, ax: Axes | None = None) -> Axes:
+        """Draw where the time of those connections went that waited longest. Needs matplotlib (the extra ``plot``)."""
+        from tcptrace_fsm.views import figures
+
+        return figures.where_time_went(self.connections, most, ax)
+
     @property
     def sweep(self) -> Sweep:
         """All changes of state, ready to be counted; see :mod:`tcptrace_fsm.views.occupancy`."""
@@ -331,7 +337,14 @@ class Trace:
                     ),
                     [f for f in findings if f.conn_id == conn_id],
                     (self._run.name, *self._run.span),
+                    waits=self._waits_of(conn_id),
                 )
+
+    def _waits_of(self, conn_id: int) -> Iterator[Wait]:
+        from tcptrace_fsm.views.conversation import Wait
+
+        for row in self.waits[self.waits["conn_id"] == conn_id].to_dict("records"):
+            yield Wait(row["start"].value, row["end"].value, row["waiting_for"], row["side"])
 
     def packets(self, conn_id: int) -> Iterator[tuple[float, Any]]:
         """Give the frames of a connection as dpkt sees them. The captures are read twice more.

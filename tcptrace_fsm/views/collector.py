@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
+from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables.arrow import numbers
 from tcptrace_fsm.tables.columns import SOURCES, Rows, build, plain
+from tcptrace_fsm.tables.connections import WAITING_FOR
 from tcptrace_fsm.tables.labels import LABELS
 from tcptrace_fsm.tables.segments import SegmentTable
-from tcptrace_fsm.views.conversation import NONE_LEFT_OUT, Change, Conversation, LeftOut, Segment
+from tcptrace_fsm.views.conversation import NONE_LEFT_OUT, Change, Conversation, LeftOut, Segment, Wait
 from tcptrace_fsm.views.fates import judge
 from tcptrace_fsm.views.undecided import Undecided
 
@@ -98,6 +100,7 @@ class Collector:
         self._changes = Rows(SOURCES["transitions"])
         self._table = SegmentTable()
         self.findings: list[Any] = []
+        self._waits: dict[int, list[Wait]] = {}
 
     def _chosen(self, ids: Words) -> NDArray[np.bool_]:
         return ids >= 0 if self._wanted is None else np.isin(ids, self._wanted)
@@ -132,8 +135,19 @@ class Collector:
             self._rows.add(array("q", part.connections.tobytes()), part.count)
             self._changes.add(array("q", part.transitions.tobytes()), part.transition_count)
         self._undecided.take(records)
+        self._take_waits(finished)
         wanted = None if self._wanted is None else set(self._wanted.tolist())
         self.findings += [f for f in finished.findings if wanted is None or f.conn_id in wanted]
+
+    def _take_waits(self, finished: Any) -> None:
+        """Keep the waits of the chosen connections, as many as a picture has use for."""
+        waits = np.frombuffer(finished.waits, dtype=np.int64, count=finished.wait_count * k.WAIT_SIZE)
+        waits = waits.reshape(-1, k.WAIT_SIZE)
+        words = [k.WT_CONNECTION, k.WT_START, k.WT_END, k.WT_FOR, k.WT_SIDE]
+        for conn_id, start, end, kind, side in waits[self._chosen(waits[:, k.WT_CONNECTION])][:, words].tolist():
+            kept = self._waits.setdefault(conn_id, [])
+            if len(kept) < self._limit:
+                kept.append(Wait(start, end, WAITING_FOR[kind], SIDES[side]))
 
     def _thin(self) -> None:
         """Drop every other plain segment of the connections that have more than their share."""
@@ -194,7 +208,8 @@ class Collector:
                 conn_id = row["conn_id"]
                 a, b = np.searchsorted(ids[begin:end], [conn_id, conn_id + 1])
                 c, d = np.searchsorted(changed[first:last], [conn_id, conn_id + 1])
-                yield _conversation(row, sent[a:b], moved[c:d], by_connection.get(conn_id, ()), (capture, *span))
+                found, waited = by_connection.get(conn_id, ()), self._waits.get(conn_id, ())
+                yield _conversation(row, sent[a:b], moved[c:d], found, (capture, *span), waits=waited)
 
 
 def _groups(conn_ids: Words, ids: Words) -> Iterator[tuple[int, int]]:
@@ -263,6 +278,8 @@ def from_tables(
     changes: Any,
     findings: Iterable[Any],
     capture: tuple[str, int | None, int | None],
+    *,
+    waits: Iterable[Wait] = (),
 ) -> Conversation:
     """Make a conversation of one connection's rows.
 
@@ -275,9 +292,10 @@ def from_tables(
     findings : iterable of Finding
     capture : tuple
         Name, first and last time.
+    waits : iterable of Wait
 
     """
-    return _conversation(row, _sent(segments), _moved(changes), findings, capture)
+    return _conversation(row, _sent(segments), _moved(changes), findings, capture, waits=waits)
 
 
 def _conversation(
@@ -286,6 +304,8 @@ def _conversation(
     changes: Sequence[Change],
     findings: Iterable[Any],
     capture: tuple[str, int | None, int | None],
+    *,
+    waits: Iterable[Wait] = (),
 ) -> Conversation:
     name, first, last = capture
     began = row["first_time"] if first is None else first
@@ -294,7 +314,7 @@ def _conversation(
     ordered = tuple(sorted(changes, key=lambda c: c.time))
     judged = judge(segments, ordered)
     sent = tuple(s._replace(fate=judged[i]) if i in judged else s for i, s in enumerate(segments))
-    return Conversation(row["conn_id"], name, began, ended, row, sent, ordered, found)
+    return Conversation(row["conn_id"], name, began, ended, row, sent, ordered, found, tuple(sorted(waits)))
 
 
 _CHANGE = tuple({"earliest": "time_earliest", "latest": "time_latest"}.get(name, name) for name in Change._fields)

@@ -8,6 +8,7 @@ A :class:`Conversation` is made by :mod:`tcptrace_fsm.views.collector`, in a run
     conversation.changes                       # tuple of Change: the transitions of both sides, by time
     conversation.stays("client")               # list of Stay: its states, each with begin, end and basis
     conversation.findings                      # tuple of Finding, each with its frames
+    conversation.waits                         # tuple of Wait: from when to when, for whom and for what
 
 In Python there are ``trace.conversations(wanted)`` and ``trace.connection(n).conversation()``. Pictures of a
 conversation are made by :func:`tcptrace_fsm.views.ladder.ladder_svg` and :func:`tcptrace_fsm.views.ladder.ladder_text`.
@@ -24,7 +25,7 @@ from tcptrace_fsm.text.addresses import with_port
 if TYPE_CHECKING:
     from tcptrace_fsm.core.finished import Finding
 
-__all__ = ["NONE_LEFT_OUT", "Change", "Conversation", "LeftOut", "Segment", "Stay"]
+__all__ = ["NONE_LEFT_OUT", "Change", "Conversation", "LeftOut", "Segment", "Stay", "Wait"]
 
 
 class LeftOut(NamedTuple):
@@ -129,6 +130,34 @@ class Stay(NamedTuple):
     change: Change | None
 
 
+class Wait(NamedTuple):
+    """One row of the table of waits; times in ns."""
+
+    start: int
+    end: int
+    waiting_for: str
+    side: str
+
+    @property
+    def words(self) -> str:
+        """For whom or what.
+
+        >>> Wait(0, 1, "application", "server").words, Wait(0, 1, "delayed_ack", "client").words
+        ("waiting for the server's application", "waiting for the client's ACK, which it holds back")
+        """
+        return f"waiting for the {self.side}'s {_AWAITED[self.waiting_for]}"
+
+
+_AWAITED = {
+    "handshake": "part of the handshake",
+    "application": "application",
+    "window": "window to open",
+    "retransmission": "repetition of what was lost",
+    "delayed_ack": "ACK, which it holds back",
+    "close": "close",
+}
+
+
 @dataclass(frozen=True)
 class Conversation:
     """One connection, whole.
@@ -148,6 +177,8 @@ class Conversation:
         Of both sides, by time.
     findings : tuple of Finding
         By time; see :class:`tcptrace_fsm.core.finished.Finding`.
+    waits : tuple of Wait
+        Rows of the table of waits, by time.
 
     """
 
@@ -159,6 +190,7 @@ class Conversation:
     segments: tuple[Segment, ...]
     changes: tuple[Change, ...]
     findings: tuple[Finding, ...]
+    waits: tuple[Wait, ...] = ()
 
     @property
     def client(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.errors import UsageError
-from tcptrace_fsm.views.palette import GRAPH, STATE
+from tcptrace_fsm.views.palette import GRAPH, STATE, WENT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.views.series import Direction, Points
 
-__all__ = ["occupancy", "round_trips", "sequence", "states", "throughput"]
+__all__ = ["occupancy", "round_trips", "sequence", "states", "throughput", "waits", "where_time_went"]
 
 
 _SECONDS = 1e-9
@@ -67,6 +67,63 @@ def occupancy(counts: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.margins(x=0)
     _named(ax, "endpoints", "seconds since the first segment")
     ax.set_ylim(bottom=0)
+    return ax
+
+
+def waits(rows: pd.DataFrame, begin: int, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw the waits of one connection over time, a lane for each party and purpose.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of :attr:`tcptrace_fsm.Trace.waits`, all of one connection.
+    begin : int
+        When the connection began, ns.
+    title : str
+    ax : matplotlib.axes.Axes or None
+
+    """
+    ax = axes(ax, 9, 2.6)
+    lanes = list(dict.fromkeys(zip(rows["side"], rows["waiting_for"], strict=True)))
+    for place, (side, what) in enumerate(lanes):
+        of_lane = rows[(rows["side"] == side) & (rows["waiting_for"] == what)]
+        spans = [
+            ((start.value - begin) * _SECONDS, long.value * _SECONDS)
+            for start, long in zip(of_lane["start"], of_lane["duration"], strict=True)
+        ]
+        colour = WENT.get(f"{side}_{what}") or WENT[what]
+        ax.broken_barh(spans, (-place - 0.4, 0.8), color=colour.light)
+    ax.set_yticks([-place for place in range(len(lanes))], [f"{side} {what}".replace("_", " ") for side, what in lanes])
+    _named(ax, "", "seconds since its first segment")
+    ax.set_title(title, loc="left", fontsize="medium")
+    return ax
+
+
+def where_time_went(connections: pd.DataFrame, most: int = 30, ax: Axes | None = None) -> Axes:
+    """Stack what the time of connections went for, a bar for each, the longest wait on top.
+
+    Parameters
+    ----------
+    connections : DataFrame
+        Rows of :attr:`tcptrace_fsm.Trace.connections`.
+    most : int
+        Bars at most.
+    ax : matplotlib.axes.Axes or None
+
+    """
+    waited = connections[connections["longest_wait"].notna()]
+    shown = waited.sort_values("longest_wait", ascending=False, kind="stable").head(most).iloc[::-1]
+    ax = axes(ax, 9, max(1.6, 0.6 + 0.22 * len(shown)))
+    left = shown["time_transfer"].dt.total_seconds().to_numpy() * 0
+    for name, colour in WENT.items():
+        long = shown[f"time_{name}"].dt.total_seconds().to_numpy()
+        if long.any():
+            ax.barh(range(len(shown)), long, left=left, color=colour.light, label=name.replace("_", " "))
+            left = left + long
+    ax.set_yticks(range(len(shown)), [str(n) for n in shown["conn_id"]])
+    _named(ax, "connection", "seconds")
+    if len(shown):
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize="small")
     return ax
 
 

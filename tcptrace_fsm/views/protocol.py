@@ -37,6 +37,10 @@ class TraceTables(Protocol):
         """One row per problem."""
 
     @property
+    def waits(self) -> pd.DataFrame:
+        """One row per standstill."""
+
+    @property
     def segments(self) -> pd.DataFrame:
         """One row per segment."""
 

@@ -25,6 +25,7 @@ LEFT, RIGHT = 252, 636  # the lifelines: where arrows begin and end
 BAND = 10
 LINE = 30  # from one segment to the next
 NOTE = 16  # a line of small text
+TALLEST = 130  # what the longest wait is taller than another row
 CHARACTER = 6.95  # width of one at the size of the labels
 FIRM = frozenset({"sent", "acked"})
 MONO = "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace"
@@ -85,6 +86,7 @@ def _colours(dark: bool, under: str) -> str:
         f".ladder .red .tip,.ladder .red text{{fill:{red}}}",
         f".ladder .fold{{stroke:{rule};fill:{paper}}}",
         f".ladder .dot text{{fill:{paper}}}",
+        f".ladder .wait{{fill:{amber}}}",
         f".ladder .stripe{{stroke:{paper};stroke-width:2.6}}",
     ]
     rules += [f".ladder .{name}{{fill:{c(colour)}}}" for name, colour in STATE.items()]
@@ -215,9 +217,9 @@ class _Picture:
             return 0
         room: float = LINE
         if row.kind == "pause":
-            room = 24
+            room = 24 + _tall(row) / 2
         elif before.kind == "pause":
-            room = 24 + 0.6 * self._slant
+            room = 24 + _tall(before) / 2 + 0.6 * self._slant
         if row.kind == "fold" and row.fold is not None:
             room = 22 + NOTE * len(row.fold.lines()) / 2
         if before.kind == "fold" and before.fold is not None:
@@ -236,7 +238,7 @@ class _Picture:
         ends = _Arrow(y, y)
         s = row.segment
         if row.kind == "pause":
-            self._pause(y, row.pause)
+            self._pause(y, row)
         elif row.fold is not None:
             self._fold(y, row)
         elif row.kind == "clock":
@@ -267,8 +269,13 @@ class _Picture:
             self._text(FRAME, y + 4, f"{frame}", "faint", "e")
         self._text(TIME, y + 4, f"{(time - self._talk.began) / 1e9:.6f}", "faint", "e")
 
-    def _pause(self, y: float, length: int) -> None:
-        self._text((LEFT + RIGHT) / 2, y + 3, f"\u22ee {elapsed(length)}", "faint", "m", "on")
+    def _pause(self, y: float, row: Row) -> None:
+        self._text((LEFT + RIGHT) / 2, y + 3, row.words, "m", "on", *([] if row.wait else ["faint"]))
+        if row.wait:  # a gap to scale, on the side of whom it waits for
+            tall = _tall(row) + 14
+            at = LEFT + BAND if row.wait.side == "client" else RIGHT - BAND - 4
+            self._add(f'<rect class="wait" x="{at}" y="{y - tall / 2:.1f}" width="4" height="{tall:.1f}" rx="2"/>')
+            return
         for x in (LEFT - BAND / 2, RIGHT + BAND / 2):
             self._texts.append(
                 f'<path class="cut" d="M{x - 9:.1f},{y + 2:.1f}l18,-6"/>'
@@ -394,11 +401,16 @@ class _Picture:
         if self._delay is not None:
             sentences.append(
                 f"Arrows fall with the logarithm of the way's delay, here about {elapsed(self._delay)}."
-                " Distances down the page are not to scale."
+                " Distances down the page are not to scale, waits are."
             )
         else:
             sentences.append("Distances down the page are not to scale.")
         return sentences
+
+
+def _tall(row: Row) -> float:
+    """How much taller than usual a pause is."""
+    return TALLEST * row.share if row.wait else 0.0
 
 
 def _kind(s: Segment) -> str:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.core.words import SIDES
+from tcptrace_fsm.views.ladder.gaps import Gaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tcptrace_fsm.views.conversation import Change, Conversation, Segment
+    from tcptrace_fsm.views.conversation import Change, Conversation, Segment, Wait
 
 __all__ = ["Fold", "Row", "elapsed", "endings", "label", "pieces", "rows"]
 
@@ -122,6 +123,10 @@ class Row:
         What is to be marked here, with its number on this ladder, from 1.
     pause : int
         ns, of a pause.
+    share : float
+        How long a pause is, compared with the longest.
+    wait : Wait or None
+        For whom and for what the connection stood still then.
 
     """
 
@@ -132,6 +137,13 @@ class Row:
     changes: list[Change] = field(default_factory=list)
     findings: list[tuple[int, Any]] = field(default_factory=list)
     pause: int = 0
+    share: float = 0.0
+    wait: Wait | None = None
+
+    @property
+    def words(self) -> str:
+        """How long a pause is, and for whom."""
+        return f"\u22ee {elapsed(self.pause)}" + (f"  {self.wait.words}" if self.wait else "")
 
     def of(self, side: str) -> list[Change]:
         """Give that endpoint's changes."""
@@ -240,7 +252,11 @@ def rows(conversation: Conversation, most: int | None = 200) -> list[Row]:
         made.append(row)
     made = _changed(conversation, made, own)
     _mark(conversation, made, own)
-    return list(_paused(conversation, made))
+    made = list(_paused(conversation, made))
+    longest = max((row.pause for row in made), default=0)
+    for row in made:
+        row.share = row.pause / longest if longest else 0.0
+    return made
 
 
 def _changed(conversation: Conversation, made: list[Row], own: dict[int, Row]) -> list[Row]:
@@ -340,13 +356,14 @@ def _landed(made: list[Row], row: Row) -> Row:
 
 
 def _paused(conversation: Conversation, made: list[Row]) -> Iterator[Row]:
-    """Put a pause between rows where nothing happened for long, compared with a round trip."""
-    trip = sum(conversation.distance(side) or 0 for side in SIDES) * 2
-    long = max(150_000_000, 3 * trip)
+    """Put a pause between rows where nothing happened for long, or somebody was waited for."""
+    gaps = Gaps(conversation)
     before: int | None = None
     for row in made:
-        if before is not None and row.time - before >= long and row.kind != "arrive":
-            yield Row("pause", before, pause=row.time - before)
+        if before is not None and row.time > before and row.kind != "arrive":
+            worth, wait = gaps.between(before, row.time)
+            if worth:
+                yield Row("pause", before, pause=row.time - before, wait=wait)
         yield row
         before = max(before or row.time, row.time, row.fold.last.time if row.fold else 0)
 

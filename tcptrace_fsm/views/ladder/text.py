@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tcptrace_fsm.views.ladder.rows import Row, elapsed, endings, pieces, rows
+from tcptrace_fsm.views.ladder.rows import Row, endings, pieces, rows
 from tcptrace_fsm.views.palette import SEVERITY, STATE
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ __all__ = ["MOST_PRINTED", "ladder_text", "plainer"]
 
 MOST_PRINTED = 200
 """Rows for segments in a terminal, unless told otherwise."""
+MOST_LINES = 6  # that the longest wait is taller than another
 NARROWEST = 60
 """Columns below which nothing gets narrower."""
 STATES = 12  # the longest name, SYN_RECEIVED
@@ -207,7 +208,10 @@ class _Ladder:
     def _row(self, row: Row) -> Iterator[str]:
         changes = self._enter(row.changes)
         if row.kind == "pause":
-            yield self._middle_line(f"\u22ee {elapsed(row.pause)}")
+            # As tall as it is long, compared with the longest.
+            lines = 1 + round(MOST_LINES * row.share) if row.wait else 1
+            for i in range(lines):
+                yield self._middle_line(row.words if i == (lines - 1) // 2 else "\u22ee")
             return
         states = next(changes, {})
         head = f"{row.segment.frame:>{self._frames - 1}} " if self._frames and row.segment else " " * self._frames
