@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -10,10 +11,10 @@ import threading
 
 import pytest
 
-from tests.lab import pcap, runner, score, truth
+from tests.lab import pcap, runner, score, truth, waits
 from tests.lab.network import HOSTS
 from tests.lab.scenario import REGISTRY
-from tests.lab.scenarios import load, random_spec
+from tests.lab.scenarios import application_specs, load, random_spec
 
 pytestmark = pytest.mark.lab
 
@@ -153,6 +154,31 @@ def test_the_kernel_on_the_bench_says_the_same(on_the_bench, name):
     results = score.score_capture(score.API, on_the_bench / name, "kernel")
     assert results
     assert [(r.want, r.got) for r in results if not r.exact] == []
+
+
+@pytest.fixture(scope="module")
+def waited(tmp_path_factory):
+    """Applications that sleep for known times, at hand and 40 ms away."""
+    if reason := runner.missing():
+        pytest.skip(reason)
+    out = tmp_path_factory.mktemp("waits")
+    specs = [s for s in application_specs(7, each=1) if s.name in ("applications_at_hand_7", "applications_far_7")]
+    specs = [dataclasses.replace(s, args={**s.args, "kinds": QUICK_PLAYS}) for s in specs]
+    runner.record_all(specs, out, jobs=2, say=lambda _: None)
+    return [mark for s in specs for mark in waits.score(out / s.name)]
+
+
+QUICK_PLAYS = (
+    *("server_slow", "server_pauses", "client_slow", "client_thinks", "client_unread", "server_unread"),
+    *("nagle", "nagle_of_server", "unanswered", "fast"),
+)
+
+
+def test_who_was_waited_for_is_who_slept(waited):
+    """At each of the three capture points; a busy machine may add a wait of its own to one connection in ten."""
+    for name in ("who", "covered", "responses", "quiet", "cause"):
+        wrong = [m for m in waited if not m.right.get(name, True)]
+        assert len(wrong) <= sum(name in m.right for m in waited) / 10, (name, wrong)
 
 
 def test_namespaces_are_gone_after_an_error():

@@ -146,6 +146,7 @@ WITH_TABLES = {
         "tables/columns",
         "tables/derived",
         "tables/diagnoses",
+        "tables/limits",
         "tables/segments",
         "capture/timeline",
         "runs/shares",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.kernels import layout as at
-from tcptrace_fsm.tables.connections import LONGEST_FOR, WAITING_FOR
+from tcptrace_fsm.tables.connections import LIMITED_BY, LONGEST_FOR, WAITING_FOR
+from tcptrace_fsm.tables.limits import limited_by
 from tests.strategies import SECOND, anything, conversations, plain_engine, run, watched_engine
 
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -368,3 +370,52 @@ def test_waits_end_up_in_rows_of_their_own():
     told = [(WAITING_FOR[r[at.WT_FOR]], SIDES[r[at.WT_SIDE]], r[at.WT_BEFORE], r[at.WT_AFTER]) for r in rows]
     assert told == [("application", "client", 3, 4), ("application", "server", 4, 6)]
     assert rows[1][at.WT_BASIS] == at.BASIS_ACKED
+
+
+# --- what limits a transfer -------------------------------------------------------------------------------------------
+def limits_of(text, window=65535):
+    """What is said of the client's and of the server's direction; the server's window is so wide from the start."""
+    words = run(OPEN.replace("< S. 0:0(0)   ack 1  win 65535", f"< S. 0:0(0) ack 1 win {window}") + text)
+    words = words.connections[0].words
+    rows = {i: np.array([w]) for i, w in enumerate(words)}
+    return tuple(LIMITED_BY[int(limited_by(rows, side)[0])] for side in (0, 1))
+
+
+def upload(*, window=65535, pause=0.0, flights=10, lose=0):
+    """Flights of four segments from the client, the server 20 ms away; each waits for the ACK of the one before."""
+    lines, at, seq = [], 0.1, 1
+    for flight in range(flights):
+        first = seq
+        for _ in range(4):
+            lines.append(f"{at:.6f} > {'P' if pause else ''}. {seq}:{seq + 1400}(1400) ack 1 win 65535")
+            at += 0.0001
+            seq += 1400
+        if lose and flight % lose == 0:
+            lines.append(f"{at + 0.021:.6f} < . 1:1(0) ack {first} win {window}")
+            at += 0.3
+            lines.append(f"{at:.6f} > . {first}:{first + 1400}(1400) ack 1 win 65535")
+        at += 0.02
+        lines.append(f"{at:.6f} < . 1:1(0) ack {seq} win {window}")
+        at += 0.0001 + pause
+    return "\n".join(lines)
+
+
+def test_what_limits_a_direction():
+    assert limits_of(upload()) == ("path", "nothing")
+    assert limits_of(upload(window=5600), 5600) == ("receiver_window", "nothing")
+    assert limits_of(upload(pause=0.1)) == ("application", "nothing")
+    assert limits_of(upload(lose=2)) == ("loss", "nothing")
+
+
+def test_nothing_is_said_of_what_a_first_flight_holds_or_of_one_direction_alone():
+    assert limits_of(upload(flights=2)) == ("nothing", "nothing")
+    alone = "\n".join(line for line in upload().splitlines() if ">" in line)
+    assert limits_of(alone)[1] == "nothing"
+
+
+def test_nothing_is_said_where_no_one_thing_took_half_of_the_time():
+    words = run(OPEN + upload()).connections[0].words
+    rows = {i: np.array([w]) for i, w in enumerate(words)}
+    for kind, side in ((at.WAIT_APPLICATION, 0), (at.WAIT_WINDOW, 1), (at.WAIT_TRANSFER, 0)):
+        rows[at.C_TIMES + 2 * kind + side] = np.array([1000])
+    assert int(limited_by(rows, 0)[0]) == 0

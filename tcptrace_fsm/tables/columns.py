@@ -21,6 +21,7 @@ from tcptrace_fsm.kernels.columns import scatter
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tables.arrow import ARROW_TYPES, coded, numbers, words
 from tcptrace_fsm.tables.derived import DERIVED
+from tcptrace_fsm.tables.limits import LIMIT_WORDS
 from tcptrace_fsm.tables.waits import WAIT_WORDS
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ SOURCES: dict[str, Source] = {
             *_endpoint_words(k.E_BASE, k.E_BASE_KNOWN, k.E_RTT_COUNT),
             *_endpoint_words(*range(k.E_RTT_MARKER, k.E_RTT_MARKER + 5)),
             *WAIT_WORDS,
+            *LIMIT_WORDS,
         ),
         16384,
     ),

@@ -6,7 +6,7 @@ from tcptrace_fsm.core.words import BASES, CLOSINGS, OPENINGS, ROLES, SIDES, STA
 from tcptrace_fsm.kernels import layout
 from tcptrace_fsm.tables.column import Column, column_of
 
-__all__ = ["CONNECTIONS", "LONGEST_FOR", "WAITING_FOR", "WAYS"]
+__all__ = ["CONNECTIONS", "LIMITED_BY", "LONGEST_FOR", "WAITING_FOR", "WAYS"]
 
 _ENDPOINT: tuple[tuple[str, str, str, str, str, str], ...] = (
     # name, source, type, unit, null, meaning
@@ -110,6 +110,8 @@ def _ways() -> list[Column]:
 WAITING_FOR = ("transfer", "handshake", "application", "window", "retransmission", "delayed_ack", "close")
 """What time goes for, in the order of ``WAIT_...``; the first is no wait."""
 LONGEST_FOR: tuple[str, ...] = ("nothing", *[f"{side} {what}" for what in WAITING_FOR for side in SIDES][1:])
+LIMITED_BY = ("nothing", "application", "receiver_window", "loss", "path")
+"""What the columns ``..._limited_by`` say; the first is null."""
 _TIMES: tuple[tuple[str, int, int | None, str], ...] = (
     # name, WAIT_..., side (None: both), meaning
     ("handshake", layout.WAIT_HANDSHAKE, None, "until both had spoken after the SYNs"),
@@ -161,6 +163,10 @@ def _waited() -> list[Column]:
         word = None if side is None else layout.C_TIMES + 2 * kind + side
         made.append(Column(f"time_{name}", "duration", f"time in which {meaning}".replace("in which until", "until"),
                            text, "", "ns", word))  # fmt: skip
+    untold = "too little sent, one direction not in the capture, or no one thing took half of the time"
+    for end in ("client", "server"):
+        meaning = f"what limits the {end}'s sending: application, receiver_window, loss or path; see waits.md"
+        made.append(Column(f"{end}_limited_by", "string", meaning, "C_TIMES", untold, words=LIMITED_BY[1:]))
     return made
 
 

@@ -15,8 +15,9 @@ import pyarrow as pa
 from tcptrace_fsm.capture.layers.links import encapsulation_name
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables.arrow import ARROW_TYPES, coded, numbers
-from tcptrace_fsm.tables.connections import WAITING_FOR, WAYS
+from tcptrace_fsm.tables.connections import LIMITED_BY, WAITING_FOR, WAYS
 from tcptrace_fsm.tables.labels import HISTORY_LETTERS
+from tcptrace_fsm.tables.limits import limited_by
 from tcptrace_fsm.tables.waits import requests, time_of, without_turns
 from tcptrace_fsm.text.addresses import address_text
 
@@ -263,6 +264,14 @@ def _time_of(kind: int) -> Callable[[dict[int, Words]], Any]:
     return lambda rows: numbers(time_of(rows, kind), None, ARROW_TYPES["duration"])
 
 
+def _limited_by(side: int) -> Callable[[dict[int, Words]], Any]:
+    def derive(rows: dict[int, Words]) -> Any:
+        codes = limited_by(rows, side)
+        return coded(codes, LIMITED_BY, codes == 0)
+
+    return derive
+
+
 DERIVED: dict[str, Callable[[dict[int, Words]], Any]] = {
     "client_ip": lambda rows: _addresses(rows, k.C_CLIENT_HI, k.C_CLIENT_LO),
     "server_ip": lambda rows: _addresses(rows, k.C_SERVER_HI, k.C_SERVER_LO),
@@ -279,6 +288,8 @@ DERIVED: dict[str, Callable[[dict[int, Words]], Any]] = {
     "response_time_median": _response_median,
     "response_time_max": _response_max,
     **{f"time_{WAITING_FOR[kind]}": _time_of(kind) for kind in range(k.WAITS)},
+    "client_limited_by": _limited_by(k.CLIENT),
+    "server_limited_by": _limited_by(k.SERVER),
     "client_isn": _isn(k.CLIENT),
     "server_isn": _isn(k.SERVER),
     "client_rtt_median": _rtt_median(k.CLIENT),

@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from tests.lab import runner, samples, score
+from tests.lab import runner, samples, score, waits
 from tests.lab.network import clean
 from tests.lab.scenario import REGISTRY
-from tests.lab.scenarios import load, random_spec
+from tests.lab.scenarios import application_specs, load, random_spec
 from tests.lab.scenarios.scripted import random_bench
 
 
@@ -35,6 +35,11 @@ def main() -> int:
     p = sub.add_parser("samples", help="record sample_pcaps/ anew")
     p.add_argument("--out", type=Path, default=Path(__file__).parents[2] / "sample_pcaps")
     p.add_argument("names", nargs="*")
+    p = sub.add_parser("waits", help="record applications that wait for known times, and score who was waited for")
+    p.add_argument("out", type=Path)
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--each", type=int, default=4, help="connections of each kind on each wire")
+    p.add_argument("--misses", action="store_true")
     sub.add_parser("clean", help="remove what killed runs left behind")
     a = top.parse_args()
     if a.list:
@@ -55,6 +60,15 @@ def main() -> int:
         return 1
     if a.command == "samples":
         return samples.record(a.out, a.names)
+    if a.command == "waits":
+        specs = application_specs(a.seed, a.each)
+        runner.record_all(specs, a.out, 3)
+        marks = [mark for s in specs for mark in waits.score(a.out / s.name)]
+        for m in marks if a.misses else ():
+            if wrong := [name for name, good in m.right.items() if not good]:
+                print(m.recording, m.point, m.kind, m.port, *wrong, "|", m.said)
+        print(waits.table(marks))
+        return 0
     unknown = [n for n in a.names if not any(k.startswith(n) for k in REGISTRY)]
     if unknown:
         print("no scenario begins with", ", ".join(unknown), file=sys.stderr)
