@@ -165,6 +165,8 @@ def reset_after_handshake(case: Case, world: World) -> Verdict | None:
     rst = next((x for x in case.sent(SERVER) if answer and ack and x.frame > ack.frame), None)
     if answer is None or ack is None or rst is None or not rst.reply_rst or rst.seq != 1:
         return None
+    if any(x.rst and x.frame < rst.frame for x in case.sent(CLIENT)):
+        return None  # the client had reset it
     syn = next(iter(syns_of(case)), None)
     way = answer.time - syn.time if syn else 0
     if rst.time - ack.time > 4 * way + 50 * MILLISECOND or hops(rst.ttl) != hops(answer.ttl):

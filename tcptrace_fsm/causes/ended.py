@@ -194,9 +194,10 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             )
         finding = case.finding("rst_on_late_data", "close_with_unread_data")
         if finding is not None and finding.side == place:
+            sure = finding.severity != "low"
             return Verdict(
-                65,
-                "likely",
+                65 if sure else 45,
+                "likely" if sure else "possible",
                 (f"{finding.message} ({case.frames(finding.frame)})",),
                 f"{end.name} closed while data were unread or still to come: what {end.peer.name} sent is lost",
                 alternatives=("aborted_by_application",),

@@ -9,6 +9,7 @@ from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
+    E_FIN,
     E_RETRANSMITTED,
     E_SEGMENTS,
     E_UNIQUE,
@@ -43,9 +44,10 @@ def dead_path(case: Case, world: World) -> Verdict | None:
             for b in world.between(case.client_host, case.server_host)
             if b.conn_id != case.conn_id and b.opened and b.last_time > stall.copies[0].time and b.server_segments > 1
         ]
+        what = f"{stall.size:,} bytes" if stall.size else "its FIN"
         evidence = [
             (
-                f"{stall.end.name} repeated {stall.size:,} bytes {len(stall.copies)} times in {span(stall.lasted)} "
+                f"{stall.end.name} sent {what} {len(stall.copies)} times in {span(stall.lasted)} "
                 f"({case.frames(*stall.copies)})"
             ),
             f"{stall.peer.name} has said nothing since before that, for {span(silence)}",
@@ -56,9 +58,11 @@ def dead_path(case: Case, world: World) -> Verdict | None:
             50,
             "possible",
             tuple(evidence),
-            f"nothing comes back from {stall.peer.name} any more: {len(stall.copies)} copies in {span(stall.lasted)} "
-            "were not answered",
+            f"nothing comes back from {stall.peer.name} any more: {what}, sent {len(stall.copies)} times in "
+            f"{span(stall.lasted)}, had no answer",
             alternatives=("idle_timeout_in_path",) if others else ("peer_vanished", "idle_timeout_in_path"),
+            # Who has closed misses nothing but the other FIN.
+            severity="low" if not stall.size and stall.peer[E_FIN] >= 0 else None,
             at=stall.copies[0],
         )
     return None

@@ -105,6 +105,14 @@ def is_long_poll(case: Case, world: World) -> bool:
     return by_the_clock or quick
 
 
+def one_sided_talk(case: Case) -> bool:
+    """Whether what the server sends may be no answer: the client's words are left without one, or the server begins."""
+    if case[C_PAUSES] and 2 * case[C_PAUSE] >= case[C_RESPONSE_MAX]:
+        return True  # the client said something, waited in vain for longer, and went on
+    first = next((s for s in case.segments if s.length), None)
+    return case.midstream and first is not None and first.side == SERVER
+
+
 def server_slow(case: Case, world: World) -> Verdict | None:
     """The server has the request, and says nothing for long."""
     worst, n = case[C_RESPONSE_MAX], case[C_RESPONSES]
@@ -121,6 +129,16 @@ def server_slow(case: Case, world: World) -> Verdict | None:
         f"the slowest of {n} answers came {span(worst)} after its request had arrived ({frame})",
         f"{half_took(median)}, and the way there and back takes {network_share(case)}",
     ]
+    if one_sided_talk(case):
+        return Verdict(
+            20,
+            "possible",
+            tuple(evidence),
+            f"{case.service_text} was silent for up to {span(worst)}, if it was its turn: not all that is said here is "
+            "a request that wants an answer",
+            alternatives=("client_slow",),
+            severity="low",
+        )
     if is_long_poll(case, world):
         return Verdict(
             20,
@@ -175,6 +193,8 @@ def request_unanswered(case: Case, world: World) -> Verdict | None:  # noqa: ARG
         return None
     if waited < 2 * SECOND or waited < 2 * median_of_answers(case):
         return None
+    if last is None and case.midstream and not case[C_RESPONSES]:
+        return None  # nothing shows that this server ever answers
     who = "the capture ended" if last is None else f"the {SIDES[last.side]} closed"
     return Verdict(
         70,

@@ -91,7 +91,8 @@ def aborts(c: View) -> Iterator[Abort]:
             change,
             rst,
             max(0, sent - max(end[E_ACK], 1)),
-            end[E_ACK] > 1 and end[E_ACK_TIME] >= peer[E_ACK_TIME] and recent,
+            # Whoever has acknowledged the peer's FIN as well aborts what the peer had closed.
+            end[E_ACK] > 1 and end[E_ACK_TIME] >= peer[E_ACK_TIME] and recent and not 0 <= peer[E_FIN] <= end[E_ACK],
             bytes_lost(end),
             fin is not None and end[E_ACK] < peer[E_FIN] <= rst.ack,
         )

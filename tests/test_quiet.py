@@ -1,0 +1,118 @@
+"""Ordinary things that look like trouble: what must not be said of them above ``low``, or not as more than possible."""
+
+from __future__ import annotations
+
+import pytest
+
+from tcptrace_fsm.capture.scripted import parse
+from tcptrace_fsm.core.settings import Settings
+from tcptrace_fsm.findings.rule import SEVERITIES
+from tcptrace_fsm.runs.run import new_engine
+
+pytestmark = pytest.mark.plain
+
+OPENED = """
+    0.000 > S  0:0(0)
+    0.010 < S. 0:0(0)     ack 1
+    0.020 > .  1:1(0)     ack 1
+"""
+
+QUIET = {
+    "the server resets what the client had closed, having read all": (
+        OPENED
+        + """
+        0.030 > P. 1:101(100) ack 1
+        0.040 < P. 1:201(200) ack 101
+        0.050 > .  101:101(0) ack 201
+        9.000 > P. 101:106(5) ack 201
+        9.001 > F. 106:106(0) ack 201
+        9.002 < .  201:201(0) ack 107
+        9.003 < R. 201:201(0) ack 107
+        """
+    ),
+    "a scanner resets the SYN+ACK, and later sends data all the same": (
+        """
+        0.000 > S  0:0(0)
+        0.001 < S. 0:0(0)     ack 1
+        0.002 > R  1:1(0)
+        15.00 > .  1:110(109) ack 1
+        15.01 < R  1:1(0)
+        """
+    ),
+    "both ends have closed, and only the last FIN has no answer": (
+        OPENED
+        + """
+        0.030 > P. 1:101(100) ack 1
+        0.040 < P. 1:201(200) ack 101
+        0.050 > .  101:101(0) ack 201
+        1.000 < F. 201:201(0) ack 101
+        1.010 > .  101:101(0) ack 202
+        1.020 > F. 101:101(0) ack 202
+        1.500 > F. 101:101(0) ack 202
+        2.500 > F. 101:101(0) ack 202
+        4.500 > F. 101:101(0) ack 202
+        8.500 > F. 101:101(0) ack 202
+        end 30
+        """
+    ),
+    "one acknowledged message of a running connection": (
+        """
+        0.000 > P. 1:42(41)   ack 1
+        0.300 < .  1:1(0)     ack 42
+        end 24
+        """
+    ),
+    "a server that reports when it has something to report, seen from the middle on": (
+        """
+        0.000 < P. 1:248(247)    ack 1
+        0.080 > .  1:1(0)        ack 248
+        0.180 > P. 1:43(42)      ack 248
+        0.220 < .  248:248(0)    ack 43
+        4.000 < P. 248:495(247)  ack 43
+        4.001 > .  43:43(0)      ack 495
+        4.260 > P. 43:85(42)     ack 495
+        4.300 < .  495:495(0)    ack 85
+        16.90 < P. 495:742(247)  ack 85
+        16.91 > .  85:85(0)      ack 742
+        """
+    ),
+    "a client whose messages are not all answered": (
+        OPENED
+        + """
+        0.030 > P. 1:17(16)   ack 1
+        0.040 < P. 1:17(16)   ack 17
+        0.200 > .  17:17(0)   ack 17
+        20.00 > P. 17:23(6)   ack 17
+        20.12 < .  17:17(0)   ack 23
+        45.00 > P. 23:39(16)  ack 17
+        45.03 < P. 17:39(22)  ack 39
+        45.20 > .  39:39(0)   ack 39
+        65.00 > P. 39:45(6)   ack 39
+        65.12 < .  39:39(0)   ack 45
+        70.70 < P. 39:55(16)  ack 45     # of its own accord
+        70.90 > .  45:45(0)   ack 55
+        """
+    ),
+}
+
+
+def loud(text: str) -> list[str]:
+    """The diagnoses above ``low``; who says ``possible`` may name a reset's author or a client's pause."""
+    engine = new_engine(Settings())
+    engine.feed(parse(text))
+    engine.finish()
+    found: list[str] = []
+    while (done := engine.take()) is not None:
+        found += [
+            f"{d.cause}: {d.message}"
+            for d in done.diagnoses
+            if SEVERITIES.index(d.severity) > 1
+            and (d.confidence != "possible" or d.cause not in ("client_slow", "reset_injected"))
+        ]
+    return found
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_no_diagnosis_is_loud(name):
+    """Nothing above ``low`` is said that is not there."""
+    assert loud(QUIET[name]) == []
