@@ -97,7 +97,7 @@ QUIET = {
 
 
 def loud(text: str) -> list[str]:
-    """The diagnoses above ``low``; who says ``possible`` may name a reset's author or a client's pause."""
+    """The diagnoses above ``low``; a client's pause may be ``possible``."""
     engine = new_engine(Settings())
     engine.feed(parse(text))
     engine.finish()
@@ -106,8 +106,7 @@ def loud(text: str) -> list[str]:
         found += [
             f"{d.cause}: {d.message}"
             for d in done.diagnoses
-            if SEVERITIES.index(d.severity) > 1
-            and (d.confidence != "possible" or d.cause not in ("client_slow", "reset_injected"))
+            if SEVERITIES.index(d.severity) > 1 and (d.confidence != "possible" or d.cause != "client_slow")
         ]
     return found
 

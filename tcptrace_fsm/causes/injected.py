@@ -139,13 +139,15 @@ def forged(case: Case, end: End) -> Forged | None:
     evidence: list[str] = []
     points = 0
     after = goes_on(end, first)
+    far = bool(others) and all(hops(s.ttl) != hops(first.ttl) for s in others)
+    if after and refuses(end, first) and not far and after.time - first.time > SECOND:
+        after = None  # a client that had not sent it would have acknowledged the SYN+ACK at once
     if after:
         points += 2
         evidence.append(
             f"{end.name} went on {span(after.last_time - first.time)} later as if it had sent none "
             f"({case.frames(after)})"
         )
-    far = bool(others) and all(hops(s.ttl) != hops(first.ttl) for s in others)
     if far:
         points += 2
         evidence.append(f"TTL {first.ttl} in the RST, {others[0].ttl} in the other segments of {end.name}")
@@ -168,6 +170,12 @@ def forged(case: Case, end: End) -> Forged | None:
             + ", ".join(f"{s.seq:,}" for s in numbers[:4])
         )
     return Forged(rsts, evidence, points, far and points == 2) if points > 1 else None
+
+
+def refuses(end: End, rst: Segment) -> bool:
+    """Whether a client's RST answers a SYN+ACK with the numbers that its own system would take."""
+    before = end.view.before(rst, side=end.peer.side)
+    return end.side == CLIENT and before is not None and before.syn_ack and rst.seq == before.ack
 
 
 def odd_numbers(end: End, rsts: list[Segment]) -> list[Segment]:
@@ -231,9 +239,8 @@ def suspected(case: Case, end: End, found: Forged) -> Verdict:
     obeyed = any(x.event is Event.RCV_RST and x.side != end.side for x in case.view.changes) or bool(
         [s for s in heard(end.peer.segments) if s.rst and s.frame > first.frame]
     )
-    before = end.view.before(first, side=end.peer.side)
     # the system of a client that speaks TCP by other means, or under another name, resets what it does not know
-    unknown = end.side == CLIENT and before is not None and before.syn_ack and first.seq == before.ack
+    unknown = refuses(end, first)
     sure = not found.far and not unknown
     evidence = (
         f"{'an RST' if n == 1 else f'{n} RSTs'} in the name of {end.name} ({case.frames(*found.rsts)})",
