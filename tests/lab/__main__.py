@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.lab import runner, samples, score, waits
+from tests.lab import runner, samples, score, stacks, waits
 from tests.lab.network import clean
 from tests.lab.scenario import REGISTRY
 from tests.lab.scenarios import application_specs, load, random_spec
@@ -40,6 +40,12 @@ def main() -> int:
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--each", type=int, default=4, help="connections of each kind on each wire")
     p.add_argument("--misses", action="store_true")
+    p = sub.add_parser("stacks", help="record what other stacks do, each pair of them in all its scenes")
+    p.add_argument(
+        "pairs", nargs="*", metavar="CLIENT,SERVER", help="lwip, gvisor, slirp; without any, each with itself"
+    )
+    p.add_argument("--fetch", action="store_true", help="have apt bring the source of lwIP first")
+    p.add_argument("--out", type=Path, default=Path("lab-out"))
     sub.add_parser("clean", help="remove what killed runs left behind")
     a = top.parse_args()
     if a.list:
@@ -52,6 +58,8 @@ def main() -> int:
     if a.command == "clean":
         print("\n".join(clean()))
         return 0
+    if a.command == "stacks":
+        return stacks.main(a.pairs, a.out, fetch=a.fetch)
     if a.command is None:
         top.print_usage()
         return 2

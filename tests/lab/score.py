@@ -33,7 +33,8 @@ from typing import NamedTuple
 from tests.lab import pcap
 
 TOOL = "tcptrace-fsm analyze {pcap} -o {out} -q"
-API = "api"  # instead of a command: tcptrace_fsm.analyze() in this process, which is some ten times faster
+# Instead of a command: tcptrace_fsm.analyze() in this process, some ten times faster; with a profile: `api:auto`.
+API = "api"
 POINTS = ("client", "router", "server", "kernel")
 NEAR = 0.005  # the same moment, for a packet and what it causes
 MARGIN = 0.002  # what a bracket may miss by: a host acts a little after its capture's time stamp
@@ -145,14 +146,19 @@ def knowable(e: Endpoint, wire: Wire, end: float) -> list[Step]:
     return out
 
 
-def path_of(steps: list[Step], end: float) -> list[str]:
-    """Names of the states entered up to `end`."""
-    s = [x for x in steps if x.time <= end + NEAR and x.state not in ("LISTEN", "UNKNOWN")]
+def entered(steps: list[Step], end: float) -> list[Step]:
+    """The states entered up to `end`."""
+    return [x for x in steps if x.time <= end + NEAR and x.state not in ("LISTEN", "UNKNOWN")]
+
+
+def path_of(steps: list[Step], end: float, brief: float = 0.001) -> list[str]:
+    """Names of the states entered up to `end`, without a FIN_WAIT_2 before TIME_WAIT that is shorter than `brief`."""
+    s = entered(steps, end)
     names = []
     for i, x in enumerate(s):
         passing = (
             x.state == "FIN_WAIT_2" and 0 < i < len(s) - 1 and s[i - 1].state == "FIN_WAIT_1"
-            and s[i + 1].state == "TIME_WAIT" and s[i + 1].time - x.time < 0.001
+            and s[i + 1].state == "TIME_WAIT" and s[i + 1].time - x.time < brief
         )  # fmt: skip
         if not passing:
             names.append(x.state)
@@ -207,10 +213,10 @@ def _ask(tool: str, path: Path) -> tuple[Rows, Rows]:
     said = ""
     with tempfile.TemporaryDirectory() as out:
         try:
-            if tool == API:
+            if tool.partition(":")[0] == API:
                 import tcptrace_fsm
 
-                tcptrace_fsm.analyze(str(path)).export(out, format="csv")
+                tcptrace_fsm.analyze(str(path), profile=tool.partition(":")[2] or "linux").export(out, format="csv")
             else:
                 command = tool.replace("{pcap}", shlex.quote(str(path))).replace("{out}", shlex.quote(out))
                 done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=300, check=False)
@@ -288,7 +294,9 @@ def judge(
     got = said.get((conn, side), [])
     last = e.steps[-1]
     silent = last.state == "CLOSED" and last.time <= end + NEAR and (not steps or steps[-1].state != "CLOSED")
-    result.got = path_of(got, end)
+    # Where the kernel's FIN_WAIT_2 was that brief, both answers are right, however long the tool says that it lasted.
+    passed = len(result.want) < len(entered(steps, end))
+    result.got = path_of(got, end, 9e9 if passed else 0.001)
     if silent and result.got[-1:] == ["CLOSED"]:
         result.got.pop()
     more = path_of(steps, end + UNDER_WAY)
