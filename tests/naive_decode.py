@@ -246,6 +246,8 @@ def _options(segment: Segment, data: bytes) -> None:
             if size != names[kind][1]:
                 segment.options.add("damaged")
                 return
+            if kind == 3 and not segment.options & {"sack_permitted", "timestamps"}:
+                segment.options.add("scale_early")
             segment.options.add(names[kind][0])
             if kind == 2:
                 segment.mss = int.from_bytes(value, "big")

@@ -44,6 +44,7 @@ OPTIONS = {
     "damaged": at.OPT_DAMAGED,
     "short": at.OPT_SHORT,
     "nop_run": at.OPT_NOP_RUN,
+    "scale_early": at.OPT_SCALE_EARLY,
 }
 CHECKSUMS = {
     at.CHECKSUM_UNKNOWN: "unknown",

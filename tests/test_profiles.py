@@ -19,8 +19,8 @@ def test_intervals_are_in_order_and_have_a_source(name):
         assert 0 < timer.least <= timer.usual <= timer.most <= 1e9
 
 
-def test_there_are_the_four_of_the_command_line():
-    assert list(PROFILES) == ["linux", "rfc9293", "bsd", "windows"]
+def test_there_are_those_of_the_command_line():
+    assert list(PROFILES) == ["linux", "rfc9293", "bsd", "windows", "lwip", "gvisor", "auto"]
 
 
 def test_linux_is_the_default_and_waits_a_minute():

@@ -242,6 +242,91 @@ CASES = [
         "aborted",
         ("between",),
     ),
+    # --- a FIN behind a hole is not taken, as the ACK of before in answer to it says ---
+    Case(
+        "fin_behind_a_hole_meets_the_ack_of_before",
+        OPEN
+        + """
+        1.000 < F. 201:201(0)   ack 101
+        1.020 > .  101:101(0)   ack 202
+        ! 1.050 > P. 101:151(50) ack 202
+        1.060 > F. 151:151(0)   ack 202
+        1.080 < .  202:202(0)   ack 101
+        3.000 > P. 101:151(50)  ack 202
+        3.001 > F. 151:151(0)   ack 202
+        3.020 < R. 202:202(0)   ack 151
+        end 5
+        """,
+        None,
+        f"{SERVER_OPENS}, FIN_WAIT_1 1.000 sent, FIN_WAIT_2 1.040 presumed, CLOSED ? sent",
+        "aborted",
+        ("near_client", "between"),
+    ),
+    Case(
+        "fin_without_a_hole_meets_its_ack",
+        OPEN
+        + """
+        1.000 < F. 201:201(0)   ack 101
+        1.020 > .  101:101(0)   ack 202
+        1.050 > P. 101:151(50)  ack 202
+        1.060 > F. 151:151(0)   ack 202
+        1.080 < .  202:202(0)   ack 152
+        end 5
+        """,
+        None,
+        f"{SERVER_OPENS}, FIN_WAIT_1 1.000 sent, FIN_WAIT_2 1.040 presumed, TIME_WAIT 1.080 acked",
+        "normal",
+        ("near_client", "between"),
+    ),
+    # --- TIME_WAIT sends nothing of its own accord: an RST that answers nothing is somebody else's ---
+    Case(
+        "rst_out_of_time_wait_that_answers_nothing",
+        OPEN
+        + """
+        1.000 > F. 101:101(0)   ack 201
+        1.020 < F. 201:201(0)   ack 102
+        1.040 > .  102:102(0)   ack 202
+        3.000 > R  102:102(0)   id 9000
+        end 5
+        """,
+        f"{CLIENT_OPENS}, FIN_WAIT_1 1.000 sent, TIME_WAIT 1.040 acked",
+        f"{SERVER_OPENS}, CLOSE_WAIT 1.020 acked, LAST_ACK 1.020 sent, CLOSED 1.060 presumed",
+    ),
+    Case(
+        "rst_out_of_time_wait_that_answers_a_fin",
+        OPEN
+        + """
+        1.000 > F. 101:101(0)   ack 201
+        1.020 < F. 201:201(0)   ack 102
+        ! 1.040 > .  102:102(0) ack 202
+        3.000 < F. 201:201(0)   ack 102
+        3.020 > R  102:102(0)
+        end 5
+        """,
+        f"{CLIENT_OPENS}, FIN_WAIT_1 1.000 sent, TIME_WAIT 1.040 acked, CLOSED ? sent",
+        None,
+        "aborted",
+        ("near_client", "between"),
+    ),
+    # --- a FIN that acknowledges less than its sender has by then is a copy that was held up, not a repetition ---
+    Case(
+        "fin_held_up_after_the_close",
+        OPEN
+        + """
+        1.000 > F. 101:101(0)   ack 201
+        1.020 < .  201:201(0)   ack 102
+        1.100 < F. 201:201(0)   ack 102
+        1.120 > .  102:102(0)   ack 202
+        1.200 > F. 101:101(0)   ack 201
+        1.220 < R. 202:202(0)   ack 102 id 9000
+        end 3
+        """,
+        f"{CLIENT_OPENS}, FIN_WAIT_1 1.000 sent, FIN_WAIT_2 1.040 presumed|acked, TIME_WAIT 1.120 acked, "
+        "CLOSED ? presumed",
+        f"{SERVER_OPENS}, CLOSE_WAIT 1.020 acked, LAST_ACK 1.100 sent, CLOSED 1.140 presumed",
+        None,
+        ("between", "near_server"),
+    ),
     # --- a forged ACK of what was never sent proves nothing of the FIN that is sent much later ---
     Case(
         "an_ack_far_beyond_the_fin",

@@ -16,6 +16,7 @@ from tcptrace_fsm.kernels.layout import (
     OPT_SACK,
     OPT_SACK_PERMITTED,
     OPT_SCALE,
+    OPT_SCALE_EARLY,
     OPT_TIMESTAMPS,
     Q_FROM_LO,
     Q_KIND,
@@ -104,6 +105,9 @@ def put(words: array[int], s: int, line: Line) -> None:
     ):
         if name in line.options:
             options |= bit
+    order = [name for name in line.options if name in ("scale", "sackok", "ts")]
+    if order[:1] == ["scale"]:
+        options |= OPT_SCALE_EARLY
     words[s + S_TIME] = line.time
     words[s + S_SRC_LO], words[s + S_DST_LO] = line.source[0], line.target[0]
     words[s + S_PORTS] = line.source[1] << 16 | line.target[1]

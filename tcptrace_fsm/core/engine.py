@@ -25,6 +25,8 @@ from tcptrace_fsm.kernels.layout import (
     C_SERVER_LO,
     CONNECTION_SIZE,
     CONTROL_SIZE,
+    HABIT_FIN_STARTS_AGAIN,
+    HABIT_KEEPS_TIME_WAIT,
     K_CROWD,
     K_DUE,
     K_HELD,
@@ -144,12 +146,21 @@ def both_hosts(rows: Words, c: int) -> tuple[Host, Host]:
 
 
 def timer_words(profile: Profile) -> array[int]:
-    """The timers of the profile, then those of the hosts that have taught theirs, in their order."""
+    """The timers of the profile, of the hosts that have taught theirs, and of the stacks that hosts may have."""
     found = array("q")
-    for own in (Timers(None, None), *profile.hosts.values()):
-        for interval in (own.time_wait or profile.time_wait, own.fin_wait_2 or profile.fin_wait_2):
+    none = Timers(None, None)
+    hosts = [(profile, none), *((profile, own) for own in profile.hosts.values())]
+    stacks = [(other, none) for other in profile.stacks()]
+    for whose, own in hosts + stacks:
+        for interval in (own.time_wait or whose.time_wait, own.fin_wait_2 or whose.fin_wait_2):
             found.extend(int(seconds * SECOND) for seconds in interval)
         found.extend(BASIS_LEARNED if interval else BASIS_TIMER for interval in own)
+        found.append(int(whose.patience * SECOND))
+        found.append(
+            (HABIT_KEEPS_TIME_WAIT if whose.keeps_time_wait else 0)
+            | (HABIT_FIN_STARTS_AGAIN if whose.fin_starts_again else 0)
+        )
+        found.append(len(hosts) * PROFILE_SIZE if stacks else 0)
     return found
 
 

@@ -37,6 +37,7 @@ from tcptrace_fsm.kernels.layout import (
     CF_MIDSTREAM,
     CLIENT,
     E_SEGMENTS,
+    END_STACK,
     ENDPOINT_SIZE,
     FATE_ARRIVED,
     FATE_PARTLY,
@@ -69,6 +70,7 @@ from tcptrace_fsm.kernels.layout import (
     UNPACKED_SIZE,
 )
 from tcptrace_fsm.tcp.machine import Basis, Event, State
+from tcptrace_fsm.tcp.profiles import STACKS
 from tcptrace_fsm.text.addresses import socket_text
 
 if TYPE_CHECKING:
@@ -190,10 +192,11 @@ class End:
 
     @property
     def profile(self) -> Profile:
-        """The timers of its host: the profile's, or those that it has taught."""
+        """The timers of its host: the profile's, those of the system that it bespeaks, or those that it has taught."""
         words, c = self.view.words, self.view.base
         hi, lo = (C_CLIENT_HI, C_CLIENT_LO) if self.side == CLIENT else (C_SERVER_HI, C_SERVER_LO)
-        return self.view.profile.of((words[c + C_NET] & 1, words[c + hi], words[c + lo]))
+        likely = self.view.profile.of_stack(STACKS[self[END_STACK]])
+        return likely.of((words[c + C_NET] & 1, words[c + hi], words[c + lo]))
 
     @property
     def state(self) -> State:

@@ -86,6 +86,8 @@ def options(data: Buffer, at: int, stop: int, segments: Words, s: int) -> None:
             seen = seen | OPT_MSS
             segments[s + S_MSS] = number16(data[at + 2], data[at + 3])
         elif kind == 3 and size == 3:
+            if not seen & (OPT_SACK_PERMITTED | OPT_TIMESTAMPS):
+                seen = seen | OPT_SCALE_EARLY
             seen = seen | OPT_SCALE
             segments[s + S_SHIFT] = data[at + 2]
         elif kind == 4 and size == 2:

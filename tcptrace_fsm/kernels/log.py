@@ -55,7 +55,8 @@ def log_segment(
     log[r + L_SEQ] = seq
     log[r + L_ACK] = ack
     log[r + L_MARKS] = marks
-    log[r + L_WINDOW] = rows[x + E_WINDOW]
+    # the window of a SYN is never scaled (RFC 7323 section 2.2)
+    log[r + L_WINDOW] = segments[s + S_WINDOW] if segments[s + S_FLAGS] & TCP_SYN else rows[x + E_WINDOW]
     log[r + L_TSVAL] = -1
     log[r + L_TSECR] = -1
     if segments[s + S_OPTIONS] & OPT_TIMESTAMPS:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.sequence import *
+from tcptrace_fsm.kernels.stack import *
 from tcptrace_fsm.kernels.table import *
 from tcptrace_fsm.kernels.waits import is_waited_for
 
@@ -93,6 +94,29 @@ def gather(c: int, rows: Words, log: Words, work: Words) -> int:
         w += LOG_SIZE
         r = log[r + L_NEXT]
     return w
+
+
+def mark_old_fins(n: int, work: Words) -> int:
+    """Mark the FINs that pass behind what acknowledges more: copies that were held up on the way.
+
+    A repetition acknowledges all that has arrived by then.
+    """
+    side = 0
+    while side < 2:
+        top = -1
+        at = -1
+        w = next_of(side, 0, n, work)
+        while w < n:
+            info = work[w + L_INFO]
+            if info & TCP_FIN and 0 <= work[w + L_ACK] < top and work[w + L_TIME] > at + 10 * MILLISECOND:
+                if work[w + L_MARKS] & M_FIN_AGAIN:
+                    work[w + L_MARKS] |= M_FIN_OLD
+            elif work[w + L_ACK] > top and not info & TCP_RST and is_real(w, work):
+                top = work[w + L_ACK]
+                at = work[w + L_TIME]
+            w = next_of(side, w + LOG_SIZE, n, work)
+        side += 1
+    return 0
 
 
 def gather_at(c: int, side: int, rows: Words, log: Words, work: Words) -> int:
@@ -265,7 +289,7 @@ def received(
 ) -> int:
     """An event that the peer's segment ``w`` caused: proved by the own segment ``proof``, or presumed (-1)."""
     t = work[w + L_TIME]
-    if scratch[X_LOCAL]:
+    if scratch[X_LOCAL] and not (event == EV_RCV_RST and scratch[X_STATE] == ST_TIME_WAIT):  # some obey no RST there
         latest = work[proof + L_TIME] if proof >= 0 else t + scratch[X_REACH]
         confirmed = work[proof + L_FRAME] if proof >= 0 else work[w + L_FRAME]
         return step(event, t, t, latest, work[w + L_FRAME], BASIS_ACKED, confirmed, side, ident, table, out, scratch)
@@ -317,7 +341,7 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
     """One look over the log: the endpoint's last words of each kind, and its first proofs of what it received."""
     k = 0
     while k < SCRATCH_SIZE:
-        if k not in (X_TOP, X_END):
+        if k not in (X_TOP, X_END, X_HABITS):
             scratch[k] = 0
         k += 1
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
@@ -577,6 +601,8 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
             # Nor does it count behind a hole that nothing fills.
             if proof < 0 and scratch[X_LOCAL] and work[w + L_MARKS] & M_GAP:
                 repeated = 1
+            if proof < 0 and not scratch[X_LOCAL] and met_hole(w, side, n, scratch, work):
+                repeated = 1
             if not repeated:
                 if first < 0:
                     first = w
@@ -642,6 +668,27 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
             if scratch[X_LAST_ALIVE] <= work[last + L_TIME] + 2 * scratch[X_HALF] + 500 * MILLISECOND:
                 scratch[X_FIN_COPY] = last
     return 0
+
+
+def met_hole(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
+    """Whether the endpoint answers the peer's FIN ``w`` by its ACK of before: something that came first is missing.
+
+    It sends a pure ACK for the second time only because of what it got (RFC 5681 section 4.2).
+    """
+    v = scratch[X_HEARD]  # for growing ``w`` this is linear altogether
+    least = work[w + L_TIME] + 2 * scratch[X_HALF] - scratch[X_SLACK]
+    while v < n and (v < w or work[v + L_TIME] < least):
+        if (work[v + L_INFO] >> LOG_SIDE_SHIFT & 1) == side and is_real(v, work) and not work[v + L_INFO] & TCP_RST:
+            scratch[X_HEARD_ACK] = work[v + L_ACK]
+        v += LOG_SIZE
+    v = next_of(side, v, n, work)
+    scratch[X_HEARD] = v
+    if v >= n or work[v + L_TIME] > work[w + L_TIME] + 2 * scratch[X_HALF] + scratch[X_SLACK]:
+        return 0
+    info = work[v + L_INFO]
+    if info & (TCP_SYN | TCP_FIN | TCP_RST) or info >> LOG_LEN_SHIFT & LOG_LEN_MASK or not is_real(v, work):
+        return 0
+    return 1 if 0 <= work[v + L_ACK] < work[w + L_SEQ] and work[v + L_ACK] == scratch[X_HEARD_ACK] else 0
 
 
 def is_behind_fin(w: int, scratch: Words, work: Words) -> int:
@@ -813,6 +860,19 @@ def turns_away(w: int, scratch: Words, work: Words) -> int:
     return 1 if work[w + L_ACK] <= scratch[X_OWN_ACK] else 0
 
 
+def has_cause(w: int, scratch: Words, work: Words) -> int:
+    """Whether the endpoint's RST ``w`` has the numbers of a segment which its peer has sent since it last spoke."""
+    v = w - LOG_SIZE
+    while v > scratch[X_OWN]:
+        end = work[v + L_SEQ] + (work[v + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK)
+        if work[v + L_INFO] & (TCP_SYN | TCP_FIN):
+            end += 1
+        if work[w + L_SEQ] == work[v + L_ACK] or (work[w + L_INFO] & TCP_ACK and work[w + L_ACK] == end):
+            return 1
+        v -= LOG_SIZE
+    return 0
+
+
 def own_segment(
     w: int, c: int, side: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words
 ) -> int:
@@ -842,6 +902,8 @@ def own_segment(
             open_inside(w, c, side, rows, table, out, scratch, work)  # what came meanwhile was taken
         if not is_reply_rst(w, work) or state in (ST_SYN_SENT, ST_SYN_RECEIVED):
             return sent(EV_SND_RST, w, t - slack, side, ident, table, out, scratch, work)
+        if state == ST_TIME_WAIT and not scratch[X_PEER_UNSEEN] and not has_cause(w, scratch, work):
+            return 0  # TIME_WAIT sends nothing of its own accord: somebody else did
         # It answers a segment to a connection that is no more (RFC 9293 3.5.2, group 1).
         since = scratch[X_SINCE]
         if state in (ST_FIN_WAIT_1, ST_CLOSING, ST_LAST_ACK) and scratch[X_FINS] > 1:
@@ -982,6 +1044,8 @@ def own_segment(
         inferred(EV_RCV_FIN, w, scratch[X_TIME], side, ident, table, out, scratch, work)
     if flags & TCP_FIN:
         own_fin(w, c, side, ident, rows, table, out, scratch, work)
+        if work[w + L_MARKS] & M_FIN_AGAIN and scratch[X_HABITS] & HABIT_FIN_STARTS_AGAIN:
+            sent(EV_SND_FIN_AGAIN, w, t - slack, side, ident, table, out, scratch, work)
     elif (
         scratch[X_FIN_END] >= 0
         and work[w + L_SEQ] >= scratch[X_FIN_END]
@@ -1117,7 +1181,7 @@ def shows_no_mercy(w: int, side: int, n: int, scratch: Words, work: Words) -> in
 def takes_rst(w: int, c: int, side: int, n: int, rows: Words, scratch: Words, work: Words) -> int:
     """Whether the peer's RST ``w`` ended the endpoint's connection: acceptable, and silence (or RSTs) ever after."""
     state = scratch[X_STATE]
-    if state in (ST_CLOSED, ST_LISTEN):
+    if state in (ST_CLOSED, ST_LISTEN) or (state == ST_TIME_WAIT and scratch[X_HABITS] & HABIT_KEEPS_TIME_WAIT):
         return 0
     flags = work[w + L_INFO] & LOG_FLAGS_MASK
     if state == ST_SYN_SENT:
@@ -1143,7 +1207,7 @@ def takes_rst(w: int, c: int, side: int, n: int, rows: Words, scratch: Words, wo
     return arrives_after(w, scratch[X_LAST_ALIVE], scratch, work)
 
 
-def ack_went_before(w: int, c: int, side: int, n: int, rows: Words, scratch: Words, work: Words) -> int:
+def ack_went_before(w: int, c: int, side: int, n: int, rows: Words, timers: Words, scratch: Words, work: Words) -> int:
     """Whether the endpoint's FIN was acknowledged out of sight before the peer's FIN ``w``, which does so too.
 
     It has waited too long not to repeat its own; or the peer's numbering of packets shows that one went before, later
@@ -1151,7 +1215,7 @@ def ack_went_before(w: int, c: int, side: int, n: int, rows: Words, scratch: Wor
     RTO has passed (RFC 6298 section 2.4 as systems have it). Or it comes right behind, overtaken.
     """
     waited = work[w + L_TIME] - scratch[X_LAST_FIN]
-    patience = 250 * MILLISECOND + 10 * scratch[X_HALF]
+    patience = timers[scratch[X_TIMERS] + P_PATIENCE] + 10 * scratch[X_HALF]
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
     if rows[x + E_RTT_MIN] > 0:
         patience += 3 * rows[x + E_RTT_MIN]  # RFC 6298 section 2.2
@@ -1170,7 +1234,7 @@ def ack_went_before(w: int, c: int, side: int, n: int, rows: Words, scratch: Wor
 
 
 def peer_segment(
-    w: int, c: int, side: int, n: int, rows: Words, table: Words, out: Words, scratch: Words, work: Words
+    w: int, c: int, side: int, n: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words
 ) -> int:
     """The peer's segment ``w`` arrives, if it does: what it does to the endpoint."""
     ident = rows[c + C_ID]
@@ -1345,7 +1409,7 @@ def peer_segment(
             received(EV_RCV_FIN, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)
         return 0
     if takes_fin and acked_fin and scratch[X_STATE] == ST_FIN_WAIT_1:
-        if ack_went_before(w, c, side, n, rows, scratch, work):
+        if ack_went_before(w, c, side, n, rows, timers, scratch, work):
             # It has waited too long not to repeat its FIN: an ACK must have reached it that did not pass here.
             step(
                 EV_RCV_ACK_OF_FIN,
@@ -1452,8 +1516,13 @@ def give_up(last: int, gap: int, side: int, ident: int, table: Words, out: Words
 
 def taken_over(c: int, side: int, rows: Words) -> int:
     """When a new incarnation took the endpoint's place: as it sent the SYN, or answered it; -1 where none did."""
-    if rows[c + C_TAKEN_OVER] < 0 or rows[c + C_TAKEN_BY] == side:
-        return rows[c + C_TAKEN_OVER]
+    if rows[c + C_TAKEN_OVER] >= 0 and rows[c + C_TAKEN_BY] == side:
+        x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+        copied = 1 if rows[x + E_BASE_KNOWN] == BASE_SYN and rows[c + C_TAKEN_SEQ] == 0 else 0
+        # The same SYN once more is a copy that came late: who sent it knows nothing of it.
+        return -1 if copied and rows[c + C_TAKEN_TSVAL] == rows[x + E_SYN_TSVAL] else rows[c + C_TAKEN_OVER]
+    if rows[c + C_TAKEN_OVER] < 0:
+        return -1
     # A host that knows a connection answers a SYN in it by ACK (RFC 5961 section 4.2): an RST shows that it is gone.
     return rows[c + C_ACCEPTED] if rows[c + C_ACCEPTED] >= 0 else rows[c + C_REFUSED]
 
@@ -1486,7 +1555,10 @@ def run_out(c: int, side: int, rows: Words, timers: Words, table: Words, out: Wo
         last = scratch[X_LAST_FIN]
         if scratch[X_FINS] > 1:
             give_up(last, scratch[X_FIN_GAP], side, ident, table, out, scratch)
-        elif state == ST_LAST_ACK and (scratch[X_PEER_UNSEEN] or end > last + 300 * MILLISECOND + 10 * scratch[X_HALF]):
+        elif state == ST_LAST_ACK and (
+            scratch[X_PEER_UNSEEN]
+            or end > last + 50 * MILLISECOND + timers[scratch[X_TIMERS] + P_PATIENCE] + 10 * scratch[X_HALF]
+        ):
             # Neither acknowledged nor repeated when its timer must have run out: the ACK passed out of sight.
             step(
                 EV_RCV_ACK_OF_FIN,
@@ -1594,7 +1666,7 @@ def replay_side(
                 scratch[X_SHUT] = 1
             if is_taken(j, scratch, work):
                 run_2msl(work[j + L_TIME], side, ident, timers, table, out, scratch)
-                peer_segment(j, c, side, n, rows, table, out, scratch, work)
+                peer_segment(j, c, side, n, rows, timers, table, out, scratch, work)
             else:
                 scratch[X_TURNED_AWAY] = work[j + L_TIME]
             if work[j + L_MARKS] & asks:
@@ -1732,6 +1804,11 @@ def final_state(x: int, rows: Words, scratch: Words) -> int:
     return ST_CLOSED if rows[x + E_RSTS] else ST_UNKNOWN
 
 
+def habits_of(stack: int, timers: Words) -> int:
+    """Where in ``timers`` the profile of a host begins that bespeaks this system and has shown no timers."""
+    return timers[P_STACKS] + stack * PROFILE_SIZE if timers[P_STACKS] else 0
+
+
 def replay(
     c: int,
     client_host: int,
@@ -1754,18 +1831,30 @@ def replay(
     """
     first = scratch[X_TOP]
     x = c + C_ENDPOINTS
+    client_stack = stack_of(c, CLIENT, rows, log)
+    server_stack = stack_of(c, SERVER, rows, log)
+    rows[x + END_STACK] = client_stack
+    rows[x + ENDPOINT_SIZE + END_STACK] = server_stack
     if rows[c + C_PATH]:
         n = gather_at(c, CLIENT, rows, log, work)
     else:
         n = gather(c, rows, log, work)
         locate(c, rows)
-    replay_side(c, CLIENT, client_host, n, now, rows, timers, table, out, scratch, work)
+    scratch[X_HABITS] = timers[habits_of(client_stack, timers) + P_HABITS]
+    mark_old_fins(n, work)
+    replay_side(
+        c, CLIENT, client_host or habits_of(client_stack, timers), n, now, rows, timers, table, out, scratch, work
+    )
     rows[c + C_CLIENT_STATE] = final_state(x, rows, scratch)
     rows[c + C_CLIENT_BASIS] = scratch[X_BASIS]
     saw_client = scratch[X_SAW]
     if rows[c + C_PATH]:
         n = gather_at(c, SERVER, rows, log, work)
-    replay_side(c, SERVER, server_host, n, now, rows, timers, table, out, scratch, work)
+        mark_old_fins(n, work)
+    scratch[X_HABITS] = timers[habits_of(server_stack, timers) + P_HABITS]
+    replay_side(
+        c, SERVER, server_host or habits_of(server_stack, timers), n, now, rows, timers, table, out, scratch, work
+    )
     rows[c + C_SERVER_STATE] = final_state(x + ENDPOINT_SIZE, rows, scratch)
     rows[c + C_SERVER_BASIS] = scratch[X_BASIS]
     conclude(c, first, scratch[X_TOP], saw_client, scratch[X_SAW], rows, out)

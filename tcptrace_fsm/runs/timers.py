@@ -145,7 +145,7 @@ class Lesson:
     def __init__(self, settings: Settings) -> None:
         # No timer ends anything before the widest of them would: late answers are what this is about.
         longest = Interval(WIDEST.most, WIDEST.most, WIDEST.most)
-        patient = replace(settings.profile, time_wait=longest, fin_wait_2=longest)
+        patient = replace(settings.profile.of_stack("linux"), time_wait=longest, fin_wait_2=longest)
         watcher = _Watcher(patient)
         self._engine = Engine(replace(settings, profile=patient), judges=[watcher])
         self.shown: dict[Host, Shown] = watcher.shown

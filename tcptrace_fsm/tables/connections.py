@@ -5,6 +5,7 @@ from __future__ import annotations
 from tcptrace_fsm.core.words import BASES, CLOSINGS, OPENINGS, ROLES, SIDES, STATES, VANTAGES, WHO
 from tcptrace_fsm.kernels import layout
 from tcptrace_fsm.tables.column import Column, column_of
+from tcptrace_fsm.tcp.profiles import STACKS
 
 __all__ = ["CONNECTIONS", "LIMITED_BY", "LONGEST_FOR", "WAITING_FOR", "WAYS"]
 
@@ -105,6 +106,11 @@ def _ways() -> list[Column]:
             null = "no delay measured" if kind == "duration" else _ONE_POINT
             made.append(Column(name.format(way), kind, f"{whose} {meaning}", f"path: {whose} {word}", null, unit))
     return made
+
+
+def _stacks() -> list[Column]:
+    text = "system that its SYN bespeaks, by options, TTL, window, IP identification and the form of its RSTs"
+    return [column_of(f"{name}_stack", "END_STACK", text, words=STACKS, side=side) for side, name in enumerate(SIDES)]
 
 
 WAITING_FOR = ("transfer", "handshake", "application", "window", "retransmission", "delayed_ack", "close")
@@ -228,6 +234,7 @@ CONNECTIONS: tuple[Column, ...] = (
         absent=0,
     ),
     *_ways(),
+    *_stacks(),
     column_of("tcp_stream_last", "C_STREAM_NOW", "Wireshark's tcp.stream of the last segment", null="unknown"),
     *_waited(),
 )

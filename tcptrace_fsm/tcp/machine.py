@@ -91,6 +91,7 @@ class Event(IntEnum):
     GONE = 16
     REUSED = 17
     RCV_ACK_OF_UNSEEN_FIN = 18
+    SND_FIN_AGAIN = 19
 
 
 EVENT_TEXT: dict[Event, str] = {
@@ -113,6 +114,7 @@ EVENT_TEXT: dict[Event, str] = {
     Event.GONE: "found gone",
     Event.REUSED: "four-tuple reused",
     Event.RCV_ACK_OF_UNSEEN_FIN: "rcv ACK of unseen FIN",
+    Event.SND_FIN_AGAIN: "snd FIN again",
 }
 """The words of the ``event`` column of the transitions table."""
 
@@ -210,6 +212,9 @@ def _rows() -> tuple[Transition, ...]:
         # what the capture does not hold: a FIN that the peer acknowledged all the same
         row(s.ESTABLISHED,  e.RCV_ACK_OF_UNSEEN_FIN, s.FIN_WAIT_2, "3.10.7.4", drawn=False),
         row(s.CLOSE_WAIT,   e.RCV_ACK_OF_UNSEEN_FIN, s.CLOSED, "3.10.7.4",     drawn=False),
+        # gVisor calls itself so once it has repeated its FIN (maybeSendSegment); no other stack has this event
+        row(s.LAST_ACK,     e.SND_FIN_AGAIN,  s.FIN_WAIT_1,   "3.8.1; gVisor's netstack alone", drawn=False),
+        row(s.CLOSING,      e.SND_FIN_AGAIN,  s.FIN_WAIT_1,   "3.8.1; gVisor's netstack alone", drawn=False),
         # time
         row(s.FIN_WAIT_2,   e.TIMEOUT_FIN_WAIT_2, s.CLOSED, "3.10.8; not in the RFC, every system has it", drawn=False),
     ]

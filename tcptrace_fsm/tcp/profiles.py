@@ -15,7 +15,13 @@ from tcptrace_fsm.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PROFILES", "Host", "Interval", "Profile", "Timers", "profile"]
+__all__ = ["AUTO", "PROFILES", "STACKS", "Host", "Interval", "Profile", "Timers", "profile"]
+
+AUTO = "auto"
+"""The profile that takes each host for what its own segments bespeak."""
+
+STACKS = ("unknown", "linux", "bsd", "windows", "lwip", "gvisor")
+"""What a SYN may bespeak, in the order of the kernel's STACK_ numbers (:mod:`tcptrace_fsm.kernels.stack`)."""
 
 Host = tuple[int, int, int]
 """An address as the records have it: 1 for IPv6, upper word, lower word."""
@@ -52,6 +58,12 @@ class Profile:
         Whether a listener is a socket of its own; see :class:`tcptrace_fsm.tcp.machine.Transition`.
     source : str
         Where the figures come from.
+    patience : float
+        After how long at the latest, beyond the round trip, it first repeats what nobody acknowledges, seconds.
+    fin_starts_again : bool
+        Whether it calls itself FIN_WAIT_1 once it has repeated its FIN, in LAST_ACK and CLOSING too.
+    keeps_time_wait : bool
+        Whether TIME_WAIT stays when an RST comes (RFC 1337).
     hosts : mapping of Host to Timers
         Those hosts that have taught their own.
     given : frozenset of str
@@ -63,13 +75,34 @@ class Profile:
     fin_wait_2: Interval
     sockets: bool
     source: str
+    patience: float = 0.25
+    keeps_time_wait: bool = False
+    fin_starts_again: bool = False
     hosts: Mapping[Host, Timers] = field(default_factory=dict, hash=False)
     given: frozenset[str] = frozenset()
 
     @property
     def longest(self) -> float:
-        """The longest that any host may keep TIME_WAIT, seconds."""
-        return max([self.time_wait.most, *(own.time_wait.most for own in self.hosts.values() if own.time_wait)])
+        """The longest that any host may keep TIME_WAIT, seconds; of what a SYN only bespeaks, what is usual."""
+        taught = [own.time_wait.most for own in self.hosts.values() if own.time_wait]
+        return max([self.time_wait.most, *taught, *(other.time_wait.usual + 2 for other in self.stacks())])
+
+    def stacks(self) -> tuple[Profile, ...]:
+        """With ``auto``, the profiles that hosts may turn out to have, in the order of :data:`STACKS`; else none."""
+        return tuple(self.of_stack(name) for name in STACKS) if self.name == AUTO else ()
+
+    def of_stack(self, name: str) -> Profile:
+        """The profile as it holds for a host that bespeaks a system: itself, unless it is ``auto``."""
+        if self.name != AUTO or name not in PROFILES:
+            return self
+        other = PROFILES[name]
+        return replace(
+            other,
+            time_wait=self.time_wait if "time_wait" in self.given else other.time_wait,
+            fin_wait_2=self.fin_wait_2 if "fin_wait_2" in self.given else other.fin_wait_2,
+            hosts=self.hosts,
+            given=self.given,
+        )
 
     def of(self, host: Host) -> Profile:
         """The profile as it holds for one host."""
@@ -94,7 +127,8 @@ PROFILES: dict[str, Profile] = {
             Interval(30.0, 60.0, 61.0),
             Interval(60.0, 60.0, 61.0),
             True,
-            "net.inet.tcp.msl, net.inet.tcp.finwait2_timeout",
+            "net.inet.tcp.msl, net.inet.tcp.finwait2_timeout, TCPTV_MIN",
+            patience=1.6,
         ),
         # TcpTimedWaitDelay may be 30 to 300 s, 120 s where it was not set; TcpFinWait2Delay 120 s.
         Profile(
@@ -104,6 +138,29 @@ PROFILES: dict[str, Profile] = {
             True,
             "TcpTimedWaitDelay, TcpFinWait2Delay",
         ),
+        # Twice TCP_MSL of 60 s; TCP_FIN_WAIT_TIMEOUT is 20 s; tcp_slowtmr looks every half second. TIME_WAIT takes no
+        # RST (tcp_timewait_input).
+        Profile(
+            "lwip",
+            Interval(119.0, 120.0, 121.0),
+            Interval(19.0, 20.0, 21.0),
+            True,
+            "TCP_MSL, TCP_FIN_WAIT_TIMEOUT, LWIP_TCP_RTO_TIME",
+            patience=3.5,
+            keeps_time_wait=True,
+        ),
+        # DefaultTCPTimeWaitTimeout and DefaultTCPLingerTimeout; TIME_WAIT drops each RST (handleTimeWaitSegments).
+        Profile(
+            "gvisor",
+            Interval(60.0, 60.0, 61.0),
+            Interval(60.0, 60.0, 61.0),
+            True,
+            "DefaultTCPTimeWaitTimeout, DefaultTCPLingerTimeout",
+            fin_starts_again=True,
+            keeps_time_wait=True,
+        ),
+        # Each host by what its SYN bespeaks; Linux where that is not known.
+        Profile(AUTO, Interval(60.0, 61.0, 62.1), Interval(60.0, 61.0, 62.1), True, "what each host's SYN bespeaks"),
     )
 }
 

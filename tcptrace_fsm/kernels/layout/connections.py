@@ -161,6 +161,7 @@ E_OUTSIDE_FRAME = 77  # frame of the first, -1 for none
 E_ICMP = 78  # first of the records of ICMP errors that quote its segments, -1 for none
 E_ICMP_COUNT = 79  # how many such errors there were
 ENDPOINT_SIZE = 80
+END_STACK = E_RUN  # once the connection is over: STACK_..., what system its SYN bespeaks
 
 # E_CHECKSUMS: which kinds were seen, 1 << (CHECKSUM_... - 1)
 SUMS_GOOD = 1

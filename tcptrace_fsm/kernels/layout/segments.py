@@ -88,6 +88,7 @@ OPT_AO = 512
 OPT_DAMAGED = 1024  # an option runs past the header or has an impossible length; what follows it was not read
 OPT_SHORT = 2048  # the capture ends inside the options
 OPT_NOP_RUN = 4096  # four or more NOPs in a row
+OPT_SCALE_EARLY = 16384  # the window scale stands before SACK-permitted and timestamps, or without them
 OPT_BARE_LINK = 8192  # no option: the frame has no link-layer addresses, as on a tun device, and no tunnel inside
 
 CHECKSUM_UNKNOWN = 0  # not all of the segment was captured

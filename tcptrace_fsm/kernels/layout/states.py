@@ -76,7 +76,10 @@ X_SHUT = 51  # 1 where what it had to send at last was held back by a shut windo
 X_FIN_UNHEARD = 52  # 1 where it answered by RST what its peer had sent before it heard of the endpoint's FIN
 X_OVERTAKEN = 53  # its peer's last segment that came late, and was sent before its peer heard of the endpoint's FIN
 X_FIN_AFTER = 54  # 1 where its own FIN, lost or overtaken on its way here, was sent after it had taken the peer's
-SCRATCH_SIZE = 55
+X_HABITS = 55  # HABIT_... bits of its host's profile
+X_HEARD = 56  # up to where its own segments were looked at, and the last ACK of those
+X_HEARD_ACK = 57
+SCRATCH_SIZE = 58
 
 # --- timers of one kind of host, ns: the profile's, then those of the hosts that have shown theirs --------------------
 P_TIME_WAIT_LEAST = 0
@@ -87,7 +90,21 @@ P_FIN_WAIT_2_USUAL = 4
 P_FIN_WAIT_2_MOST = 5
 P_TIME_WAIT_BASIS = 6  # what an end by this timer rests on: BASIS_TIMER or BASIS_LEARNED
 P_FIN_WAIT_2_BASIS = 7
-PROFILE_SIZE = 8
+P_PATIENCE = 8  # after how long at the latest it first repeats what is not acknowledged, beyond the round trip
+P_HABITS = 9  # HABIT_... bits
+P_STACKS = 10  # where the profiles of stacks begin, by STACK_..., for hosts that have shown no timers; 0: not asked for
+PROFILE_SIZE = 11
+
+HABIT_KEEPS_TIME_WAIT = 1  # an RST does not end TIME_WAIT (RFC 1337)
+HABIT_FIN_STARTS_AGAIN = 2  # it calls itself FIN_WAIT_1 once it has repeated its FIN, whoever closed first
+
+# END_STACK, and the order of the profiles at P_STACKS
+STACK_UNKNOWN = 0
+STACK_LINUX = 1
+STACK_BSD = 2
+STACK_WINDOWS = 3
+STACK_LWIP = 4
+STACK_GVISOR = 5
 
 # --- the machine's numbers, for the kernels -------------------------------------------------------------------------
 ST_CLOSED = int(State.CLOSED)
@@ -122,6 +139,7 @@ EV_TIMEOUT_RETRANSMISSION = int(Event.TIMEOUT_RETRANSMISSION)
 EV_GONE = int(Event.GONE)
 EV_REUSED = int(Event.REUSED)
 EV_RCV_ACK_OF_UNSEEN_FIN = int(Event.RCV_ACK_OF_UNSEEN_FIN)
+EV_SND_FIN_AGAIN = int(Event.SND_FIN_AGAIN)
 EVENTS = len(Event)
 BASIS_SENT = int(Basis.SENT)
 BASIS_ACKED = int(Basis.ACKED)

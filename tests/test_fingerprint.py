@@ -1,0 +1,148 @@
+"""Which system a SYN bespeaks, and what ``--profile auto`` makes of that."""
+
+from __future__ import annotations
+
+import pytest
+
+from tcptrace_fsm.kernels.layout import STACK_BSD, STACK_GVISOR, STACK_LINUX, STACK_LWIP, STACK_UNKNOWN, STACK_WINDOWS
+from tcptrace_fsm.tcp.profiles import AUTO, PROFILES, STACKS, profile
+from tests.strategies import run
+
+LINUX = "win 64240 ttl 64 <mss 1460, sackok, ts 100/{ecr}, scale 7>"
+LWIP = "win 5840 ttl 255 <mss 1460, sackok>"
+GVISOR = "win 29184 ttl 64 <mss 1460, ts 100/{ecr}, scale 5>"
+OLD_BSD = "win 65535 ttl 64 <mss 1460>"
+FREEBSD = "win 65535 ttl 64 <mss 1460, scale 6, sackok, ts 100/{ecr}>"
+WINDOWS = "win 64240 ttl 128 <mss 1460, scale 8, sackok>"
+NOBODY = "win 1024 ttl 40 <mss 1460>"
+SYNS = [
+    (LINUX, STACK_LINUX),
+    (LINUX.replace("ttl 64", "ttl 51"), STACK_LINUX),
+    (LINUX.replace("64240", "65160"), STACK_LINUX),  # a multiple of what is left beside timestamps
+    (LWIP, STACK_LWIP),
+    (LWIP.replace("<mss 1460, sackok>", "<mss 1460>"), STACK_LWIP),
+    (GVISOR, STACK_GVISOR),
+    (GVISOR.replace("29184", "29200"), STACK_UNKNOWN),  # Linux without SACK
+    (OLD_BSD, STACK_BSD),
+    (FREEBSD, STACK_BSD),
+    (WINDOWS, STACK_WINDOWS),
+    (NOBODY, STACK_UNKNOWN),
+    ("win 4128 ttl 255 <mss 536>", STACK_UNKNOWN),  # a router's, with another idea of windows
+    ("win 8192 ttl 64", STACK_UNKNOWN),
+]
+
+
+def conversation(client: str, server: str, close: str) -> str:
+    """A connection that the client closes, and what comes then."""
+    stamped = "<ts 110/200>" if "ts" in client and "ts" in server else ""
+    back = "<ts 210/110>" if stamped else ""
+    return f"""
+        0.000 > S  0:0(0)             {client.format(ecr=0)} id 7
+        0.020 < S. 0:0(0)       ack 1 {server.format(ecr=100).replace("ts 100", "ts 200")} id 9
+        0.040 > .  1:1(0)       ack 1 {stamped}
+        0.100 > P. 1:101(100)   ack 1 {stamped}
+        0.120 < .  1:1(0)     ack 101 {back}
+        {close.format(sent=stamped, back=back, late=stamped.replace("110", "330"))}
+    """
+
+
+CLOSE = """
+    1.000 > F. 101:101(0)   ack 1   {sent}
+    1.020 < F. 1:1(0)       ack 102 {back}
+    1.040 > .  102:102(0)   ack 2   {sent}
+"""
+
+
+@pytest.mark.parametrize("options, stack", SYNS)
+def test_a_syn_bespeaks_a_system(options, stack):
+    (one,) = run(conversation(options, LINUX, CLOSE)).connections
+    assert one.end("client", "END_STACK") == stack
+
+
+@pytest.mark.parametrize(
+    "client, server, stack",
+    [
+        (LINUX, LINUX, STACK_LINUX),
+        (LINUX, OLD_BSD, STACK_BSD),
+        (OLD_BSD, OLD_BSD, STACK_UNKNOWN),  # whoever is offered nothing can answer nothing
+        (OLD_BSD, LWIP.replace("<mss 1460, sackok>", "<mss 1460>"), STACK_LWIP),
+        (LINUX, GVISOR, STACK_GVISOR),
+        (LINUX, LINUX.replace("sackok, ", ""), STACK_UNKNOWN),
+    ],
+)
+def test_an_answer_is_judged_by_what_was_offered(client, server, stack):
+    (one,) = run(conversation(client, server, CLOSE)).connections
+    assert one.end("server", "END_STACK") == stack
+
+
+def test_a_reset_without_ack_is_not_lwip_s():
+    close = "1.000 > R  101:101(0)"
+    assert run(conversation(LWIP, LINUX, close)).connections[0].end("client", "END_STACK") == STACK_UNKNOWN
+    close = "1.000 > R. 101:101(0) ack 1"
+    assert run(conversation(LWIP, LINUX, close)).connections[0].end("client", "END_STACK") == STACK_LWIP
+
+
+def test_a_capture_that_begins_inside_tells_nothing():
+    (one,) = run("0.0 > P. 1:101(100) ack 1 ttl 255\n0.1 < . 1:1(0) ack 101 ttl 64").connections
+    assert [one.end(side, "END_STACK") for side in ("client", "server")] == [STACK_UNKNOWN, STACK_UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    "client, name, state",
+    [
+        (LWIP, AUTO, "TIME_WAIT"),
+        (LWIP, "lwip", "TIME_WAIT"),
+        (LWIP, "linux", "CLOSED"),
+        (GVISOR, AUTO, "TIME_WAIT"),
+        (LINUX, AUTO, "CLOSED"),
+        (LINUX, "gvisor", "TIME_WAIT"),
+        (NOBODY, AUTO, "CLOSED"),
+        (OLD_BSD, AUTO, "CLOSED"),
+    ],
+)
+@pytest.mark.parametrize("step", [None, 1])
+def test_an_rst_in_time_wait_is_obeyed_or_not(client, name, state, step):
+    """RFC 1337: some systems stay; the capture shows no difference before the next segment."""
+    text = conversation(client, LINUX, CLOSE + "2.000 < R 2:2(0)\nend 3")
+    one = run(text, profile=name, step=step).connections[0]
+    assert one.path("client").split()[-1] == state
+
+
+def test_an_rst_in_time_wait_is_not_acknowledged_by_silence():
+    """Not even at the host itself: that it has arrived does not say that it was obeyed."""
+    text = conversation(LINUX, LINUX, CLOSE + "2.000 < R 2:2(0)\nend 3")
+    last = run(text, taken_at=("10.0.0.1",)).connections[0].of("client")[-1]
+    assert (last.target, last.basis, last.confirmed_by) == ("CLOSED", "presumed", -1)
+
+
+def test_who_goes_on_answering_has_not_obeyed():
+    text = conversation(
+        LINUX, LINUX, CLOSE + "2.000 < R 2:2(0)\n3.000 < F. 1:1(0) ack 102\n3.020 > . 102:102(0) ack 2\nend 5"
+    )
+    assert run(text).connections[0].path("client").split()[-1] == "TIME_WAIT"
+
+
+AGAIN = """
+    1.000 < F. 1:1(0)       ack 101 {back}
+    1.020 > .  101:101(0)   ack 2   {sent}
+    1.030 > F. 101:101(0)   ack 2   {sent} id 21
+    1.250 > F. 101:101(0)   ack 2   {late} id 22
+    1.270 < .  2:2(0)       ack 102 {back}
+"""
+
+
+@pytest.mark.parametrize(
+    "client, path", [(GVISOR, "CLOSE_WAIT LAST_ACK FIN_WAIT_1 FIN_WAIT_2"), (LINUX, "CLOSE_WAIT LAST_ACK CLOSED")]
+)
+def test_gvisor_begins_again_with_a_repeated_fin(client, path):
+    (one,) = run(conversation(client, LINUX, AGAIN), profile=AUTO).connections
+    assert one.path("client").endswith(path)
+    assert one["C_CLOSED_FIRST"] == 2
+
+
+def test_auto_has_a_profile_for_each_stack_and_what_is_given_holds_for_all():
+    assert [p.name for p in profile(AUTO).stacks()] == ["auto", "linux", "bsd", "windows", "lwip", "gvisor"]
+    assert profile("linux").stacks() == ()
+    assert {p.time_wait.usual for p in profile(AUTO, time_wait=7).stacks()} == {7}
+    assert set(STACKS) - set(PROFILES) == {"unknown"}
+    assert profile(AUTO).longest >= 120
