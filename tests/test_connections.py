@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 
 from tcptrace_fsm.cli import app as cli
+from tcptrace_fsm.cli import messages
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.text.addresses import Endpoint, endpoint
 from tcptrace_fsm.views import connections as view
@@ -250,3 +252,38 @@ def test_a_report_of_one_host_keeps_the_numbers(capture, tmp_path, capsys):
     assert "1 connection of 10.0.0.1:40001; the capture has 3" in text
     assert '"ladders":[2]' in text
     assert run("report", capture, "-o", page, "--host", "nonsense", capsys=capsys)[0] == 2
+
+
+SAMPLES = Path(__file__).parent.parent / "sample_pcaps"
+
+
+def test_few_connections_on_a_terminal_come_with_their_cause(capsys, monkeypatch):
+    """From an address to the cause: the diagnosis, what to do next, and the commands that show more."""
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, err = run("connections", SAMPLES, "--host", "10.0.0.1:49412", capsys=capsys)
+    assert err == ""
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80 + len(str(SAMPLES))
+    assert any(line.startswith("LOW time_wait_gone, likely: ") for line in lines)
+    assert any(line.startswith("  next  ") for line in lines)
+    assert lines[-2].startswith("see it   tcptrace-fsm ladder ")
+    assert lines[-1] == "explain  tcptrace-fsm causes time_wait_gone"
+    conn_id = next(line.split()[0] for line in lines[1:])
+    assert lines[-2].endswith(f" {conn_id}")
+    shown = run(*lines[-2].split()[3:], capsys=capsys)
+    assert shown[0] == 0
+    assert "10.0.0.1:49412" in shown[1]
+
+
+def test_many_connections_and_pipes_get_lines_alone(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "see it" not in run("connections", SAMPLES, capsys=capsys)[1]
+    monkeypatch.delenv("COLUMNS")
+    assert len(run("connections", SAMPLES, "--host", "10.0.0.1:49412", capsys=capsys)[1].splitlines()) == 2
+
+
+def test_several_captures_are_named_as_they_were_given(capsys):
+    _, out, _ = run("analyze", SAMPLES, capsys=capsys)
+    assert "tcptrace-fsm ladder CAPTURE... " in out or f"tcptrace-fsm ladder {SAMPLES} " in out
+    assert messages.as_given(["a b.pcap", "c.pcap"]) == "'a b.pcap' c.pcap"
+    assert messages.as_given(["x" * 50, "y" * 50]) == ""

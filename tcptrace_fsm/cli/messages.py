@@ -20,6 +20,7 @@ __all__ = [
     "EXIT_NOT_WRITTEN",
     "EXIT_UNREADABLE",
     "EXIT_USAGE",
+    "as_given",
     "check_ids",
     "coloured",
     "put",
@@ -28,6 +29,7 @@ __all__ = [
     "warn",
 ]
 
+SHORT = 80  # characters of names that are repeated in a command
 EXIT_UNREADABLE, EXIT_USAGE, EXIT_FAIL_ON, EXIT_NOT_WRITTEN, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 
 
@@ -56,6 +58,14 @@ def warn(run: Run) -> None:
         )
     if run.interrupted:
         say(f"stopped by Ctrl-C after {count(sum(c.frames for c in run.captures), 'frame')}; analysed up to there")
+
+
+def as_given(captures: list[str]) -> str:
+    """How the user named captures, to be shown in a command; empty where that is too long to be shown."""
+    import shlex
+
+    words = " ".join(map(shlex.quote, captures))
+    return words if len(words) <= SHORT else ""
 
 
 def split_ids(named: list[str]) -> tuple[list[str], list[int]]:

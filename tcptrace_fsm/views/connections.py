@@ -38,6 +38,7 @@ _SMALLEST_FIRST = {
     *("conn_id", "incarnation", "previous_conn_id", "tcp_stream", "tcp_stream_last", "first_frame", "last_frame"),
     *(f"{side}_{name}" for side in SIDES for name in ("isn", "mss", "window_shift")),
 }
+_FEW = 5  # connections of which more is said than a line
 _LEAST_FINDING = 20  # columns of the worst finding, before another is spared for its sake
 
 
@@ -133,7 +134,8 @@ class Listing:
         for finding in sorted(found, key=lambda f: (-SEVERITIES.index(f.severity), f.time)):
             self._of(finding.conn_id).kinds.setdefault(finding.kind, finding.severity)
         self._unlisted: dict[str, int] = {}
-        for diagnosis in (d for f in finished for d in f.diagnoses):
+        self._diagnoses = [d for f in finished for d in f.diagnoses]
+        for diagnosis in self._diagnoses:
             for conn_id in diagnosis.connections:
                 self._of(conn_id).causes.setdefault(diagnosis.cause)
             rest = max(0, diagnosis.count - len(diagnosis.connections))
@@ -261,6 +263,37 @@ class Listing:
             yield from textwrap.wrap(
                 f"no room here for {', '.join(gone)}; a pipe, --csv and --json have all", width or 80
             )
+
+    def why(self, places: Sequence[int], named: tuple[str, str] | None, width: int) -> Iterator[str]:
+        """Say what is wrong with a few connections, and which commands show more; nothing of many.
+
+        Parameters
+        ----------
+        places : sequence of int
+        named : tuple of str or None
+            How a command names the captures, and further options; None where they cannot be read again.
+        width : int
+            Columns to fill.
+
+        """
+        import textwrap
+
+        ids = [self.column("conn_id")[i] for i in places]
+        if not 0 < len(ids) <= _FEW:
+            return
+        concerned = [d for d in self._diagnoses if not set(ids).isdisjoint(d.connections)]
+        for d in concerned[:_FEW]:
+            yield ""
+            text = f"{d.severity.upper()} {d.cause}, {d.confidence}: {d.message}"
+            yield from textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
+            yield from textwrap.wrap(
+                f"next  {d.next_step}", width, initial_indent="  ", subsequent_indent=" " * 8, break_on_hyphens=False
+            )
+        if named is not None:
+            yield ""
+            yield f"see it   tcptrace-fsm ladder {named[0]} {ids[0]}{named[1]}"
+        for cause in dict.fromkeys(d.cause for d in concerned[:1]):
+            yield f"explain  tcptrace-fsm causes {cause}"
 
     # --- for other programs ---
     def csv(self, places: Sequence[int], out: Any, sort: str | None = None) -> None:

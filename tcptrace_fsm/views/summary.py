@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.core.services import Services
     from tcptrace_fsm.core.tally import Tally
 
-__all__ = ["captures_text", "facts", "first_screen", "show", "unexplained"]
+__all__ = ["captures_text", "facts", "first_screen", "named_captures", "show", "unexplained"]
 
 MALFORMED: dict[int, str] = {
     k.OUTCOME_SHORT_LINK: "short_link_header",
@@ -316,7 +316,12 @@ _LOST = {
 
 
 def first_screen(
-    summary: dict[str, Any], span: tuple[int | None, int | None], width: int = 100, *, everything: bool = False
+    summary: dict[str, Any],
+    span: tuple[int | None, int | None],
+    width: int = 100,
+    *,
+    everything: bool = False,
+    given: str = "",
 ) -> Iterator[tuple[str, str]]:
     """Give the lines of the first screen, each with its style: a severity, ``head``, ``dim`` or empty.
 
@@ -332,6 +337,8 @@ def first_screen(
         Columns to fill.
     everything : bool
         List all findings, however many lines that takes.
+    given : str
+        How the user named several captures, for the commands that are shown.
 
     """
     indent = 15
@@ -348,7 +355,7 @@ def first_screen(
     yield from facts_of
     if summary["diagnoses"]:
         yield "", ""
-        yield from diagnosis_lines(summary["diagnoses"], _named(summary), width)
+        yield from diagnosis_lines(summary["diagnoses"], named_captures(summary, given), width)
     others = unexplained(summary)
     states = list(_states(connections["states_at_end"])) if connections["count"] else []
     if connections["count"] and not summary["diagnoses"] and all(k["severity"] in _SLIGHT for k in others):
@@ -362,7 +369,7 @@ def first_screen(
         yield from states
     if summary["worst"] and not summary["diagnoses"]:
         yield "", ""
-        yield f"{'see it':<{indent}}{_next_step(summary)}", ""
+        yield f"{'see it':<{indent}}{_next_step(summary, given)}", ""
 
 
 def unexplained(summary: dict[str, Any]) -> list[dict[str, Any]]:
@@ -371,16 +378,16 @@ def unexplained(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return [kind for kind in summary["worst"] if kind["kind"] not in explained]
 
 
-def _next_step(summary: dict[str, Any]) -> str:
+def _next_step(summary: dict[str, Any], given: str) -> str:
     """Give the command that shows the worst finding where it happened, or explains it."""
     kind, conn_ids = summary["worst"][0]["kind"], summary["worst"][0]["conn_ids"]
-    named = _named(summary)
+    named = named_captures(summary, given)
     if not named or not conn_ids:
         return f"tcptrace-fsm rules {kind}"
     return f"tcptrace-fsm ladder {named[0]} {conn_ids[0]}{named[1]}"
 
 
-def _named(summary: dict[str, Any]) -> tuple[str, str] | None:
+def named_captures(summary: dict[str, Any], given: str = "") -> tuple[str, str] | None:
     """How a command names these captures, and the options that decide which connections there are.
 
     None for a stream, which no other command can read again.
@@ -388,7 +395,7 @@ def _named(summary: dict[str, Any]) -> tuple[str, str] | None:
     names = [c["name"] for c in summary["captures"]]
     if "-" in names:
         return None
-    named = shlex.quote(names[0]) if len(names) == 1 else "CAPTURE..."
+    named = shlex.quote(names[0]) if len(names) == 1 else given or "CAPTURE..."
     if not named.isprintable() or "\\udc" in named:  # what would steer the terminal, or cannot be typed
         named = "CAPTURE"
     # A filter decides which connections there are, and so their numbers.

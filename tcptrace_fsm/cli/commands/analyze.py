@@ -10,7 +10,7 @@ import typer
 
 from tcptrace_fsm.cli import completion
 from tcptrace_fsm.cli.captures import LEFT_OUT, captures_of
-from tcptrace_fsm.cli.messages import EXIT_FAIL_ON, EXIT_INTERRUPTED, say, warn
+from tcptrace_fsm.cli.messages import EXIT_FAIL_ON, EXIT_INTERRUPTED, as_given, say, warn
 from tcptrace_fsm.cli.options import Captures, with_settings
 from tcptrace_fsm.cli.progress import watch
 from tcptrace_fsm.core.settings import Settings
@@ -144,7 +144,7 @@ def analyze(
         whole = {**summary, **more.findings(run), "versions": versions()}
         print(json_text(whole, indent=2))
     elif not quiet:
-        show(first_screen(summary, run.span, terminal_width(), everything=everything))
+        show(first_screen(summary, run.span, terminal_width(), everything=everything, given=as_given(captures)))
     if run.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if fail_on is not None and run.tally.reaches(fail_on):

@@ -9,7 +9,7 @@ import typer
 
 from tcptrace_fsm.cli import completion
 from tcptrace_fsm.cli.captures import captures_of
-from tcptrace_fsm.cli.messages import EXIT_INTERRUPTED, say, warn
+from tcptrace_fsm.cli.messages import EXIT_INTERRUPTED, as_given, say, warn
 from tcptrace_fsm.cli.options import Captures, with_settings
 from tcptrace_fsm.cli.progress import watch
 from tcptrace_fsm.core.settings import Settings
@@ -67,6 +67,7 @@ def connections(
     from tcptrace_fsm.runs.run import Run
     from tcptrace_fsm.runs.sinks import Kept
     from tcptrace_fsm.views import connections as view
+    from tcptrace_fsm.views.summary import named_captures
 
     if as_json and as_csv:
         raise UsageError("--json or --csv, not both")
@@ -90,7 +91,11 @@ def connections(
         for line in listing.json(shown):
             print(line)
     elif places:
-        for line in listing.text(shown, view.screen_width(), len(places) - len(shown), by):
+        width = view.screen_width()
+        for line in listing.text(shown, width, len(places) - len(shown), by):
             print(line)
+        if width is not None:  # a person reads it, no program
+            for line in listing.why(places, named_captures(run.summary(), as_given(captures)), width):
+                print(line)
     if run.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
