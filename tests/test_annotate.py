@@ -122,14 +122,44 @@ def test_what_was_in_a_pcapng_stays(tmp_path, capsys, order):
     made = (tmp_path / "out.pcapng").read_bytes()
     assert frames(made) == frames(whole)
     then, now = list(blocks(whole, order)), list(blocks(made, order))
-    assert [kind for kind, _ in now] == [kind for kind, _ in then]
+    kinds = [kind for kind, _ in then]
+    assert kinds.count(3) == 1
+    assert [kind for kind, _ in now] == [6 if kind == 3 else kind for kind in kinds], "frame 3 bears a comment"
     found = comments(made, order)
     assert found[0][:3] == ["look at this", *CHANGES[1]]
     assert found[1][:2] == ["größer", *CHANGES[2]]
     for (kind, before), (_, after) in zip(then, now, strict=True):
-        if kind != 6:
-            assert after == before, "sections, interfaces, statistics, simple packets, what nobody knows"
+        if kind not in {3, 6}:
+            assert after == before, "sections, interfaces, statistics, what nobody knows"
+    assert found[2] == CHANGES[3]
     assert b.option(2, b"\0\0\0\1", order) in now[3][1]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("resolution", [None, 9, 3, 0x8A, 12])
+def test_simple_packets_get_room_for_comments_and_keep_their_bytes(tmp_path, capsys, order, resolution):
+    """Only those that bear a comment change, and they have the time that they were taken to have."""
+    head = b.section(order) + b.interface(tsresol=resolution, tsoffset=BEGAN, snaplen=60, order=order)
+    head += b.interface(tsresol=9, order=order)
+    cut = [f[:60] for f in FRAMES]
+    timed = b.packet(BEGAN * 10**9 + 4_000_000_000, cut[0], number=1, original=len(FRAMES[0]), order=order)
+    rest = [b.simple_packet(f, original=len(whole), order=order) for f, whole in zip(cut, FRAMES, strict=True)][1:]
+    (tmp_path / "in.pcapng").write_bytes(head + timed + b"".join(rest))
+    assert run(tmp_path / "in.pcapng", "-o", tmp_path / "out.pcapng", capsys=capsys)[0] == 0
+    made = (tmp_path / "out.pcapng").read_bytes()
+    assert frames(made) == frames(head + timed + b"".join(rest))
+    found = comments(made, order)
+    assert all(found[number - 1][: len(texts)] == texts for number, texts in CHANGES.items())
+    kinds = [kind for kind, _ in blocks(made, order)][3:]
+    assert kinds == [6 if texts else 3 for texts in found]
+    assert {3, 6} == set(kinds)
+
+
+def test_simple_packets_before_any_time(tmp_path, capsys):
+    whole = b.section() + b.interface() + b"".join(b.simple_packet(f) for f in FRAMES)
+    (tmp_path / "in.pcapng").write_bytes(whole)
+    assert run(tmp_path / "in.pcapng", "-o", tmp_path / "out.pcapng", capsys=capsys)[0] == 0
+    assert [f[-1] for f in frames((tmp_path / "out.pcapng").read_bytes())] == [f[-1] for f in frames(whole)]
 
 
 def test_several_captures_into_one(tmp_path, capsys):
