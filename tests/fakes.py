@@ -97,6 +97,8 @@ def batch(segments):
 class FakeCapture:
     """Yields the given batches; its attributes are those of a capture of so many frames."""
 
+    times_held = 0
+
     def __init__(self, batches=(), name="fake.pcap", frames=9, truncated=None, outcomes=None, links=None):
         self.name, self.format, self.compression, self.link_types = name, "pcap", "", [1]
         self.frames, self.bytes_read, self.size = frames, 1000, 1000
@@ -114,6 +116,7 @@ class FakeEngine:
     """Hands out what it was made with: one after each feed, the rest at the end."""
 
     hurried = 0
+    times_held = 0
     streams_opened = 0
     judges = ()
 
