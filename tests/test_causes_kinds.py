@@ -105,6 +105,50 @@ KINDS = {
         """,
         "reused_after_close",
     ),
+    "an outage of a listener: refused for a while, accepted before and after": (
+        "\n".join(
+            f"port {40000 + i} 80\n{3 * i}.0 > S 0:0(0)\n"
+            + (
+                f"{3 * i}.01 < R. 0:0(0) ack 1"
+                if 2 <= i < 7
+                else f"{3 * i}.01 < S. 0:0(0) ack 1\n{3 * i}.02 > . 1:1(0) ack 1"
+            )
+            for i in range(9)
+        ),
+        "nothing_listens",
+    ),
+    "a server that speaks first, after long": (
+        PLAIN
+        + """
+        12.000 < P. 1:41(40)   ack 1
+        12.010 > P. 1:31(30)   ack 41
+        12.020 < P. 41:101(60) ack 31
+        12.030 > P. 31:61(30)  ack 101
+        12.040 < P. 101:161(60) ack 61
+        """,
+        "server_slow",
+    ),
+    "data that come from another address of the same port": (
+        PLAIN
+        + """
+        0.030 > P. 1:101(100) ack 1
+        0.040 < .  1:1(0)     ack 101
+        addr 10.0.0.1 10.0.7.7
+        0.050 < P. 1:201(200) ack 101
+        0.051 > R  101:101(0)
+        """,
+        "nat_not_undone",
+    ),
+    "data that a client, heard in the same second, resets as unknown": (
+        PLAIN
+        + """
+        0.030 > P. 1:101(100)    ack 1
+        0.040 < .  1:1(0)        ack 101
+        0.050 < .  1:1461(1460)  ack 101
+        0.060 > R  101:101(0)
+        """,
+        "nat_not_undone",
+    ),
     "a server that does not answer before it dies and starts again": (
         PLAIN
         + ASKED
@@ -115,6 +159,16 @@ KINDS = {
 }
 
 QUIET = {
+    "a server that resets where others send a FIN, when all is answered": (
+        PLAIN
+        + ASKED
+        + """
+        1.000 > F. 101:101(0) ack 201
+        1.010 < .  201:201(0) ack 102
+        1.011 < R. 201:201(0) ack 102
+        """
+    ),
+    "a server that pushes when it has something to say": PLAIN + "9.0 < P. 1:41(40) ack 1\n9.01 > . 1:1(0) ack 41\n",
     "a browser that resets when the server has closed": (
         PLAIN
         + ASKED

@@ -127,14 +127,16 @@ def crossed(case: Case) -> Verdict | None:
 
 
 def farewell(case: Case, end: End) -> bool:
-    """Whether a client reset no more than a server's last word, behind a close of either: nothing that it waited for.
+    """Whether a reset took nothing that anybody waited for.
 
-    The server had closed too; or it had answered all, and sends a few bytes on its own account when it meets the
-    client's FIN, as TLS does with its close_notify.
+    A client's, of a server's last word: the server had closed too; or it had answered all, and sends a few bytes on
+    its own account when it meets the client's FIN, as TLS does with its close_notify. A server's, when it had answered
+    all and the client had closed.
     """
     peer = end.peer
     if end.side != CLIENT:
-        return False
+        # All was answered, and the client had closed: a server that resets instead of closing takes nothing from it.
+        return 0 < peer[E_FIN] <= end[E_ACK] and case[C_RESPONSES] >= case[C_REQUESTS] > 0
     fin = next((s for s in end.segments if s.fin), None)
     if fin is None:
         return 0 < peer[E_FIN] <= end[E_ACK]

@@ -10,6 +10,7 @@ from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
 from tcptrace_fsm.findings.rule import SECOND, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_IDLE,
+    E_ACK_TIME,
     E_LAST_TIME,
     MARK_KEEPALIVE,
     MARK_ZERO_WINDOW_PROBE,
@@ -165,6 +166,9 @@ def restarted(case: Case, world: World) -> Verdict | None:
     usual = usual_ttl(end, rst)
     if usual is not None and rst.ttl != usual:
         return None
+    heard_at = max([end[E_ACK_TIME], *(s.last_time for s in end.segments if not s.rst and s.frame < rst.frame)])
+    if rst.time - heard_at < SECOND:
+        return None  # nobody restarts within a second
     crowd = others_reset(case, end, rst, world)
     evidence = [
         (

@@ -10,6 +10,7 @@ from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     E_FIN,
+    E_OUT_OF_ORDER,
     E_RETRANSMITTED,
     E_SEGMENTS,
     E_UNIQUE,
@@ -78,8 +79,8 @@ def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         waits = _waits(end.segments)
         cost, worst = sum(waits), max(waits, default=0)
         share = end[E_RETRANSMITTED] / max(end[E_SEGMENTS], 1)
-        if cost < SECOND and share < 0.03:
-            continue
+        if cost < SECOND and (share < 0.03 or 2 * end[E_OUT_OF_ORDER] >= end[E_RETRANSMITTED]):
+            continue  # a few, or segments that were overtaken and sent again for nothing
         serious = cost >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50)
         timed = f", {len(waits)} of them only after a timeout, {span(cost)} in all" if waits else ""
         verdict = Verdict(

@@ -53,6 +53,13 @@ def accepted_at(case: Case, world: World) -> tuple[list[Brief], list[Brief]]:
     return before, opened[len(before) :]
 
 
+def refused_between(case: Case, world: World, before: Brief, after: Brief) -> int:
+    """How many connections were refused, and none accepted, between two that the service accepted."""
+    began, ended = before.first_time, after.first_time
+    alike = world.to_service(case.service)
+    return sum(b.opening == OPENING_REFUSED and began < b.first_time < ended for b in alike)
+
+
 def nothing_listens(case: Case, world: World) -> Verdict | None:
     """The host answers the SYN with RST, and accepts nobody on that port at that time."""
     syn = next(iter(syns_of(case)), None)
@@ -61,10 +68,10 @@ def nothing_listens(case: Case, world: World) -> Verdict | None:
         return None
     counts = world.counts(case.service)
     before, after = accepted_at(case, world)
-    if before and after:
-        return None  # it comes and goes, or several hosts share the address
     near = before[-1] if before else after[0] if after else None
-    if near and abs(near.first_time - case.first_time) < APART:
+    if any(abs(b.first_time - case.first_time) < APART for b in (*before[-1:], *after[:1])):
+        return None  # it comes and goes, or several hosts share the address
+    if before and after and refused_between(case, world, before[-1], after[0]) < 3:
         return None
     evidence = [
         f"{case.service_text} answered the SYN with RST after {span(rst.time - syn.time)} ({case.frames(syn, rst)})",
@@ -87,6 +94,8 @@ def nothing_listens(case: Case, world: World) -> Verdict | None:
         when = span(abs(near.first_time - case.first_time))
         turn = f"after connection {near.conn_id} had been accepted" if before else f"before {near.conn_id} was accepted"
         evidence.append(f"refused {when} {turn}")
+        if before and after:
+            evidence.append(f"accepted again {span(after[0].first_time - case.first_time)} later: {after[0].conn_id}")
         message += f", {'no more' if before else 'not yet'} at that time"
     return Verdict(
         45 if near else 60,

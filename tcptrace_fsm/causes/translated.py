@@ -10,7 +10,17 @@ from tcptrace_fsm.causes.injected import concerns_reset, drawn_by, goes_on, roun
 from tcptrace_fsm.findings.evidence import heard
 from tcptrace_fsm.findings.handshake import is_plain
 from tcptrace_fsm.findings.rule import SECOND, span
-from tcptrace_fsm.kernels.layout import CLIENT, MARK_PAWS, MARK_SPURIOUS, MILLISECOND, SERVER, TCP_ACK
+from tcptrace_fsm.kernels.layout import (
+    CLIENT,
+    E_ACK_TIME,
+    E_UNIQUE,
+    MARK_PAWS,
+    MARK_RST_DRAWN,
+    MARK_SPURIOUS,
+    MILLISECOND,
+    SERVER,
+    TCP_ACK,
+)
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
@@ -18,12 +28,19 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES"]
 
+NEAR = 1 << 24  # bytes that a connection may have carried before
 IDLE = 30 * SECOND  # after such silence a box on the way may have forgotten the connection
 
 
 def nat_not_undone(case: Case, world: World) -> Verdict | None:
     """One connection under two names."""
-    return answered_elsewhere(case, world) or disowned(case) or replied_to_stranger(case)
+    return (
+        answered_elsewhere(case, world)
+        or data_from_elsewhere(case, world)
+        or disowned(case)
+        or replied_to_stranger(case)
+        or unknown_at_once(case)
+    )
 
 
 def answered_elsewhere(case: Case, world: World) -> Verdict | None:
@@ -69,6 +86,40 @@ def answered_elsewhere(case: Case, world: World) -> Verdict | None:
         ("the service is alive: it answered", "nobody else can know the number of the SYN"),
         at=syns[0],
     )
+
+
+def data_from_elsewhere(case: Case, world: World) -> Verdict | None:
+    """The client resets data that go on with the numbers of its connection to another address."""
+    stray = world.by_id.get(case.conn_id)
+    rst = next((s for s in case.sent(CLIENT) if s.rst), None)
+    if not case.midstream or stray is None or rst is None or any(not s.rst for s in case.sent(CLIENT)):
+        return None
+    for mine in world.from_socket(case.client_host, stray.client_port):
+        if mine.server == stray.server or mine.server_port != stray.server_port or not mine.opened:
+            continue
+        ahead = [(stray.client_base - mine.client_base) % (1 << 32), (stray.server_base - mine.server_base) % (1 << 32)]
+        if mine.first_time > case.first_time or max(ahead) > NEAR:
+            continue
+        other = world.cases_by_id.get(mine.conn_id)
+        name = other.server.name if other else f"the server of connection {mine.conn_id}"
+        answered = next(iter(case.sent(SERVER)), None)
+        return Verdict(
+            92,
+            "likely",
+            (
+                (
+                    f"segments from {case.server.name} carry the numbers of connection {mine.conn_id} with {name}: "
+                    f"{ahead[1]:,} bytes behind its SYN+ACK, and acknowledging what the client sent there "
+                    f"({case.frames(answered)})"
+                ),
+                f"the client does not know that address and resets it ({case.frames(rst)})",
+            ),
+            f"{case.server.name} answers for {name} without being translated back: what it sends on connection "
+            f"{mine.conn_id} meets RST",
+            ("the service is alive: it answered", "nobody else can know these numbers"),
+            at=answered,
+        )
+    return None
 
 
 def disowned(case: Case) -> Verdict | None:
@@ -129,7 +180,7 @@ def replied_to_stranger(case: Case) -> Verdict | None:
             ),
             f"that segment {what}: a box that follows connections does not translate it",
             (
-                f"the RST has come as far as the other segments of {end.name} (TTL {rst.ttl}), and has no ACK: so a "
+                f"the RST has come as far as the other segments of {end.name} (TTL {rst.ttl}), and has no ACK: so "
                 "system answers what belongs to no connection of its own"
             ),
         ]
@@ -146,6 +197,48 @@ def replied_to_stranger(case: Case) -> Verdict | None:
             "the connection was alive: a box between passed that segment without translating it",
             (f"{end.name} was heard {span(drew.time - heard_at)} before: no restart, no idle timeout",),
             ("endpoint_restarted",),
+            at=rst,
+        )
+    return None
+
+
+def unknown_at_once(case: Case) -> Verdict | None:
+    """Ordinary data met an RST without ACK, from an end that had been there in the same second."""
+    for end in case.view.ends:
+        rst = next((s for s in heard(end.segments) if s.rst), None)
+        if rst is None or rst.flags & TCP_ACK or not rst.has(MARK_RST_DRAWN) or not end.peer[E_UNIQUE]:
+            continue
+        if any(s.fin for s in case.segments if s.frame < rst.frame) or any(
+            s.flags & TCP_ACK for s in end.segments if s.rst
+        ):
+            continue
+        others = [s for s in heard(end.segments) if not s.rst and s.frame < rst.frame]
+        if not any(is_plain(s) for s in others) or hops(others[-1].ttl) != hops(rst.ttl) or end.side != CLIENT:
+            continue  # a server's queue may have overflowed
+        acked = max(s.ack for s in others)
+        if any(s.length or s.ack > acked for s in end.segments if s.frame > rst.frame and not s.rst):
+            continue  # it had got the data, or what it had sent before was overtaken by its RST
+        heard_at = max([end[E_ACK_TIME], *(s.last_time for s in others)])
+        if rst.time - heard_at > SECOND:
+            continue
+        return Verdict(
+            52,
+            "possible",
+            (
+                (
+                    f"{end.name} answered data of {end.peer.name} with RST {span(rst.time - heard_at)} after it had "
+                    f"last acknowledged something ({case.frames(rst)})"
+                ),
+                (
+                    f"the RST has come as far as the other segments of {end.name} (TTL {rst.ttl}), and has no ACK: so "
+                    "a system answers what belongs to no connection of its own; an application sends FIN, or RST with "
+                    "ACK"
+                ),
+            ),
+            f"{end.name} answered data of {end.peer.name} as if it did not know the connection, of which it had spoken "
+            f"{span(rst.time - heard_at)} before: they reached it under another name",
+            ("nobody restarts within a second",),
+            ("reset_injected", "closed_with_unread_data"),
             at=rst,
         )
     return None

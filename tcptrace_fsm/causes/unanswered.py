@@ -15,6 +15,7 @@ from tcptrace_fsm.causes.attempts import (
 )
 from tcptrace_fsm.causes.case import host_text
 from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.causes.stall import stalls
 from tcptrace_fsm.findings.rule import span
 from tcptrace_fsm.kernels.layout import C_INCARNATION, C_OPENING, CLIENT, OPENING_UNANSWERED
 
@@ -175,6 +176,8 @@ def nat_ports_exhausted(case: Case, world: World) -> Verdict | None:
     elsewhere = [b for b in beside.elsewhere if b.first_time >= began]
     if len(syns_of(case)) < 3 and len(beside.failed) < 2:
         return None  # a SYN that was lost
+    if any(not s.alive for c in world.cases_of(case.service) if c.client_host == case.client_host for s in stalls(c)):
+        return None  # nor do those answer that were open before
     evidence = [
         silence(case),
         (

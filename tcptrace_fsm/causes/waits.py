@@ -14,8 +14,10 @@ from tcptrace_fsm.kernels.layout import (
     C_FIRST_TIME,
     C_HELD_FRAME,
     C_LAST_TIME,
+    C_LONGEST_AFTER,
     C_LONGEST_BEFORE,
     C_LONGEST_FOR,
+    C_LONGEST_WAIT,
     C_PAUSE,
     C_PAUSE_FRAME,
     C_PAUSES,
@@ -34,6 +36,7 @@ from tcptrace_fsm.kernels.layout import (
     E_ACK,
     E_FIN,
     E_LAST_TIME,
+    E_UNIQUE,
     MILLISECOND,
     SERVER,
     WAIT_APPLICATION,
@@ -116,6 +119,9 @@ def one_sided_talk(case: Case) -> bool:
 def server_slow(case: Case, world: World) -> Verdict | None:
     """The server has the request, and says nothing for long."""
     worst, n = case[C_RESPONSE_MAX], case[C_RESPONSES]
+    greeting = late_greeting(case)
+    if greeting is not None and greeting.amount > worst:
+        return greeting
     # Without a pure ACK or a SYN+ACK from it, nothing tells that the request had arrived.
     if worst < SECOND or not n or not has_turns(case) or case[C_WAIT_WAY + SERVER] < 0:
         return None
@@ -160,10 +166,40 @@ def server_slow(case: Case, world: World) -> Verdict | None:
     )
 
 
+def late_greeting(case: Case) -> Verdict | None:
+    """The server speaks first, and does so late."""
+    waited = case[C_LONGEST_WAIT]
+    if case[C_LONGEST_FOR] != 2 * WAIT_APPLICATION + SERVER or waited < 2 * SECOND or case.midstream:
+        return None
+    third = next((s for s in case.sent(CLIENT) if not s.syn), None)
+    if third is None or case[C_LONGEST_BEFORE] > third.frame or not case.client[E_UNIQUE]:
+        return None  # a server that only ever pushes may have had nothing to say
+    if case[C_WAIT_WAY + SERVER] < 0 or not has_turns(case) or sum(s.syn_ack for s in case.sent(SERVER)) > 1:
+        return None
+    return Verdict(
+        60,
+        "likely",
+        (
+            (
+                f"the connection was open, and {case.service_text}, which speaks first, said nothing for "
+                f"{span(waited)} ({case.frames(third, case[C_LONGEST_AFTER])})"
+            ),
+            f"the way there and back takes {network_share(case)}",
+        ),
+        f"{case.service_text} greets its client only {span(waited)} after the handshake",
+        against=("the SYN+ACK was not repeated, nor anything else: nothing was lost or put off by TCP",),
+        amount=waited,
+    )
+
+
 def slow_often(sufferers: list[Sufferer], world: World) -> str:  # noqa: ARG001
     """The slowest answer of all connections, and how many answers there were."""
-    worst = max(sufferers, key=lambda s: s.case[C_RESPONSE_MAX])
-    if len(sufferers) == 1 or worst.verdict.confidence == "possible":
+    worst = max(sufferers, key=lambda s: s.verdict.amount)
+    if (
+        worst.verdict.amount > worst.case[C_RESPONSE_MAX]
+        or len(sufferers) == 1
+        or worst.verdict.confidence == "possible"
+    ):
         return worst.verdict.message
     answers = sum(s.case[C_RESPONSES] for s in sufferers)
     return (
