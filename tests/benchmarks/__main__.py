@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.benchmarks.generate import CONTAINERS, KINDS, capture, write
+from tests.benchmarks.hostile import HOSTILE, write_hostile
 
 TOOL = [sys.executable, "-m", "tcptrace_fsm"]
 DPKT = """
@@ -118,11 +119,34 @@ def print_stages(pcap: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(pcap)], check=True)
 
 
+def print_hostile(folder: Path, packets: int, rounds: int, seed: int) -> None:
+    """What a packet of hostile captures costs, in terms of one of plain traffic; what a start costs is left out."""
+    pcaps = {kind: folder / f"hostile-{kind}-{packets}-{seed}.pcap" for kind in ("start", *HOSTILE)}
+    for kind, pcap in pcaps.items():
+        if not pcap.exists():
+            write_hostile(pcap, "plain" if kind == "start" else kind, 10 if kind == "start" else packets, seed)
+    runs: dict[str, list[Run]] = {kind: [] for kind in pcaps}
+    for _ in range(rounds):
+        for kind, pcap in pcaps.items():
+            runs[kind].append(run(COMMANDS["analyze -o"], pcap))
+    start = statistics.median(r.cpu for r in runs.pop("start"))
+    costs = {kind: (statistics.median(r.cpu for r in of) - start) * 1e6 / packets for kind, of in runs.items()}
+    print(f"\nhostile: {packets:,} packets each, analyze -o, without its start of {start:.2f} s\n")
+    print("| capture | CPU s per million packets | in terms of plain | peak MB |")
+    print("|---|---|---|---|")
+    for kind, cost in costs.items():
+        memory = max(r.memory for r in runs[kind]) / 1e6
+        print(f"| {kind} | {cost:.2f} | {cost / costs['plain']:.1f} | {memory:.0f} |")
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
-        "kinds", nargs="*", choices=[*KINDS, []], help="which captures; not synflood and long by default"
+        "kinds",
+        nargs="*",
+        choices=[*KINDS, "hostile", []],
+        help="which captures; not synflood, long and hostile by default",
     )
     parser.add_argument("--packets", type=int, default=5_000_000, help="in each but small and long (5,000,000)")
     parser.add_argument(
@@ -139,6 +163,9 @@ def main() -> None:
         folder = args.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         for kind in kinds:
+            if kind == "hostile":
+                print_hostile(folder, args.packets, args.rounds, args.seed)
+                continue
             packets = {"small": 1000, "long": 10 * args.packets}.get(kind, args.packets)
             pcap = folder / f"{kind}-{packets}-{args.seed}.{args.container}"
             if not pcap.exists():
