@@ -43,6 +43,13 @@ class Smallest(set[Name]):
             if len(self) >= 2 * self.most:
                 self.trim()
 
+    def take_all(self, members: set[Name]) -> None:
+        """Add several."""
+        bound = self.bound
+        self.update(members if bound is None else [member for member in members if member < bound])
+        if len(self) >= 2 * self.most:
+            self.trim()
+
     def trim(self) -> Self:
         """Let go of what is too much; it may be twice as much between two calls."""
         if len(self) > self.most:
@@ -152,8 +159,7 @@ class Group:
                 for conn_id, c in nsmallest(EXAMPLES, numbered):
                     self._show(conn_id, words[c + C_FIRST_FRAME])
             self.last = max([self.last, *(words[c + C_LAST_TIME] for c in rows)])
-            for one in set(names(words, rows)):
-                self.members.take(one)
+            self.members.take_all(set(names(words, rows)))
         self.leave(len(others))
 
     def take(self, lone: Lone) -> None:

@@ -95,13 +95,19 @@ def has_files(table: Any, name: str) -> bool:
     return bool(table.num_columns > len(schema.TABLES[name]))
 
 
+def missing_of(column: Any) -> NDArray[np.bool_]:
+    """Which values of an Arrow array are not there; Arrow's own functions would import all of its compute module."""
+    bits = np.unpackbits(np.frombuffer(column.buffers()[0], np.uint8), bitorder="little")
+    return np.equal(bits[column.offset : column.offset + len(column)], 0)
+
+
 def with_seconds(table: Any, name: str) -> Any:
     """Append each duration in seconds: parquet has no type for durations, and not every reader knows Arrow's."""
     arrays, fields = list(table.columns), list(table.schema)
     for column in schema.seconds(name):
         lengths = table.column(column.name.removesuffix("_s")).combine_chunks()
         values = words(lengths.view(pa.int64())) / 1e9
-        missing = words(lengths.is_null().cast(pa.int8())) != 0 if lengths.null_count else None
+        missing = missing_of(lengths) if lengths.null_count else None
         fields.append(pa.field(column.name, pa.float64(), nullable=column.nullable))
         arrays.append(numbers(values, missing))
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=table.schema.metadata))

@@ -16,6 +16,7 @@ from tcptrace_fsm.capture.remote import is_remote, put_remote, remove_remote
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.files import new_beside, remove_stale, writing
 from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tables.behind import Behind, WritesBehind
 from tcptrace_fsm.tables.directory import SUMMARY, left_here, refuse_foreign, remove, summary_text
 from tcptrace_fsm.tables.writers import FORMATS, TableWriter, check_format, check_tables
 
@@ -92,8 +93,10 @@ class Export:
                     self._made = _make(self._directory)
                 refuse_foreign(self._directory, [name + self._format.suffix for name in self.tables])
             with writing(self._directory):
+                behind = Behind()
                 for name in self.tables:
-                    self._writers[name] = self._format.writer(self._place(name + self._format.suffix), name)
+                    writer = self._format.writer(self._place(name + self._format.suffix), name)
+                    self._writers[name] = WritesBehind(writer, behind)
                 self._place(SUMMARY)
         except UsageError:
             self._discard()
