@@ -181,7 +181,14 @@ def numbered(prefix):
 WIDE = {
     "S": {"S_SACK": 8},
     "C": {"C_HISTORY": 3, "C_ZEEK_ENDS": 2 * layout.ZE_SIZE, "C_NEAR": 2, "C_TIMES": 2 * layout.WAITS}
-    | {"C_WAIT_SEEN": 2, "C_WAIT_SPOKE": 2, "C_WAIT_WAY": 2, "C_RESPONSE_MARKER": 10, "C_RESPONSE_HALVES": 8},
+    | {
+        "C_WAIT_SEEN": 2,
+        "C_WAIT_SPOKE": 2,
+        "C_WAIT_WAY": 2,
+        "C_RESPONSE_MARKER": 10,
+        "C_RESPONSE_HALVES": 8,
+        "C_ROUND": 2 * layout.ROUND_SIZE,
+    },
     "E": {"E_RTT_MARKER": 10, "E_SAMPLES": 8, "E_HOLE": 8},
     "SERVICE": {"SERVICE_BUCKETS": 28 * 16},
 }

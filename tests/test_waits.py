@@ -419,3 +419,36 @@ def test_nothing_is_said_where_no_one_thing_took_half_of_the_time():
     for kind, side in ((at.WAIT_APPLICATION, 0), (at.WAIT_WINDOW, 1), (at.WAIT_TRANSFER, 0)):
         rows[at.C_TIMES + 2 * kind + side] = np.array([1000])
     assert int(limited_by(rows, 0)[0]) == 0
+
+
+def between(*, window, flight, rounds=12, jitter=0.0):
+    """A transfer from the client as seen half-way: each ACK passes 10 ms before what it lets go, and 10 ms after it."""
+    lines = [
+        "0.000 > S  0:0(0)          win 65535 <mss 1460>",
+        f"0.010 < S. 0:0(0)   ack 1  win {window} <mss 1460>",
+        "0.020 > .  1:1(0)   ack 1  win 65535",
+    ]
+    seq, began = 1, 0.030
+    for i in range(rounds):
+        step = 0.020 / flight  # evenly, as ACKs let go one segment each
+        for j in range(flight):
+            when = began + i * (0.020 + jitter) + j * step
+            if i:
+                ack = seq - flight * 1000 + 1000
+                lines.append(f"{when - 0.010:.6f} < . 1:1(0) ack {ack} win {window}")
+            lines.append(f"{when:.6f} > . {seq}:{seq + 1000}(1000) ack 1 win 65535")
+            seq += 1000
+
+    def at_of(line):
+        return float(line.split()[0])
+
+    words = run("\n".join(sorted(lines, key=at_of))).connections[0].words
+    rows = {i: np.array([w]) for i, w in enumerate(words)}
+    assert sum(words[at.C_TIMES : at.C_TIMES + 2 * at.WAITS]) == words[at.C_LAST_TIME] - words[at.C_FIRST_TIME]
+    return LIMITED_BY[int(limited_by(rows, 0)[0])]
+
+
+def test_between_both_ends_a_full_window_is_told_by_what_goes_out_in_a_round_trip():
+    assert between(window=20_000, flight=20) == "receiver_window"
+    assert between(window=65_000, flight=20) == "path", "so much more would have fitted"
+    assert between(window=20_000, flight=20, jitter=0.004) == "receiver_window"

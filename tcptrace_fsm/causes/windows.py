@@ -10,6 +10,7 @@ from tcptrace_fsm.kernels.layout import (
     C_LONGEST_BEFORE,
     C_LONGEST_FOR,
     C_LONGEST_WAIT,
+    C_ROUND,
     C_TIMES,
     C_WAIT_WAY,
     C_WAITING,
@@ -21,6 +22,8 @@ from tcptrace_fsm.kernels.layout import (
     E_UNIQUE,
     E_WINDOW,
     E_ZERO_WINDOWS,
+    ROUND_FULL,
+    ROUND_SIZE,
     SERVER,
     TCP_RST,
     TCP_SYN,
@@ -54,7 +57,8 @@ def shut_side(case: Case) -> int:
 def receiver_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """The receiving application does not read, and its window shuts."""
     side = shut_side(case)
-    shut = spent(case, WAIT_WINDOW, side)
+    # Without what was on its way to a window that was open, and full.
+    shut = spent(case, WAIT_WINDOW, side) - case[C_ROUND + (1 - side) * ROUND_SIZE + ROUND_FULL]
     end = case.view.ends[side]
     if shut < SECOND // 2 or not end[E_ZERO_WINDOWS]:
         return None

@@ -118,6 +118,39 @@ def take_data(c: int, side: int, s: int, bits: int, segments: Words, rows: Words
     return response
 
 
+def end_round(c: int, side: int, last: int, rows: Words) -> int:
+    """New data: where they come a round trip after others, see whether those filled the window.
+
+    Between sender and receiver an ACK passes before the sender has it, and the window never looks full. But who sends
+    as much as the window holds, and no more until the first of it is acknowledged, waits for the window: the time in
+    which that was on its way is the window's. What an ACK lets go comes the sender's round trip after it.
+    """
+    r = c + C_ROUND + side * ROUND_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    spent = c + C_TIMES + WAIT_TRANSFER * 2 + side
+    acked = rows[r + ROUND_ACKED]
+    here = rows[c + C_WAIT_WAY + side]
+    if rows[r + ROUND_BEGAN] > 0 and last == side and (acked < 0 or here < 0 or rows[c + C_LAST_TIME] < acked + here):
+        return 0
+    if rows[r + ROUND_BEGAN] > 0 and last == side:
+        window = rows[y + E_WINDOW]
+        slack = 2 * segment_room(y, rows)
+        if slack < window >> 3:
+            slack = window >> 3
+        if slack > window >> 2:
+            slack = window >> 2
+        sent = rows[c + C_WAIT_SEEN + side] - rows[r + ROUND_BEGAN]
+        took = rows[spent] - rows[r + ROUND_TRANSFER]
+        if window > 0 and sent >= window - slack and sent > 2 * segment_room(y, rows) and took > 0:
+            rows[spent] -= took
+            rows[c + C_TIMES + WAIT_WINDOW * 2 + 1 - side] += took
+            rows[r + ROUND_FULL] += took
+    rows[r + ROUND_BEGAN] = rows[c + C_WAIT_SEEN + side]
+    rows[r + ROUND_ACKED] = -1
+    rows[r + ROUND_TRANSFER] = rows[spent]
+    return 0
+
+
 def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) -> int:
     """Take note of who has spoken. Returns the new bits."""
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
@@ -131,6 +164,7 @@ def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) ->
             rows[c + C_CROSSED] += 1
     elif not heard and bits & WB_SPOKEN and last != side and rows[c + C_WAIT_SPOKE + 1] <= rows[c + C_WAIT_SPOKE]:
         rows[c + C_CROSSED] += 1
+    end_round(c, side, last, rows)
     if side == SERVER:
         bits |= WB_SERVER_SPOKE
     if last != side or 3 * (rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + side]) >= rows[c + C_WAIT_WAY + side]:

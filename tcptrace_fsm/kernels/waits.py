@@ -316,6 +316,9 @@ def account(
             take_back(c, rows)
         if rows[y + E_HEAD_TIME] < 0:
             sample(c, side, bits, rows)
+        r = c + C_ROUND + (1 - side) * ROUND_SIZE
+        if rows[r + ROUND_ACKED] < 0 and rows[x + E_ACK] > rows[r + ROUND_BEGAN]:
+            rows[r + ROUND_ACKED] = clock
     rows[c + C_WAIT_BITS] = look(c, bits, rows)
     return response
 

@@ -7,6 +7,7 @@ covered    the rows of the table `waits` for this party hold what it waited, to 
 long       longest_wait is what its longest pause took, to a tenth or one round trip
 responses  requests and response_time_max are right, to a tenth or one round trip
 quiet      no diagnosis above info where nobody did anything wrong
+limited    server_limited_by says what limited a long answer
 cause      a diagnosis names the cause that belongs to what was played
 
 Where segments are lost, a repetition or a handshake may have taken longer than any application: then `who` and `long`
@@ -37,6 +38,7 @@ CAUSE = {
     "nagle": "nagle_delayed_ack",
     "nagle_of_server": "nagle_delayed_ack",
 }
+BULK = {"bulk": "path", "window_bound": "receiver_window", "unscaled": "receiver_window"}
 BY_CHANCE = ("handshake", "retransmission", "close")
 
 
@@ -122,8 +124,11 @@ def _mark(
             del right["long"]
         if truth["seconds"] > 2 * slack:
             right["covered"] = _covered(waits, party, waited, slack)
+    elif kind in BULK:
+        if not lossy and slack > 0.03:
+            right["limited"] = row["server_limited_by"] == BULK[kind]
     else:
-        right["who"] = lossy or kind == "bulk" or not long > 0.1 + args.get("rtt", 0.0)
+        right["who"] = lossy or not long > 0.1 + args.get("rtt", 0.0)
     if truth["responses"] and row["requests"] is not None and row["requests"] == row["requests"]:
         most = max(truth["responses"])
         right["responses"] = lossy or (
@@ -133,6 +138,8 @@ def _mark(
     mark.said = f"{who} {long:.3f} of {truth['seconds']:.3f}; " + " ".join(d["cause"] for d in told)
     if kind in INNOCENT and not lossy:
         right["quiet"] = not told
+    if kind in ("window_bound", "unscaled") and not lossy and slack > 0.03:
+        right["cause"] = "window_limited" in {d["cause"] for d in found}
     if kind in CAUSE and right.get("who") and not lossy and (kind.startswith("nagle") or truth["seconds"] > 2.1):
         right["cause"] = CAUSE[kind] in {d["cause"] for d in found}
     return mark

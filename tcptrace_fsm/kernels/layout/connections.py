@@ -98,8 +98,9 @@ C_PAUSES = 125  # how many there were
 C_DELAYED_ACKS = 126  # how often a short segment was held back until a delayed ACK
 C_HELD_FRAME = 127  # the first such segment, -1 for none
 C_RESPONSE_HALVES = 128  # eight words of four counters of 16 bits: answers by half octaves of their time
-C_ENDPOINTS = 136  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
-CONNECTION_SIZE = 296  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
+C_ROUND = 136  # for each side four words: ROUND_..., of the round trip in which it sends
+C_ENDPOINTS = 144  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
+CONNECTION_SIZE = 304  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
 
 # One endpoint within a connection: word C_ENDPOINTS + side * ENDPOINT_SIZE + E_...
 # Sequence numbers in here are 64 bits wide and relative: 0 is the endpoint's SYN, 1 its first byte of data.

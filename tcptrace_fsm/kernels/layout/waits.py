@@ -12,6 +12,13 @@ WAIT_DELAYED_ACK = 5
 WAIT_CLOSE = 6
 WAITS = 7  # how many there are
 
+# A round trip of one side's data: from new data until more come that its ACK may have let go. Word C_ROUND + 4 * side +
+ROUND_BEGAN = 0  # where the data began, relative as E_NEXT; 0 before any
+ROUND_ACKED = 1  # when an ACK of them was seen, ns; -1 while there is none
+ROUND_TRANSFER = 2  # the side's transfer time when it began
+ROUND_FULL = 3  # transfer time that full windows have taken so far, ns: it is in the sum of the peer's window
+ROUND_SIZE = 4
+
 # C_WAIT_BITS. Where there are two, the first is the client's.
 WB_BEGUN = 1
 WB_OPEN = 2  # a segment that is no SYN was seen

@@ -39,9 +39,18 @@ def application_specs(seed: int, each: int = 4) -> list[Spec]:
         "far": ({"family": 6, **far}, {"rtt": 0.04}),
         "far_loss": ({"family": 4, **far}, {"rtt": 0.04, "loss": 0.02}),
         "further": ({"family": 4, **further}, {"rtt": 0.2}),
+        "unscaled": ({"family": 4, **far}, {"rtt": 0.04, "kinds": ("unscaled",)}),
         "held": ({"family": 4, "mode": "forwarder"}, {"kinds": ("nagle",), "acks_held": 0.16}),
     }
+    unscaled: dict[str, dict[str, object]] = {side: {"tcp_window_scaling": 0} for side in ("client", "server")}
     return [
-        Spec(f"applications_{name}_{seed}", applications, {"seed": seed, "each": each, **more}, wire, none, 30)
+        Spec(
+            f"applications_{name}_{seed}",
+            applications,
+            {"seed": seed, "each": each, **more},
+            wire,
+            unscaled if name == "unscaled" else none,
+            30,
+        )
         for name, (wire, more) in wires.items()
     ]

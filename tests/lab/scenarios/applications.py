@@ -215,17 +215,33 @@ def nagle_of_server(p: Play, a: Conn, b: Conn) -> None:
     _in_two_writes(p, b, a)
 
 
-@play
-def bulk(p: Play, a: Conn, b: Conn) -> None:
-    """A long answer to a client that reads at once."""
+def _long_answer(p: Play, a: Conn, b: Conn, size: int) -> None:
     p.exchange(a, b)
     a.send(100)
     b.read(100)
     p.requests += 1
-    writer = threading.Thread(target=lambda: b.send(300_000))
+    writer = threading.Thread(target=lambda: b.send(size))
     writer.start()
-    a.read(300_000)
+    a.read(size)
     writer.join()
+
+
+@play
+def bulk(p: Play, a: Conn, b: Conn) -> None:
+    """A long answer to a client that reads at once."""
+    _long_answer(p, a, b, 300_000)
+
+
+@play
+def window_bound(p: Play, a: Conn, b: Conn) -> None:
+    """A long answer to a client that reads at once, and has a small buffer."""
+    _long_answer(p, a, b, 400_000)
+
+
+@play
+def unscaled(p: Play, a: Conn, b: Conn) -> None:
+    """A longer answer; its wire has ends that do not scale their windows."""
+    _long_answer(p, a, b, 2_000_000)
 
 
 @play
@@ -264,7 +280,7 @@ def applications(lab: Lab, seed: int, kinds: tuple[str, ...] = (), each: int = 4
                  acks_held: float = 0.0) -> None:  # fmt: skip
     """Many connections whose applications wait for known times; meta.json says by client port who waited for whom."""
     rng = random.Random(seed)
-    kinds = kinds or tuple(PLAYS)
+    kinds = kinds or tuple(kind for kind in PLAYS if kind != "unscaled")
     work = [kind for kind in kinds for _ in range(each)]
     rng.shuffle(work)
     work.sort(key=lambda kind: kind == "long_poll")  # the longest begin first: they are taken from the end
@@ -283,7 +299,7 @@ def applications(lab: Lab, seed: int, kinds: tuple[str, ...] = (), each: int = 4
     def one(kind: str, source: int, rng: random.Random) -> None:
         p = Play(lab, kind, rng, rtt)
         with locks[kind]:
-            options = SMALL if kind == "client_unread" else {}
+            options = SMALL if kind in ("client_unread", "window_bound") else {}
             a = lab.client.connect(8080 + list(PLAYS).index(kind), source=source, **options)
             p.since = time.time()
             b = listeners[kind].accept()
