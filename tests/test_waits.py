@@ -12,6 +12,7 @@ from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.tables.connections import LIMITED_BY, LONGEST_FOR, WAITING_FOR
 from tcptrace_fsm.tables.limits import limited_by
 from tests.strategies import SECOND, anything, conversations, plain_engine, run, watched_engine
+from tests.test_causes import diagnoses
 
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -452,3 +453,38 @@ def test_between_both_ends_a_full_window_is_told_by_what_goes_out_in_a_round_tri
     assert between(window=20_000, flight=20) == "receiver_window"
     assert between(window=65_000, flight=20) == "path", "so much more would have fitted"
     assert between(window=20_000, flight=20, jitter=0.004) == "receiver_window"
+
+
+# --- causes -----------------------------------------------------------------------------------------------------------
+def causes_of(text):
+    return {d.cause: d for d in diagnoses(text)}
+
+
+REFUSED = OPEN + "".join(
+    f"""
+    {0.1 + i:.3f} > P. {1 + 2000 * i}:{1001 + 2000 * i}(1000)     ack 1    win 65535
+    {0.11 + i:.3f} < .  1:1(0)   ack {1001 + 2000 * i} win 1000
+    {0.12 + i:.3f} > P. {1001 + 2000 * i}:{2001 + 2000 * i}(1000)  ack 1    win 65535
+    {0.13 + i:.3f} < .  1:1(0)   ack {1001 + 2000 * i} win 0
+    {0.33 + i:.3f} > .  {1001 + 2000 * i}:{2001 + 2000 * i}(1000)  ack 1    win 65535
+    {0.34 + i:.3f} < .  1:1(0)   ack {1001 + 2000 * i} win 0
+    {0.74 + i:.3f} > .  {1001 + 2000 * i}:{2001 + 2000 * i}(1000)  ack 1    win 65535
+    {0.75 + i:.3f} < .  1:1(0)   ack {2001 + 2000 * i} win 1000
+    """
+    for i in range(4)
+)
+LOST = OPEN + "".join(
+    f"""
+    {0.1 + i:.3f} > P. {1 + 1000 * i}:{1001 + 1000 * i}(1000)  ack 1    win 65535
+    {0.33 + i:.3f} > .  {1 + 1000 * i}:{1001 + 1000 * i}(1000)  ack 1    win 65535
+    {0.74 + i:.3f} > .  {1 + 1000 * i}:{1001 + 1000 * i}(1000)  ack 1    win 65535
+    {0.75 + i:.3f} < .  1:1(0)   ack {1001 + 1000 * i} win 65535
+    """
+    for i in range(4)
+)
+
+
+def test_what_a_shut_window_refuses_is_no_loss_of_the_path():
+    assert "path_loss" not in causes_of(REFUSED)
+    lossy = causes_of(LOST)["path_loss"]
+    assert any("2.56 s in all" in text for text in lossy.evidence_for)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
+    C_TIMES,
     E_FIN,
     E_OUT_OF_ORDER,
     E_RETRANSMITTED,
@@ -17,14 +18,17 @@ from tcptrace_fsm.kernels.layout import (
     MARK_FAST,
     MARK_LOST_BEFORE,
     MARK_TIMEOUT,
+    WAIT_RETRANSMISSION,
 )
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
-    from tcptrace_fsm.findings.rule import Segment
+    from tcptrace_fsm.findings.rule import End, Segment
 
 __all__ = ["CAUSES"]
+
+MINUTE = 60 * SECOND  # a timer that has backed off fires once in so long, or sooner
 
 
 def silent_since(case: Case, stall: Stall) -> int | None:
@@ -74,15 +78,20 @@ def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     best: tuple[int, Verdict] | None = None
     for end in case.view.ends:
         again = [s for s in end.segments if s.has(MARK_TIMEOUT, MARK_FAST, MARK_LOST_BEFORE) and not s.rst]
+        shut = [s for s in again if _refused(s, end)]
+        again = [s for s in again if s not in shut]
         if len(again) < 2 or not end[E_UNIQUE]:
             continue
-        waits = _waits(end.segments)
+        waits = _waits(end.segments, shut)
         cost, worst = sum(waits), max(waits, default=0)
+        if not shut:  # all the time in which something lost was awaited, timeouts or not
+            cost = max(cost, case[C_TIMES + 2 * WAIT_RETRANSMISSION + end.side])
         share = end[E_RETRANSMITTED] / max(end[E_SEGMENTS], 1)
         if cost < SECOND and (share < 0.03 or 2 * end[E_OUT_OF_ORDER] >= end[E_RETRANSMITTED]):
             continue  # a few, or segments that were overtaken and sent again for nothing
         serious = cost >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50)
-        timed = f", {len(waits)} of them only after a timeout, {span(cost)} in all" if waits else ""
+        timed = f", {len(waits)} of them only after a timeout" if waits else ""
+        timed += f": {span(cost)} in all" if cost else ""
         verdict = Verdict(
             40,
             "likely" if len(again) >= 3 else "possible",
@@ -102,12 +111,38 @@ def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     return best[1] if best else None
 
 
-def _waits(segments: list[Segment]) -> list[int]:
-    """How long each timeout was waited for, ns."""
+def _refused(s: Segment, end: End) -> bool:
+    """Whether the peer may have had no room for what a timer repeats: it shut its window before, on bytes up to there.
+
+    What the copies before drew was no loss; the timer repeats what a shut window refuses (RFC 9293 3.8.6.1).
+    """
+    return not s.has(MARK_FAST) and any(
+        p.window == 0 and not p.syn and not p.rst and p.ack <= s.seq and 0 <= s.time - p.time <= MINUTE
+        for p in end.peer.segments
+    )
+
+
+def lost_by_all(sufferers: list[Sufferer], world: World) -> str:  # noqa: ARG001
+    """What the losses of all connections between two hosts cost."""
+    worst = max(sufferers, key=lambda s: s.verdict.amount)
+    if len(sufferers) == 1:
+        return worst.verdict.message
+    cost = sum(s.verdict.amount for s in sufferers)
+    return (
+        f"the path between {worst.case.client.name} and {worst.case.service_text} loses segments, and so do "
+        f"{len(sufferers) - 1} more connections between these hosts: {span(cost)} in all, most in connection "
+        f"{worst.case.conn_id} with {span(worst.verdict.amount)}"
+        if cost
+        else worst.verdict.message
+    )
+
+
+def _waits(segments: list[Segment], shut: list[Segment]) -> list[int]:
+    """How long each timeout was waited for, ns, but for those that a shut window had refused."""
     sent: dict[int, int] = {}
     waits = []
     for s in segments:
-        if s.has(MARK_TIMEOUT) and s.seq in sent:
+        if s.has(MARK_TIMEOUT) and s.seq in sent and s not in shut:
             waits.append(s.time - sent[s.seq])
         if s.length:
             sent[s.seq] = s.time
@@ -191,6 +226,7 @@ CAUSES = (
         next_step="find the hop: mtr -T -P {server_port} {server_host}; ethtool -S DEV | grep -i drop on both hosts; "
         "a second capture point tells on which side segments are lost (--merge-vantage)",
         weigh=lost,
+        word=lost_by_all,
         group="pair",
         example=HANDSHAKE
         + """
