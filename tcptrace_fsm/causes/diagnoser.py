@@ -210,7 +210,7 @@ def _alike(block: Block) -> dict[Key, list[Row]]:
         words, findings = block.words, _by_connection(block)
         made: dict[Key, list[Row]] = {}
         for c, t in [*((c, t) for c, t, _ in notable(block)), *_one_way(block)]:
-            found = findings.get(words[c + C_ID])
+            found = findings.get(words[c + C_ID]) if findings else None
             kinds = frozenset([f.kind for f in found]) if found else NOTHING
             way = (words[c + C_PORTS] & 65535, words[c + C_OPENING], words[c + C_CLOSING])
             key = (words[c + C_NET] & 1, words[c + C_SERVER_HI], words[c + C_SERVER_LO], *way, kinds)

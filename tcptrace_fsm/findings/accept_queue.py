@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.findings.handshake import Handshake
 from tcptrace_fsm.findings.hosts import many
-from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, notable, segments_of, span
+from tcptrace_fsm.findings.keys import alike
+from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, segments_of, span
 from tcptrace_fsm.findings.survey import Collector, Found, Survey, host_of, name, socket_of
 from tcptrace_fsm.kernels.layout import (
     C_FIRST_TIME,
@@ -60,9 +61,10 @@ def measure_waits(block: Block) -> None:
     log, words = block.log, block.words
     if log is None:
         return
-    for c, _, key in notable(block):
+    for key, rows in alike(block).items():
         if when_unheard(key):
-            words[c + C_HEARD] = treatment(words, c, log)
+            for c, _ in rows:
+                words[c + C_HEARD] = treatment(words, c, log)
 
 
 def treatment(words: array[int], c: int, log: memoryview) -> int:

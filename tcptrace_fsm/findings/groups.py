@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
+from functools import partial
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +11,7 @@ from tcptrace_fsm.kernels.layout import C_FIRST_FRAME, C_FIRST_TIME, C_ID, C_LAS
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Self
 
 __all__ = ["Group", "Groups", "Lone", "Name", "Smallest", "lone_of"]
@@ -85,10 +86,13 @@ class Lone(NamedTuple):
     what: tuple[str, ...]
 
 
+_LONE: Callable[[Iterable[Any]], Lone] = partial(tuple.__new__, Lone)  # as Lone._make, without Python
+
+
 def lone_of(words: array[int], c: int, member: Name, what: tuple[str, ...]) -> Lone:
     """The connection whose record begins at ``c``."""
-    return Lone(
-        words[c + C_ID], words[c + C_FIRST_FRAME], words[c + C_FIRST_TIME], words[c + C_LAST_TIME], member, what
+    return _LONE(
+        (words[c + C_ID], words[c + C_FIRST_FRAME], words[c + C_FIRST_TIME], words[c + C_LAST_TIME], member, what)
     )
 
 
@@ -259,6 +263,20 @@ class Groups(dict[Name, Group]):
             group = self[key] = Group()
             group.take(other)
         group.take(lone)
+
+    def count_all(self, keys: list[Name], lones: Iterable[Lone]) -> None:
+        """The same of several connections."""
+        alone, bound = self.lone, self.bound
+        for key, lone in zip(keys, lones, strict=True):
+            if key in self:
+                self[key].take(lone)
+            elif key in alone:
+                group = self[key] = Group()
+                group.take(alone.pop(key))
+                group.take(lone)
+            elif bound is None or key < bound:
+                alone[key] = lone
+        self._trim_if_many()
 
     def of(self, key: Name) -> Group:
         """The group of that key; one that nobody reads where there are too many."""

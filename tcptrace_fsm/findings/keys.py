@@ -40,7 +40,7 @@ from tcptrace_fsm.kernels.replay import interesting
 if TYPE_CHECKING:
     from tcptrace_fsm.core.finished import Block
 
-__all__ = ["Key", "key_of", "mask", "notable"]
+__all__ = ["Key", "alike", "key_of", "mask", "notable"]
 
 
 @cache
@@ -86,6 +86,22 @@ def notable(block: Block) -> list[tuple[int, int, Key]]:
 
     """
     return block.once("notable", _notable)
+
+
+def alike(block: Block) -> dict[Key, list[tuple[int, int]]]:
+    """The same by key: where records and transitions begin."""
+    return block.once("alike by key", _alike)
+
+
+def _alike(block: Block) -> dict[Key, list[tuple[int, int]]]:
+    groups: dict[Key, list[tuple[int, int]]] = {}
+    rows: list[tuple[int, int]] = []
+    last = None
+    for c, t, key in notable(block):
+        if key is not last:  # many in a row are of one class
+            rows, last = groups.setdefault(key, []), key
+        rows.append((c, t))
+    return groups
 
 
 class Keys:

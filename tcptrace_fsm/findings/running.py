@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.core.words import MOST_FINDINGS
 from tcptrace_fsm.findings.fin_again import COPIED
-from tcptrace_fsm.findings.keys import Key, notable
+from tcptrace_fsm.findings.keys import Key, alike
 from tcptrace_fsm.findings.opening import SYN_TIMER
 from tcptrace_fsm.findings.precedence import reconciled
 from tcptrace_fsm.findings.rule import Detected
@@ -98,28 +100,28 @@ class Runner(Judge):
     def judge(self, block: Block) -> None:
         """Add the findings about connections that are over."""
         words, found = block.words, block.done.findings
-        asked = array("q")
-        chosen = []
-        for c, t, key in notable(block):
+        asked: list[tuple[int, int, Choice]] = []
+        todo: list[tuple[int, int, Choice, int]] = []
+        for key, rows in alike(block).items():
             choice = self.chosen.get(key) or self.choose(key)
-            if choice.rules:
-                number = -1
-                if choice.bits and not words[c + C_PATH]:  # two captures count their frames apart
-                    number = len(asked) // 3
-                    asked.extend((c, t, choice.bits))
-                chosen.append((c, t, choice, number))
-        by_kernel = detected(block, asked)
-        for c, t, choice, number in chosen:
-            mine = by_kernel.get(number, ())
-            if mine or choice.view or number < 0:
-                rules = [r for r in choice.rules if r.kind not in self.full] if self.full else choice.rules
-                new = self._findings(block, (c, t), rules, mine if number >= 0 else None)
-                found += new
-                for finding in new:
-                    self.made[finding.kind] += 1
-                    if self.made[finding.kind] == MOST_FINDINGS:
-                        self.full.add(finding.kind)
-                        self.chosen.clear()  # it is asked no more
+            if choice.bits:
+                asked += [(c, t, choice) for c, t in rows if not words[c + C_PATH]]  # two captures count frames apart
+                todo += [(c, t, choice, -1) for c, t in rows if words[c + C_PATH]]
+            elif choice.rules:
+                todo += [(c, t, choice, -1) for c, t in rows]
+        asked.sort(key=itemgetter(0))
+        by_kernel = detected(block, array("q", chain.from_iterable((c, t, choice.bits) for c, t, choice in asked)))
+        todo += [(*one, n) for n, one in enumerate(asked) if one[2].view or n in by_kernel]
+        todo.sort(key=itemgetter(0))
+        for c, t, choice, number in todo:
+            rules = [r for r in choice.rules if r.kind not in self.full] if self.full else choice.rules
+            new = self._findings(block, (c, t), rules, by_kernel.get(number, ()) if number >= 0 else None)
+            found += new
+            for finding in new:
+                self.made[finding.kind] += 1
+                if self.made[finding.kind] == MOST_FINDINGS:
+                    self.full.add(finding.kind)
+                    self.chosen.clear()  # it is asked no more
 
     def _findings(
         self,

@@ -48,9 +48,11 @@ RULES: tuple[Rule, ...] = ()  # what one connection shows is in attack.py
 
 
 OUTCOMES = {OPENING_REFUSED: "refused", OPENING_UNANSWERED: "unanswered"}
-# What an attempt counts as, by whether a system made it, and by how it ended; and what any other ending is.
-WHAT = ({o: (what,) for o, what in OUTCOMES.items()}, {o: ("system", what) for o, what in OUTCOMES.items()})
-SO = (("open",), ("system", "open"))
+# What an attempt counts as, by whether a system made it, and by how it ended.
+WHAT: tuple[dict[str, tuple[str, ...]], ...] = (
+    {what: (what,) for what in ("refused", "unanswered", "open")},
+    {what: ("system", what) for what in ("refused", "unanswered", "open")},
+)
 TARGETS = 20  # different listeners that make a scan
 SERVICES = 1024  # ports below this are services': what comes from there ends a connection that was asked for
 
@@ -72,11 +74,13 @@ class Scan(Collector):
         own, other, syns = client + E_BYTES, server + E_BYTES, client + E_SYNS
         fruitless = [c for c in rows if words[c + syns] and not words[c + own] and not words[c + other]]
         hosts, targets = hosts_of(words, fruitless, CLIENT), sockets_of(words, fruitless, SERVER)
-        count = self.groups.count
-        for c, host, target in zip(fruitless, hosts, targets, strict=True):
-            opening = words[c + C_OPENING]
-            by_system = words[c + client + E_OPTIONS] & (OPT_SCALE | OPT_TIMESTAMPS) or opening == OPENING_HANDSHAKE
-            count(host, lone_of(words, c, target, WHAT[bool(by_system)].get(opening, SO[bool(by_system)])))
+        openings = [words[c + C_OPENING] for c in fruitless]
+        offered = [words[c + client + E_OPTIONS] & (OPT_SCALE | OPT_TIMESTAMPS) for c in fruitless]
+        counts = [
+            WHAT[bool(offers or opening == OPENING_HANDSHAKE)][OUTCOMES.get(opening, "open")]
+            for opening, offers in zip(openings, offered, strict=True)
+        ]
+        self.groups.count_all(hosts, [lone_of(words, *one) for one in zip(fruitless, targets, counts, strict=True)])
 
     def finish(self, now: int) -> Iterator[Found]:
         """Hosts that tried many."""

@@ -13,14 +13,14 @@ work. Where not everything can be looked at, the choice falls on the lowest conn
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.findings.groups import Group, Groups, Name
-from tcptrace_fsm.findings.rule import SIDES, Key, notable
+from tcptrace_fsm.findings.keys import Key, alike
+from tcptrace_fsm.findings.rule import SIDES
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
     C_CLIENT_LO,
@@ -243,13 +243,14 @@ class Surveyor(Judge):
         self.total += block.count
         for take in self.every:
             take(block)
-        alike: dict[Key, list[int]] = defaultdict(list)
-        for c, _, key in notable(block):
-            alike[key].append(c)
-        for key, rows in alike.items():
+        for key, places in alike(block).items():
             wanted = self.chosen.get(key)
-            for collector in self.choose(key) if wanted is None else wanted:
-                collector.see_all(words, rows)
+            if wanted is None:
+                wanted = self.choose(key)
+            if wanted:
+                rows = [c for c, _ in places]
+                for collector in wanted:
+                    collector.see_all(words, rows)
 
     @property
     def gathered(self) -> tuple[int, list[Collector]]:
