@@ -229,7 +229,7 @@ def is_drawn(x: int, y: int, flags: int, seq: int, now: int, rows: Words) -> int
         return 0
     within = 1000 * MILLISECOND
     if rows[y + E_RTT_MIN] >= 0:
-        within = 250 * MILLISECOND + 4 * rows[y + E_RTT_MIN]
+        within = ANSWER_DUE * MILLISECOND + 4 * rows[y + E_RTT_MIN]
     if now - rows[y + E_LAST_TIME] > within or rows[y + E_LAST_FLAGS] & (TCP_SYN | TCP_RST):
         return 0
     last = low32(rows[y + E_BASE] + rows[y + E_NEXT])

@@ -142,7 +142,7 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: 
         older = 0
         if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and rows[x + E_TSVAL] >= 0:
             older = newer(rows[x + E_TSVAL], segments[s + S_TSVAL])
-        quick = 3 * MILLISECOND
+        quick = OVERTAKEN_WITHIN * MILLISECOND
         if rows[x + E_RTT_MIN] > quick:
             quick = rows[x + E_RTT_MIN]
         # Its sender's numbering of packets tells which of them it sent first, however quick its retransmissions are.
@@ -180,9 +180,9 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: 
     if seq <= rows[y + E_ACK] or rows[y + E_ACK] < 0:
         # The oldest unacknowledged byte: what made its sender repeat it?
         waited = now - rows[x + E_HEAD_TIME]
-        if asked and rows[y + E_DUP_RUN] >= 3:
+        if asked and rows[y + E_DUP_RUN] >= DUPLICATE_ACKS_ASK:
             marks |= M_FAST
-        elif rows[x + E_HEAD_TIME] >= 0 and waited >= 190 * MILLISECOND:
+        elif rows[x + E_HEAD_TIME] >= 0 and waited >= TIMEOUT_LEAST * MILLISECOND:
             marks |= M_TIMEOUT
             if rows[x + E_BACKOFF_SEQ] == seq:
                 rows[x + E_BACKOFF_COUNT] += 1
@@ -228,7 +228,7 @@ def longest_whole(y: int, rows: Words) -> int:
 
     What is longer was put together by a network card or a host, and its checksum is nobody's.
     """
-    return rows[y + E_MSS] if rows[y + E_MSS] > 0 else 1460
+    return rows[y + E_MSS] if rows[y + E_MSS] > 0 else ETHERNET_MSS
 
 
 def learn_sum(x: int, y: int, s: int, segments: Words, rows: Words) -> int:

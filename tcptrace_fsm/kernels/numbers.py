@@ -77,5 +77,5 @@ def is_bad_answer(y: int, s: int, segments: Words, rows: Words) -> int:
 def answered_within(y: int, rows: Words) -> int:
     """Within what time after a segment of ``y`` has passed here its peer's answer surely does, ns."""
     if rows[y + E_RTT_MIN] < 0:
-        return 250 * MILLISECOND
+        return ANSWER_DUE * MILLISECOND
     return 50 * MILLISECOND + 4 * rows[y + E_RTT_MIN]

@@ -299,7 +299,7 @@ def received(
         answer = work[proof + L_TIME] - scratch[X_HALF]
         if (
             answer > arrival
-            and answer - arrival < 30 * MILLISECOND
+            and answer - arrival < AT_ONCE * MILLISECOND
             and event != EV_RCV_ACK_OF_SYN
             and (event != EV_RCV_FIN or scratch[X_STATE] != ST_ESTABLISHED)
         ):
@@ -373,7 +373,7 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
     scratch[X_SLACK] = MILLISECOND + scratch[X_HALF] // 2
     scratch[X_REACH] = 2 * scratch[X_HALF] + scratch[X_SLACK]
     if rows[y + E_RTT_MIN] < 0:
-        scratch[X_REACH] = 250 * MILLISECOND  # nothing tells how far away it is
+        scratch[X_REACH] = ANSWER_DUE * MILLISECOND  # nothing tells how far away it is
         scratch[X_SLACK] = 50 * MILLISECOND
     if rows[c + C_PATH]:
         scratch[X_HALF] = rows[c + C_NEAR + side] // 2 if rows[c + C_NEAR + side] > 0 else 0
@@ -450,10 +450,10 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
                     scratch[X_FIN_UNHEARD] = t
                 resets += 1
         w += LOG_SIZE
-    if scratch[X_LAST_ALIVE] > scratch[X_FIN_UNHEARD] + 3 * MILLISECOND:
+    if scratch[X_LAST_ALIVE] > scratch[X_FIN_UNHEARD] + OVERTAKEN_WITHIN * MILLISECOND:
         scratch[X_FIN_UNHEARD] = 0
     if scratch[X_LOCAL] and side == SERVER and asked >= 0 and scratch[X_PLAIN_PROOF] < 0 and scratch[X_LAST_SYN] < 0:
-        if (stop if stop >= 0 else scratch[X_END]) > asked + 250 * MILLISECOND:
+        if (stop if stop >= 0 else scratch[X_END]) > asked + ANSWER_DUE * MILLISECOND:
             scratch[X_OVERLOOKED] = 1
     return 0
 
@@ -883,7 +883,10 @@ def own_segment(
     slack = scratch[X_REACH]
     if flags & TCP_RST:
         # An endpoint that talks on after an RST did not send it (or it is older, and was overtaken).
-        if scratch[X_LAST_ALIVE] > t + (0 if scratch[X_LOCAL] else 3 * MILLISECOND) or not scratch[X_STARTED]:
+        if (
+            scratch[X_LAST_ALIVE] > t + (0 if scratch[X_LOCAL] else OVERTAKEN_WITHIN * MILLISECOND)
+            or not scratch[X_STARTED]
+        ):
             return 0
         state = scratch[X_STATE]
         if (
@@ -1008,7 +1011,7 @@ def own_segment(
         scratch[X_FIN_TAKEN] = 1
         event = EV_RCV_FIN
         # A peer that was never seen may have acknowledged and closed in one segment; a pause speaks against it.
-        if scratch[X_STATE] == ST_FIN_WAIT_1 and t - scratch[X_TIME] < 30 * MILLISECOND:
+        if scratch[X_STATE] == ST_FIN_WAIT_1 and t - scratch[X_TIME] < AT_ONCE * MILLISECOND:
             event = EV_RCV_FIN_ACK_OF_FIN
         elif scratch[X_STATE] == ST_FIN_WAIT_1 and scratch[X_PEER_UNSEEN]:
             step(
@@ -1222,7 +1225,7 @@ def ack_went_before(w: int, c: int, side: int, n: int, rows: Words, timers: Word
     if waited > patience:
         return 1
     if (
-        waited < 38 * MILLISECOND + 2 * scratch[X_HALF]
+        waited < DELAYED_ACK_LEAST * MILLISECOND + 2 * scratch[X_HALF]
         or not work[w + L_MARKS] & M_SENT_BEFORE
         or rows[c + C_MARKS] & M_PAWS
         or 200 * MILLISECOND <= waited <= 220 * MILLISECOND + 4 * scratch[X_HALF]
@@ -1294,7 +1297,7 @@ def peer_segment(
             if (
                 scratch[X_SYN_ACK_PROOF] >= 0
                 or scratch[X_UNSEEN]
-                or (waited < 250 * MILLISECOND + 4 * scratch[X_HALF] and not rows[c + C_MARKS] & M_SYN_ACK_AGAIN)
+                or (waited < ANSWER_DUE * MILLISECOND + 4 * scratch[X_HALF] and not rows[c + C_MARKS] & M_SYN_ACK_AGAIN)
             ):
                 received(EV_RCV_SYN_ACK, w, scratch[X_SYN_ACK_PROOF], side, ident, table, out, scratch, work)
         if flags & TCP_SYN:

@@ -256,7 +256,12 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         rows[x + E_FIN_IP_ID] = segments[s + S_IP_ID]
         # Hosts that number a connection's packets one by one show when one of them did not pass here.
         skipped = segments[s + S_IP_ID] - rows[x + E_IP_ID]
-        if 2 <= skipped <= 3 and rows[x + E_IP_ID] > 0 and rows[x + E_LAST_LEN] <= 1460 and rows[x + E_FINS] < 2:
+        if (
+            2 <= skipped <= 3
+            and rows[x + E_IP_ID] > 0
+            and rows[x + E_LAST_LEN] <= ETHERNET_MSS
+            and rows[x + E_FINS] < 2
+        ):
             marks |= M_SENT_BEFORE
     if rows[x + E_STAGE] & ES_ACKS_FIN and not flags & TCP_RST:
         if length and not marks & M_RETRANSMISSION:

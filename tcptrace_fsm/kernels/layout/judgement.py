@@ -1,0 +1,19 @@
+"""Numbers by which the kernels judge, each with its source; in milliseconds where they are times."""
+
+from __future__ import annotations
+
+# What a TCP answers at once, without a delayed ACK: sooner than Linux delays one at least (TCP_DELACK_MIN, 40 ms).
+AT_ONCE = 30
+# The same, from the other side: later than this an ACK may have been delayed (40 ms, less a tick of the clock).
+DELAYED_ACK_LEAST = 38
+# No retransmission timer runs out sooner: Linux's TCP_RTO_MIN, 200 ms, less a tick (RFC 6298 section 2.4 asks for 1 s).
+TIMEOUT_LEAST = 190
+# By then an answer that is due has come, where nothing tells how far away its sender is: Linux delays an ACK for 200 ms
+# at most (TCP_DELACK_MAX; RFC 9293 section 3.8.6.3 allows 500 ms).
+ANSWER_DUE = 250
+# Two segments so near to one another may have changed places on their way, as Wireshark has it (packet-tcp.c).
+OVERTAKEN_WITHIN = 3
+# So many duplicate ACKs ask for a retransmission (RFC 5681 section 3.2).
+DUPLICATE_ACKS_ASK = 3
+# Bytes in a segment to a host that has named no MSS: what an Ethernet frame holds (RFC 9293 section 3.7.1, RFC 894).
+ETHERNET_MSS = 1460
