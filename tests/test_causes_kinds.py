@@ -149,6 +149,10 @@ KINDS = {
         """,
         "nat_not_undone",
     ),
+    "a server that resets a request that it has not answered": (
+        PLAIN + ASKED + "1.0 > P. 101:201(100) ack 201\n1.01 < . 201:201(0) ack 201\n2.0 < R. 201:201(0) ack 201\n",
+        "aborted_by_application",
+    ),
     "a server that does not answer before it dies and starts again": (
         PLAIN
         + ASKED
@@ -159,6 +163,19 @@ KINDS = {
 }
 
 QUIET = {
+    "segments that are overtaken, and sent again for nothing": (
+        "0.000 > S 0:0(0) <ts 100/0>\n0.010 < S. 0:0(0) ack 1 <ts 500/100>\n0.020 > . 1:1(0) ack 1 <ts 120/500>\n"
+        "0.030 > P. 1:101(100) ack 1 <ts 130/500>\n"
+        + "".join(
+            f"{t}.001 < . {b + 1460}:{b + 2920}(1460) ack 101 <ts {k}/130>\n"
+            f"{t}.002 > . 101:101(0) ack {b} <ts {k}/{k}>\n{t}.003 > . 101:101(0) ack {b} <ts {k}/{k}>\n"
+            f"{t}.004 > . 101:101(0) ack {b} <ts {k}/{k}>\n"
+            f"{t}.030 < . {b}:{b + 1460}(1460) ack 101 <ts {k + 30}/{k}>\n"
+            f"{t}.031 > . 101:101(0) ack {b + 2920} <ts {k + 31}/{k + 30}>\n"
+            f"{t}.033 < . {b}:{b + 1460}(1460) ack 101 <ts {k}/130>\n"
+            for t, b, k in ((1, 1, 1500), (2, 2921, 2500), (3, 5841, 3500), (4, 8761, 4500))
+        )
+    ),
     "a server that resets where others send a FIN, when all is answered": (
         PLAIN
         + ASKED

@@ -13,6 +13,7 @@ from tcptrace_fsm.kernels.layout import (
     C_OPENING,
     C_REQUESTS,
     C_RESPONSES,
+    C_WAIT_SPOKE,
     CLIENT,
     E_ACK,
     E_FIN,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["CAUSES"]
 
 PLACE = ("client", "server")
+IMPATIENCE = 30 * SECOND  # after that a request may have needed no answer
 LAST_WORD = 64  # bytes: a close_notify is 31 in TLS 1.2, 24 in TLS 1.3, 53 and more with CBC ciphers
 MOMENT = SECOND // 20  # what comes later than this after a FIN was not on its way already
 
@@ -219,16 +221,19 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     lost = max(0, end[E_NEXT] - max(end.peer[E_ACK], 1)) + max(0, end.peer[E_NEXT] - max(end[E_ACK], 1))
     if rst is None or not case.both_directions:
         return None
+    owed = end.side != CLIENT and case[C_RESPONSES] < case[C_REQUESTS] and rst.time - case[C_WAIT_SPOKE] < IMPATIENCE
     return Verdict(
         35,
         "likely" if lost else "possible",
         (
             f"{end.name} sent RST into an open connection ({case.frames(rst)})",
-            f"{lost:,} bytes were not acknowledged then",
+            f"{lost:,} bytes were not acknowledged then" + (", and a request had no answer" if owed else ""),
         ),
-        f"{end.name} aborted the connection" + (f": {lost:,} bytes are lost" if lost else ", nothing was under way"),
+        f"{end.name} aborted the connection"
+        + (f": {lost:,} bytes are lost" if lost else " without an answer" if owed else ", nothing was under way")
+        + (f" ({case[C_RESPONSES]} of {case[C_REQUESTS]} requests were answered)" if owed and not lost else ""),
         alternatives=("closed_with_unread_data", "reset_injected"),
-        severity="medium" if lost else "low",
+        severity="medium" if lost or owed else "low",
         where=PLACE[end.side],
         at=rst,
         amount=lost,

@@ -11,12 +11,13 @@ from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_TIMES,
     E_FIN,
-    E_OUT_OF_ORDER,
     E_RETRANSMITTED,
     E_SEGMENTS,
     E_UNIQUE,
+    MARK_DSACK,
     MARK_FAST,
     MARK_LOST_BEFORE,
+    MARK_PAWS,
     MARK_TIMEOUT,
     WAIT_RETRANSMISSION,
 )
@@ -73,6 +74,11 @@ def dead_path(case: Case, world: World) -> Verdict | None:
     return None
 
 
+def needless(end: End) -> int:
+    """How many of its repetitions were needless: the first copy came late, or the receiver reported a duplicate."""
+    return sum(s.has(MARK_PAWS) for s in end.segments) + sum(s.has(MARK_DSACK) for s in end.peer.segments)
+
+
 def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """Segments are lost and repaired: what that costs."""
     best: tuple[int, Verdict] | None = None
@@ -87,7 +93,7 @@ def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         if not shut:  # all the time in which something lost was awaited, timeouts or not
             cost = max(cost, case[C_TIMES + 2 * WAIT_RETRANSMISSION + end.side])
         share = end[E_RETRANSMITTED] / max(end[E_SEGMENTS], 1)
-        if cost < SECOND and (share < 0.03 or 2 * end[E_OUT_OF_ORDER] >= end[E_RETRANSMITTED]):
+        if cost < SECOND and (share < 0.03 or 2 * needless(end) >= len(again)):
             continue  # a few, or segments that were overtaken and sent again for nothing
         serious = cost >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50)
         timed = f", {len(waits)} of them only after a timeout" if waits else ""
