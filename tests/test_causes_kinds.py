@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
+import tcptrace_fsm as tf
+from tests import builders, two_points
 from tests.test_causes import diagnoses
 
 OPEN = """
@@ -261,3 +265,30 @@ def test_what_has_no_identification_is_no_copy_for_that():
     """
     for text in (resets, answers):
         assert "capture_duplicated" not in [d.cause for d in diagnoses(text)]
+
+
+def renumbered(taken, by):
+    """Frames as a box shows them that shifts the server's sequence numbers."""
+    made = []
+    for time, content, number in taken:
+        begins = 14 + 4 * (content[14] & 15)
+        words = list(struct.unpack("!HHII", content[begins : begins + 12]))
+        if content[26:30] == bytes([10, 0, 0, 2]):
+            words[2] += by
+        elif words[3]:
+            words[3] += by
+        words[2:] = [w % (1 << 32) for w in words[2:]]
+        segment = struct.pack("!HHII", *words) + content[begins + 12 : begins + 16] + b"\0\0" + content[begins + 18 :]
+        made.append((time, content[:begins] + builders.with_checksum(segment, *two_points.HOSTS), number))
+    return made
+
+
+def test_a_box_between_two_points_that_shifts_numbers(tmp_path):
+    """The server's SYN+ACK begins elsewhere at the other point: that is no loss, and no gap in a capture."""
+    packets = two_points.converse(two_points.Network(seed=3))
+    one, other = two_points.captures(packets, two_points.Clock())
+    shifted = renumbered(one, 700_000_000)
+    files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in (("one", shifted), ("other", other))]
+    found = tf.analyze(files, merge_vantage=True).diagnoses
+    assert found.cause.tolist()[:1] == ["numbers_rewritten"]
+    assert "capture_incomplete" not in found.cause.tolist()

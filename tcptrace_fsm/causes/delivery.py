@@ -181,7 +181,35 @@ def rewritten(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             against=("a receiver acknowledges only what it has got",),
             severity="medium" if again else "low",
         )
-    return None
+    return two_beginnings(case)
+
+
+def two_beginnings(case: Case) -> Verdict | None:
+    """With two capture points: the server's numbers begin elsewhere at one of them than at the other."""
+    if not case.two_points or not case.has("synack_isn_changed"):
+        return None
+    answers = [s for s in case.server.segments if s.syn_ack and s.ack == 1]
+    other = next((s for s in answers if s.seq != answers[0].seq), None)
+    if other is None:
+        return None
+    again = max(end[E_RETRANSMITTED] for end in case.view.ends)
+    return Verdict(
+        93,
+        "likely",
+        (
+            (
+                f"the SYN+ACK of {case.server.name} has another sequence number at one capture point than at the "
+                f"other, {abs(other.seq - answers[0].seq):,} apart ({case.frames(answers[0], other)})"
+            ),
+            f"its segments cannot be found again by their numbers on the other side; {again} were sent again",
+        ),
+        f"a box between the capture points shifts the sequence numbers of {case.server.name} by "
+        f"{abs(other.seq - answers[0].seq):,}",
+        against=("one end counts from one number only",),
+        alternatives=("nat_not_undone",),
+        severity="medium" if again else "low",
+        at=answers[0],
+    )
 
 
 CAUSES = (
@@ -298,8 +326,9 @@ CAUSES = (
             "segments_rejected": "the SACK blocks fit, or there are none",
             "path_loss": "SACK blocks fit",
             "mtu_black_hole": "SACK blocks fit",
+            "capture_incomplete": "the missing numbers are missing at one capture point only",
         },
-        explains=REPEATED,
+        explains=REPEATED | {"synack_isn_changed"},
         next_step="switch off the randomising of sequence numbers in the firewall, or its rewriting of SACK; compare "
         "with a capture on its other side",
         weigh=rewritten,
