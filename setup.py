@@ -11,10 +11,12 @@ import ast
 import os
 import runpy
 import sys
+import sysconfig
 import zlib
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
@@ -202,6 +204,20 @@ def digests() -> dict[str, int]:
     return {name: zlib.crc32(p.read_bytes().replace(b"\r\n", b"\n")) for name, p in named.items()}
 
 
+def one_for_all() -> bool:
+    """Whether the extension is to serve every Python from 3.11 on (PEP 384).
+
+    It costs nothing that can be measured: the kernels are C, and Python calls them once for many packets. A build
+    without the GIL has no such interface, and Cython has known how to pass arrays through it for a short time only.
+    """
+    try:
+        from Cython import __version__
+    except ImportError:
+        return False
+    major, minor, *_ = __version__.split(".")
+    return (int(major), int(minor)) >= (3, 3) and not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+
 def extensions() -> list[Extension]:
     """The kernels as a C extension, or none where Cython is missing or ``TCPTRACE_FSM_PURE`` is set."""
     if os.environ.get("TCPTRACE_FSM_PURE"):
@@ -228,6 +244,8 @@ def extensions() -> list[Extension]:
                 "tcptrace_fsm.kernels._compiled",
                 [SOURCE],
                 depends=["setup.py"],
+                define_macros=[("Py_LIMITED_API", "0x030B0000")] if one_for_all() else [],
+                py_limited_api=one_for_all(),
                 extra_compile_args=flags,
                 optional=True,
             )
@@ -253,6 +271,17 @@ class OptionalBuildExt(build_ext):
             super().run()
         except Exception as reason:  # no compiler, no headers: an install without kernels is still an install
             print(f"tcptrace-fsm: {reason}; {COST}", file=sys.stderr)
+        if self.inplace:
+            self.remove_others()
+
+    def remove_others(self) -> None:
+        """Remove what an earlier build left in place under another name: Python might take it for the new one."""
+        made = {Path(self.get_ext_filename(self.get_ext_fullname(ext.name))).name for ext in self.extensions or ()}
+        if made and all((KERNELS / name).exists() for name in made):
+            for pattern in ("_compiled*.so", "_compiled*.pyd"):
+                for other in KERNELS.glob(pattern):
+                    if other.name not in made:
+                        other.unlink()
 
     def build_extension(self, ext: Extension) -> None:
         try:
@@ -261,4 +290,20 @@ class OptionalBuildExt(build_ext):
             print(f"tcptrace-fsm: {ext.name}: {reason}; {COST}", file=sys.stderr)
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuildExt})
+class TrueWheel(bdist_wheel):
+    """A wheel whose name says what is in it: without the extension it is for every machine."""
+
+    def run(self) -> None:
+        self.run_command("build_ext")
+        outputs = self.get_finalized_command("build_ext").get_outputs()
+        if not any(Path(path).exists() for path in outputs):
+            self.distribution.ext_modules = []
+            self.root_is_pure = True
+        super().run()
+
+
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build_ext": OptionalBuildExt, "bdist_wheel": TrueWheel},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if one_for_all() else {},
+)

@@ -179,12 +179,12 @@ def terminal(tree: Path) -> list[str]:
     return lines[:-1]
 
 
-def printed(command: str, tree: Path) -> str:
+def printed(command: str, tree: Path, columns: int = COLUMNS) -> str:
     """What a command prints, run in a source tree."""
     done = subprocess.run(  # noqa: S603 - the commands stand in this file
         [sys.executable, "-m", "tcptrace_fsm", *command.split()],
         cwd=tree,
-        env={**os.environ, "COLUMNS": str(COLUMNS)},
+        env={**os.environ, "COLUMNS": str(columns)},
         capture_output=True,
         encoding="utf-8",
         check=True,
@@ -311,13 +311,31 @@ def page(which: str, folder: Path) -> str:
     return columns_page()
 
 
+SCREEN = re.compile(r"(<!-- screen: (\S+) -->\n```\n).*?(```\n)", re.DOTALL)
+"""A block of text that shows the first screen of a capture."""
+SCREEN_COLUMNS = 92
+
+
+def with_screens(text: str, tree: Path) -> str:
+    """A page of a source tree whose first screens are what the command prints now."""
+
+    def shown(block: re.Match[str]) -> str:
+        command = f"analyze {block[2]}"
+        return f"{block[1]}$ tcptrace-fsm {command}\n{printed(command, tree, SCREEN_COLUMNS)}{block[3]}"
+
+    return SCREEN.sub(shown, text)
+
+
 def main() -> None:
     """Write every page that is out of date."""
     folder = Path("docs")
     if not (folder / LEFT_OUT).is_file():
         sys.exit(f"{LEFT_OUT} is not in {folder.resolve()}: run this at the top of the source tree")
-    for which in PAGES:
-        path, text = folder / which, page(which, folder)
+    pages = [(folder / which, page(which, folder)) for which in PAGES]
+    readme = folder.parent / "README.md"
+    if readme.is_file():
+        pages.append((readme, with_screens(readme.read_text(encoding="utf-8"), folder.parent)))
+    for path, text in pages:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
             print(f"{path} written")

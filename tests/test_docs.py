@@ -23,6 +23,13 @@ def test_page_is_current(page):
     assert same, f"docs/{page} is out of date; write it anew with: {docs.COMMAND}"
 
 
+def test_the_readme_shows_what_the_command_prints():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert docs.SCREEN.search(text)
+    same = docs.with_screens(text, ROOT) == text
+    assert same, f"the first screen in README.md is out of date; write it anew with: {docs.COMMAND}"
+
+
 def test_the_command_writes_what_is_out_of_date_and_nothing_else(tmp_path, monkeypatch, capsys):
     (tmp_path / "docs").mkdir()
     (tmp_path / "sample_pcaps").symlink_to(ROOT / "sample_pcaps")
