@@ -49,7 +49,9 @@ def test_its_look_alike_does_not(name):
 @pytest.mark.parametrize("name", CAUSES)
 def test_a_diagnosis_is_fit_to_print(name):
     """It has evidence with numbers, a next step, and says what else it may be unless it is proved."""
-    for d in diagnoses(CAUSES[name].example):
+    found = diagnoses(CAUSES[name].example)
+    assert found
+    for d in found:
         assert d.confidence in CONFIDENCES
         assert d.severity in SEVERITIES
         assert (d.alternatives == ()) == (d.confidence == "proved") or d.confidence == "likely"

@@ -58,6 +58,7 @@ def test_every_arrow_of_the_machines_figure_is_drawn_and_no_other():
 def test_what_the_figure_does_not_draw_is_listed():
     text = " ".join("".join(t.itertext()) for t in picture().iter(f"{SVG}text"))
     listed = text[text.index("Not in the figure:") :]
+    assert ROWS - DRAWN
     for way in ROWS - DRAWN:
         line = re.search(rf"{re.escape(EVENT_TEXT[way.event])} to {way.target.name} from ([A-Z_0-9, ]+)", listed)
         assert line, way
@@ -105,6 +106,7 @@ def test_no_text_covers_another_or_a_box():
     boxes = {
         name: (p.x - BOX[0] / 2, p.y - BOX[1] / 2, p.x + BOX[0] / 2, p.y + BOX[1] / 2) for name, p in PLACES.items()
     }
+    assert len(texts) > 10
     for (one, a), (other, b) in combinations([*texts.items(), *boxes.items()], 2):
         assert not meet(a, b), (one, other)
     for left, _, right, _ in texts.values():

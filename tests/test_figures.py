@@ -28,7 +28,9 @@ def sample(name):
 # --- timeline ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda p: p.name)
 def test_every_sample_has_its_timeline(path):
-    for conversation in tf.analyze(str(path)).conversations():
+    conversations = tf.analyze(str(path)).conversations()
+    assert conversations
+    for conversation in conversations:
         drawn = ET.fromstring(timeline_svg(conversation))
         told = drawn.get("aria-label")
         for change in conversation.changes:

@@ -458,7 +458,9 @@ def test_hostile_frames_have_tsharks_streams_and_lengths(name, tmp_path):
 def test_frames_with_random_bytes_have_tsharks_streams_and_lengths(seed, tmp_path):
     """The samples, a hundredth of the bytes of their headers changed."""
     chance = random.Random(seed)
-    for sample in sorted((Path(__file__).parents[1] / "sample_pcaps").glob("*.pcap"))[seed::6]:
+    samples = sorted((Path(__file__).parents[1] / "sample_pcaps").glob("*.pcap"))[seed::6]
+    assert samples
+    for sample in samples:
         content = bytearray(sample.read_bytes())
         at = 24
         while at < len(content):
@@ -476,6 +478,7 @@ def test_frames_with_random_bytes_have_tsharks_streams_and_lengths(seed, tmp_pat
 def test_streams_lengths_and_completeness_are_tsharks(tmp_path):
     """The sample captures, frame by frame."""
     samples = sorted((Path(__file__).parents[1] / "sample_pcaps").glob("*.pcap*"))
+    assert samples
     for sample in samples:
         fields = ("frame.number", "tcp.stream", "tcp.len", "tcp.completeness")
         command = ["tshark", "-n", "-r", str(sample), "-Y", "tcp and not icmp and not icmpv6", "-T", "fields"]

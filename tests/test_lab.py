@@ -253,6 +253,7 @@ def scores(recordings):
 @pytest.mark.parametrize("name", [n for n, points in QUICK.items() if points])
 def test_analyser_agrees_with_the_kernel(scores, name):
     """From each capture point the states of both ends, exactly."""
+    assert QUICK[name]
     for point in QUICK[name]:
         assert scores[name, point]
         for r in scores[name, point]:

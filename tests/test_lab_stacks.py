@@ -33,7 +33,9 @@ def test_states_are_those_that_the_stack_tells(stack, scene, tmp_path):
         pytest.skip("this stack does not come to rest here")
     scenes.record((stack, stack), scene, tmp_path / scene, 22000 + list(SCENES).index(scene))
     for point in ("client", "router", "server"):
-        for one in score.score_capture("api:auto", tmp_path / scene, point):
+        scored = score.score_capture("api:auto", tmp_path / scene, point)
+        assert scored
+        for one in scored:
             assert one.exact, (point, one.host, one.want, one.got)
 
 

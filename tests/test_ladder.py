@@ -116,7 +116,9 @@ def test_segments_that_crossed_are_drawn_across_one_another():
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda p: p.stem)
 @pytest.mark.parametrize("width", [60, 75, 100, 140])
 def test_no_line_is_too_long_and_colours_change_nothing_else(path, width):
-    for talk in tf.analyze(path).conversations():
+    talks = tf.analyze(path).conversations()
+    assert talks
+    for talk in talks:
         plain = ladder_text(talk, width=width)
         assert max(map(len, plain)) <= width
         painted = ladder_text(talk, width=width, colour=True)
@@ -127,7 +129,9 @@ def test_no_line_is_too_long_and_colours_change_nothing_else(path, width):
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda p: p.stem)
 def test_states_stand_in_their_order_at_both_sides(path):
-    for talk in tf.analyze(path).conversations():
+    talks = tf.analyze(path).conversations()
+    assert talks
+    for talk in talks:
         lines = ladder_text(talk, width=100)
         for side, pattern in (("client", r"(\w+) [█▒]"), ("server", r"[█▒] (\w+)$")):
             found = [m[1] for line in lines if (m := re.search(pattern, line)) and m[1] in STATES]
@@ -205,7 +209,9 @@ def test_a_fold_says_what_is_in_it():
 # --- pictures ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda p: p.stem)
 def test_pictures_are_whole(path):
-    for talk in tf.analyze(path).conversations():
+    talks = tf.analyze(path).conversations()
+    assert talks
+    for talk in talks:
         svg = ladder_svg(talk)
         picture = ET.fromstring(svg)
         ids = [e.get("id") for e in picture.iter() if e.get("id")]
@@ -228,7 +234,9 @@ def test_pictures_are_whole(path):
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda p: p.stem)
 def test_texts_at_one_edge_do_not_overlap(path):
-    for talk in tf.analyze(path).conversations():
+    talks = tf.analyze(path).conversations()
+    assert talks
+    for talk in talks:
         edges: dict[float, list[float]] = {}
         for text in drawn(talk, notes=False).iter(f"{SVG}text"):
             if text.get("x"):

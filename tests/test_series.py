@@ -118,6 +118,7 @@ def test_numbers_that_are_unknown_are_not_drawn():
 
 
 def test_nothing_gives_nothing():
+    assert len(directions([])) == 2
     for way in directions([]):
         assert way.empty
         assert not len(way.data.time) + len(way.ack.time) + len(way.rtt.time)

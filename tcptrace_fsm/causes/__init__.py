@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.cause import Cause
     from tcptrace_fsm.tcp.profiles import Profile
 
-__all__ = ["CAUSES", "FAMILIES", "diagnoser"]
+__all__ = ["CAUSES", "FAMILIES", "new_diagnoser"]
 
 FAMILIES = (
     *(refused, unanswered, picky, reused_port, accept, handshake, floods),
@@ -46,6 +46,6 @@ CAUSES: dict[str, Cause] = {cause.name: cause for family in FAMILIES for cause i
 """Every cause by its name."""
 
 
-def diagnoser(profile: Profile) -> Diagnoser:
+def new_diagnoser(profile: Profile) -> Diagnoser:
     """All causes, for one pass."""
     return Diagnoser(CAUSES.values(), profile)

@@ -212,7 +212,7 @@ def unseen(case: Case) -> Verdict | None:
 def exhausted(case: Case, world: World) -> Verdict | None:
     """A client that meets its own connections in TIME_WAIT."""
     found = [f for f in world.found("port_exhaustion_suspected") if f.conn_id is not None]
-    ours = next((f for f in found if _same_way(f.conn_id, case, world)), None)
+    ours = next((f for f in found if _goes_there(f.conn_id, case, world)), None)
     if ours is None or not case[C_INCARNATION]:
         return None
     again = [c for c in world.cases if c.service == case.service and c.client_host == case.client_host]
@@ -232,7 +232,7 @@ def exhausted(case: Case, world: World) -> Verdict | None:
     )
 
 
-def _same_way(conn_id: int | None, case: Case, world: World) -> bool:
+def _goes_there(conn_id: int | None, case: Case, world: World) -> bool:
     """Whether a connection went from this case's client to its service."""
     other = world.by_id.get(-1 if conn_id is None else conn_id)
     return other is not None and (other.client, other.service) == (case.client_host, case.service)

@@ -327,7 +327,7 @@ def _diagnosis(group: _Group, world: World, numbers: Callable[[Case], list[int]]
         host_text(hosts.pop()) if len(hosts) == 1 else None,
         tuple(ids),
         count,
-        max(count, _same_way(verdict.group or cause.group, best.case, world)),
+        max(count, _in_all(verdict.group or cause.group, best.case, world)),
         time,
         frame if frame >= 0 else None,
         cause.word(sufferers, world),
@@ -351,7 +351,7 @@ def _host(cause: Cause, verdict: Verdict, case: Case) -> Name:
     return case.client_host if (verdict.where or cause.where) == "client" else case.server_host
 
 
-def _same_way(group: str, case: Case, world: World) -> int:
+def _in_all(group: str, case: Case, world: World) -> int:
     """Out of how many connections that went the same way."""
     if group == "service":
         return world.counts(case.service).total

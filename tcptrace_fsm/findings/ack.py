@@ -94,14 +94,14 @@ def unsent(c: View) -> Iterator[Hit]:
 def reported_duplicates(c: View) -> Iterator[Hit]:
     """D-SACKs, one finding per receiver."""
     for end in c.ends:
-        told = [s for s in end.segments if s.has(MARK_DSACK)]
-        if told:
+        dsacks = [s for s in end.segments if s.has(MARK_DSACK)]
+        if dsacks:
             yield Hit(
                 end.side,
-                told[0],
-                f"{end.name} reported {times(len(told), c)} that it had received bytes of {end.peer.name} twice "
+                dsacks[0],
+                f"{end.name} reported {times(len(dsacks), c)} that it had received bytes of {end.peer.name} twice "
                 "(D-SACK)",
-                told[1:],
+                dsacks[1:],
             )
 
 

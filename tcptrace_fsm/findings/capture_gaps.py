@@ -97,9 +97,9 @@ class OneSided(One):
             own = end_of(c, side)
             if words[end_of(c, 1 - side) + E_SEGMENTS]:
                 continue
-            said = words[own + E_SEGMENTS] - words[own + E_SYNS] - words[own + E_RSTS]
+            others = words[own + E_SEGMENTS] - words[own + E_SYNS] - words[own + E_RSTS]
             opened = words[own + E_SYNS] and words[own + E_ACK] >= 0
-            if (said and opened) or (said > 1 and words[own + E_ACK] > 1):
+            if (others and opened) or (others > 1 and words[own + E_ACK] > 1):
                 self.group.add(words, c)
                 self.group.tally("server", side)
 
@@ -194,8 +194,8 @@ def when_open(key: Key) -> bool:
 
 def when_lopsided(key: Key) -> bool:
     """Something is missing, from ACKs or from the opening or close."""
-    known = key.opening == OPENING_HANDSHAKE and key.closing == CLOSING_NORMAL
-    return not known or bool(key.marks & mask(MARK_ACK_UNSEEN))
+    complete = key.opening == OPENING_HANDSHAKE and key.closing == CLOSING_NORMAL
+    return not complete or bool(key.marks & mask(MARK_ACK_UNSEEN))
 
 
 def when_missing(key: Key) -> bool:

@@ -125,8 +125,8 @@ class Vantage(Collector):
         """If nearly all of those agree."""
         del now
         group = self.groups.get(())
-        told = self.groups.of((0,)).count
-        if group and group.count >= 10 and 5 * group.count >= 4 * told:
+        complete = self.groups.of((0,)).count
+        if group and group.count >= 10 and 5 * group.count >= 4 * complete:
             who = "client" if self.near == VANTAGE_NEAR_CLIENT else "server"
             yield Found(
                 group,

@@ -66,14 +66,14 @@ def asking(c: View) -> Iterator[Hit]:
 def answering(c: View) -> Iterator[Hit]:
     """Answers to keepalives, one finding per sender."""
     for end in c.ends:
-        told = [s for s in end.segments if s.has(MARK_KEEPALIVE_ACK)]
-        if told:
+        alive = [s for s in end.segments if s.has(MARK_KEEPALIVE_ACK)]
+        if alive:
             yield Hit(
                 end.side,
-                told[0],
-                f"{end.name} answered keepalives of {end.peer.name} {times(len(told), c)}: it still knows the "
+                alive[0],
+                f"{end.name} answered keepalives of {end.peer.name} {times(len(alive), c)}: it still knows the "
                 "connection",
-                told[1:],
+                alive[1:],
             )
 
 

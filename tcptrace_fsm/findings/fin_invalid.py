@@ -61,11 +61,11 @@ def fin_no_session(c: View) -> Iterator[Hit]:
     answer = next((s for s in end.peer.segments), None)
     if answer is not None and not answer.rst:
         return  # the connection was there: the capture began inside it
-    said = "answered with RST: it knows of no connection" if answer else "never answered"
+    reply = "answered with RST: it knows of no connection" if answer else "never answered"
     yield Hit(
         end.side,
         first,
-        f"{end.name} began with a FIN, without any handshake in the capture, and {end.peer.name} {said}",
+        f"{end.name} began with a FIN, without any handshake in the capture, and {end.peer.name} {reply}",
         (answer,) if answer else (),
         None if answer else "info",
     )

@@ -160,12 +160,12 @@ def reply_rst(c: View) -> Iterator[Hit]:
         if found is None and not answers(end, rst, cause):
             continue
         state = state_at(end, rst.time)
-        known = "which the capture has not seen open" if state is State.UNKNOWN else f"being in {state.name}"
+        being = "which the capture has not seen open" if state is State.UNKNOWN else f"being in {state.name}"
         after = "at once" if cause is None or found else f"{span(rst.time - cause.last_time)} after its segment"
         yield Hit(
             end.side,
             rst,
-            f"{end.name}, {known}, answered {end.peer.name} with RST {after}: for it there is no such connection",
+            f"{end.name}, {being}, answered {end.peer.name} with RST {after}: for it there is no such connection",
             (cause,) if cause else (),
             None if found or rst.has(MARK_RST_DRAWN) else "low",
         )

@@ -143,23 +143,23 @@ def spurious(c: View) -> Iterator[Hit]:
         again = repeats(end, MARK_SPURIOUS)
         if not again:
             continue
-        told = [s for s in end.peer.segments if s.has(MARK_DSACK) and s.time >= again[0].time]
-        message, severity = repeated_for_nothing(c.words, c.base, end.side, len(again), len(told))
-        yield Hit(end.side, again[0], message, [*again[1:], *told], severity)
+        dsacks = [s for s in end.peer.segments if s.has(MARK_DSACK) and s.time >= again[0].time]
+        message, severity = repeated_for_nothing(c.words, c.base, end.side, len(again), len(dsacks))
+        yield Hit(end.side, again[0], message, [*again[1:], *dsacks], severity)
 
 
-def repeated_for_nothing(words: array[int], c: int, side: int, often: int, told: int) -> tuple[str, str | None]:
-    """In words: an endpoint sent data again ``often`` times, and its peer reported ``told`` duplicates."""
+def repeated_for_nothing(words: array[int], c: int, side: int, often: int, dsacks: int) -> tuple[str, str | None]:
+    """In words: an endpoint sent data again ``often`` times, and its peer reported ``dsacks`` duplicates."""
     name, peer = name_of(words, c, side), name_of(words, c, 1 - side)
     count = "once" if often == 1 else f"{'at least ' if words[c + C_FLAGS] & CF_LOG_FULL else ''}{often} times"
     proof = (
         f"{peer} reported duplicates (D-SACK)"
-        if told
+        if dsacks
         else "the ACK may have been lost between here and there, as nobody reported a duplicate"
     )
     return (
         f"{name} repeated data {count} whose ACK from {peer} had already passed here: {proof}",
-        graded(often) if told else "low",
+        graded(often) if dsacks else "low",
     )
 
 
@@ -208,8 +208,8 @@ def lost_after(c: View) -> Iterator[Hit]:
             for s in repeats(end, MARK_FAST, MARK_TIMEOUT)
             if not s.has(MARK_SPURIOUS, MARK_LOST_BEFORE) and s.frame not in taken
         ]
-        told = sum(s.has(MARK_DSACK) for s in end.peer.segments)
-        lost = len(again) - told  # a duplicate that was reported had not been lost
+        dsacks = sum(s.has(MARK_DSACK) for s in end.peer.segments)
+        lost = len(again) - dsacks  # a duplicate that was reported had not been lost
         if lost <= 0 or c.one_sided:
             continue
         yield Hit(

@@ -141,12 +141,12 @@ def odd_syn(flag: int, name: str) -> Callable[[View], Iterator[Hit]]:
             odd = [s for s in end.segments if s.flags & TCP_SYN and s.flags & flag]
             if odd:
                 answer = c.after(odd[-1], side=end.peer.side)
-                said = "was not answered" if answer is None else f"drew {'RST' if answer.rst else 'an answer'}"
+                reply = "was not answered" if answer is None else f"drew {'RST' if answer.rst else 'an answer'}"
                 yield Hit(
                     end.side,
                     odd[0],
                     f"{end.name} sent {len(odd)} SYN with {name} to {end.peer.name}: no TCP does; a scanner, or damage "
-                    f"on the way; it {said}",
+                    f"on the way; it {reply}",
                     odd[1:],
                 )
 

@@ -209,13 +209,13 @@ def rst_bad_ack(c: View) -> Iterator[Hit]:
                 continue
             asked = state_at(peer, s.time) is State.SYN_SENT
             if s.ack > peer[E_NEXT] or (asked and s.ack < 1):
-                said = (
+                verdict = (
                     "does not acknowledge its SYN" if asked else f"acknowledges {s.ack - peer[E_NEXT]} bytes too many"
                 )
                 yield Hit(
                     end.side,
                     s,
-                    f"an RST of {end.name} to {peer.name} {said} (ack {s.ack}): it must not be obeyed",
+                    f"an RST of {end.name} to {peer.name} {verdict} (ack {s.ack}): it must not be obeyed",
                 )
                 break
 

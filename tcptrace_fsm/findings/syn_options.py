@@ -69,7 +69,7 @@ class Options(Collector):
 
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile)
-        self.known: dict[tuple[int, int], tuple[int, ...]] = {}
+        self.odd_sides: dict[tuple[int, int], tuple[int, ...]] = {}
 
     def odd(self, client: int, server: int) -> tuple[int, ...]:
         """Which sides are peculiar, given the options of SYN and SYN+ACK."""
@@ -78,9 +78,9 @@ class Options(Collector):
     def whose(self, kind: Kind) -> tuple[int, ...]:
         """Which sides are peculiar, and were seen to be."""
         pair, syns = kind[:2], kind[2:]
-        if pair not in self.known:
-            self.known[pair] = self.odd(*pair)
-        return tuple(side for side in self.known[pair] if syns[side] and self.fits(*syns))
+        if pair not in self.odd_sides:
+            self.odd_sides[pair] = self.odd(*pair)
+        return tuple(side for side in self.odd_sides[pair] if syns[side] and self.fits(*syns))
 
     def block(self, block: Block) -> None:
         """Few kinds of options occur in a block: where none is odd, no connection is looked at."""

@@ -107,11 +107,11 @@ def bad_third(c: View) -> Iterator[Hit]:
     syn, ack = first_syn(c), first_plain(c.client)
     if syn is None or not answers or ack is None or not syn.frame < answers[0].frame < ack.frame:
         return
-    said = max([1, *(s.end for s in c.server.segments if answers[0].frame < s.frame < ack.frame and not s.rst)])
-    if ack.ack < 0 or 1 <= ack.ack <= said:
+    sent = max([1, *(s.end for s in c.server.segments if answers[0].frame < s.frame < ack.frame and not s.rst)])
+    if ack.ack < 0 or 1 <= ack.ack <= sent:
         return
     rst = next((s for s in c.server.segments if s.reply_rst and s.frame > ack.frame and s.seq == ack.ack), None)
-    if rst is None and ack.ack > said:
+    if rst is None and ack.ack > sent:
         return  # more likely the capture misses what it acknowledges
     yield Hit(
         CLIENT,

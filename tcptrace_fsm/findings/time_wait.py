@@ -80,9 +80,9 @@ def killed_by_reset(end: End) -> tuple[Change, Change, Segment | None, Segment |
     if entered is None or killed is None or killed.event is not Event.RCV_RST:
         return None
     last_acks = [s for s in heard(end.segments) if not s.rst and s.last_time <= killed.time][1:]
-    said = next((s for s in reversed(last_acks) if s.has(MARK_ACK_AGAIN) and s.time > entered.time), None)
-    drew = end.view.before(said, side=end.peer.side) if said else None
-    return entered, killed, said, drew
+    repeated = next((s for s in reversed(last_acks) if s.has(MARK_ACK_AGAIN) and s.time > entered.time), None)
+    drew = end.view.before(repeated, side=end.peer.side) if repeated else None
+    return entered, killed, repeated, drew
 
 
 def assassinated(c: View) -> Iterator[Hit]:
@@ -91,8 +91,8 @@ def assassinated(c: View) -> Iterator[Hit]:
         found = killed_by_reset(end)
         if found is None or found[2] is None:
             continue
-        entered, killed, said, drew = found
-        if said and 0 <= c[C_TAKEN_OVER] <= said.time:
+        entered, killed, repeated, drew = found
+        if repeated and 0 <= c[C_TAKEN_OVER] <= repeated.time:
             continue  # it answered a new SYN, and what follows from that is another matter
         copied = drew is None or not drew.length
         why = "a late copy of the close" if copied else "old data"
@@ -101,7 +101,7 @@ def assassinated(c: View) -> Iterator[Hit]:
             killed,
             f"{end.name} answered {why}, and the RST that {end.peer.name} returned ended its TIME_WAIT after "
             f"{span(killed.time - entered.time)}: old segments can now reach a new connection on the same ports",
-            [s for s in (said, drew) if s],
+            [s for s in (repeated, drew) if s],
             "low" if copied and c[C_TAKEN_OVER] < 0 else None,
         )
 

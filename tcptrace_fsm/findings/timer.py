@@ -92,12 +92,12 @@ def time_wait_lifetime(c: View) -> Iterator[Hit]:
             continue
         found = answered_with_reset(end)
         rst = found[1] if found and found[0].event is Event.TIMEOUT_2MSL else None
-        said = [s for s in heard(end.segments) if not s.rst and s.last_time > entered.time]
-        alive = said[-1].last_time - entered.time if said else 0
+        later = [s for s in heard(end.segments) if not s.rst and s.last_time > entered.time]
+        alive = later[-1].last_time - entered.time if later else 0
         if rst is None and alive < TELLING:
             continue
         most = f" and {span(rst.time - entered.time)}" if rst else ""
-        shown: Segment = rst or said[-1]
+        shown: Segment = rst or later[-1]
         yield Hit(
             end.side,
             shown,
@@ -117,15 +117,15 @@ def keepalive_schedule(c: View) -> Iterator[Hit]:
         for a, b in pairwise(probes):
             answered = any(a.frame < s.frame < b.frame for s in end.peer.segments)
             gaps[answered].append(b.time - a.time)
-        told = []
+        ended = []
         if gaps[True]:
-            told.append(f"after {span(min(gaps[True]))} of silence")
+            ended.append(f"after {span(min(gaps[True]))} of silence")
         if gaps[False]:
-            told.append(f"every {span(sorted(gaps[False])[len(gaps[False]) // 2])} while there is no answer")
+            ended.append(f"every {span(sorted(gaps[False])[len(gaps[False]) // 2])} while there is no answer")
         yield Hit(
             end.side,
             probes[1],
-            f"{end.name} sends keepalives to {end.peer.name} {' and '.join(told)} ({len(probes)} seen)",
+            f"{end.name} sends keepalives to {end.peer.name} {' and '.join(ended)} ({len(probes)} seen)",
             (probes[0], *probes[2:]),
         )
 

@@ -147,15 +147,15 @@ def probes(c: View) -> Iterator[Hit]:
 def probe_answers(c: View) -> Iterator[Hit]:
     """Answers that the window is still shut, one finding per receiver."""
     for end in c.ends:
-        told = [s for s in end.segments if s.has(MARK_ZERO_WINDOW_PROBE_ACK)]
-        if told:
+        answers = [s for s in end.segments if s.has(MARK_ZERO_WINDOW_PROBE_ACK)]
+        if answers:
             yield Hit(
                 end.side,
-                told[0],
-                f"{end.name} answered probes of {end.peer.name} {times(len(told), c)} with window 0: it is alive, "
+                answers[0],
+                f"{end.name} answered probes of {end.peer.name} {times(len(answers), c)} with window 0: it is alive, "
                 "and its window "
                 "is still shut",
-                told[1:],
+                answers[1:],
             )
 
 

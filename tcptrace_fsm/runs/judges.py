@@ -13,7 +13,7 @@ __all__ = ["judges"]
 
 def judges(profile: Profile) -> list[Judge]:
     """All judges, for one pass, in the order in which they look: each sees what those before it found."""
-    from tcptrace_fsm.causes import diagnoser
+    from tcptrace_fsm.causes import new_diagnoser
     from tcptrace_fsm.findings import runner, surveys
 
-    return [runner(profile), surveys(profile), diagnoser(profile)]
+    return [runner(profile), surveys(profile), new_diagnoser(profile)]

@@ -27,6 +27,9 @@ class Sample:
     title: str
     shows: str
     findings: tuple[tuple[str, str], ...] = field(default=())
+    """Kinds and sides: what must be found, and all that is found above low."""
+    diagnoses: tuple[tuple[str, str], ...] = field(default=())
+    """Causes; and what it truly was, where the capture alone cannot tell."""
 
 
 SAMPLES = [
@@ -78,6 +81,7 @@ SAMPLES = [
         "would do). The server's FIN comes again 0.2 seconds later and meets a host that knows nothing of it: "
         "RST instead of an ACK. The server's close, which had gone well, ends as an error.",
         (("rst_after_time_wait_loss", "client"),),
+        diagnoses=(("time_wait_gone", ""),),
     ),
     Sample(
         "stuck_fin_wait_2.pcap", "stuck_fin_wait_2_for_a_minute_v4", "client",
@@ -86,6 +90,7 @@ SAMPLES = [
         "application forgot to close and sits in CLOSE_WAIT. Keepalives of the server's kernel show for more "
         "than a minute that both hosts are alive and nothing else is wrong.",
         (("stuck_fin_wait_2", "client"), ("stuck_close_wait", "server")),
+        diagnoses=(("fin_wait_2_stuck", "close_wait_leak"),),
     ),
     Sample(
         "same_port_again.pcap", "same_port_again_v4", "client",
@@ -109,6 +114,7 @@ SAMPLES = [
         "Nobody listens on the port. The SYN is answered by RST+ACK and the client goes from SYN_SENT to CLOSED "
         "at once; twice.",
         (("connection_refused", "client"),),
+        diagnoses=(("nothing_listens", ""),),
     ),
     Sample(
         "filtered.pcap", "filtered_near_v4", "client",
@@ -116,6 +122,7 @@ SAMPLES = [
         "A filter swallows the SYNs. The client repeats its SYN after 1 and 3 seconds and gives up; the giving "
         "up itself is not on the wire.",
         (("syn_no_response", "client"),),
+        diagnoses=(("syn_filtered", ""),),
     ),
     Sample(
         "fin_wait_2_expired.pcap", "orphan_fin_wait_2_for_a_minute_v4", "client",
@@ -124,6 +131,7 @@ SAMPLES = [
         "a minute only (tcp_fin_timeout). The server closes after 64 seconds; its FIN meets a host that has "
         "forgotten the connection: RST.",
         (("rst_after_fin_wait_2_timeout", "client"),),
+        diagnoses=(("orphan_timed_out", ""),),
     ),
     Sample(
         "half_open.pcap", "half_open_syn_v4", "router",
@@ -131,14 +139,14 @@ SAMPLES = [
         "The client died and its RST never left it; the server still believes in the old connection. The "
         "client's new SYN from the same port is answered by an ACK with the old numbers, the client answers that "
         "with a RST, and its repeated SYN is welcome (RFC 9293, figure 9).",
-        (("half_open_discovered", "server"),),
+        (("active_connection_reuse", "client"), ("reply_rst", "client")),
     ),
     Sample(
         "half_open_by_data.pcap", "half_open_data_v4", "client",
         "Half-open connection discovered by data",
         "The server aborted and its RST was lost on the way. The client, still in ESTABLISHED, sends data 0.3 "
         "seconds later and learns of it by a RST without ACK (RFC 9293, figure 10).",
-        (("half_open_discovered", "client"),),
+        (("reply_rst", "server"),),
     ),
     Sample(
         "time_wait_assassination.pcap", "time_wait_assassination_0_v4", "client",
@@ -154,6 +162,7 @@ SAMPLES = [
         "The server's application sleeps, its receive buffer fills and it advertises window 0. The client probes "
         "at growing intervals until the window opens again, then sends the rest and closes.",
         (("zero_window", "server"),),
+        diagnoses=(("receiver_slow", ""),),
     ),
     Sample(
         "handshake_ack_lost.pcap", "handshake_lost_ack_far_v4", "router",
@@ -176,7 +185,8 @@ SAMPLES = [
         "Three clients connect, the backlog has room for two. The third one's handshake ACK is seen here, and "
         "ignored by the server: that client is ESTABLISHED alone. The server repeats its SYN+ACK, and once its "
         "application has begun to accept, the third client's ACK counts.",
-        (("accept_queue_overflow_suspected", "server"),),
+        (("defer_accept_suspected", "server"),),
+        diagnoses=(("deferred_accept", "accept_queue_full"),),
     ),
 ]  # fmt: skip
 
@@ -204,8 +214,8 @@ def record(out: Path, names: list[str]) -> int:
 # *_path: the states that the kernel itself says this end entered, as far as the capture can show them; what the last
 #   frames cause belongs to it. An empty path is an end without a connection (refused, filtered).
 # *_silent_end: the kernel went on to CLOSED with no segment at that moment; an analyser may tell it or not.
-# finding: what must be found (kind and side; no side means both ends). Others may be found too.
-#   The side of half_open_discovered is the end that still believed in the connection.
+# finding: what must be found (kind and side; no side means both ends). Above low, nothing else may be.
+# diagnosis: what must be diagnosed, and nothing else. truly: what it was, where the capture alone cannot tell that.
 """
     texts = [kept[s.file] for s in SAMPLES if s.file in kept]
     (out / "MANIFEST.toml").write_text(head + "".join(texts))
@@ -235,6 +245,9 @@ def _publish(sample: Sample, folder: Path, out: Path) -> str:
              f"kernel = {_toml('Linux ' + kernel)}", f"frames = {len(pcap.read(source))}"]  # fmt: skip
     for kind, side in sample.findings:
         lines += ["", "[[sample.finding]]", f"kind = {_toml(kind)}"] + ([f"side = {_toml(side)}"] if side else [])
+    for cause, truly in sample.diagnoses:
+        lines += ["", "[[sample.diagnosis]]", f"cause = {_toml(cause)}"]
+        lines += [f"truly = {_toml(truly)}"] if truly else []
     for ends in _connections(folder, sample.point):
         lines += ["", "[[sample.connection]]"]
         for role in ("client", "server"):
