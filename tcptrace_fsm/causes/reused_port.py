@@ -40,12 +40,15 @@ def concerns_reused(case: Case) -> bool:
 def use_before(case: Case, world: World) -> Brief | None:
     """The connection that used this four-tuple before and came to something."""
     port = case[C_PORTS] >> 16
-    earlier = [
-        b
-        for b in world.from_socket(case.client_host, port)
-        if b.service == case.service and b.first_time < case.first_time and (b.opened or b.server_bytes)
-    ]
-    return earlier[-1] if earlier else None
+    service, began = case.service, case.first_time
+    return next(
+        (
+            b
+            for b in reversed(world.from_socket(case.client_host, port))  # of very many the cheapest question first
+            if (b.opened or b.server_bytes) and b.first_time < began and b.service == service
+        ),
+        None,
+    )
 
 
 def is_bare_ack(s: Segment) -> bool:

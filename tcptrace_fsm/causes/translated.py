@@ -54,9 +54,9 @@ def answered_elsewhere(case: Case, world: World) -> Verdict | None:
     twins = [
         b
         for b in world.from_socket(case.client_host, me.client_port)
-        if b.server != me.server
-        and not b.client_syns
+        if not b.client_syns
         and b.syn_ack_time >= 0
+        and b.server != me.server
         and (b.client_base - me.client_base) % (1 << 32) == 0
         and 0 <= b.syn_ack_time - case.first_time <= case.end - case.first_time
     ]
@@ -95,7 +95,7 @@ def data_from_elsewhere(case: Case, world: World) -> Verdict | None:
     if not case.midstream or stray is None or rst is None or any(not s.rst for s in case.sent(CLIENT)):
         return None
     for mine in world.from_socket(case.client_host, stray.client_port):
-        if mine.server == stray.server or mine.server_port != stray.server_port or not mine.opened:
+        if not mine.opened or mine.server == stray.server or mine.server_port != stray.server_port:
             continue
         ahead = [(stray.client_base - mine.client_base) % (1 << 32), (stray.server_base - mine.server_base) % (1 << 32)]
         if mine.first_time > case.first_time or max(ahead) > NEAR:
