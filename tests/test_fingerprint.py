@@ -146,3 +146,33 @@ def test_auto_has_a_profile_for_each_stack_and_what_is_given_holds_for_all():
     assert {p.time_wait.usual for p in profile(AUTO, time_wait=7).stacks()} == {7}
     assert set(STACKS) - set(PROFILES) == {"unknown"}
     assert profile(AUTO).longest >= 120
+
+
+@pytest.mark.parametrize(
+    "client, name, state",
+    [
+        (OLD_BSD, AUTO, "CLOSED"),
+        (FREEBSD, AUTO, "TIME_WAIT"),
+        (OLD_BSD, "linux", "TIME_WAIT"),
+        (NOBODY, AUTO, "TIME_WAIT"),
+    ],
+)
+def test_an_old_bsd_obeys_an_rst_that_lies_before_the_window(client, name, state):
+    """It cuts off what it has had already, and looks at the RST then."""
+    text = conversation(client, LINUX, CLOSE + "2.000 < R 1:1(0)\nend 3")
+    assert run(text, profile=name).connections[0].path("client").split()[-1] == state
+
+
+@pytest.mark.parametrize("late, holds", [("0.040", False), ("0.100", True)])
+def test_brackets_are_as_wide_as_the_handshake_was_slow(late, holds):
+    """The least round trip says little where delays vary."""
+    text = f"""
+        0.000 > S  0:0(0)
+        0.020 < S. 0:0(0)       ack 1
+        {late} > .  1:1(0)      ack 1
+        0.200 < P. 1:101(100)   ack 1
+        0.220 > .  1:1(0)       ack 101
+    """
+    first = run(text).connections[0].of("client")[0]
+    assert first.target == "SYN_SENT"
+    assert first.holds(-0.06) == holds

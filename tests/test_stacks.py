@@ -242,6 +242,36 @@ CASES = [
         "aborted",
         ("between",),
     ),
+    # --- an ACK beyond a FIN that is missing is not looked at by who aborts for it ---
+    Case(
+        "ack_beyond_a_missing_fin_makes_it_abort",
+        OPEN
+        + """
+        1.000 > F. 101:101(0)   ack 201
+        x 1.005 < F. 201:201(0) ack 101
+        1.020 < .  202:202(0)   ack 102
+        1.040 > R. 102:102(0)   ack 201
+        end 3
+        """,
+        f"{CLIENT_OPENS}, FIN_WAIT_1 1.000 sent, CLOSED ? sent",
+        None,
+        "aborted",
+    ),
+    # --- an RST that has overtaken the ACK of a FIN comes after that FIN all the same ---
+    Case(
+        "rst_overtakes_the_ack_of_a_fin",
+        OPEN
+        + """
+        1.000 < F. 201:201(0)   ack 101
+        1.0210 > R. 101:101(0)  ack 202
+        1.0212 > .  101:101(0)  ack 202
+        end 3
+        """,
+        f"{CLIENT_OPENS}, CLOSE_WAIT 1.020 acked, CLOSED ? sent",
+        None,
+        "aborted",
+        ("between", "near_server"),
+    ),
     # --- a FIN behind a hole is not taken, as the ACK of before in answer to it says ---
     Case(
         "fin_behind_a_hole_meets_the_ack_of_before",

@@ -178,7 +178,7 @@ def reset_after_handshake(case: Case, world: World) -> Verdict | None:
     evidence = [
         (
             f"{case.service_text} offered the connection and reset it {span(rst.time - ack.time)} after the ACK, with "
-            f"an RST without ACK ({case.frames(answer, ack, rst)})"
+            f"an RST that answers it ({case.frames(answer, ack, rst)})"
         ),
         f"it went so with {len(alike)} of {world.counts(case.service).total} connections",
     ]
@@ -212,7 +212,7 @@ CAUSES = (
         "or the backlog is small. The host ignores ACKs and SYNs, or resets.",
         predicts=(
             "ACKs and data reach the server, which repeats its SYN+ACK",
-            "or an RST without ACK answers the ACK, while other connections are served",
+            "or an RST answers the ACK, while other connections are served",
         ),
         forbids=("ACKs that never arrive at the server", "an RST from another distance than the SYN+ACK"),
         look_alikes={

@@ -359,8 +359,7 @@ RULES = (
         severity="high",
         rfc="RFC 9293 3.6.1",
         summary="An application closed although data were still to come; they met no reader, and an RST says so.",
-        evidence="A FIN, later data from the peer, and an RST without ACK in answer; less if soon, or under way "
-        "before.",
+        evidence="A FIN, later data from the peer, and an RST in answer; less if soon, or under way before.",
         innocent="A client that does not want the rest of an answer.",
         when=when_aborted,
         needs=(BOTH_DIRECTIONS,),

@@ -205,7 +205,7 @@ def reset_of(end: End, change: Change) -> Segment | None:
 
 
 def answered_with_reset(end: End) -> tuple[Change, Segment] | None:
-    """How ``end``, by an RST without ACK, showed that it had forgotten the connection."""
+    """How ``end``, by an RST in answer, showed that it had forgotten the connection."""
     for change in end.changes:
         if change.event in (Event.GONE, Event.TIMEOUT_FIN_WAIT_2, Event.TIMEOUT_2MSL):
             rst = reset_of(end, change)

@@ -268,6 +268,7 @@ def step(
     scratch[X_STATE] = target
     scratch[X_STARTED] = 1
     scratch[X_TIME] = time
+    scratch[X_EARLIEST] = earliest
     scratch[X_SINCE] = time
     scratch[X_BASIS] = basis
     scratch[X_SAW] |= bit(target)
@@ -337,6 +338,28 @@ def inferred(
 # --- what the endpoint's own segments prove -------------------------------------------------------------------------
 
 
+def longest_round(c: int, side: int, rows: Words) -> int:
+    """The longest from here to the endpoint and back, of the answers that nobody delays; 0 unknown.
+
+    Where delays vary, the least says too little. An answer in the handshake comes at once; where segments have
+    overtaken each other, any answer may have taken so long.
+    """
+    x = c + C_ENDPOINTS
+    longest = 0
+    if rows[x + E_SYNS] == 1 and rows[x + ENDPOINT_SIZE + E_SYNS] == 1 and rows[c + C_SYN_ACK_TIME] >= 0:
+        if side == SERVER and rows[c + C_SYN_TIME] >= 0:
+            longest = rows[c + C_SYN_ACK_TIME] - rows[c + C_SYN_TIME]
+        elif side == CLIENT and rows[c + C_HANDSHAKE_ACK_TIME] >= 0:
+            longest = rows[c + C_HANDSHAKE_ACK_TIME] - rows[c + C_SYN_ACK_TIME]
+    if rows[c + C_MARKS] & M_OUT_OF_ORDER:
+        y = x + (1 - side) * ENDPOINT_SIZE
+        k = 0
+        while k < 5 and k < rows[y + E_RTT_COUNT]:
+            longest = max(longest, rows[y + E_RTT_MARKER + k])
+            k += 1
+    return longest
+
+
 def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) -> int:
     """One look over the log: the endpoint's last words of each kind, and its first proofs of what it received."""
     k = 0
@@ -372,6 +395,7 @@ def survey(c: int, side: int, n: int, rows: Words, work: Words, scratch: Words) 
         scratch[X_HALF] = rows[y + E_RTT_MIN] // 2
     scratch[X_SLACK] = MILLISECOND + scratch[X_HALF] // 2
     scratch[X_REACH] = 2 * scratch[X_HALF] + scratch[X_SLACK]
+    scratch[X_REACH] = max(scratch[X_REACH], longest_round(c, side, rows) + scratch[X_SLACK])
     if rows[y + E_RTT_MIN] < 0:
         scratch[X_REACH] = ANSWER_DUE * MILLISECOND  # nothing tells how far away it is
         scratch[X_SLACK] = 50 * MILLISECOND
@@ -797,9 +821,14 @@ def fin_earliest(w: int, x: int, rows: Words, scratch: Words, work: Words) -> in
     since = rows[x + E_BUSY_SINCE]
     if since >= 0 and since - scratch[X_REACH] < earliest:
         earliest = since - scratch[X_REACH]
-    if scratch[X_TIME] > earliest:
-        earliest = scratch[X_TIME]
-    return earliest
+    return max(earliest, scratch[X_EARLIEST])
+
+
+def fin_sent_before(w: int, c: int, rows: Words, scratch: Words, work: Words) -> int:
+    """Whether the endpoint's FIN ``w`` repeats one that was lost before it got here, by the numbering of packets."""
+    if rows[c + C_MARKS] & M_PAWS or scratch[X_LOCAL]:
+        return 0
+    return 1 if work[w + L_MARKS] & M_SENT_BEFORE else 0
 
 
 def own_fin(
@@ -808,7 +837,7 @@ def own_fin(
     """The endpoint's FIN passes as segment ``w``: it closed just before, unless this FIN is a repetition already."""
     earliest = fin_earliest(w, c + C_ENDPOINTS + side * ENDPOINT_SIZE, rows, scratch, work)
     t = work[w + L_TIME]
-    if work[w + L_MARKS] & M_SENT_BEFORE and not rows[c + C_MARKS] & M_PAWS and not scratch[X_LOCAL]:
+    if fin_sent_before(w, c, rows, scratch, work):
         # Lost before it got here and sent again: a lone segment after 200 ms (RFC 8985 section 7.2 and the least RTO of
         # most systems), one that follows others a few milliseconds after.
         again = 205 * MILLISECOND + 4 * scratch[X_HALF]
@@ -860,6 +889,17 @@ def turns_away(w: int, scratch: Words, work: Words) -> int:
     return 1 if work[w + L_ACK] <= scratch[X_OWN_ACK] else 0
 
 
+def take_fin_before(w: int, side: int, ident: int, table: Words, out: Words, scratch: Words, work: Words) -> int:
+    """The peer's FIN was taken before the endpoint's RST ``w`` whose overtaken ACK passes right behind it."""
+    proof = scratch[X_FIN_PROOF]
+    if proof <= w or scratch[X_FIN_TAKEN] or scratch[X_LOCAL] or not 0 <= scratch[X_FIN_COPY] < w:
+        return 0
+    if work[proof + L_TIME] > work[w + L_TIME] + 3 * MILLISECOND or work[w + L_ACK] < scratch[X_PEER_FIN_END]:
+        return 0
+    scratch[X_FIN_TAKEN] = 1
+    return received(EV_RCV_FIN, scratch[X_FIN_COPY], proof, side, ident, table, out, scratch, work)
+
+
 def has_cause(w: int, scratch: Words, work: Words) -> int:
     """Whether the endpoint's RST ``w`` has the numbers of a segment which its peer has sent since it last spoke."""
     v = w - LOG_SIZE
@@ -888,6 +928,7 @@ def own_segment(
             or not scratch[X_STARTED]
         ):
             return 0
+        take_fin_before(w, side, ident, table, out, scratch, work)
         state = scratch[X_STATE]
         if (
             state in (ST_SYN_SENT, ST_SYN_RECEIVED)
@@ -1047,7 +1088,8 @@ def own_segment(
         inferred(EV_RCV_FIN, w, scratch[X_TIME], side, ident, table, out, scratch, work)
     if flags & TCP_FIN:
         own_fin(w, c, side, ident, rows, table, out, scratch, work)
-        if work[w + L_MARKS] & M_FIN_AGAIN and scratch[X_HABITS] & HABIT_FIN_STARTS_AGAIN:
+        again = 1 if work[w + L_MARKS] & M_FIN_AGAIN else fin_sent_before(w, c, rows, scratch, work)
+        if again and scratch[X_HABITS] & HABIT_FIN_STARTS_AGAIN:
             sent(EV_SND_FIN_AGAIN, w, t - slack, side, ident, table, out, scratch, work)
     elif (
         scratch[X_FIN_END] >= 0
@@ -1102,6 +1144,22 @@ def met_nobody(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
     ):
         return 0
     return 1 if is_reply_rst(v, work) and work[v + L_SEQ] == work[w + L_ACK] else 0
+
+
+def aborts_at(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
+    """Whether the peer's bare ACK ``w``, which lies beyond a FIN that is missing, makes the endpoint abort at once.
+
+    gVisor aborts whatever its application has closed when anything comes beyond RCV.NXT, before it looks at the ACK.
+    The RST acknowledges less than the segment's own number.
+    """
+    if work[w + L_INFO] & TCP_FIN or work[w + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK:
+        return 0
+    v = own_after(w, side, n, scratch, work)
+    if v >= n or work[v + L_INFO] & (TCP_RST | TCP_ACK) != TCP_RST | TCP_ACK:
+        return 0
+    if work[v + L_TIME] - work[w + L_TIME] > 2 * scratch[X_HALF] + scratch[X_SLACK]:
+        return 0
+    return 1 if 0 <= work[v + L_ACK] < work[w + L_SEQ] and work[v + L_SEQ] == scratch[X_FIN_END] else 0
 
 
 def of_unsent(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
@@ -1192,6 +1250,8 @@ def takes_rst(w: int, c: int, side: int, n: int, rows: Words, scratch: Words, wo
         if not flags & TCP_ACK or work[w + L_ACK] < 1 or work[w + L_ACK] > rows[x + E_NEXT]:
             return 0
         return arrives_after(w, scratch[X_LAST_SYN], scratch, work)
+    if scratch[X_HABITS] & HABIT_OBEYS_OLD_RST and work[w + L_SEQ] < scratch[X_OWN_ACK]:
+        return arrives_after(w, scratch[X_LAST_ALIVE], scratch, work)
     if work[w + L_MARKS] & M_RST_OUTSIDE:
         return 0
     if work[w + L_MARKS] & M_RST_INEXACT and not shows_no_mercy(w, side, n, scratch, work):
@@ -1368,6 +1428,8 @@ def peer_segment(
             and scratch[X_OVERTAKEN] < w
         ):
             return 0  # what its peer had sent before that came first, and ended it
+        if scratch[X_STATE] == ST_FIN_WAIT_1 and aborts_at(w, side, n, scratch, work):
+            return 0
         acked_fin = arrived(w, scratch[X_LAST_FIN], scratch[X_FIN_GAP], scratch, work)
     if scratch[X_SYN_ACK_PROOF] < 0 and not scratch[X_STARTED]:
         takes_fin = 0
@@ -1807,6 +1869,15 @@ def final_state(x: int, rows: Words, scratch: Words) -> int:
     return ST_CLOSED if rows[x + E_RSTS] else ST_UNKNOWN
 
 
+def habits(x: int, stack: int, rows: Words, timers: Words) -> int:
+    """The HABIT_... bits of an endpoint that bespeaks this system."""
+    found = timers[habits_of(stack, timers) + P_HABITS]
+    # A BSD without window scale is an old one: it cuts off what lies before the window, and takes the RST all the same.
+    if timers[P_STACKS] and stack == STACK_BSD and rows[x + E_SHIFT] < 0:
+        found |= HABIT_OBEYS_OLD_RST
+    return found
+
+
 def habits_of(stack: int, timers: Words) -> int:
     """Where in ``timers`` the profile of a host begins that bespeaks this system and has shown no timers."""
     return timers[P_STACKS] + stack * PROFILE_SIZE if timers[P_STACKS] else 0
@@ -1843,7 +1914,7 @@ def replay(
     else:
         n = gather(c, rows, log, work)
         locate(c, rows)
-    scratch[X_HABITS] = timers[habits_of(client_stack, timers) + P_HABITS]
+    scratch[X_HABITS] = habits(x, client_stack, rows, timers)
     mark_old_fins(n, work)
     replay_side(
         c, CLIENT, client_host or habits_of(client_stack, timers), n, now, rows, timers, table, out, scratch, work
@@ -1854,7 +1925,7 @@ def replay(
     if rows[c + C_PATH]:
         n = gather_at(c, SERVER, rows, log, work)
         mark_old_fins(n, work)
-    scratch[X_HABITS] = timers[habits_of(server_stack, timers) + P_HABITS]
+    scratch[X_HABITS] = habits(x + ENDPOINT_SIZE, server_stack, rows, timers)
     replay_side(
         c, SERVER, server_host or habits_of(server_stack, timers), n, now, rows, timers, table, out, scratch, work
     )

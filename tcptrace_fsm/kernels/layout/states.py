@@ -79,7 +79,8 @@ X_FIN_AFTER = 54  # 1 where its own FIN, lost or overtaken on its way here, was 
 X_HABITS = 55  # HABIT_... bits of its host's profile
 X_HEARD = 56  # up to where its own segments were looked at, and the last ACK of those
 X_HEARD_ACK = 57
-SCRATCH_SIZE = 58
+X_EARLIEST = 58  # the earliest moment of its latest change
+SCRATCH_SIZE = 59
 
 # --- timers of one kind of host, ns: the profile's, then those of the hosts that have shown theirs --------------------
 P_TIME_WAIT_LEAST = 0
@@ -96,6 +97,7 @@ P_STACKS = 10  # where the profiles of stacks begin, by STACK_..., for hosts tha
 PROFILE_SIZE = 11
 
 HABIT_KEEPS_TIME_WAIT = 1  # an RST does not end TIME_WAIT (RFC 1337)
+HABIT_OBEYS_OLD_RST = 4  # an RST that lies before the window ends the connection all the same
 HABIT_FIN_STARTS_AGAIN = 2  # it calls itself FIN_WAIT_1 once it has repeated its FIN, whoever closed first
 
 # END_STACK, and the order of the profiles at P_STACKS
