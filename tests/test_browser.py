@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import tcptrace_fsm as tf
 from tcptrace_fsm.cli.app import run_command
 
 FOLDER = Path(__file__).parents[1] / "sample_pcaps"
@@ -142,6 +143,18 @@ def test_a_diagnosis_leads_to_its_ladder(opened):
     assert dialog.locator("canvas").count() == 3, "time and sequence, round trips, throughput"
     dialog.get_by_role("button", name="Close").click()
     assert not dialog.is_visible()
+
+
+def test_a_diagnosis_leads_to_its_connections_in_the_table(opened):
+    page = opened()
+    whole = int(page.locator("table.rows").get_attribute("aria-rowcount")) - 1
+    button = page.locator("ol.diagnoses button.filter").first
+    ids = button.get_attribute("data-ids").split(",")
+    button.click()
+    assert column(page, "#") == ids
+    assert int(page.locator("table.rows").get_attribute("aria-rowcount")) - 1 == len(ids) < whole
+    page.get_by_role("button", name="Clear").click()
+    assert int(page.locator("table.rows").get_attribute("aria-rowcount")) - 1 == whole
 
 
 def test_a_bar_shows_where_the_time_went(opened):
@@ -297,3 +310,47 @@ def test_hosts_have_their_own_states_over_time(opened):
     label = page.locator("#occupancy .canvas").get_attribute("aria-label")
     chooser.select_option(label="10.0.0.2")
     assert page.locator("#occupancy .canvas").get_attribute("aria-label") != label
+
+
+class Large:
+    """The trace of all samples with as many connections as are wanted: theirs, again and again."""
+
+    rereadable = False
+
+    def __init__(self, trace, count):
+        once = trace.connections
+        self._trace = trace
+        self.connections = once.iloc[[n % len(once) for n in range(count)]].reset_index(drop=True)
+        self.connections["conn_id"] = range(count)
+        self.connections["client_port"] = [1024 + n % 60_000 for n in range(count)]
+
+    def __getattr__(self, name):
+        return getattr(self._trace, name)
+
+
+@pytest.mark.parametrize("count", [60_000, 100_000])
+def test_many_connections(browser, tmp_path, count):
+    """Only the rows in sight are in the document, and all can be sorted and found."""
+    from tcptrace_fsm.views.report import write
+
+    path = tmp_path / "large.html"
+    write(Large(tf.analyze(str(FOLDER)), count), path)
+    page = browser.new_context(viewport={"width": 1400, "height": 900}, offline=True).new_page()
+    complaints = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-ready]", state="attached")
+    table = page.locator("table.rows")
+    assert table.get_attribute("aria-rowcount") == str(count + 1)
+    assert page.locator("tr[data-id]").count() < 200
+    head = page.locator(".rows th button").first
+    head.click()
+    assert column(page, "#")[0] == str(count - 1)
+    head.click()
+    assert column(page, "#")[:2] == ["0", "1"]
+    page.get_by_role("searchbox").fill(f"#{count - 5}")
+    page.wait_for_function("document.querySelectorAll('tr[data-id]').length === 1")
+    assert column(page, "#") == [str(count - 5)]
+    assert page.evaluate("performance.memory.usedJSHeapSize") < 300e6
+    assert complaints == []
+    page.context.close()

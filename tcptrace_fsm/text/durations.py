@@ -20,6 +20,8 @@ def span(ns: float) -> str:
 
     >>> span(81_400), span(81_400_000), span(192 * SECOND)
     ('81 us', '81.4 ms', '192 s')
+    >>> span(999_999_999), span(999_999), span(99_990 * MILLISECOND)
+    ('1 s', '1 ms', '100 s')
     >>> span(0), span(-707 * MILLISECOND), span(249_252_457 * SECOND)
     ('less than 1 us', 'an unknown time', 'an unknown time')
     """
@@ -28,11 +30,11 @@ def span(ns: float) -> str:
         return "an unknown time"
     if ns < 1000:
         return "less than 1 us"
-    if seconds < 1e-3:
+    if seconds < 0.9995e-3:
         return f"{seconds * 1e6:.0f} us"
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{seconds * 1e3:.3g} ms"
-    if seconds < 100:
+    if seconds < 99.95:
         return f"{seconds:.3g} s"
     return f"{seconds:.0f} s"
 
@@ -42,13 +44,15 @@ def duration(ns: int) -> str:
 
     >>> duration(192_000_000_000), duration(81_400_000), duration(7_380_000_000_000)
     ('3 min 12 s', '81.4 ms', '2 h 3 min')
+    >>> duration(999_999_999), duration(999_999), duration(59_999_000_000)
+    ('1 s', '1 ms', '1 min')
     """
     seconds = ns / SECOND
-    if seconds < 1e-3:
+    if seconds < 0.9995e-3:
         return f"{seconds * 1e6:.3g} us"
-    if seconds < 1:
+    if seconds < 0.9995:  # what is more would be rounded to 1e+03
         return f"{seconds * 1e3:.3g} ms"
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.3g} s"
     whole = round(seconds)
     for unit, length, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):

@@ -68,7 +68,9 @@ def diagnoses_html(diagnoses: Sequence[dict[str, Any]], link: Callable[[int], st
         many = f"{d['count']:,} of {d['of']:,} connections" if d["of"] > 1 else ""
         head = ", ".join(filter(None, [d["confidence"], f"at the {d['where']}", many]))
         word = "connections" if len(d["connections"]) > 1 else "connection"
-        where = f'<span class="where">{word} {shown}</span>' if shown else ""
+        ids = ",".join(map(str, d["connections"]))
+        more = f' <button type="button" class="filter" data-ids="{ids}">Show them in the table</button>' if ids else ""
+        where = f'<span class="where">{word} {shown}{more}</span>' if shown else ""
         severity = escape(d["severity"])
         items.append(
             f'<li class="{severity}"><details><summary><b class="severity {severity}">{severity}</b> '

@@ -145,7 +145,8 @@ async function begin() {
       event.preventDefault();
       open(Number(link.hash.slice(2)));
     } else if (filter) {
-      table.only(filter.dataset.kind);
+      if (filter.dataset.ids) table.these(filter.dataset.ids.split(",").map(Number));
+      else table.only(filter.dataset.kind);
       document.getElementById("connections").scrollIntoView();
       table.search.focus({ preventScroll: true });
     }

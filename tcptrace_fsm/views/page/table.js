@@ -175,13 +175,22 @@ class Connections {
     return this.searched;
   }
 
+  /** Show those connections alone, until the filters are cleared. */
+  these(ids) {
+    this.only("");
+    this.chosen = new Set(ids);
+    this.choose();
+  }
+
   clear() {
+    this.chosen = null;
     this.search.value = this.kind.value = this.opened.value = this.closed.value = this.state.value = "";
     this.choose();
     this.search.focus();
   }
 
   only(kind) {
+    this.chosen = null;
     this.search.value = this.opened.value = this.closed.value = this.state.value = "";
     this.kind.value = kind;
     this.choose();
@@ -198,6 +207,7 @@ class Connections {
     const [opened, closed, state] = [wanted(this.opened), wanted(this.closed), wanted(this.state)];
     const kept = [];
     for (let i = 0; i < this.count; i++) {
+      if (this.chosen && !this.chosen.has(r.id[i])) continue;
       if (opened >= 0 && r.opening[i] !== opened) continue;
       if (closed >= 0 && r.closing[i] !== closed) continue;
       if (state >= 0 && r.client_state[i] !== state && r.server_state[i] !== state) continue;
