@@ -131,7 +131,7 @@ def test_where_the_time_went_adds_up(all_samples, text):
     sums = [sum(shares) for shares in zip(*rows["went"], strict=True)]
     assert all(abs(s - 1000) <= 5 or (not s and not lasts) for s, lasts in zip(sums, rows["duration"], strict=True))
     words = [meta(text)["waits"][n] for n in rows["longest_for"]]
-    want = all_samples.connections["longest_wait_for"].fillna("nothing").tolist()
+    want = all_samples.connections["longest_wait_for"].astype(object).fillna("nothing").tolist()
     assert words == want
 
 
