@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
+import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from decimal import Decimal
+from pathlib import Path
 
 import dpkt
 import pytest
@@ -110,6 +114,20 @@ def test_what_dpkt_cannot_read_is_bytes():
 
     assert link_object(1, b"short") == b"short"
     assert link_object(147, b"private") == b"private"
+
+
+def test_the_readmes_script_runs(tmp_path, monkeypatch, capsys):
+    root = Path(__file__).parent.parent
+    (script,) = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert "dpkt.pcap.Reader" in script
+    shutil.copy(root / "sample_pcaps" / "lost_time_wait.pcap", tmp_path / "capture.pcap")
+    monkeypatch.chdir(tmp_path)
+    with ExitStack() as files:  # the script leaves its file open
+        names = {"open": lambda *arguments: files.enter_context(open(*arguments))}
+        exec(script.replace("packets(5)", "packets(0)"), names)  # the page's own lines
+    out = capsys.readouterr().out
+    assert "TIME_WAIT" in out
+    assert len(re.findall(r"^\d{10}\.\d+ \d+$", out, re.MULTILINE)) == 13
 
 
 def test_dpkt_is_imported_only_when_used():
