@@ -140,7 +140,7 @@ def forged(case: Case, end: End) -> Forged | None:
     points = 0
     after = goes_on(end, first)
     far = bool(others) and all(hops(s.ttl) != hops(first.ttl) for s in others)
-    if after and refuses(end, first) and not far and after.time - first.time > SECOND:
+    if after and refuses(end, first) and after.ttl == first.ttl and after.time - first.time > SECOND:
         after = None  # a client that had not sent it would have acknowledged the SYN+ACK at once
     if after:
         points += 2
