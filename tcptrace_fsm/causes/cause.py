@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.core.words import CONFIDENCES, PLACES
+from tcptrace_fsm.text.durations import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -166,7 +167,9 @@ class Cause:
 
     def verdict(self, case: Case, world: World) -> Verdict | None:
         """What it says of a connection, or None."""
-        return self.weigh(case, world) if self.concerns(case) else None
+        found = self.weigh(case, world) if self.concerns(case) else None
+        # Frames out of order, or a clock that was set, make spans that cannot be: what rests on one is not told.
+        return None if found is None or any(UNKNOWN in text for text in (found.message, *found.evidence)) else found
 
 
 def distinct(values: Iterable[str]) -> tuple[str, ...]:

@@ -227,7 +227,8 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         "likely" if lost else "possible",
         (
             f"{end.name} sent RST into an open connection ({case.frames(rst)})",
-            f"{lost:,} bytes were not acknowledged then" + (", and a request had no answer" if owed else ""),
+            (f"{lost:,} bytes were not acknowledged then" if lost else "all that was sent had been acknowledged")
+            + (", and a request had no answer" if owed else ""),
         ),
         f"{end.name} aborted the connection"
         + (f": {lost:,} bytes are lost" if lost else " without an answer" if owed else ", nothing was under way")

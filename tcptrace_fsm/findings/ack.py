@@ -81,12 +81,12 @@ def unsent(c: View) -> Iterator[Hit]:
         found = [s for s in end.segments if s.has(MARK_ACK_UNSEEN) and s.ack > end[E_ACK]]
         if found:
             first = found[0]
+            most = f"more than {end[E_ACK]} otherwise" if end[E_ACK] >= 0 else "anything else"
             yield Hit(
                 end.side,
                 first,
                 f"a segment of {end.name} acknowledged byte {first.ack} of {end.peer.name}, which sent up to byte "
-                f"{end.peer[E_NEXT]}; {end.name} itself never acknowledged more than {end[E_ACK]} otherwise: it is "
-                "forged or astray",
+                f"{end.peer[E_NEXT]}; {end.name} itself never acknowledged {most}: it is forged or astray",
                 found[1:],
             )
 

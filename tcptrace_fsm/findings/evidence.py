@@ -48,6 +48,7 @@ __all__ = [
     "follows_own_syn",
     "heard",
     "older",
+    "outdated",
     "persisting",
     "prompt",
     "reply_time",
@@ -129,6 +130,11 @@ def heard(segments: Iterable[Segment]) -> list[Segment]:
 def older(a: int, b: int) -> bool:
     """Whether timestamp ``a`` is older than ``b`` (RFC 7323 5.2): clocks wrap. An absent one (-1) is neither."""
     return a >= 0 <= b and 0 < (b - a) % (1 << 32) < 1 << 31
+
+
+def outdated(segment: Segment, by: Segment) -> bool:
+    """Whether the timestamp of a segment is older than that of another, or missing beside it (RFC 7323 3.2)."""
+    return by.tsval >= 0 and (segment.tsval < 0 or older(segment.tsval, by.tsval))
 
 
 def times(n: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, older, times, when_closing
+from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, outdated, times, when_closing
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, Wording, mask, name_of, span
 from tcptrace_fsm.kernels.layout import (
@@ -73,9 +73,7 @@ def lost_last_ack(end: End) -> tuple[Segment, Segment, bool] | None:
     # What comes within a round trip of that ACK had left before the ACK could be there.
     since = acks[0].time + max(COPIED, end[E_RTT_MIN])
     later = [s for s in heard(end.peer.segments) if s.time > since and not s.has(MARK_NETWORK_DUPLICATE)]
-    again = next(
-        (s for s in later if s.fin or (s.length and s.has(MARK_SPURIOUS) and not older(s.tsval, fins[0].tsval))), None
-    )
+    again = next((s for s in later if s.fin or (s.length and s.has(MARK_SPURIOUS) and not outdated(s, fins[0]))), None)
     if again:
         return acks[0], again, True
     if len(fins) < 2:
@@ -223,6 +221,15 @@ RULES = (
             1.010 < F. 1:1(0)     ack 102 <ts 2010/1000>
             1.230 < F. 1:1(0)     ack 102 <ts 2230/1000>
             1.240 > .  102:102(0) ack 2   <ts 1240/2230>
+        """,
+            HANDSHAKE
+            + """
+            0.050 < P. 1:101(100) ack 101 <ts 2000/900>
+            0.051 > .  101:101(0) ack 101 <ts 950/2000>
+            1.000 > F. 101:101(0) ack 101 <ts 1000/2000>
+            1.010 < F. 101:101(0) ack 102 <ts 2010/1000>
+            1.020 > .  102:102(0) ack 102 <ts 1020/2010>
+            1.500 < P. 1:101(100) ack 102   # without a timestamp: not of this connection's sender
         """,
             CROSSED,
         ),

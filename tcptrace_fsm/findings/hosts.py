@@ -96,8 +96,10 @@ class Reuse(Collector):
         if words[c + C_TAKEN_BY] != CLIENT:
             return
         pair = host_of(words, c, CLIENT) + socket_of(words, c, SERVER)
-        self.groups.of(pair).add(words, c, (words[c + C_PORTS] >> 16,))
         gap = words[c + C_TAKEN_OVER] - words[c + C_LAST_TIME]
+        if gap < 0:
+            return  # the capture holds a time twice
+        self.groups.of(pair).add(words, c, (words[c + C_PORTS] >> 16,))
         self.gaps.setdefault(pair, Smallest()).take((words[c + C_ID], gap))
 
     def merge(self, other: Reuse) -> None:

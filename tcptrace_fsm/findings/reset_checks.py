@@ -154,6 +154,8 @@ def rst_seq_inexact(c: View) -> Iterator[Hit]:
         found = misplaced(end, MARK_RST_INEXACT)
         if found:
             off = found[0].seq - end.peer[E_ACK]
+            if not off:
+                continue  # it is where its receiver stands by now
             yield Hit(
                 end.side,
                 found[0],

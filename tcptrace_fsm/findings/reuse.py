@@ -8,7 +8,7 @@ from tcptrace_fsm.findings.evidence import (
     CLOSED_BY_CLIENT,
     CLOSED_BY_SERVER,
     HANDSHAKE,
-    older,
+    outdated,
     prompt,
     state_at,
     when_taken_over,
@@ -150,10 +150,15 @@ def old_duplicate_segment(c: View) -> Iterator[Hit]:
         yield Hit(
             end.side,
             old,
-            f"a segment of {end.name} with {old.length} bytes of the old sequence space arrived although {what}: "
+            f"a segment of {end.name} with {what_of(old)} of the old sequence space arrived although {what}: "
             "something held it back on the way, or copied it",
             severity=None if new else "low",
         )
+
+
+def what_of(segment: Segment) -> str:
+    """What a segment carries, in words."""
+    return f"{segment.length} bytes" if segment.length else "the FIN"
 
 
 def old_data(c: View, end: End) -> tuple[Segment, int, bool] | None:
@@ -161,7 +166,8 @@ def old_data(c: View, end: End) -> tuple[Segment, int, bool] | None:
     unreal = mask(MARK_CAPTURE_DUPLICATE, MARK_BAD_CHECKSUM)
     sent = [s for s in end.segments if (s.length or s.fin) and not s.marks & unreal]
     if c[C_TAKEN_OVER] >= 0 and c[C_ACCEPTED] >= 0:
-        late = next((s for s in sent if s.time > c[C_ACCEPTED]), None)
+        # In a capture that holds a time twice, what came before the new SYN may bear later stamps.
+        late = next((s for s in sent if s.time > c[C_ACCEPTED] and s.frame > c[C_TAKEN_FRAME]), None)
         if late:
             return late, late.time - c[C_ACCEPTED], True
     closed = end.left(State.LAST_ACK)
@@ -171,7 +177,7 @@ def old_data(c: View, end: End) -> tuple[Segment, int, bool] | None:
     if fin is None or fin.tsval < 0:
         return None  # only its timestamp tells an old segment from a retransmission for want of the last ACK
     after = [s for s in sent if s.length and s.has(MARK_SPURIOUS) and s.time > closed.time + prompt(end)]
-    late = next((s for s in after if older(s.tsval, fin.tsval)), None)
+    late = next((s for s in after if outdated(s, fin)), None)
     return (late, late.time - closed.time, False) if late else None
 
 

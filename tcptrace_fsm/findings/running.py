@@ -22,6 +22,7 @@ from tcptrace_fsm.findings.rule import Detected
 from tcptrace_fsm.findings.view import View
 from tcptrace_fsm.kernels.detect import detect
 from tcptrace_fsm.kernels.layout import C_LOG_COUNT, C_OVER_TIME, C_PATH, DETECTED_SIZE
+from tcptrace_fsm.text.durations import UNKNOWN
 
 if TYPE_CHECKING:
     from tcptrace_fsm.core.finished import Block, Finding
@@ -146,4 +147,5 @@ class Runner(Judge):
             said += rule.findings(view)
         if view is not None:
             view.release()
-        return reconciled(said)
+        # Frames out of order, or a clock that was set, make spans that cannot be: what rests on one is not told.
+        return reconciled([f for f in said if UNKNOWN not in f.message])

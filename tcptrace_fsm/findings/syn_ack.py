@@ -15,6 +15,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_SYN_ACK_AGAIN,
     SERVER,
 )
+from tcptrace_fsm.text.counts import off_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,9 +36,8 @@ def bad_ack(c: View) -> Iterator[Hit]:
         yield Hit(
             SERVER,
             bad[0],
-            f"the SYN+ACK of {c.server.name} acknowledges {bad[0].ack - 1:+d} from the SYN of {c.client.name}{then}: "
-            "it answers "
-            "an older SYN, or somebody else sent it",
+            f"the SYN+ACK of {c.server.name} acknowledges {off_by(bad[0].ack - 1)} the SYN of {c.client.name} "
+            f"asks for{then}: it answers an older SYN, or somebody else sent it",
             (syn, *bad[1:], *((rst,) if rst else ())),
         )
 
@@ -92,8 +92,8 @@ def ack_changed(c: View) -> Iterator[Hit]:
             SERVER,
             other[0],
             f"{c.server.name} repeated its SYN+ACK to {c.client.name} with another ACK, "
-            f"{other[0].ack - answers[0].ack:+d}, "
-            f"{span(other[0].time - answers[0].time)} after the first: one of the two does not belong to this SYN",
+            f"{off_by(other[0].ack - answers[0].ack)} the first one's, "
+            f"{span(other[0].time - answers[0].time)} after it: one of the two does not belong to this SYN",
             (answers[0], *other[1:]),
         )
 

@@ -21,6 +21,7 @@ from tcptrace_fsm.kernels.layout import (
     OPENING_UNANSWERED,
     SERVER,
 )
+from tcptrace_fsm.text.counts import off_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,8 +117,9 @@ def bad_third(c: View) -> Iterator[Hit]:
     yield Hit(
         CLIENT,
         ack,
-        f"the first ACK of {c.client.name} acknowledges {ack.ack - 1:+d} from the SYN+ACK of {c.server.name}"
-        f"{', which answered with RST' if rst else ''}: it answers another SYN+ACK, or was forged to confuse a filter",
+        f"the first ACK of {c.client.name} acknowledges {off_by(ack.ack - 1)} the SYN+ACK of {c.server.name} "
+        f"asks for{', which answered with RST' if rst else ''}: it answers another SYN+ACK, or was forged to confuse a "
+        "filter",
         (answers[0], *((rst,) if rst else ())),
         None if rst else "medium",
     )

@@ -26,6 +26,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_SYN_AGAIN,
     MARK_TIMEOUT,
     MARK_ZERO_WINDOW_PROBE,
+    MILLISECOND,
 )
 from tcptrace_fsm.tcp.machine import Event, State
 
@@ -111,8 +112,8 @@ def keepalive_schedule(c: View) -> Iterator[Hit]:
     """Idle time and interval of an endpoint's keepalives."""
     for end in c.ends:
         probes = [s for s in heard(end.segments) if s.has(MARK_KEEPALIVE)]
-        if len(probes) < 2:
-            continue
+        if len(probes) < 2 or probes[1].time - probes[0].time < MILLISECOND:
+            continue  # no timer is as quick: a clock that stands still
         gaps: dict[bool, list[int]] = {True: [], False: []}
         for a, b in pairwise(probes):
             answered = any(a.frame < s.frame < b.frame for s in end.peer.segments)

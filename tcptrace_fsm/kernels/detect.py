@@ -147,8 +147,10 @@ def first_ack_of_fin(c: int, side: int, block: Words, log: Words) -> int:
 
 
 def is_older(a: int, b: int) -> int:
-    """Whether timestamp ``a`` is older than ``b``. An absent one is neither."""
-    return newer(b, a) if a >= 0 and b >= 0 else 0
+    """Whether timestamp ``a`` is older than ``b``, or missing beside it (RFC 7323 section 3.2)."""
+    if b < 0:
+        return 0
+    return newer(b, a) if a >= 0 else 1
 
 
 def repeated_after(c: int, side: int, since: int, tsval: int, block: Words, log: Words) -> int:

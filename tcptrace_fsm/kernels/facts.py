@@ -82,8 +82,8 @@ def repeated_after_fin(c: int, side: int, block: Words, log: Words) -> int:
                     fins += 1
                 if acked >= 0 and time > acked and (info & TCP_FIN or (length and marks & M_SPURIOUS)):
                     facts |= bit(FACT_CLOSE_AGAIN)
-            if length and marks & M_SPURIOUS and fin_time >= 0 and time > fin_time and log[r + L_TSVAL] >= 0:
-                if fin_tsval >= 0 and newer(fin_tsval, log[r + L_TSVAL]):
+            if length and marks & M_SPURIOUS and fin_time >= 0 and time > fin_time and fin_tsval >= 0:
+                if log[r + L_TSVAL] < 0 or newer(fin_tsval, log[r + L_TSVAL]):
                     facts |= bit(FACT_OLD_DATA)
         r = log[r + L_NEXT]
     if fins > 1:

@@ -6,11 +6,14 @@ letter, and one spelling everywhere can be searched for.
 
 from __future__ import annotations
 
-__all__ = ["MILLISECOND", "SECOND", "duration", "span"]
+__all__ = ["MILLISECOND", "SECOND", "UNKNOWN", "duration", "span"]
 
 SECOND = 1_000_000_000  # ns
 MILLISECOND = 1_000_000
 ABSURD = 366 * 86400  # s: no connection that a capture shows has waited for a year
+
+UNKNOWN = "an unknown time"
+"""What no sentence that is printed holds: findings and diagnoses that rest on such a span are not told."""
 
 
 def span(ns: float) -> str:
@@ -27,7 +30,7 @@ def span(ns: float) -> str:
     """
     seconds = ns / SECOND
     if ns < 0 or seconds > ABSURD:
-        return "an unknown time"
+        return UNKNOWN
     if ns < 1000:
         return "less than 1 us"
     if seconds < 0.9995e-3:
