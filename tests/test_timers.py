@@ -715,7 +715,6 @@ def test_many_files_teach_what_one_does(files, whole):
     )
 
 
-@pytest.mark.xfail(reason="with learned timers a cluster gives one diagnosis more than one process", strict=False)
 def test_a_cluster_teaches_and_tells_the_same(files):
     pytest.importorskip("distributed")
     from tcptrace_fsm.runs import cluster

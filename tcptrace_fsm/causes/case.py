@@ -19,11 +19,17 @@ from tcptrace_fsm.kernels.layout import (
     C_FIRST_FRAME,
     C_FIRST_TIME,
     C_FLAGS,
+    C_HELD_FRAME,
     C_ID,
+    C_LAST_FRAME,
     C_LAST_TIME,
     C_LOG_HEAD,
+    C_LONGEST_AFTER,
+    C_LONGEST_BEFORE,
     C_OVER_TIME,
     C_PATH,
+    C_PAUSE_FRAME,
+    C_SLOWEST_FRAME,
     C_TRANSITIONS,
     CF_MIDSTREAM,
     CLIENT,
@@ -44,6 +50,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Case", "Log", "frames_text", "host_text", "log_of", "path_of", "view_of"]
 
+FRAME_WORDS = (
+    *(C_FIRST_FRAME, C_LAST_FRAME, C_LONGEST_BEFORE, C_LONGEST_AFTER),
+    *(C_SLOWEST_FRAME, C_PAUSE_FRAME, C_HELD_FRAME),
+)
+"""Words of a connection's record that are frames, -1 for none."""
+
 NO_LOG: Any = array("q")  # unlike a memoryview, it can be handed to another process
 
 
@@ -61,15 +73,6 @@ class Log(NamedTuple):
     segments: list[Segment]
     places: dict[int, int] | None
     icmp: list[IcmpError]
-
-    def recoded(self, codes: Callable[[list[int]], list[int]]) -> Log:
-        """Itself with other numbers for its frames."""
-        frames = codes([number for s in self.segments for number in (s.frame, s.last_frame)])
-        pairs = zip(frames[::2], frames[1::2], strict=True)
-        segments = [s._replace(frame=a, last_frame=b) for s, (a, b) in zip(self.segments, pairs, strict=True)]
-        quoting = codes([error.frame for error in self.icmp])
-        icmp = [error._replace(frame=frame) for error, frame in zip(self.icmp, quoting, strict=True)]
-        return Log(segments, self.places, icmp)
 
 
 def log_of(words: array[int], c: int, log: memoryview) -> Log:
@@ -107,6 +110,9 @@ class Case:
     origins: Any = None
     """With several captures: which frame of which stands at each position of the timeline."""
 
+    codes: dict[int, int] | None = None
+    """Where the positions are those of one share of the work: what its frames are called everywhere."""
+
     def __init__(self, view: View, findings: list[Finding], path: array[int] | None = None) -> None:
         self.view = view
         self.findings = findings
@@ -129,7 +135,21 @@ class Case:
     @property
     def order(self) -> tuple[int, int]:
         """By what cases are ordered: when it began, and with which frame."""
-        return self[C_FIRST_TIME], self[C_FIRST_FRAME]
+        return self[C_FIRST_TIME], self.everywhere(self[C_FIRST_FRAME])
+
+    def everywhere(self, position: int) -> int:
+        """What a frame is called in all shares of the work."""
+        return position if self.codes is None else self.codes.get(position, position)
+
+    def learn_codes(self, codes: Callable[[list[int]], list[int]]) -> None:
+        """Note what its frames are called everywhere; they keep their positions, which are in order of time."""
+        positions = {number for s in self.view.segments for number in (s.frame, s.last_frame)}
+        positions |= {error.frame for error in self.view.icmp}
+        positions |= {change.frame for change in self.view.changes if change.frame is not None}
+        positions |= {number for finding in self.findings for number in (finding.frame, *finding.frames) if number}
+        positions |= {self[word] for word in FRAME_WORDS}
+        known = sorted(positions)
+        self.codes = dict(zip(known, codes(known), strict=True))
 
     @property
     def client(self) -> End:
@@ -196,7 +216,7 @@ class Case:
     def shown(self, segments: Iterable[Segment | int | None]) -> list[int]:
         """The numbers of frames as the capture has them."""
         numbers = [s if isinstance(s, int) or s is None else s.frame for s in segments]
-        shown = [self.view.shown(n) for n in numbers if n is not None]
+        shown = [self.everywhere(self.view.shown(n)) for n in numbers if n is not None]
         return shown if self.origins is None else [self.origins.code(n) for n in shown]
 
     def frames(self, *segments: Segment | int | None) -> str:

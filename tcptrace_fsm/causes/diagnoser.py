@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tcptrace_fsm.causes.case import Case, host_text, log_of, path_of, view_of
 from tcptrace_fsm.causes.cause import CONFIDENCES, Cause, Diagnosis, Sufferer, Verdict, distinct
 from tcptrace_fsm.causes.world import Ledger, World
+from tcptrace_fsm.core.finished import Block
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.findings.rule import notable
 from tcptrace_fsm.findings.survey import name
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable
 
-    from tcptrace_fsm.core.finished import Block, Finding, Finished
+    from tcptrace_fsm.core.finished import Finding, Finished
     from tcptrace_fsm.findings.survey import Name
     from tcptrace_fsm.tcp.profiles import Profile
 
@@ -145,7 +146,8 @@ class Diagnoser(Judge):
         self.lost = block.lost or self.lost
         self.ledger.take(block)
         words, logs = block.words, block.done.logs
-        findings = _by_connection(block)
+        seen = block if block.done.by_position is None else Block(block.done.by_position, lost=block.lost)
+        findings = _by_connection(seen)
         for key, rows in _alike(block).items():
             alike = self.likes.get(key)
             if alike is None:
@@ -154,9 +156,12 @@ class Diagnoser(Judge):
                 alike = self.likes[key] = Alike()
             alike.number(words, rows)
             for c, t in [row for row in rows if row[0] in logs] if logs else ():
-                view = view_of(block, c, t, logs[c], self.profile)
+                view = view_of(seen, c, t, logs[c], self.profile)
                 path = path_of(block.done.paths, c // CONNECTION_SIZE)
-                alike.keep(Case(view, findings.get(words[c + C_ID], []), path))
+                case = Case(view, findings.get(words[c + C_ID], []), path)
+                if block.done.codes is not None:
+                    case.learn_codes(block.done.codes)
+                alike.keep(case)
         logs.clear()
 
     @property
@@ -343,8 +348,8 @@ def _first_sign(sufferer: Sufferer) -> tuple[int, int]:
     """When, and with which frame, it began to show."""
     case, at = sufferer.case, sufferer.verdict.at
     if at is None:
-        return case.first_time, case[C_FIRST_FRAME]
-    return at.time, -1 if at.frame is None else case.view.shown(at.frame)
+        return case.first_time, case.everywhere(case[C_FIRST_FRAME])
+    return at.time, -1 if at.frame is None else case.everywhere(case.view.shown(at.frame))
 
 
 def _host(cause: Cause, verdict: Verdict, case: Case) -> Name:

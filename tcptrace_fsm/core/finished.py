@@ -66,6 +66,11 @@ class Finished:
     waits : array('q')
         ``wait_count`` records of ``WAIT_SIZE`` words, as they ended: of these connections and of others.
     wait_count : int
+    by_position : Finished or None
+        The same with the positions of frames in the timeline, where codes (capture and number) stand in their places
+        here: of captures side by side, codes are in no order of time.
+    codes : callable or None
+        Positions -> codes, there.
     """
 
     connections: array[int] = field(default_factory=_no_words)
@@ -78,6 +83,8 @@ class Finished:
     diagnoses: list[Any] = field(default_factory=list)
     waits: array[int] = field(default_factory=_no_words)
     wait_count: int = 0
+    by_position: Finished | None = None
+    codes: Callable[[list[int]], list[int]] | None = None
 
     @property
     def holds_anything(self) -> bool:

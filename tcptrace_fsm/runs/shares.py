@@ -16,6 +16,7 @@ from __future__ import annotations
 import pickle
 from array import array
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tcptrace_fsm.capture.timeline import Origins
-    from tcptrace_fsm.causes.case import Log
     from tcptrace_fsm.core.settings import Settings
     from tcptrace_fsm.tcp.profiles import Profile
 
@@ -272,7 +272,15 @@ class Share:
             pauses = waits.reshape(-1, k.WAIT_SIZE)
             pauses[:, k.WT_CONNECTION] = ids[pauses[:, k.WT_CONNECTION]]
             findings = [f if f.conn_id is None else f._replace(conn_id=int(ids[f.conn_id])) for f in done.findings]
+            by_position = None
             if coded is not None:
+                by_position = Finished(
+                    array("q", words.tobytes()),
+                    done.count,
+                    array("q", changes.tobytes()),
+                    done.transition_count,
+                    findings,
+                )
                 for table, place in zip((records, rows, pauses), _PLACES, strict=True):
                     table[:, place] = coded.codes(table[:, place])
                 findings = [placed(finding, coded) for finding in findings]
@@ -280,7 +288,10 @@ class Share:
             transitions = array("q", changes.tobytes())
             over = Finished(connections, done.count, transitions, done.transition_count, findings)
             over.waits, over.wait_count = array("q", waits.tobytes()), done.wait_count
-            over.logs = done.logs if coded is None else {c: _recoded(log, coded) for c, log in done.logs.items()}
+            over.logs = done.logs
+            if coded is not None:
+                over.by_position = by_position
+                over.codes = partial(_codes, coded)
             yield over
 
     def _forgotten(self, ids: Words) -> dict[int, tuple[int, bool]]:
@@ -304,9 +315,10 @@ class Share:
         return found
 
 
-def _recoded(log: Log, coded: Origins) -> Log:
-    """A kept log with codes for its frames."""
-    return log.recoded(lambda frames: coded.codes(np.array(frames, dtype=np.int64)).tolist())
+def _codes(coded: Origins, positions: list[int]) -> list[int]:
+    """The codes of some positions."""
+    found: list[int] = coded.codes(np.array(positions, dtype=np.int64)).tolist()
+    return found
 
 
 _PLACES = [k.C_FIRST_FRAME, k.C_LAST_FRAME, *WAIT_FRAMES], [k.T_FRAME, k.T_CONFIRMED_BY], [k.WT_BEFORE, k.WT_AFTER]
