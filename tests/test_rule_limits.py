@@ -9,6 +9,7 @@ import pytest
 
 from tcptrace_fsm.findings.evidence import CLOSED_BY_CLIENT, HANDSHAKE
 from tcptrace_fsm.findings.hosts import LEAK, many
+from tcptrace_fsm.findings.icmp import IcmpError
 from tests.test_anomalies import findings as by_rules
 from tests.test_surveys import findings as by_surveys
 
@@ -25,6 +26,7 @@ TALK = """
 """
 ONE_WAY = "0.0 > S 0:0(0)\n0.02 > . 1:1(0) ack 1\n0.03 > P. 1:101(100) ack 1\n0.05 > . 101:101(0) ack 501"
 BOTH_WAYS = "0.0 > S 0:0(0)\n0.01 < S. 0:0(0) ack 1\n0.02 > . 1:1(0) ack 1"
+SYNS = ["0.0 > S 0:0(0)\n", "1.0 > S 0:0(0)\n"]
 
 
 # Kind; what is the case; the conversation; the severity of the finding, None where there is to be none.
@@ -139,6 +141,14 @@ RULES = [
         )
         for waited, severity in [(190, "low"), (189, None)]
     ),
+    *(
+        ("syn_no_response", f"{count} SYNs, waiting for {waited} s", "".join(SYNS[:count]) + f"end {waited}", severity)
+        for count, waited, severity in [(2, 3, "medium"), (2, 2.9, "low"), (1, 3, "medium"), (1, 2.9, "info")]
+    ),
+    *(
+        ("rst_bad_ack", f"the RST acknowledges {ack}", f"{SYNS[0]}0.01 < R. 0:0(0) ack {ack}\n", severity)
+        for ack, severity in [(0, "low"), (1, None), (2, "low")]
+    ),
 ]
 
 
@@ -179,3 +189,32 @@ def test_a_leak_is_the_listeners_where_the_server_holds_the_sockets():
 
 def test_a_closed_connection_draws_none_of_these_lines():
     assert {f.kind for f in by_rules(CLOSED_BY_CLIENT)} & {kind for kind, *_ in RULES} == set()
+
+
+WORDS = ("unreachable", "prohibited", "too_big", "expired", "hard")
+ERRORS = {
+    (False, 3, 1): ({"unreachable"}, "host unreachable"),
+    (False, 3, 2): ({"unreachable", "hard"}, "protocol unreachable"),
+    (False, 3, 3): ({"unreachable", "hard"}, "port unreachable"),
+    (False, 3, 4): ({"too_big"}, "fragmentation needed, MTU 1400"),
+    (False, 3, 13): ({"unreachable", "prohibited"}, "communication administratively prohibited"),
+    (False, 3, 99): ({"unreachable"}, "destination unreachable, code 99"),
+    (False, 4, 0): (set(), "source quench"),
+    (False, 11, 0): ({"expired"}, "hop limit exceeded in transit"),
+    (False, 12, 0): (set(), "parameter problem"),
+    (True, 1, 0): ({"unreachable"}, "no route to destination"),
+    (True, 1, 1): ({"unreachable", "prohibited"}, "communication administratively prohibited"),
+    (True, 1, 4): ({"unreachable", "hard"}, "port unreachable"),
+    (True, 2, 0): ({"too_big"}, "packet too big, MTU 1400"),
+    (True, 3, 0): ({"expired"}, "hop limit exceeded in transit"),
+    (True, 3, 4): ({"expired"}, "time exceeded"),
+    (True, 4, 0): (set(), "parameter problem"),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_icmp_error_says_what_its_type_and_code_say(error):
+    """RFC 792, RFC 1122 section 4.2.3.9, RFC 4443."""
+    six, kind, code = error
+    made = IcmpError(0, 0, 1, kind, code, six, 1400, "10.0.0.9", 0, True, 60, 2, 63, 7)
+    assert ({word for word in WORDS if getattr(made, word)}, made.name) == ERRORS[error]
