@@ -151,6 +151,19 @@ def end_round(c: int, side: int, last: int, rows: Words) -> int:
     return 0
 
 
+def speak_on(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) -> int:
+    """Take note that who spoke last goes on: what `speak` does of that, and no more. Returns the new bits."""
+    end_round(c, side, side, rows)
+    if 3 * (rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + side]) >= rows[c + C_WAIT_WAY + side]:
+        rows[c + C_WAIT_ROUND] = rows[c + C_WAIT_SEEN + side]
+    bits &= ~(WB_REFUSED | WB_RELIEVED | (WB_MORE | WB_REPEATED) << side)
+    if not segments[s + S_FLAGS] & TCP_PSH and segments[s + S_LEN] >= segment_room(
+        c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE, rows
+    ):
+        bits |= WB_MORE << side
+    return bits
+
+
 def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) -> int:
     """Take note of who has spoken. Returns the new bits."""
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE

@@ -11,7 +11,8 @@ answer takes longer than that is the application's. The round trip between here 
 in which it acknowledged, by a SYN+ACK or a pure ACK, all that its peer had sent. Whose turn it is follows from who sent
 new data last, without a look at the data; an answer acknowledges what it answers, or it is none.
 
-Nothing here is ever taken back, memory is constant, and whatever order and stamps segments come in, the times add up to
+Only two things are ever taken back: a repetition that proves needless, and the transfer of a round trip that proves to
+have filled the window. Memory is constant, and whatever order and stamps segments come in, the times add up to
 ``C_LAST_TIME - C_FIRST_TIME``.
 """
 
@@ -290,7 +291,7 @@ def account(
         if not bits & WB_UNSETTLED:
             rows[c + C_IDLE] = clock - before
         spend(c, clock, WAIT_TRANSFER * 2 + side, segments[s + S_FRAME], rows, waits, control)
-        bits = speak(c, side, s, bits, segments, rows)
+        bits = speak_on(c, side, s, bits, segments, rows)
         rows[c + C_WAIT_SPOKE + side] = clock
         rows[c + C_WAIT_FRAME] = segments[s + S_FRAME]
     elif new or flags or marks & heeded():
