@@ -28,7 +28,7 @@ from tcptrace_fsm.cli.commands.connections import connections
 from tcptrace_fsm.cli.commands.extract import extract
 from tcptrace_fsm.cli.commands.netstat import netstat
 from tcptrace_fsm.cli.commands.pictures import diagram, ladder, report
-from tcptrace_fsm.cli.messages import EXIT_INTERRUPTED, EXIT_NOT_WRITTEN, EXIT_UNREADABLE, EXIT_USAGE, say
+from tcptrace_fsm.cli.messages import EXIT_INTERRUPTED, EXIT_NOT_WRITTEN, EXIT_UNREADABLE, EXIT_USAGE, give_up, say
 from tcptrace_fsm.errors import CaptureError, OutputError, UsageError, WorkerError
 
 __all__ = ["app", "main", "run_command"]
@@ -70,7 +70,16 @@ for command in (analyze, connections, netstat, ladder, diagram, extract, annotat
     app.command()(command)
 
 
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_MORE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+# How libraries that cannot be loaded, or cannot start a thread, say that there is too little memory.
+TOO_LITTLE = (
+    "failed to map segment",
+    "cannot allocate memory",
+    "resource temporarily unavailable",
+    "can't start new thread",
+    "out of memory",
+)
 
 
 class Stopped(BaseException):
@@ -84,12 +93,6 @@ class Stopped(BaseException):
 def stop(number: int, _frame: object) -> None:
     """End as Ctrl-C pressed twice does: at once, leaving nothing half written."""
     raise Stopped(number)
-
-
-def give_up_output() -> None:
-    """Let nobody write to standard output any more, not even the interpreter when it ends."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
 
 
 def open_standard_streams() -> None:
@@ -134,8 +137,7 @@ def run_command(arguments: list[str] | None = None) -> int:
         say(str(error))
         return EXIT_USAGE
     except MemoryError:
-        say("there is too little memory for this capture; --filter looks at less of it")
-        return EXIT_NOT_WRITTEN
+        return too_little_memory()
     except _CommandLineError as error:
         say(usage_message(error))
         return EXIT_USAGE
@@ -150,14 +152,18 @@ def run_command(arguments: list[str] | None = None) -> int:
         # that is done. Nobody is left to tell, and the interpreter must not try at exit either.
         with suppress(OSError, ValueError):
             sys.stdout.flush()
-        give_up_output()
+        give_up(sys.__stdout__, 1)
         return end.code if isinstance(end, SystemExit) and isinstance(end.code, int) and completing(arguments) else 0
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if error.errno not in NO_ROOM | NO_MORE:
             raise
-        give_up_output()
-        say(f"cannot write: {error.strerror}")
+        give_up(sys.__stdout__, 1)
+        say(f"{'cannot write' if error.errno in NO_ROOM else 'the system gives no more'}: {error.strerror}")
         return EXIT_NOT_WRITTEN
+    except Exception as error:
+        if not any(phrase in str(error).lower() for phrase in TOO_LITTLE):
+            raise
+        return too_little_memory()
     return (status if isinstance(status, int) else 0) or (EXIT_UNREADABLE if LEFT_OUT else 0)
 
 
@@ -165,6 +171,12 @@ def completing(arguments: list[str] | None) -> bool:
     """Whether this is about the shell's completion: typer ends the program itself then."""
     words = sys.argv[1:] if arguments is None else arguments
     return "_TCPTRACE_FSM_COMPLETE" in os.environ or any("-completion" in word for word in words)
+
+
+def too_little_memory() -> int:
+    """Say so; returns the status."""
+    say("there is too little memory for this capture; --filter looks at less of it")
+    return EXIT_NOT_WRITTEN
 
 
 def usage_message(error: Any) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
@@ -23,6 +24,7 @@ __all__ = [
     "as_given",
     "check_ids",
     "coloured",
+    "give_up",
     "put",
     "say",
     "split_ids",
@@ -35,7 +37,16 @@ EXIT_UNREADABLE, EXIT_USAGE, EXIT_FAIL_ON, EXIT_NOT_WRITTEN, EXIT_INTERRUPTED = 
 
 def say(message: str) -> None:
     """One line on standard error."""
-    print(f"tcptrace-fsm: {printable(message)}", file=sys.stderr)
+    try:
+        print(f"tcptrace-fsm: {printable(message)}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):  # nobody can be told; the status stays what it would have been
+        give_up(sys.__stderr__, 2)
+
+
+def give_up(stream: IO[str] | None, number: int) -> None:
+    """Let nobody write to a standard stream any more, not even the interpreter when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno() if stream else number)
 
 
 def warn(run: Run) -> None:
