@@ -26,6 +26,7 @@ COMMANDS = {
     "analyze": ["analyze", "{in}"],
     "analyze --json": ["analyze", "{in}", "--json"],
     "analyze -o": ["analyze", "{in}", "-o", "{out}/tables", "--format", "csv", "--tables", "connections,segments"],
+    "analyze --junit": ["analyze", "{in}", "-q", "--junit", "{out}/findings.xml"],
     "analyze --jobs": ["analyze", "{in}", "--jobs", "2"],
     "connections": ["connections", "{in}"],
     "netstat": ["netstat", "{in}"],
@@ -72,7 +73,7 @@ def test_the_name_of_a_capture(name, evil, tmp_path, capfdbinary):
     for said in (stdout, stderr):
         harmless(said)
     for path in out.rglob("*"):
-        if path.is_file() and path.suffix in {".svg", ".html", ".json", ".csv"}:
+        if path.is_file() and path.suffix in {".svg", ".html", ".json", ".csv", ".xml"}:
             harmless(path.read_bytes())
 
 

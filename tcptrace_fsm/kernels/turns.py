@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.intervals import *
 from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.sequence import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
@@ -180,7 +181,8 @@ def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) ->
     end_round(c, side, last, rows)
     if side == SERVER:
         bits |= WB_SERVER_SPOKE
-    if last != side or 3 * (rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + side]) >= rows[c + C_WAIT_WAY + side]:
+    silent = min(rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + side], bit(60))  # the first time since 1970
+    if last != side or 3 * silent >= rows[c + C_WAIT_WAY + side]:
         rows[c + C_WAIT_ROUND] = rows[c + C_WAIT_SEEN + side]
     bits &= ~(WB_REFUSED | WB_RELIEVED)
     if side == CLIENT or not bits & WB_SPOKEN or heard:

@@ -22,8 +22,8 @@ __all__ = ["MOST", "junit_text"]
 MOST = 1000
 """Findings that have a test case of their own."""
 _LONGEST = 4000  # characters of one text
-# Everything but the characters of XML 1.0 (section 2.2).
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What may be no character of XML 1.0 (section 2.2), or steer a terminal; what can be printed is neither.
+_UNUSUAL = re.compile("[^\t\n\r -~]")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
 
 
@@ -129,9 +129,9 @@ def _lines(case: Case) -> Iterator[str]:
 
 
 def _clean(text: str) -> str:
-    """Text of a bounded length in which there is nothing but characters of XML."""
+    """Text of a bounded length in which there is nothing but characters of XML, and nothing that steers a terminal."""
     short = text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
-    return _NO_XML.sub(lambda match: repr(match[0])[1:-1], short)
+    return _UNUSUAL.sub(lambda match: match[0] if match[0].isprintable() else repr(match[0])[1:-1], short)
 
 
 def _escaped(text: str) -> str:

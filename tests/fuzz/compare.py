@@ -251,6 +251,10 @@ def run(
             if seed == 0 and n < len(begun):
                 data = begun[n]
             settings = drawn(chance)
+            if keep is not None:  # a report of the sanitizer ends the process
+                keep.mkdir(parents=True, exist_ok=True)
+                (keep / "last.pcap").write_bytes(data)
+                (keep / "last.txt").write_text(f"{settings!r}\n")
             try:
                 found = comparison.differences(data, settings)
             except Exception as reason:  # noqa: BLE001 - whatever it is, it is a finding
@@ -262,7 +266,6 @@ def run(
                 for line in found:
                     say(f"    {line}")
                 if keep is not None:
-                    keep.mkdir(parents=True, exist_ok=True)
                     (keep / f"{name}.pcap").write_bytes(data)
                     (keep / f"{name}.txt").write_text("\n".join([repr(settings), *found]) + "\n")
             n += 1
