@@ -37,7 +37,7 @@ def writing(where: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as reason:
-        why = reason.strerror or str(reason).splitlines()[0]
+        why = os.strerror(reason.errno) if reason.errno else str(reason).splitlines()[0]
         raise OutputError(f"cannot write to {os.fspath(where)}: {why}") from reason
 
 

@@ -158,7 +158,7 @@ def run_command(arguments: list[str] | None = None) -> int:
         if error.errno not in NO_ROOM | NO_MORE:
             raise
         give_up(sys.__stdout__, 1)
-        say(f"{'cannot write' if error.errno in NO_ROOM else 'the system gives no more'}: {error.strerror}")
+        say(f"{'cannot write' if error.errno in NO_ROOM else 'the system gives no more'}: {os.strerror(error.errno)}")
         return EXIT_NOT_WRITTEN
     except Exception as error:
         if not any(phrase in str(error).lower() for phrase in TOO_LITTLE):

@@ -313,10 +313,10 @@ def work() -> None:
 
     try:
         _work(say, lambda: pickle.load(sys.stdin.buffer))  # noqa: S301 - what started this process
-    except (CaptureError, UsageError) as error:
-        say("refused", error)
     except (EOFError, BrokenPipeError):
         pass  # nobody waits for it any more
+    except (CaptureError, UsageError, OSError, MemoryError) as error:  # OSError: a full disk, say
+        say("refused", error)
 
 
 def _work(say: Callable[[str, Any], None], hear: Callable[[], Any]) -> None:

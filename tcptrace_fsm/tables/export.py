@@ -117,7 +117,8 @@ class Export:
     def take_segments(self, batch: Any) -> None:
         """Take the labelled segments of a batch."""
         if self._segments is not None:
-            self._segments.add(batch)
+            with writing(self._directory):
+                self._segments.add(batch)
 
     def put(self, name: str, table: Any) -> None:
         """Take some rows of a table that somebody else has made."""
@@ -200,11 +201,10 @@ class Export:
 
     def _discard(self) -> None:
         """Leave nothing behind of what was not committed."""
-        if self._segments is not None:
-            self._segments.close()
-        for writer in self._writers.values():
+        for written in (self._segments, *self._writers.values()):
             with suppress(Exception):  # it may have failed halfway, and that error is on its way already
-                writer.close()
+                if written is not None:
+                    written.close()
         for temporary in self._temporary.values():
             temporary.unlink(missing_ok=True)
         for directory in reversed(self._made):
