@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from tcptrace_fsm.capture import containers as capture_module
 from tcptrace_fsm.capture.containers import open_capture
+from tcptrace_fsm.capture.streams import open_stream
 from tcptrace_fsm.errors import CaptureError
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.kernels import walk as installed
@@ -476,6 +477,28 @@ def test_compressed_stream_damaged(kind):
         assert "stream" in error.reason  # noqa: PT017
     else:
         assert capture.truncated is not None
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, 1 << 20])
+def test_zeros_behind_are_skipped_in_blocks(count):
+    """However many there are, and whatever follows them."""
+    data = make.pcap([(0, make.ethernet(make.ipv4(make.tcp())))])
+    packed = gzip.compress(data[:30]) + bytes(count) + gzip.compress(data[30:]) + bytes(count)
+    stream = open_stream(io.BytesIO(packed))
+    reads = 0
+    whole, room = bytearray(), memoryview(bytearray(4096))
+    original = stream._raw.read_into
+
+    def counted(space):
+        nonlocal reads
+        reads += 1
+        return original(space)
+
+    stream._raw.read_into = counted
+    while got := stream.read_into(room):
+        whole += room[:got]
+    assert whole == data
+    assert reads < 100
 
 
 def test_what_follows_a_compressed_stream():

@@ -201,6 +201,13 @@ class _Raw:
     def put_back(self, data: bytes) -> None:
         self._back = data + self._back
 
+    def skip_zeros(self) -> None:
+        """Move on to the next byte that is not 0; a block at a time, for there may be gigabytes of them."""
+        while piece := self.read():
+            if rest := piece.lstrip(b"\0"):
+                self.put_back(rest)
+                return
+
     def peek(self, count: int) -> bytes:
         """Return the next ``count`` bytes, fewer at the end, and leave them there."""
         data = b""
@@ -294,10 +301,8 @@ class Stream:
     def _next_member(self) -> bool:
         """Begin the next gzip member, zstd frame...; zeros after the last one are padding."""
         magic, make, _ = COMPRESSIONS[self.compression]
+        self._raw.skip_zeros()
         start = self._raw.peek(len(magic))
-        while start and not start.strip(b"\0"):
-            self._raw.read(len(start))
-            start = self._raw.peek(len(magic))
         if not start:
             return False
         if not start.startswith(magic):
