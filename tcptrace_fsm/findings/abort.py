@@ -74,8 +74,13 @@ def unasked_reset(end: End) -> tuple[Change, Segment] | None:
     return None if answers else (change, rst)
 
 
-def aborts(c: View) -> Iterator[Abort]:
+def aborts(c: View) -> list[Abort]:
     """The aborts of open connections that are not for want of an answer."""
+    return c.once("aborts", lambda view: list(each_abort(view)))
+
+
+def each_abort(c: View) -> Iterator[Abort]:
+    """The same, one after the other."""
     for end in c.ends:
         found = unasked_reset(end)
         if found is None or len(asked_in_vain(end, found[1])) >= IN_VAIN or persisting(end, found[1]):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tcptrace_fsm.findings.icmp import IcmpError, icmp_errors
 from tcptrace_fsm.findings.keys import mask
@@ -80,6 +80,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "End", "Segment", "View", "artefact_of", "median", "name_of", "places_of", "segments_of"]
 
+T = TypeVar("T")
 PLACES = 1 << 62  # above all numbers of frames
 # By number: a call of the enum takes ten times as long.
 STATES, EVENTS, BASES = tuple(State), tuple(Event), tuple(Basis)
@@ -283,6 +284,8 @@ class View:
     profile : Profile
     lost : str or None
         What the capturing machine says that it lost, where that is much.
+    kept : dict
+        What rules have asked for once.
     """
 
     words: array[int]
@@ -294,6 +297,7 @@ class View:
     profile: Profile
     lost: str | None = None
     ends: tuple[End, ...] = field(init=False)
+    kept: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ends = (End(self, CLIENT), End(self, SERVER))
@@ -304,6 +308,14 @@ class View:
         Such a ring, and with it the whole block of records, stays in memory until Python searches for garbage.
         """
         self.ends = ()
+        self.kept.clear()
+
+    def once(self, what: str, make: Callable[[View], T]) -> T:
+        """What several rules ask of the connection, worked out for the first of them."""
+        if what not in self.kept:
+            self.kept[what] = make(self)
+        found: T = self.kept[what]
+        return found
 
     def __getitem__(self, word: int) -> int:
         """A word of its record: ``view[C_MARKS]``."""
