@@ -283,7 +283,8 @@ def columns_page() -> str:
         "",
         "Polars and pandas read durations as durations. DuckDB and others that go by parquet's own types see whole",
         "nanoseconds. So files have at their end, for each duration `X`, a column `X_s`: the same in seconds, as a",
-        "float. In pandas a column with few values is a category; `severity` and `confidence` are ordered.",
+        "float. In pandas a column with few values and no nulls is a category; `severity` and `confidence` are",
+        "ordered.",
     ]
     for table in schema.TABLES:
         lines += ["", f"## {table}", "", schema.ROWS[table], ""]

@@ -84,14 +84,21 @@ def test_columns_of_few_values_are_categories(trace, table):
     named = 0
     for column in schema.TABLES[table]:
         kind = frame[column.name].dtype
-        if column.choices is None:
+        if column.choices is None or column.nullable:
             assert not isinstance(kind, pd.CategoricalDtype)
             continue
         named += 1
         assert tuple(kind.categories) == column.choices
         assert kind.ordered is column.ordered
-        assert column.nullable or frame[column.name].notna().all(), column.name
-    assert named
+        assert frame[column.name].notna().all(), column.name
+    assert named == sum(column.categorical for column in schema.TABLES[table])
+    assert named or table == "segments"
+
+
+def test_what_is_null_can_be_filled(trace):
+    """A category would refuse a word that is none of its own."""
+    assert set(trace.connections["closed_first"].fillna("nobody")) >= {"nobody", "client"}
+    assert len(trace.anomalies.fillna({"side": "both", "possible_artefact": ""})) == len(trace.anomalies)
 
 
 def test_severities_compare(trace):

@@ -61,6 +61,11 @@ class Column(NamedTuple):
         return self.words[1:] if self.words and self.absent == 0 else self.words
 
     @property
+    def categorical(self) -> bool:
+        """Whether it is a category in pandas. With nulls it stays text: a category refuses ``fillna("none")``."""
+        return self.choices is not None and not self.nullable
+
+    @property
     def nullable(self) -> bool:
         """Whether the column may hold nulls."""
         return bool(self.null)

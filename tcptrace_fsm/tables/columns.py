@@ -131,7 +131,7 @@ def to_pandas(tables: Sequence[Any], name: str) -> pd.DataFrame:
     """
     frame: pd.DataFrame = pa.concat_tables([_categorical(t, name) for t in tables]).to_pandas()
     for column in schema.TABLES[name]:
-        if column.choices is not None:
+        if column.categorical and column.choices:
             categories = frame[column.name].cat.set_categories(column.choices, ordered=column.ordered)
             frame[column.name] = categories
     if name != "segments" and len(tables) > 1:
@@ -142,7 +142,7 @@ def to_pandas(tables: Sequence[Any], name: str) -> pd.DataFrame:
 def _categorical(table: Any, name: str) -> Any:
     """Leave those columns coded that have few values, and give all others their declared type."""
     declared = arrow_schema(name, files=has_files(table, name))
-    few = {c.name for c in schema.TABLES[name] if c.choices is not None}
+    few = {c.name for c in schema.TABLES[name] if c.categorical}
     kind = pa.dictionary(pa.int32(), pa.string())
     fields = [pa.field(f.name, kind if f.name in few else f.type, nullable=f.nullable) for f in declared]
     metadata = json.loads(declared.metadata[b"pandas"])
