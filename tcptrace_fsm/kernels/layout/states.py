@@ -80,7 +80,10 @@ X_HABITS = 55  # HABIT_... bits of its host's profile
 X_HEARD = 56  # up to where its own segments were looked at, and the last ACK of those
 X_HEARD_ACK = 57
 X_EARLIEST = 58  # the earliest moment of its latest change
-SCRATCH_SIZE = 59
+X_RESETS = 59  # how many reply RSTs it sent after its FIN
+X_LESS = 60  # its latest segment that does not acknowledge the peer's FIN, before the one that does, and when sent
+X_LESS_AT = 61
+SCRATCH_SIZE = 62
 
 # --- timers of one kind of host, ns: the profile's, then those of the hosts that have shown theirs --------------------
 P_TIME_WAIT_LEAST = 0
