@@ -323,6 +323,19 @@ CASES = [
         f"{SERVER_OPENS}, CLOSE_WAIT 1.020 acked, LAST_ACK 1.020 sent, CLOSED 1.060 presumed",
     ),
     Case(
+        "rst_with_ack_out_of_time_wait_that_answers_nothing",
+        OPEN
+        + """
+        1.000 > F. 101:101(0)   ack 201
+        1.020 < F. 201:201(0)   ack 102
+        1.040 > .  102:102(0)   ack 202
+        3.000 > R. 102:102(0)   ack 202 id 9000
+        end 5
+        """,
+        f"{CLIENT_OPENS}, FIN_WAIT_1 1.000 sent, TIME_WAIT 1.040 acked",
+        f"{SERVER_OPENS}, CLOSE_WAIT 1.020 acked, LAST_ACK 1.020 sent, CLOSED 1.060 presumed",
+    ),
+    Case(
         "rst_out_of_time_wait_that_answers_a_fin",
         OPEN
         + """

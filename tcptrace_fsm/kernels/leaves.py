@@ -194,10 +194,13 @@ def own_rst(
         and work[w + L_ACK] > scratch[X_OWN_ACK]
     ):
         open_inside(w, c, side, rows, table, out, scratch, work)  # what came meanwhile was taken
+    if state == ST_TIME_WAIT:
+        # It sends no RST: of its own accord none at all, and in answer to a segment only once it is gone.
+        if not scratch[X_PEER_UNSEEN] and not has_cause(w, scratch, work):
+            return 0  # somebody else did
+        return found_gone(w, c, side, rows, timers, table, out, scratch, work)
     if not is_reply_rst(w, work) or state in (ST_SYN_SENT, ST_SYN_RECEIVED):
         return sent(EV_SND_RST, w, t - scratch[X_REACH], side, ident, table, out, scratch, work)
-    if state == ST_TIME_WAIT and not scratch[X_PEER_UNSEEN] and not has_cause(w, scratch, work):
-        return 0  # TIME_WAIT sends nothing of its own accord: somebody else did
     return found_gone(w, c, side, rows, timers, table, out, scratch, work)
 
 
@@ -303,8 +306,7 @@ def own_segment(
         inferred(EV_RCV_FIN, w, scratch[X_TIME], side, ident, table, out, scratch, work)
     if flags & TCP_FIN:
         own_fin(w, c, side, ident, rows, table, out, scratch, work)
-        again = 1 if work[w + L_MARKS] & M_FIN_AGAIN else fin_sent_before(w, c, rows, scratch, work)
-        if again and scratch[X_HABITS] & HABIT_FIN_STARTS_AGAIN:
+        if work[w + L_MARKS] & M_FIN_AGAIN and scratch[X_HABITS] & HABIT_FIN_STARTS_AGAIN:
             sent(EV_SND_FIN_AGAIN, w, t - scratch[X_REACH], side, ident, table, out, scratch, work)
     elif (
         scratch[X_FIN_END] >= 0
