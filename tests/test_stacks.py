@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tcptrace_fsm.kernels.layout import MARK_FIN_AGAIN
+from tcptrace_fsm.tcp.machine import Basis
 from tests.strategies import run
 from tests.test_replay import CLIENT_OPENS, OPEN, PLACES, SERVER_OPENS, Case, captured, judge, seen
 
@@ -452,3 +453,21 @@ def test_a_reset_of_a_connection_bears_its_timestamps(rst, event):
     """RFC 7323 section 3.2: once agreed on, they are in every segment of a connection; of none, nobody has them."""
     text = HANDSHAKE.format(options="<ts 100/0>", answer="<ts 150/100>") + rst
     assert run(text).connections[0].of("client")[-1].event == event
+
+
+@pytest.mark.parametrize("until, basis", [(30, "PRESUMED"), (90, "TIMER")])
+def test_fin_wait_2_beyond_its_timer_rests_on_the_timer(until, basis):
+    """Nothing tells close() from shutdown(): after a minute it may be gone."""
+    text = (
+        HANDSHAKE.format(options="", answer="")
+        + f"""
+        1.000 > F. 101:101(0) ack 101
+        1.020 < .  101:101(0) ack 102
+        end {until}
+    """
+    )
+    outcome = run(text, rules=True)
+    assert outcome.connections[0].states[0] == "FIN_WAIT_2"
+    assert Basis(outcome.connections[0]["C_CLIENT_BASIS"]).name == basis
+    (stuck,) = (f for f in outcome.findings if f.kind == "stuck_fin_wait_2")
+    assert ("if it only shut down" in stuck.message) == (basis == "TIMER")

@@ -18,7 +18,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_FIN_AGAIN,
     MARK_RETRANSMISSION,
 )
-from tcptrace_fsm.tcp.machine import Event, State
+from tcptrace_fsm.tcp.machine import Basis, Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +54,11 @@ def idle_half_close(c: View) -> Iterator[tuple[End, Change, int]]:
 def stuck_fin_wait_2(c: View) -> Iterator[Hit]:
     """The side that waits."""
     for end, change, waited in idle_half_close(c):
-        gone = "" if end.state is State.FIN_WAIT_2 else "; by its timer it has given up by then"
+        usual = end.profile.fin_wait_2.usual
+        gone = "; by its timer it has given up by then"
+        if end.state is State.FIN_WAIT_2:
+            both = f": it still waits if it only shut down, and was gone {usual:.0f} s after the ACK if it closed"
+            gone = both if end.basis in {Basis.TIMER, Basis.LEARNED} else ""
         yield Hit(
             end.side,
             change,

@@ -169,6 +169,18 @@ def mark_damaged_syns(c: int, side: int, rows: Words, log: Words) -> int:
     return marked
 
 
+def final_basis(timers: Words, scratch: Words) -> int:
+    """What the state at the end rests on: that of its latest change, or time alone.
+
+    FIN_WAIT_2 lasts for as long as the application holds the socket, and for as long as a timer lets it where it has
+    let go. Nothing that is sent tells the one from the other.
+    """
+    since = scratch[X_LAST_ALIVE] if scratch[X_LAST_ALIVE] > scratch[X_SINCE] else scratch[X_SINCE]
+    if scratch[X_STATE] == ST_FIN_WAIT_2 and scratch[X_END] > since + timers[scratch[X_TIMERS] + P_FIN_WAIT_2_LEAST]:
+        return timers[scratch[X_TIMERS] + P_FIN_WAIT_2_BASIS]
+    return scratch[X_BASIS]
+
+
 def final_state(x: int, rows: Words, scratch: Words) -> int:
     """The state to report at the end. Of an endpoint that never moved only its RSTs tell: there is no connection."""
     if scratch[X_STARTED]:

@@ -200,7 +200,7 @@ def replay(
         c, CLIENT, client_host or habits_of(client_stack, timers), n, now, rows, timers, table, out, scratch, work
     )
     rows[c + C_CLIENT_STATE] = final_state(x, rows, scratch)
-    rows[c + C_CLIENT_BASIS] = scratch[X_BASIS]
+    rows[c + C_CLIENT_BASIS] = final_basis(timers, scratch)
     saw_client = scratch[X_SAW]
     if rows[c + C_PATH]:
         n = gather_at(c, SERVER, rows, log, work)
@@ -210,7 +210,7 @@ def replay(
         c, SERVER, server_host or habits_of(server_stack, timers), n, now, rows, timers, table, out, scratch, work
     )
     rows[c + C_SERVER_STATE] = final_state(x + ENDPOINT_SIZE, rows, scratch)
-    rows[c + C_SERVER_BASIS] = scratch[X_BASIS]
+    rows[c + C_SERVER_BASIS] = final_basis(timers, scratch)
     conclude(c, first, scratch[X_TOP], saw_client, scratch[X_SAW], rows, out)
     mark_damaged_syns(c, CLIENT, rows, log)
     mark_damaged_syns(c, SERVER, rows, log)
