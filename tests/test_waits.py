@@ -488,3 +488,28 @@ def test_what_a_shut_window_refuses_is_no_loss_of_the_path():
     assert "path_loss" not in causes_of(REFUSED)
     lossy = causes_of(LOST)["path_loss"]
     assert any("2.56 s in all" in text for text in lossy.evidence_for)
+
+
+HALVES = """
+    1.100 > P. 1:101(100)    ack 1    win 65535
+    1.110 < .  1:1(0)        ack 101  win 65535
+    9.100 > P. 101:201(100)  ack 1    win 65535
+    9.112 < P. 1:501(500)    ack 201  win 65535
+    9.113 > .  201:201(0)    ack 501  win 65535
+"""
+TURN = """
+    0.100 > P. 1:101(100)    ack 1    win 65535
+    0.112 < P. 1:501(500)    ack 101  win 65535
+    0.113 > .  101:101(0)    ack 501  win 65535
+    1.100 > P. 101:201(100)  ack 501  win 65535
+    1.110 < .  501:501(0)    ack 201  win 65535
+    9.100 > P. 201:301(100)  ack 501  win 65535
+    9.112 < P. 501:1001(500) ack 301  win 65535
+    9.113 > .  301:301(0)    ack 1001 win 65535
+"""
+
+
+def test_a_client_that_has_asked_in_one_piece_before_may_have_said_what_wants_no_answer():
+    """Control protocols do: each message is whole, and not each is answered."""
+    assert causes_of(OPEN + HALVES)["client_slow"].severity == "medium"
+    assert causes_of(OPEN + TURN)["client_slow"].severity == "low"

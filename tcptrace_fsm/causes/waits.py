@@ -275,7 +275,8 @@ def client_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         ),
         f"{case.client.name} paused for {span(pause)} before it sent the rest of a request to {case.service_text}",
         alternatives=("request_unanswered",),
-        severity="medium" if pause >= 5 * SECOND else "low",
+        # One that has asked in one piece before may have said something that wants no answer.
+        severity="medium" if pause >= 5 * SECOND and case[C_REQUESTS] == 1 else "low",
     )
 
 
