@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from tcptrace_fsm.capture.scripted import Script, parse
@@ -30,10 +32,32 @@ ICMP_V6 = {3: (1, {0: 0, 1: 3, 3: 4, 9: 1, 10: 1, 13: 1, 4: 0}), 11: (3, {0: 0, 
 class Changed(Script):
     """A conversation in another family, or by another clock."""
 
-    def __init__(self, text: str, *, v6: bool = False, shift: int = 0) -> None:
+    def __init__(self, text: str, *, v6: bool = False, shift: int = 0, towards: str = "") -> None:
         super().__init__(parse(text).lines)
         self.v6 = v6
         self.shift = shift
+        if towards:
+            self.move(towards)
+
+    def move(self, towards: str) -> None:
+        """Take the capture nearer to one end, as far as the order of question and answer allows.
+
+        What that end sends is seen earlier there, and what comes to it later.
+        """
+        asked = [line.source < line.target for line in self.lines]  # in the notation's own addresses
+        if towards == "client":
+            asked = [not a for a in asked]
+        pairs = zip(pairwise(self.lines), pairwise(asked), strict=True)
+        gaps = [after.time - before.time for (before, after), turn in pairs if turn == (True, False)]
+        if any(after.time < before.time for before, after in pairwise(self.lines)):
+            return  # its order is not that of its times
+        by = int(0.4 * max(0, min(gaps, default=0)))
+        if not by:
+            return
+        self.lines = [
+            line._replace(time=line.time + (by if a else -by)) for line, a in zip(self.lines, asked, strict=True)
+        ]
+        self.lines.sort(key=lambda line: line.time)
 
     @property
     def segments(self):
@@ -84,3 +108,10 @@ def test_the_moment_of_the_capture_does_not_matter(name):
     """A clock that is years off, or begins at 1970: the same diagnoses."""
     text = CAUSES[name].example
     assert causes_of(Changed(text, shift=-1_699_999_990 * 10**9)) == causes_of(parse(text))
+
+
+@pytest.mark.parametrize("towards", ["client", "server"])
+@pytest.mark.parametrize("name", CAUSES)
+def test_a_capture_nearer_to_an_end_gives_the_same_cause(name, towards):
+    """The same conversation, seen from elsewhere on the way."""
+    assert [cause for cause, _ in causes_of(Changed(CAUSES[name].example, towards=towards))][:1] == [name]
