@@ -228,6 +228,22 @@ def test_what_harms_nobody_is_not_told(kind):
     assert [d.cause for d in found if d.severity in ("medium", "high") or d.confidence != "possible"] == []
 
 
+def test_a_hole_in_a_connection_that_was_reset_at_once_tells_nothing():
+    """What would have come is not known: the capture's lasting on is no waiting."""
+    text = (
+        OPEN
+        + """
+        0.030 > P. 1:101(100)     ack 1
+        0.040 < .  1:1(0)         ack 101
+        0.050 < P. 4381:4581(200) ack 101
+        0.051 > .  101:101(0)     ack 1 <sack 4381:4581>
+        0.060 < R. 4581:4581(0)   ack 101
+        end 20
+    """
+    )
+    assert "mtu_black_hole" not in [d.cause for d in diagnoses(text)]
+
+
 def test_an_answer_that_is_lost_is_told():
     """The client gave up waiting, and the answer met RST: that is more than a last word."""
     found = diagnoses(

@@ -167,7 +167,8 @@ def _never_came(case: Case, end: End) -> Verdict | None:
     seen = end[E_LONGEST]
     if width > max(peer[E_WINDOW], 65535):
         return None  # farther than the receiver's window reaches: other numbers, and no hole
-    waited = case.end - behind.time if behind else 0
+    over = any(s.rst for s in case.segments)
+    waited = (case.last_time if over else case.end) - behind.time if behind else 0
     if behind is None or waited < PATIENCE or width < LARGE or not seen < 0.9 * min(width, end[E_MSS]):
         return None
     again = peer[E_DUPLICATE_ACKS]
