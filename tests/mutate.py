@@ -56,7 +56,7 @@ KERNEL_TESTS = {
     "replay": ("test_replay", "test_microlab", "test_at_the_host", "test_kernel_judgement"),
     "track": ("test_track", "test_copies", "test_microlab", "test_kernel_judgement"),
 }
-RULE_TESTS = ("test_anomalies", "test_surveys", "test_rule_limits")
+RULE_TESTS = ("test_rule_limits", "test_anomalies", "test_surveys")
 CAUSE_TESTS = ("test_causes", "test_causes_kinds", "test_causes_opening")
 
 PAIRS = (("<", "<="), (">", ">="), ("==", "!="), ("in", "not in"), ("is", "is not"))
