@@ -48,6 +48,6 @@ def annotate(
         counts = [capture.frames for capture in run.captures]
         with output_file(out) as file:
             written, marked = view.annotated(run.in_order, counts, comments.by_frame(counts, run.origins), file)
-    say(f"{count(written, 'frame')} written to {out}, {marked:,} with comments")
+    say(f"{count(written, 'frame')} written to {out}, {marked:,} with comments (Wireshark's filter: frame.comment)")
     if run.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -53,7 +53,8 @@ def ladder(
     run.go([collector], watch=watch)
     warn(run)
     if not conn_ids and run.tally.connections > 1:
-        raise UsageError(f"which connection? {run.name} has {run.tally.connections:,}, numbered from 0")
+        number = f"{run.name} has {run.tally.connections:,}, numbered from 0"
+        raise UsageError(f"which connection? {number}; 'tcptrace-fsm connections' lists them")
     check_ids(run, conn_ids or [0])
     (conversation,) = collector.conversations(run.name, run.span)
     if svg is not None:
