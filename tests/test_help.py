@@ -70,7 +70,7 @@ def test_names_that_depend_on_no_capture():
     assert {name for name, _ in completion.causes("")} == set(CAUSES)
     assert completion.tables("connections,wa") == ["connections,waits"]
     assert completion.columns("longest_wait_") == ["longest_wait_for"]
-    assert completion.profiles("l") == ["linux"]
+    assert completion.profiles("li") == ["linux"]
     assert completion.formats("c") == ["csv"]
 
 

@@ -56,8 +56,8 @@ def stored(bucket, local):
 
 
 def at_home(table):
-    """A table with the names of its captures cut down to the last part."""
-    table = table.copy()
+    """A table with the names of its captures cut down to the last part, without the seconds that only files have."""
+    table = table.drop(columns=[c for c in table.columns if c.endswith("_s") and c[:-2] in table.columns])
     for column in table.columns:
         if column in {"file", "first_file", "last_file", "confirmed_by_file", "file_before", "file_after"}:
             table[column] = table[column].str.rsplit("/", n=1).str[-1]

@@ -16,6 +16,7 @@ from tcptrace_fsm.findings.rule import View, segments_of
 from tcptrace_fsm.findings.survey import Name, host_of, name, socket_of
 from tcptrace_fsm.findings.view import places_of
 from tcptrace_fsm.kernels.layout import (
+    C_ENDPOINTS,
     C_FIRST_FRAME,
     C_FIRST_TIME,
     C_FLAGS,
@@ -30,11 +31,14 @@ from tcptrace_fsm.kernels.layout import (
     C_PATH,
     C_PAUSE_FRAME,
     C_SLOWEST_FRAME,
+    C_TAKEN_FRAME,
     C_TRANSITIONS,
     CF_MIDSTREAM,
     CLIENT,
     CONNECTION_SIZE,
+    E_OUTSIDE_FRAME,
     E_SEGMENTS,
+    ENDPOINT_SIZE,
     PATH_SIZE,
     SERVER,
     TRANSITION_SIZE,
@@ -52,7 +56,8 @@ __all__ = ["Case", "Log", "frames_text", "host_text", "log_of", "path_of", "view
 
 FRAME_WORDS = (
     *(C_FIRST_FRAME, C_LAST_FRAME, C_LONGEST_BEFORE, C_LONGEST_AFTER),
-    *(C_SLOWEST_FRAME, C_PAUSE_FRAME, C_HELD_FRAME),
+    *(C_SLOWEST_FRAME, C_PAUSE_FRAME, C_HELD_FRAME, C_TAKEN_FRAME),
+    *(C_ENDPOINTS + side * ENDPOINT_SIZE + E_OUTSIDE_FRAME for side in (CLIENT, SERVER)),
 )
 """Words of a connection's record that are frames, -1 for none."""
 

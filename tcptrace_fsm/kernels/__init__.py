@@ -20,11 +20,11 @@ House rules, so that one source serves both:
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 import zlib
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import Protocol, TypeAlias
 
@@ -49,10 +49,14 @@ def compiled() -> bool:
 
 def edited(sources: dict[str, int]) -> list[str]:
     """Kernels that differ from what was compiled: records have other sizes there, and memory would be overrun."""
-    home = Path(__file__).parent
-    there = [p for p in home.rglob("*.py") if p.stem not in {"__init__", "memory"}]
-    named = {p.relative_to(home).with_suffix("").as_posix(): p for p in there}
-    now = {name: zlib.crc32(p.read_bytes().replace(b"\r\n", b"\n")) for name, p in named.items()}
+    home, now = os.path.dirname(__file__), {}
+    for folder, _, files in os.walk(home):
+        for file in files:
+            if file.endswith(".py") and file not in {"__init__.py", "memory.py"}:
+                path = os.path.join(folder, file)
+                with open(path, "rb") as source:
+                    name = os.path.relpath(path, home)[:-3].replace(os.sep, "/")
+                    now[name] = zlib.crc32(source.read().replace(b"\r\n", b"\n"))
     return sorted(name for name in {*now, *sources} if now and now.get(name) != sources.get(name))
 
 
