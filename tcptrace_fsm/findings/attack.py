@@ -219,6 +219,7 @@ RULES = (
         "slowly than one a second.",
         innocent="A NAT that gives a live connection's port to other hosts.",
         when=when_stray,
+        needs=(BOTH_DIRECTIONS,),
         detect=syn_sweep,
         example=HANDSHAKE
         + """

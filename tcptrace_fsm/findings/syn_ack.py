@@ -327,6 +327,7 @@ RULES = (
         evidence="SYN and SYN+ACK from one endpoint, and no SYN from the other.",
         innocent="A simultaneous open whose other SYN was not captured.",
         when=when_wrong_way,
+        needs=(BOTH_DIRECTIONS,),
         detect=wrong_direction,
         aliases={"Suricata": "3whs_synack_in_wrong_direction", "conntrack": "invalid", "Zeek": "repeated_SYN_with_ack"},
         example="""
