@@ -115,3 +115,20 @@ def loud(text: str) -> list[str]:
 def test_no_diagnosis_is_loud(name):
     """Nothing above ``low`` is said that is not there."""
     assert loud(QUIET[name]) == []
+
+
+@pytest.mark.parametrize("flags", ["F", "FPU", "-", "."])
+def test_a_scan_explains_the_findings_of_its_own_connections(flags):
+    """Segments of no connection to many ports: one diagnosis, which leaves nothing above ``info`` unexplained."""
+    ack = "ack 77" if flags == "." else ""
+    seq = "0:0(0)"
+    text = "".join(f"\nport 50000 {n + 1}\n{n}.0 > {flags} {seq} {ack}\n{n}.1 < R 77:77(0)" for n in range(60))
+    engine = new_engine(Settings())
+    engine.feed(parse(text))
+    engine.finish()
+    findings, diagnoses = [], []
+    while (done := engine.take()) is not None:
+        findings += done.findings
+        diagnoses += done.diagnoses
+    assert [(d.cause, d.severity, d.count) for d in diagnoses] == [("scan", "low", 60)]
+    assert {f.kind for f in findings if SEVERITIES.index(f.severity) > 0} <= set(diagnoses[0].findings)

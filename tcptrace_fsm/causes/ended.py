@@ -221,7 +221,9 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     lost = max(0, end[E_NEXT] - max(end.peer[E_ACK], 1)) + max(0, end.peer[E_NEXT] - max(end[E_ACK], 1))
     if rst is None or not case.both_directions:
         return None
-    owed = end.side != CLIENT and case[C_RESPONSES] < case[C_REQUESTS] and rst.time - case[C_WAIT_SPOKE] < IMPATIENCE
+    # Whoever has closed behind its last words may have taken its leave.
+    waiting = end.side != CLIENT and case.client[E_FIN] < 0
+    owed = waiting and case[C_RESPONSES] < case[C_REQUESTS] and rst.time - case[C_WAIT_SPOKE] < IMPATIENCE
     return Verdict(
         35,
         "likely" if lost else "possible",

@@ -27,6 +27,8 @@ from tcptrace_fsm.kernels.layout import (
     C_SERVER_HI,
     C_SERVER_LO,
     CLOSING_ABORTED,
+    E_RSTS,
+    E_SEGMENTS,
     E_UNIQUE,
     OPENING_HANDSHAKE,
     OPENING_INCOMPLETE,
@@ -46,6 +48,7 @@ WINDOW = 10 * SECOND
 FLOOD = 100  # attempts within it that nobody follows up
 CROWD = 20  # different clients
 
+ODD_SCANS = ("fin_scan", "xmas_scan", "null_scan", "maimon_scan", "ack_scan")
 HALF_OPEN = (OPENING_UNANSWERED, OPENING_INCOMPLETE)
 FAILED = (OPENING_REFUSED, OPENING_UNANSWERED, OPENING_INCOMPLETE)
 
@@ -113,13 +116,36 @@ def sweeps(world: World) -> dict[Name, Sweep]:
 
 
 def came_to_nothing(case: Case) -> bool:
-    """An attempt that failed, or a connection without data."""
-    without_data = not (case.client[E_UNIQUE] or case.server[E_UNIQUE])
-    return without_data and case[C_OPENING] in (*FAILED, OPENING_HANDSHAKE)
+    """An attempt that failed, a connection without data, or a segment or two out of nowhere."""
+    if case.client[E_UNIQUE] or case.server[E_UNIQUE]:
+        return False
+    return case[C_OPENING] in (*FAILED, OPENING_HANDSHAKE) or probed(case)
+
+
+def probed(case: Case) -> bool:
+    """Whether a segment of no connection was sent, and perhaps reset."""
+    return case.midstream and case.client[E_SEGMENTS] <= 2 and case.server[E_SEGMENTS] == case.server[E_RSTS]
+
+
+def by_odd_segments(case: Case, world: World) -> Verdict | None:
+    """One host sends many listeners what no connection begins with; surveys have found it out."""
+    host = host_text(case.client_host)
+    finding = next((f for f in world.found(*ODD_SCANS) if f.message.startswith(f"{host} ")), None)
+    if finding is None:
+        return None
+    return Verdict(
+        92,
+        "likely",
+        (f"{finding.message} ({case.frames(*finding.frames[:3])} ...)",),
+        f"{host} sends many ports segments that belong to no connection, {case.service_text} for one: what comes back "
+        "tells it which are open",
+    )
 
 
 def scan(case: Case, world: World) -> Verdict | None:
     """One host tries many listeners and wants nothing of any."""
+    if probed(case):
+        return by_odd_segments(case, world)
     found = world.once("sweeps", lambda: sweeps(world)).get(case.client_host)
     me = world.by_id.get(case.conn_id)
     if found is None or me is None or not fruitless(me):
@@ -259,6 +285,8 @@ CAUSES = (
             {
                 *("syn_scan", "connect_scan", "connection_refused", "syn_no_response", "syn_retry_exhausted"),
                 *("rst_in_handshake", "half_open_timeout", "synack_retransmission", "linger_zero_close", "abort_rst"),
+                *("fin_without_ack", "fin_no_session", "segment_without_ack", "reply_rst", "rst_no_session"),
+                *ODD_SCANS,
             }
         ),
         next_step="ask who runs {client_host}: an inventory, a monitor, or an intruder; on it: ss -tanp",

@@ -141,7 +141,7 @@ def odd_syn(flag: int, name: str) -> Callable[[View], Iterator[Hit]]:
             odd = [s for s in end.segments if s.flags & TCP_SYN and s.flags & flag]
             if odd:
                 answer = c.after(odd[-1], side=end.peer.side)
-                reply = "drew no answer that was seen" if answer is None else f"drew {'RST' if answer.rst else 'an answer'}"
+                reply = "drew no answer here" if answer is None else f"drew {'RST' if answer.rst else 'an answer'}"
                 yield Hit(
                     end.side,
                     odd[0],
