@@ -736,6 +736,23 @@ def test_server_side_only():
     assert "sent" not in {c.basis for c in connection.of("client")}
 
 
+def test_a_fin_behind_a_hole_that_never_fills_is_not_taken():
+    """Both FINs were seen, and one of them stands behind bytes that its receiver never had: that is no normal close."""
+    text = (
+        OPEN
+        + """
+        1.000 < P. 1701:1801(100) ack 101
+        1.001 > .  101:101(0)     ack 201 <sack 1701:1801>
+        2.000 < F. 1801:1801(0)   ack 101
+        2.001 > .  101:101(0)     ack 201 <sack 1701:1802>
+        9.000 > F. 101:101(0)     ack 201
+        9.010 < .  1802:1802(0)   ack 102
+    """
+    )
+    connection = run(text).connections[0]
+    assert (connection.closing, connection.states) == ("half_closed", ("FIN_WAIT_2", "CLOSING"))
+
+
 # --- the work that a hostile connection makes -------------------------------------------------------------------------
 class Counted:
     """An array that counts its readings."""

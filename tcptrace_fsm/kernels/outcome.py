@@ -18,6 +18,21 @@ def who(side: int) -> int:
     return WHO_CLIENT if side == CLIENT else WHO_SERVER
 
 
+def beyond_hole(x: int, y: int, rows: Words) -> int:
+    """Whether the FIN of endpoint ``x`` stands behind bytes that never came and that ``y`` never acknowledged: 1 or 0.
+
+    Such a FIN is kept, but not taken (RFC 9293 section 3.10.7.4): the connection is not closed.
+    """
+    if rows[x + E_FIN] < 0 or rows[y + E_FIN] < 0 or rows[y + E_ACK] < 1:
+        return 0
+    i = 0
+    while i < rows[x + E_HOLES]:
+        if rows[x + E_HOLE + 2 * i] >= rows[y + E_ACK] and rows[x + E_HOLE + 2 * i] < rows[x + E_FIN]:
+            return 1
+        i += 1
+    return 0
+
+
 def conclude(c: int, first: int, last: int, saw_client: int, saw_server: int, rows: Words, out: Words) -> int:
     """How the connection opened and closed, who did it, from the transitions between words ``first`` and ``last``."""
     x = c + C_ENDPOINTS
@@ -70,6 +85,8 @@ def conclude(c: int, first: int, last: int, saw_client: int, saw_server: int, ro
         rows[c + C_CLOSING] = CLOSING_TIMED_OUT
     elif saw_client & saw_server & bit(ST_CLOSING):
         rows[c + C_CLOSING] = CLOSING_SIMULTANEOUS
+    elif beyond_hole(x, y, rows) or beyond_hole(y, x, rows):
+        rows[c + C_CLOSING] = CLOSING_HALF_CLOSED
     elif (rows[x + E_FIN] >= 0 and rows[y + E_FIN] >= 0) or (saw_client & ended and saw_server & ended):
         rows[c + C_CLOSING] = CLOSING_NORMAL
     elif rows[x + E_FIN] >= 0 or rows[y + E_FIN] >= 0 or (saw_client | saw_server) & bit(ST_CLOSE_WAIT):
