@@ -21,6 +21,7 @@ ASKED = """
     0.040 < P. 1:201(200) ack 101
     0.050 > .  101:101(0) ack 201
 """
+HALF_CLOSED = "1.000 > F. 101:101(0) ack 201\n1.020 < . 201:201(0) ack 102\n"
 FULL = "0.100 > . 101:1561(1460) ack 201\n" + "".join(
     f"{t} > . 101:1561(1460) ack 201\n" for t in (0.4, 1.0, 2.2, 4.6, 9.4)
 )
@@ -163,6 +164,14 @@ KINDS = {
         + "".join(f"{t} > P. 101:201(100) ack 201\n" for t in (1.0, 1.3, 1.9, 3.1, 5.5, 10.3, 19.9))
         + "19.910 < R 201:201(0)\n",
         "endpoint_restarted",
+    ),
+    "a system that keeps a connection alive which its application does not close": (
+        PLAIN + ASKED + HALF_CLOSED + "21.020 < . 200:200(0) ack 102\n21.021 > . 102:102(0) ack 201\nend 40\n",
+        "close_wait_leak",
+    ),
+    "a half-closed connection in which nothing more is said": (
+        PLAIN + ASKED + HALF_CLOSED + "end 40\n",
+        "fin_wait_2_stuck",
     ),
 }
 

@@ -8,7 +8,7 @@ from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.findings.evidence import CLOSED_BY_CLIENT, HANDSHAKE
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, span
-from tcptrace_fsm.kernels.layout import C_FIRST_FRAME, C_INCARNATION, CLIENT, E_LAST_TIME
+from tcptrace_fsm.kernels.layout import C_FIRST_FRAME, C_INCARNATION, CLIENT, E_LAST_TIME, MARK_KEEPALIVE
 from tcptrace_fsm.tcp.machine import State
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def leak(case: Case, world: World) -> Verdict | None:
         return None
     waited = case.end - entered.time
     alike = [c for c in world.cases_of(case.service) if c.has("stuck_close_wait")]
-    if waited < (HANG if len(alike) > 1 else LEAK):
+    probes = [s for s in end.segments if s.has(MARK_KEEPALIVE) and s.time > entered.time]
+    if waited < (HANG if len(alike) > 1 or probes else LEAK):
         return None
     fin = next((s for s in end.peer.segments if s.fin), None)
     quiet = case.end - end[E_LAST_TIME]
@@ -47,6 +48,12 @@ def leak(case: Case, world: World) -> Verdict | None:
         f"{end.peer.name} sent its FIN and {end.name} acknowledged it ({case.frames(fin, entered.frame)})",
         f"{end.name} has said nothing for {span(quiet)} and sent no FIN in {span(waited)}",
     ]
+    if probes:
+        evidence[1] = f"{end.name} sent no FIN in {span(waited)}"
+        evidence.append(
+            f"its system still sends keepalives ({case.frames(*probes)}): the socket is there, and only its application "
+            "can close it"
+        )
     if len(alike) > 1:
         evidence.append(f"{len(alike)} connections to {case.service_text} hang in the same way")
     return Verdict(
@@ -56,7 +63,7 @@ def leak(case: Case, world: World) -> Verdict | None:
         f"the application of {end.name} has not closed for {span(waited)} after its peer's FIN: the socket leaks in "
         "CLOSE_WAIT",
         against=("a system that was gone would not have acknowledged the FIN",),
-        alternatives=() if len(alike) > 1 else ("peer_vanished",),
+        alternatives=() if len(alike) > 1 or probes else ("peer_vanished",),
         where=PLACE[end.side],
         at=entered,
         amount=waited,
@@ -89,13 +96,13 @@ def hangs(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     waited = case.end - entered.time
     if waited < HANG:
         return None
+    evidence = [f"{end.name} sent FIN, {end.peer.name} acknowledged it and sent none ({case.frames(entered.frame)})"]
+    if case.end - case.last_time >= SECOND:
+        evidence.append(f"nothing was said for {span(case.end - case.last_time)}")
     return Verdict(
         45,
         "possible",
-        (
-            f"{end.name} sent FIN, {end.peer.name} acknowledged it and sent none ({case.frames(entered.frame)})",
-            f"nothing was said for {span(case.end - case.last_time)}",
-        ),
+        tuple(evidence),
         f"{end.name} waits in FIN_WAIT_2 for {span(waited)} for a FIN of {end.peer.name} that does not come; whether "
         "its system still keeps the socket depends on how it was closed",
         alternatives=("close_wait_leak", "peer_vanished"),

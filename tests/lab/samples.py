@@ -90,7 +90,7 @@ SAMPLES = [
         "application forgot to close and sits in CLOSE_WAIT. Keepalives of the server's kernel show for more "
         "than a minute that both hosts are alive and nothing else is wrong.",
         (("stuck_fin_wait_2", "client"), ("stuck_close_wait", "server")),
-        diagnoses=(("fin_wait_2_stuck", "close_wait_leak"),),
+        diagnoses=(("close_wait_leak", ""),),
     ),
     Sample(
         "same_port_again.pcap", "same_port_again_v4", "client",
