@@ -51,8 +51,8 @@ def leak(case: Case, world: World) -> Verdict | None:
     if probes:
         evidence[1] = f"{end.name} sent no FIN in {span(waited)}"
         evidence.append(
-            f"its system still sends keepalives ({case.frames(*probes)}): the socket is there, and only its application "
-            "can close it"
+            f"its system still sends keepalives ({case.frames(*probes)}): the socket is there, and only its "
+            "application can close it"
         )
     if len(alike) > 1:
         evidence.append(f"{len(alike)} connections to {case.service_text} hang in the same way")
