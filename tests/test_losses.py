@@ -98,7 +98,7 @@ def test_findings_made_long_before_bear_it_in_mind_too(tmp_path):
     blocks, last = blocks_of_sample()
     late = last + 10**10
     rest = [
-        make.packet(late + n, make.ethernet(make.ipv4(make.tcp(flags="S", src_port=1 + n % 60000, seq=n))))
+        make.packet(late + n, make.ethernet(make.ipv4(make.tcp(flags="A", src_port=1 + n % 100, seq=n))))
         for n in range(40_000)
     ]
     path = written(tmp_path / "long.pcapng", *blocks, *rest, make.statistics(received=40_013, dropped=4_000))
