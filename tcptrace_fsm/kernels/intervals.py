@@ -108,6 +108,7 @@ def spend_waiting(c: int, until: int, bits: int, after: int, rows: Words, waits:
     purpose = purpose_of(c, bits, rows)
     last = SERVER if bits & WB_SERVER_LAST else CLIENT
     if purpose == WAIT_APPLICATION * 2 + 1 - last and rows[c + C_WAIT_WAY + 1 - last] > 0:
-        there = rows[c + C_WAIT_SPOKE + last] + rows[c + C_WAIT_WAY + 1 - last]
-        spend(c, there if there < until else until, WAIT_TRANSFER * 2 + last, after, rows, waits, control)
+        spoke, way = rows[c + C_WAIT_SPOKE + last], rows[c + C_WAIT_WAY + 1 - last]
+        there = spoke + way if way < until - spoke else until  # not the sum first: with forged times it overflows
+        spend(c, there, WAIT_TRANSFER * 2 + last, after, rows, waits, control)
     return spend(c, until, purpose, after, rows, waits, control)

@@ -56,8 +56,9 @@ class LocalCrew:
             except BaseException as reason:  # noqa: BLE001 - it is raised where the answer is waited for
                 self._heard.put((n, "refused", reason))
 
-        for n in range(self._count):
-            threading.Thread(target=work, args=(n,), daemon=True).start()
+        self._threads = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(self._count)]
+        for thread in self._threads:
+            thread.start()
         return self
 
     def tell(self, n: int, content: Any) -> None:
@@ -77,7 +78,8 @@ class LocalCrew:
                 yield kind, content
 
     def __exit__(self, *_: object) -> None:
-        pass
+        for thread in self._threads:  # its folder is removed next; one that waits in vain is left
+            thread.join(timeout=5)
 
 
 @contextlib.contextmanager
