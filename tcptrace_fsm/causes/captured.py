@@ -15,6 +15,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_CAPTURE_DUPLICATE,
     MARK_TIME_BACK,
 )
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
@@ -56,8 +57,8 @@ def twice(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         25,
         "likely",
         (f"the same packets stand in the capture more than once ({case.frames(*copies)})",),
-        f"the capture holds frames more than once ({len(copies)} copies in connection {case.conn_id}): it was taken on "
-        "several interfaces, or at a mirror of both directions",
+        f"the capture holds frames more than once ({count(len(copies), 'copy', 'copies')} in connection "
+        f"{case.conn_id}): it was taken on several interfaces, or at a mirror of both directions",
         against=("a sender that repeats waits for a timer or for duplicate ACKs first",),
         at=copies[0],
     )

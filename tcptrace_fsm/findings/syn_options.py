@@ -34,6 +34,7 @@ from tcptrace_fsm.kernels.layout import (
     OPT_TIMESTAMPS,
     SERVER,
 )
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,8 +121,10 @@ class Options(Collector):
 
 def whose(side: int, group: Group) -> str:
     """How many SYNs or SYN+ACKs of how many, and one of them by name."""
-    what, who = ("SYN", "hosts") if side == CLIENT else ("SYN+ACK", "listeners")
-    return f"{group.count:,} {what}s of {group.counted} {who} (e.g. {name(group.member or ())})"
+    what, who = ("SYN", "host") if side == CLIENT else ("SYN+ACK", "listener")
+    if group.counted == "1":
+        return f"{count(group.count, what)} of {name(group.member or ())}"
+    return f"{count(group.count, what)} of {group.counted} {who}s (e.g. {name(group.member or ())})"
 
 
 class NotOffered(Options):
