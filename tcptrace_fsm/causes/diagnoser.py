@@ -321,7 +321,7 @@ def _diagnosis(group: _Group, world: World, numbers: Callable[[Case], list[int]]
     others = [n for s in sufferers for n in s.verdict.alternatives] if verdict.confidence != "proved" else []
     alternatives = distinct(n for n in (*verdict.alternatives, *others, *group.alternatives) if n != cause.name)
     kinds = {kind for s in sufferers for kind in s.case.kinds & cause.explains}
-    kinds |= {finding.kind for finding in world.found(*cause.explains)}  # what surveys say of many connections together
+    kinds |= world.kinds & cause.explains  # what surveys say of many connections together
     return Diagnosis(
         0,
         cause.name,

@@ -313,6 +313,7 @@ class World:
         self._ledger = ledger
         self.cases = cases
         self.findings = findings
+        self.kinds = frozenset(finding.kind for finding in findings)
         self.now = now
         self.profile = profile
         self.lost = lost
@@ -432,7 +433,7 @@ class World:
 
     def found(self, *kinds: str) -> list[Finding]:
         """What surveys found of these kinds."""
-        return [f for f in self.findings if f.kind in kinds]
+        return [] if self.kinds.isdisjoint(kinds) else [f for f in self.findings if f.kind in kinds]
 
 
 def _grouped(things: Sequence[T], key: Callable[[T], Name]) -> dict[Name, list[T]]:

@@ -158,6 +158,23 @@ def when_unanswered(state: State) -> Callable[[Key], bool]:
     return when
 
 
+# Of what these hold nobody can tell whether an end has not closed, or closed unseen.
+NOT_WHOLE = (
+    BEGUN_IDLE,
+    """
+            0.000 > F. 1:1(0) ack 1     # the first of the two, or the last: nobody can tell
+            0.010 < .  1:1(0) ack 2
+            end 177
+        """,
+    HANDSHAKE
+    + """
+            1.000 > P. 101:201(100)   ack 901   # a filter lets only some segments through
+            1.010 > F. 201:201(0)     ack 901
+            1.020 < P. 901:1001(100)  ack 202
+            end 313
+        """,
+)
+
 RULES = (
     Rule(
         kind="stuck_fin_wait_2",
@@ -187,19 +204,7 @@ RULES = (
             1.210 > .  102:102(0) ack 2
             end 313
         """,
-            BEGUN_IDLE,
-            """
-            0.000 > F. 1:1(0) ack 1     # the first of the two, or the last: nobody can tell
-            0.010 < .  1:1(0) ack 2
-            end 177
-        """,
-            HANDSHAKE
-            + """
-            1.000 > P. 101:201(100)   ack 901   # a filter lets only some segments through
-            1.010 > F. 201:201(0)     ack 901
-            1.020 < P. 901:1001(100)  ack 202
-            end 313
-        """,
+            *NOT_WHOLE,
         ),
     ),
     Rule(
@@ -228,19 +233,7 @@ RULES = (
             1.500 < R. 1:1(0)     ack 102
             end 313
         """,
-            BEGUN_IDLE,
-            """
-            0.000 > F. 1:1(0) ack 1     # the first of the two, or the last: nobody can tell
-            0.010 < .  1:1(0) ack 2
-            end 177
-        """,
-            HANDSHAKE
-            + """
-            1.000 > P. 101:201(100)   ack 901   # a filter lets only some segments through
-            1.010 > F. 201:201(0)     ack 901
-            1.020 < P. 901:1001(100)  ack 202
-            end 313
-        """,
+            *NOT_WHOLE,
         ),
     ),
     Rule(

@@ -13,6 +13,27 @@ if TYPE_CHECKING:
 # No __all__: compiled, only the replay calls this.
 
 
+def end_time_wait(side: int, ident: int, timers: Words, table: Words, out: Words, scratch: Words) -> int:
+    """TIME_WAIT ends when 2MSL are over, by what is known of the host's timer (RFC 9293 3.10.8)."""
+    since = scratch[X_SINCE]
+    host = scratch[X_TIMERS]
+    step(
+        EV_TIMEOUT_2MSL,
+        since + timers[host + P_TIME_WAIT_USUAL],
+        since + timers[host + P_TIME_WAIT_LEAST],
+        since + timers[host + P_TIME_WAIT_MOST],
+        -1,
+        timers[host + P_TIME_WAIT_BASIS],
+        -1,
+        side,
+        ident,
+        table,
+        out,
+        scratch,
+    )
+    return 0
+
+
 def run_2msl(t: int, side: int, ident: int, timers: Words, table: Words, out: Words, scratch: Words) -> int:
     """Let TIME_WAIT end if it must have ended before ``t`` and the endpoint gives no sign of life after."""
     since = scratch[X_SINCE]
@@ -21,20 +42,7 @@ def run_2msl(t: int, side: int, ident: int, timers: Words, table: Words, out: Wo
         and t > since + timers[scratch[X_TIMERS] + P_TIME_WAIT_MOST]
         and scratch[X_LAST_ALIVE] < t
     ):
-        step(
-            EV_TIMEOUT_2MSL,
-            since + timers[scratch[X_TIMERS] + P_TIME_WAIT_USUAL],
-            since + timers[scratch[X_TIMERS] + P_TIME_WAIT_LEAST],
-            since + timers[scratch[X_TIMERS] + P_TIME_WAIT_MOST],
-            -1,
-            timers[scratch[X_TIMERS] + P_TIME_WAIT_BASIS],
-            -1,
-            side,
-            ident,
-            table,
-            out,
-            scratch,
-        )
+        end_time_wait(side, ident, timers, table, out, scratch)
     return 0
 
 
@@ -81,20 +89,7 @@ def run_out(c: int, side: int, rows: Words, timers: Words, table: Words, out: Wo
     end = scratch[X_END]
     since = scratch[X_SINCE]
     if state == ST_TIME_WAIT and end > since + timers[scratch[X_TIMERS] + P_TIME_WAIT_USUAL]:
-        step(
-            EV_TIMEOUT_2MSL,
-            since + timers[scratch[X_TIMERS] + P_TIME_WAIT_USUAL],
-            since + timers[scratch[X_TIMERS] + P_TIME_WAIT_LEAST],
-            since + timers[scratch[X_TIMERS] + P_TIME_WAIT_MOST],
-            -1,
-            timers[scratch[X_TIMERS] + P_TIME_WAIT_BASIS],
-            -1,
-            side,
-            ident,
-            table,
-            out,
-            scratch,
-        )
+        end_time_wait(side, ident, timers, table, out, scratch)
     elif state in (ST_SYN_SENT, ST_SYN_RECEIVED) and scratch[X_SYNS] > 1:
         last = scratch[X_LAST_SYN] if state == ST_SYN_SENT else scratch[X_LAST_SYN_ACK]
         give_up(last, scratch[X_SYN_GAP], side, ident, table, out, scratch)
