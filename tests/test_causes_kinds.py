@@ -169,6 +169,69 @@ KINDS = {
         PLAIN + ASKED + HALF_CLOSED + "21.020 < . 200:200(0) ack 102\n21.021 > . 102:102(0) ack 201\nend 40\n",
         "close_wait_leak",
     ),
+    "what one end sends vanishes, and the other repeats what had been acknowledged": (
+        PLAIN
+        + ASKED
+        + "".join(
+            f"{t} > P. 101:201(100) ack 201\n{t}1 < P. 201:501(300) ack 201\n" for t in (1.0, 1.3, 1.9, 3.1, 5.5, 10.3)
+        )
+        + "end 20\n",
+        "path_dead",
+    ),
+    "timestamps that jump back: nothing is taken any more, not even the ACKs": (
+        PLAIN.replace("S 0:0(0)\n", "S 0:0(0) <ts 100/0>\n", 1).replace(
+            "S. 0:0(0) ack 1", "S. 0:0(0) ack 1 <ts 9000/100>"
+        )
+        + "0.030 > P. 1:101(100) ack 1 <ts 130/9000>\n0.040 < P. 1:201(200) ack 101 <ts 9030/130>\n"
+        + "0.050 > . 101:101(0) ack 201 <ts 150/9030>\n1.000 > P. 101:201(100) ack 201 <ts 1100/9030>\n"
+        + "".join(
+            f"{t} < P. 201:401(200) ack 201 <ts {3000 + n}/1100>\n{t}1 > . 201:201(0) ack 201 <ts {2000 + n}/9030>\n"
+            f"{t}2 > P. 101:201(100) ack 201 <ts {2000 + n}/9030>\n"
+            for n, t in enumerate((1.01, 1.31, 1.91, 3.11, 5.51, 10.31))
+        )
+        + "end 20\n",
+        "segments_rejected",
+    ),
+    "a sender that tries a smaller size after its third repetition": (
+        OPEN
+        + "0.030 > P. 1:101(100) ack 1\n0.040 < . 1:1(0) ack 101\n"
+        + "".join(f"0.04{n} < . {1 + 1460 * n}:{1461 + 1460 * n}(1460) ack 101\n" for n in range(1, 4))
+        + "0.040 < . 1:1461(1460) ack 101\n0.046 < P. 5841:6001(160) ack 101\n"
+        + "0.056 > . 101:101(0) ack 1 <sack 5841:6001>\n"
+        + "".join(f"{t} < . 1:1461(1460) ack 101\n" for t in (0.3, 0.8, 1.8))
+        + "".join(
+            f"3.{n}0 < . {1 + 1000 * n}:{1001 + 1000 * n}(1000) ack 101\n3.{n}1 > . 101:101(0) ack {1001 + 1000 * n}\n"
+            for n in range(5)
+        )
+        + "3.500 < . 5001:5841(840) ack 101\n3.510 > . 101:101(0) ack 6001\n",
+        "mtu_black_hole",
+    ),
+    "the same at the receiver: a hole of three full segments, filled by smaller ones": (
+        OPEN
+        + "0.030 > P. 1:101(100) ack 1\n0.040 < . 1:1(0) ack 101\n"
+        + "0.046 < P. 4381:4501(120) ack 101\n0.047 > . 101:101(0) ack 1 <sack 4381:4501>\n"
+        + "".join(
+            f"3.{n}0 < . {1 + 1000 * n}:{1001 + 1000 * n}(1000) ack 101\n3.{n}1 > . 101:101(0) ack {1001 + 1000 * n}\n"
+            for n in range(4)
+        )
+        + "3.500 < . 4001:4381(380) ack 101\n3.510 > . 101:101(0) ack 4501\n",
+        "mtu_black_hole",
+    ),
+    "a scale that was taken out of the SYN+ACK: its window is full after 501 bytes each time": (
+        """
+        0.000 > S  0:0(0)           win 64240 <mss 1460,scale 7>
+        0.010 < S. 0:0(0)     ack 1 win 64240 <mss 1460>
+        0.011 > .  1:1(0)     ack 1 win 65535
+        0.012 > .  1:1461(1460) ack 1 win 65535
+        0.032 < .  1:1(0)     ack 1461 win 501
+        """
+        + "".join(
+            f"{0.033 + 0.09 * i:.3f} > P. {1461 + 501 * i}:{1962 + 501 * i}(501) ack 1 win 65535\n"
+            f"{0.122 + 0.09 * i:.3f} < . 1:1(0) ack {1962 + 501 * i} win 501\n"
+            for i in range(30)
+        ),
+        "window_scale_broken",
+    ),
     "a half-closed connection in which nothing more is said": (
         PLAIN + ASKED + HALF_CLOSED + "end 40\n",
         "fin_wait_2_stuck",
@@ -207,6 +270,22 @@ QUIET = {
         5.001 < F. 232:232(0)  ack 101
         5.002 > .  101:101(0)  ack 233
         5.003 > R. 101:101(0)  ack 233
+        """
+    ),
+    "a client that resets when it has all answers, before it had to acknowledge the last bytes": (
+        PLAIN + "0.030 > P. 1:101(100) ack 1\n0.040 < . 1:1461(1460) ack 101\n0.041 < P. 1461:1661(200) ack 101\n"
+        "0.042 > . 101:101(0) ack 1461\n0.090 > R. 101:101(0) ack 1661\n"
+    ),
+    "a capture that begins between data and their ACKs": (
+        """
+        0.000 > .  1:1(0)     ack 1
+        0.001 > .  1:1(0)     ack 1461
+        0.300 > P. 1:101(100) ack 1461
+        0.310 < P. 1461:1661(200) ack 101
+        0.320 > .  101:101(0) ack 1661
+        0.600 > P. 101:201(100) ack 1661
+        0.610 < P. 1661:1861(200) ack 201
+        0.620 > .  201:201(0) ack 1861
         """
     ),
     "a server's last word meets a client that has closed": (

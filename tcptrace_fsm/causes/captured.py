@@ -20,18 +20,30 @@ from tcptrace_fsm.text.counts import count
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
+    from tcptrace_fsm.core.finished import Finding
 
 __all__ = ["CAUSES"]
 
 HOLES = ("ack_unseen", "seq_gap")  # findings of a connection of which frames are missing
 
 
-def lacks(case: Case, world: World) -> Verdict | None:
-    """Bytes that arrived are not in the capture."""
+def hole_of(case: Case) -> Finding | None:
+    """The finding that bytes which arrived are missing; not of what was under way when the capture began."""
     finding = case.finding(*HOLES)
     if finding is None or not case.both_directions:
         return None
-    alike = sum(world.alike(c) for c in world.cases if c.has(*HOLES))
+    early = [s for s in case.segments if s.time <= finding.time]
+    if case.midstream and early and not any(s.length for s in early) and len({s.side for s in early}) == 1:
+        return None  # ACKs of data that had passed before
+    return finding
+
+
+def lacks(case: Case, world: World) -> Verdict | None:
+    """Bytes that arrived are not in the capture."""
+    finding = hole_of(case)
+    if finding is None:
+        return None
+    alike = sum(world.alike(c) for c in world.cases if hole_of(c) is not None)
     evidence = [
         f"bytes that were acknowledged are not in the capture ({case.frames(*finding.frames)} of {case.conn_id})",
         f"{alike} of {world.total} connections have such holes",

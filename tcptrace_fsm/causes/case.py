@@ -95,7 +95,7 @@ def view_of(block: Block, c: int, t: int, log: Log, profile: Profile) -> View:
     view.__dict__["segments"] = log.segments
     view.__dict__["icmp"] = log.icmp
     if log.places is not None:
-        view.__dict__["_places"] = log.places
+        view.__dict__["places"] = log.places
     return view
 
 
@@ -223,6 +223,26 @@ class Case:
         numbers = [s if isinstance(s, int) or s is None else s.frame for s in segments]
         shown = [self.everywhere(self.view.shown(n)) for n in numbers if n is not None]
         return shown if self.origins is None else [self.origins.code(n) for n in shown]
+
+    def is_before(self, segment: Segment, number: int) -> bool:
+        """Whether a logged segment came before the frame with this number: of its record, of a finding.
+
+        With two capture points segments have places in place of numbers, and each capture its own numbers: those of
+        one capture are compared.
+        """
+        places = self.log_places
+        if places is None:
+            return segment.frame < number
+        if number in places:
+            return segment.frame < places[number]
+        file = number >> FILE_SHIFT
+        own = [n for n, place in places.items() if place == segment.frame and n >> FILE_SHIFT == file]
+        return bool(own) and own[0] < number
+
+    @property
+    def log_places(self) -> dict[int, int] | None:
+        """With two capture points: each logged frame's place, by its number at either point."""
+        return self.view.places if self.two_points else None
 
     def frames(self, *segments: Segment | int | None) -> str:
         """Frames in words: ``frame 4``, ``frames 4, 5``, ``frames 4, 5 and 9 more to 40``."""

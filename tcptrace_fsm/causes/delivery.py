@@ -6,12 +6,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
-from tcptrace_fsm.causes.stall import REPEATED, damaged, stalls
+from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, damaged, stalls
 from tcptrace_fsm.findings.evidence import HANDSHAKE, older
 from tcptrace_fsm.findings.rule import span
 from tcptrace_fsm.kernels.layout import (
     E_ACK,
     E_DUPLICATE_ACKS,
+    E_LAST_TIME,
     E_NEXT,
     E_OUTSIDE_FRAME,
     E_RETRANSMITTED,
@@ -63,7 +64,48 @@ def rejected(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             alternatives=() if old else ("numbers_rewritten", "path_loss"),
             at=stall.copies[0],
         )
-    return far_off(case)
+    return too_old(case) or far_off(case)
+
+
+def too_old(case: Case) -> Verdict | None:
+    """Segments come again and again with timestamps older than before: their receiver drops them (RFC 7323 5.3).
+
+    It answers each by an ACK that has not moved. What its own segments are answered with it drops as well, so that it
+    repeats them too.
+    """
+    for end in case.view.ends:
+        peer = end.peer
+        old = [s for s in end.segments if s.length and s.has(MARK_PAWS) and s.seq >= max(peer[E_ACK], 1)]
+        copies = [s for s in old if s.seq == old[0].seq]
+        heard = [s.tsval for s in end.segments if s.frame < old[0].frame and s.tsval >= 0] if old else []
+        if len(copies) < 3 or not heard:
+            continue
+        lasted = copies[-1].time - copies[0].time
+        # One that has gone answers nothing; one that takes them acknowledges them.
+        if lasted < PATIENCE or peer[E_LAST_TIME] <= copies[-1].time - lasted // 2:
+            continue
+        newest = next(t for t in heard if not any(older(t, x) for x in heard))
+        return Verdict(
+            90,
+            "likely",
+            (
+                (
+                    f"{end.name} sent byte {copies[0].seq:,} and what follows {len(copies)} times in {span(lasted)} "
+                    f"({case.frames(*copies)}), with timestamps from {old[0].tsval:,} on, older than the {newest:,} "
+                    "that had been seen before"
+                ),
+                (
+                    f"{peer.name} goes on to send, and its ACK stays at byte {max(peer[E_ACK], 1):,}: old duplicates, "
+                    "to its TCP (PAWS, RFC 7323 5.3)"
+                ),
+            ),
+            f"{peer.name} takes nothing from {end.name} any more ({len(copies)} copies in {span(lasted)}): dropped as "
+            "old duplicates, since their timestamps jumped",
+            against=("a path that loses segments changes no timestamps",),
+            alternatives=("path_dead",),
+            at=copies[0],
+        )
+    return None
 
 
 def far_off(case: Case) -> Verdict | None:

@@ -151,6 +151,13 @@ def farewell(case: Case, end: End) -> bool:
     )
 
 
+def has_all(case: Case, rst: Segment | None) -> bool:
+    """Whether a client that resets had the answers to all that it asked: its RST acknowledges all that was sent."""
+    if rst is None or not case[C_REQUESTS] or case[C_RESPONSES] < case[C_REQUESTS]:
+        return False
+    return max(rst.ack, case.client[E_ACK]) >= case.server[E_NEXT]
+
+
 def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """An application closed while data for it were waiting, or still to come."""
     for end in case.view.ends:
@@ -198,15 +205,20 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             )
         finding = case.finding("rst_on_late_data", "close_with_unread_data")
         if finding is not None and finding.side == place:
-            sure = finding.severity != "low"
+            last = next((s for s in end.segments if s.rst), None)
+            done = end.side == CLIENT and has_all(case, last)
+            sure = finding.severity != "low" and not done
             return Verdict(
                 65 if sure else 45,
                 "likely" if sure else "possible",
                 (f"{finding.message} ({case.frames(finding.frame)})",),
-                f"{end.name} closed while data were unread or still to come: what {end.peer.name} sent is lost",
+                f"{end.name} closed while data were unread or still to come: what {end.peer.name} sent is lost"
+                if not done
+                else f"{end.name} ended the connection by RST, with all answers received and perhaps read",
                 alternatives=("aborted_by_application",),
+                severity="low" if done else None,
                 where=place,
-                at=next((s for s in end.segments if s.rst), None),
+                at=last,
             )
     return None
 

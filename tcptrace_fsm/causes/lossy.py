@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
-from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls
+from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls, unheard
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
@@ -69,6 +69,35 @@ def dead_path(case: Case, world: World) -> Verdict | None:
             alternatives=("idle_timeout_in_path",) if others else ("peer_vanished", "idle_timeout_in_path"),
             # Who has closed misses nothing but the other FIN.
             severity="low" if not stall.size and stall.peer[E_FIN] >= 0 else None,
+            at=stall.copies[0],
+        )
+    return one_way_dead(case)
+
+
+def one_way_dead(case: Case) -> Verdict | None:
+    """One direction carries nothing any more: one end repeats in vain, the other what had been acknowledged."""
+    for stall in stalls(case):
+        again = unheard(stall)
+        if len(again) < 3 or stall.lasted < PATIENCE or stall.sacked or damaged(stall):
+            continue
+        what = f"{stall.size:,} bytes" if stall.size else "its FIN"
+        return Verdict(
+            88,
+            "likely",
+            (
+                (
+                    f"{stall.end.name} sent {what} {len(stall.copies)} times in {span(stall.lasted)} without an ACK "
+                    f"({case.frames(*stall.copies)})"
+                ),
+                (
+                    f"{stall.peer.name} goes on, and sent {len(again)} times again what {stall.end.name} had "
+                    f"acknowledged ({case.frames(*again)}): the ACKs, small as they are, do not reach it either"
+                ),
+            ),
+            f"nothing from {stall.end.name} reaches {stall.peer.name} any more, while the other direction is whole: "
+            f"{what} sent {len(stall.copies)} times in {span(stall.lasted)}",
+            against=("a path that only loses some would let one ACK through", "where size matters, ACKs get through"),
+            alternatives=("segments_rejected",),
             at=stall.copies[0],
         )
     return None
@@ -163,13 +192,17 @@ CAUSES = (
         severity="high",
         summary="In the middle of a connection the path stops carrying anything: what is sent is repeated, and nothing "
         "comes back.",
-        predicts=("repetitions with growing waits", "not one segment from the other side since"),
-        forbids=("an ACK, SACK or RST after the first repetition",),
+        predicts=(
+            "repetitions with growing waits",
+            "not one segment from the other side since; or the other side repeats what had been acknowledged",
+        ),
+        forbids=("an ACK, SACK or RST for what is repeated",),
         look_alikes={
             "peer_vanished": "the host is gone; another connection of it that lives on excludes that",
             "idle_timeout_in_path": "a long silence came before",
             "mtu_black_hole": "small segments and ACKs still come",
             "path_loss": "repetitions get through in the end",
+            "segments_rejected": "each copy is answered at once by an old ACK",
             "closed_with_unread_data": "an RST comes",
         },
         explains=REPEATED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
-from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls
+from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls, unheard
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
@@ -18,7 +18,10 @@ from tcptrace_fsm.kernels.layout import (
     E_MSS,
     E_SACK_HIGH,
     E_WINDOW,
+    E_ZERO_WINDOWS,
+    MARK_BAD_CHECKSUM,
     MARK_GAP,
+    MARK_RETRANSMISSION,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ IDLE = 30 * SECOND  # after such silence a box on the way may have forgotten the
 LARGE = 512  # bytes; no path of today refuses segments of this size and less (RFC 879's 536, RFC 8200's 1280)
 
 
+TIMESTAMPS = 12  # bytes of every segment that the timestamps option takes
 FULL = 1200  # bytes; the least that a first large segment carries on a path of today
 
 
@@ -48,6 +52,8 @@ def too_big(case: Case, world: World) -> Verdict | None:
         small = stall.sacked or _talks_on(stall)
         if stall.size < LARGE or stall.answered or damaged(stall) or stall.lasted < PATIENCE:
             continue
+        if len(unheard(stall)) > 2:
+            continue  # ACKs, small as they are, do not get through either
         if delivered >= 3 * stall.size:
             continue  # segments of that size did get through
         if small:
@@ -56,7 +62,7 @@ def too_big(case: Case, world: World) -> Verdict | None:
         if verdict is not None:
             return verdict
     for end in case.view.ends:
-        verdict = _never_came(case, end)
+        verdict = _never_came(case, end) or _sent_smaller(case, end) or _came_smaller(case, end)
         if verdict is not None:
             return verdict
     return None
@@ -194,6 +200,83 @@ def _never_came(case: Case, end: End) -> Verdict | None:
     )
 
 
+def _sent_smaller(case: Case, end: End) -> Verdict | None:
+    """Its sender repeats a full segment in vain, then sends less at a time, and that arrives at once (RFC 4821)."""
+    peer = end.peer
+    most = min(m for m in (end[E_MSS], peer[E_MSS], 1 << 16) if m > 0)
+    again = [s for s in end.segments if s.has(MARK_RETRANSMISSION) and LARGE <= s.length <= most]
+    whole = next((s for s in again if sum(o.seq == s.seq and o.length == s.length for o in again) > 2), None)
+    if whole is None or peer[E_ZERO_WINDOWS] or any(s.has(MARK_BAD_CHECKSUM) for s in end.segments):
+        return None
+    copies = [s for s in again if s.seq == whole.seq and s.length == whole.length]
+    after = [s for s in end.segments if s.length and s.frame > copies[-1].frame]
+    less = next((s for s in after if s.seq == whole.seq), None)
+    if less is None or less.length > 0.97 * whole.length or peer[E_ACK] < less.end:
+        return None
+    if any(s.length > less.length for s in after) or sum(s.seq == whole.seq for s in after) > 1:
+        return None
+    lasted = less.time - whole.time
+    if lasted < SECOND // 2:
+        return None
+    return Verdict(
+        75,
+        "likely",
+        (
+            (
+                f"{end.name} sent {whole.length:,} bytes again {len(copies)} times in {span(lasted)} "
+                f"({case.frames(*copies)}) without an ACK"
+            ),
+            (
+                f"then it sent {less.length:,} bytes of them at a time ({case.frames(less)}), which were acknowledged, "
+                "and nothing larger any more"
+            ),
+        ),
+        f"segments of {whole.length:,} bytes from {end.name} to {peer.name} vanish, those of {less.length:,} arrive: "
+        f"found out by trying, after {span(lasted)}",
+        against=("ordinary loss asks for no size",),
+        alternatives=("path_loss",),
+        severity="medium",
+        at=whole,
+        amount=whole.length,
+    )
+
+
+def _came_smaller(case: Case, end: End) -> Verdict | None:
+    """What the receiver's side shows of that: a hole as wide as some full segments, filled by smaller ones."""
+    peer = end.peer
+    most = min(m for m in (end[E_MSS], peer[E_MSS], 1 << 16) if m > 0)
+    longest = end[E_LONGEST]
+    behind = next((s for s in end.segments if s.has(MARK_GAP) and s.length), None)
+    if behind is None or not LARGE <= longest <= 0.95 * (most - TIMESTAMPS) or behind.length >= longest:
+        return None
+    late = [s for s in end.segments if s.length and s.frame > behind.frame and s.end <= behind.seq]
+    if not late or late[0].time - behind.time < SECOND // 2 or sum(s.length == longest for s in late) < 2:
+        return None
+    width = behind.seq - min(s.seq for s in late)
+    full = most - (TIMESTAMPS if behind.tsval >= 0 else 0)
+    if width % full or not width % longest:
+        return None
+    waited = late[0].time - behind.time
+    return Verdict(
+        70,
+        "likely",
+        (
+            (
+                f"{width:,} bytes, {width // full} full segments of {full:,}, did not come while the "
+                f"{behind.length:,} bytes behind them did ({case.frames(behind)})"
+            ),
+            f"they came {span(waited)} later, in segments of at most {longest:,} bytes ({case.frames(*late)})",
+        ),
+        f"full segments from {end.name} to {peer.name} vanish, those of {longest:,} bytes arrive: it found out by "
+        f"trying, after {span(waited)}",
+        against=("ordinary loss asks for no size",),
+        alternatives=("path_loss",),
+        severity="medium",
+        at=behind,
+        amount=width,
+    )
+
+
 CAUSES = (
     Cause(
         name="mtu_black_hole",
@@ -208,6 +291,7 @@ CAUSES = (
                 "peer goes on to be heard"
             ),
             "at the receiver: a hole of full segments that never fills, and a small segment behind it",
+            "or the sender tries a smaller size in the end, and that arrives",
         ),
         forbids=("a segment of that size that gets through", "a window of 0", "silence of the peer"),
         look_alikes={

@@ -18,6 +18,8 @@ from tcptrace_fsm.kernels.layout import (
     MARK_CAPTURE_DUPLICATE,
     MARK_KEEPALIVE,
     MARK_NETWORK_DUPLICATE,
+    MARK_PAWS,
+    MARK_SPURIOUS,
     MARK_SYN_ACK_AGAIN,
     MARK_ZERO_WINDOW_PROBE,
 )
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.findings.rule import End, Segment
 
-__all__ = ["PATIENCE", "REPEATED", "Stall", "damaged", "stalls"]
+__all__ = ["PATIENCE", "REPEATED", "Stall", "damaged", "stalls", "unheard"]
 
 PATIENCE = 3 * SECOND  # a stall that is shorter may still be ordinary loss
 REPEATED = frozenset(
@@ -120,3 +122,14 @@ def damaged(stall: Stall) -> list[Segment]:
     """Its copies with a wrong checksum."""
     bad = mask(MARK_BAD_CHECKSUM)
     return [s for s in stall.copies if s.marks & bad]
+
+
+def unheard(stall: Stall) -> list[Segment]:
+    """What the peer sent again meanwhile although it had been acknowledged: the ACKs do not reach it either.
+
+    Not where a segment with an old timestamp came: a receiver that refuses those takes no ACK of them.
+    """
+    if any(s.has(MARK_PAWS) for s in (*stall.end.segments, *stall.peer.segments)):
+        return []
+    began = stall.copies[0].time
+    return [s for s in stall.peer.segments if s.length and s.has(MARK_SPURIOUS) and s.time > began]

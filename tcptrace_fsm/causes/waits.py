@@ -38,6 +38,7 @@ from tcptrace_fsm.kernels.layout import (
     E_FIN,
     E_LAST_TIME,
     E_UNIQUE,
+    MARK_BAD_CHECKSUM,
     MILLISECOND,
     SERVER,
     WAIT_APPLICATION,
@@ -126,8 +127,10 @@ def server_slow(case: Case, world: World) -> Verdict | None:
     # Without a pure ACK or a SYN+ACK from it, nothing tells that the request had arrived.
     if worst < SECOND or not n or not has_turns(case) or case[C_WAIT_WAY + SERVER] < 0:
         return None
-    if any((s.fin or s.rst) and s.frame < case[C_SLOWEST_FRAME] for s in case.sent(CLIENT)):
+    if any((s.fin or s.rst) and case.is_before(s, case[C_SLOWEST_FRAME]) for s in case.sent(CLIENT)):
         return None  # it no longer waited
+    if any(s.length and s.has(MARK_BAD_CHECKSUM) for s in case.sent(CLIENT)):
+        return None  # it had not got what arrived damaged
     if worst < way_and_back(case):
         return None  # the way is longer than that, and may have been twice as long for once
     median = median_response(case)
@@ -173,7 +176,7 @@ def late_greeting(case: Case) -> Verdict | None:
     if case[C_LONGEST_FOR] != 2 * WAIT_APPLICATION + SERVER or waited < 2 * SECOND or case.midstream:
         return None
     third = next((s for s in case.sent(CLIENT) if not s.syn), None)
-    if third is None or case[C_LONGEST_BEFORE] > third.frame or not case.client[E_UNIQUE]:
+    if third is None or case.is_before(third, case[C_LONGEST_BEFORE]) or not case.client[E_UNIQUE]:
         return None  # a server that only ever pushes may have had nothing to say
     if case[C_WAIT_WAY + SERVER] < 0 or not has_turns(case) or sum(s.syn_ack for s in case.sent(SERVER)) > 1:
         return None
@@ -291,9 +294,10 @@ def nagle_delayed_ack(case: Case, world: World) -> Verdict | None:  # noqa: ARG0
         return None
     lasted = case[C_LAST_TIME] - case[C_FIRST_TIME]
     sender, receiver = SIDES[side], SIDES[1 - side]
+    few = 8 * n < max(case[C_REQUESTS], case[C_RESPONSES]) or (n < 8 and 10 * held < lasted)
     return Verdict(
         72,
-        "likely",
+        "possible" if few else "likely",  # a few may have been said just then
         (
             (
                 f"{n} times the {sender} sent a short segment the moment the {receiver}'s ACK of the one before came, "

@@ -19,10 +19,12 @@ from tcptrace_fsm.kernels.layout import (
     E_LAST_TIME,
     E_LONGEST,
     E_MSS,
+    E_OPTIONS,
     E_SHIFT,
     E_UNIQUE,
     E_WINDOW,
     E_ZERO_WINDOWS,
+    OPT_SCALE,
     ROUND_FULL,
     ROUND_SIZE,
     SERVER,
@@ -146,6 +148,9 @@ def window_scale_broken(case: Case, world: World) -> Verdict | None:  # noqa: AR
     for side in (CLIENT, SERVER):
         receiver, sender = case.view.ends[side], case.view.ends[1 - side]
         shift, window = receiver[E_SHIFT], receiver[E_WINDOW]
+        found = after_first_flight(case, side) or cut_from_answer(case, side)
+        if found is not None:
+            return found
         if shift <= 0 or window <= 0 or sender[E_MSS] < 0:
             continue
         field = window >> shift
@@ -170,6 +175,72 @@ def window_scale_broken(case: Case, world: World) -> Verdict | None:  # noqa: AR
                 where="path",
             )
     return None
+
+
+def stood_for_window(case: Case, side: int) -> int:
+    """How long the peer of ``side`` waited for a window that was never 0, ns; 0 where that was not most of the time."""
+    limited = spent(case, WAIT_WINDOW, side)
+    moving = limited + case[C_TIMES + 2 * WAIT_TRANSFER + 1 - side]
+    return 0 if case.view.ends[side][E_ZERO_WINDOWS] or limited < SECOND or 2 * limited < moving else limited
+
+
+def after_first_flight(case: Case, side: int) -> Verdict | None:
+    """The same, but for a first flight: the window of a SYN is never scaled, and allowed that much at once."""
+    receiver, sender = case.view.ends[side], case.view.ends[1 - side]
+    shift, window = receiver[E_SHIFT], receiver[E_WINDOW]
+    limited = stood_for_window(case, side)
+    way = sum(w for w in (case[C_WAIT_WAY], case[C_WAIT_WAY + 1]) if w > 0)
+    if shift <= 2 or sender[E_SHIFT] < 0 or not limited or not way or window >> shift >= max(receiver[E_MSS], 536):
+        return None
+    field = window >> shift
+    moved = sender[E_UNIQUE] * way // limited
+    if field <= 0 or 8 * moved > window:
+        return None
+    return Verdict(
+        75,
+        "likely",
+        (
+            (
+                f"the {SIDES[1 - side]} waits for ACKs after {field} bytes at a time, which is the {SIDES[side]}'s "
+                f"window field without its scale of {shift} bits ({case.frames(*case.sent(side)[:1])})"
+            ),
+            f"with the scale the window is {window:,} bytes, and was never full; {span(limited)} went so",
+        ),
+        f"{sender.name} sends {field} bytes per round trip to {receiver.name}: the window scale of {shift} bits was "
+        "lost on the way",
+        alternatives=("window_limited",),
+        severity="medium",
+        where="path",
+    )
+
+
+def cut_from_answer(case: Case, side: int) -> Verdict | None:
+    """No scale was granted, and the window of the SYN+ACK shrinks at once to a small part: its owner does scale."""
+    receiver, sender = case.view.ends[side], case.view.ends[1 - side]
+    window = receiver[E_WINDOW]
+    answer = next((s for s in case.sent(side) if s.syn_ack), None)
+    if answer is None or case[C_WAITING] == 2 * WAIT_WINDOW + side or not 0 < window < max(receiver[E_MSS], 536):
+        return None
+    offered = bool(sender[E_OPTIONS] & OPT_SCALE) and not receiver[E_OPTIONS] & OPT_SCALE
+    limited = stood_for_window(case, side)
+    if not offered or not limited or answer.window < 16 * window or not case.has("window_shrunk"):
+        return None
+    return Verdict(
+        66,
+        "possible",
+        (
+            (
+                f"{receiver.name} grants no window scale, and its window falls from {answer.window:,} bytes in the "
+                f"SYN+ACK to {window:,} at once ({case.frames(answer)}), although it acknowledges all"
+            ),
+            f"{sender.name} offered a scale; it waited {span(limited)} for room",
+        ),
+        f"{sender.name} sends {window:,} bytes per round trip to {receiver.name}, whose window looks as if it were "
+        "scaled: the scale was taken out of the SYN+ACK on the way",
+        alternatives=("window_limited",),
+        severity="medium",
+        where="path",
+    )
 
 
 # Behind a scale of 8 bits: what a sender that does not know of it sends at a time.

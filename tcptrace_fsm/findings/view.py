@@ -342,7 +342,7 @@ class View:
         read = read_changes(self.transitions, self.first, self[C_TRANSITIONS])
         if not self[C_PATH]:
             return read
-        place = self._places.get
+        place = self.places.get
         return [
             c._replace(
                 frame=None if c.frame is None else place(c.frame, c.frame),
@@ -352,7 +352,7 @@ class View:
         ]
 
     @cached_property
-    def _places(self) -> dict[int, int]:
+    def places(self) -> dict[int, int]:
         """Where two captures were made one: each frame's place in the log."""
         return places_of(self.log, self[C_LOG_HEAD])
 
@@ -360,7 +360,7 @@ class View:
         """The number of a frame as its capture has it, given that of a segment or change."""
         if frame < PLACES:
             return frame
-        return next(number for number, place in self._places.items() if place == frame)
+        return next(number for number, place in self.places.items() if place == frame)
 
     @cached_property
     def segments(self) -> list[Segment]:
@@ -376,7 +376,7 @@ class View:
         found = icmp_errors(self.words, self.base, self.log)
         if not self[C_PATH]:
             return found
-        return [e._replace(frame=self._places.get(e.frame, e.frame)) for e in found]
+        return [e._replace(frame=self.places.get(e.frame, e.frame)) for e in found]
 
     def marked(self, *marks: int) -> list[Segment]:
         """The logged segments with any of these marks."""

@@ -53,7 +53,11 @@ def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, 
             # segment until then (RFC 9293 3.7.4, RFC 5681 4.2).
             purpose = WAIT_TRANSFER * 2 + side
             held = acked - spoke - there
-            if there >= 0 and 25 * MILLISECOND <= held <= 600 * MILLISECOND and length < segment_room(y, rows):
+            shift = rows[y + E_SHIFT] if rows[y + E_SHIFT] > 0 else 0
+            if there >= 0 and length < segment_room(y, rows) and length == rows[y + E_WINDOW] >> shift:
+                # As long as the window's field without its scale: that is all that its TCP sends before an ACK.
+                purpose = WAIT_WINDOW * 2 + 1 - side
+            elif there >= 0 and 25 * MILLISECOND <= held <= 600 * MILLISECOND and length < segment_room(y, rows):
                 spend(c, spoke + there, purpose, after, rows, waits, control)
                 spend(c, acked, WAIT_DELAYED_ACK * 2 + 1 - side, after, rows, waits, control)
                 rows[c + C_DELAYED_ACKS] += 1
