@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
 from random import Random
 
@@ -13,12 +14,12 @@ from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.finished import Finding, Finished
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.core.words import CATEGORIES
-from tcptrace_fsm.findings import SURVEYS, groups, runner, surveys
+from tcptrace_fsm.findings import SURVEYS, attempts, groups, runner, scan, surveys
 from tcptrace_fsm.findings.accept_queue import OVERFLOW
-from tcptrace_fsm.findings.groups import Groups, Lone
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SEVERITIES, SIDES
 from tcptrace_fsm.findings.survey import Surveyor
+from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tcp.profiles import profile
 
 HEALTHY = """
@@ -256,36 +257,60 @@ def test_one_host_that_sends_acks_to_many_ports_of_another_scans_them():
     assert "to 40 ports of 10.0.0.2" in found.message
 
 
-def attempt(rng: Random, number: int) -> tuple[tuple[int, ...], Lone]:
-    """A connection of one of forty hosts."""
-    begin = rng.randrange(1000)
-    what = ("system", "refused") if rng.random() < 0.3 else ("unanswered",)
-    return (rng.randrange(40),), Lone(number, 2 * number + 1, begin, begin + 5, (rng.randrange(9),), what)
+def attempt(rng: Random, number: int, block: array) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+    """A connection of one of forty hosts, its record in ``block``: by whom, to whom, and how it ended."""
+    c = number * k.CONNECTION_SIZE
+    client, port, refused = rng.randrange(40), rng.randrange(9), rng.random() < 0.3
+    block[c + k.C_ID], block[c + k.C_FIRST_FRAME] = number, 2 * number + 1
+    block[c + k.C_FIRST_TIME] = begin = rng.randrange(1000)
+    block[c + k.C_LAST_TIME] = begin + 5
+    block[c + k.C_CLIENT_LO], block[c + k.C_SERVER_LO], block[c + k.C_PORTS] = client, 7, 40000 << 16 | port
+    block[c + k.C_OPENING] = k.OPENING_REFUSED if refused else k.OPENING_UNANSWERED
+    own = c + k.C_ENDPOINTS
+    block[own + k.E_SYNS] = block[own + k.E_SEGMENTS] = 1
+    return (0, 0, client), (0, 0, 7, port), "refused" if refused else "unanswered"
+
+
+def kept_as(attempts: list[tuple[int, ...]]) -> dict:
+    """The attempts by host, of the smallest twelve those with several."""
+    expected: dict[tuple[int, ...], list] = {}
+    for number, (host, member, what) in enumerate(attempts):
+        expected.setdefault(host, []).append((number, member, what))
+    return {host: expected[host] for host in sorted(expected)[:12] if len(expected[host]) > 1}
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_connections_that_are_alone_in_their_group_are_counted_all_the_same(seed, monkeypatch):
-    """Groups that begin as a lone connection become what groups are, in any order, in any number of parts."""
+def test_attempts_are_counted_by_host_in_any_order_and_in_any_number_of_parts(seed, monkeypatch):
+    """Hosts that begin with a lone attempt become groups as others do; of too many the smallest keys stay."""
     monkeypatch.setattr(groups, "MOST_GROUPS", 12)
+    monkeypatch.setattr(attempts, "MANY", 7)
     rng = Random(seed)
-    attempts = [attempt(rng, n) for n in range(rng.choice((10, 60, 300)))]
-    expected: dict[tuple[int, ...], list[Lone]] = {}
-    for key, lone in attempts:
-        expected.setdefault(key, []).append(lone)
-    expected = {key: expected[key] for key in sorted(expected)[:12] if len(expected[key]) > 1}
-    rng.shuffle(attempts)
-    parts = [Groups() for _ in range(rng.choice((1, 3)))]
-    for n, (key, lone) in enumerate(attempts):
-        parts[n % len(parts)].count(key, lone)
+    block = array("q", bytes(8 * 300 * k.CONNECTION_SIZE))
+    made = [attempt(rng, n, block) for n in range(rng.choice((1, 10, 60, 300)))]
+    order = list(range(len(made)))
+    rng.shuffle(order)
+    parts = [scan.Scan(profile("linux"), by_system=False) for _ in range(rng.choice((1, 3)))]
+    while order:
+        some = [order.pop() for _ in range(min(len(order), rng.randrange(1, 9)))]
+        parts[rng.randrange(len(parts))].see_all(block, array("q", [n * k.CONNECTION_SIZE for n in some]))
     whole = parts[0]
     for other in parts[1:]:
         whole.merge(other)
-    whole.trim()
-    assert set(whole) == set(expected)
-    for key, group in whole.items():
-        alike = sorted(expected[key])
-        assert (group.conn_id, group.frame, group.first, group.member) == (*alike[0][:3], alike[0].member)
-        assert (group.count, group.last) == (len(alike), max(lone.last for lone in alike))
-        assert group.examples == [(lone.conn_id, lone.frame) for lone in alike[:8]]
-        assert set(group.members) == {lone.member for lone in alike}
-        assert group.more == Counter(what for lone in alike for what in lone.what)
+    whole.count()
+    whole.attempts.trim(whole.groups)
+    expected = kept_as(made)
+    assert set(whole.groups) == set(expected)
+    for host, group in whole.groups.items():
+        alike = expected[host]
+        ids = [number for number, _, _ in alike]
+        begins = [block[n * k.CONNECTION_SIZE + k.C_FIRST_TIME] for n in ids]
+        assert (group.conn_id, group.frame, group.first, group.member) == (
+            ids[0],
+            2 * ids[0] + 1,
+            begins[0],
+            alike[0][1],
+        )
+        assert (group.count, group.last) == (len(alike), max(begins) + 5)
+        assert group.examples == [(number, 2 * number + 1) for number in ids[:8]]
+        assert set(group.members) == {member for _, member, _ in alike}
+        assert group.more == Counter(what for _, _, what in alike)

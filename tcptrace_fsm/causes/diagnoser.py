@@ -7,16 +7,19 @@ on the order in which they were judged: several processes that share the work ke
 
 from __future__ import annotations
 
+from array import array
 from bisect import insort
-from itertools import accumulate
+from heapq import nsmallest
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.causes.case import Case, host_text, log_of, path_of, view_of
 from tcptrace_fsm.causes.cause import CONFIDENCES, Cause, Diagnosis, Sufferer, Verdict, distinct
 from tcptrace_fsm.causes.world import Ledger, World
 from tcptrace_fsm.core.finished import Block
+from tcptrace_fsm.core.grouping import Field, Places, picked, words_in_common
 from tcptrace_fsm.core.judges import Judge
-from tcptrace_fsm.findings.rule import notable
+from tcptrace_fsm.findings.keys import alike as by_key
 from tcptrace_fsm.findings.survey import name
 from tcptrace_fsm.kernels.layout import (
     C_CLOSING,
@@ -37,7 +40,6 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Callable, Iterable
 
     from tcptrace_fsm.core.finished import Finding, Finished
@@ -51,9 +53,13 @@ LISTED = 1000  # numbers of connections in one diagnosis
 MOST_LIKES = 20_000  # groups of connections that are alike
 SEVERITIES = ("info", "low", "medium", "high")
 
-Key = tuple[int, int, int, int, int, int, frozenset[str]]
-Row = tuple[int, int]
-"""Where a connection's record begins, and its transitions."""
+Key = tuple[Any, ...]
+"""Six numbers, and the kinds of findings: service, opening, closing."""
+LIKE = (
+    *(Field(C_NET, 0, 1), Field(C_SERVER_HI), Field(C_SERVER_LO), Field(C_PORTS, 0, 65535)),
+    *(Field(C_OPENING), Field(C_CLOSING)),
+)
+BEGAN, NUMBER = (Field(C_FIRST_TIME),), (Field(C_ID),)
 NOTHING: frozenset[str] = frozenset()
 
 
@@ -63,11 +69,15 @@ Order = tuple[int, int]
 class Earliest(list[Order]):
     """The few that began first, of connections that are alike: when, and with which frame."""
 
-    def take(self, words: array[int], rows: list[Row]) -> list[int]:
+    def take(self, words: array[int], rows: Places) -> list[int]:
         """Of some more, those that are among the first: where their records begin."""
         last = self[-1][0] if len(self) >= ALIKE else 1 << 63
-        early = sorted(
-            [(words[c + C_FIRST_TIME], words[c + C_FIRST_FRAME], c) for c, _ in rows if words[c + C_FIRST_TIME] <= last]
+        times = picked(words, rows.starts, BEGAN)
+        if min(times) > last:
+            return []
+        early = nsmallest(
+            ALIKE,
+            [(time, words[c + C_FIRST_FRAME], c) for c, time in zip(rows.starts, times, strict=True) if time <= last],
         )
         taken = []
         for began, frame, c in early:
@@ -88,16 +98,17 @@ class Alike:
         """When each began, its first frame, its number: those that began first."""
         self.cases: list[Case] = []
 
-    def number(self, words: array[int], rows: list[Row]) -> None:
+    def number(self, words: array[int], rows: Places) -> None:
         """Count some and note their numbers."""
         self.count += len(rows)
         last = self.ids[-1][0] if len(self.ids) >= LISTED else 1 << 63
-        early = [
-            (words[c + C_FIRST_TIME], words[c + C_FIRST_FRAME], words[c + C_ID])
-            for c, _ in rows
-            if words[c + C_FIRST_TIME] <= last
-        ]
-        if early:
+        times = picked(words, rows.starts, BEGAN)
+        if min(times) <= last:
+            early = [
+                (time, words[c + C_FIRST_FRAME], words[c + C_ID])
+                for c, time in zip(rows.starts, times, strict=True)
+                if time <= last
+            ]
             self.ids = sorted(self.ids + early)[:LISTED]
 
     def keep(self, case: Case) -> None:
@@ -208,37 +219,41 @@ def _by_connection(block: Block) -> dict[int, list[Finding]]:
     return block.once("findings by connection", make)
 
 
-def _alike(block: Block) -> dict[Key, list[Row]]:
+def _alike(block: Block) -> dict[Key, Places]:
     """The connections that may suffer from something, by what they are like."""
 
-    def make(block: Block) -> dict[Key, list[Row]]:
+    def make(block: Block) -> dict[Key, Places]:
         words, findings = block.words, _by_connection(block)
-        made: dict[Key, list[Row]] = {}
-        for c, t in [*((c, t) for c, t, _ in notable(block)), *_one_way(block)]:
-            found = findings.get(words[c + C_ID]) if findings else None
-            kinds = frozenset([f.kind for f in found]) if found else NOTHING
-            way = (words[c + C_PORTS] & 65535, words[c + C_OPENING], words[c + C_CLOSING])
-            key = (words[c + C_NET] & 1, words[c + C_SERVER_HI], words[c + C_SERVER_LO], *way, kinds)
-            rows = made.get(key)
-            if rows is None:
-                made[key] = [(c, t)]
-            else:
-                rows.append((c, t))
+        made: dict[Key, Places] = {}
+        places = Places()
+        for some in (*by_key(block).values(), _one_way(block)):
+            places.extend(some)
+        kinds = [findings.get(number) for number in picked(words, places.starts, NUMBER)] if findings else []
+        for (six, hi, lo, *way), members in words_in_common(words, places.starts, LIKE):
+            told = [i for i in members if kinds[i]] if findings else ()
+            for i in told:
+                found = frozenset([f.kind for f in kinds[i] or ()])
+                key = (six, hi, lo, *way, found)
+                made.setdefault(key, Places()).extend(places.some(array("q", [i])))
+            if len(told) < len(members):
+                others = array("q", [i for i in members if not kinds[i]]) if told else members
+                made[six, hi, lo, *way, NOTHING] = places.some(others)
         return made
 
     return block.once("alike", make)
 
 
-def _one_way(block: Block) -> list[tuple[int, int]]:
+def _one_way(block: Block) -> Places:
     """Connections that look healthy, and in which only the client said anything."""
     words = block.words
     quiet = [i for i, (a, b) in enumerate(block.both(E_STAGE)) if a & ES_DATA and not b & ES_DATA]
     if not quiet:
-        return []
-    seen = {c for c, _, _ in notable(block)}
+        return Places()
+    seen = set(chain.from_iterable(places.starts for places in by_key(block).values()))
     begins = [0, *accumulate(block.column(C_TRANSITIONS))]
     rows = ((i * CONNECTION_SIZE, begins[i] * TRANSITION_SIZE) for i in quiet)
-    return [(c, t) for c, t in rows if c not in seen and words[c + C_CLOSING] == CLOSING_NORMAL]
+    chosen = [(c, t) for c, t in rows if c not in seen and words[c + C_CLOSING] == CLOSING_NORMAL]
+    return Places(array("q", [c for c, _ in chosen]), array("q", [t for _, t in chosen]))
 
 
 class _Group(NamedTuple):

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from tcptrace_fsm.core.grouping import Field, words_in_common
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
     C_CLIENT_LO,
@@ -83,6 +84,9 @@ CLIENT_SEGMENTS, SERVER_SEGMENTS = _end(CLIENT, E_SEGMENTS), _end(SERVER, E_SEGM
 CLIENT_BYTES, SERVER_BYTES = _end(CLIENT, E_UNIQUE), _end(SERVER, E_UNIQUE)
 CLIENT_SYNS = _end(CLIENT, E_SYNS)
 _PLACES = {word: place for place, word in enumerate(_WORDS)}
+
+
+_WAY = (Field(C_NET), Field(C_SERVER_HI), Field(C_SERVER_LO), Field(C_PORTS, 0, 65535), Field(C_OPENING))
 
 
 class _Word:
@@ -219,7 +223,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.total = 0
-        self.ways: Counter[tuple[int, int, int, int, int]] = Counter()
+        self.ways: Counter[Name] = Counter()
         self.columns: list[array[int]] = [array("q") for _ in _WORDS]
 
     def take(self, block: Block) -> None:
@@ -227,9 +231,8 @@ class Ledger:
         if not block.count:
             return
         self.total += block.count
-        ports = map((65535).__and__, block.column(C_PORTS))
-        names = (block.column(word) for word in (C_NET, C_SERVER_HI, C_SERVER_LO))
-        self.ways.update(zip(*names, ports, block.column(C_OPENING), strict=True))
+        for way, members in words_in_common(block.words, block.starts, _WAY):
+            self.ways[way] += len(members)
         if len(self.columns[0]) < MOST_BRIEFS:
             for column, word in zip(self.columns, _WORDS, strict=True):
                 column.extend(block.column(word))

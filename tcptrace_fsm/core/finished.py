@@ -135,6 +135,11 @@ class Block:
         """The lowest conn_id; beyond all of them where there is no connection."""
         return min(self.column(C_ID), default=1 << 62)
 
+    @cached_property
+    def starts(self) -> array[int]:
+        """Where each record begins."""
+        return array("q", range(0, self.count * CONNECTION_SIZE, CONNECTION_SIZE))
+
     def column(self, word: int) -> array[int]:
         """One word of every record."""
         return self.words[word::CONNECTION_SIZE]

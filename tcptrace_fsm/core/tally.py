@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import insort
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from tcptrace_fsm.core.grouping import Field, words_in_common
 from tcptrace_fsm.core.services import Services
 from tcptrace_fsm.core.words import CLOSINGS, OPENINGS, SEVERITIES, SIDES, STATES
 from tcptrace_fsm.kernels import layout as k
@@ -29,6 +31,7 @@ BETWEEN: dict[str, int] = {
 }
 """What two capture points tell of each way, and the words of the path record that count it."""
 
+WAYS_OVER = (Field(k.C_OPENING), Field(k.C_CLOSING), Field(k.C_CLIENT_STATE), Field(k.C_SERVER_STATE))
 WORST_FIRST = SEVERITIES[::-1]
 SHOWN_IDS = 5  # connections that are named with a kind of finding
 
@@ -84,15 +87,15 @@ class Tally:
         self.findings: dict[str, Finds] = {}
         self.diagnoses: list[Any] = []
         self.services = Services()
-        self._ways: Counter[tuple[int, int, int, int]] = Counter()
+        self._ways: Counter[tuple[int, ...]] = Counter()
         self._between: Counter[tuple[str, str]] = Counter()
 
     def take(self, finished: Finished) -> None:
         """Take the connections that are over."""
-        block, size = finished.connections, k.CONNECTION_SIZE
-        end = finished.count * size
-        words = (k.C_OPENING, k.C_CLOSING, k.C_CLIENT_STATE, k.C_SERVER_STATE)
-        self._ways.update(zip(*(block[word:end:size] for word in words), strict=True))
+        block = finished.connections
+        starts = array("q", range(0, finished.count * k.CONNECTION_SIZE, k.CONNECTION_SIZE))
+        for way, members in words_in_common(block, starts, WAYS_OVER):
+            self._ways[way] += len(members)
         if finished.paths is not None:
             self._take_paths(finished.paths)
         self.services.take(block, finished.count)

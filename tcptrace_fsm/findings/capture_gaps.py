@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
+from tcptrace_fsm.core.grouping import Field, picked
 from tcptrace_fsm.findings.rule import Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.findings.survey import Found, Group
 from tcptrace_fsm.findings.whole_capture import WHOLE, One, fault, without
@@ -35,11 +37,11 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterator
 
 __all__ = ["RULES", "SURVEYS"]
 
+COUNTS = tuple(Field(end_of(0, side) + word) for side in (CLIENT, SERVER) for word in (E_SEGMENTS, E_SYNS, E_RSTS))
 MUCH = 10 << 20  # bytes without an ACK
 
 
@@ -81,15 +83,15 @@ class StillOpen(One):
 class OneSided(One):
     """Connections of which the capture holds one direction."""
 
-    def see_all(self, words: array[int], rows: list[int]) -> None:
+    def see_all(self, words: array[int], rows: array[int]) -> None:
         """Of connections in which one said more than SYNs and RSTs, and the other nothing."""
-        ends = [(end_of(0, side), end_of(0, 1 - side) + E_SEGMENTS) for side in (CLIENT, SERVER)]
-        for own, other in ends:
-            sent, syns, resets = own + E_SEGMENTS, own + E_SYNS, own + E_RSTS
-            super().see_all(
-                words,
-                [c for c in rows if not words[c + other] and words[c + sent] > words[c + syns] + words[c + resets]],
-            )
+        counts = picked(words, rows, COUNTS)
+        for side in (CLIENT, SERVER):
+            sent, syns, resets = (counts[3 * side + i :: len(COUNTS)] for i in range(3))
+            if sent != syns:
+                other = counts[3 * (1 - side) :: len(COUNTS)]
+                each = zip(rows, other, sent, syns, resets, strict=True)
+                super().see_all(words, array("q", [c for c, o, n, s, r in each if not o and n > s + r]))
 
     def see(self, words: array[int], c: int) -> None:
         """One whose visible side reacts to what is not visible."""
@@ -122,10 +124,12 @@ class OneSided(One):
 class Dropped(One):
     """Connections of which frames are missing that did arrive."""
 
-    def see_all(self, words: array[int], rows: list[int]) -> None:
+    def see_all(self, words: array[int], rows: array[int]) -> None:
         """Of connections in which both spoke."""
-        client, server = end_of(0, CLIENT) + E_SEGMENTS, end_of(0, SERVER) + E_SEGMENTS
-        super().see_all(words, [c for c in rows if words[c + client] and words[c + server]])
+        client, server = (picked(words, rows, COUNTS[3 * side :][:1]) for side in (CLIENT, SERVER))
+        if any(client) and any(server):
+            each = zip(rows, client, server, strict=True)
+            super().see_all(words, array("q", [c for c, own, other in each if own and other]))
 
     def see(self, words: array[int], c: int) -> None:
         """One with holes that the receiver has acknowledged."""

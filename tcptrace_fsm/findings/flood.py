@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
+from tcptrace_fsm.findings.attempts import Attempts
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, span
 from tcptrace_fsm.findings.scan import TARGETS, prober, when_never_opened
-from tcptrace_fsm.findings.survey import Collector, Found, Survey, host_of, hosts_of, name, socket_of, sockets_of
+from tcptrace_fsm.findings.survey import Collector, Found, Survey, host_of, name, socket_of
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
-    C_ENDPOINTS,
     C_FIRST_TIME,
     C_ID,
     C_LAST_TIME,
@@ -28,7 +28,6 @@ from tcptrace_fsm.kernels.layout import (
     E_SYNS,
     E_WINDOW,
     E_ZERO_WINDOWS,
-    ENDPOINT_SIZE,
     MARK_ZERO_WINDOW,
     OPENING_INCOMPLETE,
     OPENING_UNANSWERED,
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tcptrace_fsm.core.finished import Block
+    from tcptrace_fsm.findings.attempts import Columns
+    from tcptrace_fsm.findings.groups import Group
     from tcptrace_fsm.findings.survey import Name
     from tcptrace_fsm.tcp.profiles import Profile
 
@@ -100,25 +101,36 @@ class Storm(Collector):
                 )
 
 
+def tell(group: Group, attempts: Columns) -> None:
+    """Count attempts by when they were made, and those that were answered."""
+    for window, n in Counter([first // WINDOW for first in attempts.firsts]).items():
+        group.tally(f"window {window}", n)
+    answered = sum(attempts.answered)
+    if answered:
+        group.tally("answered", answered)
+
+
 class SynFlood(Collector):
     """SYNs that nobody follows up, by listener."""
 
-    def see_all(self, words: array[int], rows: list[int]) -> None:
+    def __init__(self, profile: Profile) -> None:
+        super().__init__(profile)
+        self.attempts = Attempts(by_listener=True)
+
+    def see_all(self, words: array[int], rows: array[int]) -> None:
         """Attempts whose clients did nothing but send SYNs."""
-        sent, syns = C_ENDPOINTS + E_SEGMENTS, C_ENDPOINTS + E_SYNS
-        asking = [c for c in rows if words[c + sent] == words[c + syns] > 0]
-        by_listener: dict[Name, list[int]] = defaultdict(list)
-        for c, listener in zip(asking, sockets_of(words, asking, SERVER), strict=True):
-            by_listener[listener].append(c)
-        answers = C_ENDPOINTS + ENDPOINT_SIZE + E_SEGMENTS
-        for listener, asked in by_listener.items():
-            group = self.groups.of(listener)
-            group.add_all(words, asked, [], partial(hosts_of, side=CLIENT))
-            for window, n in Counter([words[c + C_FIRST_TIME] // WINDOW for c in asked]).items():
-                group.tally(f"window {window}", n)
-            answered = len([c for c in asked if words[c + answers] > 0])
-            if answered:
-                group.tally("answered", answered)
+        self.attempts.take(words, rows, self.groups.bound)
+        if self.attempts.many:
+            self.count()
+
+    def count(self) -> None:
+        """Count the attempts by listener."""
+        self.attempts.count_in(self.groups, tell)
+
+    def merge(self, other: SynFlood) -> None:
+        """Take what another has seen."""
+        super().merge(other)
+        self.attempts.merge(other.attempts)
 
     def finish(self, now: int) -> Iterator[Found]:
         """Listeners that were sent too many at once."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from bisect import insort
-from functools import partial
 from heapq import nsmallest
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.kernels.layout import C_FIRST_FRAME, C_FIRST_TIME, C_ID, C_LAST_TIME
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
     from typing import Self
 
-__all__ = ["Group", "Groups", "Lone", "Name", "Smallest", "lone_of"]
+__all__ = ["Group", "Groups", "Name", "Smallest"]
 
 EXAMPLES = 8  # frames given with a finding
 MOST_GROUPS = 65536  # hosts or listeners told apart
@@ -73,27 +72,6 @@ def _smallest(most: int, members: list[Name]) -> Smallest:
     made = Smallest(most)
     made.update(members)
     return made.trim()
-
-
-class Lone(NamedTuple):
-    """A connection that may be the only one of its group: its number, when it was, and what it counts as."""
-
-    conn_id: int
-    frame: int
-    first: int
-    last: int
-    member: Name
-    what: tuple[str, ...]
-
-
-_LONE: Callable[[Iterable[Any]], Lone] = partial(tuple.__new__, Lone)  # as Lone._make, without Python
-
-
-def lone_of(words: array[int], c: int, member: Name, what: tuple[str, ...]) -> Lone:
-    """The connection whose record begins at ``c``."""
-    return _LONE(
-        (words[c + C_ID], words[c + C_FIRST_FRAME], words[c + C_FIRST_TIME], words[c + C_LAST_TIME], member, what)
-    )
 
 
 class Group:
@@ -166,17 +144,21 @@ class Group:
             self.members.take_all(set(names(words, rows)))
         self.leave(len(others))
 
-    def take(self, lone: Lone) -> None:
-        """Count a connection as it was kept while it was alone."""
-        self.count += 1
-        if self.conn_id < 0 or lone.conn_id < self.conn_id:
-            self.conn_id, self.frame, self.first, self.member = lone.conn_id, lone.frame, lone.first, lone.member
-        self.last = max(self.last, lone.last)
-        if len(self.examples) < EXAMPLES or lone.conn_id < self.examples[-1][0]:
-            self._show(lone.conn_id, lone.frame)
-        self.members.take(lone.member)
-        for what in lone.what:
-            self.tally(what)
+    def take_all(
+        self, ids: array[int], frames: array[int], firsts: array[int], lasts: array[int], members: list[Name]
+    ) -> None:
+        """Count connections by columns: their numbers, first frames, first and last times, and what they count as."""
+        self.count += len(ids)
+        lowest = min(ids)
+        if self.conn_id < 0 or lowest < self.conn_id:
+            first = ids.index(lowest)
+            self.conn_id, self.frame, self.first, self.member = lowest, frames[first], firsts[first], members[first]
+        latest = max(lasts)
+        self.last = max(self.last, latest)
+        if len(self.examples) < EXAMPLES or lowest < self.examples[-1][0]:
+            for example in nsmallest(EXAMPLES, zip(ids, frames, strict=True)):
+                self._show(*example)
+        self.members.take_all(set(members))
 
     def leave(self, n: int) -> None:
         """Count some that nobody looks at."""
@@ -235,72 +217,36 @@ class Group:
 
 
 class Groups(dict[Name, Group]):
-    """Groups by what their connections have in common; where there are too many, those with the smallest keys.
-
-    Attributes
-    ----------
-    lone : dict
-        What :meth:`count` was told of groups of which it knows one connection only: a flood has a host for each, and a
-        group takes much more room.
-    """
+    """Groups by what their connections have in common; where there are too many, those with the smallest keys."""
 
     def __init__(self) -> None:
         super().__init__()
         self.bound: Name | None = None
-        self.lone: dict[Name, Lone] = {}
         self._others = Group()
-
-    def count(self, key: Name, lone: Lone) -> None:
-        """Count a connection in a group that is of interest only once it holds several."""
-        group = self.get(key)
-        if group is None:
-            other = self.lone.pop(key, None)
-            if other is None:
-                if self.bound is None or key < self.bound:
-                    self.lone[key] = lone
-                    self._trim_if_many()
-                return
-            group = self[key] = Group()
-            group.take(other)
-        group.take(lone)
-
-    def count_all(self, keys: list[Name], lones: Iterable[Lone]) -> None:
-        """The same of several connections."""
-        alone, bound = self.lone, self.bound
-        for key, lone in zip(keys, lones, strict=True):
-            if key in self:
-                self[key].take(lone)
-            elif key in alone:
-                group = self[key] = Group()
-                group.take(alone.pop(key))
-                group.take(lone)
-            elif bound is None or key < bound:
-                alone[key] = lone
-        self._trim_if_many()
 
     def of(self, key: Name) -> Group:
         """The group of that key; one that nobody reads where there are too many."""
         group = self.get(key)
         if group is None:
-            if self.bound is not None and key >= self.bound and key not in self.lone:
+            if self.bound is not None and key > self.bound:
                 return self._others
             group = self[key] = Group()
-            if key in self.lone:
-                group.take(self.lone.pop(key))
-            self._trim_if_many()
+            if len(self) >= 2 * MOST_GROUPS:
+                self.trim()
         return group
 
-    def _trim_if_many(self) -> None:
-        if len(self) + len(self.lone) >= 2 * MOST_GROUPS:
-            self.trim()
+    def trim(self, others: Sequence[Name] = ()) -> None:
+        """Let go of the groups that are too many, and of members.
 
-    def trim(self) -> None:
-        """Let go of the groups that are too many, and of members."""
-        if len(self) + len(self.lone) > MOST_GROUPS:
-            self.bound = sorted([*self, *self.lone])[MOST_GROUPS - 1]
-            for few in (self, self.lone):
-                for key in [key for key in few if key > self.bound]:
-                    del few[key]
+        Parameters
+        ----------
+        others : sequence of tuple
+            Keys that count as well: of what may become a group.
+        """
+        if len(self) + len(others) > MOST_GROUPS:
+            self.bound = sorted([*others, *self])[MOST_GROUPS - 1]
+            for key in [key for key in self if key > self.bound]:
+                del self[key]
         for group in self.values():
             group.members.trim()
 
@@ -308,5 +254,3 @@ class Groups(dict[Name, Group]):
         """Take what another has counted of other connections."""
         for key, group in other.items():
             self.of(key).merge(group)
-        for key, lone in other.lone.items():
-            self.count(key, lone)

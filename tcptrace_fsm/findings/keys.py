@@ -11,6 +11,7 @@ from array import array
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from tcptrace_fsm.core.grouping import Places, groups_of
 from tcptrace_fsm.kernels.facts import classify
 from tcptrace_fsm.kernels.layout import (
     ALL_FACTS,
@@ -85,23 +86,12 @@ def notable(block: Block) -> list[tuple[int, int, Key]]:
         Where the record begins in ``block.words``; where its transitions begin; by what rules are chosen.
 
     """
-    return block.once("notable", _notable)
+    return sorted((c, t, key) for key, places in alike(block).items() for c, t in places)
 
 
-def alike(block: Block) -> dict[Key, list[tuple[int, int]]]:
+def alike(block: Block) -> dict[Key, Places]:
     """The same by key: where records and transitions begin."""
     return block.once("alike by key", _alike)
-
-
-def _alike(block: Block) -> dict[Key, list[tuple[int, int]]]:
-    groups: dict[Key, list[tuple[int, int]]] = {}
-    rows: list[tuple[int, int]] = []
-    last = None
-    for c, t, key in notable(block):
-        if key is not last:  # many in a row are of one class
-            rows, last = groups.setdefault(key, []), key
-        rows.append((c, t))
-    return groups
 
 
 class Keys:
@@ -147,19 +137,23 @@ def key_of(words: array[int], c: int, facts: int = ALL_FACTS) -> Key:
     )
 
 
-def _notable(block: Block) -> list[tuple[int, int, Key]]:
+def _alike(block: Block) -> dict[Key, Places]:
     words, log = block.words, block.log
     chosen = array("q", bytes(16 * block.count))
     n = interesting(block.count, BORING, words, chosen)
     if not n:
-        return []
+        return {}
     if "keys" not in block.kept:
         block.kept["keys"] = Keys()
     keys: Keys = block.kept["keys"]
     classes = array("q", bytes(8 * n))
     classify(n, chosen, words, words if log is None else log, log is not None, keys.slots, keys.words, classes)
-    of = keys.of
-    return [
-        (c, t, of(number, words, c))
-        for c, t, number in zip(chosen[: 2 * n : 2], chosen[1 : 2 * n : 2], classes, strict=True)
-    ]
+    noted = Places(chosen[: 2 * n : 2], chosen[1 : 2 * n : 2])
+    groups: dict[Key, Places] = {}
+    for members in groups_of(classes, 1, 1):
+        number = classes[members[0]]
+        # those for whose key there was no more room are looked at one by one
+        for some in [members] if number >= 0 else [members[i : i + 1] for i in range(len(members))]:
+            key = keys.of(number, words, noted.starts[some[0]])
+            groups.setdefault(key, Places()).extend(noted.some(some))
+    return groups

@@ -12,6 +12,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from tcptrace_fsm.core.grouping import Field, groups_of, in_order, picked
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.core.words import MOST_FINDINGS
 from tcptrace_fsm.findings.fin_again import COPIED
@@ -26,6 +27,7 @@ from tcptrace_fsm.text.durations import UNKNOWN
 
 if TYPE_CHECKING:
     from tcptrace_fsm.core.finished import Block, Finding
+    from tcptrace_fsm.core.grouping import Places
     from tcptrace_fsm.findings.rule import Rule
     from tcptrace_fsm.tcp.profiles import Profile
 
@@ -42,6 +44,17 @@ class Choice(NamedTuple):
     """Whether another rule is among them."""
 
 
+ASKED = 3  # words: where a connection's record and its transitions begin, and the DETECT_ bits
+LOGGED = (Field(C_LOG_COUNT),)
+
+
+def asked_of(places: Places, bits: int) -> array[int]:
+    """What the kernel is asked of connections that are alike."""
+    asked = array("q", [bits]) * (ASKED * len(places))
+    asked[::ASKED], asked[1::ASKED] = places.starts, places.changes
+    return asked
+
+
 Found = dict[int, list[tuple[Detected, "array[int]"]]]
 """What the kernel has detected, by which of the connections that were asked about; with the frames of evidence."""
 
@@ -55,12 +68,12 @@ def detected(block: Block, asked: array[int]) -> Found:
     asked : array('q')
         Of each connection where its record and where its transitions begin, and the ``DETECT_`` bits.
     """
-    count = len(asked) // 3
+    count = len(asked) // ASKED
     if not count:
         return {}
     assert block.log is not None
     words, none = block.words, array("q", [0])
-    logged = sum([words[c + C_LOG_COUNT] for c in asked[::3]])
+    logged = sum(picked(words, asked[::ASKED], LOGGED))
     out, frames = none * (5 * count * DETECTED_SIZE), none * (5 * logged + 4 * count)
     changes = block.done.transitions or none
     n = detect(count, asked, COPIED, SYN_TIMER, words, block.log, changes, out, frames)
@@ -101,18 +114,34 @@ class Runner(Judge):
     def judge(self, block: Block) -> None:
         """Add the findings about connections that are over."""
         words, found = block.words, block.done.findings
-        asked: list[tuple[int, int, Choice]] = []
+        asked, by_bits = array("q"), {}
+        views: dict[int, tuple[int, Choice]] = {}
         todo: list[tuple[int, int, Choice, int]] = []
-        for key, rows in alike(block).items():
+        for key, places in alike(block).items():
             choice = self.chosen.get(key) or self.choose(key)
-            if choice.bits:
-                asked += [(c, t, choice) for c, t in rows if not words[c + C_PATH]]  # two captures count frames apart
-                todo += [(c, t, choice, -1) for c, t in rows if words[c + C_PATH]]
-            elif choice.rules:
-                todo += [(c, t, choice, -1) for c, t in rows]
-        asked.sort(key=itemgetter(0))
-        by_kernel = detected(block, array("q", chain.from_iterable((c, t, choice.bits) for c, t, choice in asked)))
-        todo += [(*one, n) for n, one in enumerate(asked) if one[2].view or n in by_kernel]
+            if not choice.rules:
+                continue
+            if not choice.bits or block.done.paths is not None:  # two captures count frames apart
+                todo += [(c, t, choice, -1) for c, t in places if not (choice.bits and not words[c + C_PATH])]
+                if not choice.bits:
+                    continue
+                near = places.some(array("q", [i for i, c in enumerate(places.starts) if not words[c + C_PATH]]))
+            else:
+                near = places
+            if choice.view:
+                views.update((c, (t, choice)) for c, t in near)
+            else:
+                by_bits[choice.bits] = choice
+            asked.extend(asked_of(near, choice.bits))
+        asked = in_order(array("q", chain.from_iterable(groups_of(asked, ASKED, 1))), asked, ASKED)
+        by_kernel = detected(block, asked)
+        for n in by_kernel:
+            c, t, bits = asked[n * ASKED : (n + 1) * ASKED]
+            if c not in views:
+                todo.append((c, t, by_bits[bits], n))
+        if views:
+            numbers = {c: n for n, c in enumerate(asked[::ASKED])}
+            todo += [(c, t, choice, numbers[c]) for c, (t, choice) in views.items()]
         todo.sort(key=itemgetter(0))
         for c, t, choice, number in todo:
             rules = [r for r in choice.rules if r.kind not in self.full] if self.full else choice.rules

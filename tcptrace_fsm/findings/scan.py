@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
-from tcptrace_fsm.findings.groups import lone_of
+from tcptrace_fsm.findings.attempts import Attempts
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, span
-from tcptrace_fsm.findings.survey import Collector, Found, Group, Survey, host_of, hosts_of, name, socket_of, sockets_of
+from tcptrace_fsm.findings.survey import Collector, Found, Group, Survey, host_of, name, socket_of
 from tcptrace_fsm.kernels.layout import (
-    C_OPENING,
     CLIENT,
     CLOSING_ABORTED,
     E_BYTES,
     E_FINS,
     E_LAST_FLAGS,
-    E_OPTIONS,
     E_RSTS,
     E_SEGMENTS,
-    E_SYNS,
     E_TSVAL,
     OPENING_HANDSHAKE,
     OPENING_INCOMPLETE,
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator
 
+    from tcptrace_fsm.findings.attempts import Columns
     from tcptrace_fsm.tcp.profiles import Profile
 
 __all__ = ["RULES", "SURVEYS"]
@@ -47,12 +46,8 @@ __all__ = ["RULES", "SURVEYS"]
 RULES: tuple[Rule, ...] = ()  # what one connection shows is in attack.py
 
 
+OFFERS = OPT_SCALE | OPT_TIMESTAMPS
 OUTCOMES = {OPENING_REFUSED: "refused", OPENING_UNANSWERED: "unanswered"}
-# What an attempt counts as, by whether a system made it, and by how it ended.
-WHAT: tuple[dict[str, tuple[str, ...]], ...] = (
-    {what: (what,) for what in ("refused", "unanswered", "open")},
-    {what: ("system", what) for what in ("refused", "unanswered", "open")},
-)
 TARGETS = 20  # different listeners that make a scan
 SERVICES = 1024  # ports below this are services': what comes from there ends a connection that was asked for
 
@@ -67,20 +62,22 @@ class Scan(Collector):
     def __init__(self, profile: Profile, *, by_system: bool) -> None:
         super().__init__(profile)
         self.by_system = by_system
+        self.attempts = Attempts(by_listener=False)
 
-    def see_all(self, words: array[int], rows: list[int]) -> None:
+    def see_all(self, words: array[int], rows: array[int]) -> None:
         """Attempts that were refused or unanswered, and connections that were reset before any data."""
-        client, server = end_of(0, CLIENT), end_of(0, SERVER)
-        own, other, syns = client + E_BYTES, server + E_BYTES, client + E_SYNS
-        fruitless = [c for c in rows if words[c + syns] and not words[c + own] and not words[c + other]]
-        hosts, targets = hosts_of(words, fruitless, CLIENT), sockets_of(words, fruitless, SERVER)
-        openings = [words[c + C_OPENING] for c in fruitless]
-        offered = [words[c + client + E_OPTIONS] & (OPT_SCALE | OPT_TIMESTAMPS) for c in fruitless]
-        counts = [
-            WHAT[bool(offers or opening == OPENING_HANDSHAKE)][OUTCOMES.get(opening, "open")]
-            for opening, offers in zip(openings, offered, strict=True)
-        ]
-        self.groups.count_all(hosts, [lone_of(words, *one) for one in zip(fruitless, targets, counts, strict=True)])
+        self.attempts.take(words, rows, self.groups.bound)
+        if self.attempts.many:
+            self.count()
+
+    def count(self) -> None:
+        """Count the attempts by host."""
+        self.attempts.count_in(self.groups, tell)
+
+    def merge(self, other: Scan) -> None:
+        """Take what another has seen."""
+        super().merge(other)
+        self.attempts.merge(other.attempts)
 
     def finish(self, now: int) -> Iterator[Found]:
         """Hosts that tried many."""
@@ -98,6 +95,16 @@ class Scan(Collector):
                 f"{what['unanswered']:,} unanswered, {what['open']:,} open and dropped without data",
                 None if per_second >= 0.1 else "low",
             )
+
+
+def tell(group: Group, attempts: Columns) -> None:
+    """Count how attempts ended, and which a system made."""
+    for opening, n in Counter(attempts.openings).items():
+        group.tally(OUTCOMES.get(opening, "open"), n)
+    ways = Counter(zip(attempts.openings, attempts.options, strict=True))
+    by_system = sum(n for (opening, options), n in ways.items() if options & OFFERS or opening == OPENING_HANDSHAKE)
+    if by_system:
+        group.tally("system", by_system)
 
 
 def prober(words: array[int], c: int, flags: int) -> int | None:

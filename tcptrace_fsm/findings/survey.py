@@ -122,13 +122,16 @@ class Collector:
     def see(self, words: array[int], c: int) -> None:
         """A connection that ``when`` chose; its record begins at word ``c``."""
 
-    def see_all(self, words: array[int], rows: list[int]) -> None:
+    def see_all(self, words: array[int], rows: array[int]) -> None:
         """Several connections at once."""
         for c in rows:
             self.see(words, c)
 
     def block(self, block: Block) -> None:
         """Some more connections that are over."""
+
+    def count(self) -> None:
+        """Put into groups what was only kept so far."""
 
     def finish(self, now: int) -> Iterable[Found]:
         """Everything has been seen; ``now`` is the capture's latest moment, and ``total`` counts the connections."""
@@ -248,9 +251,8 @@ class Surveyor(Judge):
             if wanted is None:
                 wanted = self.choose(key)
             if wanted:
-                rows = [c for c, _ in places]
                 for collector in wanted:
-                    collector.see_all(words, rows)
+                    collector.see_all(words, places.starts)
 
     @property
     def gathered(self) -> tuple[int, list[Collector]]:
@@ -266,6 +268,8 @@ class Surveyor(Judge):
     def finish(self, now: int, last: Finished) -> None:
         """Add the findings, once everything has been shown; in order of time."""
         findings = []
+        for _, collector in self.seeing:
+            collector.count()
         for survey, collector in self.running:
             collector.total = self.total
             collector.groups.trim()

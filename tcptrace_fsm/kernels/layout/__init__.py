@@ -9,6 +9,7 @@ Times are nanoseconds since 1970 UTC. ``-1`` means "not present" where a field s
 
 from __future__ import annotations
 
+from tcptrace_fsm.kernels.layout.attempts import *
 from tcptrace_fsm.kernels.layout.capture_points import *
 from tcptrace_fsm.kernels.layout.connections import *
 from tcptrace_fsm.kernels.layout.detected import *

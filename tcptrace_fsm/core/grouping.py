@@ -1,0 +1,112 @@
+"""Connections of a block by what they have in common: groups, not connections, come into Python."""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, NamedTuple
+
+from tcptrace_fsm.kernels.grouping import arrange_records, group_records, part_alone, pick_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["ALL", "Field", "Order", "Places", "groups_of", "in_order", "picked", "words_in_common"]
+
+ALL = -1
+
+
+class Field(NamedTuple):
+    """A part of a word of a connection's record."""
+
+    word: int
+    shift: int = 0
+    mask: int = ALL
+
+
+class Places:
+    """Where the records of some connections begin, and where their transitions do.
+
+    Attributes
+    ----------
+    starts, changes : array('q')
+    """
+
+    __slots__ = ("changes", "starts")
+
+    def __init__(self, starts: array[int] | None = None, changes: array[int] | None = None) -> None:
+        self.starts = array("q") if starts is None else starts
+        self.changes = array("q") if changes is None else changes
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return zip(self.starts, self.changes, strict=True)
+
+    def extend(self, other: Places) -> None:
+        """Add others."""
+        self.starts.extend(other.starts)
+        self.changes.extend(other.changes)
+
+    def some(self, numbers: array[int]) -> Places:
+        """Those with these numbers, in the order given."""
+        return Places(in_order(numbers, self.starts), in_order(numbers, self.changes))
+
+
+def in_order(numbers: array[int], records: array[int], size: int = 1) -> array[int]:
+    """The records with these numbers, of so many words each, one after the other."""
+    count = len(numbers)
+    out = array("q", bytes(8 * count * size))
+    if count:
+        arrange_records(count, size, numbers, records, out)
+    return out
+
+
+def picked(words: array[int], starts: array[int], fields: Sequence[Field]) -> array[int]:
+    """Parts of words of some records, record by record."""
+    out = array("q", bytes(8 * len(starts) * len(fields)))
+    if starts:
+        pick_words(len(starts), starts, words, len(fields), array("q", [n for field in fields for n in field]), out)
+    return out
+
+
+class Order:
+    """The numbers of some records, in order by their first ``width`` words of ``size``."""
+
+    def __init__(self, records: array[int], size: int, width: int) -> None:
+        self.count = count = len(records) // size
+        self.numbers, spare = array("q", bytes(8 * count)), array("q", bytes(8 * count))
+        self._begins = array("q", bytes(8 * (count + 1)))
+        self._groups = 0
+        if count:
+            self._groups = group_records(count, size, width, records, self.numbers, spare, self._begins)
+
+    def groups(self) -> list[array[int]]:
+        """Those that are equal, group by group."""
+        begins = self._begins
+        return [self.numbers[begins[i] : begins[i + 1]] for i in range(self._groups)]
+
+    def parted(self) -> tuple[array[int], list[array[int]]]:
+        """Those that are alone in their group, and the other groups."""
+        if not self.count:
+            return array("q"), []
+        alone, several = array("q", bytes(8 * self._groups)), array("q", bytes(8 * self.count))
+        n = part_alone(self._groups, self.numbers, self._begins, alone, several)
+        places = iter(several[: 2 * (self._groups - n)])
+        return alone[:n], [self.numbers[i:j] for i, j in zip(places, places, strict=True)]
+
+
+def groups_of(records: array[int], size: int, width: int) -> list[array[int]]:
+    """The numbers of the records that have the same first ``width`` words, group by group."""
+    return Order(records, size, width).groups()
+
+
+def words_in_common(
+    words: array[int], starts: array[int], fields: Sequence[Field]
+) -> list[tuple[tuple[int, ...], array[int]]]:
+    """What these words are, and the numbers of the connections in whose records they are so."""
+    size = len(fields)
+    keys = picked(words, starts, fields)
+    return [
+        (tuple(keys[numbers[0] * size : (numbers[0] + 1) * size]), numbers) for numbers in groups_of(keys, size, size)
+    ]

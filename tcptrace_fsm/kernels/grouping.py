@@ -1,0 +1,235 @@
+"""Records by what they have in common: Python sees the groups, and not each connection.
+
+A flood makes a connection of every frame. Whoever counts connections by a few words of their records has those words
+picked here, and the records put in order by them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.memory import *
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.kernels import Words
+
+__all__ = ["arrange_records", "group_records", "part_alone", "pick_attempts", "pick_words"]
+
+
+def pick_words(count: int, starts: Words, block: Words, fields: int, wanted: Words, out: Words) -> int:
+    """Parts of words of some records, record by record: ``fields`` of each. Returns how many words there are.
+
+    ``wanted`` holds for each field the word, by how many bits it is shifted to the right, and the mask.
+    """
+    k = 0
+    i = 0
+    while i < count:
+        f = 0
+        while f < 3 * fields:
+            out[k] = block[starts[i] + wanted[f]] >> wanted[f + 1] & wanted[f + 2]
+            k += 1
+            f += 3
+        i += 1
+    return k
+
+
+def comes_before(a: int, b: int, width: int, records: Words) -> int:
+    """Whether of two records the first has the smaller words, the first that differs deciding: 1, 0, or -1: larger."""
+    k = 0
+    while k < width:
+        if records[a + k] != records[b + k]:
+            return 1 if records[a + k] < records[b + k] else -1
+        k += 1
+    return 0
+
+
+def merge_runs(low: int, middle: int, high: int, size: int, width: int, records: Words, order: Words, to: Words) -> int:
+    """Merge two runs of ``order`` that are in order into ``to``; what is equal stays as it was."""
+    i = low
+    j = middle
+    k = low
+    if middle >= high or comes_before(order[middle] * size, order[middle - 1] * size, width, records) < 1:
+        while k < high:  # in order already
+            to[k] = order[k]
+            k += 1
+        return high - low
+    while k < high:
+        if j >= high or (i < middle and comes_before(order[j] * size, order[i] * size, width, records) < 1):
+            to[k] = order[i]
+            i += 1
+        else:
+            to[k] = order[j]
+            j += 1
+        k += 1
+    return high - low
+
+
+def group_records(
+    count: int, size: int, width: int, records_words: Words, order_words: Words, spare_words: Words, begins_words: Words
+) -> int:
+    """Put records in order by their first ``width`` words, those that are equal as they stand.
+
+    Parameters
+    ----------
+    count, size : int
+        So many records of so many words.
+    width : int
+    records : int64[count * size]
+    order : int64[count]
+        The numbers of the records in that order.
+    spare : int64[count]
+        Scratch.
+    begins : int64[count + 1]
+        Where in ``order`` each group of equal ones begins, and the count.
+
+    Returns
+    -------
+    int
+        How many groups there are.
+    """
+    records = pointer(records_words)
+    order = pointer(order_words)
+    spare = pointer(spare_words)
+    begins = pointer(begins_words)
+    i = 0
+    while i < count:
+        order[i] = i
+        i += 1
+    run = 1
+    while run < count:
+        low = 0
+        while low < count:
+            middle = low + run
+            high = middle + run
+            if middle > count:
+                middle = count
+            if high > count:
+                high = count
+            merge_runs(low, middle, high, size, width, records, order, spare)
+            low = high
+        i = 0
+        while i < count:
+            order[i] = spare[i]
+            i += 1
+        run = run * 2
+    groups = 0
+    i = 0
+    while i < count:
+        if i == 0 or comes_before(order[i - 1] * size, order[i] * size, width, records):
+            begins[groups] = i
+            groups += 1
+        i += 1
+    begins[groups] = count
+    return groups
+
+
+def arrange_records(count: int, size: int, order: Words, records: Words, out: Words) -> int:
+    """Copy ``count`` records, in the order of the numbers given. Returns how many words there are."""
+    k = 0
+    i = 0
+    while i < count:
+        at = order[i] * size
+        j = 0
+        while j < size:
+            out[k] = records[at + j]
+            k += 1
+            j += 1
+        i += 1
+    return k
+
+
+def part_alone(groups: int, order: Words, begins: Words, alone: Words, several: Words) -> int:
+    """Tell records that are alone in their group from those that are not. Returns how many there are.
+
+    ``alone`` takes their numbers, ``several`` where in ``order`` each other group begins and ends.
+    """
+    n = 0
+    k = 0
+    i = 0
+    while i < groups:
+        if begins[i + 1] == begins[i] + 1:
+            alone[n] = order[begins[i]]
+            n += 1
+        else:
+            several[k] = begins[i]
+            several[k + 1] = begins[i + 1]
+            k += 2
+        i += 1
+    return n
+
+
+# --- attempts ---------------------------------------------------------------------------------------------------------
+
+
+def put_end(c: int, side: int, port: int, block: Words, out: Words, k: int) -> int:
+    """Write the address of an endpoint, and its port if that is wanted."""
+    ports = block[c + C_PORTS]
+    out[k] = block[c + C_NET] & 1
+    if side == CLIENT:
+        out[k + 1] = block[c + C_CLIENT_HI]
+        out[k + 2] = block[c + C_CLIENT_LO]
+        out[k + 3] = ports >> 16 if port else 0
+    else:
+        out[k + 1] = block[c + C_SERVER_HI]
+        out[k + 2] = block[c + C_SERVER_LO]
+        out[k + 3] = ports & 65535 if port else 0
+    return k
+
+
+def is_attempt(c: int, by_listener: int, block: Words) -> int:
+    """Whether it is counted: its client sent nothing but SYNs; or, by client, it asked and nobody sent data: 1 or 0."""
+    x = c + C_ENDPOINTS
+    y = x + ENDPOINT_SIZE
+    if not block[x + E_SYNS]:
+        return 0
+    if by_listener:
+        return 1 if block[x + E_SEGMENTS] == block[x + E_SYNS] else 0
+    return 0 if block[x + E_BYTES] or block[y + E_BYTES] else 1
+
+
+def pick_attempts(count: int, starts: Words, block: Words, by_listener: int, bound: Words, out: Words) -> int:
+    """The attempts among some connections, by listener or by client; those beyond the bound are left out.
+
+    Parameters
+    ----------
+    count : int
+    starts : int64[count]
+        Where their records begin in ``block``.
+    block : int64 array
+    by_listener : int
+        1, or 0: by client.
+    bound : int64[5]
+        1 and the largest key that is taken, or 0.
+    out : int64[count * ATTEMPT_SIZE]
+
+    Returns
+    -------
+    int
+        How many records were written.
+    """
+    n = 0
+    i = 0
+    while i < count:
+        c = starts[i]
+        i += 1
+        if not is_attempt(c, by_listener, block):
+            continue
+        k = n * ATTEMPT_SIZE
+        put_end(c, SERVER if by_listener else CLIENT, by_listener, block, out, k + A_KEY)
+        if bound[0]:
+            f = 0
+            while f < 3 and out[k + f] == bound[1 + f]:
+                f += 1
+            if out[k + f] > bound[1 + f]:
+                continue
+        put_end(c, CLIENT if by_listener else SERVER, 1 - by_listener, block, out, k + A_MEMBER)
+        out[k + A_ID] = block[c + C_ID]
+        out[k + A_FRAME] = block[c + C_FIRST_FRAME]
+        out[k + A_FIRST] = block[c + C_FIRST_TIME]
+        out[k + A_LAST] = block[c + C_LAST_TIME]
+        out[k + A_OPENING] = block[c + C_OPENING]
+        out[k + A_OPTIONS] = block[c + C_ENDPOINTS + E_OPTIONS]
+        out[k + A_ANSWERED] = 1 if block[c + C_ENDPOINTS + ENDPOINT_SIZE + E_SEGMENTS] else 0
+        n += 1
+    return n
