@@ -396,3 +396,65 @@ def test_a_box_between_two_points_that_shifts_numbers(tmp_path):
     found = tf.analyze(files, merge_vantage=True).diagnoses
     assert found.cause.tolist()[:1] == ["numbers_rewritten"]
     assert "capture_incomplete" not in found.cause.tolist()
+
+
+def told_at_two_points(tmp_path, talk, seconds=0):
+    """The diagnoses of one connection captured at both ends, the second by a clock that is some seconds ahead.
+
+    A line of the talk: the second at which it is sent, side, flags, sequence number, ACK, length. It takes 40 ms.
+    """
+    packets = []
+    for n, (second, *what) in enumerate(talk):
+        sent = two_points.BEGIN + round(second * 1e9)
+        side, flags, seq, ack, length = what
+        stamps = (1000 + round(second * 1000), 1)
+        packets.append(two_points.Packet(side, seq, ack, flags, length, sent, n + 1, 40000, stamps, sent + 40_000_000))
+    one, other = two_points.captures(packets, two_points.Clock(seconds * 1_000_000_000))
+    files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in (("one", one), ("other", other))]
+    return tf.analyze(files, merge_vantage=True).diagnoses
+
+
+ASKS = [(0.0, 0, "S", 999, 0, 0), (0.04, 1, "SA", 4999, 1000, 0), (0.08, 0, "A", 1000, 5000, 0)]
+ASKS += [(0.081, 0, "PA", 1000, 5000, 100), (0.121, 1, "A", 5000, 1100, 0)]
+
+
+@pytest.mark.parametrize("seconds", [0, 3, -40])
+def test_at_two_points_an_answer_is_slow_while_the_client_waits(tmp_path, seconds):
+    """Frames have numbers of their own in each capture: what came first is told all the same."""
+    answer = [(8.0, 1, "PA", 5000, 1100, 300), (8.04, 0, "A", 1100, 5300, 0)]
+    end = [(9.0, 0, "FA", 1100, 5300, 0), (9.04, 1, "FA", 5300, 1101, 0), (9.08, 0, "A", 1101, 5301, 0)]
+    assert told_at_two_points(tmp_path, ASKS + answer + end, seconds).cause.tolist()[:1] == ["server_slow"]
+    gone = [(1.0, 0, "FA", 1100, 5000, 0), (1.04, 1, "A", 5000, 1101, 0)]
+    late = [(8.0, 1, "PA", 5000, 1101, 300), (8.04, 0, "A", 1101, 5300, 0), (8.1, 1, "FA", 5300, 1101, 0)]
+    late += [(8.14, 0, "A", 1101, 5301, 0)]
+    assert "server_slow" not in told_at_two_points(tmp_path, ASKS + gone + late, seconds).cause.tolist()
+
+
+def opening(port, second, *, again=0.0, refused=False, ttl=60):
+    """One connection: at once, by a repeated SYN, or refused."""
+    text = f"port {port} 80\n{second:.2f} > S 0:0(0) ttl {64 if ttl == 60 else 60}\n"
+    if again:
+        second += again
+        text += f"{second:.2f} > S 0:0(0) ttl {64 if ttl == 60 else 60}\n"
+    if refused:
+        return text + f"{second + 0.01:.2f} < R. 0:0(0) ack 1 ttl {ttl}\n"
+    return text + f"{second + 0.01:.2f} < S. 0:0(0) ack 1 ttl {ttl}\n{second + 0.02:.2f} > . 1:1(0) ack 1\n"
+
+
+@pytest.mark.parametrize(("ttl", "cause"), [(60, "first_syn_dropped"), (64, "accept_queue_full")])
+def test_every_third_syn_is_lost_and_nothing_else(ttl, cause):
+    """Where it is lost depends on where the capture was taken; one of many is chance."""
+    text = "".join(opening(40000 + n, 2 * n, again=n % 3 == 0 and 1.0, ttl=ttl) for n in range(15))
+    found = diagnoses(text)
+    assert [(d.cause, d.confidence, d.severity) for d in found] == [(cause, "possible", "medium")]
+    once = "".join(opening(40000 + n, 2 * n, again=n == 7 and 1.0, ttl=ttl) for n in range(15))
+    assert [d.cause for d in diagnoses(once) if d.severity != "low"] == []
+
+
+def test_one_of_several_machines_refuses():
+    """Every fifth is refused, others are accepted in between: something is wrong there, and it is not sure what."""
+    text = "".join(opening(40000 + n, 2 * n, refused=n % 5 == 4) for n in range(20))
+    found = diagnoses(text)
+    assert [(d.cause, d.confidence, d.count) for d in found] == [("nothing_listens", "possible", 4)]
+    one = "".join(opening(40000 + n, 2 * n, refused=n == 4) for n in range(20))
+    assert [d.cause for d in diagnoses(one) if d.severity != "low"] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes.attempts import answer_of, at_server, harm, hops, neighbours, syns_of
+from tcptrace_fsm.causes.attempts import RTO, answer_of, at_server, harm, hops, late, neighbours, opened_late, syns_of
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.handshake import EXPLAINED, concerns_stalled, ending, stalled, tale
 from tcptrace_fsm.causes.unanswered import concerns_unanswered, silence
@@ -29,7 +29,7 @@ from tcptrace_fsm.kernels.layout import (
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
-    from tcptrace_fsm.causes.world import World
+    from tcptrace_fsm.causes.world import Brief, World
 
 __all__ = ["CAUSES"]
 
@@ -84,7 +84,7 @@ def concerns_queue(case: Case) -> bool:
     """A SYN+ACK that came again, a handshake that was reset, SYNs that were ignored."""
     if case[C_OPENING] == OPENING_UNANSWERED:
         return concerns_unanswered(case)
-    return concerns_stalled(case) or reset_early(case)
+    return concerns_stalled(case) or reset_early(case) or opened_late(case)
 
 
 def reset_early(case: Case) -> bool:
@@ -100,7 +100,7 @@ def accept_queue_full(case: Case, world: World) -> Verdict | None:
         return syns_ignored(case, world)
     s = stalled(case)
     if s is None:
-        return reset_after_handshake(case, world)
+        return reset_after_handshake(case, world) if reset_early(case) else syns_taken_late(case, world)
     if not s.sent or (len(s.again) < 2 and s.ignored < 3):
         return None
     if any(x.fate == FATE_LOST for x in s.sent):
@@ -154,7 +154,39 @@ def syns_ignored(case: Case, world: World) -> Verdict | None:
         "answer; its accept queue is full",
         ("no RST and no ICMP error: something listens", "SYN cookies would answer where only the SYN queue is full"),
         ("syn_filtered", "syn_rejected_by_option"),
-        harm(case, world, len(beside.failed)),
+        harm(case, world, len(beside.failed) + len(taken_late(case, world))),
+    )
+
+
+def taken_late(case: Case, world: World) -> list[Brief]:
+    """The connections to a service that opened with a repeated SYN only."""
+    return world.once(("late", case.service), lambda: [b for b in world.to_service(case.service) if late(b)])
+
+
+def syns_taken_late(case: Case, world: World) -> Verdict | None:
+    """A SYN that reached the server's host had no answer, its repetition had."""
+    syns, answer = syns_of(case), answer_of(case)
+    if answer is None or len(syns) < 2 or answer.time - syns[0].time < RTO or not at_server(case, world):
+        return None
+    slow = taken_late(case, world)
+    beside = [b for b in world.to_service(case.service) if b.opened]
+    if len(slow) < 3 or 2 * len(slow) > len(beside):
+        return None
+    wait = answer.time - syns[0].time
+    return Verdict(
+        50,
+        "possible",
+        (
+            f"the first SYN had no answer, one sent {span(wait)} later had ({case.frames(*syns, answer)})",
+            "the SYNs reached the server's host: the capture was taken there",
+            f"{len(slow)} of {len(beside)} connections to {case.service_text} went so, the others opened at once",
+        ),
+        f"{case.service_text} ignores SYNs while it accepts others: {len(slow)} connections opened with a repeated SYN "
+        f"only, up to {span(wait)} late; its accept queue is full at times",
+        ("the SYNs were not lost on the way: they had arrived",),
+        ("first_syn_dropped", "syn_filtered"),
+        at=syns[0],
+        amount=wait,
     )
 
 

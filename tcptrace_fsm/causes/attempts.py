@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.findings.rule import SECOND
 from tcptrace_fsm.kernels.layout import (
+    C_MARKS,
     C_OPENING,
     CLIENT,
     E_TTL,
     MARK_CAPTURE_DUPLICATE,
     MARK_STRAY_SYN,
+    MARK_SYN_AGAIN,
     OPENING_INCOMPLETE,
     OPENING_REFUSED,
     OPENING_UNANSWERED,
@@ -42,8 +44,10 @@ __all__ = [
     "features",
     "harm",
     "hops",
+    "late",
     "neighbours",
     "one_way_capture",
+    "opened_late",
     "syns_of",
     "waited_long",
 ]
@@ -115,6 +119,16 @@ def waited_long(case: Case) -> bool:
     if not syns:
         return False
     return case.end - syns[0].time >= 3 * SECOND or (len(syns) > 1 and syns[-1].time - syns[0].time >= RTO)
+
+
+def opened_late(case: Case) -> bool:
+    """It opened, after its SYN had to be repeated."""
+    return bool(case[C_MARKS] >> MARK_SYN_AGAIN & 1) and case[C_OPENING] not in (OPENING_UNANSWERED, OPENING_REFUSED)
+
+
+def late(b: Brief) -> bool:
+    """Whether only a repetition of its SYN was answered."""
+    return b.client_syns > 1 and b.syn_ack_time - b.first_time >= RTO
 
 
 def one_way_capture(case: Case, world: World) -> bool:

@@ -235,9 +235,9 @@ class Case:
             return segment.frame < number
         if number in places:
             return segment.frame < places[number]
-        file = number >> FILE_SHIFT
-        own = [n for n, place in places.items() if place == segment.frame and n >> FILE_SHIFT == file]
-        return bool(own) and own[0] < number
+        (wanted,) = self.shown([number])
+        own = self.shown([n for n, place in places.items() if place == segment.frame])
+        return any(n < wanted for n in own if n >> FILE_SHIFT == wanted >> FILE_SHIFT)
 
     @property
     def log_places(self) -> dict[int, int] | None:

@@ -5,9 +5,22 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes.attempts import answer_of, carried, features, harm, neighbours, syns_of, waited_long
+from tcptrace_fsm.causes.attempts import (
+    RTO,
+    answer_of,
+    at_server,
+    carried,
+    features,
+    harm,
+    late,
+    neighbours,
+    opened_late,
+    syns_of,
+    waited_long,
+)
 from tcptrace_fsm.causes.case import host_text
 from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.causes.stall import REPEATED
 from tcptrace_fsm.findings.evidence import older
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
@@ -27,7 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES"]
 
-RTO = 9 * SECOND // 10
 MOST_TIME_WAIT = 240 * SECOND  # 2 MSL of RFC 9293
 EXPLAINED = frozenset({"syn_no_response", "syn_retry_exhausted", "syn_retransmission", "syn_isn_changed"})
 
@@ -42,11 +54,6 @@ def failed_or_late(case: Case) -> bool:
 def at_once(b: Brief) -> bool:
     """Whether its first SYN was answered."""
     return b.opened and b.client_syns == 1 and b.syn_ack_time >= 0
-
-
-def late(b: Brief) -> bool:
-    """Whether only a repetition of its SYN was answered."""
-    return b.client_syns > 1 and b.syn_ack_time - b.first_time >= RTO
 
 
 def brief_features(b: Brief) -> frozenset[str]:
@@ -175,11 +182,6 @@ def syn_rejected_by_timestamp(case: Case, world: World) -> Verdict | None:
 # --- every first SYN --------------------------------------------------------------------------------------------------
 
 
-def concerns_late(case: Case) -> bool:
-    """It opened, after its SYN had to be repeated."""
-    return bool(case[C_MARKS] >> MARK_SYN_AGAIN & 1) and case[C_OPENING] not in (OPENING_UNANSWERED, OPENING_REFUSED)
-
-
 def first_syn_dropped(case: Case, world: World) -> Verdict | None:
     """The first SYN of nearly every connection has no answer, the second has at once."""
     vain, meant, answer = answered_syn(case)
@@ -193,8 +195,10 @@ def first_syn_dropped(case: Case, world: World) -> Verdict | None:
     if not here:
         beside = [b for b in world.from_host(case.client_host) if b.client_syns and b.syn_ack_time >= 0]
     slow = [b for b in beside if late(b)]
-    if len(slow) < 3 or 2 * len(slow) <= len(beside):
+    if len(slow) < 3:
         return None
+    if 2 * len(slow) <= len(beside):
+        return some_first_syns(case, world, slow, beside) if here else None
     wait = meant.time - vain[0].time
     evidence = [
         (
@@ -218,6 +222,35 @@ def first_syn_dropped(case: Case, world: World) -> Verdict | None:
         at=vain[0],
         amount=wait,
         group=None if here else "client",
+    )
+
+
+def some_first_syns(case: Case, world: World, slow: list[Brief], beside: list[Brief]) -> Verdict | None:
+    """More first SYNs to a service are lost than chance takes, and nothing else is."""
+    if len(slow) < 4 or 8 * len(slow) < len(beside) or at_server(case, world):
+        return None
+    if any(not c.kinds.isdisjoint(REPEATED) for c in world.cases_of(case.service)):
+        return None  # a path that loses other segments, too
+    vain, meant, answer = answered_syn(case)
+    assert meant is not None
+    assert answer is not None
+    wait = meant.time - vain[0].time
+    return Verdict(
+        45,
+        "possible",
+        (
+            (
+                f"the first SYN had no answer in {span(wait)}, one sent again after {span(answer.time - meant.time)} "
+                f"({case.frames(*vain, meant, answer)})"
+            ),
+            f"{len(slow)} of {len(beside)} connections to {case.service_text} went so, and no other segment was lost",
+        ),
+        f"the first SYN of {len(slow)} of {len(beside)} connections to {case.service_text} is dropped, by a box on the "
+        f"way or a server that has no room for it: they open {span(wait)} late and more",
+        ("chance would take data as well as SYNs",),
+        ("accept_queue_full", "nat_ports_exhausted", "path_loss"),
+        at=vain[0],
+        amount=wait,
     )
 
 
@@ -324,8 +357,11 @@ CAUSES = (
         severity="medium",
         summary="Something drops the first SYN of each connection and lets the repeated one pass: a flow table that "
         "is filled too late, a firewall that asks first, two rules that race. Each connection opens a second late.",
-        predicts=("nearly all connections need their SYN twice, and the second is answered at once",),
-        forbids=("connections that open with their first SYN, as many",),
+        predicts=(
+            "nearly all connections need their SYN twice, and the second is answered at once",
+            "or so many do that chance would have taken data, too",
+        ),
+        forbids=("data that are lost as often",),
         look_alikes={
             "path_loss": "a few connections only, and other segments are lost too",
             "syn_rejected_by_option": "the SYN that is answered carries less",
@@ -334,7 +370,7 @@ CAUSES = (
         explains=frozenset({"syn_retransmission"}),
         next_step="capture on both sides of each box between {client_host} and {server_host}: tcpdump -ni any "
         "'tcp[tcpflags] & tcp-syn != 0 and port {server_port}'; conntrack -S shows insert_failed",
-        concerns=concerns_late,
+        concerns=opened_late,
         weigh=first_syn_dropped,
         example="\n".join(
             f"port {40000 + i} 80\n{2 * i}.000 > S 0:0(0)\n{2 * i + 1}.000 > S 0:0(0)\n"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import Brief, World
     from tcptrace_fsm.findings.icmp import IcmpError
+    from tcptrace_fsm.findings.rule import Segment
 
 __all__ = ["CAUSES"]
 
@@ -69,10 +70,10 @@ def nothing_listens(case: Case, world: World) -> Verdict | None:
     counts = world.counts(case.service)
     before, after = accepted_at(case, world)
     near = before[-1] if before else after[0] if after else None
-    if any(abs(b.first_time - case.first_time) < APART for b in (*before[-1:], *after[:1])):
-        return None  # it comes and goes, or several hosts share the address
-    if before and after and refused_between(case, world, before[-1], after[0]) < 3:
-        return None
+    if any(abs(b.first_time - case.first_time) < APART for b in (*before[-1:], *after[:1])) or (
+        before and after and refused_between(case, world, before[-1], after[0]) < 3
+    ):
+        return some_refuse(case, world, rst)  # it comes and goes, or several hosts share the address
     evidence = [
         f"{case.service_text} answered the SYN with RST after {span(rst.time - syn.time)} ({case.frames(syn, rst)})",
         (
@@ -105,6 +106,37 @@ def nothing_listens(case: Case, world: World) -> Verdict | None:
         tuple(against),
         alternatives=("accept_queue_full",) if near else ("reset_injected",) if against or not elsewhere else (),
         severity=harm(case, world, counts.refused),
+        at=rst,
+    )
+
+
+def some_refuse(case: Case, world: World, rst: Segment) -> Verdict | None:
+    """Again and again the service refuses one, and accepts the next."""
+    counts = world.counts(case.service)
+    if counts.refused < 3 or not counts.opened or 20 * counts.refused < counts.total:
+        return None
+    before, after = accepted_at(case, world)
+    near = min((*before[-1:], *after[:1]), key=lambda b: abs(b.first_time - case.first_time))
+    accepted = next((b.server_ttl for b in before if b.server_ttl >= 0), rst.ttl)
+    evidence = [
+        (
+            f"{case.service_text} answered the SYN with RST ({case.frames(*syns_of(case), rst)}), and accepted "
+            f"connection {near.conn_id} {span(abs(near.first_time - case.first_time))} "
+            f"{'later' if near.first_time > case.first_time else 'before'}"
+        ),
+        f"{counts.refused} of {counts.total} connections to it were refused, {counts.opened} opened",
+    ]
+    if accepted != rst.ttl:
+        evidence.append(f"the RST has TTL {rst.ttl}, accepted connections {accepted}: not the same machine")
+    return Verdict(
+        40,
+        "possible",
+        tuple(evidence),
+        f"{case.service_text} refuses {counts.refused} of {counts.total} connections while it accepts others: one of "
+        "several machines behind that address does not listen, or its queue is full and it says so",
+        ("a host that is alone with its address either listens or does not",),
+        ("accept_queue_full", "reset_injected"),
+        harm(case, world, counts.refused),
         at=rst,
     )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes.attempts import neighbours, syns_of
+from tcptrace_fsm.causes.attempts import RTO, neighbours, syns_of
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
-from tcptrace_fsm.causes.picky import EXPLAINED, RTO, answered_syn
+from tcptrace_fsm.causes.picky import EXPLAINED, answered_syn
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_INCARNATION,
