@@ -57,7 +57,8 @@ def test_the_shell_is_offered_names(words, offered):
     assert completed(words) == offered
 
 
-def test_the_script_is_shown(capsys):
+def test_the_script_is_shown(capsys, monkeypatch):
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")  # the tests may run below no shell at all
     status, out, err = run("--show-completion", "bash", capsys=capsys)
     assert (status, err) == (0, "")
     assert "_TCPTRACE_FSM_COMPLETE=complete_bash" in out
