@@ -15,7 +15,8 @@ from tests.strategies import HOSTS, SEED, pure_kernels, record
 if TYPE_CHECKING:
     from array import array
 
-plain = pure_kernels()["table"]
+kernels = pure_kernels()
+plain, moving = kernels["table"], kernels["moving"]
 TUPLES = [
     (net, HOSTS[a], HOSTS[1 - a], port, 80, high)
     for net in (0, 1, 2)
@@ -109,7 +110,7 @@ def test_past_uses_are_told_apart_by_their_four_tuples():
         put_row(rows, other, segment(key, back=True))
         assert plain.recall(past, size, rows, other) == n << at.PAST_SHIFT | 1
     larger = words(at.PAST_SIZE * 2 * size)
-    kept = pure_kernels()["moving"].move_past(past, size, larger, 2 * size, 3)
+    kept = moving.move_past(past, size, larger, 2 * size, 3)
     assert kept == len(apart) - 3
     for n, key in enumerate(apart.values()):
         put_row(rows, other, segment(key))
@@ -148,7 +149,7 @@ def test_table_behaves_as_a_dict(deeds, spread):
         slot = plain.find(slots, size, hash_of(key), rows, segment(key), 0)
         assert slots[slot + 1] == (twin[name] + 1 if name in twin else 0)
     larger = words(4 * size)
-    assert pure_kernels()["moving"].move_slots(slots, size, larger, 2 * size, 0) == len(twin)
+    assert moving.move_slots(slots, size, larger, 2 * size, 0) == len(twin)
     for key in TUPLES:
         slot = plain.find(larger, 2 * size, hash_of(key), rows, segment(key), 0)
         assert larger[slot + 1] == (twin[canonical(key)] + 1 if canonical(key) in twin else 0)
