@@ -113,12 +113,14 @@ class Twin(Judge):
         where = [(c, key) for c, _, key in notable(block)]
         if not where:
             return
-        chosen = array("q", chain.from_iterable((c, 0) for c, _ in where))
+        chosen = array("q", chain.from_iterable((c, t) for c, t, _ in notable(block)))
+        changes = Watched(block.done.transitions)
         keys = Keys()
         classes = array("q", bytes(8 * len(where)))
         words, log = block.words, Watched(block.log)
         plain.classify(
-            len(where), Watched(chosen), Watched(words), log, 1, keys.slots, Watched(keys.words), Watched(classes)
+            *(len(where), Watched(chosen), Watched(words), log, changes),
+            *(1, keys.slots, Watched(keys.words), Watched(classes)),
         )
         assert [keys.of(n, words, c) for n, (c, _) in zip(classes, where, strict=True)] == [key for _, key in where]
         for c, _ in where:

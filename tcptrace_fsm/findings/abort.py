@@ -16,6 +16,7 @@ from tcptrace_fsm.findings.evidence import (
     reset_of,
     spoke,
     when_aborted,
+    when_reset_after_fin,
 )
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, span
@@ -366,7 +367,7 @@ RULES = (
         summary="An application closed although data were still to come; they met no reader, and an RST says so.",
         evidence="A FIN, later data from the peer, and an RST in answer; less if soon, or under way before.",
         innocent="A client that does not want the rest of an answer.",
-        when=when_aborted,
+        when=when_reset_after_fin,
         needs=(BOTH_DIRECTIONS,),
         detect=rst_on_late_data,
         aliases={"Linux": "TCPAbortOnData"},
@@ -402,7 +403,7 @@ RULES = (
         evidence="A FIN, then an RST with ACK from the same side, not for want of answers.",
         innocent="The way some systems close a socket that was shut down before, and some applications avoid "
         "TIME_WAIT.",
-        when=when_aborted,
+        when=when_reset_after_fin,
         needs=(BOTH_DIRECTIONS,),
         detect=rst_after_own_fin,
         example=HANDSHAKE

@@ -17,6 +17,8 @@ from tcptrace_fsm.kernels.layout import (
     E_FIN,
     E_NEXT,
     E_SEGMENTS,
+    FACT_CLOSED_SECOND,
+    FACT_LAST_ACK_INFERRED,
     MARK_CLOSE_SLOW,
     MARK_HALF_CLOSE_DATA,
     MARK_RETRANSMISSION,
@@ -137,12 +139,13 @@ def when_half_close_data(key: Key) -> bool:
 
 def when_closed_late(key: Key) -> bool:
     """The second FIN came long after the first was acknowledged, or nobody saw that it was."""
-    return when_fin(key) and (not key.acknowledged or bool(key.marks & mask(MARK_CLOSE_SLOW)))
+    late = not key.acknowledged or bool(key.marks & mask(MARK_CLOSE_SLOW))
+    return when_fin(key) and late and key.shows(FACT_CLOSED_SECOND)
 
 
 def when_unacknowledged(key: Key) -> bool:
     """A FIN got no ACK that was seen."""
-    return when_fin(key) and not key.acknowledged
+    return when_fin(key) and not key.acknowledged and key.shows(FACT_LAST_ACK_INFERRED)
 
 
 def when_open(key: Key) -> bool:

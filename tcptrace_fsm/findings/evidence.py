@@ -17,6 +17,7 @@ from tcptrace_fsm.kernels.layout import (
     E_NEXT,
     E_RTT_MIN,
     E_WINDOW,
+    FACT_RESET_AFTER_FIN,
     MARK_BAD_CHECKSUM,
     MARK_CAPTURE_DUPLICATE,
     MARK_KEEPALIVE,
@@ -58,6 +59,7 @@ __all__ = [
     "times",
     "when_aborted",
     "when_closing",
+    "when_reset_after_fin",
     "when_taken_over",
 ]
 
@@ -252,6 +254,11 @@ def bytes_lost(end: End) -> int:
 def when_aborted(key: Key) -> bool:
     """A reset took part in its end."""
     return key.closing == CLOSING_ABORTED
+
+
+def when_reset_after_fin(key: Key) -> bool:
+    """A side that had closed sent a reset."""
+    return when_aborted(key) and key.shows(FACT_RESET_AFTER_FIN)
 
 
 def when_closing(key: Key) -> bool:

@@ -16,6 +16,7 @@ from tcptrace_fsm.findings.evidence import (
     spoke,
     state_at,
     when_aborted,
+    when_reset_after_fin,
 )
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, span
@@ -25,6 +26,9 @@ from tcptrace_fsm.kernels.layout import (
     CF_MIDSTREAM,
     E_ACK_TIME,
     E_FIN,
+    FACT_GONE,
+    FACT_RESET_REPLY,
+    FACT_RESET_SILENT,
     MARK_RST_DRAWN,
     TCP_SYN,
 )
@@ -187,6 +191,16 @@ def when_reset(key: Key) -> bool:
     return when_aborted(key) or (bool(key.flags & CF_MIDSTREAM) and bool(key.flags & CF_CLOSING))
 
 
+def when_replied(key: Key) -> bool:
+    """A reset answers what belongs to no connection, or comes from somebody who had said nothing."""
+    return when_reset(key) and (key.shows(FACT_RESET_REPLY) or key.shows(FACT_RESET_SILENT) or key.shows(FACT_GONE))
+
+
+def when_discovered(key: Key) -> bool:
+    """A reset shows that its sender is gone, or comes from somebody who had said nothing."""
+    return when_aborted(key) and (key.shows(FACT_RESET_SILENT) or key.shows(FACT_GONE))
+
+
 RULES = (
     Rule(
         kind="rst_after_time_wait_loss",
@@ -198,7 +212,7 @@ RULES = (
         evidence="An endpoint on the active way acknowledges the peer's FIN, the FIN comes again, and RST answers "
         "before 2MSL.",
         innocent="A TIME_WAIT shorter than the profile's; say --time-wait, --profile or --learn-timers.",
-        when=when_aborted,
+        when=when_reset_after_fin,
         needs=(BOTH_DIRECTIONS,),
         detect=after_time_wait_loss,
         example=HANDSHAKE
@@ -242,7 +256,7 @@ RULES = (
         summary="One side closed; the other came with its FIN too late: FIN_WAIT_2 had been given up.",
         evidence="An endpoint in FIN_WAIT_2 answers the peer's FIN with an RST that has no ACK.",
         innocent="An application that close()s while data are still coming: the RST then tells it loses them.",
-        when=when_aborted,
+        when=when_reset_after_fin,
         needs=(BOTH_DIRECTIONS,),
         detect=after_fin_wait_2,
         example=HANDSHAKE
@@ -298,7 +312,7 @@ RULES = (
         summary="One end had lost the connection without a word; the other found out when it spoke again.",
         evidence="A segment of an open connection is answered by an RST whose numbers mirror those of the segment.",
         innocent="A NAT or load balancer that dropped an idle connection and answers for the host.",
-        when=when_aborted,
+        when=when_discovered,
         needs=(BOTH_DIRECTIONS,),
         detect=half_open,
         example=HANDSHAKE
@@ -337,7 +351,7 @@ RULES = (
         summary="An endpoint answered that it knows no such connection.",
         evidence="An RST whose SEQ is the ACK number of the segment before it; an ACK of its own covers that segment.",
         innocent="An answer to what was still under way when it closed; a firewall that answers for the host.",
-        when=when_reset,
+        when=when_replied,
         needs=(BOTH_DIRECTIONS,),
         detect=reply_rst,
         aliases={"Zeek": "RSTO or RSTR"},

@@ -147,7 +147,8 @@ def _alike(block: Block) -> dict[Key, Places]:
         block.kept["keys"] = Keys()
     keys: Keys = block.kept["keys"]
     classes = array("q", bytes(8 * n))
-    classify(n, chosen, words, words if log is None else log, log is not None, keys.slots, keys.words, classes)
+    changes = block.done.transitions or chosen
+    classify(n, chosen, words, words if log is None else log, changes, log is not None, keys.slots, keys.words, classes)
     noted = Places(chosen[: 2 * n : 2], chosen[1 : 2 * n : 2])
     groups: dict[Key, Places] = {}
     for members in groups_of(classes, 1, 1):

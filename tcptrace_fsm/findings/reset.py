@@ -13,6 +13,7 @@ from tcptrace_fsm.kernels.layout import (
     E_RSTS,
     E_SEGMENTS,
     FACT_RESET_AGAIN,
+    FACT_RESET_SILENT,
     MARK_FIN_AGAIN,
     MARK_RETRANSMISSION,
     OPENING_HANDSHAKE,
@@ -123,7 +124,18 @@ def rst_with_data(c: View) -> Iterator[Hit]:
 
 def when_handshake_reset(key: Key) -> bool:
     """A reset before the connection was open."""
-    return key.opening in (OPENING_INCOMPLETE, OPENING_HANDSHAKE) and when_aborted(key)
+    opened = key.opening in (OPENING_INCOMPLETE, OPENING_HANDSHAKE)
+    return opened and when_aborted(key) and key.shows(FACT_RESET_SILENT)
+
+
+def when_reset_first(key: Key) -> bool:
+    """A reset of somebody who had said nothing."""
+    return when_reset(key) and key.shows(FACT_RESET_SILENT)
+
+
+def when_reset_again(key: Key) -> bool:
+    """Several resets of one side."""
+    return when_aborted(key) and key.shows(FACT_RESET_AGAIN)
 
 
 def when_repeated_after_reset(key: Key) -> bool:
@@ -170,7 +182,7 @@ RULES = (
         summary="An RST without anything that it could belong to.",
         evidence="The first segment of a four-tuple is an RST.",
         innocent="A capture that began late, or sees one direction; the answer to a SYN with a forged source.",
-        when=when_reset,
+        when=when_reset_first,
         detect=rst_no_session,
         aliases={"Zeek": "spontaneous_RST", "Suricata": "rst_but_no_session"},
         example="""
@@ -215,7 +227,7 @@ RULES = (
         summary="RSTs in a row that answer nothing.",
         evidence="Ten RSTs of one endpoint more than the peer's segments, with less than a second between each two.",
         innocent="A mirror port that copies frames; a censor or load balancer that resets with vigour.",
-        when=when_aborted,
+        when=when_reset_again,
         needs=(BOTH_DIRECTIONS,),
         detect=rst_storm,
         aliases={"Zeek": "RST_storm"},

@@ -13,6 +13,8 @@ from tcptrace_fsm.kernels.layout import (
     E_ACK,
     E_BASE_KNOWN,
     E_NEXT,
+    FACT_RESET_AGAIN,
+    FACT_RESET_ODD_ACK,
     MARK_AFTER_RST,
     MARK_OUT_OF_WINDOW,
     MARK_RST_INEXACT,
@@ -243,6 +245,16 @@ def when_reset_seen(key: Key) -> bool:
     return when_aborted(key) or opening or bool(key.marks & mask(MARK_AFTER_RST, MARK_RST_INEXACT, MARK_RST_OUTSIDE))
 
 
+def when_injected(key: Key) -> bool:
+    """A reset, and more of its sender."""
+    return when_reset_seen(key) and (when_talked_on(key) or key.shows(FACT_RESET_AGAIN))
+
+
+def when_odd_ack(key: Key) -> bool:
+    """A reset that acknowledges what was not sent."""
+    return when_reset_seen(key) and key.shows(FACT_RESET_ODD_ACK)
+
+
 RULES = (
     Rule(
         kind="rst_injection_suspected",
@@ -253,7 +265,7 @@ RULES = (
         evidence="An RST that its receiver obeys, and segments of its supposed sender afterwards; or RSTs at several "
         "numbers where that sender has never been.",
         innocent="Segments that the RST overtook (told apart by 3 ms and their numbers); two hosts behind one address.",
-        when=when_reset_seen,
+        when=when_injected,
         needs=(BOTH_DIRECTIONS,),
         detect=rst_injection_suspected,
         aliases={"Suricata": "suspected_rst_inject", "Zeek": "data_after_reset"},
@@ -399,7 +411,7 @@ RULES = (
         evidence="Its acknowledgment lies beyond all that the peer sent, or, in answer to a SYN, does not cover the "
         "SYN.",
         innocent="Stacks that put 0 there; a SYN that the capture misses.",
-        when=when_reset_seen,
+        when=when_odd_ack,
         needs=(BOTH_DIRECTIONS,),
         detect=rst_bad_ack,
         aliases={"Suricata": "rst_invalid_ack"},

@@ -12,6 +12,7 @@ from tcptrace_fsm.kernels.layout import (
     CLOSING_ABORTED,
     E_SEGMENTS,
     FACT_DATA_FIRST,
+    FACT_RESET_SILENT,
     MARK_ACK_UNSEEN,
     MARK_BASE_CHANGED,
     MARK_SPURIOUS,
@@ -138,8 +139,8 @@ def when_misfit(key: Key) -> bool:
 
 
 def when_aborted(key: Key) -> bool:
-    """An RST took part, and all that was said is a handshake."""
-    return key.opening in (OPENING_HANDSHAKE, OPENING_INCOMPLETE) and when_reset(key)
+    """An RST took part, and all that its sender had said is a handshake."""
+    return key.opening in (OPENING_HANDSHAKE, OPENING_INCOMPLETE) and when_reset(key) and key.shows(FACT_RESET_SILENT)
 
 
 def when_reset(key: Key) -> bool:

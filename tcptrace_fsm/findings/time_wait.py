@@ -21,6 +21,7 @@ from tcptrace_fsm.kernels.layout import (
     C_TAKEN_FRAME,
     C_TAKEN_OVER,
     CLOSING_SIMULTANEOUS,
+    FACT_TIME_WAIT,
     MARK_ACK_AGAIN,
 )
 from tcptrace_fsm.tcp.machine import Event, State
@@ -156,6 +157,11 @@ def both_sides(c: View) -> Iterator[Hit]:
         )
 
 
+def when_ended_by_reset(key: Key) -> bool:
+    """A reset, and somebody was in TIME_WAIT."""
+    return when_aborted(key) and key.shows(FACT_TIME_WAIT)
+
+
 def when_simultaneous(key: Key) -> bool:
     """Both were CLOSING."""
     return key.closing == CLOSING_SIMULTANEOUS
@@ -231,7 +237,7 @@ RULES = (
         evidence="An RST at the left edge of the window reaches an endpoint in TIME_WAIT.",
         innocent="The peer's answer to an ACK that an old duplicate provoked; systems with RFC 1337's remedy ignore "
         "the RST.",
-        when=when_aborted,
+        when=when_ended_by_reset,
         needs=(BOTH_DIRECTIONS,),
         detect=assassinated,
         example="""
@@ -264,7 +270,7 @@ RULES = (
         summary="An endpoint that was done sent an RST to the one that keeps TIME_WAIT.",
         evidence="An RST after both FINs were acknowledged that answers nothing.",
         innocent="The habit of some load balancers and servers, meant to free the client's port.",
-        when=when_aborted,
+        when=when_ended_by_reset,
         needs=(BOTH_DIRECTIONS,),
         detect=killed_unprovoked,
         example=CLOSED_BY_CLIENT

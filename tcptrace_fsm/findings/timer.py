@@ -21,6 +21,8 @@ from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     CLOSING_ABORTED,
+    FACT_GONE_IN_FIN_WAIT_2,
+    FACT_TIME_WAIT,
     MARK_FIN_AGAIN,
     MARK_KEEPALIVE,
     MARK_SYN_AGAIN,
@@ -180,8 +182,14 @@ def when_syn_again(key: Key) -> bool:
 
 
 def when_time_wait(key: Key) -> bool:
-    """A reset, or a FIN that was repeated."""
-    return key.closing == CLOSING_ABORTED or bool(key.marks & mask(MARK_FIN_AGAIN))
+    """A TIME_WAIT, and a reset or a FIN that was repeated."""
+    ended = key.closing == CLOSING_ABORTED or bool(key.marks & mask(MARK_FIN_AGAIN))
+    return ended and key.shows(FACT_TIME_WAIT)
+
+
+def when_fin_wait_2(key: Key) -> bool:
+    """A reset, and the end of a FIN_WAIT_2."""
+    return when_aborted(key) and key.shows(FACT_GONE_IN_FIN_WAIT_2)
 
 
 def when_keepalive(key: Key) -> bool:
@@ -232,7 +240,7 @@ RULES = (
         summary="How long a system keeps FIN_WAIT_2 for a socket that its application has let go.",
         evidence="Its last sign of life after its FIN was acknowledged, and the RST that shows it had forgotten.",
         innocent="A bound from above only, unless it answered something meanwhile.",
-        when=when_aborted,
+        when=when_fin_wait_2,
         needs=(BOTH_DIRECTIONS,),
         detect=fin_wait_2_lifetime,
         example=HANDSHAKE

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["classify", "unpack"]
 
 
-def facts_of(c: int, block: Words, log: Words) -> int:
-    """The facts about the connection whose record begins at ``c``."""
+def facts_of(c: int, t: int, block: Words, log: Words, changes: Words) -> int:
+    """The facts about the connection whose record begins at ``c``, and whose transitions begin at ``t``."""
     if block[c + C_PATH]:
         return ALL_FACTS  # two captures in one: their frames are in no order of their own
     facts = (
@@ -27,6 +27,7 @@ def facts_of(c: int, block: Words, log: Words) -> int:
         | repeated_after_fin(c, CLIENT, block, log)
         | repeated_after_fin(c, SERVER, block, log)
         | odd_closing(c, block, log)
+        | facts_of_changes(c, t, block, changes)
     )
     ports = block[c + C_PORTS]
     if (
@@ -109,11 +110,72 @@ def odd_closing(c: int, block: Words, log: Words) -> int:
         r = log[r + L_NEXT]
     if client_resets > 1 or server_resets > 1:
         facts |= bit(FACT_RESET_AGAIN)
+    if client_resets:
+        facts |= resets_of(c, CLIENT, block, log)
+    if server_resets:
+        facts |= resets_of(c, SERVER, block, log)
+    return facts
+
+
+def resets_of(c: int, side: int, block: Words, log: Words) -> int:
+    """What the RSTs of ``side`` are like: ``FACT_RESET_SILENT``, ``..._REPLY``, ``..._AFTER_FIN``, ``..._ODD_ACK``."""
+    sent = block[c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE + E_NEXT]
+    facts = 0
+    spoke = 0
+    closed = 0
+    r = block[c + C_LOG_HEAD]
+    while r >= 0:
+        info = log[r + L_INFO]
+        if info >> LOG_SIDE_SHIFT & 1 == side:
+            if info & TCP_RST:
+                if not spoke:
+                    facts |= bit(FACT_RESET_SILENT)
+                if closed:
+                    facts |= bit(FACT_RESET_AFTER_FIN)
+                if not info & TCP_ACK or log[r + L_MARKS] & M_REPLY_RST:
+                    facts |= bit(FACT_RESET_REPLY)
+                if log[r + L_ACK] > sent or log[r + L_ACK] < 1:
+                    facts |= bit(FACT_RESET_ODD_ACK)
+            else:
+                if info & TCP_FIN:
+                    closed = 1
+                if not info & TCP_SYN and not log[r + L_MARKS] & M_NOBODYS:
+                    spoke = 1
+        r = log[r + L_NEXT]
+    return facts
+
+
+def facts_of_changes(c: int, t: int, block: Words, changes: Words) -> int:
+    """What the transitions show, which begin at ``t``."""
+    facts = 0
+    end = t + block[c + C_TRANSITIONS] * TRANSITION_SIZE
+    while t < end:
+        event = changes[t + T_EVENT]
+        state = changes[t + T_FROM]
+        if changes[t + T_TO] == ST_TIME_WAIT:
+            facts |= bit(FACT_TIME_WAIT)
+        if event == EV_GONE:
+            facts |= bit(FACT_GONE)
+        if state == ST_FIN_WAIT_2 and event in (EV_GONE, EV_TIMEOUT_FIN_WAIT_2, EV_TIMEOUT_2MSL):
+            facts |= bit(FACT_GONE_IN_FIN_WAIT_2)
+        if state == ST_CLOSE_WAIT and event == EV_SND_FIN:
+            facts |= bit(FACT_CLOSED_SECOND)
+        if state == ST_LAST_ACK and changes[t + T_BASIS] == BASIS_INFERRED:
+            facts |= bit(FACT_LAST_ACK_INFERRED)
+        t += TRANSITION_SIZE
     return facts
 
 
 def classify(
-    count: int, chosen: Words, block: Words, log: Words, logged: int, slots: int, known: Words, classes: Words
+    count: int,
+    chosen: Words,
+    block: Words,
+    log: Words,
+    changes: Words,
+    logged: int,
+    slots: int,
+    known: Words,
+    classes: Words,
 ) -> int:
     """Which class each of ``count`` connections is of: connections with the same ``KEY_`` words are of one class.
 
@@ -121,9 +183,9 @@ def classify(
     ----------
     count : int
     chosen : int64[2 * count]
-        Where each connection's record begins in ``block``, and something else.
-    block, log : int64 arrays
-        The records, and their logs.
+        Where each connection's record begins in ``block``, and its transitions in ``changes``.
+    block, log, changes : int64 arrays
+        The records, their logs, and their transitions.
     logged : int
         1; or 0 where there is no log: then all facts hold.
     slots : int
@@ -146,7 +208,7 @@ def classify(
         flags = block[c + C_FLAGS]
         states = block[c + C_OPENING] | block[c + C_CLOSING] << 8
         states |= block[c + C_CLIENT_STATE] << 16 | block[c + C_SERVER_STATE] << 24
-        states |= (facts_of(c, block, log) if logged else ALL_FACTS) << 32
+        states |= (facts_of(c, chosen[2 * i + 1], block, log, changes) if logged else ALL_FACTS) << 32
         if block[c + C_INCARNATION] > 0:
             states |= bit(KEY_REUSED)
         if block[c + C_TAKEN_OVER] >= 0:

@@ -63,7 +63,16 @@ FACT_OLD_DATA = 2  # old data came after a FIN with an older timestamp, or to th
 FACT_FIN_ODD_ACK = 3  # a FIN acknowledges what was not seen, or what had long been acknowledged
 FACT_RESET_AGAIN = 4  # one side sent several RSTs
 FACT_SELF = 5  # both ends are one
-FACTS = 6
+FACT_RESET_SILENT = 6  # one side sent an RST before it had said anything but SYNs and RSTs
+FACT_RESET_REPLY = 7  # an RST answers a segment of no connection: it has no ACK, or MARK_REPLY_RST
+FACT_RESET_AFTER_FIN = 8  # one side sent an RST after its own FIN
+FACT_RESET_ODD_ACK = 9  # an RST acknowledges more than was sent, or nothing of it
+FACT_GONE = 10  # one side was found gone
+FACT_GONE_IN_FIN_WAIT_2 = 11  # ... or its timer had run out, in FIN_WAIT_2
+FACT_TIME_WAIT = 12  # one side came into TIME_WAIT
+FACT_CLOSED_SECOND = 13  # one side sent its FIN in CLOSE_WAIT
+FACT_LAST_ACK_INFERRED = 14  # that the last FIN was acknowledged is inferred
+FACTS = 15
 ALL_FACTS = (1 << FACTS) - 1
 
 # Classes of connections that are alike to the choice of rules.
