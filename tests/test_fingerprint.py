@@ -176,3 +176,110 @@ def test_brackets_are_as_wide_as_the_handshake_was_slow(late, holds):
     first = run(text).connections[0].of("client")[0]
     assert first.target == "SYN_SENT"
     assert first.holds(-0.06) == holds
+
+
+def numbered(client: str, server: str, close: str) -> str:
+    """A connection whose ends number their packets one by one, the client from 101 and the server from 501 on."""
+    return f"""
+        0.000 > S  0:0(0)             {client.format(ecr=0)} id 101
+        0.020 < S. 0:0(0)       ack 1 {server.format(ecr=100)} id 501
+        0.040 > .  1:1(0)       ack 1   id 102
+        0.100 > P. 1:101(100)   ack 1   id 103
+        0.120 < .  1:1(0)       ack 101 id 502
+        {close}
+    """
+
+
+def path(client: str, server: str, close: str, side: str = "client") -> str:
+    """What that end went through with the profile that it bespeaks."""
+    return run(numbered(client, server, close), profile=AUTO).connections[0].path(side)
+
+
+ACK_MISSING = """
+    1.000 > F. 101:101(0)   ack {acked} id 104
+    1.080 < F. {own}:{own}(0) ack 102 id {number}
+    1.100 > .  102:102(0)   ack {last} id 105
+"""
+
+
+@pytest.mark.parametrize(
+    "client, number, unseen, between",
+    [
+        (LWIP, 504, 0, ""),  # on its way, or in the capture only: no FIN_WAIT_2 without a sign of the second
+        (GVISOR, 504, 0, ""),
+        (FREEBSD, 504, 0, ""),
+        (LWIP, 504, 100, "FIN_WAIT_2 "),  # the capture has missed more than that
+        (LWIP, 503, 100, ""),
+        (LINUX, 504, 0, "FIN_WAIT_2 "),  # through FIN_WAIT_2 either way, however short
+    ],
+)
+def test_an_ack_that_is_missing_was_lost_or_was_not_captured(client, number, unseen, between):
+    close = ACK_MISSING.format(acked=1 + unseen, own=1 + unseen, last=2 + unseen, number=number)
+    assert path(client, LINUX, close).endswith(f"FIN_WAIT_1 {between}TIME_WAIT")
+
+
+CROSSING = """
+    1.000 > F. 101:101(0)   ack 1   id 104
+    1.002 < F. 1:1(0)       ack 101 id 503
+    1.022 > .  102:102(0)   ack 2   id 105
+    {again} > F. 101:101(0) ack 2   id 106
+    {answer} < .  2:2(0)    ack 102 id {number}
+"""
+
+
+@pytest.mark.parametrize(
+    "server, again, answer, number, came",
+    [
+        (LWIP, "3.000", "3.020", 504, False),  # it sent nothing between: the first copy did not come
+        (LWIP, "3.000", "3.020", 505, True),  # one packet is missing there: the answer
+        (LWIP, "3.000", "3.020", 600, True),  # so many that they tell nothing
+        (GVISOR, "1.250", "1.270", 504, False),
+        (GVISOR, "1.250", "1.270", 505, True),
+        (LINUX, "1.300", "1.320", 504, False),
+        (LINUX, "1.240", "1.260", 504, True),  # an ACK may be delayed
+        (FREEBSD, "1.100", "1.120", 504, False),  # of a FIN it is not
+    ],
+)
+def test_a_fin_that_drew_no_packet_did_not_come(server, again, answer, number, came):
+    close = CROSSING.format(again=again, answer=answer, number=number)
+    through = "CLOSING " if came else "FIN_WAIT_2 "
+    if server == GVISOR and not came:
+        through = ""  # it hears no ACK behind a hole
+    assert path(LWIP, server, close, "server").endswith(f"FIN_WAIT_1 {through}TIME_WAIT")
+
+
+BEHIND = """
+    1.000 < F. 1:1(0)       ack 101 id 503
+    1.020 > .  101:101(0)   ack 2   id 104
+    {at} > F. 101:101(0)    ack 2   id {number}
+    {answer} < .  2:2(0)    ack 102 id 504
+    end 3
+"""
+
+
+@pytest.mark.parametrize(
+    "at, answer, number, again",
+    [
+        ("1.240", "1.260", 106, True),
+        ("1.240", "1.260", 107, True),
+        ("1.240", "1.260", 105, False),  # none is missing
+        ("1.240", "1.260", 108, False),
+        ("1.200", "1.220", 106, False),  # no timer has run out
+    ],
+)
+def test_gvisor_begins_again_with_a_fin_whose_first_copy_got_lost(at, answer, number, again):
+    through = path(GVISOR, LINUX, BEHIND.format(at=at, answer=answer, number=number))
+    assert through.endswith("LAST_ACK FIN_WAIT_1 FIN_WAIT_2" if again else "LAST_ACK CLOSED")
+
+
+@pytest.mark.parametrize("server, hears", [(GVISOR, False), (LINUX, True), (LWIP, True)])
+def test_gvisor_hears_no_ack_of_its_fin_beyond_a_hole(server, hears):
+    """The client's FIN was lost before its ACK of the server's."""
+    close = """
+        1.000 < F. 1:1(0)       ack 101 id 503
+        1.020 > .  102:102(0)   ack 2   id 105
+        1.240 > F. 101:101(0)   ack 2   id 106
+        1.260 < .  2:2(0)       ack 102 id 504
+    """
+    through = path(LWIP, server, close, "server")
+    assert through.endswith("FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT" if hears else "FIN_WAIT_1 TIME_WAIT")

@@ -471,3 +471,39 @@ def test_fin_wait_2_beyond_its_timer_rests_on_the_timer(until, basis):
     assert Basis(outcome.connections[0]["C_CLIENT_BASIS"]).name == basis
     (stuck,) = (f for f in outcome.findings if f.kind == "stuck_fin_wait_2")
     assert ("if it only shut down" in stuck.message) == (basis == "TIMER")
+
+
+@pytest.mark.parametrize(
+    "rst, path",
+    [
+        ("0.058 < R. 1:1(0) ack 1", "SYN_RECEIVED ESTABLISHED CLOSED"),  # of the application that had accepted it
+        ("0.038 < R. 1:1(0) ack 1", "SYN_RECEIVED CLOSED"),  # nothing has acknowledged its SYN
+        ("0.058 < R  1:1(0)", "SYN_RECEIVED CLOSED"),  # it answers the ACK, which met nobody
+    ],
+)
+def test_who_aborts_what_it_accepted_was_established(rst, path):
+    """Sooner than the least round trip says that the ACK can have come: delays vary."""
+    text = f"""
+        0.000 > S  0:0(0)
+        0.020 < S. 0:0(0) ack 1
+        0.040 > .  1:1(0) ack 1
+        {rst}
+    """
+    assert run("\n".join(sorted(text.strip().splitlines()))).connections[0].path("server").endswith(path)
+
+
+@pytest.mark.parametrize("copy", ["2.020", None])
+def test_a_fin_that_was_taken_opens_first(copy):
+    """A late copy of the SYN+ACK does not say that the ACK was lost, nor the FIN's own ACK (RFC 9293 3.10.7.4)."""
+    text = """
+        0.000 > S  0:0(0)
+        0.020 < S. 0:0(0) ack 1
+        0.040 > .  1:1(0) ack 1
+        0.041 > F. 1:1(0) ack 1
+        0.060 < .  1:1(0) ack 2
+        0.080 < F. 1:1(0) ack 2
+        0.100 > .  2:2(0) ack 2
+    """
+    if copy:
+        text += f"{copy} < S. 0:0(0) ack 1"
+    assert run(text).connections[0].path("server").startswith("LISTEN SYN_RECEIVED ESTABLISHED CLOSE_WAIT LAST_ACK")

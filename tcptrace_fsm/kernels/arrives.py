@@ -78,6 +78,8 @@ def ack_went_before(w: int, c: int, side: int, n: int, rows: Words, timers: Word
         waited < DELAYED_ACK_LEAST * MILLISECOND + 2 * scratch[X_HALF]
         or not work[w + L_MARKS] & M_SENT_BEFORE
         or rows[c + C_MARKS] & M_PAWS
+        # Lost on its way as well as by the capture, and FIN_WAIT_2 only in the second case.
+        or (scratch[X_HABITS] & HABIT_STRAIGHT and not rows[c + C_MARKS] & M_ACK_UNSEEN)
         or 200 * MILLISECOND <= waited <= 220 * MILLISECOND + 4 * scratch[X_HALF]
     ):
         return 0
@@ -200,6 +202,12 @@ def acks_fin(w: int, c: int, side: int, n: int, rows: Words, scratch: Words, wor
     if met_nobody(w, side, n, scratch, work):
         return -1
     if (
+        scratch[X_HABITS] & HABIT_FIN_STARTS_AGAIN
+        and not scratch[X_FIN_TAKEN]
+        and 0 <= scratch[X_PEER_FIN_END] <= work[w + L_SEQ]
+    ):
+        return 0  # gVisor looks for the ACK of its FIN in what is next in sequence (consumeSegment)
+    if (
         scratch[X_FIN_UNHEARD]
         and scratch[X_STATE] == ST_FIN_WAIT_1
         and not scratch[X_LOCAL]
@@ -316,10 +324,14 @@ def peer_segment(
     if scratch[X_STATE] == ST_SYN_RECEIVED and ack >= 1 and not opens(w, c, rows, scratch, work):
         scratch[X_TURNED_AWAY] = work[w + L_TIME]
         return 0
+    fin_at = scratch[X_FIN_FILL] if scratch[X_FIN_FILL] >= 0 else scratch[X_FIN_COPY]
     if (
         scratch[X_STATE] == ST_SYN_RECEIVED
         and ack >= 1
-        and arrived(w, scratch[X_LAST_SYN_ACK], scratch[X_SYN_GAP], scratch, work)
+        and (
+            (w == fin_at and scratch[X_FIN_PROOF] >= 0)  # taken, and so was its ACK before it
+            or arrived(w, scratch[X_LAST_SYN_ACK], scratch[X_SYN_GAP], scratch, work)
+        )
         and (
             (scratch[X_PLAIN_PROOF] >= 0 and not work[w + L_MARKS] & M_ACK_UNSEEN)
             or not answered_by_rst(w, side, n, scratch, work)
@@ -329,7 +341,6 @@ def peer_segment(
     acked_fin = acks_fin(w, c, side, n, rows, scratch, work)
     if acked_fin < 0:
         return 0
-    fin_at = scratch[X_FIN_FILL] if scratch[X_FIN_FILL] >= 0 else scratch[X_FIN_COPY]
     takes_fin = 1 if w == fin_at and not scratch[X_FIN_TAKEN] else 0
     if scratch[X_SYN_ACK_PROOF] < 0 and not scratch[X_STARTED]:
         takes_fin = 0

@@ -43,6 +43,37 @@ def find_less(side: int, n: int, scratch: Words, work: Words) -> int:
     return 0
 
 
+def unanswered(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
+    """What the endpoint's numbering of packets tells of an answer to the peer's FIN ``w``, which it owes at once.
+
+    1 there was none: the FIN did not come. -1 there may have been one that did not pass here. 0 nothing.
+    """
+    if scratch[X_LOCAL]:
+        return 0
+    due = work[w + L_TIME] + 2 * scratch[X_HALF]
+    near = w - LOOKED_AT * LOG_SIZE  # so that it is linear altogether
+    v = w - LOG_SIZE
+    while v >= near and v >= 0 and (work[v + L_INFO] >> LOG_SIDE_SHIFT & 1) != side:
+        v -= LOG_SIZE
+    if v < near or v < 0:
+        return 0
+    near = min(n, w + LOOKED_AT * LOG_SIZE)
+    u = next_of(side, w, near, work)
+    while u < near and work[u + L_TIME] < due - scratch[X_SLACK]:
+        v = u
+        u = next_of(side, u + LOG_SIZE, near, work)
+    if u >= near or work[u + L_INFO] & TCP_RST:
+        return 0
+    if not scratch[X_HABITS] & HABIT_STRAIGHT:
+        due += ANSWER_DUE * MILLISECOND
+    if work[u + L_TIME] <= due + scratch[X_SLACK]:
+        return 0
+    between = skipped(v, u, work)
+    if not between:
+        return 1
+    return -1 if between > 0 else 0
+
+
 def never_came(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
     """Whether the endpoint goes on as it would not, had the peer's FIN ``w`` arrived: 1 or 0."""
     proof = scratch[X_FIN_PROOF]
@@ -71,6 +102,8 @@ def never_came(w: int, side: int, n: int, scratch: Words, work: Words) -> int:
         and not arrives_after(w, scratch[X_LESS_AT], scratch, work)
         and scratch[X_LESS_AT] > work[w + L_TIME] + 5 * MILLISECOND
     ):
+        repeated = 1
+    if unanswered(w, side, n, scratch, work) == 1:
         repeated = 1
     # Nor does it count behind a hole that nothing fills.
     if proof < 0 and scratch[X_LOCAL] and work[w + L_MARKS] & M_GAP:
@@ -149,12 +182,17 @@ def find_fin_copy(side: int, n: int, scratch: Words, work: Words) -> int:
         w = next_of(1 - side, w + LOG_SIZE, n, work)
     if proof >= 0:
         chosen = last
+        # Had it come, its answer got lost: a duplicate SACK tells, or the numbers of those that send none.
+        had_first = 1 if first != last and work[proof + L_MARKS] & M_DSACK else 0
+        if first != last and scratch[X_HABITS] & HABIT_STRAIGHT and not work[proof + L_INFO] & TCP_FIN:
+            if unanswered(first, side, n, scratch, work) < 0:
+                had_first = 1
         if echoed >= 0:
             chosen = echoed
             # A full socket echoes the latest copy; only the duplicate SACK tells that it had an earlier one.
-            if echoed == last and first != last and work[proof + L_MARKS] & M_DSACK:
+            if echoed == last and had_first:
                 chosen = first
-        elif work[proof + L_MARKS] & M_DSACK:
+        elif had_first:
             chosen = first
         elif first != last and work[proof + L_TSVAL] < 0 and is_behind_fin(proof, scratch, work):
             # Its own FIN went before that, and did not pass here. Had it been sent of its own accord, the first copy

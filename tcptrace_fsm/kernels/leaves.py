@@ -35,6 +35,27 @@ def fin_sent_before(w: int, c: int, rows: Words, scratch: Words, work: Words) ->
     return 1 if work[w + L_MARKS] & M_SENT_BEFORE else 0
 
 
+def fin_starts_again(w: int, c: int, side: int, n: int, rows: Words, scratch: Words, work: Words) -> int:
+    """Whether the endpoint's FIN ``w`` repeats one that got lost after the ACK of its peer's, by numbers and time.
+
+    By its numbering of packets one or two of the connection are missing, behind that ACK, and since then its
+    retransmission timer has had time to run out.
+    """
+    proof = scratch[X_FIN_PROOF]
+    if not 0 <= proof < w or scratch[X_LOCAL] or not work[w + L_MARKS] & M_SENT_BEFORE:
+        return 0
+    if scratch[X_STATE] != ST_LAST_ACK or work[w + L_TIME] - work[proof + L_TIME] < TIMEOUT_LEAST * MILLISECOND:
+        return 0
+    before = rows[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_SEGMENTS]  # that passed here
+    v = w
+    while v < n:
+        before -= 1
+        v = next_of(side, v + LOG_SIZE, n, work)
+    first = next_of(side, 0, n, work)
+    went = (work[w + L_FATE] >> LOG_IP_ID_SHIFT) - (work[first + L_FATE] >> LOG_IP_ID_SHIFT) & LOG_IP_ID_MASK
+    return 1 if 1 <= went - before <= 2 else 0
+
+
 def own_fin(
     w: int, c: int, side: int, ident: int, rows: Words, table: Words, out: Words, scratch: Words, work: Words
 ) -> int:
@@ -194,6 +215,15 @@ def own_rst(
         and work[w + L_ACK] > scratch[X_OWN_ACK]
     ):
         open_inside(w, c, side, rows, table, out, scratch, work)  # what came meanwhile was taken
+    if (
+        state == ST_SYN_RECEIVED
+        and scratch[X_OPENED] == OPENED_PASSIVE
+        and not is_reply_rst(w, work)
+        and rows[c + C_HANDSHAKE_ACK_TIME] >= 0
+        and rows[c + C_HANDSHAKE_ACK_TIME] < t
+    ):
+        # An application aborts what it has accepted: the ACK that passed here was there before, however long it took.
+        open_inside(w, c, side, rows, table, out, scratch, work)
     if state == ST_TIME_WAIT:
         # It sends no RST: of its own accord none at all, and in answer to a segment only once it is gone.
         if not scratch[X_PEER_UNSEEN] and not has_cause(w, scratch, work):
@@ -266,7 +296,7 @@ def takes_unseen_fin(
 
 
 def own_segment(
-    w: int, c: int, side: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words
+    w: int, c: int, side: int, n: int, rows: Words, timers: Words, table: Words, out: Words, scratch: Words, work: Words
 ) -> int:
     """The endpoint sends segment ``w``: what that proves about its state."""
     ident = rows[c + C_ID]
@@ -306,7 +336,9 @@ def own_segment(
         inferred(EV_RCV_FIN, w, scratch[X_TIME], side, ident, table, out, scratch, work)
     if flags & TCP_FIN:
         own_fin(w, c, side, ident, rows, table, out, scratch, work)
-        if work[w + L_MARKS] & M_FIN_AGAIN and scratch[X_HABITS] & HABIT_FIN_STARTS_AGAIN:
+        if scratch[X_HABITS] & HABIT_FIN_STARTS_AGAIN and (
+            work[w + L_MARKS] & M_FIN_AGAIN or fin_starts_again(w, c, side, n, rows, scratch, work)
+        ):
             sent(EV_SND_FIN_AGAIN, w, t - scratch[X_REACH], side, ident, table, out, scratch, work)
     elif (
         scratch[X_FIN_END] >= 0

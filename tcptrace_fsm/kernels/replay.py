@@ -112,7 +112,7 @@ def replay_side(
             scratch[X_ASKED] = 0
             if is_real(i, work):
                 run_2msl(work[i + L_TIME], side, ident, timers, table, out, scratch)
-                own_segment(i, c, side, rows, timers, table, out, scratch, work)
+                own_segment(i, c, side, n, rows, timers, table, out, scratch, work)
                 if work[i + L_INFO] & (TCP_SYN | TCP_ACK) == TCP_SYN | TCP_ACK:
                     scratch[X_SYN_ACK] = i
                 elif repeats(i, scratch, work):

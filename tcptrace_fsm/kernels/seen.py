@@ -178,6 +178,19 @@ def too_soon(w: int, proof: int, scratch: Words, work: Words) -> int:
     return 1 if work[proof + L_TIME] < work[w + L_TIME] + 2 * scratch[X_HALF] - scratch[X_SLACK] else 0
 
 
+def skipped(v: int, w: int, work: Words) -> int:
+    """How many packets went between the records ``v`` and ``w`` of one sender, by its numbering of them; -1 not known.
+
+    Many hosts number IPv4's packets one by one: for each connection, for each peer, or altogether.
+    """
+    before = (work[v + L_FATE] >> LOG_IP_ID_SHIFT & LOG_IP_ID_MASK) - 1
+    after = (work[w + L_FATE] >> LOG_IP_ID_SHIFT & LOG_IP_ID_MASK) - 1
+    if before < 0 or after < 1:
+        return -1
+    between = (after - before - 1) & 65535
+    return between if between < 3 else -1
+
+
 def is_behind_fin(w: int, scratch: Words, work: Words) -> int:
     """Whether the endpoint's segment ``w`` counts its own FIN as sent before: 1 or 0."""
     if scratch[X_FIN_END] < 0 or work[w + L_INFO] & TCP_FIN:

@@ -64,6 +64,9 @@ class Profile:
         Whether it calls itself FIN_WAIT_1 once it has repeated its FIN, in LAST_ACK and CLOSING too.
     keeps_time_wait : bool
         Whether TIME_WAIT stays when an RST comes (RFC 1337).
+    straight : bool
+        Whether it answers each FIN at once, and tells that an earlier copy came by no duplicate SACK; and whether a FIN
+        that acknowledges its own takes it to TIME_WAIT with no FIN_WAIT_2 in between, as Linux has it.
     hosts : mapping of Host to Timers
         Those hosts that have taught their own.
     given : frozenset of str
@@ -78,6 +81,7 @@ class Profile:
     patience: float = 0.25
     keeps_time_wait: bool = False
     fin_starts_again: bool = False
+    straight: bool = False
     hosts: Mapping[Host, Timers] = field(default_factory=dict, hash=False)
     given: frozenset[str] = frozenset()
 
@@ -129,6 +133,7 @@ PROFILES: dict[str, Profile] = {
             True,
             "net.inet.tcp.msl, net.inet.tcp.finwait2_timeout, TCPTV_MIN",
             patience=1.6,
+            straight=True,
         ),
         # TcpTimedWaitDelay may be 30 to 300 s, 120 s where it was not set; TcpFinWait2Delay 120 s.
         Profile(
@@ -148,6 +153,7 @@ PROFILES: dict[str, Profile] = {
             "TCP_MSL, TCP_FIN_WAIT_TIMEOUT, LWIP_TCP_RTO_TIME",
             patience=3.5,
             keeps_time_wait=True,
+            straight=True,
         ),
         # DefaultTCPTimeWaitTimeout and DefaultTCPLingerTimeout; TIME_WAIT drops each RST (handleTimeWaitSegments).
         Profile(
@@ -158,6 +164,7 @@ PROFILES: dict[str, Profile] = {
             "DefaultTCPTimeWaitTimeout, DefaultTCPLingerTimeout",
             fin_starts_again=True,
             keeps_time_wait=True,
+            straight=True,
         ),
         # Each host by what its SYN bespeaks; Linux where that is not known.
         Profile(AUTO, Interval(60.0, 61.0, 62.1), Interval(60.0, 61.0, 62.1), True, "what each host's SYN bespeaks"),

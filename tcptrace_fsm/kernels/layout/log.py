@@ -21,6 +21,7 @@ L_ARRIVAL = 13  # as S_ARRIVAL, S_ARRIVAL_FRAME
 L_ARRIVAL_FRAME = 14
 L_END_ARRIVAL = 15  # of the last segment in the run
 LOG_SIZE = 16
+LOOKED_AT = 32  # records that a look around one takes in, so that many of them do not cost the square
 LOG_BLOCK = 32  # words: a connection takes and returns two records at a time, which lie side by side
 
 OLD_TICKS = 16777216  # of a timestamp clock: more than four hours at one a millisecond, the fastest that is allowed
