@@ -169,6 +169,17 @@ KINDS = {
         PLAIN + ASKED + HALF_CLOSED + "21.020 < . 200:200(0) ack 102\n21.021 > . 102:102(0) ack 201\nend 40\n",
         "close_wait_leak",
     ),
+    "a server that resets whoever closes its direction behind the request, and answers others": (
+        PLAIN
+        + ASKED
+        + "".join(
+            f"port {40001 + n} 80\n{n}.5 > S 0:0(0)\n{n}.51 < S. 0:0(0) ack 1\n{n}.52 > . 1:1(0) ack 1\n"
+            f"{n}.521 > P. 1:101(100) ack 1\n{n}.522 > F. 101:101(0) ack 1\n{n}.531 < . 1:1(0) ack 102\n"
+            f"{n}.535 < R. 1:1(0) ack 102\n"
+            for n in (1, 2)
+        ),
+        "half_close_unsupported",
+    ),
     "what one end sends vanishes, and the other repeats what had been acknowledged": (
         PLAIN
         + ASKED
@@ -287,6 +298,39 @@ QUIET = {
         0.610 < P. 1661:1861(200) ack 201
         0.620 > .  201:201(0) ack 1861
         """
+    ),
+    "session tickets meet a client that has closed right behind its handshake": (
+        PLAIN
+        + """
+        0.030 > P. 1:301(300)    ack 1
+        0.040 < P. 1:1401(1400)  ack 301
+        0.050 > P. 301:381(80)   ack 1401
+        0.0501 > F. 381:381(0)   ack 1401
+        0.060 < P. 1401:1911(510) ack 381
+        0.061 > R  382:382(0)
+        """
+    ),
+    "a farewell that comes a second after the client has closed": (
+        PLAIN
+        + ASKED
+        + """
+        1.000 > F. 101:101(0)   ack 201
+        1.010 < .  201:201(0)   ack 102
+        2.000 < P. 201:235(34)  ack 102
+        2.001 < P. 235:266(31)  ack 102
+        2.002 < F. 266:266(0)   ack 102
+        2.010 > R  102:102(0)
+        """
+    ),
+    "an event for a client that left between two": (
+        PLAIN
+        + ASKED
+        + "".join(
+            f"{t}.000 < P. {b}:{b + 150}(150) ack 101\n{t}.010 > . 101:101(0) ack {b + 150}\n"
+            for t, b in ((3, 201), (5, 351))
+        )
+        + "6.000 > F. 101:101(0) ack 501\n6.010 < . 501:501(0) ack 102\n"
+        + "7.000 < P. 501:651(150) ack 102\n7.010 > R 102:102(0)\n"
     ),
     "a server's last word meets a client that has closed": (
         PLAIN

@@ -16,6 +16,7 @@ from tcptrace_fsm.kernels.layout import (
     C_WAIT_SPOKE,
     CLIENT,
     E_ACK,
+    E_ACK_TIME,
     E_FIN,
     E_NEXT,
     E_UNIQUE,
@@ -31,6 +32,7 @@ __all__ = ["CAUSES"]
 PLACE = ("client", "server")
 IMPATIENCE = 30 * SECOND  # after that a request may have needed no answer
 LAST_WORD = 64  # bytes: a close_notify is 31 in TLS 1.2, 24 in TLS 1.3, 53 and more with CBC ciphers
+LATE = 700  # bytes: a full segment is more of an answer, session tickets or an event are less
 MOMENT = SECOND // 20  # what comes later than this after a FIN was not on its way already
 
 
@@ -158,6 +160,21 @@ def has_all(case: Case, rst: Segment | None) -> bool:
     return max(rst.ack, case.client[E_ACK]) >= case.server[E_NEXT]
 
 
+def nobody_waits(case: Case, end: End, fin: Segment, late: list[Segment]) -> bool:
+    """Whether what met a closed client is nothing that it waited for.
+
+    It closed at once behind its last words, or with the answer to them begun; and what came then is no more of that
+    answer, but something of the server's own: TLS session tickets, a last event, a farewell.
+    """
+    spoke, heard = case[C_WAIT_SPOKE], end[E_ACK_TIME]
+    if end.side != CLIENT or case.midstream or spoke <= 0:
+        return False
+    if 0 <= fin.time - spoke <= MOMENT // 2:
+        return True
+    apart = late[0].time - heard
+    return spoke < heard and (apart >= max(4 * MOMENT, 4 * prompt(end.peer)) or sum(s.length for s in late) <= LATE)
+
+
 def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """An application closed while data for it were waiting, or still to come."""
     for end in case.view.ends:
@@ -168,9 +185,10 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         if found is not None and (case.has("rst_on_late_data", "close_with_unread_data", "rst_after_own_fin")):
             fin, late, rst = found
             lost = sum(s.length for s in late)
+            left = nobody_waits(case, end, fin, late)
             return Verdict(
                 70,
-                "likely",
+                "possible" if left else "likely",
                 (
                     (
                         f"{end.name} closed ({case.frames(fin)}) while {end.peer.name} still sent: {lost:,} bytes "
@@ -178,8 +196,11 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
                     ),
                     f"{end.name} answered them with RST ({case.frames(rst)}): nobody reads them",
                 ),
-                f"{end.name} closed before {end.peer.name} had finished: {lost:,} bytes and what follows are lost",
+                f"{end.name} closed of its own accord, and {end.peer.name} said {lost:,} bytes more, which met RST"
+                if left
+                else f"{end.name} closed before {end.peer.name} had finished: {lost:,} bytes and what follows are lost",
                 alternatives=("aborted_by_application",),
+                severity="low" if left else None,
                 where=place,
                 at=rst,
                 amount=lost,
@@ -270,18 +291,19 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
     if case.midstream or not client[E_UNIQUE] or server[E_UNIQUE]:
         return None
     fin = next((s for s in client.segments if s.fin), None)
-    answer = next((s for s in server.segments if s.fin), None)
-    if fin is None or answer is None or answer.ack < client[E_FIN] or any(s.rst for s in case.segments):
+    answer = next((s for s in server.segments if s.fin or s.rst), None)
+    if fin is None or answer is None or answer.ack < client[E_FIN] or any(s.rst for s in client.segments):
         return None  # FINs that cross answer nothing
     if answer.time - fin.time > max(2 * prompt(server), SECOND) or fin.time - case.first_time > 30 * SECOND:
         return None
     alike, silent, answered = world.once(("answers", case.service), lambda: answers(case, world))
-    if silent < 2 and answered is None:
+    if answered is None and (silent < 2 or answer.rst):
         return None  # a protocol that only ever pushes looks the same
+    how = "reset" if answer.rst else "closed"
     evidence = [
         (
             f"{client.name} sent {client[E_UNIQUE]:,} bytes and its FIN ({case.frames(fin)}); {server.name} "
-            f"closed {span(answer.time - fin.time)} later without a byte of answer ({case.frames(answer)})"
+            f"{how} {span(answer.time - fin.time)} later without a byte of answer ({case.frames(answer)})"
         ),
         f"{silent} of {alike} connections to {server.name} went so",
     ]
@@ -293,7 +315,7 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
         tuple(evidence),
         f"{server.name} never answers a client that closes its direction first: {silent} of {alike} "
         "connections got no byte back",
-        alternatives=("request_unanswered",),
+        alternatives=("aborted_by_application",) if answer.rst else ("request_unanswered",),
         at=fin,
     )
 
@@ -425,13 +447,14 @@ CAUSES = (
         severity="medium",
         summary="A client closes its direction behind its request, as it may, and the server, or a proxy before it, "
         "takes that for the end of all: it closes without an answer.",
-        predicts=("request, FIN, and the server's FIN within a round trip, without a byte",),
+        predicts=("request, FIN, and the server's FIN or RST within a round trip, without a byte",),
         forbids=("an answer", "a protocol that never answers"),
         look_alikes={
             "request_unanswered": "the client's direction stays open",
-            "closed_with_unread_data": "an RST comes",
+            "closed_with_unread_data": "data were unread when the RST came",
+            "aborted_by_application": "it happens to clients, too, that keep their direction open",
         },
-        explains=frozenset({"half_close"}),
+        explains=frozenset({"abort_rst", "half_close"}),
         next_step="let the client wait for the answer before it closes its direction; proxies have a setting for it "
         "(for instance 'option abortonclose' off)",
         weigh=unanswered_half_close,
