@@ -33,6 +33,7 @@ PLACE = ("client", "server")
 IMPATIENCE = 30 * SECOND  # after that a request may have needed no answer
 LAST_WORD = 64  # bytes: a close_notify is 31 in TLS 1.2, 24 in TLS 1.3, 53 and more with CBC ciphers
 LATE = 700  # bytes: a full segment is more of an answer, session tickets or an event are less
+FIRST_FLIGHT = 14_600  # bytes: what may be sent before anything is acknowledged, RFC 6928
 MOMENT = SECOND // 20  # what comes later than this after a FIN was not on its way already
 
 
@@ -294,6 +295,8 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
     answer = next((s for s in server.segments if s.fin or s.rst), None)
     if fin is None or answer is None or answer.ack < client[E_FIN] or any(s.rst for s in client.segments):
         return None  # FINs that cross answer nothing
+    if client[E_UNIQUE] > FIRST_FLIGHT:
+        return None  # an upload, rather than a request
     if answer.time - fin.time > max(2 * prompt(server), SECOND) or fin.time - case.first_time > 30 * SECOND:
         return None
     alike, silent, answered = world.once(("answers", case.service), lambda: answers(case, world))
@@ -305,7 +308,7 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
             f"{client.name} sent {client[E_UNIQUE]:,} bytes and its FIN ({case.frames(fin)}); {server.name} "
             f"{how} {span(answer.time - fin.time)} later without a byte of answer ({case.frames(answer)})"
         ),
-        f"{silent} of {alike} connections to {server.name} went so",
+        f"{silent:,} of {alike:,} connections to {server.name} went so",
     ]
     if answered is not None:
         evidence.append(f"others were: connection {answered.conn_id} got {answered.server_bytes:,} bytes")
@@ -313,7 +316,7 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
         40,
         "possible",
         tuple(evidence),
-        f"{server.name} never answers a client that closes its direction first: {silent} of {alike} "
+        f"{server.name} never answers a client that closes its direction first: {silent:,} of {alike:,} "
         "connections got no byte back",
         alternatives=("aborted_by_application",) if answer.rst else ("request_unanswered",),
         at=fin,
@@ -448,7 +451,7 @@ CAUSES = (
         summary="A client closes its direction behind its request, as it may, and the server, or a proxy before it, "
         "takes that for the end of all: it closes without an answer.",
         predicts=("request, FIN, and the server's FIN or RST within a round trip, without a byte",),
-        forbids=("an answer", "a protocol that never answers"),
+        forbids=("an answer", "a protocol that never answers", "more than a first flight of data: an upload"),
         look_alikes={
             "request_unanswered": "the client's direction stays open",
             "closed_with_unread_data": "data were unread when the RST came",
