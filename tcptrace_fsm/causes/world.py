@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from tcptrace_fsm.core.grouping import Field, words_in_common
+from tcptrace_fsm.core.grouping import Field, Order, in_order, picked, words_in_common
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
     C_CLIENT_LO,
@@ -53,7 +53,7 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.core.finished import Block, Finding
@@ -84,6 +84,15 @@ CLIENT_SEGMENTS, SERVER_SEGMENTS = _end(CLIENT, E_SEGMENTS), _end(SERVER, E_SEGM
 CLIENT_BYTES, SERVER_BYTES = _end(CLIENT, E_UNIQUE), _end(SERVER, E_UNIQUE)
 CLIENT_SYNS = _end(CLIENT, E_SYNS)
 _PLACES = {word: place for place, word in enumerate(_WORDS)}
+_FIELDS = tuple(map(Field, _WORDS))
+BRIEF_SIZE = len(_WORDS)
+_VERSION = Field(_PLACES[C_NET], 0, 1)
+_PORTS = {CLIENT_PORT: Field(_PLACES[C_PORTS], 16, 65535), SERVER_PORT: Field(_PLACES[C_PORTS], 0, 65535)}
+
+
+def _kept(words: Iterable[int]) -> tuple[Field, ...]:
+    """Where the ledger keeps words of a record."""
+    return tuple([_PORTS[word] if word in _PORTS else Field(_PLACES[word]) for word in words])
 
 
 _WAY = (Field(C_NET), Field(C_SERVER_HI), Field(C_SERVER_LO), Field(C_PORTS, 0, 65535), Field(C_OPENING))
@@ -96,23 +105,24 @@ class _Word:
         self.place = _PLACES[word]
 
     def __get__(self, brief: Brief, owner: type) -> int:
-        return brief.columns[self.place][brief.row]
+        return brief.words[brief.row * BRIEF_SIZE + self.place]
 
 
 class Brief:
-    """A connection in short: a row of the ledger's columns, of which nothing is read before somebody asks for it.
+    """A connection in short: a record of the ledger, of which nothing is read before somebody asks for it.
 
     Attributes
     ----------
-    columns : list of array('q')
+    words : array('q')
         The ledger's.
     row : int
+        Which of its records.
     """
 
-    __slots__ = ("columns", "row")
+    __slots__ = ("row", "words")
 
-    def __init__(self, columns: list[array[int]], row: int) -> None:
-        self.columns = columns
+    def __init__(self, words: array[int], row: int) -> None:
+        self.words = words
         self.row = row
 
     def __eq__(self, other: object) -> bool:
@@ -189,13 +199,13 @@ class Brief:
 class _ById(Mapping[int, Brief]):
     """Connections in short by number."""
 
-    def __init__(self, columns: list[array[int]], rows: list[int]) -> None:
-        self._columns = columns
-        numbers = columns[_PLACES[C_ID]]
+    def __init__(self, words: array[int], rows: array[int]) -> None:
+        self._words = words
+        numbers = words[_PLACES[C_ID] :: BRIEF_SIZE]
         self._rows = {numbers[row]: row for row in rows}
 
     def __getitem__(self, number: int) -> Brief:
-        return Brief(self._columns, self._rows[number])
+        return Brief(self._words, self._rows[number])
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._rows)
@@ -224,7 +234,8 @@ class Ledger:
     def __init__(self) -> None:
         self.total = 0
         self.ways: Counter[Name] = Counter()
-        self.columns: list[array[int]] = [array("q") for _ in _WORDS]
+        self.words = array("q")
+        """``BRIEF_SIZE`` words of each connection that is kept in short: a record, by row."""
 
     def take(self, block: Block) -> None:
         """Count connections that are over."""
@@ -233,37 +244,33 @@ class Ledger:
         self.total += block.count
         for way, members in words_in_common(block.words, block.starts, _WAY):
             self.ways[way] += len(members)
-        if len(self.columns[0]) < MOST_BRIEFS:
-            for column, word in zip(self.columns, _WORDS, strict=True):
-                column.extend(block.column(word))
+        if len(self.words) < MOST_BRIEFS * BRIEF_SIZE:
+            self.words.extend(picked(block.words, block.starts, _FIELDS))
 
     def merge(self, other: Ledger) -> None:
         """Take what another has counted of other connections."""
         self.total += other.total
         self.ways.update(other.ways)
-        for mine, theirs in zip(self.columns, other.columns, strict=True):
-            mine.extend(theirs)
+        self.words.extend(other.words)
 
-    def order(self) -> list[int]:
+    def starts(self, rows: Iterable[int]) -> array[int]:
+        """Where the records of these rows begin."""
+        return array("q", [row * BRIEF_SIZE for row in rows])
+
+    def picked(self, rows: Iterable[int], words: Iterable[int]) -> array[int]:
+        """Words of the connections that are kept in short, row by row; of the ports only one's."""
+        return picked(self.words, self.starts(rows), _kept(words))
+
+    def order(self) -> array[int]:
         """The rows of the connections that are kept in short, in order of time."""
-        times, frames = self.columns[_PLACES[C_FIRST_TIME]], self.columns[_PLACES[C_FIRST_FRAME]]
-        began = sorted(zip(times, frames, range(len(times)), strict=True))
-        return [row for _, _, row in began[:MOST_BRIEFS]]
+        rows = range(len(self.words) // BRIEF_SIZE)
+        return Order(self.picked(rows, (C_FIRST_TIME, C_FIRST_FRAME)), 2, 2).numbers[:MOST_BRIEFS]
 
-    def column(self, word: int) -> array[int]:
-        """One word of each connection that is kept in short, by row."""
-        return self.columns[_PLACES[word]]
-
-    def names(self, *words: int) -> list[Name]:
-        """The IP version bit and other words of each connection that is kept in short; of the ports only one's."""
-        versions = map((1).__and__, self.columns[_PLACES[C_NET]])
-        ports = self.columns[_PLACES[C_PORTS]]
-        kept = {
-            CLIENT_PORT: lambda: [both >> 16 for both in ports],
-            SERVER_PORT: lambda: [both & 65535 for both in ports],
-        }
-        columns = [kept[word]() if word in kept else self.columns[_PLACES[word]] for word in words]
-        return list(zip(versions, *columns, strict=True))
+    def groups(self, rows: array[int], words: Iterable[int]) -> dict[Name, list[int]]:
+        """Rows by what the IP version bit and other words are: each group, and the groups, as the rows stand."""
+        found = words_in_common(self.words, self.starts(rows), (_VERSION, *_kept(words)))
+        found.sort(key=lambda group: group[1][0])
+        return {name: in_order(numbers, rows).tolist() for name, numbers in found}
 
     def counts(self) -> dict[Name, Counts]:
         """How connections to each service opened."""
@@ -335,17 +342,23 @@ class World:
         return self._ledger.total
 
     @cached_property
-    def rows(self) -> list[int]:
+    def rows(self) -> array[int]:
         """All connections in short, in order of time, by where their words stand; of very many the first."""
         return self._ledger.order()
 
     def column(self, word: int) -> array[int]:
         """One word of all connections in short, by row: what looks at them all makes no object of each."""
-        return self._ledger.column(word)
+        return self.once(("column", word), lambda: self._ledger.words[_PLACES[word] :: BRIEF_SIZE])
 
     def names(self, *words: int) -> list[Name]:
         """The IP version bit and other words of all connections in short, by row: who they are between."""
-        return self._ledger.names(*words)
+        kept = self._ledger.words
+        parts = [picked(kept, self._starts, (field,)) for field in (_VERSION, *_kept(words))]
+        return list(zip(*parts, strict=True))
+
+    @cached_property
+    def _starts(self) -> array[int]:
+        return self._ledger.starts(range(len(self._ledger.words) // BRIEF_SIZE))
 
     @cached_property
     def first(self) -> int:
@@ -362,8 +375,7 @@ class World:
 
     def _rows_by(self, *words: int) -> dict[Name, list[int]]:
         """All connections in short by what they have in common."""
-        names = self.names(*words)
-        return _grouped(self.rows, names.__getitem__)
+        return self._ledger.groups(self.rows, words)
 
     @cached_property
     def by_service(self) -> dict[Name, list[int]]:
@@ -380,8 +392,8 @@ class World:
 
     @cached_property
     def _by_pair(self) -> dict[Name, list[int]]:
-        clients, servers = self.names(C_CLIENT_HI, C_CLIENT_LO), self.names(C_SERVER_HI, C_SERVER_LO)
-        return _grouped(self.rows, lambda row: (*clients[row], *servers[row]))
+        pairs = self._rows_by(C_CLIENT_HI, C_CLIENT_LO, C_SERVER_HI, C_SERVER_LO)
+        return {(version, hi, lo, version, *server): rows for (version, hi, lo, *server), rows in pairs.items()}
 
     @cached_property
     def _by_socket(self) -> dict[Name, list[int]]:
@@ -389,12 +401,12 @@ class World:
 
     def brief(self, row: int) -> Brief:
         """The connection in short that stands in a row."""
-        return Brief(self._ledger.columns, row)
+        return Brief(self._ledger.words, row)
 
     def _briefs(self, groups: dict[Name, list[int]], name: Name) -> list[Brief]:
         """The connections in short of one group; made when they are asked for first."""
-        columns = self._ledger.columns
-        return self.once((id(groups), name), lambda: [Brief(columns, row) for row in groups.get(name, ())])
+        words = self._ledger.words
+        return self.once((id(groups), name), lambda: [Brief(words, row) for row in groups.get(name, ())])
 
     def from_socket(self, host: Name, port: int) -> list[Brief]:
         """Connections from one address and port: to several servers, or under several names of one."""
@@ -403,7 +415,7 @@ class World:
     @cached_property
     def by_id(self) -> Mapping[int, Brief]:
         """Connections in short by number."""
-        return _ById(self._ledger.columns, self.rows)
+        return _ById(self._ledger.words, self.rows)
 
     def to_service(self, service: Name) -> list[Brief]:
         """Connections to a service."""

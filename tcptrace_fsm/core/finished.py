@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from tcptrace_fsm.core.grouping import Field, picked
 from tcptrace_fsm.kernels.layout import C_ENDPOINTS, C_ID, CLIENT, CONNECTION_SIZE, ENDPOINT_SIZE, SERVER
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class Block:
         self.count = done.count
         self.kept = {} if kept is None else kept
         self._made: dict[str, Any] = {}
+        self._columns: dict[int, array[int]] = {}
 
     @cached_property
     def first_id(self) -> int:
@@ -141,8 +143,11 @@ class Block:
         return array("q", range(0, self.count * CONNECTION_SIZE, CONNECTION_SIZE))
 
     def column(self, word: int) -> array[int]:
-        """One word of every record."""
-        return self.words[word::CONNECTION_SIZE]
+        """One word of every record; not to be changed, for others may ask for it too."""
+        found = self._columns.get(word)
+        if found is None:
+            found = self._columns[word] = picked(self.words, self.starts, (Field(word),))
+        return found
 
     def both(self, word: int) -> Iterator[tuple[int, int]]:
         """One word of both endpoints, for every record: client's, server's."""

@@ -240,9 +240,11 @@ class Numbers(Collector):
         by_host: dict[Name, dict[Name, int]] = {}
         for _, words in sorted(self.records.items()):
             numbers = by_host.setdefault(host_of(words, 0, SERVER), {})
+            if len(numbers) == self.enough:
+                continue
             # a four-tuple that is used again may well count on from its last number (RFC 6528)
             pair = (*host_of(words, 0, CLIENT), words[C_PORTS])
-            if len(numbers) < self.enough and pair not in numbers:
+            if pair not in numbers:
                 numbers[pair] = words[end_of(0, SERVER) + E_BASE]
                 self.groups.of(host_of(words, 0, SERVER)).add(words, 0)
         for host, numbers in by_host.items():

@@ -6,11 +6,12 @@ from bisect import insort
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
+from tcptrace_fsm.core.grouping import Field, picked, words_in_common
 from tcptrace_fsm.kernels.layout import C_FIRST_FRAME, C_FIRST_TIME, C_ID, C_LAST_TIME
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Self
 
 __all__ = ["Group", "Groups", "Name", "Smallest"]
@@ -18,6 +19,7 @@ __all__ = ["Group", "Groups", "Name", "Smallest"]
 EXAMPLES = 8  # frames given with a finding
 MOST_GROUPS = 65536  # hosts or listeners told apart
 MOST_MEMBERS = 4096  # distinct things counted within a group
+_ID, _LAST = (Field(C_ID),), (Field(C_LAST_TIME),)
 Name = tuple[int, ...]  # numbers that tell a group, or a member of one, from others: an address, with or without port
 
 
@@ -125,23 +127,27 @@ class Group:
     def add_all(
         self,
         words: array[int],
-        rows: list[int],
-        others: list[int],
-        names: Callable[[array[int], list[int]], list[Name]],
+        rows: array[int],
+        others: array[int],
+        member: Sequence[Field],
     ) -> None:
-        """Count the connections whose records begin at ``rows``, and without their members those at ``others``."""
+        """Count the connections whose records begin at ``rows``, and without their members those at ``others``.
+
+        ``member`` are the parts of the record that make up what is counted in the group.
+        """
         self.count += len(rows)
-        numbered = [(words[c + C_ID], c) for c in rows]
-        for some in (numbered, [(words[c + C_ID], c) for c in others]):
+        ids = picked(words, rows, _ID)
+        for some, numbers in ((rows, ids), (others, picked(words, others, _ID))):
             if some:
-                first = min(some)[1]
-                self.note(words, first, names(words, [first])[0])
+                first = numbers.index(min(numbers))
+                self.note(words, some[first], tuple(picked(words, some[first : first + 1], member)))
         if rows:
-            if len(self.examples) < EXAMPLES or min(numbered)[0] < self.examples[-1][0]:
-                for conn_id, c in nsmallest(EXAMPLES, numbered):
+            if len(self.examples) < EXAMPLES or min(ids) < self.examples[-1][0]:
+                for conn_id, c in nsmallest(EXAMPLES, zip(ids, rows, strict=True)):
                     self._show(conn_id, words[c + C_FIRST_FRAME])
-            self.last = max([self.last, *(words[c + C_LAST_TIME] for c in rows)])
-            self.members.take_all(set(names(words, rows)))
+            latest = max(picked(words, rows, _LAST))
+            self.last = max(self.last, latest)
+            self.members.take_all({name for name, _ in words_in_common(words, rows, member)})
         self.leave(len(others))
 
     def take_all(

@@ -72,6 +72,7 @@ EXCLUSIONS = (
     Exclusion("rst_on_late_data", frozenset({"half_close"}), "side"),
     Exclusion("rst_after_fin_wait_2_timeout", frozenset({"half_close"}), "side"),
 )
+STRONGER = frozenset(exclusion.kind for exclusion in EXCLUSIONS)
 
 
 def thing(finding: Finding, about: str) -> int | str | None:
@@ -84,6 +85,8 @@ def reconciled(findings: list[Finding]) -> list[Finding]:
     if len(findings) < 2:
         return findings
     kinds = {f.kind for f in findings}
+    if kinds.isdisjoint(STRONGER):
+        return findings
     dropped: set[int] = set()
     for kind, others, about in EXCLUSIONS:
         if kind not in kinds or not kinds & others:

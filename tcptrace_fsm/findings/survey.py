@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from tcptrace_fsm.core.finished import Finding
+from tcptrace_fsm.core.grouping import Field
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.findings.groups import Group, Groups, Name
 from tcptrace_fsm.findings.keys import Key, alike
@@ -29,6 +30,7 @@ from tcptrace_fsm.kernels.layout import (
     C_SERVER_HI,
     C_SERVER_LO,
     CLIENT,
+    SERVER,
 )
 from tcptrace_fsm.text.addresses import address_text, socket_text
 
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "HOST",
+    "SOCKET",
     "Collector",
     "Found",
     "Group",
@@ -50,10 +54,8 @@ __all__ = [
     "Survey",
     "Surveyor",
     "host_of",
-    "hosts_of",
     "name",
     "socket_of",
-    "sockets_of",
 ]
 
 T = TypeVar("T")
@@ -73,16 +75,13 @@ def socket_of(words: array[int], c: int, side: int) -> Name:
     return (*host_of(words, c, side), ports >> 16 if side == CLIENT else ports & 65535)
 
 
-def hosts_of(words: array[int], rows: list[int], side: int) -> list[Name]:
-    """The address of an endpoint of each of several connections."""
-    hi, lo = (C_CLIENT_HI, C_CLIENT_LO) if side == CLIENT else (C_SERVER_HI, C_SERVER_LO)
-    return [(words[c + C_NET] & 1, words[c + hi], words[c + lo]) for c in rows]
-
-
-def sockets_of(words: array[int], rows: list[int], side: int) -> list[Name]:
-    """The address and port of an endpoint of each of several connections."""
-    hi, lo, shift = (C_CLIENT_HI, C_CLIENT_LO, 16) if side == CLIENT else (C_SERVER_HI, C_SERVER_LO, 0)
-    return [(words[c + C_NET] & 1, words[c + hi], words[c + lo], words[c + C_PORTS] >> shift & 65535) for c in rows]
+HOST = (
+    (Field(C_NET, 0, 1), Field(C_CLIENT_HI), Field(C_CLIENT_LO)),
+    (Field(C_NET, 0, 1), Field(C_SERVER_HI), Field(C_SERVER_LO)),
+)
+"""Of each side, the parts of a record that make up :func:`host_of`."""
+SOCKET = ((*HOST[CLIENT], Field(C_PORTS, 16, 65535)), (*HOST[SERVER], Field(C_PORTS, 0, 65535)))
+"""Of each side, those that make up :func:`socket_of`."""
 
 
 def name(place: Name) -> str:

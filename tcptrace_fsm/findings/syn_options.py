@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from functools import partial
+from array import array
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
+from tcptrace_fsm.core.grouping import Field, in_order, picked, words_in_common
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import Rule, span
 from tcptrace_fsm.findings.survey import (
+    HOST,
     SAMPLE,
+    SOCKET,
     Collector,
     Found,
     Group,
     Survey,
-    hosts_of,
     name,
     socket_of,
-    sockets_of,
 )
 from tcptrace_fsm.kernels.layout import (
     C_ID,
     CLIENT,
-    CONNECTION_SIZE,
     E_OPTIONS,
     E_SYNS,
     OPT_DAMAGED,
@@ -43,23 +42,29 @@ if TYPE_CHECKING:
     from tcptrace_fsm.findings.survey import Name
     from tcptrace_fsm.tcp.profiles import Profile
 
-    Kind = tuple[int, int, int, int]  # options of SYN and SYN+ACK, numbers of SYN and SYN+ACK
+    Kind = Name  # options of SYN and SYN+ACK, numbers of SYN and SYN+ACK
 
 __all__ = ["RULES", "SURVEYS"]
 
 RULES: tuple[Rule, ...] = ()
 
 
-def kinds_of_options(block: Block) -> Counter[Kind]:
-    """How often which options of SYN and SYN+ACK occur, with which numbers of these."""
-    return Counter(options(block))
+OPTIONS = tuple(Field(end_of(0, side) + word) for word in (E_OPTIONS, E_SYNS) for side in (CLIENT, SERVER))
+IN_SAMPLE = (Field(C_ID),)
 
 
-def options(block: Block) -> Iterator[Kind]:
-    """Options of the client's SYN and the server's, and how many there were of each, of every connection."""
-    client, server = end_of(0, CLIENT), end_of(0, SERVER)
-    words = (client + E_OPTIONS, server + E_OPTIONS, client + E_SYNS, server + E_SYNS)
-    return zip(*map(block.column, words), strict=True)
+def kinds_of_options(block: Block) -> list[tuple[Kind, array[int]]]:
+    """Which options of SYN and SYN+ACK occur, with which numbers of these, and where such records begin."""
+    return [(kind, in_order(some, block.starts)) for kind, some in words_in_common(block.words, block.starts, OPTIONS)]
+
+
+def parted(words: array[int], rows: array[int]) -> tuple[array[int], array[int]]:
+    """Connections of the sample, and others."""
+    ids = picked(words, rows, IN_SAMPLE)
+    if max(ids) < SAMPLE:
+        return rows, array("q")
+    inside = array("q", [c for c, conn_id in zip(rows, ids, strict=True) if conn_id < SAMPLE])
+    return inside, array("q", [c for c, conn_id in zip(rows, ids, strict=True) if conn_id >= SAMPLE])
 
 
 class Options(Collector):
@@ -70,7 +75,7 @@ class Options(Collector):
 
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile)
-        self.odd_sides: dict[tuple[int, int], tuple[int, ...]] = {}
+        self.odd_sides: dict[Name, tuple[int, ...]] = {}
 
     def odd(self, client: int, server: int) -> tuple[int, ...]:
         """Which sides are peculiar, given the options of SYN and SYN+ACK."""
@@ -87,21 +92,17 @@ class Options(Collector):
         """Few kinds of options occur in a block: where none is odd, no connection is looked at."""
         kinds = block.once("options", kinds_of_options)
         for side in (CLIENT, SERVER):
-            odd = {kind for kind in kinds if side in self.whose(kind)}
+            odd = array("q")
+            for kind, rows in kinds:
+                if side in self.whose(kind):
+                    odd.extend(rows)
             if not odd:
                 continue
             group = self.groups.of((side,))
-            ids = block.column(C_ID)
             if block.first_id >= SAMPLE and 0 <= group.conn_id < block.first_id:
-                group.leave(sum(kinds[kind] for kind in odd))
+                group.leave(len(odd))
                 continue
-            places = [i for i, kind in enumerate(options(block)) if kind in odd]
-            group.add_all(
-                block.words,
-                [i * CONNECTION_SIZE for i in places if ids[i] < SAMPLE],
-                [i * CONNECTION_SIZE for i in places if ids[i] >= SAMPLE],
-                partial(sockets_of if side == SERVER else hosts_of, side=side),
-            )
+            group.add_all(block.words, *parted(block.words, odd), SOCKET[side] if side == SERVER else HOST[side])
 
     def fits(self, client_syns: int, server_syns: int) -> bool:
         """Whether enough of the connection was seen."""
@@ -188,17 +189,15 @@ class Cookies(Options):
 
     def block(self, block: Block) -> None:
         """Of the sample, listeners that can do better are remembered."""
-        kinds = block.once("options", kinds_of_options)
-        poor = {kind for kind in kinds if self.whose(kind)}
-        full = {kind for kind in kinds if kind[CLIENT] & kind[SERVER] & self.offered == self.offered}
-        ids = block.column(C_ID)
-        if poor or (full and block.first_id < SAMPLE):
-            for i, (kind, conn_id) in enumerate(zip(options(block), ids, strict=True)):
-                if kind in poor:
-                    listener = socket_of(block.words, i * CONNECTION_SIZE, SERVER)
-                    self.groups.of(listener).add(block.words, i * CONNECTION_SIZE)
-                elif kind in full and conn_id < SAMPLE:
-                    self.full.add(socket_of(block.words, i * CONNECTION_SIZE, SERVER))
+        words = block.words
+        for kind, rows in block.once("options", kinds_of_options):
+            if self.whose(kind):
+                for c in rows:
+                    self.groups.of(socket_of(words, c, SERVER)).add(words, c)
+            elif kind[CLIENT] & kind[SERVER] & self.offered == self.offered and block.first_id < SAMPLE:
+                self.full |= {
+                    listener for listener, _ in words_in_common(words, parted(words, rows)[0], SOCKET[SERVER])
+                }
 
     def merge(self, other: Cookies) -> None:
         """Take what another has seen."""

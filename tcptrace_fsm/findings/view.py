@@ -404,9 +404,10 @@ class View:
 
 def name_of(words: array[int], c: int, side: int) -> str:
     """``address:port`` of an endpoint of the connection whose record begins at ``c``."""
-    hi, lo = (C_CLIENT_HI, C_CLIENT_LO) if side == CLIENT else (C_SERVER_HI, C_SERVER_LO)
-    port = words[c + C_PORTS] >> 16 if side == CLIENT else words[c + C_PORTS] & 65535
-    return socket_text(words[c + hi], words[c + lo], port, six=bool(words[c + C_NET] & 1))
+    six = bool(words[c + C_NET] & 1)
+    if side == CLIENT:
+        return socket_text(words[c + C_CLIENT_HI], words[c + C_CLIENT_LO], words[c + C_PORTS] >> 16, six=six)
+    return socket_text(words[c + C_SERVER_HI], words[c + C_SERVER_LO], words[c + C_PORTS] & 65535, six=six)
 
 
 COPIED, UNSEEN = mask(MARK_CAPTURE_DUPLICATE), mask(MARK_ACK_UNSEEN)

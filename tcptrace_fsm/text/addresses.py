@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from functools import lru_cache
 from typing import NamedTuple
 
 from tcptrace_fsm.errors import UsageError
@@ -12,6 +13,7 @@ __all__ = ["Endpoint", "address_text", "endpoint", "socket_text", "with_port"]
 WORD = (1 << 64) - 1
 
 
+@lru_cache(4096)  # a few hosts are named again and again
 def address_text(high: int, low: int, *, six: bool) -> str:
     """Canonical text of an address from its two signed words.
 
