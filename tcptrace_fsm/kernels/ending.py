@@ -32,7 +32,11 @@ def is_spent(c: int, rows: Words, control: Words) -> int:
     silent = control[K_NOW] - rows[c + C_LAST_TIME]
     if rows[c + C_LAST_FRAME] < control[K_SET_BACK]:
         silent = control[K_LINGER_SYN] + 1  # nobody knows how long ago, by another clock
-    if silent <= control[K_LINGER] or not is_over(c, rows):
+    if silent <= control[K_LINGER]:
+        return 0
+    if rows[c + C_LIFE] == LIFE_DUE:
+        return 1  # a day without a segment has ended it
+    if not is_over(c, rows):
         return 0
     if rows[c + C_NEWER] >= 0 and rows[rows[c + C_NEWER] + C_FLAGS] & CF_PENDING:
         return 0  # a SYN inside it is not decided yet
@@ -97,15 +101,16 @@ def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words
 
 
 def name_pending(rows: Words, living: Words, due: Words, control: Words) -> int:
-    """Give their conn_ids to the SYNs that are still pending, in order of their frames; ``due`` is empty, and scratch.
+    """Give their conn_ids to the SYNs that are still pending, in order of their frames; ``due`` has room for them.
 
     Returns how many there were.
     """
+    first = control[K_DUE]
     n = 0
     i = 0
     while i < control[K_LIVE]:
-        if rows[living[i] + C_ID] < 0:
-            due[n] = living[i]
+        if rows[living[i] + C_ID] < 0 and rows[living[i] + C_LIFE] == LIFE_LIVE:
+            due[first + n] = living[i]
             n += 1
         i += 1
     gap = n  # a comb sort
@@ -115,20 +120,41 @@ def name_pending(rows: Words, living: Words, due: Words, control: Words) -> int:
         if gap < 1:
             gap = 1
         swapped = 0
-        i = 0
-        while i + gap < n:
+        i = first
+        while i + gap < first + n:
             if rows[due[i] + C_FIRST_FRAME] > rows[due[i + gap] + C_FIRST_FRAME]:
                 c = due[i]
                 due[i] = due[i + gap]
                 due[i + gap] = c
                 swapped = 1
             i += 1
-    i = 0
-    while i < n:
+    i = first
+    while i < first + n:
         rows[due[i] + C_FLAGS] |= CF_UNCONFIRMED
         confirm(due[i], rows, control)
         i += 1
     return n
+
+
+def close_books(moment: int, rows: Words, living: Words, due: Words, control: Words) -> int:
+    """The clock has leapt by a day or more, see :func:`.table.leap`: what was live then is judged as of then.
+
+    Nobody has looked at what happened between two such captures: nothing has waited, or was silent, all that time.
+    Where it leapt back, rows stay that have had segments since, while that was not yet clear.
+    """
+    back = 1 if moment < 0 else 0
+    if back:
+        moment = -moment
+    i = 0
+    while i < control[K_LIVE]:
+        c = living[i]
+        if not back or rows[c + C_LAST_TIME] - control[K_NOW] > DAY * MILLISECOND // 2:
+            over = moment if moment > rows[c + C_LAST_TIME] else rows[c + C_LAST_TIME]
+            if over - rows[c + C_LAST_TIME] > control[K_LINGER_SYN] and is_over(c, rows):
+                over = rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
+            make_due(c, over, rows, due, control)
+        i += 1
+    return control[K_DUE]
 
 
 def make_all_due(rows_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:

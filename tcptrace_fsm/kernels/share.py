@@ -42,9 +42,10 @@ def pick(
     number, shares : int
     seed : int
         Of the hash; odd.
-    clock : int64[2]
+    clock : int64[3]
         The timeline's clock, ns, and how many segments in a row were far behind it; see
-        :func:`tcptrace_fsm.kernels.table.set_clock`.
+        :func:`tcptrace_fsm.kernels.table.set_clock`. Then from where it has first leapt by a day since the last
+        segment of this share (see :func:`tcptrace_fsm.kernels.table.leap`): its next brings it along as its side.
 
     Returns
     -------
@@ -57,13 +58,18 @@ def pick(
     n = 0
     s = 0
     while s < count * SEGMENT_SIZE:
+        then = clock[0]
         set_clock(clock, 0, 1, segments[s + S_TIME])
+        if not clock[2]:
+            clock[2] = leap(then, clock[0])
         if (hash_plain(segments, s, seed) >> 8) % shares == number:
             k = 0
             while k < SEGMENT_SIZE:
                 out[n + k] = segments[s + k]
                 k += 1
             out[n + S_MARKS] = clock[0]
+            out[n + S_SIDE] = clock[2]
+            clock[2] = 0
             n += SEGMENT_SIZE
         s += SEGMENT_SIZE
     return n // SEGMENT_SIZE

@@ -196,6 +196,16 @@ def next_block(r: int, log: Words) -> int:
 # --- the timeline's clock ---------------------------------------------------------------------------------------------
 
 
+def leap(then: int, now: int) -> int:
+    """From where the clock has moved by a day or more: ``then`` where forward, less than 0 where back; 0 if it has not.
+
+    The first segment of all, before which the clock is 0, is none.
+    """
+    if now - then > DAY * MILLISECOND:
+        return then
+    return -then if then - now > DAY * MILLISECOND else 0
+
+
 def set_clock(clock: Words, at: int, behind: int, time: int) -> int:
     """Move the clock, word ``at``, with the next segment's time; word ``behind`` counts those far behind it in a row.
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.kernels.ending import follow, is_spent
+from tcptrace_fsm.kernels.ending import close_books, follow, is_spent
 from tcptrace_fsm.kernels.incarnations import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.log import *
@@ -113,14 +113,21 @@ def track(
         names = control[K_NEXT_ID]
         stream = control[K_NEXT_STREAM]
         # The timeline's clock. To a share of the connections it is told, for it runs with the segments of the others.
+        leapt = control[K_NOW]
         if segments[s + S_MARKS]:
+            leapt = segments[s + S_SIDE]
             if segments[s + S_MARKS] < control[K_NOW] - CLOCK_SLACK * MILLISECOND:
                 control[K_SET_BACK] = segments[s + S_FRAME]
                 control[K_NOW] = segments[s + S_MARKS]
             elif segments[s + S_MARKS] > control[K_NOW]:
                 control[K_NOW] = segments[s + S_MARKS]
-        elif set_clock(control, K_NOW, K_BEHIND, segments[s + S_TIME]) and not segments[s + S_FATE]:
-            control[K_SET_BACK] = segments[s + S_FRAME]
+        else:
+            set_back = set_clock(control, K_NOW, K_BEHIND, segments[s + S_TIME])
+            if set_back and not segments[s + S_FATE]:
+                control[K_SET_BACK] = segments[s + S_FRAME]
+            leapt = leap(leapt, control[K_NOW])
+        if leapt and not segments[s + S_FATE]:
+            close_books(leapt, rows, living, due, control)
         if segments[s + S_FLAGS] & TCP_BROKEN:
             told = join_broken(s, segments, streams, known, control)
             if told >= 0:

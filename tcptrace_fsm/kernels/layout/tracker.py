@@ -38,6 +38,7 @@ CONTROL_SIZE = 31
 
 CLOCK_SLACK = 60000  # ms that a segment may be behind the clock
 CLOCK_PROOF = 8  # segments in a row that are further behind, and the clock was set back
+DAY = 86400000  # ms that the clock leaps, forward or back, between two captures: the books of the first are closed
 
 # Past uses of four-tuples: each entry begins with the words C_NET to C_SERVER_HI of the row that it remembers.
 P_HASH = 6
