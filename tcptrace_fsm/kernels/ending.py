@@ -30,10 +30,12 @@ def follow(c: int, use: int, rows: Words, control: Words) -> int:
 def is_spent(c: int, rows: Words, control: Words) -> int:
     """Whether a connection has been over for so long that nothing is expected of it any more: 1 or 0."""
     silent = control[K_NOW] - rows[c + C_LAST_TIME]
-    if rows[c + C_LAST_FRAME] < control[K_SET_BACK]:
+    if rows[c + C_LAST_FRAME] < control[K_SET_BACK] and silent < 0:
         silent = control[K_LINGER_SYN] + 1  # nobody knows how long ago, by another clock
     if silent <= control[K_LINGER]:
         return 0
+    if control[K_BEHIND] and rows[c + C_FLAGS] & CF_BEHIND:
+        return 0  # by which clock?
     if rows[c + C_LIFE] == LIFE_DUE:
         return 1  # a day without a segment has ended it
     if not is_over(c, rows):

@@ -161,6 +161,8 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     marks = 0
     if segments[s + S_FATE] == FATE_COPY:
         marks = M_NETWORK_DUPLICATE
+    elif rows[x + E_SEGMENTS] and is_replayed(c, x, s, segments, rows):
+        marks = M_CAPTURE_DUPLICATE
     elif rows[x + E_SEGMENTS] and is_capture_duplicate(c, x, y, s, ack, segments, rows):
         marks = M_CAPTURE_DUPLICATE
     elif rows[x + E_SEGMENTS] and is_renumbered(c, x, side, s, segments, rows):

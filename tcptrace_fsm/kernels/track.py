@@ -116,6 +116,10 @@ def track(
         leapt = control[K_NOW]
         if segments[s + S_MARKS]:
             leapt = segments[s + S_SIDE]
+            if segments[s + S_TIME] < segments[s + S_MARKS] - CLOCK_SLACK * MILLISECOND:
+                control[K_BEHIND] = 1
+            else:
+                control[K_BEHIND] = 0
             if segments[s + S_MARKS] < control[K_NOW] - CLOCK_SLACK * MILLISECOND:
                 control[K_SET_BACK] = segments[s + S_FRAME]
                 control[K_NOW] = segments[s + S_MARKS]
@@ -162,6 +166,10 @@ def track(
                 slots[slot + 1] = c + 1
             elif rows[c + C_OLDER] >= 0 or (segments[s + S_FLAGS] & TCP_SYN):
                 c = route(c, s, h, slot, segments, slots, rows, log, living, due, paths, control)
+        if control[K_BEHIND]:
+            rows[c + C_FLAGS] |= CF_BEHIND
+        elif rows[c + C_FLAGS] & CF_BEHIND:
+            rows[c + C_FLAGS] ^= CF_BEHIND
         hold_time(c, s, segments, rows, control)
         side = 1 - is_client(rows, c, segments, s)
         if rows[c + C_ID] < 0:
