@@ -68,24 +68,6 @@ def is_capture_duplicate(c: int, x: int, y: int, s: int, ack: int, segments: Wor
     return 1 if again and scaled_window(x, y, s, segments, rows) == rows[x + E_WINDOW] else 0
 
 
-def is_replayed(c: int, x: int, s: int, segments: Words, rows: Words) -> int:
-    """Whether this is a frame of a capture that was appended to itself: 1 or 0.
-
-    The connection's first segment comes again, with the very stamp that it had, after later ones. Until its latest time
-    is reached once more, all that follows are copies.
-    """
-    if segments[s + S_TIME] > rows[c + C_LAST_TIME]:
-        return 0
-    if rows[c + C_FLAGS] & CF_REPLAYED:
-        return 1
-    if segments[s + S_TIME] != rows[c + C_FIRST_TIME] or segments[s + S_TIME] == rows[c + C_LAST_TIME]:
-        return 0
-    if not rows[x + E_BASE_KNOWN] or low32(segments[s + S_SEQ] - rows[x + E_BASE]) > 1:
-        return 0
-    rows[c + C_FLAGS] |= CF_REPLAYED
-    return 1
-
-
 def is_renumbered(c: int, x: int, side: int, s: int, segments: Words, rows: Words) -> int:
     """Whether this is the frame before, or one like it, as it is on the other side of a box that rewrites numbers.
 

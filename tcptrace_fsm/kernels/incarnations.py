@@ -190,6 +190,24 @@ def unlearn(x: int, y: int, rows: Words) -> int:
     return 0
 
 
+def is_replayed(c: int, x: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether this is a frame of a capture that was appended to itself: 1 or 0.
+
+    The connection's first segment comes again, with the very stamp that it had, after later ones. Until its latest time
+    is reached once more, all that follows are copies.
+    """
+    if segments[s + S_TIME] > rows[c + C_LAST_TIME]:
+        return 0
+    if rows[c + C_FLAGS] & CF_REPLAYED:
+        return 1
+    if segments[s + S_TIME] != rows[c + C_FIRST_TIME] or segments[s + S_TIME] == rows[c + C_LAST_TIME]:
+        return 0
+    if not rows[x + E_BASE_KNOWN] or low32(segments[s + S_SEQ] - rows[x + E_BASE]) > 1:
+        return 0
+    rows[c + C_FLAGS] |= CF_REPLAYED
+    return 1
+
+
 def route(
     newest: int,
     s: int,
@@ -221,6 +239,7 @@ def route(
                 and rows[y + E_SEGMENTS]
                 and is_over(newest, rows)
                 and (not opening or rows[newest + C_FLAGS] & CF_REFUSED)
+                and not is_replayed(newest, x, s, segments, rows)
             ):
                 return new_incarnation(newest, s, h, slot, segments, slots, rows, living, due, control)
             if opening and rows[y + E_SEGMENTS] and not rows[y + E_STAGE] & ES_SYN:
