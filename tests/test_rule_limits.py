@@ -82,6 +82,11 @@ RULES = [
     (
         *("half_open_timeout", "one SYN+ACK, waiting for 3 s"),
         "0.00 > S 0:0(0)\n0.01 < S. 0:0(0) ack 1\nend 3.010",
+        "low",
+    ),
+    (
+        *("half_open_timeout", "two SYN+ACKs, waiting for 3 s"),
+        "0.00 > S 0:0(0)\n0.01 < S. 0:0(0) ack 1\n1.01 < S. 0:0(0) ack 1\nend 3.010",
         "medium",
     ),
     (
@@ -143,7 +148,7 @@ RULES = [
     ),
     *(
         ("syn_no_response", f"{count} SYNs, waiting for {waited} s", "".join(SYNS[:count]) + f"end {waited}", severity)
-        for count, waited, severity in [(2, 3, "medium"), (2, 2.9, "low"), (1, 3, "medium"), (1, 2.9, "info")]
+        for count, waited, severity in [(2, 3, "medium"), (2, 2.9, "low"), (1, 3, "low"), (1, 2.9, "info")]
     ),
     *(
         ("rst_bad_ack", f"the RST acknowledges {ack}", f"{SYNS[0]}0.01 < R. 0:0(0) ack {ack}\n", severity)

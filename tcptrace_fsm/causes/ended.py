@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.world import CLIENT_BYTES, OPENED, SERVER_BYTES
+from tcptrace_fsm.findings.abort import LAST_WORDS
 from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
@@ -186,6 +187,8 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         if found is not None and (case.has("rst_on_late_data", "close_with_unread_data", "rst_after_own_fin")):
             fin, late, rst = found
             lost = sum(s.length for s in late)
+            if lost <= LAST_WORDS and end.peer[E_FIN] >= 0:
+                continue  # it had only its farewell left to say
             left = nobody_waits(case, end, fin, late)
             return Verdict(
                 70,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.attempts import RTO, neighbours, syns_of
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.picky import EXPLAINED, answered_syn
+from tcptrace_fsm.findings.odd_opening import is_old_ack
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_INCARNATION,
@@ -60,7 +61,7 @@ def old_ack(case: Case, before: Brief | None, world: World) -> tuple[Case, Segme
     """The ACK of the old connection that answers the SYN: in this connection's record, or still in the old one's."""
     syns = syns_of(case)
     first = next(iter(case.sent(SERVER)), None)
-    if first and is_bare_ack(first) and first.ack != 1 and not any(s.syn_ack for s in case.sent(SERVER)[:1]):
+    if first and is_old_ack(first):
         return case, first
     old = world.cases_by_id.get(before.conn_id) if before else None
     if old and old[C_TAKEN_OVER] >= 0:

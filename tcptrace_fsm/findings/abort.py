@@ -20,7 +20,17 @@ from tcptrace_fsm.findings.evidence import (
 )
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, span
-from tcptrace_fsm.kernels.layout import C_FIRST_TIME, E_ACK, E_ACK_TIME, E_FIN, E_NEXT, MARK_RST_DRAWN, TCP_SYN
+from tcptrace_fsm.kernels.layout import (
+    C_FIRST_TIME,
+    C_WAIT_SPOKE,
+    E_ACK,
+    E_ACK_TIME,
+    E_FIN,
+    E_NEXT,
+    E_RTT_MIN,
+    MARK_RST_DRAWN,
+    TCP_SYN,
+)
 from tcptrace_fsm.tcp.machine import Event, State
 
 if TYPE_CHECKING:
@@ -28,10 +38,13 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.rule import Change, End
 
-__all__ = ["RULES", "late_data"]
+__all__ = ["LAST_WORDS", "RULES", "late_data"]
 
 OPEN = (State.ESTABLISHED, State.CLOSE_WAIT)
 FINISHED = (State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING, State.LAST_ACK, State.TIME_WAIT)
+LAST_WORDS = 64  # bytes: a TLS alert, a goodbye; with a FIN behind them nobody misses them
+ACK_DUE = SECOND // 2  # RFC 9293 3.8.6.3: no ACK is delayed for so long
+SENT_AGAIN = 3 * SECOND  # RFC 6298: what is not acknowledged has been sent again by then
 IN_VAIN = 2  # so many questions without an answer: the reset is about the peer's silence
 
 
@@ -92,14 +105,18 @@ def each_abort(c: View) -> Iterator[Abort]:
         sent = min([peer[E_NEXT], *later]) - (peer[E_FIN] >= 0)
         fin = next((s for s in peer.segments if s.fin and s.frame < rst.frame), None)
         recent = rst.time - end[E_ACK_TIME] <= prompt(end)
+        # What has not been acknowledged for so long was, only not here; and so was what nobody sent again.
+        spoke_last = c[C_WAIT_SPOKE + peer.side], c[C_WAIT_SPOKE + end.side]
+        heard_long_ago = 0 < spoke_last[0] < rst.time - ACK_DUE - 2 * max(peer[E_RTT_MIN], 0)
+        sent_long_ago = 0 < spoke_last[1] < rst.time - SENT_AGAIN
         yield Abort(
             end,
             change,
             rst,
-            max(0, sent - max(end[E_ACK], 1)),
+            0 if heard_long_ago else max(0, sent - max(end[E_ACK], 1)),
             # Whoever has acknowledged the peer's FIN as well aborts what the peer had closed.
             end[E_ACK] > 1 and end[E_ACK_TIME] >= peer[E_ACK_TIME] and recent and not 0 <= peer[E_FIN] <= end[E_ACK],
-            bytes_lost(end),
+            0 if sent_long_ago else bytes_lost(end),
             fin is not None and end[E_ACK] < peer[E_FIN] <= rst.ack,
         )
 
@@ -207,13 +224,14 @@ def rst_on_late_data(c: View) -> Iterator[Hit]:
         late = cause.time - fin.time
         what = f"{cause.length} bytes" if cause.length else "its last bytes and FIN"
         under_way = cause.ack < end[E_FIN]  # what does not acknowledge the FIN was under way already
+        goodbye = end.peer[E_FIN] >= 0 and end.peer[E_FIN] - 1 - cause.seq <= LAST_WORDS
         yield Hit(
             end.side,
             rst,
             f"{end.peer.name} sent {what} {span(late)} after the FIN of {end.name}, which answered with "
             "RST: its application had closed without waiting for them, and they are lost",
             (cause,),
-            "low" if under_way else None if late >= SECOND else "medium",
+            "low" if under_way or goodbye else None if late >= SECOND else "medium",
         )
 
 
@@ -365,7 +383,8 @@ RULES = (
         severity="high",
         rfc="RFC 9293 3.6.1",
         summary="An application closed although data were still to come; they met no reader, and an RST says so.",
-        evidence="A FIN, later data from the peer, and an RST in answer; less if soon, or under way before.",
+        evidence="A FIN, later data from the peer, and an RST in answer; less if soon, or under way before, or where a "
+        "FIN follows a few last words.",
         innocent="A client that does not want the rest of an answer.",
         when=when_reset_after_fin,
         needs=(BOTH_DIRECTIONS,),

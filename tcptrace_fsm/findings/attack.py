@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE
-from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, BOTH_SYNS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     MARK_ACK_UNSEEN,
@@ -92,6 +92,8 @@ def challenge_probe(c: View) -> Iterator[Hit]:
 
 def optimistic(c: View) -> Iterator[Hit]:
     """ACKs of data that pass only afterwards."""
+    if not in_order(c):
+        return
     for end in c.ends:
         early: list[tuple[Segment, Segment]] = []
         for ack in end.segments:
@@ -116,6 +118,14 @@ def optimistic(c: View) -> Iterator[Hit]:
                 f"{span(ahead)} ahead: it makes the sender go faster than the path allows",
                 (*(ack for ack, _ in early[1:]), *(data for _, data in early)),
             )
+
+
+def in_order(c: View) -> bool:
+    """Whether the handshake stands in the order in which it was sent: else one direction is stamped late."""
+    syn = next((s for s in c.client.segments if s.syn), None)
+    answer = next((s for s in c.server.segments if s.syn_ack), None)
+    third = next((s for s in c.client.segments if not s.syn), None)
+    return bool(syn and answer and third and syn.frame < answer.frame < third.frame)
 
 
 def desync(c: View) -> Iterator[Hit]:
@@ -270,7 +280,7 @@ RULES = (
         evidence="Three or more ACKs of data that pass the capture point 2 ms or more later.",
         innocent="A capture that delays one direction: two interfaces with clocks or queues of their own.",
         when=when_early,
-        needs=(BOTH_DIRECTIONS,),
+        needs=(BOTH_DIRECTIONS, BOTH_SYNS),
         detect=optimistic,
         example=HANDSHAKE
         + """
@@ -281,8 +291,9 @@ RULES = (
             1.200 < .  1:1(0)         ack 3101
             1.210 > .  2101:3101(1000) ack 1
         """,
-        counterexample=HANDSHAKE
-        + """
+        counterexample=(
+            HANDSHAKE
+            + """
             1.000 > .  101:1101(1000)  ack 1
             1.010 < .  1:1(0)         ack 1101
             1.100 > .  1101:2101(1000) ack 1
@@ -290,6 +301,19 @@ RULES = (
             1.200 > .  2101:3101(1000) ack 1
             1.210 < .  1:1(0)         ack 3101
         """,
+            """
+            0.000 < S. 0:0(0)         ack 1     # the client's direction is stamped 10 ms late
+            0.005 > S  0:0(0)
+            0.006 < .  1:1(0)         ack 1
+            0.010 > .  1:1(0)         ack 1
+            1.000 < .  1:1(0)         ack 1001
+            1.010 > .  1:1001(1000)   ack 1
+            1.100 < .  1:1(0)         ack 2001
+            1.110 > .  1001:2001(1000) ack 1
+            1.200 < .  1:1(0)         ack 3001
+            1.210 > .  2001:3001(1000) ack 1
+        """,
+        ),
     ),
     Rule(
         kind="tcb_desync_evasion",

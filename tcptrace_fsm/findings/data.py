@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.loss import bears, counted, times
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
-from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, median, span
+from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, median, span
 from tcptrace_fsm.kernels.layout import (
     E_LAST_TIME,
     E_SEGMENTS,
@@ -21,6 +21,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_OUT_OF_ORDER,
     MARK_PAWS,
     MARK_RETRANSMISSION,
+    OPT_TIMESTAMPS,
     TCP_ACK,
     TCP_RST,
     TCP_SYN,
@@ -78,8 +79,15 @@ def answering(c: View) -> Iterator[Hit]:
 
 
 def unheard(end: End) -> list[Segment]:
-    """Keepalives after which nothing came from the peer any more."""
-    return [s for s in keepalives(end) if s.time > end.peer[E_LAST_TIME] >= 0]
+    """Keepalives after which nothing came from the peer any more.
+
+    One that echoes a newer timestamp than those before it shows that these were answered, though not here. And nobody
+    asks several times a second.
+    """
+    asked = [s for s in keepalives(end) if s.time > end.peer[E_LAST_TIME] >= 0]
+    if asked and asked[-1].options & OPT_TIMESTAMPS:
+        asked = [s for s in asked if s.tsecr == asked[-1].tsecr]
+    return asked if len(asked) < 2 or interval(asked) >= SECOND // 2 else []
 
 
 def own_rst(end: End, after: Segment) -> Segment | None:

@@ -20,6 +20,8 @@ from tcptrace_fsm.kernels.layout import (
     C_TAKEN_OVER,
     CF_MIDSTREAM,
     CLIENT,
+    E_ACK,
+    E_FIN,
     E_HOLES,
     E_UNIQUE,
     MARK_ACK_UNSEEN,
@@ -58,6 +60,8 @@ class Leaks(Collector):
             return
         if words[c + C_FLAGS] & CF_MIDSTREAM and words[end_of(c, side) + E_UNIQUE] < 2:
             return  # begun inside: its FIN may have passed before
+        if words[end_of(c, side) + E_ACK] < words[end_of(c, 1 - side) + E_FIN]:
+            return  # a FIN that is neither acknowledged nor sent again had an answer that is not here
         holder = socket_of(words, c, SERVER) if side == SERVER else host_of(words, c, CLIENT)
         self.groups.of(holder).add(words, c)
         self.since.setdefault(holder, []).append(words[c + C_LAST_TIME])

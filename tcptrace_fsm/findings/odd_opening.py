@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.rule import End, Segment
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "is_old_ack"]
 
+ONE_CONNECTION = 1 << 24  # bytes: whose numbers lie so near go on from the same SYN, as good as certainly
 SYNCHRONIZED = (
     State.ESTABLISHED,
     State.FIN_WAIT_1,
@@ -110,8 +111,16 @@ def answered_by_ack(c: View) -> Iterator[Hit]:
             return
     syn = next((s for s in c.client.segments if s.syn), None)
     first = next(iter(c.server.segments), None)
-    if syn and first and syn.frame < first.frame and is_pure_ack(first) and first.ack != 1:
+    if syn and first and syn.frame < first.frame and is_old_ack(first):
         yield answered(c, c.server, first, c.shown(syn.frame))
+
+
+def is_old_ack(s: Segment) -> bool:
+    """Whether a server's first segment, where its SYN+ACK should be, is an ACK of another connection.
+
+    One that lies a little beyond the SYN goes on from there: then only the SYN+ACK is missing.
+    """
+    return is_pure_ack(s) and not 1 <= s.ack < ONE_CONNECTION
 
 
 def is_pure_ack(s: Segment) -> bool:
@@ -257,19 +266,26 @@ RULES = (
         aliases={"conntrack": "SYN ignored, last_ack kept", "Linux": "TCPChallengeACK"},
         example="""
             0.00 > S  0:0(0)
-            0.01 < .  9000:9000(0) ack 7777
-            0.02 > R  7777:7777(0)
+            0.01 < .  9000:9000(0) ack 777000000
+            0.02 > R  777000000:777000000(0)
             1.00 > S  0:0(0)
             1.01 < S. 0:0(0) ack 1
             1.02 > .  1:1(0) ack 1
         """,
-        counterexample="""
+        counterexample=(
+            """
             0.00 > S  0:0(0)
             0.01 < R. 0:0(0) ack 1
             1.00 > S  0:0(0)
             1.01 < S. 0:0(0) ack 1
             1.02 > .  1:1(0) ack 1
         """,
+            """
+            0.00 > S  0:0(0)
+            0.05 < .  777:777(0) ack 501   # of what follows this SYN: one packet of ten was captured
+            0.50 > P. 5001:5501(500) ack 900
+        """,
+        ),
     ),
     Rule(
         kind="syn_fin",

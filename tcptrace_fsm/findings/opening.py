@@ -84,8 +84,13 @@ def no_response(c: View) -> Iterator[Hit]:
 def never_answered(words: array[int], c: int, often: int, lasted: int, silence: int) -> tuple[str, str | None]:
     """In words: ``often`` SYNs within ``lasted`` ns, then nothing for ``silence`` ns."""
     waited = lasted + silence
-    # A SYN at the end of the capture may yet be answered.
-    severity = None if waited >= 3 * SECOND else "low" if often > 1 else "info"
+    # A SYN at the end of the capture may yet be answered; and one that nobody repeats, though each system does after a
+    # second, was given up at once, or the capture lacks what came of it.
+    severity = "low"
+    if waited >= 3 * SECOND:
+        severity = None if often > 1 else "low"
+    elif often == 1:
+        severity = "info"
     tries = f"{often} SYNs in {span(lasted)}" if often > 1 else "1 SYN"
     then = f"then {span(silence)} of silence"
     if often > 1 and silence < SYN_TIMER:

@@ -158,6 +158,8 @@ def rst_seq_inexact(c: View) -> Iterator[Hit]:
             off = found[0].seq - end.peer[E_ACK]
             if not off:
                 continue  # it is where its receiver stands by now
+            # Where nobody asked back or went on, it may have been exact, and bytes before it are missing here.
+            refuted = any(challenge(end, rst) for rst in found) or talks_on(end)
             yield Hit(
                 end.side,
                 found[0],
@@ -165,6 +167,7 @@ def rst_seq_inexact(c: View) -> Iterator[Hit]:
                 "it is answered with a challenge ACK and not obeyed; a blind guess, or an abort with data lost "
                 "before it",
                 found[1:],
+                None if refuted else "low",
             )
 
 
@@ -180,18 +183,29 @@ def rst_out_of_window(c: View) -> Iterator[Hit]:
                 f"an RST of {end.name} lies outside the window of {end.peer.name}, {abs(off)} bytes "
                 f"{'beyond' if off > 0 else 'below'} its edge: it is dropped; a blind guess, or of another connection",
                 found[1:],
+                None if goes_on(c, found[0]) else "low",
             )
+
+
+def goes_on(c: View, rst: Segment) -> bool:
+    """Whether the connection lived on after a reset."""
+    return any(s.last_frame > rst.frame and not s.rst for s in heard(c.segments))
+
+
+def challenge(end: End, rst: Segment) -> Segment | None:
+    """The pure ACK by which the peer of ``end`` asks back, at once, whether a reset was meant (RFC 5961 3.2)."""
+    answer = end.view.after(rst, side=end.peer.side)
+    if answer is None or answer.time - rst.time > prompt(end.peer) or answer.length:
+        return None
+    return answer if answer.flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK) == TCP_ACK else None
 
 
 def rst_challenged(c: View) -> Iterator[Hit]:
     """An inexact RST draws an ACK."""
-    plain = TCP_FIN | TCP_SYN | TCP_RST
     for end in c.ends:
         for rst in (s for s in heard(end.segments) if s.rst and s.has(MARK_RST_INEXACT)):
-            answer = c.after(rst, side=end.peer.side)
-            if answer is None or answer.time - rst.time > prompt(end.peer):
-                continue
-            if answer.flags & TCP_ACK and not answer.flags & plain and not answer.length:
+            answer = challenge(end, rst)
+            if answer:
                 yield Hit(
                     end.peer.side,
                     answer,
@@ -339,7 +353,8 @@ RULES = (
         severity="medium",
         rfc="RFC 5961 3.2",
         summary="An RST inside the window but not at its edge; a careful receiver asks back before it believes it.",
-        evidence="A sequence number inside the window that is neither the next expected nor the sender's next.",
+        evidence="A sequence number inside the window that is neither the next expected nor the sender's next; low "
+        "where nobody asked back or went on.",
         innocent="A real abort whose data before it were lost; its sender then repeats the RST at the right place.",
         when=when_inexact,
         needs=(BOTH_DIRECTIONS,),

@@ -40,7 +40,8 @@ def half_open(c: View) -> Iterator[Hit]:
     waited = c.end - answers[0].time
     if waited < SECOND:
         return  # the ACK may yet come
-    severity = "info" if len(answers) == 1 and waited < 3 * SECOND else None
+    # A server repeats its SYN+ACK: where it did not, the ACK may only be missing here.
+    severity = None if len(answers) > 1 else "low" if waited >= 3 * SECOND else "info"
     yield Hit(
         CLIENT,
         answers[-1],
@@ -99,7 +100,7 @@ def early_data(c: View) -> Iterator[Hit]:
         f"{c.client.name} sent {sum(s.length for s in early)} bytes to {c.server.name} before it could know that the "
         f"connection was open: {then}",
         (syn, *early[1:], *((answer,) if answer else ())),
-        "low" if ahead is not None and ahead < SECOND // 1000 else None,  # frames of two queues in the wrong order
+        "low" if answer else None,  # nobody guesses a server's ISN: this capture shows the SYN+ACK too late
     )
 
 
@@ -160,7 +161,8 @@ RULES = (
         severity="medium",
         rfc="RFC 9293 3.8.3, RFC 4987 2",
         summary="The client never acknowledged the SYN+ACK: the server is left in SYN_RECEIVED.",
-        evidence="SYN and SYN+ACK, and nothing but SYNs from the client for a second or more; info below 3 s.",
+        evidence="SYN and SYN+ACK, and nothing but SYNs from the client for a second or more; low where the "
+        "SYN+ACK is not repeated, info below 3 s.",
         innocent="A capture that ends, or that misses the client's direction after the SYN.",
         when=when_failed,
         needs=(BOTH_SYNS,),
@@ -221,9 +223,8 @@ RULES = (
         severity="medium",
         rfc="RFC 9293 3.10.7.3",
         summary="The client sent data, without Fast Open, before the answer to its SYN.",
-        evidence="A segment with data from the client between its SYN and the SYN+ACK; low where less than 1 ms lies "
-        "between.",
-        innocent="Frames of several queues captured in the wrong order; a capture that misses the SYN+ACK.",
+        evidence="A segment with data from the client between its SYN and the SYN+ACK; low where a SYN+ACK follows.",
+        innocent="Two directions captured by clocks or queues of their own; a capture that misses the SYN+ACK.",
         when=when_early,
         needs=(BOTH_DIRECTIONS, BEGINNING),
         detect=early_data,

@@ -196,7 +196,10 @@ def is_reply(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
         at_once += 2 * rows[y + E_RTT_MIN]
     if segments[s + S_TIME] - rows[y + E_LAST_TIME] > at_once:
         return 0
-    if rows[x + E_LAST_TIME] > rows[y + E_LAST_TIME] and not rows[x + E_LAST_FLAGS] & TCP_RST:
+    if not rows[x + E_LAST_FLAGS] & TCP_RST and (
+        rows[x + E_LAST_TIME] > rows[y + E_LAST_TIME]
+        or (rows[x + E_LAST_TIME] == rows[y + E_LAST_TIME] and rows[x + E_ACK] >= rows[y + E_NEXT])
+    ):
         return 0  # it has answered
     ack = widen(segments[s + S_ACK], rows[y + E_BASE], rows[y + E_NEXT])
     length = rows[y + E_LAST_LEN] + (1 if last & TCP_SYN else 0) + (1 if last & TCP_FIN else 0)
@@ -236,4 +239,4 @@ def is_drawn(x: int, y: int, flags: int, seq: int, now: int, rows: Words) -> int
     probe = 1 if rows[y + E_LAST_SEQ] == low32(last - 1) else 0
     if not rows[y + E_LAST_LEN] and not rows[y + E_LAST_FLAGS] & TCP_FIN and not probe:
         return 0
-    return 1 if rows[y + E_NEXT] > rows[x + E_ACK] or rows[y + E_LAST_TIME] >= rows[x + E_LAST_TIME] else 0
+    return 1 if rows[y + E_NEXT] > rows[x + E_ACK] or rows[y + E_LAST_TIME] > rows[x + E_LAST_TIME] else 0

@@ -138,6 +138,16 @@ def name_pending(rows: Words, living: Words, due: Words, control: Words) -> int:
     return n
 
 
+def over_by(moment: int, c: int, rows: Words) -> int:
+    """As of when a row is judged where the clock stops at ``moment``: not before its latest segment.
+
+    Where that was far behind the clock, nobody knows by which clock it was stamped, nor how long it has been silent.
+    """
+    if moment <= rows[c + C_LAST_TIME] or rows[c + C_FLAGS] & CF_BEHIND:
+        return rows[c + C_LAST_TIME]
+    return moment
+
+
 def close_books(moment: int, rows: Words, living: Words, due: Words, control: Words) -> int:
     """The clock has leapt by a day or more, see :func:`.table.leap`: what was live then is judged as of then.
 
@@ -151,7 +161,7 @@ def close_books(moment: int, rows: Words, living: Words, due: Words, control: Wo
     while i < control[K_LIVE]:
         c = living[i]
         if not back or rows[c + C_LAST_TIME] - control[K_NOW] > DAY * MILLISECOND // 2:
-            over = moment if moment > rows[c + C_LAST_TIME] else rows[c + C_LAST_TIME]
+            over = over_by(moment, c, rows)
             if over - rows[c + C_LAST_TIME] > control[K_LINGER_SYN] and is_over(c, rows):
                 over = rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
             make_due(c, over, rows, due, control)
@@ -171,7 +181,7 @@ def make_all_due(rows_words: Words, living_words: Words, due_words: Words, contr
     i = 0
     while i < control[K_LIVE]:
         c = living[i]
-        rows[c + C_OVER_TIME] = control[K_NOW] if control[K_NOW] > rows[c + C_LAST_TIME] else rows[c + C_LAST_TIME]
+        rows[c + C_OVER_TIME] = over_by(control[K_NOW], c, rows)
         if is_spent(c, rows, control):
             rows[c + C_OVER_TIME] = rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
         i += 1

@@ -22,7 +22,7 @@ def scaled_window(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
     if rows[x + E_STAGE] & ES_SYN and rows[y + E_STAGE] & ES_SYN:
         if rows[x + E_SHIFT] >= 0 and rows[y + E_SHIFT] >= 0:
             return window << rows[x + E_SHIFT]
-        return window
+        return -window if (rows[x + E_OPTIONS] | rows[y + E_OPTIONS]) & OPT_SHORT else window
     return -window
 
 
