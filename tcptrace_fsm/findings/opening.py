@@ -86,7 +86,7 @@ def never_answered(words: array[int], c: int, often: int, lasted: int, silence: 
     waited = lasted + silence
     # A SYN at the end of the capture may yet be answered; and one that nobody repeats, though each system does after a
     # second, was given up at once, or the capture lacks what came of it.
-    severity = "low"
+    severity: str | None = "low"
     if waited >= 3 * SECOND:
         severity = None if often > 1 else "low"
     elif often == 1:
