@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes import (
     accept,
+    answers,
     captured,
     closing,
     delivery,
@@ -38,7 +39,7 @@ __all__ = ["CAUSES", "FAMILIES", "new_diagnoser"]
 
 FAMILIES = (
     *(refused, unanswered, picky, reused_port, accept, handshake, floods),
-    *(sizes, delivery, lossy, waits, windows),
+    *(sizes, delivery, lossy, answers, waits, windows),
     *(closing, ended, idle, injected, translated, captured),
 )
 

@@ -46,7 +46,16 @@ def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, 
         # it holds, and no more for a round trip.
         purpose = WAIT_WINDOW * 2 + 1 - side
     elif bits & WB_MORE << side:
-        purpose = WAIT_TRANSFER * 2 + side  # its application had said more than fitted: something on the way held it
+        # Its application had said more than fitted. Far from it, with all acknowledged that has come, no window and no
+        # congestion window holds it back for longer than its timer takes at the least: what it sent never came here.
+        purpose = WAIT_TRANSFER * 2 + side
+        if (
+            here > there >= 0
+            and here > 5 * MILLISECOND
+            and rows[y + E_ACK] >= rows[c + C_WAIT_SEEN + side]
+            and clock - rows[c + C_WAIT_DONE] >= 200 * MILLISECOND + here
+        ):
+            purpose = WAIT_RETRANSMISSION * 2 + side
     elif rows[y + E_ACK] >= rows[c + C_WAIT_SEEN + side] and acked >= spoke:
         if clock - acked <= at_once:
             # It went on as soon as it heard of the ACK. Where that was held back, Nagle's algorithm held back a short
@@ -57,7 +66,12 @@ def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, 
             if there >= 0 and length < segment_room(y, rows) and length == rows[y + E_WINDOW] >> shift:
                 # As long as the window's field without its scale: that is all that its TCP sends before an ACK.
                 purpose = WAIT_WINDOW * 2 + 1 - side
-            elif there >= 0 and 25 * MILLISECOND <= held <= 600 * MILLISECOND and length < segment_room(y, rows):
+            elif (
+                (here > 4 * MILLISECOND or clock - acked <= here + MILLISECOND)  # an ACK lets it go at once
+                and there >= 0
+                and 25 * MILLISECOND <= held <= 600 * MILLISECOND
+                and length < segment_room(y, rows)
+            ):
                 spend(c, spoke + there, purpose, after, rows, waits, control)
                 spend(c, acked, WAIT_DELAYED_ACK * 2 + 1 - side, after, rows, waits, control)
                 rows[c + C_DELAYED_ACKS] += 1
@@ -70,6 +84,62 @@ def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, 
         # (RFC 8985 7.3) or sent in spite of it.
         purpose = WAIT_RETRANSMISSION * 2 + side
     return spend(c, clock, purpose, after, rows, waits, control)
+
+
+def words_arrived(c: int, rows: Words) -> int:
+    """When the server had the client's latest words, seen from here: now at the latest.
+
+    The way there and back takes what it takes at its best, unless the ACK of them says that it took longer: no ACK is
+    held back for half a second. Where the answer itself is the first to acknowledge them, later than that, of a server
+    that acknowledges before it answers, they were on their way until then. Only what was not repeated for seconds
+    either was acknowledged, in a frame that is missing.
+    """
+    way = rows[c + C_WAIT_WAY + SERVER]
+    clock = rows[c + C_LAST_TIME]
+    spoke = rows[c + C_WAIT_SPOKE]
+    acked = rows[c + C_WAIT_ACKED]
+    there = spoke + way if way > 0 else spoke
+    if acked >= spoke:
+        if acked - there >= ACK_HELD:
+            there = acked
+    elif acked > 0 and way > 0 and clock - there >= ACK_HELD and (clock - there) // 6 < ACK_HELD:
+        there = clock
+    return there if there < clock else clock
+
+
+def answered(c: int, response: int, frame: int, rows: Words) -> int:
+    """Take note of how long an answer took that begins with ``frame``."""
+    slowest = rows[c + C_RESPONSE_MAX]
+    if response > slowest + RESPONSE_ALIKE:
+        rows[c + C_RESPONSES_MAX] = 1
+    elif response >= slowest - RESPONSE_ALIKE:
+        rows[c + C_RESPONSES_MAX] += 1
+    if response > slowest:
+        rows[c + C_RESPONSE_MAX] = response
+        rows[c + C_SLOWEST_FRAME] = frame
+    asked = rows[c + C_WAIT_SEEN] - rows[c + C_WAIT_ROUND]
+    if rows[c + C_LEAST_REQUEST] < 0 or asked < rows[c + C_LEAST_REQUEST]:
+        rows[c + C_LEAST_REQUEST] = asked
+    return response
+
+
+def paused_within(c: int, side: int, paused: int, frame: int, rows: Words) -> int:
+    """Take note that an endpoint went on, of its own accord, after a pause in which nothing kept it from that."""
+    if side == CLIENT:
+        rows[c + C_BURSTS] += 1
+        rows[c + C_PAUSES] += 1
+        if paused > rows[c + C_PAUSE]:
+            rows[c + C_PAUSE] = paused
+            rows[c + C_PAUSE_FRAME] = frame
+        return 0
+    if paused >> 1 > rows[c + C_STALL]:
+        rows[c + C_STALLS] = 1
+    elif paused >= rows[c + C_STALL] >> 1:
+        rows[c + C_STALLS] += 1
+    if paused > rows[c + C_STALL]:
+        rows[c + C_STALL] = paused
+        rows[c + C_STALL_AT] = rows[c + C_WAIT_SEEN + 1]
+    return 0
 
 
 def take_data(c: int, side: int, s: int, bits: int, segments: Words, rows: Words, waits: Words, control: Words) -> int:
@@ -86,10 +156,8 @@ def take_data(c: int, side: int, s: int, bits: int, segments: Words, rows: Words
         way = rows[c + C_WAIT_WAY + side]
         there = rows[c + C_WAIT_SPOKE + last] + (way if way > 0 else 0)
         if side == SERVER:
-            response = clock - there if clock > there else 0
-            if response > rows[c + C_RESPONSE_MAX]:
-                rows[c + C_RESPONSE_MAX] = response
-                rows[c + C_SLOWEST_FRAME] = frame
+            there = words_arrived(c, rows)
+            response = answered(c, clock - there, frame, rows)
     if bits & WB_CLOSING and not (answer and side == SERVER):
         spend(c, clock, WAIT_CLOSE * 2 + closer(c, bits, rows), frame, rows, waits, control)
     elif not spoken:
@@ -111,12 +179,8 @@ def take_data(c: int, side: int, s: int, bits: int, segments: Words, rows: Words
     else:
         paused = clock - rows[c + C_WAIT_DONE]
         went_on(c, side, segments[s + S_LEN], bits, frame, rows, waits, control)
-        if side == CLIENT and paused > 0 and rows[c + C_RUN] == WAIT_APPLICATION * 2 + CLIENT:
-            rows[c + C_BURSTS] += 1
-            rows[c + C_PAUSES] += 1
-            if paused > rows[c + C_PAUSE]:
-                rows[c + C_PAUSE] = paused
-                rows[c + C_PAUSE_FRAME] = frame
+        if paused > 0 and rows[c + C_RUN] == WAIT_APPLICATION * 2 + side:
+            paused_within(c, side, paused, frame, rows)
     # With new data no standstill goes on, unless a window lets through a little at a time.
     if rows[c + C_RUN] >> 1 != WAIT_WINDOW:
         end_run(c, rows, waits, control)
@@ -169,6 +233,19 @@ def speak_on(c: int, side: int, s: int, bits: int, segments: Words, rows: Words)
     return bits
 
 
+def reacted(c: int, rows: Words) -> int:
+    """The client speaks, having heard the server: take note whether it does so in its own time."""
+    took = rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + 1]
+    every = rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE]
+    off = every - rows[c + C_ASK_EVERY]
+    if took >= 1000 * MILLISECOND and took > every - took:
+        rows[c + C_UNHURRIED] += 1
+    if -(every >> 6) <= off <= every >> 6:
+        rows[c + C_UNHURRIED] += bit(32)
+    rows[c + C_ASK_EVERY] = every
+    return took
+
+
 def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) -> int:
     """Take note of who has spoken. Returns the new bits."""
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
@@ -178,6 +255,8 @@ def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) ->
     if side == CLIENT and (not bits & WB_SPOKEN or last == SERVER):
         rows[c + C_REQUESTS] += 1
         rows[c + C_BURSTS] = 1
+        if bits & WB_SPOKEN and heard:
+            reacted(c, rows)
         if not heard and bits & WB_SPOKEN:
             rows[c + C_CROSSED] += 1
     elif not heard and bits & WB_SPOKEN and last != side and rows[c + C_WAIT_SPOKE + 1] <= rows[c + C_WAIT_SPOKE]:

@@ -49,6 +49,8 @@ def begin(c: int, rows: Words) -> int:
     rows[c + C_SLOWEST_FRAME] = -1
     rows[c + C_PAUSE_FRAME] = -1
     rows[c + C_HELD_FRAME] = -1
+    rows[c + C_WAIT_ACKED] = -1
+    rows[c + C_LEAST_REQUEST] = -1
     if rows[c + C_SYN_TIME] < 0 and rows[c + C_SYN_ACK_TIME] < 0:
         return WB_BEGUN | WB_OPEN
     return WB_BEGUN
@@ -61,6 +63,8 @@ def sample(c: int, side: int, bits: int, rows: Words) -> int:
         took = rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + peer]
         if not bits & WB_REPEATED << peer and (rows[c + C_WAIT_WAY + side] < 0 or took < rows[c + C_WAIT_WAY + side]):
             rows[c + C_WAIT_WAY + side] = took
+        if side == SERVER and bits & WB_SPOKEN and rows[c + C_WAIT_ACKED] < rows[c + C_WAIT_SPOKE]:
+            rows[c + C_WAIT_ACKED] = rows[c + C_LAST_TIME]
     return 0
 
 

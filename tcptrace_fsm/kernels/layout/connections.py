@@ -99,8 +99,17 @@ C_DELAYED_ACKS = 126  # how often a short segment was held back until a delayed 
 C_HELD_FRAME = 127  # the first such segment, -1 for none
 C_RESPONSE_HALVES = 128  # eight words of four counters of 16 bits: answers by half octaves of their time
 C_ROUND = 136  # for each side four words: ROUND_..., of the round trip in which it sends
-C_ENDPOINTS = 144  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
-CONNECTION_SIZE = 304  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
+C_STALL = 144  # longest pause of the server within what it had to say, ns
+C_STALLS = 145  # how many there were, at least half as long
+C_ASK_EVERY = 146  # time from the client's words before to its latest, the server having spoken between, ns
+C_STALL_AT = 147  # how much it had said before the longest, relative as E_NEXT
+C_WAIT_ACKED = 148  # when the server first acknowledged all of the client's latest words by a pure ACK, ns
+C_RESPONSES_MAX = 149  # how many answers took as long as the slowest, within RESPONSE_ALIKE
+C_UNHURRIED = 150  # two counters of 32 bits: times that the client went on a second or more after an answer, and later
+# than it had waited for it; times that C_ASK_EVERY was as before
+C_LEAST_REQUEST = 151  # bytes of the shortest request that was answered, -1 for none
+C_ENDPOINTS = 152  # the client's endpoint record begins here, the server's ENDPOINT_SIZE later
+CONNECTION_SIZE = 312  # C_ENDPOINTS + 2 * ENDPOINT_SIZE; a test holds it to that
 
 # One endpoint within a connection: word C_ENDPOINTS + side * ENDPOINT_SIZE + E_...
 # Sequence numbers in here are 64 bits wide and relative: 0 is the endpoint's SYN, 1 its first byte of data.

@@ -19,6 +19,9 @@ ROUND_TRANSFER = 2  # the side's transfer time when it began
 ROUND_FULL = 3  # transfer time that full windows have taken so far, ns: it is in the sum of the peer's window
 ROUND_SIZE = 4
 
+RESPONSE_ALIKE = 50_000_000  # ns: answers that differ by no more took the same time, give or take the way's jitter
+ACK_HELD = 500_000_000  # ns: no ACK is held back for as long (RFC 9293 3.8.6.3)
+
 # C_WAIT_BITS. Where there are two, the first is the client's.
 WB_BEGUN = 1
 WB_OPEN = 2  # a segment that is no SYN was seen

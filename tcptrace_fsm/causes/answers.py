@@ -1,0 +1,405 @@
+"""Causes of waiting for a server: one that is slow to answer, to greet or to go on, or that never answers.
+
+They rest on the accounting of time (docs/waits.md): how long a connection stood still, for whom, and for what.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
+from tcptrace_fsm.causes.examples import ASKED, CLOSED, OPENED
+from tcptrace_fsm.kernels.layout import (
+    C_ASK_EVERY,
+    C_CROSSED,
+    C_LEAST_REQUEST,
+    C_LONGEST_AFTER,
+    C_LONGEST_BEFORE,
+    C_LONGEST_FOR,
+    C_LONGEST_WAIT,
+    C_PAUSE,
+    C_PAUSES,
+    C_REQUESTS,
+    C_RESPONSE_MARKER,
+    C_RESPONSE_MAX,
+    C_RESPONSE_MIN,
+    C_RESPONSES,
+    C_RESPONSES_MAX,
+    C_SLOWEST_FRAME,
+    C_STALL,
+    C_STALL_AT,
+    C_STALLS,
+    C_UNHURRIED,
+    C_WAIT_BITS,
+    C_WAIT_ROUND,
+    C_WAIT_SEEN,
+    C_WAIT_SPOKE,
+    C_WAIT_WAY,
+    CLIENT,
+    E_ACK,
+    E_FIN,
+    E_LAST_TIME,
+    E_UNIQUE,
+    MARK_BAD_CHECKSUM,
+    MILLISECOND,
+    RESPONSE_ALIKE,
+    SERVER,
+    WAIT_APPLICATION,
+    WB_SERVER_LAST,
+    WB_SERVER_SPOKE,
+    WB_SPOKEN,
+)
+from tcptrace_fsm.text.durations import span
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.causes.case import Case
+    from tcptrace_fsm.causes.world import World
+
+__all__ = ["CAUSES", "has_turns", "median_response"]
+
+SECOND = 1_000_000_000
+SIDES = ("client", "server")
+MUCH = 50_000  # bytes: more than one message of an application that speaks when it likes
+
+
+def has_turns(case: Case) -> bool:
+    """Whether both directions were seen, and the ends took turns."""
+    return case.both_directions and 3 * case[C_CROSSED] <= case[C_REQUESTS]
+
+
+def median_response(case: Case) -> int:
+    """Median time of its answers, ns."""
+    n = case[C_RESPONSES]
+    heights = [case[C_RESPONSE_MARKER + i] for i in range(5)]
+    if n >= 5:
+        return heights[2]
+    few = sorted(heights[:n])
+    return (few[(n - 1) // 2] + few[n // 2]) // 2
+
+
+def way_and_back(case: Case) -> int:
+    """The way to the server and back, ns, as far as it is known."""
+    return sum(w for w in (case[C_WAIT_WAY], case[C_WAIT_WAY + 1]) if w > 0)
+
+
+def network_share(case: Case) -> str:
+    """The way to the server and back, in words."""
+    way = way_and_back(case)
+    return span(way) if way else "not known"
+
+
+def usual(median: int) -> str:
+    """The usual time of an answer, in words."""
+    return span(median) if median >= MILLISECOND else "less than 1 ms"
+
+
+def half_took(median: int) -> str:
+    """What half of the answers took, in words."""
+    return f"half of the answers took {usual(median)}" + (" or more" if median >= MILLISECOND else "")
+
+
+# --- slow answers -----------------------------------------------------------------------------------------------------
+def is_long_poll(case: Case, world: World) -> bool:
+    """Whether its answers come when a time is over, by design: alike to the clock, or alike here and quick elsewhere.
+
+    A long poll is held until something happens, or until its time is over: the slowest answers take that time, others
+    any less. What works for long takes its own time each time.
+    """
+    worst, least = case[C_RESPONSE_MAX], case[C_RESPONSE_MIN]
+    others = world.cases_of(case.service)
+    if case[C_RESPONSES] >= 2 and worst - least <= max(worst // 40, RESPONSE_ALIKE):
+        quick = any(
+            other is not case and other[C_RESPONSES] >= 5 and other[C_RESPONSE_MAX] < SECOND for other in others
+        )
+        if quick:
+            return True
+    limit = max(other[C_RESPONSE_MAX] for other in others)
+    near = limit - worst <= RESPONSE_ALIKE or 4 * median_response(case) >= worst
+    return case[C_RESPONSES] >= 2 and near and is_set(limit, others)
+
+
+def is_set(limit: int, cases: list[Case]) -> bool:
+    """Whether the slowest answers of a service took the same time, one that somebody has set."""
+    alike = [case for case in cases if case[C_RESPONSES] >= 2 and limit - case[C_RESPONSE_MAX] <= RESPONSE_ALIKE]
+    count = sum(case[C_RESPONSES_MAX] for case in alike)
+    if limit >= 19 * SECOND and count >= 2:
+        return off_the_clock(limit, 5 * SECOND) <= SECOND // 10
+    # So short a time may be the server's own. Many that are alike to a whole second are not; nor is what comes each
+    # whole second, whatever the client says in between.
+    ways = {way_and_back(case) for case in alike}
+    return count >= 5 and any(off_the_clock(limit + way, SECOND) <= SECOND // 50 for way in (0, *ways))
+
+
+def off_the_clock(time: int, step: int) -> int:
+    """How far a time is off a multiple of ``step``, ns."""
+    off = time % step
+    return min(off, step - off)
+
+
+def one_sided_talk(case: Case) -> bool:
+    """Whether what the server sends may be no answer: words are left without one, or the server speaks unasked."""
+    worst = case[C_RESPONSE_MAX]
+    if case[C_PAUSES] and 2 * case[C_PAUSE] >= worst:
+        return True  # the client said something, waited in vain for longer, and went on
+    if case[C_STALLS] >= 2 and 2 * case[C_STALL] >= worst:
+        return True  # it is silent for as long, and then speaks, when nothing was asked; once it may say goodbye
+    if case[C_RESPONSES] >= 4 and in_its_own_time(case):
+        return True
+    first = next((s for s in case.segments if s.length), None)
+    return case.midstream and first is not None and first.side == SERVER
+
+
+def in_its_own_time(case: Case) -> bool:
+    """Whether the client speaks when it likes, not when it has heard the server, which is silent for long as a rule."""
+    worst, median, turns = case[C_RESPONSE_MAX], median_response(case), case[C_REQUESTS] - 1
+    if 3 * (case[C_UNHURRIED] & 0xFFFFFFFF) >= 2 * turns:
+        return 4 * median >= worst
+    # Its interval stays the same, whatever the answers take.
+    by_the_clock = case[C_UNHURRIED] >> 32
+    return (
+        median >= SECOND and 3 * by_the_clock >= 2 * turns and 16 * (worst - case[C_RESPONSE_MIN]) > case[C_ASK_EVERY]
+    )
+
+
+def server_slow(case: Case, world: World) -> Verdict | None:
+    """The server has the request, and says nothing for long."""
+    worst, n = case[C_RESPONSE_MAX], case[C_RESPONSES]
+    other = late_greeting(case) or stalled_answer(case)
+    if other is not None and other.amount > worst:
+        return other
+    # Without a pure ACK or a SYN+ACK from it, nothing tells that the request had arrived.
+    if worst < SECOND or not n or not has_turns(case) or case[C_WAIT_WAY + SERVER] < 0:
+        return None
+    if any((s.fin or s.rst) and case.is_before(s, case[C_SLOWEST_FRAME]) for s in case.sent(CLIENT)):
+        return None  # it no longer waited
+    if any(s.length and s.has(MARK_BAD_CHECKSUM) for s in case.sent(CLIENT)):
+        return None  # it had not got what arrived damaged
+    if worst < way_and_back(case):
+        return None  # the way is longer than that, and may have been twice as long for once
+    median = median_response(case)
+    frame = case.frames(case[C_SLOWEST_FRAME])
+    evidence = [
+        f"the slowest of {n} answers came {span(worst)} after its request had arrived ({frame})",
+        f"{half_took(median)}, and the way there and back takes {network_share(case)}",
+    ]
+    if one_sided_talk(case):
+        return Verdict(
+            20,
+            "possible",
+            tuple(evidence),
+            f"{case.service_text} was silent for up to {span(worst)}, if it was its turn: not all that is said here is "
+            "a request that wants an answer",
+            alternatives=("client_slow",),
+            severity="low",
+        )
+    if is_long_poll(case, world):
+        return Verdict(
+            20,
+            "possible",
+            tuple(evidence),
+            f"{case.service_text} answers after {span(median)} each time: a long poll waits so by design",
+            against=(f"all {n} answers took the same time, within {span(worst - case[C_RESPONSE_MIN])}",),
+            alternatives=("request_unanswered",),
+            severity="info",
+        )
+    return Verdict(
+        65,
+        "likely",
+        tuple(evidence),
+        f"{case.service_text} took up to {span(worst)} for an answer (median {usual(median)} of {n}); "
+        f"the network's share is {network_share(case)}",
+        against=("nothing of it was repeated, held back or refused meanwhile",),
+        amount=worst,
+    )
+
+
+def late_greeting(case: Case) -> Verdict | None:
+    """The server speaks first, and does so late."""
+    waited = case[C_LONGEST_WAIT]
+    if case[C_LONGEST_FOR] != 2 * WAIT_APPLICATION + SERVER or waited < 2 * SECOND or case.midstream:
+        return None
+    third = next((s for s in case.sent(CLIENT) if not s.syn), None)
+    if third is None or case.is_before(third, case[C_LONGEST_BEFORE]) or not case.client[E_UNIQUE]:
+        return None  # a server that only ever pushes may have had nothing to say
+    if case[C_WAIT_WAY + SERVER] < 0 or not has_turns(case) or sum(s.syn_ack for s in case.sent(SERVER)) > 1:
+        return None
+    return Verdict(
+        60,
+        "likely",
+        (
+            (
+                f"the connection was open, and {case.service_text}, which speaks first, said nothing for "
+                f"{span(waited)} ({case.frames(third, case[C_LONGEST_AFTER])})"
+            ),
+            f"the way there and back takes {network_share(case)}",
+        ),
+        f"{case.service_text} greets its client only {span(waited)} after the handshake",
+        against=("the SYN+ACK was not repeated, nor anything else: nothing was lost or put off by TCP",),
+        amount=waited,
+    )
+
+
+def stalled_answer(case: Case) -> Verdict | None:
+    """The server pauses once, in the midst of one long answer: nothing but its own data were awaited."""
+    waited, before = case[C_STALL], case[C_STALL_AT]
+    alone = case[C_STALLS] == 1 and case[C_REQUESTS] <= 3 and not case[C_PAUSES]  # who paces it pauses often
+    if not alone or waited < 2 * SECOND or min(before, case.server[E_UNIQUE] - before) < MUCH or not has_turns(case):
+        return None
+    if case[C_LONGEST_FOR] != 2 * WAIT_APPLICATION + SERVER or case[C_LONGEST_WAIT] < waited:
+        return None
+    return Verdict(
+        45,
+        "possible",
+        (
+            (
+                f"{case.service_text} had sent {before:,} bytes of an answer, all acknowledged, and said nothing more "
+                f"for {span(waited)} ({case.frames(case[C_LONGEST_BEFORE], case[C_LONGEST_AFTER])})"
+            ),
+            f"the way there and back takes {network_share(case)}",
+        ),
+        f"{case.service_text} paused for {span(waited)} in the midst of an answer",
+        against=("there was room in its client's window, and nothing was sent again",),
+        alternatives=("path_loss",),
+        amount=waited,
+    )
+
+
+def slow_often(sufferers: list[Sufferer], world: World) -> str:  # noqa: ARG001
+    """The slowest answer of all connections, and how many answers there were."""
+    worst = max(sufferers, key=lambda s: s.verdict.amount)
+    if (
+        worst.verdict.amount > worst.case[C_RESPONSE_MAX]
+        or len(sufferers) == 1
+        or worst.verdict.confidence == "possible"
+    ):
+        return worst.verdict.message
+    answers = sum(s.case[C_RESPONSES] for s in sufferers)
+    return (
+        f"{worst.case.service_text} took up to {span(worst.case[C_RESPONSE_MAX])} for an answer (of {answers} in "
+        f"{len(sufferers)} connections; the slowest in connection {worst.case.conn_id}); the network's share is "
+        f"{network_share(worst.case)}"
+    )
+
+
+def request_unanswered(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+    """The last request was acknowledged, and no answer came."""
+    bits = case[C_WAIT_BITS]
+    if not bits & WB_SPOKEN or bits & WB_SERVER_LAST or not has_turns(case):
+        return None
+    if case[C_LONGEST_FOR] != 2 * WAIT_APPLICATION + SERVER or case.server[E_ACK] < case[C_WAIT_SEEN] - 1:
+        return None
+    if case.client[E_FIN] < 0 and case.server[E_ACK] < case[C_WAIT_SEEN]:
+        return None
+    asked = case[C_WAIT_SPOKE]
+    last = next((s for s in case.segments if (s.fin or s.rst) and s.time >= asked), None)
+    waited = (last.time if last else case.end) - asked
+    answered = case[C_RESPONSE_MAX]
+    if last is None and case.last_time - case.server[E_LAST_TIME] > SECOND:
+        return None  # the server does not answer at all any more
+    # Somebody who gave up shows that an answer was expected. While the capture lasts it may yet come.
+    if last is None and (waited < 10 * SECOND or waited < 2 * answered):
+        return None
+    if last is None and bits & WB_SERVER_SPOKE and not is_like_the_others(case, waited):
+        return None
+    if waited < 2 * SECOND or waited < 2 * median_of_answers(case):
+        return None
+    if last is None and case.midstream and not case[C_RESPONSES]:
+        return None  # nothing shows that this server ever answers
+    who = "the capture ended" if last is None else f"the {SIDES[last.side]} closed"
+    talks_on = case[C_PAUSES] > 0  # what it says is not always answered
+    return Verdict(
+        70,
+        "likely" if last is not None and not talks_on else "possible",
+        (
+            (
+                f"the server acknowledged the last request and sent nothing for {span(waited)}, until {who} "
+                f"({case.frames(case[C_LONGEST_BEFORE], last)})"
+            ),
+            f"{case[C_RESPONSES]} of {case[C_REQUESTS]} requests were answered",
+        ),
+        f"{case.service_text} acknowledged a request and had not answered it {span(waited)} later, when {who}",
+        alternatives=("server_slow",),
+        severity="low" if talks_on else None,
+        at=last,
+    )
+
+
+def is_like_the_others(case: Case, waited: int) -> bool:
+    """Whether the last request is one like those before, which were all answered at once."""
+    asked = case[C_WAIT_SEEN] - case[C_WAIT_ROUND]
+    return (
+        case[C_RESPONSES] >= 3
+        and not case[C_PAUSES]
+        and not case[C_CROSSED]
+        and waited >= 20 * case[C_RESPONSE_MAX]
+        and 4 * asked >= 3 * case[C_LEAST_REQUEST]
+    )
+
+
+def median_of_answers(case: Case) -> int:
+    """Median time of the answers that came, ns; 0 for none."""
+    return median_response(case) if case[C_RESPONSES] else 0
+
+
+CAUSES = (
+    Cause(
+        name="server_slow",
+        family="data",
+        where="server",
+        severity="medium",
+        summary="The server had the whole request, nothing on the way held anything back, and its application took "
+        "long to answer: it computes, or waits for something behind it.",
+        predicts=(
+            "the request is acknowledged within a round trip",
+            "nothing comes from the server, and then the answer at once",
+        ),
+        forbids=("a repetition or a shut window in the pause", "an answer that begins within a round trip"),
+        look_alikes={
+            "request_unanswered": "no answer came at all",
+            "nagle_delayed_ack": "the pause is 40 or 200 ms, and an ACK ends it",
+            "client_slow": "the pause is before the request is complete",
+            "path_loss": "what ends the pause is a repetition",
+        },
+        explains=frozenset(),
+        next_step="look at the application behind {service}: its log at that time, and what it waits for",
+        weigh=server_slow,
+        word=slow_often,
+        example=OPENED + ASKED + "            8.300 < P. 1:501(500) ack 101 win 512\n" + CLOSED,
+        look_alike=OPENED + ASKED + "            0.150 < P. 1:501(500) ack 101 win 512\n" + CLOSED,
+    ),
+    Cause(
+        name="request_unanswered",
+        family="data",
+        where="server",
+        severity="medium",
+        summary="The server's TCP acknowledged a request, and its application never answered it: it hangs, or was "
+        "never given the request.",
+        predicts=("the request is acknowledged", "the server sends nothing more until one end closes"),
+        forbids=("an answer", "a request that is repeated until the end: then it did not arrive"),
+        look_alikes={
+            "server_slow": "the answer comes in the end",
+            "half_close_unsupported": "the client closes its direction with the request",
+            "path_dead": "the request is not acknowledged",
+        },
+        explains=frozenset(),
+        next_step="look for this request in the log of {service}: did the application take it, and where does it hang?",
+        weigh=request_unanswered,
+        example=OPENED
+        + ASKED
+        + """
+            30.10 > F. 101:101(0) ack 1   win 512
+            30.12 < F. 1:1(0)     ack 102 win 512
+            30.13 > .  102:102(0) ack 2   win 512
+        """,
+        look_alike=OPENED
+        + """
+            0.100 > P. 1:101(100) ack 1   win 512
+            0.120 < .  1:1(0)     ack 101 win 512
+            5.100 > P. 101:201(100) ack 1 win 512
+            5.120 < .  1:1(0)     ack 201 win 512
+            9.100 > F. 201:201(0) ack 1   win 512
+            9.120 < F. 1:1(0)     ack 202 win 512
+            9.130 > .  202:202(0) ack 2   win 512
+        """,
+    ),
+)

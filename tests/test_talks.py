@@ -1,0 +1,186 @@
+"""Talks of two applications: who of those that are silent for long is waited for, and who only speaks when it likes."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tcptrace_fsm.findings.rule import SEVERITIES
+from tests.test_causes import diagnoses
+
+pytestmark = pytest.mark.plain
+
+OPENED = """
+    0.000 > S  0:0(0)
+    0.020 < S. 0:0(0)     ack 1
+    0.020 > .  1:1(0)     ack 1
+"""
+CLIENT, SERVER = ">", "<"
+WAY = 0.02
+"""Seconds from the capture point, at the client's, to the server and back."""
+
+
+def talk(words, end=None, ack=lambda time: WAY):
+    """What two ends say: (seconds, side, bytes) each, acknowledged by the other's next words or before those.
+
+    ``ack`` says how long after its words the client sees them acknowledged.
+    """
+    lines, said = [], {CLIENT: 1, SERVER: 1}
+    for i, (time, side, length) in enumerate(words):
+        other = SERVER if side == CLIENT else CLIENT
+        following = words[i + 1] if i + 1 < len(words) else (1e9, None, 0)
+        heard = time + (ack(time) if side == CLIENT else 0.0001)
+        begins, said[side] = said[side], said[side] + length
+        for at in range(begins, said[side], 1000):
+            upto = min(at + 1000, said[side])
+            lines.append(f"{time:.4f} {side} P. {at}:{upto}({upto - at}) ack {said[other]}")
+        if following[0] > heard:
+            lines.append(f"{heard:.4f} {other} . {said[other]}:{said[other]}(0) ack {said[side]}")
+    if end:
+        lines.append(f"end {end}")
+    return OPENED + "\n".join(lines)
+
+
+def asked(*answers, think=0.2, size=100, start=0.1):
+    """One request after the other, and how long each answer takes."""
+    words, time = [], start
+    for took in answers:
+        words.append((time, CLIENT, size))
+        time += WAY + took
+        words.append((time, SERVER, 300))
+        time += think
+    return words
+
+
+def own_times(*sides, seed=1):
+    """Each side speaks at its own times: (side, bytes, least pause, longest pause, until)."""
+    rng, words = random.Random(seed), []
+    for side, length, least, longest, until in sides:
+        time = rng.uniform(least, longest)
+        while time < until:
+            words.append((time, side, length))
+            time += rng.uniform(least, longest)
+    return sorted(words)
+
+
+def keys(n):
+    """A person types a key before the echo of the last has come, and the peer's ACK is held back for 200 ms."""
+    lines, time = [], 0.1
+    for i in range(n):
+        a, b = 1 + 2 * i, 1 + i
+        lines += [
+            f"{time:.4f} > P. {a}:{a + 1}(1) ack {b}",
+            f"{time + 0.22:.4f} < . {b}:{b}(0) ack {a + 1}",
+            f"{time + 0.2201:.4f} > P. {a + 1}:{a + 2}(1) ack {b}",
+            f"{time + 0.2401:.4f} < P. {b}:{b + 1}(1) ack {a + 2}",
+            f"{time + 0.2402:.4f} > . {a + 2}:{a + 2}(0) ack {b + 1}",
+        ]
+        time += 0.4
+    return OPENED + "\n".join(lines)
+
+
+def by_chance():
+    """Words of a stream, two of which go out with the ACK of the words before, 40 ms late."""
+    words = [(0.1 + 1.3 * i + 0.11 * (i % 5), CLIENT, 90) for i in range(40)]
+    words += [(words[i][0] + 0.0601, CLIENT, 80) for i in (12, 30)]
+    return talk(sorted(words), ack=lambda time: 0.06)
+
+
+PINGS = [(0.1, CLIENT, 300), (0.13, SERVER, 200)] + [
+    word
+    for i, took in enumerate((12.2, 17.4, 18.5, 16.9, 15.9, 5.6, 24.7, 14.6, 3.0))
+    for word in ((25 * (i + 1), CLIENT, 6), (25 * (i + 1) + took, SERVER, 120))
+]
+PEERS = own_times((CLIENT, 19, 45, 60, 480), (SERVER, 19, 45, 60, 480), seed=4)
+CAPPED = asked(25.001, 25.002, 4.7, 25.001, 25.003, 11.2, think=0.05)
+
+NOBODY_WAITS = {
+    "two peers tell each other from time to time that they live": talk(PEERS),
+    "pings by the clock, which nobody answers, and news at any time": talk(PINGS),
+    "a poll that is held for 25 s, or until there is news": talk(CAPPED),
+    "a poll that is held for 5 s, or until there is news": talk(
+        asked(5.0, 5.001, 1.7, 5.0, 0.4, 5.002, 5.001, think=0.01)
+    ),
+    "a server that asks its client every 3 s": talk(asked(*[3.0] * 12, think=0.004)),
+    "a sum that takes 2 s each time, asked for every 15 s": talk(
+        [w for i in range(10) for w in ((15 * i + 1, CLIENT, 200), (15 * i + 3.02 + 0.01 * (i % 3), SERVER, 900))]
+    ),
+    "a server that sends what its limit lets it, once a second": talk(
+        [(0.1, CLIENT, 200)] + [(0.13 + i, SERVER, 60_000) for i in range(12)]
+    ),
+    "quotes that come when there are some": talk(
+        [(0.1, CLIENT, 200), (0.13, SERVER, 100)]
+        + own_times((SERVER, 150, 0.3, 6, 90), (CLIENT, 30, 9, 31, 90), seed=2)
+    ),
+    "a person who types faster than it is echoed": keys(20),
+    "a stream in which words now and then go out with an ACK": by_chance(),
+    "a connection whose last words are fewer than a request has": talk(
+        asked(0.1, 0.1, 0.2, 0.1) + [(3.0, CLIENT, 13)], end=90
+    ),
+}
+
+WAITED_FOR = {
+    "requests that all take the same time, not by any clock": (talk(asked(8.2, 8.2, 8.2, 8.2)), "server_slow"),
+    "one slow answer among quick ones, asked for by the clock": (
+        talk(
+            [
+                w
+                for i in range(12)
+                for w in ((10 * i + 1, CLIENT, 200), (10 * i + 1.03 + 6 * (i == 7), SERVER, 900))
+            ]
+        ),
+        "server_slow",
+    ),
+    "a slow answer, and a goodbye when the connection has been idle": (
+        talk([*asked(0.02, 4.3, 0.02), (65.0, SERVER, 31)]),
+        "server_slow",
+    ),
+    "a long answer that pauses once in its midst": (
+        talk([(0.1, CLIENT, 200), (0.13, SERVER, 90_000), (3.4, SERVER, 90_000)]),
+        "server_slow",
+    ),
+    "the last of several requests like it, and the capture ends": (
+        talk([*asked(0.1, 0.1, 0.2, 0.1), (3.0, CLIENT, 110)], end=90),
+        "request_unanswered",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOBODY_WAITS)
+def test_nobody_is_blamed_where_nobody_waits(name):
+    """Nothing above ``low`` is said of it, and what is said is no more than possible."""
+    found = diagnoses(NOBODY_WAITS[name])
+    assert [d for d in found if SEVERITIES.index(d.severity) > 1 or d.confidence != "possible"] == []
+
+
+@pytest.mark.parametrize("name", WAITED_FOR)
+def test_who_is_waited_for(name):
+    """The first diagnosis names who it is, and that it matters."""
+    text, cause = WAITED_FOR[name]
+    assert [(d.cause, d.severity) for d in diagnoses(text)][:1] == [(cause, "medium")]
+
+
+def test_an_answer_that_is_the_first_to_acknowledge_its_request():
+    """Of a server that acknowledges before it answers it came late, or the ACK; of another one nothing tells so."""
+    piggybacked = [(9.0, CLIENT, 100), (11.0, SERVER, 300)]
+    text = talk([*asked(0.3, 0.3), *piggybacked])
+    unacknowledged = text.replace("9.0200 < . 601:601(0) ack 301\n", "")
+    assert unacknowledged != text
+    assert [d.cause for d in diagnoses(unacknowledged)] == []
+    assert [d.cause for d in diagnoses(text)] == ["server_slow"]
+    at_once = talk([*asked(0, 0), *piggybacked]).replace("9.0200 < . 601:601(0) ack 301\n", "")
+    assert [d.cause for d in diagnoses(at_once)] == ["server_slow"]
+
+
+@pytest.mark.parametrize("late", [0.4, 1.4])
+def test_words_that_were_long_on_their_way(late):
+    """A radio that wakes up, a queue that is full: the ACK comes late, and after it the answer, within 10 ms."""
+    late_once = talk(
+        [*asked(0.01, 0.01), (9.0, CLIENT, 100), (9.0 + late + 0.01, SERVER, 300)],
+        ack=lambda time: late if time == 9.0 else WAY,
+    )
+    assert [d.cause for d in diagnoses(late_once)] == []
+    # The same silence after an ACK in time is the server's.
+    in_time = late_once.replace(f"{9 + late:.4f} <", "9.0200 <")
+    assert [d.cause for d in diagnoses(in_time)] == (["server_slow"] if late > 1 else [])
