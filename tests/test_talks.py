@@ -110,26 +110,23 @@ NOBODY_WAITS = {
         [(0.1, CLIENT, 200)] + [(0.13 + i, SERVER, 60_000) for i in range(12)]
     ),
     "quotes that come when there are some": talk(
-        [(0.1, CLIENT, 200), (0.13, SERVER, 100)]
-        + own_times((SERVER, 150, 0.3, 6, 90), (CLIENT, 30, 9, 31, 90), seed=2)
+        [
+            (0.1, CLIENT, 200),
+            (0.13, SERVER, 100),
+            *own_times((SERVER, 150, 0.3, 6, 90), (CLIENT, 30, 9, 31, 90), seed=2),
+        ]
     ),
     "a person who types faster than it is echoed": keys(20),
     "a stream in which words now and then go out with an ACK": by_chance(),
     "a connection whose last words are fewer than a request has": talk(
-        asked(0.1, 0.1, 0.2, 0.1) + [(3.0, CLIENT, 13)], end=90
+        [*asked(0.1, 0.1, 0.2, 0.1), (3.0, CLIENT, 13)], end=90
     ),
 }
 
 WAITED_FOR = {
     "requests that all take the same time, not by any clock": (talk(asked(8.2, 8.2, 8.2, 8.2)), "server_slow"),
     "one slow answer among quick ones, asked for by the clock": (
-        talk(
-            [
-                w
-                for i in range(12)
-                for w in ((10 * i + 1, CLIENT, 200), (10 * i + 1.03 + 6 * (i == 7), SERVER, 900))
-            ]
-        ),
+        talk([w for i in range(12) for w in ((10 * i + 1, CLIENT, 200), (10 * i + 1.03 + 6 * (i == 7), SERVER, 900))]),
         "server_slow",
     ),
     "a slow answer, and a goodbye when the connection has been idle": (
