@@ -507,3 +507,19 @@ def test_a_fin_that_was_taken_opens_first(copy):
     if copy:
         text += f"{copy} < S. 0:0(0) ack 1"
     assert run(text).connections[0].path("server").startswith("LISTEN SYN_RECEIVED ESTABLISHED CLOSE_WAIT LAST_ACK")
+
+
+@pytest.mark.parametrize(
+    "answer, more, path",
+    [
+        ("1.020 > . 102:102(0) ack 202", "", "ESTABLISHED CLOSING"),  # behind a FIN that was lost before the capture
+        ("1.020 > . 102:102(0) ack 202", "1.300 > P. 101:102(1) ack 202", "CLOSE_WAIT"),  # it was a byte
+        ("1.020 > . 103:103(0) ack 202", "", "CLOSE_WAIT"),  # more than a FIN is missing
+        ("1.020 > . 101:101(0) ack 202", "1.300 > . 102:102(0) ack 202", "CLOSE_WAIT"),  # sent after it
+        ("1.400 > . 102:102(0) ack 202", "", "CLOSE_WAIT"),  # the first answer may be missing as well
+        ("1.020 > . 102:102(0) ack 202", "1.040 < . 202:202(0) ack 102", "CLOSING TIME_WAIT"),
+    ],
+)
+def test_an_answer_from_behind_a_fin_that_is_missing(answer, more, path):
+    text = f"{OPEN}\n1.000 < F. 201:201(0) ack 101\n{answer}\n{more}\nend 3"
+    assert path in run(text).connections[0].path("client")

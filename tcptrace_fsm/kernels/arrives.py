@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.kernels.holes import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.leaves import *
 from tcptrace_fsm.kernels.moves import *
@@ -246,6 +247,25 @@ def take_fin(w: int, side: int, ident: int, table: Words, out: Words, scratch: W
     return 0
 
 
+def behind_unseen_fin(w: int, x: int, rows: Words, scratch: Words, work: Words) -> int:
+    """Whether the endpoint answers the peer's FIN ``w`` from behind a FIN of its own that the capture does not hold.
+
+    Its ACK begins one beyond all that was seen of it, and that one never comes: it had closed before.
+    """
+    proof = scratch[X_FIN_PROOF]
+    if scratch[X_STATE] != ST_ESTABLISHED or scratch[X_FIN_END] >= 0 or proof < 0:
+        return 0
+    info = work[proof + L_INFO]
+    if info & (TCP_SYN | TCP_RST) or info >> LOG_LEN_SHIFT & LOG_LEN_MASK or not work[proof + L_MARKS] & M_GAP:
+        return 0
+    if work[proof + L_TIME] - work[w + L_TIME] > scratch[X_REACH] + AT_ONCE * MILLISECOND:
+        return 0
+    end = work[proof + L_SEQ]
+    if end < 2 or end != rows[x + E_NEXT]:
+        return 0
+    return 1 if in_hole(x, end - 1, rows) and not in_hole(x, end - 2, rows) else 0
+
+
 def unseen_fin_acked(w: int, side: int, ident: int, table: Words, out: Words, scratch: Words, work: Words) -> int:
     """The segment ``w`` acknowledges a FIN of the endpoint that the capture does not hold."""
     return step(
@@ -344,7 +364,10 @@ def peer_segment(
     takes_fin = 1 if w == fin_at and not scratch[X_FIN_TAKEN] else 0
     if scratch[X_SYN_ACK_PROOF] < 0 and not scratch[X_STARTED]:
         takes_fin = 0
+    event = EV_RCV_FIN
     if takes_fin:
+        if behind_unseen_fin(w, c + C_ENDPOINTS + side * ENDPOINT_SIZE, rows, scratch, work):
+            event = EV_RCV_FIN_AFTER_UNSEEN_FIN
         take_fin(w, side, ident, table, out, scratch, work)
     if w == scratch[X_UNSEEN_FIN]:
         unseen_fin_acked(w, side, ident, table, out, scratch, work)
@@ -356,5 +379,7 @@ def peer_segment(
     if acked_fin:
         received(EV_RCV_ACK_OF_FIN, w, -1, side, ident, table, out, scratch, work)
     if takes_fin:
-        received(EV_RCV_FIN, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)
+        received(event, w, scratch[X_FIN_PROOF], side, ident, table, out, scratch, work)
+        if event == EV_RCV_FIN_AFTER_UNSEEN_FIN:
+            scratch[X_FIN_END] = work[scratch[X_FIN_PROOF] + L_SEQ]
     return 0

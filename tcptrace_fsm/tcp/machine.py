@@ -92,6 +92,7 @@ class Event(IntEnum):
     REUSED = 17
     RCV_ACK_OF_UNSEEN_FIN = 18
     SND_FIN_AGAIN = 19
+    RCV_FIN_AFTER_UNSEEN_FIN = 20
 
 
 EVENT_TEXT: dict[Event, str] = {
@@ -115,6 +116,7 @@ EVENT_TEXT: dict[Event, str] = {
     Event.REUSED: "four-tuple reused",
     Event.RCV_ACK_OF_UNSEEN_FIN: "rcv ACK of unseen FIN",
     Event.SND_FIN_AGAIN: "snd FIN again",
+    Event.RCV_FIN_AFTER_UNSEEN_FIN: "rcv FIN after unseen FIN",
 }
 """The words of the ``event`` column of the transitions table."""
 
@@ -212,6 +214,8 @@ def _rows() -> tuple[Transition, ...]:
         # what the capture does not hold: a FIN that the peer acknowledged all the same
         row(s.ESTABLISHED,  e.RCV_ACK_OF_UNSEEN_FIN, s.FIN_WAIT_2, "3.10.7.4", drawn=False),
         row(s.CLOSE_WAIT,   e.RCV_ACK_OF_UNSEEN_FIN, s.CLOSED, "3.10.7.4",     drawn=False),
+        # ... or that its own ACK of the peer's FIN has behind it
+        row(s.ESTABLISHED,  e.RCV_FIN_AFTER_UNSEEN_FIN, s.CLOSING, "3.10.7.4", drawn=False),
         # gVisor calls itself so once it has repeated its FIN (maybeSendSegment); no other stack has this event
         row(s.LAST_ACK,     e.SND_FIN_AGAIN,  s.FIN_WAIT_1,   "3.8.1; gVisor's netstack alone", drawn=False),
         row(s.CLOSING,      e.SND_FIN_AGAIN,  s.FIN_WAIT_1,   "3.8.1; gVisor's netstack alone", drawn=False),

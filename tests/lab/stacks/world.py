@@ -38,6 +38,8 @@ THROUGH = {
     ("CLOSED", "ESTABLISHED"): ["SYN_RECEIVED"],
     ("CLOSED", "CLOSE_WAIT"): ["SYN_RECEIVED", "ESTABLISHED"],
     ("ESTABLISHED", "LAST_ACK"): ["CLOSE_WAIT"],
+    ("SYN_RECEIVED", "LAST_ACK"): ["ESTABLISHED", "CLOSE_WAIT"],
+    ("TIME_WAIT", "SYN_RECEIVED"): ["CLOSED"],
 }
 
 
@@ -164,7 +166,10 @@ class World:
         local, remote = int(words[1]), int(words[2])
         if words[0] == "state":
             old = self.states.get((host, local, remote), "CLOSED")
-            for new in [*THROUGH.get((old, words[3]), []), words[3]]:
+            through = THROUGH.get((old, words[3]), [])
+            if (old, words[3]) == ("SYN_SENT", "CLOSED") and self._acknowledges(host, local, remote):
+                through = ["ESTABLISHED"]
+            for new in [*through, words[3]]:
                 if new != old:
                     self.truth.append((self.now, host, local, remote, old, new))
                 old = new
@@ -173,6 +178,14 @@ class World:
         port = local if host == CLIENT else remote
         for action in self.reactions.pop((host, words[0], port), []):
             action()
+
+    def _acknowledges(self, host: str, local: int, remote: int) -> bool:
+        """Whether a host has sent an ACK on a connection at this very moment, besides a reset."""
+        now = [pcap.parse(f.data) for f in self.frames[host][-8:] if f.ns == EPOCH + self.now]
+        return any(
+            s and (s.sport, s.dport) == (local, remote) and s.flags & (pcap.ACK | pcap.RST | pcap.SYN) == pcap.ACK
+            for s in now
+        )
 
     def inject(self, to: str, segment: bytes, *, late: bool = True) -> None:
         """Put a forged segment (a frame) on the way to a host; seen from the middle on, or at its end only."""
