@@ -8,136 +8,99 @@ from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.sequence import *
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Tcb
 
 # No __all__: compiled, only the replay calls this.
 
 
-def step(
-    event: int,
-    time: int,
-    earliest: int,
-    latest: int,
-    frame: int,
-    basis: int,
-    confirmed: int,
-    side: int,
-    ident: int,
-    table: Words,
-    out: Words,
-    scratch: Words,
-) -> int:
+def step(tcb: Tcb, event: int, time: int, earliest: int, latest: int, frame: int, basis: int) -> int:
     """Give the endpoint one event. The one place where a state is assigned. Returns 1 if it moved, else 0."""
-    state = scratch[X_STATE]
-    target = table[(scratch[X_OPENED] * STATES + state) * EVENTS + event]
+    state = tcb.state
+    target = tcb.machine[(tcb.opened * STATES + state) * EVENTS + event]
     if target == state:
         return 0
     if latest < earliest:
         latest = earliest
-    if time > scratch[X_END]:
-        time = scratch[X_END]  # what was under way when the capture ended is told as of then
+    if time > tcb.end:
+        time = tcb.end  # what was under way when the capture ended is told as of then
     if time > latest:
         time = latest
     if time < earliest:
         time = earliest
-    if time < scratch[X_TIME]:
-        time = scratch[X_TIME]
+    if time < tcb.time:
+        time = tcb.time
     if latest < time:
         latest = time
-    t = scratch[X_TOP]
-    out[t + T_CONNECTION] = ident
-    out[t + T_SIDE] = side
-    out[t + T_TIME] = time
-    out[t + T_EARLIEST] = earliest
-    out[t + T_LATEST] = latest
-    out[t + T_FRAME] = frame
-    out[t + T_FROM] = state
-    out[t + T_TO] = target
-    out[t + T_EVENT] = event
-    out[t + T_BASIS] = basis
-    out[t + T_CONFIRMED_BY] = confirmed
-    scratch[X_TOP] = t + TRANSITION_SIZE
-    scratch[X_STATE] = target
-    scratch[X_STARTED] = 1
-    scratch[X_TIME] = time
-    scratch[X_EARLIEST] = earliest
-    scratch[X_SINCE] = time
-    scratch[X_BASIS] = basis
-    scratch[X_SAW] |= bit(target)
+    t = tcb.top
+    tcb.out[t].connection = tcb.row.id
+    tcb.out[t].side = tcb.side
+    tcb.out[t].time = time
+    tcb.out[t].earliest = earliest
+    tcb.out[t].latest = latest
+    tcb.out[t].frame = frame
+    tcb.out[t].from_ = state
+    tcb.out[t].to = target
+    tcb.out[t].event = event
+    tcb.out[t].basis = basis
+    tcb.out[t].confirmed_by = -1
+    tcb.top = t + 1
+    tcb.state = target
+    tcb.started = 1
+    tcb.time = time
+    tcb.earliest = earliest
+    tcb.since = time
+    tcb.basis = basis
+    tcb.saw |= bit(target)
     return 1
 
 
-def sent(
-    event: int, w: int, earliest: int, side: int, ident: int, table: Words, out: Words, scratch: Words, work: Words
-) -> int:
+def sent(tcb: Tcb, event: int, w: int, earliest: int) -> int:
     """An event that the endpoint's own segment ``w`` shows."""
-    t = work[w + L_TIME]
-    return step(
-        event, t - scratch[X_HALF], earliest, t, work[w + L_FRAME], BASIS_SENT, -1, side, ident, table, out, scratch
-    )
+    t = tcb.log[w].time
+    return step(tcb, event, t - tcb.half, earliest, t, tcb.log[w].frame, BASIS_SENT)
 
 
-def received(
-    event: int, w: int, proof: int, side: int, ident: int, table: Words, out: Words, scratch: Words, work: Words
-) -> int:
+def received(tcb: Tcb, event: int, w: int, proof: int) -> int:
     """An event that the peer's segment ``w`` caused: proved by the own segment ``proof``, or presumed (-1)."""
-    t = work[w + L_TIME]
-    if scratch[X_LOCAL] and not (event == EV_RCV_RST and scratch[X_STATE] == ST_TIME_WAIT):  # some obey no RST there
-        latest = work[proof + L_TIME] if proof >= 0 else t + scratch[X_REACH]
-        confirmed = work[proof + L_FRAME] if proof >= 0 else work[w + L_FRAME]
-        return step(event, t, t, latest, work[w + L_FRAME], BASIS_ACKED, confirmed, side, ident, table, out, scratch)
+    t = tcb.log[w].time
+    if tcb.local and not (event == EV_RCV_RST and tcb.state == ST_TIME_WAIT):  # some obey no RST there
+        latest = tcb.log[proof].time if proof >= 0 else t + tcb.reach
+        confirmed = tcb.log[proof].frame if proof >= 0 else tcb.log[w].frame
+        return confirmed(tcb, step(tcb, event, t, t, latest, tcb.log[w].frame, BASIS_ACKED), confirmed)
     if proof >= 0:
         # A SYN, and a FIN that ends the connection, are answered at once: the answer dates the arrival best.
-        arrival = t + scratch[X_HALF]
-        answer = work[proof + L_TIME] - scratch[X_HALF]
+        arrival = t + tcb.half
+        answer = tcb.log[proof].time - tcb.half
         if (
             answer > arrival
             and answer - arrival < AT_ONCE * MILLISECOND
             and event != EV_RCV_ACK_OF_SYN
-            and (event != EV_RCV_FIN or scratch[X_STATE] != ST_ESTABLISHED)
+            and (event != EV_RCV_FIN or tcb.state != ST_ESTABLISHED)
         ):
             arrival = answer
-        return step(
-            event,
-            arrival,
-            t,
-            work[proof + L_TIME],
-            work[w + L_FRAME],
-            BASIS_ACKED,
-            work[proof + L_FRAME],
-            side,
-            ident,
-            table,
-            out,
-            scratch,
+        return confirmed(
+            tcb, step(tcb, event, arrival, t, tcb.log[proof].time, tcb.log[w].frame, BASIS_ACKED), tcb.log[proof].frame
         )
-    latest = t + scratch[X_HALF] + scratch[X_REACH]
-    return step(
-        event, t + scratch[X_HALF], t, latest, work[w + L_FRAME], BASIS_PRESUMED, -1, side, ident, table, out, scratch
-    )
+    latest = t + tcb.half + tcb.reach
+    return step(tcb, event, t + tcb.half, t, latest, tcb.log[w].frame, BASIS_PRESUMED)
 
 
-def inferred(
-    event: int, w: int, earliest: int, side: int, ident: int, table: Words, out: Words, scratch: Words, work: Words
-) -> int:
+def inferred(tcb: Tcb, event: int, w: int, earliest: int) -> int:
     """An event without a segment of its own in the capture; segment ``w`` makes us conclude it."""
-    t = work[w + L_TIME]
-    return step(
-        event, t - scratch[X_HALF], earliest, t, work[w + L_FRAME], BASIS_INFERRED, -1, side, ident, table, out, scratch
-    )
+    t = tcb.log[w].time
+    return step(tcb, event, t - tcb.half, earliest, t, tcb.log[w].frame, BASIS_INFERRED)
 
 
-def open_inside(w: int, c: int, side: int, rows: Words, table: Words, out: Words, scratch: Words, work: Words) -> int:
+def open_inside(tcb: Tcb, w: int) -> int:
     """The endpoint is established, and the capture does not show how: conclude the usual way there."""
-    ident = rows[c + C_ID]
-    if scratch[X_STATE] in (ST_CLOSED, ST_LISTEN):
-        if side == CLIENT:
-            scratch[X_OPENED] = OPENED_ACTIVE
-            inferred(EV_SND_SYN, w, -1, side, ident, table, out, scratch, work)
+    if tcb.state in (ST_CLOSED, ST_LISTEN):
+        if tcb.side == CLIENT:
+            tcb.opened = OPENED_ACTIVE
+            inferred(tcb, EV_SND_SYN, w, -1)
         else:
-            inferred(EV_RCV_SYN, w, -1, side, ident, table, out, scratch, work)
-    if scratch[X_STATE] == ST_SYN_SENT:
-        inferred(EV_RCV_SYN_ACK, w, -1, side, ident, table, out, scratch, work)
-    elif scratch[X_STATE] == ST_SYN_RECEIVED:
-        inferred(EV_RCV_ACK_OF_SYN, w, -1, side, ident, table, out, scratch, work)
+            inferred(tcb, EV_RCV_SYN, w, -1)
+    if tcb.state == ST_SYN_SENT:
+        inferred(tcb, EV_RCV_SYN_ACK, w, -1)
+    elif tcb.state == ST_SYN_RECEIVED:
+        inferred(tcb, EV_RCV_ACK_OF_SYN, w, -1)
     return 0

@@ -43,109 +43,92 @@ from tcptrace_fsm.kernels.table import *
 from tcptrace_fsm.kernels.waits import is_waited_for
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Tcb
 
 __all__ = ["collect", "interesting", "replay_due"]
 
 
-def own_first(i: int, j: int, scratch: Words, work: Words) -> int:
+def own_first(tcb: Tcb, i: int, j: int) -> int:
     """Whether the endpoint sent its segment ``i`` before the peer's segment ``j`` arrived: 1 or 0."""
-    flags = work[j + L_INFO] & LOG_FLAGS_MASK
+    flags = tcb.log[j].flags
     proof = -1
-    if scratch[X_LOCAL]:
+    if tcb.local:
         return 1 if i < j else 0
-    if j == scratch[X_SYN_COPY] and flags & TCP_SYN:
-        proof = scratch[X_SYN_PROOF]
-    elif j == scratch[X_SYN_ACK_COPY] and flags & TCP_SYN:
-        proof = scratch[X_SYN_ACK_PROOF]
-    elif j == scratch[X_FIN_COPY] and flags & TCP_FIN and scratch[X_FIN_FILL] < 0:
-        proof = scratch[X_FIN_PROOF]
+    if j == tcb.syn_copy and flags & TCP_SYN:
+        proof = tcb.syn_proof
+    elif j == tcb.syn_ack_copy and flags & TCP_SYN:
+        proof = tcb.syn_ack_proof
+    elif j == tcb.fin_copy and flags & TCP_FIN and tcb.fin_fill < 0:
+        proof = tcb.fin_proof
     if proof >= 0:
         return 1 if i < proof else 0
-    if j < i and is_reply_rst(i, work) and work[i + L_SEQ] == work[j + L_ACK]:
+    if j < i and is_reply_rst(tcb, i) and tcb.log[i].seq == tcb.log[j].ack:
         return 0  # it answers that very segment
-    return 1 if work[i + L_TIME] - scratch[X_HALF] < work[j + L_TIME] + scratch[X_HALF] else 0
+    return 1 if tcb.log[i].time - tcb.half < tcb.log[j].time + tcb.half else 0
 
 
-def replay_side(
-    c: int,
-    side: int,
-    host: int,
-    n: int,
-    now: int,
-    rows: Words,
-    timers: Words,
-    table: Words,
-    out: Words,
-    scratch: Words,
-    work: Words,
-) -> int:
+def replay_side(tcb: Tcb, host: int, now: int) -> int:
     """Walk one endpoint through the machine, in its own order of events.
 
     Its host's timers begin at word ``host`` of ``timers``.
     """
-    ident = rows[c + C_ID]
-    scratch[X_END] = now
-    if taken_over(c, side, rows) >= 0:
-        scratch[X_END] = taken_over(c, side, rows)
-    survey(c, side, n, rows, work, scratch)
-    scratch[X_TIMERS] = host
-    find_syn_copy(side, n, scratch, work)
-    find_syn_ack_copy(side, n, scratch, work)
-    find_fin_copy(side, n, scratch, work)
-    scratch[X_UNSEEN_FIN] = find_unseen_fin(1 - side, n, c, rows, work)
-    scratch[X_PEER_UNSEEN_FIN] = find_unseen_fin(side, n, c, rows, work)
-    scratch[X_OPENED] = OPENED_ACTIVE if side == CLIENT else OPENED_PASSIVE
-    scratch[X_STATE] = ST_CLOSED if side == CLIENT else ST_LISTEN
-    scratch[X_BASIS] = BASIS_INFERRED
-    if rows[c + C_FLAGS] & CF_MIDSTREAM and n:
-        spoke = 1 if scratch[X_LAST_ALIVE] >= 0 or scratch[X_UNSEEN] else 0
-        if spoke and work[L_ACK] >= 0 and not work[L_INFO] & (TCP_SYN | TCP_RST):
-            open_inside(0, c, side, rows, table, out, scratch, work)
+    tcb.end = now
+    if taken_over(tcb) >= 0:
+        tcb.end = taken_over(tcb)
+    survey(tcb)
+    TIMERS = host
+    find_syn_copy(tcb)
+    find_syn_ack_copy(tcb)
+    find_fin_copy(tcb)
+    tcb.unseen_fin = find_unseen_fin(tcb, 1 - tcb.side)
+    tcb.peer_unseen_fin = find_unseen_fin(tcb, tcb.side)
+    tcb.opened = OPENED_ACTIVE if tcb.side == CLIENT else OPENED_PASSIVE
+    tcb.state = ST_CLOSED if tcb.side == CLIENT else ST_LISTEN
+    tcb.basis = BASIS_INFERRED
+    if tcb.row.flags & CF_MIDSTREAM and tcb.n:
+        spoke = 1 if tcb.last_alive >= 0 or tcb.unseen else 0
+        if spoke and tcb.log[0].ack >= 0 and not tcb.log[0].flags & (TCP_SYN | TCP_RST):
+            open_inside(tcb, 0)
     asks = M_KEEPALIVE | M_ZERO_WINDOW_PROBE | M_TIMEOUT | M_FIN_AGAIN
-    scratch[X_NEXT_OWN] = -1  # the copies were looked for out of order
-    scratch[X_NEXT_RST] = -1
-    i = next_of(side, 0, n, work)
-    j = next_of(1 - side, 0, n, work)
-    while i < n or j < n:
-        if j >= n or (i < n and own_first(i, j, scratch, work)):
-            scratch[X_ASKED] = 0
-            if is_real(i, work):
-                run_2msl(work[i + L_TIME], side, ident, timers, table, out, scratch)
-                own_segment(i, c, side, n, rows, timers, table, out, scratch, work)
-                if work[i + L_INFO] & (TCP_SYN | TCP_ACK) == TCP_SYN | TCP_ACK:
-                    scratch[X_SYN_ACK] = i
-                elif repeats(i, scratch, work):
-                    scratch[X_CHALLENGE] = work[i + L_TIME]
-                scratch[X_OWN] = i
-                end = work[i + L_SEQ] + (work[i + L_INFO] >> LOG_LEN_SHIFT & LOG_LEN_MASK)
-                if work[i + L_INFO] & (TCP_SYN | TCP_FIN):
+    tcb.next_own = -1  # the copies were looked for out of order
+    tcb.next_rst = -1
+    i = next_of(tcb, tcb.side, 0)
+    j = next_of(tcb, 1 - tcb.side, 0)
+    while i < tcb.n or j < tcb.n:
+        if j >= tcb.n or (i < tcb.n and own_first(tcb, i, j)):
+            tcb.asked = 0
+            if is_real(tcb, i):
+                run_2msl(tcb, tcb.log[i].time)
+                own_segment(tcb, i)
+                if tcb.log[i].flags & (TCP_SYN | TCP_ACK) == TCP_SYN | TCP_ACK:
+                    tcb.syn_ack = i
+                elif repeats(tcb, i):
+                    tcb.challenge = tcb.log[i].time
+                tcb.latest = i
+                end = tcb.log[i].seq + tcb.log[i].length
+                if tcb.log[i].flags & (TCP_SYN | TCP_FIN):
                     end += 1
-                if end > scratch[X_OWN_NEXT] and not work[i + L_INFO] & TCP_RST:
-                    scratch[X_OWN_NEXT] = end
+                if end > tcb.own_next and not tcb.log[i].flags & TCP_RST:
+                    tcb.own_next = end
                 if (
-                    work[i + L_ACK] > scratch[X_OWN_ACK]
-                    and not work[i + L_INFO] & TCP_RST
-                    and not 0 <= scratch[X_PEER_FIN_END] < work[i + L_ACK]  # it was not its own
+                    tcb.log[i].ack > tcb.own_ack
+                    and not tcb.log[i].flags & TCP_RST
+                    and not 0 <= tcb.peer_fin_end < tcb.log[i].ack  # it was not its own
                 ):
-                    scratch[X_OWN_ACK] = work[i + L_ACK]
-            i = next_of(side, i + LOG_SIZE, n, work)
+                    tcb.own_ack = tcb.log[i].ack
+            i = next_of(tcb, tcb.side, i + 1)
         else:
-            if (
-                work[j + L_WINDOW] == 0
-                and not work[j + L_INFO] & TCP_RST
-                and work[j + L_TIME] == rows[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_BUSY_SINCE]
-            ):
-                scratch[X_SHUT] = 1
-            if is_taken(j, scratch, work):
-                run_2msl(work[j + L_TIME], side, ident, timers, table, out, scratch)
-                peer_segment(j, c, side, n, rows, timers, table, out, scratch, work)
+            if tcb.log[j].window == 0 and not tcb.log[j].flags & TCP_RST and tcb.log[j].time == tcb.endpoint.busy_since:
+                tcb.shut = 1
+            if is_taken(tcb, j):
+                run_2msl(tcb, tcb.log[j].time)
+                peer_segment(tcb, j)
             else:
-                scratch[X_TURNED_AWAY] = work[j + L_TIME]
-            if work[j + L_MARKS] & asks:
-                scratch[X_ASKED] += 1
-            j = next_of(1 - side, j + LOG_SIZE, n, work)
-    run_out(c, side, rows, timers, table, out, scratch)
+                tcb.turned_away = tcb.log[j].time
+            if tcb.log[j].marks & asks:
+                tcb.asked += 1
+            j = next_of(tcb, 1 - tcb.side, j + 1)
+    run_out(tcb)
     return 0
 
 
@@ -193,25 +176,21 @@ def replay(
         n = gather_at(c, CLIENT, rows, log, work)
     else:
         n = gather(c, rows, log, work)
-        locate(c, rows)
+        locate(tcb)
     scratch[X_HABITS] = habits(x, client_stack, rows, timers)
-    mark_old_fins(n, work)
-    replay_side(
-        c, CLIENT, client_host or habits_of(client_stack, timers), n, now, rows, timers, table, out, scratch, work
-    )
-    rows[c + C_CLIENT_STATE] = final_state(x, rows, scratch)
-    rows[c + C_CLIENT_BASIS] = final_basis(timers, scratch)
+    mark_old_fins(tcb)
+    replay_side(tcb, client_host or habits_of(client_stack, timers), now)
+    rows[c + C_CLIENT_STATE] = final_state(tcb)
+    rows[c + C_CLIENT_BASIS] = final_basis(tcb)
     saw_client = scratch[X_SAW]
     if rows[c + C_PATH]:
         n = gather_at(c, SERVER, rows, log, work)
-        mark_old_fins(n, work)
+        mark_old_fins(tcb)
     scratch[X_HABITS] = habits(x + ENDPOINT_SIZE, server_stack, rows, timers)
-    replay_side(
-        c, SERVER, server_host or habits_of(server_stack, timers), n, now, rows, timers, table, out, scratch, work
-    )
-    rows[c + C_SERVER_STATE] = final_state(x + ENDPOINT_SIZE, rows, scratch)
-    rows[c + C_SERVER_BASIS] = final_basis(timers, scratch)
-    conclude(c, first, scratch[X_TOP], saw_client, scratch[X_SAW], rows, out)
+    replay_side(tcb, server_host or habits_of(server_stack, timers), now)
+    rows[c + C_SERVER_STATE] = final_state(tcb)
+    rows[c + C_SERVER_BASIS] = final_basis(tcb)
+    conclude(tcb, first, scratch[X_TOP], saw_client, scratch[X_SAW])
     mark_damaged_syns(c, CLIENT, rows, log)
     mark_damaged_syns(c, SERVER, rows, log)
     rows[c + C_TRANSITIONS] = (scratch[X_TOP] - first) // TRANSITION_SIZE
