@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parent
 KERNELS = ROOT / "tcptrace_fsm" / "kernels"
 BUILD = "build/cython"
 SOURCE = f"{BUILD}/_compiled.pyx"
-NOT_COMPILED = {"__init__", "memory"}  # memory becomes the lines of HEAD; the folder layout becomes C constants
+# memory becomes the lines of HEAD, records become structs and the lines of RECORDS, the folder layout C constants
+NOT_COMPILED = {"__init__", "memory", "records"}
 COST = "the kernels stay uncompiled: every result is the same, at about a sixtieth of the speed"
 
 TYPES = {"int": "long long", "None": "void", "Words": "long long*", "Buffer": "const unsigned char*"}
@@ -116,8 +117,29 @@ cdef inline long long prefetch(long long* words, long long i) noexcept nogil:
 '''
 
 
-def constants() -> list[str]:
-    """The integer constants of ``layout/`` as a C enum: ``rows[c + FIELD]`` becomes an address with an offset."""
+RECORDS = """
+cdef inline Tcb* tcb_in(long long* scratch) noexcept nogil:
+    return <Tcb*> scratch
+
+cdef inline Segment* segments_in(long long* work) noexcept nogil:
+    return <Segment*> work
+
+cdef inline Transition* transitions_in(long long* out) noexcept nogil:
+    return <Transition*> out
+
+cdef inline Connection* row_at(long long* rows, long long c) noexcept nogil:
+    return <Connection*> (rows + c)
+
+cdef inline Endpoint* end_of(Connection* row, long long side) noexcept nogil:
+    return &row.endpoints[side]
+
+cdef inline Timers* timers_at(long long* timers, long long host) noexcept nogil:
+    return <Timers*> (timers + host)
+"""
+
+
+def layout() -> dict[str, int]:
+    """The integer constants of ``kernels/layout/``."""
     layout: dict[str, object] = {}
     sys.path.insert(0, str(ROOT))
     try:
@@ -126,7 +148,11 @@ def constants() -> list[str]:
             layout |= runpy.run_path(str(path))
     finally:
         sys.path.pop(0)
-    values = {k: int(v) for k, v in layout.items() if isinstance(v, int) and k[0].isupper()}
+    return {k: int(v) for k, v in layout.items() if isinstance(v, int) and k[0].isupper()}
+
+
+def constants(values: dict[str, int]) -> list[str]:
+    """The layout as a C enum: ``rows[c + FIELD]`` becomes an address with an offset."""
     # Masks and times are 64 bits wide. As members of an enum they would be ints, and lose their upper half on the way.
     masks = {k: v for k, v in values.items() if k.startswith("M_") or k == "MILLISECOND"}
     too_wide = [k for k, v in values.items() if k not in masks and not -(2**31) < v < 2**31]
@@ -142,8 +168,59 @@ def constants() -> list[str]:
     return lines
 
 
+def structs(values: dict[str, int]) -> list[str]:
+    """The records of ``kernels/records.py`` as C structs: ``record.field`` becomes an address with an offset."""
+    tree = ast.parse((KERNELS / "records.py").read_text(encoding="utf-8"))
+    classes = [n for n in tree.body if isinstance(n, ast.ClassDef)]
+    lines: list[str] = []
+    for record in (c for c in classes if c.keywords or c.name in {"Segment", "Tcb"}):
+        declared = [n for n in record.body if isinstance(n, ast.AnnAssign)]
+        fields = [n for n in declared if "ClassVar" not in ast.unparse(n.annotation)]
+        named = {n.target.id: ast.unparse(n.annotation) for n in fields}
+        TYPES[record.name] = f"{record.name}*"
+        lines += ["", f"cdef struct {record.name}:"]
+        if record.keywords:
+            options = {k.arg: k.value for k in record.keywords}
+            lines += placed(named, ast.literal_eval(options["prefix"]), ast.unparse(options["size"]), values)
+            continue
+        lines += [f"    {pointer_to(kind)} {name}" for name, kind in named.items()]
+        first = {n.target.id: ast.unparse(n.value) for n in fields if n.value}
+        if first:
+            lines += ["", f"cdef inline long long begin_anew({record.name}* record) noexcept nogil:"]
+            lines += [f"    record.{name} = {value}" for name, value in first.items()] + ["    return 0"]
+    return lines
+
+
+def placed(named: dict[str, str], prefix: str, size: str, values: dict[str, int]) -> list[str]:
+    """The fields of a record over words that the layout numbers, and words that nobody names between them."""
+    lines, end = [], 0
+    numbered = sorted(v for k, v in values.items() if k.startswith(prefix))
+    for at, name in sorted((values[prefix + name.strip("_").upper()], name) for name in named):
+        if at > end:
+            lines.append(f"    long long _{end}[{at - end}]")
+        end = min([v for v in numbered if v > at], default=values[size])
+        if named[name] == "Ends":
+            end = at + 2 * values["ENDPOINT_SIZE"]
+            lines.append(f"    Endpoint {name}[2]")
+        else:
+            lines.append(f"    long long {name}" + (f"[{end - at}]" if named[name] == "Words" else ""))
+            end = end if named[name] == "Words" else at + 1
+    if end < values[size]:
+        lines.append(f"    long long _{end}[{values[size] - end}]")
+    return lines
+
+
+def pointer_to(kind: str) -> str:
+    """The C type of a field, or of a parameter, that stands for a record or for records."""
+    return f"{kind[8:-1]}*" if kind.startswith("Records[") else TYPES[kind]
+
+
 def in_c(function: ast.FunctionDef, name: str, lines: list[str], *, inline: bool) -> list[str]:
     """A kernel's function, whose text is in ``lines``, as a C function ``name``: annotations become C types."""
+    for node in (n for n in ast.walk(function) if isinstance(n, ast.Assign)):
+        taken = ast.unparse(node.value.value) if isinstance(node.value, ast.Subscript) else ""
+        if taken in {"tcb.log", "tcb.out"} and isinstance(node.targets[0], ast.Name):
+            raise ValueError(f"{name}: {ast.unparse(node)}: this is a copy in C, and the record itself in Python")
     kind = "cdef inline" if inline else "cdef"
     arguments = ", ".join(f"{TYPES[ast.unparse(a.annotation)]} {a.arg}" for a in function.args.args)
     begin = function.body[1] if ast.get_docstring(function) else function.body[0]
@@ -171,7 +248,8 @@ def for_python(function: ast.FunctionDef, name: str) -> list[str]:
 
 def source_text() -> str:
     """The one source of the extension: each kernel's functions, in C types; what ``__all__`` names, Python may call."""
-    constant_lines = constants()
+    values = layout()
+    head_lines = [*constants(values), *structs(values), RECORDS]
     body: list[str] = []
     exported: dict[str, tuple[str, ...]] = {}
     homes: dict[str, str] = {}
@@ -194,7 +272,7 @@ def source_text() -> str:
         if public:
             exported[path.stem] = tuple(public)
     head = ["# Generated by setup.py from the kernels.", f"KERNELS = {exported!r}", f"SOURCES = {digests()!r}"]
-    return "\n".join([*head, *constant_lines, HEAD, *body]) + "\n"
+    return "\n".join([*head, *head_lines, HEAD, *body]) + "\n"
 
 
 def digests() -> dict[str, int]:

@@ -34,6 +34,9 @@ class Watched:
         if not self.low <= index < self.high:
             raise AssertionError(f"index {index} outside {self.low} ... {self.high - 1}")
 
+    def __len__(self):
+        return len(self.content)
+
     def __getitem__(self, index):
         if isinstance(index, slice):
             self._check(index.start)

@@ -97,11 +97,6 @@ def plain_engine():
     return _engine_on_plain_kernels(lambda function: function)
 
 
-def plain_engine_with(replay_due):
-    """The engine's class, on plain-Python kernels, with another function in place of ``replay_due``."""
-    return _engine_on_plain_kernels(lambda function: replay_due if function.__name__ == "replay_due" else function)
-
-
 def plain_engine_where(**functions):
     """The engine's class, on plain-Python kernels in which some functions are others."""
     kernels = pure_kernels()

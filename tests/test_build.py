@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import sys
+from array import array
 from pathlib import Path
 
 import pytest
 
 import tcptrace_fsm.kernels
-from tcptrace_fsm.kernels import compiled, edited
+from tcptrace_fsm.kernels import compiled, edited, records
+from tcptrace_fsm.kernels import layout as at
 
 pytestmark = pytest.mark.plain
 
@@ -71,15 +73,58 @@ def test_what_the_package_takes_from_a_kernel_is_shown_by_it():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if FOLDER not in path.parents else ():
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tcptrace_fsm.kernels."):
                 kernel = node.module.rpartition(".")[2]
-                taken |= {(kernel, a.name) for a in node.names if kernel != "layout"}
+                taken |= {(kernel, a.name) for a in node.names if kernel not in {"layout", "records"}}
     assert len(taken) > 15
     assert sorted(t for t in taken if t[1] not in shown[t[0]]) == []
+
+
+RECORDS = {"Connection", "Endpoint", "Timers", "Transition", "Segment", "Tcb"}
+
+
+def test_each_record_has_its_size_by_the_layout():
+    """What is placed on words that others number; a field with another name would be refused when it is declared."""
+    for record in (records.Connection, records.Endpoint, records.Timers, records.Transition):
+        words = array("q", range(record.size))
+        fields = [name for name, kind in record.__annotations__.items() if kind == "int"]
+        places = [getattr(record(words, 0), name) for name in fields]
+        assert len(set(places)) == len(fields) > 9
+        assert 0 <= min(places) <= max(places) < record.size
+
+
+def test_the_words_of_a_record_are_those_of_its_array():
+    words = array("q", bytes(8 * 2 * at.CONNECTION_SIZE))
+    row = records.row_at(words, at.CONNECTION_SIZE)
+    row.marks = 5
+    records.end_of(row, at.SERVER).fin = 7
+    assert words[at.CONNECTION_SIZE + at.C_MARKS] == 5
+    assert words[at.CONNECTION_SIZE + at.C_ENDPOINTS + at.ENDPOINT_SIZE + at.E_FIN] == 7
+    with pytest.raises(IndexError):
+        row.endpoints[2]
+
+
+def test_segments_side_by_side_are_copied_and_bounded():
+    """As in C an assignment copies; unlike there a place outside is refused."""
+    log = records.segments_in(array("q", bytes(8 * 3 * records.Segment.size)))
+    log[0].seq = 100
+    log[2] = log[0]
+    log[0].seq = 200
+    assert (log[2].seq, log[1].seq) == (100, 0)
+    for outside in (-1, 3):
+        with pytest.raises(IndexError):
+            log[outside]
+
+
+def test_another_endpoint_begins_with_what_each_begins_with():
+    tcb = records.tcb_in(array("q", bytes(8 * records.Tcb.size)))
+    tcb.habits, tcb.state, tcb.fin_copy = 4, 5, 6
+    records.begin_anew(tcb)
+    assert (tcb.habits, tcb.state, tcb.fin_copy) == (4, 0, -1)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
 def test_kernels_keep_to_what_can_be_compiled(path):
     """Functions with C's types, each name once, and nothing else that the extension would not have."""
-    if path.stem == "__init__":
+    if path.stem in {"__init__", "records"}:
         pytest.skip("never compiled")
     assert functions(path)
     for node in ast.parse(path.read_text()).body:
@@ -87,10 +132,10 @@ def test_kernels_keep_to_what_can_be_compiled(path):
         assert not isinstance(node, ast.Assign) or ast.unparse(node.targets[0]) == "__all__"
     for function in functions(path):
         kinds = {ast.unparse(a.annotation) for a in function.args.args}
-        assert kinds <= {"int", "Words", "Buffer"}, function.name
+        assert kinds <= {"int", "Words", "Buffer", *RECORDS}, function.name
         assert path.stem == "memory" or ast.unparse(function.returns) in {"int", "None"}, function.name
 
 
 def test_no_two_kernels_have_a_function_of_one_name():
-    names = [f.name for p in SOURCES for f in functions(p) if p.stem not in {"__init__", "memory"}]
+    names = [f.name for p in SOURCES for f in functions(p) if p.stem not in {"__init__", "memory", "records"}]
     assert len(names) == len(set(names)) > 100

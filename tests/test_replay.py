@@ -17,7 +17,8 @@ from typing import NamedTuple
 import pytest
 
 from tcptrace_fsm.errors import UsageError
-from tests.strategies import BEGIN, SECOND, Connection, Outcome, plain_engine_with, pure_kernels, run
+from tcptrace_fsm.kernels.records import Records, Segment
+from tests.strategies import BEGIN, SECOND, Connection, Outcome, plain_engine_where, run
 
 ONE_WAY = 0.020
 PLACES = {"near_client": 0.0005, "between": 0.010, "near_server": 0.0195}  # s from the client to the capture
@@ -754,23 +755,14 @@ def test_a_fin_behind_a_hole_that_never_fills_is_not_taken():
 
 
 # --- the work that a hostile connection makes -------------------------------------------------------------------------
-class Counted:
-    """An array that counts its readings."""
+class Counted(Records):
+    """The segments of a connection; it counts how often one is looked at."""
 
     read = 0
 
-    def __init__(self, words):
-        self.words = words
-
-    def __getitem__(self, index):
+    def __getitem__(self, i):
         Counted.read += 1
-        return self.words[index]
-
-    def __setitem__(self, index, value):
-        self.words[index] = value
-
-    def __len__(self):
-        return len(self.words)
+        return super().__getitem__(i)
 
 
 HOSTILE = {
@@ -790,16 +782,9 @@ def test_the_replay_is_linear_in_the_log(kind):
         opening = OPEN if "syn_received" not in kind else "0.000 > S 0:0(0)\n0.020 < S. 0:0(0) ack 1\n"
         fin = "0.9 > F. 101:101(0) ack 201\n" if "fins" in kind else ""
         lines = "\n".join(f"{1 + i / 100:.2f} {HOSTILE[kind](i)}" for i in range(count))
-        kernels = pure_kernels()["replay"]
-        inner = kernels.replay_due
+        engine = plain_engine_where(segments_in=lambda work: Counted(Segment, work, 0, len(work) // Segment.size))
         Counted.read = 0
-
-        def counted(*arguments):
-            return inner(*arguments[:-1], Counted(arguments[-1]))  # the last is the log of the connection at hand
-
-        run(
-            opening + fin + lines + f"\n{2 + count / 100:.2f} < . 201:201(0) ack 101", engine=plain_engine_with(counted)
-        )
+        run(opening + fin + lines + f"\n{2 + count / 100:.2f} < . 201:201(0) ack 101", engine=engine)
         return Counted.read
 
-    assert readings(800) < 6 * readings(200)
+    assert 800 < readings(800) < 6 * readings(200)

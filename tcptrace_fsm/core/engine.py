@@ -55,22 +55,20 @@ from tcptrace_fsm.kernels.layout import (
     K_USED,
     K_WAITS,
     LOG_BLOCK,
-    LOG_SIZE,
     PAST_MOST,
     PAST_SIZE,
     PATH_SIZE,
     PROFILE_SIZE,
-    SCRATCH_SIZE,
     STREAM_SIZE,
     TRANSITION_SIZE,
     WAIT_SIZE,
     WAITS_PER_SEGMENT,
     WHO_CLIENT,
     WHO_SERVER,
-    X_TOP,
 )
 from tcptrace_fsm.kernels.moving import move_past, move_slots
 from tcptrace_fsm.kernels.points import collect_paths, end_paths
+from tcptrace_fsm.kernels.records import Segment, Tcb
 from tcptrace_fsm.kernels.replay import collect, replay_due
 from tcptrace_fsm.kernels.track import track
 from tcptrace_fsm.kernels.waits import end_waits
@@ -238,7 +236,7 @@ class Engine:
         self.timers = timer_words(profile)
         self.places = {host: PROFILE_SIZE * n for n, host in enumerate(profile.hosts, 1)}
         self.hosts = words(2 * CHUNK)
-        self.scratch = words(SCRATCH_SIZE)
+        self.scratch = words(Tcb.size)
         self.work = room(0)
         self.out = room(0)
         self.block = room(0)
@@ -385,9 +383,8 @@ class Engine:
                 self._place(start, stop)
             if self.places:
                 self._find_timers(start, stop)
-            self.work = grown(self.work, longest * LOG_SIZE)
+            self.work = grown(self.work, longest * Segment.size)
             self.out = grown(self.out, (24 + 2 * longest + 16 * (stop - start)) * TRANSITION_SIZE)
-            self.scratch[X_TOP] = 0
             end = replay_due(
                 start, stop, len(self.out), self.due, self.rows, self.log, self.timers, self.hosts, self.table,
                 self.out, self.scratch, self.work,
@@ -396,7 +393,7 @@ class Engine:
             end_waits(start, end, self.due, self.rows, self.waits, control)
             self.block = grown(self.block, (end - start) * CONNECTION_SIZE)
             size = collect(start, end, self.due, self.rows, self.block)
-            records, transitions = copied(self.block, size), copied(self.out, self.scratch[X_TOP])
+            records, transitions = copied(self.block, size), copied(self.out, self.scratch[0] * TRANSITION_SIZE)
             done = self._with_waits(Finished(records, end - start, transitions, len(transitions) // TRANSITION_SIZE))
             if self.two_points:
                 done.paths = words((end - start) * PATH_SIZE)

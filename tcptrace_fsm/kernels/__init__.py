@@ -6,12 +6,14 @@ one extension ``_compiled``. Where it is there, it takes the place of these file
 
 House rules, so that one source serves both:
 
-* parameters are annotated ``int`` (64 bits, signed), ``Words`` or ``Buffer``, and nothing else; a file holds functions
-  and no constants (those stand in :mod:`.layout`), and no two files have a function of the same name;
+* parameters are annotated ``int`` (64 bits, signed), ``Words``, ``Buffer`` or a record of :mod:`.records`, and nothing
+  else; a file holds functions and no constants (those stand in :mod:`.layout`), and no two files have a function of the
+  same name;
 * ``__all__`` names what Python calls; a file whose functions only other kernels call has none. A function that Python
   calls is not called by kernels;
 * only ints and flat ``int64`` arrays (``array('q')``, or anything with the same buffer) and ``bytes``-like input;
-* a record is a run of words in such an array: ``rows[c + FIELD]``, with the fields named in :mod:`.layout`;
+* a record is a run of words in such an array: ``rows[c + FIELD]``, with the fields named in :mod:`.layout`; the replay
+  names them as fields, ``tcb.row.marks``, by :mod:`.records`;
 * a truth value that is kept in a variable is written ``1 if test else 0`` (Cython would make a ``bool`` an object);
 * results fit 64 signed bits, products are masked; no division or remainder of negative numbers;
 * compiled functions run without the GIL and never raise: every index is in bounds by construction, and the same
@@ -36,6 +38,8 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 class Words(Protocol):
     """A flat array of ``int64``: ``array('q')``, or a ``memoryview`` cast to ``"q"``."""
+
+    def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> int: ...
 

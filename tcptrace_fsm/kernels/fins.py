@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.records import *
 from tcptrace_fsm.kernels.resets import *
 from tcptrace_fsm.kernels.seen import *
 from tcptrace_fsm.kernels.sequence import *
-
-if TYPE_CHECKING:
-    from tcptrace_fsm.kernels.records import Tcb
 
 # No __all__: compiled, only the replay calls this.
 

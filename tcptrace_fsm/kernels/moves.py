@@ -54,6 +54,13 @@ def step(tcb: Tcb, event: int, time: int, earliest: int, latest: int, frame: int
     return 1
 
 
+def confirmed(tcb: Tcb, moved: int, frame: int) -> int:
+    """Frame ``frame`` confirms the change of state that was just made, if one was. Returns ``moved``."""
+    if moved:
+        tcb.out[tcb.top - 1].confirmed_by = frame
+    return moved
+
+
 def sent(tcb: Tcb, event: int, w: int, earliest: int) -> int:
     """An event that the endpoint's own segment ``w`` shows."""
     t = tcb.log[w].time
@@ -65,8 +72,8 @@ def received(tcb: Tcb, event: int, w: int, proof: int) -> int:
     t = tcb.log[w].time
     if tcb.local and not (event == EV_RCV_RST and tcb.state == ST_TIME_WAIT):  # some obey no RST there
         latest = tcb.log[proof].time if proof >= 0 else t + tcb.reach
-        confirmed = tcb.log[proof].frame if proof >= 0 else tcb.log[w].frame
-        return confirmed(tcb, step(tcb, event, t, t, latest, tcb.log[w].frame, BASIS_ACKED), confirmed)
+        frame = tcb.log[proof].frame if proof >= 0 else tcb.log[w].frame
+        return confirmed(tcb, step(tcb, event, t, t, latest, tcb.log[w].frame, BASIS_ACKED), frame)
     if proof >= 0:
         # A SYN, and a FIN that ends the connection, are answered at once: the answer dates the arrival best.
         arrival = t + tcb.half

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.records import *
 from tcptrace_fsm.kernels.sequence import *
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.kernels.records import Tcb
+    from tcptrace_fsm.kernels import Words
 
 # No __all__: compiled, only the replay calls this.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.outcome import *
+from tcptrace_fsm.kernels.records import *
 from tcptrace_fsm.kernels.seen import *
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def longest_round(tcb: Tcb) -> int:
     """
     x = end_of(tcb.row, CLIENT)
     longest = 0
-    if x.syns == 1 and tcb.row.ends[SERVER].syns == 1 and tcb.row.syn_ack_time >= 0:
+    if x.syns == 1 and end_of(tcb.row, SERVER).syns == 1 and tcb.row.syn_ack_time >= 0:
         if tcb.side == SERVER and tcb.row.syn_time >= 0:
             longest = tcb.row.syn_ack_time - tcb.row.syn_time
         elif tcb.side == CLIENT and tcb.row.handshake_ack_time >= 0:
@@ -60,39 +61,14 @@ def measure_way(tcb: Tcb) -> int:
     return 0
 
 
-def begin_side(c: int, side: int, rows: Words, scratch: Words) -> int:
+def begin_side(tcb: Tcb) -> int:
     """Forget the endpoint before."""
-    k = 0
-    while k < SCRATCH_SIZE:
-        if k not in (X_TOP, X_END, X_HABITS):
-            scratch[k] = 0
-        k += 1
-    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
-    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
-    k = X_LAST_SYN
-    while k <= X_LAST_ALIVE:
-        scratch[k] = -1
-        k += 1
-    k = X_SYN_COPY
-    while k <= X_PEER_UNSEEN_FIN:
-        scratch[k] = -1
-        k += 1
-    scratch[X_FIN_FILL] = -1
-    scratch[X_OWN] = -1
-    scratch[X_OWN_ACK] = -1
-    scratch[X_PEER_ACK] = -1
-    scratch[X_NEXT_OWN] = -1
-    scratch[X_NEXT_RST] = -1
-    scratch[X_SYN_ACK_TSVAL] = -1
-    scratch[X_CHALLENGE] = -1
-    scratch[X_SYN_ACK] = -1
-    scratch[X_OWN_NEXT] = -1
-    scratch[X_TURNED_AWAY] = -1
-    scratch[X_UNSEEN] = 0 if rows[x + E_SEGMENTS] else 1
-    scratch[X_PEER_UNSEEN] = 0 if rows[y + E_SEGMENTS] else 1
+    begin_anew(tcb)
+    tcb.unseen = 0 if tcb.endpoint.segments else 1
+    tcb.peer_unseen = 0 if tcb.peer.segments else 1
     measure_way(tcb)
-    scratch[X_FIN_END] = rows[x + E_FIN]
-    scratch[X_PEER_FIN_END] = rows[y + E_FIN]
+    tcb.fin_end = tcb.endpoint.fin
+    tcb.peer_fin_end = tcb.peer.fin
     return 0
 
 
@@ -154,7 +130,7 @@ def note_own(tcb: Tcb, w: int) -> int:
 
 def survey(tcb: Tcb) -> int:
     """One look over the log: the endpoint's last words of each kind, and its first proofs of what it received."""
-    begin_side(c, tcb.side, rows, scratch)
+    begin_side(tcb)
     # when the peer first sent what is acknowledged within 200 ms, and the first that speaks for or against it
     asked = -1
     stop = -1

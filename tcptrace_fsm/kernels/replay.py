@@ -37,13 +37,14 @@ from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.moves import *
 from tcptrace_fsm.kernels.outcome import *
 from tcptrace_fsm.kernels.proofs import *
+from tcptrace_fsm.kernels.records import *
 from tcptrace_fsm.kernels.seen import *
 from tcptrace_fsm.kernels.stack import *
 from tcptrace_fsm.kernels.table import *
 from tcptrace_fsm.kernels.waits import is_waited_for
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.kernels.records import Tcb
+    from tcptrace_fsm.kernels import Words
 
 __all__ = ["collect", "interesting", "replay_due"]
 
@@ -67,16 +68,12 @@ def own_first(tcb: Tcb, i: int, j: int) -> int:
     return 1 if tcb.log[i].time - tcb.half < tcb.log[j].time + tcb.half else 0
 
 
-def replay_side(tcb: Tcb, host: int, now: int) -> int:
-    """Walk one endpoint through the machine, in its own order of events.
-
-    Its host's timers begin at word ``host`` of ``timers``.
-    """
-    tcb.end = now
+def replay_side(tcb: Tcb) -> int:
+    """Walk one endpoint through the machine, in its own order of events."""
+    tcb.end = tcb.row.over_time
     if taken_over(tcb) >= 0:
         tcb.end = taken_over(tcb)
     survey(tcb)
-    TIMERS = host
     find_syn_copy(tcb)
     find_syn_ack_copy(tcb)
     find_fin_copy(tcb)
@@ -132,69 +129,93 @@ def replay_side(tcb: Tcb, host: int, now: int) -> int:
     return 0
 
 
-def habits(x: int, stack: int, rows: Words, timers: Words) -> int:
-    """The HABIT_... bits of an endpoint that bespeaks this system."""
-    found = timers[habits_of(stack, timers) + P_HABITS]
-    # A BSD without window scale is an old one: it cuts off what lies before the window, and takes the RST all the same.
-    if timers[P_STACKS] and stack == STACK_BSD and rows[x + E_SHIFT] < 0:
-        found |= HABIT_OBEYS_OLD_RST
-    return found
-
-
-def habits_of(stack: int, timers: Words) -> int:
+def profile_of(stack: int, timers: Words) -> int:
     """Where in ``timers`` the profile of a host begins that bespeaks this system and has shown no timers."""
     return timers[P_STACKS] + stack * PROFILE_SIZE if timers[P_STACKS] else 0
 
 
-def replay(
-    c: int,
-    client_host: int,
-    server_host: int,
-    now: int,
-    rows: Words,
-    log: Words,
-    timers: Words,
-    table: Words,
-    out: Words,
-    scratch: Words,
-    work: Words,
-) -> int:
-    """Replay the connection of row ``c``; ``now`` is the capture's latest moment.
+def turn_to(tcb: Tcb, side: int, stack: int, host: int, timers: Words) -> int:
+    """Turn to the endpoint ``side``, whose host bespeaks the system ``stack``.
 
-    The timers of the client's host begin at word ``client_host`` of ``timers``, the server's at ``server_host``.
-
-    Writes its transitions at word ``scratch[X_TOP]`` of ``out`` (which must have room for
-    ``8 + 2 * log records`` of them) and its results into the row. Returns the number of transitions.
+    Its timers begin at word ``host`` of ``timers``, or where those of its system do (0).
     """
-    first = scratch[X_TOP]
-    x = c + C_ENDPOINTS
+    tcb.side = side
+    tcb.endpoint = end_of(tcb.row, side)
+    tcb.peer = end_of(tcb.row, 1 - side)
+    tcb.timers = timers_at(timers, profile_of(stack, timers))
+    tcb.habits = tcb.timers.habits
+    # A BSD without window scale is an old one: it cuts off what lies before the window, and takes the RST all the same.
+    if timers[P_STACKS] and stack == STACK_BSD and tcb.endpoint.shift < 0:
+        tcb.habits |= HABIT_OBEYS_OLD_RST
+    if host:
+        tcb.timers = timers_at(timers, host)
+    return 0
+
+
+def replay(tcb: Tcb, c: int, client_host: int, server_host: int, rows: Words, log: Words, timers: Words) -> int:
+    """Replay the connection of row ``c``.
+
+    The timers of the client's host begin at word ``client_host`` of ``timers``, the server's at ``server_host``; at 0
+    where neither has shown any.
+
+    Adds its transitions to ``tcb.out`` (which must have room for ``8 + 2 * log records`` of them), writes its results
+    into the row, and returns the number of transitions.
+    """
+    first = tcb.top
+    tcb.row = row_at(rows, c)
     client_stack = stack_of(c, CLIENT, rows, log)
     server_stack = stack_of(c, SERVER, rows, log)
-    rows[x + END_STACK] = client_stack
-    rows[x + ENDPOINT_SIZE + END_STACK] = server_stack
-    if rows[c + C_PATH]:
-        n = gather_at(c, CLIENT, rows, log, work)
+    rows[c + C_ENDPOINTS + END_STACK] = client_stack
+    rows[c + C_ENDPOINTS + ENDPOINT_SIZE + END_STACK] = server_stack
+    turn_to(tcb, CLIENT, client_stack, client_host, timers)
+    if tcb.row.path:
+        tcb.n = gather_at(tcb, log)
     else:
-        n = gather(c, rows, log, work)
+        tcb.n = gather(tcb, log)
         locate(tcb)
-    scratch[X_HABITS] = habits(x, client_stack, rows, timers)
     mark_old_fins(tcb)
-    replay_side(tcb, client_host or habits_of(client_stack, timers), now)
-    rows[c + C_CLIENT_STATE] = final_state(tcb)
-    rows[c + C_CLIENT_BASIS] = final_basis(tcb)
-    saw_client = scratch[X_SAW]
-    if rows[c + C_PATH]:
-        n = gather_at(c, SERVER, rows, log, work)
+    replay_side(tcb)
+    tcb.row.client_state = final_state(tcb)
+    tcb.row.client_basis = final_basis(tcb)
+    saw_client = tcb.saw
+    turn_to(tcb, SERVER, server_stack, server_host, timers)
+    if tcb.row.path:
+        tcb.n = gather_at(tcb, log)
         mark_old_fins(tcb)
-    scratch[X_HABITS] = habits(x + ENDPOINT_SIZE, server_stack, rows, timers)
-    replay_side(tcb, server_host or habits_of(server_stack, timers), now)
-    rows[c + C_SERVER_STATE] = final_state(tcb)
-    rows[c + C_SERVER_BASIS] = final_basis(tcb)
-    conclude(tcb, first, scratch[X_TOP], saw_client, scratch[X_SAW])
+    replay_side(tcb)
+    tcb.row.server_state = final_state(tcb)
+    tcb.row.server_basis = final_basis(tcb)
+    conclude(tcb, first, tcb.top, saw_client, tcb.saw)
     mark_damaged_syns(c, CLIENT, rows, log)
     mark_damaged_syns(c, SERVER, rows, log)
-    rows[c + C_TRANSITIONS] = (scratch[X_TOP] - first) // TRANSITION_SIZE
-    return rows[c + C_TRANSITIONS]
+    tcb.row.transitions = tcb.top - first
+    return tcb.row.transitions
+
+
+def fetch_ahead(i: int, count: int, due: Words, rows: Words, log: Words) -> int:
+    """Fetch what the connections after the ``i``-th will need, step by step: their rows, then their logs.
+
+    Of the logs one block after the other, for each tells where the next one lies.
+    """
+    if i + 6 < count:
+        k = due[i + 6]
+        while k < due[i + 6] + CONNECTION_SIZE:
+            prefetch(rows, k)
+            k += 8
+    back = 0
+    while back < 4 and i + 4 - back < count:
+        r = rows[due[i + 4 - back] + C_LOG_HEAD]
+        k = 0
+        while k < back and r >= 0:
+            r = next_block(r, log)
+            k += 1
+        if r >= 0:
+            end = r + LOG_BLOCK
+            while r < end:
+                prefetch(log, r)
+                r += 8
+        back += 1
+    return 0
 
 
 def replay_due(
@@ -215,44 +236,27 @@ def replay_due(
 
     For each of them ``hosts`` holds two words: where in ``timers`` those of the client's and the server's host begin.
 
-    Returns the index of the first that was not replayed; ``scratch[X_TOP]`` is the end of what was written.
+    Returns the index of the first that was not replayed; ``scratch[0]`` is how many transitions were written.
     """
     due = pointer(due_words)
     rows = pointer(rows_words)
     log = pointer(log_words)
     timers = pointer(timers_words)
     hosts = pointer(hosts_words)
-    table = pointer(table_words)
-    out = pointer(out_words)
-    scratch = pointer(scratch_words)
-    work = pointer(work_words)
+    tcb = tcb_in(scratch_words)
+    tcb.machine = pointer(table_words)
+    tcb.out = transitions_in(out_words)
+    tcb.log = segments_in(work_words)
+    tcb.top = 0
     i = start
     while i < count:
-        # Fetch what the connections after this one will need, step by step: their rows, then one block of their logs
-        # after the other, for each tells where the next one lies.
-        if i + 6 < count:
-            k = due[i + 6]
-            while k < due[i + 6] + CONNECTION_SIZE:
-                prefetch(rows, k)
-                k += 8
-        step = 0
-        while step < 4 and i + 4 - step < count:
-            r = rows[due[i + 4 - step] + C_LOG_HEAD]
-            k = 0
-            while k < step and r >= 0:
-                r = next_block(r, log)
-                k += 1
-            if r >= 0:
-                end = r + LOG_BLOCK
-                while r < end:
-                    prefetch(log, r)
-                    r += 8
-            step += 1
-        if scratch[X_TOP] + (24 + 2 * rows[due[i] + C_LOG_COUNT]) * TRANSITION_SIZE > room:
+        fetch_ahead(i, count, due, rows, log)
+        if (tcb.top + 24 + 2 * rows[due[i] + C_LOG_COUNT]) * TRANSITION_SIZE > room:
             break
         k = 2 * (i - start)
-        replay(due[i], hosts[k], hosts[k + 1], rows[due[i] + C_OVER_TIME], rows, log, timers, table, out, scratch, work)
+        replay(tcb, due[i], hosts[k], hosts[k + 1], rows, log, timers)
         i += 1
+    scratch_words[0] = tcb.top
     return i
 
 

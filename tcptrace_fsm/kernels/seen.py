@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.kernels.layout import *
 
 if TYPE_CHECKING:
+    from tcptrace_fsm.kernels import Words
     from tcptrace_fsm.kernels.records import Tcb
 
 # No __all__: compiled, only the replay calls this.
@@ -76,16 +77,31 @@ def is_reply_rst(tcb: Tcb, w: int) -> int:
     return 1 if tcb.log[w].flags & (TCP_RST | TCP_ACK) == TCP_RST else 0
 
 
-def gather(c: int, rows: Words, log: Words, work: Words) -> int:
-    """Copy the log of row ``c`` to ``work``, in order. Returns the words used."""
-    r = rows[c + C_LOG_HEAD]
+def copy_record(tcb: Tcb, w: int, r: int, log: Words) -> int:
+    """Make the log record at word ``r`` the segment ``w`` of the endpoint at hand."""
+    info = log[r + L_INFO]
+    tcb.log[w].time = log[r + L_TIME]
+    tcb.log[w].frame = log[r + L_FRAME]
+    tcb.log[w].flags = info & LOG_FLAGS_MASK
+    tcb.log[w].side = info >> LOG_SIDE_SHIFT & 1
+    tcb.log[w].length = info >> LOG_LEN_SHIFT & LOG_LEN_MASK
+    tcb.log[w].seq = log[r + L_SEQ]
+    tcb.log[w].ack = log[r + L_ACK]
+    tcb.log[w].marks = log[r + L_MARKS]
+    tcb.log[w].window = log[r + L_WINDOW]
+    tcb.log[w].tsval = log[r + L_TSVAL]
+    tcb.log[w].tsecr = log[r + L_TSECR]
+    tcb.log[w].end_time = log[r + L_END_TIME]
+    return 0
+
+
+def gather(tcb: Tcb, log: Words) -> int:
+    """Take the log of the connection, in order. Returns how many segments there are."""
+    r = tcb.row.log_head
     w = 0
     while r >= 0:
-        k = 0
-        while k < LOG_SIZE:
-            work[w + k] = log[r + k]
-            k += 1
-        w += LOG_SIZE
+        copy_record(tcb, w, r, log)
+        w += 1
         r = log[r + L_NEXT]
     return w
 
@@ -113,37 +129,31 @@ def mark_old_fins(tcb: Tcb) -> int:
     return 0
 
 
-def gather_at(c: int, side: int, rows: Words, log: Words, work: Words) -> int:
-    """Copy to ``work`` what passed the point near one endpoint, as it passed there. Returns the words used.
+def gather_at(tcb: Tcb, log: Words) -> int:
+    """Take what passed the point near the endpoint, as it passed there. Returns how many segments there are.
 
     Its own segments as they left, its peer's as they arrived, without those that did not, nor what others sent in its
     name further on.
     """
-    r = rows[c + C_LOG_HEAD]
+    r = tcb.row.log_head
     w = 0
     while r >= 0:
         fate = log[r + L_FATE] & LOG_FATE_MASK
-        own = 1 if (log[r + L_INFO] >> LOG_SIDE_SHIFT & 1) == side else 0
+        own = 1 if (log[r + L_INFO] >> LOG_SIDE_SHIFT & 1) == tcb.side else 0
         if (own and fate != FATE_FOREIGN) or (not own and fate != FATE_LOST):
             # Nearly in order already: move up what passes later.
             time = log[r + L_TIME] if own or log[r + L_ARRIVAL] < 0 else log[r + L_ARRIVAL]
             v = w
-            while v > 0 and work[v - LOG_SIZE + L_TIME] > time:
-                k = 0
-                while k < LOG_SIZE:
-                    work[v + k] = work[v - LOG_SIZE + k]
-                    k += 1
-                v -= LOG_SIZE
-            k = 0
-            while k < LOG_SIZE:
-                work[v + k] = log[r + k]
-                k += 1
+            while v > 0 and tcb.log[v - 1].time > time:
+                tcb.log[v] = tcb.log[v - 1]
+                v -= 1
+            copy_record(tcb, v, r, log)
             if not own and log[r + L_ARRIVAL] >= 0:
-                work[v + L_TIME] = log[r + L_ARRIVAL]
-                work[v + L_END_TIME] = log[r + L_END_ARRIVAL]
+                tcb.log[v].time = log[r + L_ARRIVAL]
+                tcb.log[v].end_time = log[r + L_END_ARRIVAL]
                 if log[r + L_ARRIVAL_FRAME] >= 0:
-                    work[v + L_FRAME] = log[r + L_ARRIVAL_FRAME]
-            w += LOG_SIZE
+                    tcb.log[v].frame = log[r + L_ARRIVAL_FRAME]
+            w += 1
         r = log[r + L_NEXT]
     return w
 
