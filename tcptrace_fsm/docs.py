@@ -6,6 +6,7 @@ of date.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -13,11 +14,12 @@ import sys
 import textwrap
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 from tcptrace_fsm.causes import CAUSES
 from tcptrace_fsm.findings import CATALOGUE, FAMILIES
 from tcptrace_fsm.tables import schema
-from tcptrace_fsm.tcp.machine import EVENT_TEXT, TRANSITIONS, Opened, State, Transition
+from tcptrace_fsm.tcp.machine import EVENT_TEXT, TRANSITIONS, Event, Opened, State, Transition
 from tcptrace_fsm.tcp.notation import LEGEND
 
 __all__ = ["COMMAND", "LEFT_OUT", "PAGES", "main"]
@@ -106,7 +108,78 @@ def state_machine() -> str:
             f"| {EVENT_TEXT[r.event]} | {name(r.target)} | {condition(r)} | {section(r)} | {'yes' if r.drawn else ''} |"
             for r in rows
         ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *events_page()]) + "\n"
+
+
+GUARDS_HEAD = """\
+
+## Where an event is decided
+
+A segment of the capture is no event yet. Whether and when one happened is decided in `tcptrace_fsm/kernels/`: what the
+endpoint sends in `leaves.py`, what arrives in `arrives.py` (in the order of RFC 9293 3.10.7.4), what only a clock does
+in `clocks.py`. Each function asks its guards first; `step` in `moves.py` then looks the event up in the rows above.
+
+| event | decided in | asks first | sections |
+|---|---|---|---|"""
+GUARDS = """\
+
+The guards, and where their rules come from:
+
+| guard | what it tells | sections |
+|---|---|---|"""
+SECTIONS = re.compile(r"RFC (\d+)(?: section)? (\d[\d.]*\d)")
+RAISE = {"step", "sent", "received", "inferred"}
+
+
+class Judged(NamedTuple):
+    """A function of the kernels that works on the endpoint at hand."""
+
+    file: str
+    says: str
+    sections: tuple[str, ...]
+    events: tuple[str, ...]
+    calls: tuple[str, ...]
+
+
+def judged() -> dict[str, Judged]:
+    """The functions of the replay by name, with the events that they raise and the functions that they call."""
+    found = {}
+    for path in sorted((Path(__file__).parent / "kernels").glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        for f in ast.parse(text).body:
+            if isinstance(f, ast.FunctionDef) and f.args.args and f.args.args[0].arg == "tcb":
+                nodes = list(ast.walk(f))
+                calls = [n for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+                calls.sort(key=lambda n: (n.lineno, n.col_offset))
+                raised = [c.args[1] for c in calls if getattr(c.func, "id", "") in RAISE and f.name not in RAISE]
+                raised += [n.value for n in nodes if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "event"]
+                events = {
+                    n.id[3:] for a in raised for n in ast.walk(a) if isinstance(n, ast.Name) and n.id[:3] == "EV_"
+                }
+                part = " ".join(ast.get_source_segment(text, f).split())  # type: ignore[union-attr]
+                sections = dict.fromkeys(f"RFC {rfc} {at}" for rfc, at in SECTIONS.findall(part.replace("# ", "")))
+                says = " ".join((ast.get_docstring(f) or "").split("\n\n")[0].split())
+                says = says.replace("``", "`").replace(": 1 or 0.", ".")
+                called = dict.fromkeys(getattr(c.func, "id", "") for c in calls)
+                found[f.name] = Judged(path.name, says, tuple(sections), tuple(sorted(events)), tuple(called))
+    return found
+
+
+def events_page() -> list[str]:
+    """Which function decides each event, which guards it asks, and the sections that these name."""
+    functions = judged()
+    lines, asked = GUARDS_HEAD.splitlines(), dict[str, Judged]()
+    for event in Event:
+        for name_, f in functions.items():
+            if event.name in f.events:
+                guards = {c: functions[c] for c in f.calls if c in functions and "hether " in functions[c].says}
+                asked |= guards
+                first = ", ".join(f"`{guard}`" for guard in guards)
+                lines.append(f"| {EVENT_TEXT[event]} | `{name_}` ({f.file}) | {first} | {', '.join(f.sections)} |")
+    lines += GUARDS.splitlines()
+    for name_, f in sorted(asked.items()):
+        lines.append(f"| `{name_}` ({f.file}) | {f.says} | {', '.join(f.sections)} |")
+    return lines
 
 
 def conversation(text: str) -> list[str]:
