@@ -196,7 +196,8 @@ class Segment:
     """A segment of the connection, as it passed here, or passed the point near the endpoint at hand."""
 
     __slots__ = (
-        "ack", "end_time", "flags", "frame", "length", "marks", "seq", "side", "time", "tsecr", "tsval", "window",
+        "ack", "end_time", "flags", "frame", "ip_id", "length", "marks",
+        "seq", "side", "time", "tsecr", "tsval", "window",
     )  # fmt: skip
     size = len(__slots__)
 
@@ -212,6 +213,7 @@ class Segment:
     tsval: int  # -1 for none
     tsecr: int
     end_time: int  # of the last segment in a run of segments that are kept as one
+    ip_id: int  # IP identification + 1; 0 for none
 
     def __init__(self, *_: object) -> None:
         for name in self.__slots__:

@@ -92,6 +92,7 @@ def copy_record(tcb: Tcb, w: int, r: int, log: Words) -> int:
     tcb.log[w].tsval = log[r + L_TSVAL]
     tcb.log[w].tsecr = log[r + L_TSECR]
     tcb.log[w].end_time = log[r + L_END_TIME]
+    tcb.log[w].ip_id = log[r + L_FATE] >> LOG_IP_ID_SHIFT & LOG_IP_ID_MASK
     return 0
 
 
