@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.kernels.holes import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.leaves import *
 from tcptrace_fsm.kernels.moves import *
@@ -214,7 +213,7 @@ def take_fin(tcb: Tcb, w: int) -> int:
     return 0
 
 
-def behind_unseen_fin(tcb: Tcb, w: int, x: int) -> int:
+def behind_unseen_fin(tcb: Tcb, w: int) -> int:
     """Whether the endpoint answers the peer's FIN ``w`` from behind a FIN of its own that the capture does not hold.
 
     Its ACK begins one beyond all that was seen of it, and that one never comes: it had closed before.
@@ -228,9 +227,9 @@ def behind_unseen_fin(tcb: Tcb, w: int, x: int) -> int:
     if tcb.log[proof].time - tcb.log[w].time > tcb.reach + AT_ONCE * MILLISECOND:
         return 0
     end = tcb.log[proof].seq
-    if end < 2 or end != x.next:
+    if end < 2 or end != tcb.endpoint.next:
         return 0
-    return 1 if in_hole(x, end - 1, rows) and not in_hole(x, end - 2, rows) else 0
+    return 1 if is_missing(tcb.endpoint, end - 1) and not is_missing(tcb.endpoint, end - 2) else 0
 
 
 def unseen_fin_acked(tcb: Tcb, w: int) -> int:
@@ -318,7 +317,7 @@ def peer_segment(tcb: Tcb, w: int) -> int:
         takes_fin = 0
     event = EV_RCV_FIN
     if takes_fin:
-        if behind_unseen_fin(tcb, w, tcb.endpoint):
+        if behind_unseen_fin(tcb, w):
             event = EV_RCV_FIN_AFTER_UNSEEN_FIN
         take_fin(tcb, w)
     if w == tcb.unseen_fin:

@@ -8,7 +8,7 @@ from tcptrace_fsm.kernels.layout import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
-    from tcptrace_fsm.kernels.records import Tcb
+    from tcptrace_fsm.kernels.records import Endpoint, Tcb
 
 # No __all__: compiled, only the replay calls this.
 
@@ -157,6 +157,16 @@ def gather_at(tcb: Tcb, log: Words) -> int:
             w += 1
         r = log[r + L_NEXT]
     return w
+
+
+def is_missing(end: Endpoint, number: int) -> int:
+    """Whether the byte ``number`` of an endpoint lies in a hole that is still open (``in_hole`` of the tracker)."""
+    i = 0
+    while i < end.holes:
+        if end.hole[2 * i] <= number < end.hole[2 * i + 1]:
+            return 1
+        i += 1
+    return 0
 
 
 def arrives_after(tcb: Tcb, w: int, moment: int) -> int:
