@@ -299,6 +299,17 @@ QUIET = {
         0.620 > .  201:201(0) ack 1861
         """
     ),
+    "a queue that grows: what a timer repeats was only late, as its receiver reports each time": (
+        PLAIN
+        + "".join(
+            f"{2 * n}.100 > P. {b}:{b + 100}(100) ack {n * 200 + 1}\n"
+            f"{2 * n}.500 > P. {b}:{b + 100}(100) ack {n * 200 + 1}\n"
+            f"{2 * n}.600 < P. {n * 200 + 1}:{n * 200 + 201}(200) ack {b + 100}\n"
+            f"{2 * n}.601 > . {b + 100}:{b + 100}(0) ack {n * 200 + 201}\n"
+            f"{2 * n}.999 < . {n * 200 + 201}:{n * 200 + 201}(0) ack {b + 100} <sack {b}:{b + 100}>\n"
+            for n, b in enumerate(range(1, 601, 100))
+        )
+    ),
     "session tickets meet a client that has closed right behind its handshake": (
         PLAIN
         + """

@@ -122,8 +122,9 @@ def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         if not shut:  # all the time in which something lost was awaited, timeouts or not
             cost = max(cost, case[C_TIMES + 2 * WAIT_RETRANSMISSION + end.side])
         share = end[E_RETRANSMITTED] / max(end[E_SEGMENTS], 1)
-        if cost < SECOND and (share < 0.03 or 2 * needless(end) >= len(again)):
-            continue  # a few, or segments that were overtaken and sent again for nothing
+        vain = needless(end)
+        if vain >= len(again) or (cost < SECOND and (share < 0.03 or 2 * vain >= len(again))):
+            continue  # a few, or segments that were late or overtaken and sent again for nothing
         serious = cost >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50)
         timed = f", {len(waits)} of them only after a timeout" if waits else ""
         timed += f": {span(cost)} in all" if cost else ""

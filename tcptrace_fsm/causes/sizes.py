@@ -107,7 +107,7 @@ def _in_vain(case: Case, stall: Stall) -> Verdict:
 
 def _first_large_one(case: Case, stall: Stall, world: World) -> Verdict | None:
     """What other connections show: the same way carries handshakes while the first large segments get no answer."""
-    before = [s.length for s in stall.end.segments if s.end <= stall.head]
+    before = [s.length for s in stall.end.segments if s.length and s.end <= stall.head]
     began = stall.copies[0].time
     if (
         stall.size < FULL
