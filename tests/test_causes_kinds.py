@@ -453,6 +453,16 @@ def test_a_box_between_two_points_that_shifts_numbers(tmp_path):
     assert "capture_incomplete" not in found.cause.tolist()
 
 
+def test_whoever_gave_up_has_not_been_restarted():
+    """It had repeated its answer in vain, and then knows no more of the connection that its peer still tries."""
+    again = "".join(
+        f"{t} > P. 101:201(100) ack 201\n{t}1 < P. 201:501(300) ack 201\n" for t in (1.0, 1.3, 1.9, 3.1, 5.5, 10.3)
+    )
+    found = diagnoses(PLAIN + ASKED + again + "22.000 > P. 101:201(100) ack 201\n22.001 < R 201:201(0)\nend 24\n")
+    assert [d.cause for d in found][:1] == ["path_dead"]
+    assert "endpoint_restarted" not in [d.cause for d in found]
+
+
 def told_at_two_points(tmp_path, talk, seconds=0):
     """The diagnoses of one connection captured at both ends, the second by a clock that is some seconds ahead.
 
@@ -494,6 +504,22 @@ def opening(port, second, *, again=0.0, refused=False, ttl=60):
     if refused:
         return text + f"{second + 0.01:.2f} < R. 0:0(0) ack 1 ttl {ttl}\n"
     return text + f"{second + 0.01:.2f} < S. 0:0(0) ack 1 ttl {ttl}\n{second + 0.02:.2f} > . 1:1(0) ack 1\n"
+
+
+def test_at_two_points_a_reset_after_long_silence_is_forgetting(tmp_path):
+    """It never left the server, and nobody cuts a connection that says nothing: a box had forgotten it."""
+    quick = [(0.2, 1, "PA", 5000, 1100, 300), (0.24, 0, "A", 1100, 5300, 0)]
+    packets = []
+    for n, (second, side, flags, seq, ack, length) in enumerate([*ASKS, *quick]):
+        sent = two_points.BEGIN + round(second * 1e9)
+        packets.append(two_points.Packet(side, seq, ack, flags, length, sent, n + 1, 40000, None, sent + 40_000_000))
+    late = two_points.BEGIN + 311 * 10**9
+    packets.append(two_points.Packet(0, 1100, 5300, "PA", 100, late, 50, 40000, None))
+    packets.append(two_points.Packet(1, 5300, 0, "R", 0, late + 10_000_000, 51, 40000, None, late + 20_000_000))
+    # the other point lacks both
+    one, other = two_points.captures(packets, two_points.Clock(), dropped=(set(), {len(packets) - 1}))
+    files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in (("one", one), ("other", other))]
+    assert tf.analyze(files, merge_vantage=True).diagnoses.cause.tolist()[:1] == ["idle_timeout_in_path"]
 
 
 @pytest.mark.parametrize(("ttl", "cause"), [(60, "first_syn_dropped"), (64, "accept_queue_full")])

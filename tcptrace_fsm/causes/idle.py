@@ -12,6 +12,7 @@ from tcptrace_fsm.kernels.layout import (
     C_IDLE,
     E_ACK_TIME,
     E_LAST_TIME,
+    FATE_FOREIGN,
     MARK_KEEPALIVE,
     MARK_ZERO_WINDOW_PROBE,
 )
@@ -137,18 +138,23 @@ def _reset_after_silence(case: Case, answer: tuple[End, Segment], idle: int, wor
     ]
     if far:
         evidence.append(f"its TTL is {rst.ttl}, that of {end.name}'s other segments {usual}: it came from elsewhere")
+    between = case.two_points and rst.fate == FATE_FOREIGN
+    if between:
+        evidence.append(f"it never left {end.name}, whose own capture lacks it")
     if known:
         evidence.append(known)
     crowd = others_reset(case, end, rst, world)
-    against = () if far or not crowd else (f"{len(crowd)} others were reset within a minute: a restart fits too",)
+    against = (
+        () if far or between or not crowd else (f"{len(crowd)} others were reset within a minute: a restart fits too",)
+    )
     return Verdict(
-        75 if far else 60,
-        "likely" if far else "possible",
+        98 if between else 75 if far else 60,
+        "likely" if far or between else "possible",
         tuple(evidence),
         f"the connection of {end.peer.name} to {end.name} had been idle for {span(idle)}, and what it sent then met "
-        "RST: something between, or the far end, had forgotten it",
+        f"RST: something between{'' if between else ', or the far end,'} had forgotten it",
         against=against,
-        alternatives=("endpoint_restarted",),
+        alternatives=("reset_injected",) if between else ("endpoint_restarted",),
         at=rst,
         amount=idle,
     )
@@ -166,6 +172,8 @@ def restarted(case: Case, world: World) -> Verdict | None:
     usual = usual_ttl(end, rst)
     if usual is not None and rst.ttl != usual:
         return None
+    if any(stall.end is end and len(stall.copies) > 3 for stall in stalls(case)):
+        return None  # it had repeated something in vain: it gave the connection up
     heard_at = max([end[E_ACK_TIME], *(s.last_time for s in end.segments if not s.rst and s.frame < rst.frame)])
     if rst.time - heard_at < SECOND:
         return None  # nobody restarts within a second

@@ -108,7 +108,7 @@ def needless(end: End) -> int:
     return sum(s.has(MARK_PAWS) for s in end.segments) + sum(s.has(MARK_DSACK) for s in end.peer.segments)
 
 
-def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+def lost(case: Case, world: World) -> Verdict | None:
     """Segments are lost and repaired: what that costs."""
     best: tuple[int, Verdict] | None = None
     for end in case.view.ends:
@@ -125,7 +125,7 @@ def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         vain = needless(end)
         if vain >= len(again) or (cost < SECOND and (share < 0.03 or 2 * vain >= len(again))):
             continue  # a few, or segments that were late or overtaken and sent again for nothing
-        serious = cost >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50)
+        serious = cost >= 2 * SECOND or (share >= 0.1 and (end[E_SEGMENTS] >= 50 or _lose_all(case, end.side, world)))
         timed = f", {len(waits)} of them only after a timeout" if waits else ""
         timed += f": {span(cost)} in all" if cost else ""
         verdict = Verdict(
@@ -145,6 +145,21 @@ def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         if best is None or cost > best[0]:
             best = cost, verdict
     return best[1] if best else None
+
+
+def _lose_all(case: Case, side: int, world: World) -> bool:
+    """Whether the connections between two hosts lose a tenth of all that one side sends, of a hundred segments."""
+
+    def make() -> bool:
+        ends = [
+            c.view.ends[side]
+            for c in world.cases
+            if c.client_host == case.client_host and c.server_host == case.server_host
+        ]
+        sent = sum(end[E_SEGMENTS] for end in ends)
+        return len(ends) > 1 and sent >= 100 and 10 * sum(end[E_RETRANSMITTED] for end in ends) >= sent
+
+    return world.once(("lose all", case.client_host, case.server_host, side), make)
 
 
 def _refused(s: Segment, end: End) -> bool:

@@ -229,7 +229,7 @@ def some_first_syns(case: Case, world: World, slow: list[Brief], beside: list[Br
     """More first SYNs to a service are lost than chance takes, and nothing else is."""
     if len(slow) < 4 or 8 * len(slow) < len(beside) or at_server(case, world):
         return None
-    if any(not c.kinds.isdisjoint(REPEATED) for c in world.cases_of(case.service)):
+    if any(not c.kinds.isdisjoint(REPEATED - {"tlp_probe"}) for c in world.cases_of(case.service)):
         return None  # a path that loses other segments, too
     vain, meant, answer = answered_syn(case)
     assert meant is not None
