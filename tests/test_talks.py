@@ -129,6 +129,10 @@ WAITED_FOR = {
         talk([w for i in range(12) for w in ((10 * i + 1, CLIENT, 200), (10 * i + 1.03 + 6 * (i == 7), SERVER, 900))]),
         "server_slow",
     ),
+    "some requests run into a limit of 5 s behind the server, the others are quick": (
+        talk(asked(*[0.02, 5.003, 0.03] * 6, think=0.1)),
+        "server_slow",
+    ),
     "a slow answer, and a goodbye when the connection has been idle": (
         talk([*asked(0.02, 4.3, 0.02), (65.0, SERVER, 31)]),
         "server_slow",

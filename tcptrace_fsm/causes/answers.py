@@ -114,20 +114,24 @@ def is_long_poll(case: Case, world: World) -> bool:
         if quick:
             return True
     limit = max(other[C_RESPONSE_MAX] for other in others)
-    near = limit - worst <= RESPONSE_ALIKE or 4 * median_response(case) >= worst
-    return case[C_RESPONSES] >= 2 and near and is_set(limit, others)
+    as_a_rule = 4 * median_response(case) >= worst
+    near = limit - worst <= RESPONSE_ALIKE or as_a_rule
+    return case[C_RESPONSES] >= 2 and near and is_set(limit, others, as_a_rule=as_a_rule)
 
 
-def is_set(limit: int, cases: list[Case]) -> bool:
-    """Whether the slowest answers of a service took the same time, one that somebody has set."""
+def is_set(limit: int, cases: list[Case], *, as_a_rule: bool) -> bool:
+    """Whether the slowest answers of a service took the same time, one that somebody has set.
+
+    So short a time may be the server's own, or that of something behind it which some requests run into, as those for
+    a name that nobody knows. Many that are alike to a whole second ``as_a_rule`` are not; nor is what comes each whole
+    second, whatever the client says in between.
+    """
     alike = [case for case in cases if case[C_RESPONSES] >= 2 and limit - case[C_RESPONSE_MAX] <= RESPONSE_ALIKE]
     count = sum(case[C_RESPONSES_MAX] for case in alike)
-    if limit >= 19 * SECOND and count >= 2:
-        return off_the_clock(limit, 5 * SECOND) <= SECOND // 10
-    # So short a time may be the server's own. Many that are alike to a whole second are not; nor is what comes each
-    # whole second, whatever the client says in between.
+    if limit >= 19 * SECOND:
+        return count >= 2 and off_the_clock(limit, 5 * SECOND) <= SECOND // 10
     ways = {way_and_back(case) for case in alike}
-    return count >= 5 and any(off_the_clock(limit + way, SECOND) <= SECOND // 50 for way in (0, *ways))
+    return as_a_rule and count >= 5 and any(off_the_clock(limit + way, SECOND) <= SECOND // 50 for way in (0, *ways))
 
 
 def off_the_clock(time: int, step: int) -> int:
