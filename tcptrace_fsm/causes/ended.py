@@ -281,10 +281,10 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
 
 
 def answers(case: Case, world: World) -> tuple[int, int, Brief | None]:
-    """The connections to a service that opened, those of them without a byte of answer, and the first with one."""
+    """The connections to a service that opened, how many requests got no byte back, and the first that did."""
     opening, asked, answered = (world.column(word) for word in (C_OPENING, CLIENT_BYTES, SERVER_BYTES))
     alike = [row for row in world.by_service.get(case.service, ()) if opening[row] in OPENED]
-    silent = len([row for row in alike if asked[row] and not answered[row]])
+    silent = len([row for row in alike if 0 < asked[row] <= FIRST_FLIGHT and not answered[row]])
     first = next((row for row in alike if answered[row]), None)
     return len(alike), silent, None if first is None else world.brief(first)
 
@@ -311,7 +311,7 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
             f"{client.name} sent {client[E_UNIQUE]:,} bytes and its FIN ({case.frames(fin)}); {server.name} "
             f"{how} {span(answer.time - fin.time)} later without a byte of answer ({case.frames(answer)})"
         ),
-        f"{silent:,} of {alike:,} connections to {server.name} went so",
+        f"{silent:,} of {alike:,} connections to {server.name} asked and got no byte back",
     ]
     if answered is not None:
         evidence.append(f"others were: connection {answered.conn_id} got {answered.server_bytes:,} bytes")
@@ -319,8 +319,7 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
         40,
         "possible",
         tuple(evidence),
-        f"{server.name} never answers a client that closes its direction first: {silent:,} of {alike:,} "
-        "connections got no byte back",
+        f"{server.name} does not answer a client that closes its direction first",
         alternatives=("aborted_by_application",) if answer.rst else ("request_unanswered",),
         at=fin,
     )
