@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.examples import ASKED, CLOSED, OPENED
+from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
     C_ASK_EVERY,
     C_CROSSED,
@@ -17,6 +18,7 @@ from tcptrace_fsm.kernels.layout import (
     C_LONGEST_BEFORE,
     C_LONGEST_FOR,
     C_LONGEST_WAIT,
+    C_MARKS,
     C_PAUSE,
     C_PAUSES,
     C_REQUESTS,
@@ -40,6 +42,7 @@ from tcptrace_fsm.kernels.layout import (
     E_FIN,
     E_LAST_TIME,
     E_UNIQUE,
+    MARK_ACK_UNSEEN,
     MARK_BAD_CHECKSUM,
     MILLISECOND,
     RESPONSE_ALIKE,
@@ -290,6 +293,8 @@ def request_unanswered(case: Case, world: World) -> Verdict | None:  # noqa: ARG
     bits = case[C_WAIT_BITS]
     if not bits & WB_SPOKEN or bits & WB_SERVER_LAST or not has_turns(case):
         return None
+    if case[C_MARKS] & mask(MARK_ACK_UNSEEN) or case.client[E_UNIQUE] <= case.midstream:
+        return None  # what is missing here, or stands behind its ACK, may be the answer; or nothing was asked
     if case[C_LONGEST_FOR] != 2 * WAIT_APPLICATION + SERVER or case.server[E_ACK] < case[C_WAIT_SEEN] - 1:
         return None
     if case.client[E_FIN] < 0 and case.server[E_ACK] < case[C_WAIT_SEEN]:

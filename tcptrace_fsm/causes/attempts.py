@@ -189,6 +189,8 @@ def harm(case: Case, world: World, failed: int) -> str:
     """The severity of attempts that failed: a stray one in a capture of much else harms nobody."""
     if case[C_OPENING] not in (OPENING_REFUSED, OPENING_UNANSWERED, OPENING_INCOMPLETE):
         return "medium"
+    if failed <= 2 and case[C_OPENING] == OPENING_UNANSWERED and len(syns_of(case)) == 1:
+        return "low"  # each system repeats its SYN: this one was given up at once, or frames are missing
     if failed <= 2 and world.total >= FEW * failed:
         return "low"
     return "medium"

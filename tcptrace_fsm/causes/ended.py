@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.world import CLIENT_BYTES, OPENED, SERVER_BYTES
-from tcptrace_fsm.findings.abort import LAST_WORDS
+from tcptrace_fsm.findings.abort import LAST_WORDS, aborts
 from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
@@ -255,7 +255,7 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         return None
     end = case.view.ends[PLACE.index(finding.side)]
     rst = next((s for s in end.segments if s.rst), None)
-    lost = max(0, end[E_NEXT] - max(end.peer[E_ACK], 1)) + max(0, end.peer[E_NEXT] - max(end[E_ACK], 1))
+    lost = sum(abort.lost + abort.unread for abort in aborts(case.view) if abort.end is end)
     if rst is None or not case.both_directions:
         return None
     # Whoever has closed behind its last words may have taken its leave.
@@ -292,7 +292,7 @@ def answers(case: Case, world: World) -> tuple[int, int, Brief | None]:
 def unanswered_half_close(case: Case, world: World) -> Verdict | None:
     """The client closes its direction behind the request, and the server closes without a byte of answer."""
     client, server = case.client, case.server
-    if case.midstream or not client[E_UNIQUE] or server[E_UNIQUE]:
+    if case.midstream or not client[E_UNIQUE] or server[E_UNIQUE] or client[E_ACK] > max(server[E_FIN], 1):
         return None
     fin = next((s for s in client.segments if s.fin), None)
     answer = next((s for s in server.segments if s.fin or s.rst), None)

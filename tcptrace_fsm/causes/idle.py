@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.stall import REPEATED, stalls
+from tcptrace_fsm.findings.data import unheard
 from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
 from tcptrace_fsm.findings.rule import SECOND, mask, span
 from tcptrace_fsm.kernels.layout import (
@@ -206,6 +207,8 @@ def vanished(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         for mark, name in kinds:
             wanted = mask(mark)
             probes = [s for s in end.segments if s.marks & wanted and s.time > peer[E_LAST_TIME]]
+            if mark == MARK_KEEPALIVE:
+                probes = unheard(end)
             if len(probes) < 3 or any(s.rst and s.side != end.side for s in case.segments):
                 continue
             last = probes[-1]

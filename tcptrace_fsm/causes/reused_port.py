@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes.attempts import RTO, neighbours, syns_of
+from tcptrace_fsm.causes.attempts import RTO, neighbours, one_way_capture, syns_of
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.picky import EXPLAINED, answered_syn
 from tcptrace_fsm.findings.odd_opening import is_old_ack
@@ -83,6 +83,8 @@ def port_in_time_wait(case: Case, world: World) -> Verdict | None:
         return None  # still open: the client forgot it
     ack = old_ack(case, before, world)
     passed = case.first_time - before.last_time if before else -1
+    if ack is None and one_way_capture(case, world):
+        return None
     if ack is None and (before is None or passed > MOST_TIME_WAIT or before.closing == CLOSING_ABORTED):
         return None
     evidence = []

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES", "concerns_unanswered", "silence"]
 
+FEW = 2  # single SYNs that nobody repeated: frames may be missing
 EXPLAINED = frozenset({"syn_no_response", "syn_retry_exhausted", "syn_isn_changed", "syn_backoff_abnormal"})
 
 
@@ -92,9 +93,10 @@ def syn_filtered(case: Case, world: World) -> Verdict | None:
         )
     if at_server(case, world):
         evidence.append("the SYN was seen at the server's host: its own filter drops it")
+    repeated = len(syns_of(case)) > 1 or len(beside.failed) > FEW
     return Verdict(
         60 if up else 35,
-        "likely" if up else "possible",
+        "likely" if up and repeated else "possible",
         tuple(evidence),
         f"SYNs to {case.service_text} are dropped without a word: {counts.unanswered} of {counts.total} connections "
         "had no answer at all",

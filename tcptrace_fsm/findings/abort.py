@@ -22,13 +22,19 @@ from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, span
 from tcptrace_fsm.kernels.layout import (
     C_FIRST_TIME,
+    C_FLAGS,
     C_WAIT_SPOKE,
+    CF_MIDSTREAM,
     E_ACK,
     E_ACK_TIME,
     E_FIN,
     E_NEXT,
     E_RTT_MIN,
     MARK_RST_DRAWN,
+    SERVER,
+    TCP_ACK,
+    TCP_FIN,
+    TCP_RST,
     TCP_SYN,
 )
 from tcptrace_fsm.tcp.machine import Event, State
@@ -38,7 +44,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.rule import Change, End
 
-__all__ = ["LAST_WORDS", "RULES", "late_data"]
+__all__ = ["LAST_WORDS", "RULES", "aborts", "late_data"]
 
 OPEN = (State.ESTABLISHED, State.CLOSE_WAIT)
 FINISHED = (State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING, State.LAST_ACK, State.TIME_WAIT)
@@ -137,8 +143,15 @@ def close_with_unread_data(c: View) -> Iterator[Hit]:
             end.side,
             abort.rst,
             f"{end.name} answered {what} with RST: its application closed without reading them, or with SO_LINGER 0",
-            severity=None if abort.unread else "low",
+            severity=None if abort.unread and acknowledges(end) else "low",
         )
+
+
+def acknowledges(end: End) -> bool:
+    """Whether the capture holds bare ACKs of ``end``: without the one that opens it, a filter may leave all out."""
+    if end.side == SERVER or end.view[C_FLAGS] & CF_MIDSTREAM:
+        return True  # it need not have sent one, as far as can be seen
+    return any(not s.length and s.flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) == TCP_ACK for s in end.segments)
 
 
 def linger_zero_close(c: View) -> Iterator[Hit]:
@@ -174,7 +187,7 @@ def abort_rst(c: View) -> Iterator[Hit]:
             abort.rst,
             f"{end.name} aborted the connection to {end.peer.name} with RST after "
             f"{span(abort.rst.time - c[C_FIRST_TIME])}; {lost}",
-            severity=None if abort.lost else "low",
+            severity=None if abort.lost and acknowledges(end.peer) else "low",
         )
 
 

@@ -14,6 +14,7 @@ from tcptrace_fsm.kernels.layout import (
     E_FIN,
     E_HOLE,
     E_HOLES,
+    E_LAST_ACK,
     E_NEXT,
     E_UNIQUE,
     MARK_ACK_UNSEEN,
@@ -88,6 +89,7 @@ def unsent(c: View) -> Iterator[Hit]:
                 f"a segment of {end.name} acknowledged byte {first.ack} of {end.peer.name}, which sent up to byte "
                 f"{end.peer[E_NEXT]}; {end.name} itself never acknowledged {most}: it is forged or astray",
                 found[1:],
+                None if end[E_LAST_ACK] < first.ack else "low",  # its last word stands alone: what it says may be so
             )
 
 

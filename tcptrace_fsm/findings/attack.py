@@ -18,6 +18,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_RST_OUTSIDE,
     MARK_STRAY_SYN,
     MILLISECOND,
+    OPT_TIMESTAMPS,
 )
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def optimistic(c: View) -> Iterator[Hit]:
                     ),
                     None,
                 )
-                if data and data.time - ack.time >= 2 * MILLISECOND:
+                echoed = data and data.options & ack.options & OPT_TIMESTAMPS and ack.tsecr == data.tsval
+                if data and not echoed and data.time - ack.time >= 2 * MILLISECOND:
                     early.append((ack, data))
         if len(early) >= 3:
             ahead = max(data.time - ack.time for ack, data in early)

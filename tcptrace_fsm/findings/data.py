@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.rule import End
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "unheard"]
 
 DEAD = 2  # so many keepalives without an answer, and an RST, are a death
 DOUBTFUL = 3  # from so many on, an end of the capture does not explain it

@@ -30,6 +30,7 @@ from tcptrace_fsm.kernels.layout import (
     FACT_RESET_REPLY,
     FACT_RESET_SILENT,
     MARK_RST_DRAWN,
+    TCP_ACK,
     TCP_SYN,
 )
 from tcptrace_fsm.tcp.machine import Basis, Event, State
@@ -171,7 +172,8 @@ def reply_rst(c: View) -> Iterator[Hit]:
             rst,
             f"{end.name}, {being}, answered {end.peer.name} with RST {after}: for it there is no such connection",
             (cause,) if cause else (),
-            None if found or rst.has(MARK_RST_DRAWN) else "low",
+            # Who answers what has ACK by an RST with ACK is a small stack, or an application that aborts just then.
+            None if (found or rst.has(MARK_RST_DRAWN)) and not rst.flags & TCP_ACK else "low",
         )
 
 

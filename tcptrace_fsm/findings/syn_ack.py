@@ -130,7 +130,8 @@ def unsolicited(c: View) -> Iterator[Hit]:
         "backscatter of an "
         "attack with forged addresses, a stray answer, or a SYN that took another way",
         (*answers[1:], *((rst,) if rst else ())),
-        None if rst else "low",
+        # Who only looks whether a port is open resets the answer too, and its SYN may be missing here.
+        None if rst and len(answers) > 1 else "low",
     )
 
 

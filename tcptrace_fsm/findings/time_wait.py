@@ -64,7 +64,7 @@ def collision(c: View) -> Iterator[Hit]:
     answer = next(
         (s for s in end.segments if s.time >= c[C_TAKEN_OVER] and not s.rst and not s.fin and not s.syn_ack), None
     )
-    if entered and answer:
+    if entered and answer and entered.time <= c[C_TAKEN_OVER]:
         yield Hit(
             end.side,
             answer,
