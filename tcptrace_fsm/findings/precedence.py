@@ -22,6 +22,7 @@ RESETS = (
     "rst_after_fin_wait_2_timeout",
     "rst_on_late_data",
     "rst_in_handshake",
+    "connection_refused",
     ("retransmission_timeout_abort", "user_timeout_abort", "persist_timeout_abort"),
     "half_open_discovered",
     "rst_instead_of_ack_of_fin",
@@ -71,6 +72,8 @@ EXCLUSIONS = (
     # Who has closed for both directions has not closed one only.
     Exclusion("rst_on_late_data", frozenset({"half_close"}), "side"),
     Exclusion("rst_after_fin_wait_2_timeout", frozenset({"half_close"}), "side"),
+    # Whose data go on behind its FIN has not closed, or that FIN was not its own.
+    Exclusion("data_beyond_fin", frozenset({"half_close"}), "side"),
 )
 STRONGER = frozenset(exclusion.kind for exclusion in EXCLUSIONS)
 
