@@ -87,6 +87,16 @@ def by_chance():
     return talk(sorted(words), ack=lambda time: 0.06)
 
 
+def paced(n, way=0.05):
+    """Readings at a steady pace, seen at the server's, which holds back each ACK for 40 ms."""
+    lines = [
+        f"{0.2 + 0.1 * i:.4f} > P. {1 + 90 * i}:{91 + 90 * i}(90) ack 1\n"
+        f"{0.24 + 0.1 * i:.4f} < . 1:1(0) ack {91 + 90 * i}"
+        for i in range(n)
+    ]
+    return f"0.0 > S 0:0(0)\n0.0001 < S. 0:0(0) ack 1\n{way} > . 1:1(0) ack 1\n" + "\n".join(lines)
+
+
 PINGS = [(0.1, CLIENT, 300), (0.13, SERVER, 200)] + [
     word
     for i, took in enumerate((12.2, 17.4, 18.5, 16.9, 15.9, 5.6, 24.7, 14.6, 3.0))
@@ -117,6 +127,10 @@ NOBODY_WAITS = {
         ]
     ),
     "a person who types faster than it is echoed": keys(20),
+    "last words of an application that only acknowledges, as it did before": talk(
+        [*asked(0.1, 0.1, 0.2, 0.1, size=39), (3.0, CLIENT, 39)], end=90
+    ),
+    "readings at a steady pace, acknowledged late": paced(60),
     "a stream in which words now and then go out with an ACK": by_chance(),
     "a connection whose last words are fewer than a request has": talk(
         [*asked(0.1, 0.1, 0.2, 0.1), (3.0, CLIENT, 13)], end=90

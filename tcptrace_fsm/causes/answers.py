@@ -62,6 +62,7 @@ __all__ = ["CAUSES", "has_turns", "median_response"]
 
 SECOND = 1_000_000_000
 SIDES = ("client", "server")
+WORDS = 64  # bytes: less may be no request at all: an acknowledgment or a keepalive of the application's protocol
 MUCH = 50_000  # bytes: more than one message of an application that speaks when it likes
 
 
@@ -341,7 +342,7 @@ def is_like_the_others(case: Case, waited: int) -> bool:
         and not case[C_PAUSES]
         and not case[C_CROSSED]
         and waited >= 20 * case[C_RESPONSE_MAX]
-        and 4 * asked >= 3 * case[C_LEAST_REQUEST]
+        and asked >= max(WORDS, 3 * case[C_LEAST_REQUEST] // 4)
     )
 
 

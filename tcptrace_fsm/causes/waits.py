@@ -26,6 +26,7 @@ from tcptrace_fsm.kernels.layout import (
     C_WAIT_WAY,
     CLIENT,
     E_UNIQUE,
+    MILLISECOND,
     SERVER,
     WAIT_DELAYED_ACK,
 )
@@ -82,10 +83,13 @@ def nagle_delayed_ack(case: Case, world: World) -> Verdict | None:  # noqa: ARG0
         return None  # keys that a person strikes: each is a message of its own, which nobody wrote in pieces
     lasted = case[C_LAST_TIME] - case[C_FIRST_TIME]
     sender, receiver = SIDES[side], SIDES[1 - side]
-    few = 8 * n < max(case[C_REQUESTS], case[C_RESPONSES]) or (n < 8 and 10 * held < lasted)
+    exchanges = max(case[C_REQUESTS], case[C_RESPONSES])
+    few = 8 * n < exchanges or (n < 8 and 10 * held < lasted)
+    # Far from the sender, words that come at a steady pace look like words that an ACK lets go.
+    paced = n > 2 * exchanges and case[C_WAIT_WAY + side] > 4 * MILLISECOND
     return Verdict(
         72,
-        "possible" if few else "likely",  # a few may have been said just then
+        "possible" if few or paced else "likely",  # a few may have been said just then
         (
             (
                 f"{n} times the {sender} sent a short segment the moment the {receiver}'s ACK of the one before came, "
@@ -96,7 +100,7 @@ def nagle_delayed_ack(case: Case, world: World) -> Verdict | None:  # noqa: ARG0
         f"{case.view.ends[side].name} writes in small pieces, and Nagle's algorithm holds back the second until a "
         f"delayed ACK: {span(held // n)} in each of {n} exchanges",
         against=("no segment was repeated for it, and the answers came soon after the last piece",),
-        severity="medium" if held >= SECOND // 2 else "low",
+        severity="medium" if held >= SECOND // 2 and not paced else "low",
         where=sender,
         amount=held,
     )
