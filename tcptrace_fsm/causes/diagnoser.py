@@ -166,7 +166,7 @@ class Diagnoser(Judge):
                     continue
                 alike = self.likes[key] = Alike()
             alike.number(words, rows)
-            for c, t in [row for row in rows if row[0] in logs] if logs else ():
+            for c, t in [(c, rows.changes[i]) for i, c in enumerate(rows.starts) if c in logs] if logs else ():
                 view = view_of(seen, c, t, logs[c], self.profile)
                 path = path_of(block.done.paths, c // CONNECTION_SIZE)
                 case = Case(view, findings.get(words[c + C_ID], []), path)
@@ -224,7 +224,7 @@ def _alike(block: Block) -> dict[Key, Places]:
 
     def make(block: Block) -> dict[Key, Places]:
         words, findings = block.words, _by_connection(block)
-        made: dict[Key, Places] = {}
+        made: dict[Key, list[int] | array[int]] = {}
         places = Places()
         for some in (*by_key(block).values(), _one_way(block)):
             places.extend(some)
@@ -232,13 +232,11 @@ def _alike(block: Block) -> dict[Key, Places]:
         for (six, hi, lo, *way), members in words_in_common(words, places.starts, LIKE):
             told = [i for i in members if kinds[i]] if findings else ()
             for i in told:
-                found = frozenset([f.kind for f in kinds[i] or ()])
-                key = (six, hi, lo, *way, found)
-                made.setdefault(key, Places()).extend(places.some(array("q", [i])))
+                key = (six, hi, lo, *way, frozenset([f.kind for f in kinds[i] or ()]))
+                made.setdefault(key, []).append(i)
             if len(told) < len(members):
-                others = array("q", [i for i in members if not kinds[i]]) if told else members
-                made[six, hi, lo, *way, NOTHING] = places.some(others)
-        return made
+                made[six, hi, lo, *way, NOTHING] = [i for i in members if not kinds[i]] if told else members
+        return {key: places.some(array("q", numbers)) for key, numbers in made.items()}
 
     return block.once("alike", make)
 

@@ -33,6 +33,7 @@ BETWEEN: dict[str, int] = {
 
 WAYS_OVER = (Field(k.C_OPENING), Field(k.C_CLOSING), Field(k.C_CLIENT_STATE), Field(k.C_SERVER_STATE))
 WORST_FIRST = SEVERITIES[::-1]
+RANK = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 SHOWN_IDS = 5  # connections that are named with a kind of finding
 
 
@@ -60,10 +61,11 @@ class Finds:
         worst = self._worst[1]
         return [i for i in (worst, *(i for i in self._lowest if i != worst)) if i >= 0][: SHOWN_IDS + 1]
 
-    def add(self, finding: Finding) -> None:
-        """Count a finding."""
-        rank = SEVERITIES.index(finding.severity) if finding.severity in SEVERITIES else 0
-        self._take(1, (-rank, finding.place, finding.time, finding.message), (finding.place,))
+    def add(self, findings: list[Finding]) -> None:
+        """Count some findings."""
+        worst = min([(-RANK.get(f.severity, 0), f.place, f.time, f.message) for f in findings])
+        places = sorted({f.place for f in findings})
+        self._take(len(findings), worst, places[: SHOWN_IDS + 1])
 
     def merge(self, other: Finds) -> None:
         """Take what another has counted."""
@@ -102,11 +104,11 @@ class Tally:
         self.connections += finished.count
         self.transitions += finished.transition_count
         self.diagnoses += finished.diagnoses
+        by_kind: dict[str, list[Finding]] = {}
         for finding in finished.findings:
-            kind = self.findings.get(finding.kind)
-            if kind is None:
-                kind = self.findings[finding.kind] = Finds()
-            kind.add(finding)
+            by_kind.setdefault(finding.kind, []).append(finding)
+        for kind, findings in by_kind.items():
+            self.findings.setdefault(kind, Finds()).add(findings)
 
     def merge(self, other: Tally) -> None:
         """Take what another has counted of other connections."""

@@ -8,7 +8,8 @@ that from a few words of the row, and the answer is remembered for all connectio
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.core.words import SEVERITIES, SIDES
@@ -108,6 +109,9 @@ class Wording(NamedTuple):
     word: Callable[[Detected, array[int], int], tuple[str, str | None]]
 
 
+_FINDING: Callable[[Iterable[Any]], Finding] = partial(tuple.__new__, Finding)  # as Finding._make, without Python
+
+
 def always(_key: Key) -> bool:
     """For rules that concern any connection."""
     return True
@@ -187,7 +191,7 @@ class Rule:
         shown = tuple(frames) if len(frames) == 1 else tuple(sorted(set(frames)))
         side = SIDES[found.side]
         frame = found.frame
-        return Finding._make(
+        return _FINDING(
             (words[c + C_ID], side, found.time, frame, self.kind, self.category, severity, SENT, message, shown,
              self.rfc, artefact)
         )  # fmt: skip

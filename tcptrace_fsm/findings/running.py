@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from functools import partial
 from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +27,8 @@ from tcptrace_fsm.kernels.layout import C_LOG_COUNT, C_OVER_TIME, C_PATH, DETECT
 from tcptrace_fsm.text.durations import UNKNOWN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from tcptrace_fsm.core.finished import Block, Finding
     from tcptrace_fsm.core.grouping import Places
     from tcptrace_fsm.findings.rule import Rule
@@ -55,6 +58,7 @@ def asked_of(places: Places, bits: int) -> array[int]:
     return asked
 
 
+_DETECTED: Callable[[Iterable[int]], Detected] = partial(tuple.__new__, Detected)  # as Detected._make, without Python
 Found = dict[int, list[tuple[Detected, "array[int]"]]]
 """What the kernel has detected, by which of the connections that were asked about; with the frames of evidence."""
 
@@ -80,7 +84,7 @@ def detected(block: Block, asked: array[int]) -> Found:
     each = iter(out[: n * DETECTED_SIZE])
     found: Found = {}
     at = 0
-    for one in map(Detected._make, zip(*[each] * DETECTED_SIZE, strict=True)):
+    for one in map(_DETECTED, zip(*[each] * DETECTED_SIZE, strict=True)):
         found.setdefault(one.asked, []).append((one, frames[at : at + one.frames]))
         at += one.frames
     return found
@@ -99,6 +103,7 @@ class Runner(Judge):
     def __init__(self, rules: tuple[Rule, ...], profile: Profile) -> None:
         self.rules = rules
         self.profile = profile
+        self.frequent = {rule.wording.number: rule for rule in rules if rule.wording}
         self.chosen: dict[Key, Choice] = {}
         self.made: Counter[str] = Counter()
         self.full: set[str] = set()
@@ -145,13 +150,22 @@ class Runner(Judge):
         todo.sort(key=itemgetter(0))
         for c, t, choice, number in todo:
             rules = [r for r in choice.rules if r.kind not in self.full] if self.full else choice.rules
-            new = self._findings(block, (c, t), rules, by_kernel.get(number, ()) if number >= 0 else None)
+            mine = by_kernel.get(number, ()) if number >= 0 else None
+            if mine is not None and len(mine) == 1 and len(rules) == len(choice.rules) and not choice.view:
+                new = self._worded(block, c, *mine[0])
+            else:
+                new = self._findings(block, (c, t), rules, mine)
             found += new
             for finding in new:
                 self.made[finding.kind] += 1
                 if self.made[finding.kind] == MOST_FINDINGS:
                     self.full.add(finding.kind)
                     self.chosen.clear()  # it is asked no more
+
+    def _worded(self, block: Block, c: int, one: Detected, frames: array[int]) -> list[Finding]:
+        """All that is to be said of a connection, where it is one thing that the kernel has detected."""
+        said = self.frequent[one.kind].worded(one, block.words, c, frames, block.lost)
+        return [] if UNKNOWN in said.message else [said]
 
     def _findings(
         self,
