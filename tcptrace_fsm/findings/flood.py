@@ -7,11 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
+from tcptrace_fsm.core.grouping import Field, in_order, words_in_common
 from tcptrace_fsm.findings.attempts import Attempts
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, span
 from tcptrace_fsm.findings.scan import TARGETS, prober, when_never_opened
-from tcptrace_fsm.findings.survey import Collector, Found, Survey, host_of, name, socket_of
+from tcptrace_fsm.findings.survey import HOST, Collector, Found, Survey, host_of, name, socket_of
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
     C_FIRST_TIME,
@@ -209,6 +210,11 @@ class Holds(Collector):
                 )
 
 
+def pair_of(words: array[int], c: int) -> Name:
+    """The client's address and both ports: on a four-tuple that is used again a host may count on (RFC 6528)."""
+    return (*host_of(words, c, CLIENT), words[c + C_PORTS])
+
+
 class Numbers(Collector):
     """Initial sequence numbers of listeners' hosts, as far as a sample goes."""
 
@@ -220,15 +226,20 @@ class Numbers(Collector):
         self.records: dict[int, array[int]] = {}  # by conn_id
 
     def block(self, block: Block) -> None:
-        """Keep those of the sample."""
-        ids = block.column(C_ID)
+        """Keep those of the sample: of each host, with as many of its first connections as are enough."""
         if block.first_id >= self.sample:
             return
-        words = block.words
-        for i, conn_id in enumerate(ids):
-            server = end_of(i * CONNECTION_SIZE, SERVER)
-            if conn_id < self.sample and words[server + E_BASE_KNOWN] == BASE_SYN and words[server + E_SYNS]:
-                self.records[conn_id] = words[i * CONNECTION_SIZE : (i + 1) * CONNECTION_SIZE]
+        words, known = block.words, end_of(0, SERVER) + E_BASE_KNOWN
+        for (*_, basis), members in words_in_common(words, block.starts, (*HOST[SERVER], Field(known))):
+            if basis != BASE_SYN:
+                continue
+            pairs: set[Name] = set()
+            for conn_id, c in sorted([(words[c + C_ID], c) for c in in_order(members, block.starts)]):
+                if conn_id >= self.sample or len(pairs) == self.enough:
+                    break
+                if words[end_of(c, SERVER) + E_SYNS] and (pair := pair_of(words, c)) not in pairs:
+                    pairs.add(pair)
+                    self.records[conn_id] = words[c : c + CONNECTION_SIZE]
 
     def merge(self, other: Numbers) -> None:
         """Take what another has seen."""
@@ -240,11 +251,8 @@ class Numbers(Collector):
         by_host: dict[Name, dict[Name, int]] = {}
         for _, words in sorted(self.records.items()):
             numbers = by_host.setdefault(host_of(words, 0, SERVER), {})
-            if len(numbers) == self.enough:
-                continue
-            # a four-tuple that is used again may well count on from its last number (RFC 6528)
-            pair = (*host_of(words, 0, CLIENT), words[C_PORTS])
-            if pair not in numbers:
+            pair = pair_of(words, 0)
+            if len(numbers) < self.enough and pair not in numbers:
                 numbers[pair] = words[end_of(0, SERVER) + E_BASE]
                 self.groups.of(host_of(words, 0, SERVER)).add(words, 0)
         for host, numbers in by_host.items():

@@ -268,11 +268,12 @@ def collect(start: int, end: int, due_words: Words, rows_words: Words, block_wor
     i = start
     w = 0
     while i < end:
+        c = due[i]
         k = 0
-        while k < CONNECTION_SIZE:
-            block[w] = rows[due[i] + k]
-            w += 1
+        while k < CONNECTION_SIZE:  # several words at a time, where a C compiler sees that nothing else changes
+            block[w + k] = rows[c + k]
             k += 1
+        w += CONNECTION_SIZE
         i += 1
     return w
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tcptrace_fsm.capture.codes import FILE_SHIFT, FRAME_MASK
+from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tables.arrow import ARROW_TYPES, encoded, lists, numbers, text_lists, texts
 from tcptrace_fsm.tables.columns import assemble
@@ -24,12 +25,13 @@ REPEATED = {"file", "side", "kind", "category", "severity", "basis", "rfc", "pos
 
 def findings_table(findings: Iterable[Any], origins: Origins | None = None) -> Any:
     """Make the anomalies table of these findings, ordered by connection and time."""
-    ordered = sorted(findings, key=lambda f: (f.place, f.time, f.kind, f.side or "", f.message))
+    ordered = sorted(findings, key=_place)
     if origins is not None:
         ordered = [placed(finding, origins) for finding in ordered]
+    given = dict(zip(Finding._fields, zip(*ordered, strict=True) if ordered else repeat(()), strict=False))
     arrays = []
     for column in schema.declared("anomalies", files=origins is not None):
-        values = list(map(attrgetter(column.after or column.name), ordered))
+        values: Any = given[column.after or column.name]
         if column.name == "frame" or column.after == "frame":
             values = [None if v is None or v < 0 else v for v in values]
         if origins is not None and column.after:
@@ -55,6 +57,11 @@ def findings_table(findings: Iterable[Any], origins: Origins | None = None) -> A
             found = np.array([-1 if v is None else v for v in values], dtype=np.int64)
             arrays.append(numbers(found, found < 0 if column.nullable else None, ARROW_TYPES[column.type]))
     return assemble("anomalies", arrays, files=origins is not None)
+
+
+def _place(finding: Any) -> tuple[Any, ...]:
+    conn_id = finding.conn_id
+    return -1 if conn_id is None else conn_id, finding.time, finding.kind, finding.side or "", finding.message
 
 
 def placed(finding: Any, origins: Origins) -> Any:
