@@ -505,7 +505,10 @@ def check_transitions(connection: Connection) -> None:
 
 
 def check_memory(engine) -> None:
-    """After the end nothing is live; each row and block of log records ever used is on its free list exactly once."""
+    """After the end nothing is live; each row and block of log records ever used is on its free list exactly once.
+
+    In some rows lie embryos, each of which is on a list of its own.
+    """
     control = engine.control
     assert (control[at.K_LIVE], control[at.K_DUE], control[at.K_USED]) == (0, 0, 0)
     assert not any(engine.slots)
@@ -522,7 +525,14 @@ def check_memory(engine) -> None:
             block, r = r, store[r + link]
             while r > block and r - r % size == block:  # a further record of the same block
                 r = store[r + link]
-        assert len(free) * size == control[top]
+        within: list[int] = []
+        e = control[at.K_EMBRYO_FREE] if head == at.K_ROW_FREE else -1
+        while e >= 0:
+            within.append(e)
+            e = store[e + at.EM_HASH]
+        assert len(within) == len(set(within)) == len({e // size for e in within}) * (size // at.EMBRYO_SIZE)
+        assert not free & {e - e % size for e in within}
+        assert (len(free) + len(within) // (size // at.EMBRYO_SIZE)) * size == control[top]
 
 
 def check(outcome: Outcome) -> None:

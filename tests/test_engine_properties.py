@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 from array import array
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tcptrace_fsm.capture.scripted import parse
-from tcptrace_fsm.core.engine import Engine
+from tcptrace_fsm.core.engine import CHUNK, Engine
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.kernels import compiled
 from tcptrace_fsm.kernels import layout as at
@@ -42,7 +43,7 @@ from tests.strategies import (
 SHORT_STEPS = st.sampled_from((0, 1000, 500_000, 10 * MILLISECOND, 200 * MILLISECOND, SECOND, -1000, -20 * MILLISECOND))
 short = conversations(steps=SHORT_STEPS)
 either = st.one_of(anything(), conversations())
-SHORT_WAYS = ("predicted", "plain_to_wireshark", "plain_to_zeek")
+SHORT_WAYS = ("predicted", "plain_to_wireshark", "plain_to_zeek", "is_plain_syn")
 LONG = {way: plain_engine_where(**{way: lambda *_: 0}) for way in SHORT_WAYS}
 predicted = pure_kernels()["track"].predicted
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -314,6 +315,37 @@ def test_two_thousand_connections_leave_nothing_behind():
     check(outcome)
     assert len(outcome.connections) == 2000
     assert outcome.engine.control[at.K_ROW_TOP] < 200 * at.CONNECTION_SIZE
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_lone_syns_are_kept_in_few_words_and_nothing_else_changes(seed):
+    """Alone, repeated, answered, refused or quoted long after: with and without a row from the first SYN on."""
+    rng = Random(seed)
+    segments = array("q")
+    for n in range(60):
+        options = rng.choice(("", "<mss 1460>", "<mss 1460,scale 7,sackok,ts 4000000000/0>", "<ts 7/4294967295>"))
+        flags = rng.choice(("S", "SEW"))
+        text = f"port {1024 + n} 80\n{n / 100} > {flags} 0:0(0) win {rng.choice((0, 65535))} {options}"
+        again, refusal = f"\n{n / 100 + 1} > {flags} 0:0(0) {options}", f"\n{n / 100 + 3} < R. 0:0(0) ack 1"
+        text += rng.choice(("", "", again, refusal))
+        text += rng.choice(("", f"\n{n / 100 + 4} < S. 0:0(0) ack 1\n{n / 100 + 5} > . 1:1(0) ack 1"))
+        segments.extend(parse(text).segments)
+    size = at.SEGMENT_SIZE
+    order = sorted(range(0, len(segments), size), key=lambda s: segments[s + at.S_TIME])
+    segments = array("q", [word for s in order for word in segments[s : s + size]])
+    for frame, s in enumerate(range(0, len(segments), size), 1):
+        segments[s + at.S_FRAME] = frame
+    without = run(segments, engine=LONG["is_plain_syn"])
+    for step in (7, None):
+        assert essence(run(segments, step=step)) == essence(without)
+        check(run(segments, engine=watched_engine(), step=step))
+
+
+def test_a_flood_takes_few_words():
+    """Rows are made of what is to be judged alone."""
+    outcome = run(flood(3000, answered=False), step=100)
+    check(outcome)
+    assert outcome.engine.control[at.K_ROW_TOP] < (CHUNK + 300) * at.CONNECTION_SIZE
 
 
 def flood(count: int, *, answered: bool) -> array:

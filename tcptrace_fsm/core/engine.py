@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tcptrace_fsm.core.finished import Block, Finished
 from tcptrace_fsm.core.room import grown, room
 from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.kernels.embryos import hatch_due, let_go_of_hatched
 from tcptrace_fsm.kernels.ending import expire, make_all_due, release
 from tcptrace_fsm.kernels.layout import (
     BASIS_LEARNED,
@@ -30,6 +31,8 @@ from tcptrace_fsm.kernels.layout import (
     HABIT_STRAIGHT,
     K_CROWD,
     K_DUE,
+    K_EMBRYO_FREE,
+    K_EMBRYOS,
     K_HELD,
     K_HURRIED,
     K_LINGER,
@@ -59,6 +62,7 @@ from tcptrace_fsm.kernels.layout import (
     PAST_SIZE,
     PATH_SIZE,
     PROFILE_SIZE,
+    SEGMENT_SIZE,
     STREAM_SIZE,
     TRANSITION_SIZE,
     WAIT_SIZE,
@@ -209,10 +213,12 @@ class Engine:
         self.taken_at = frozenset(address_words(address) for address in settings.taken_at)
         self.judges = judges
         self.lost: str | None = None
-        self.control = words(CONTROL_SIZE)
+        self.control = words(CONTROL_SIZE + SEGMENT_SIZE)
         self.control[K_SEED] = (random_seed() if seed is None else seed) | 1
         self.control[K_SLOTS] = 1024
         self.control[K_ROW_FREE] = -1
+        self.control[K_EMBRYO_FREE] = -1
+        self.control[K_EMBRYOS] = 0 if self.two_points else 1
         self.control[K_LOG_FREE] = -1
         self.control[K_LOG_LIMIT] = LOG_LIMIT
         self.control[K_LINGER] = int((profile.longest + 5) * SECOND)
@@ -283,9 +289,10 @@ class Engine:
             return
         self._settle_all()
         control = self.control
-        self.rows = grown(self.rows, control[K_ROW_TOP] + count * CONNECTION_SIZE)
-        self.log = grown(self.log, control[K_LOG_TOP] + count * LOG_BLOCK)
-        self.living = grown(self.living, control[K_LIVE] + count)
+        # A SYN may be kept without a row of its own, and call for one when it is followed by another.
+        self.rows = grown(self.rows, control[K_ROW_TOP] + 2 * count * CONNECTION_SIZE)
+        self.log = grown(self.log, control[K_LOG_TOP] + 2 * count * LOG_BLOCK)
+        self.living = grown(self.living, control[K_LIVE] + count + 1)
         self.due = grown(self.due, control[K_LIVE] + count)
         if self.two_points:
             self.paths = grown(self.paths, control[K_PATH_TOP] + count * PATH_SIZE)
@@ -376,6 +383,7 @@ class Engine:
         count = control[K_DUE]
         if count:
             start, stop = self._settled, min(count, self._settled + CHUNK)
+            self._hatch(start, stop)
             if self.two_points and not start:
                 end_paths(count, self.due, self.rows, self.paths)
             longest = control[K_LONGEST]
@@ -405,6 +413,7 @@ class Engine:
             for judge in self.judges:
                 judge.gather(block)
             self.ready.append(done)
+            let_go_of_hatched(start, end, self.due, self.rows, self.log, control)
             self._settled = end
             if end == count:
                 self._make_room_for_past(count)
@@ -417,6 +426,15 @@ class Engine:
                 judge.finish(control[K_NOW], last)
             if last.holds_anything:
                 self.ready.append(last)
+
+    def _hatch(self, start: int, stop: int) -> None:
+        """Make rows of the lone SYNs among those that are due."""
+        control, count = self.control, stop - start
+        self.rows = grown(self.rows, control[K_ROW_TOP] + count * CONNECTION_SIZE)
+        self.log = grown(self.log, control[K_LOG_TOP] + count * LOG_BLOCK)
+        self.living = grown(self.living, control[K_LIVE] + 1)
+        self.waits = grown(self.waits, control[K_WAITS] + WAITS_PER_SEGMENT * count * WAIT_SIZE)
+        hatch_due(start, stop, self.due, self.rows, self.log, self.living, self.waits, control)
 
     def _place(self, start: int, stop: int) -> None:
         """Note at whose host the capture of the due connections was taken."""

@@ -34,6 +34,8 @@ def is_spent(c: int, rows: Words, control: Words) -> int:
         silent = control[K_LINGER_SYN] + 1  # nobody knows how long ago, by another clock
     if silent <= control[K_LINGER]:
         return 0
+    if rows[c + C_FLAGS] & CF_EMBRYO:
+        return 1 if silent > control[K_LINGER_SYN] or rows[c + EM_OVER] >= 0 else 0
     if control[K_BEHIND] and rows[c + C_FLAGS] & CF_BEHIND:
         return 0  # by which clock?
     if rows[c + C_LIFE] == LIFE_DUE:
@@ -54,6 +56,15 @@ def is_open(c: int, rows: Words) -> int:
     """Whether an end has sent more than SYNs: 1 or 0."""
     x = c + C_ENDPOINTS
     return 1 if (rows[x + E_STAGE] | rows[x + ENDPOINT_SIZE + E_STAGE]) & ES_PLAIN else 0
+
+
+def may_leave(c: int, rows: Words) -> int:
+    """Whether, where there is a crowd, nothing holds a connection: it never opened, or is over: 1 or 0."""
+    if rows[c + C_FLAGS] & CF_EMBRYO:
+        return 1 if rows[c + EM_OVER] < 0 else 0
+    if rows[c + C_LIFE] != LIFE_LIVE or rows[c + C_OLDER] >= 0 or rows[c + C_NEWER] >= 0:
+        return 0
+    return 1 if is_over(c, rows) or not is_open(c, rows) else 0
 
 
 def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
@@ -87,11 +98,8 @@ def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words
             make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
         elif (
             crowded
-            and rows[c + C_LIFE] == LIFE_LIVE
             and control[K_NOW] - rows[c + C_LAST_TIME] >= control[K_PATIENCE]
-            and rows[c + C_OLDER] < 0
-            and rows[c + C_NEWER] < 0
-            and (is_over(c, rows) or not is_open(c, rows))
+            and may_leave(c, rows)
             and control[K_LIVE] - control[K_DUE] > control[K_CROWD]
         ):
             make_due(c, control[K_NOW], rows, due, control)
@@ -162,11 +170,20 @@ def close_books(moment: int, rows: Words, living: Words, due: Words, control: Wo
         c = living[i]
         if not back or rows[c + C_LAST_TIME] - control[K_NOW] > DAY * MILLISECOND // 2:
             over = over_by(moment, c, rows)
-            if over - rows[c + C_LAST_TIME] > control[K_LINGER_SYN] and is_over(c, rows):
+            if over - rows[c + C_LAST_TIME] > control[K_LINGER_SYN] and (
+                rows[c + C_FLAGS] & CF_EMBRYO or is_over(c, rows)
+            ):
                 over = rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
             make_due(c, over, rows, due, control)
         i += 1
     return control[K_DUE]
+
+
+def last_moment(c: int, rows: Words, control: Words) -> int:
+    """As of when a connection is judged at the end of the capture."""
+    if is_spent(c, rows, control):
+        return rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
+    return over_by(control[K_NOW], c, rows)
 
 
 def make_all_due(rows_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
@@ -181,17 +198,22 @@ def make_all_due(rows_words: Words, living_words: Words, due_words: Words, contr
     i = 0
     while i < control[K_LIVE]:
         c = living[i]
-        rows[c + C_OVER_TIME] = over_by(control[K_NOW], c, rows)
-        if is_spent(c, rows, control):
-            rows[c + C_OVER_TIME] = rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
+        if not rows[c + C_FLAGS] & CF_EMBRYO:  # before pending SYNs are decided
+            rows[c + C_OVER_TIME] = last_moment(c, rows, control)
         i += 1
     name_pending(rows, living, due, control)
     i = 0
     while i < control[K_LIVE]:
         c = living[i]
-        make_due(c, rows[c + C_OVER_TIME], rows, due, control)
+        over = last_moment(c, rows, control) if rows[c + C_FLAGS] & CF_EMBRYO else rows[c + C_OVER_TIME]
+        make_due(c, over, rows, due, control)
         i += 1
     return control[K_DUE]
+
+
+def hash_of_row(c: int, rows: Words) -> int:
+    """The hash of a row's, or an embryo's, four-tuple."""
+    return rows[c + EM_HASH] if rows[c + C_FLAGS] & CF_EMBRYO else rows[c + C_HASH]
 
 
 def release(
@@ -219,12 +241,21 @@ def release(
     i = 0
     while i < control[K_DUE]:
         c = due[i]
-        if rows[c + C_PATH]:
-            free_path(c, rows, paths, control)
         if i + 4 < control[K_DUE]:
-            k = rows[due[i + 4] + C_HASH]
+            k = hash_of_row(due[i + 4], rows)
             prefetch(slots, 2 * (k & (control[K_SLOTS] - 1)))
             prefetch(past, PAST_SIZE * (k & (control[K_PAST] - 1)))
+        if rows[c + C_FLAGS] & CF_EMBRYO:
+            if remove(slots, control[K_SLOTS], rows[c + EM_HASH], c):
+                control[K_USED] -= 1
+                use = rows[c + C_ID] << PAST_SHIFT
+                control[K_PAST_USED] += remember(past, control[K_PAST], rows[c + EM_HASH], rows, c, use)
+            free_embryo(c, rows, living, control)
+            i += 1
+            continue
+        if rows[c + C_PATH]:
+            free_path(c, rows, paths, control)
+        if i + 4 < control[K_DUE] and not rows[due[i + 4] + C_FLAGS] & CF_EMBRYO:
             if rows[due[i + 4] + C_LOG_HEAD] >= 0:
                 prefetch(log, rows[due[i + 4] + C_LOG_TAIL] + L_NEXT)
         free_log(c, rows, log, control)

@@ -146,7 +146,14 @@ def make_due(c: int, moment: int, rows: Words, due: Words, control: Words) -> in
 
     A SYN that is still pending counts as a connection of its own.
     """
-    if rows[c + C_LIFE] == LIFE_LIVE:
+    if rows[c + C_FLAGS] & CF_EMBRYO:
+        if rows[c + EM_OVER] < 0:
+            rows[c + EM_OVER] = moment
+            due[control[K_DUE]] = c
+            control[K_DUE] += 1
+            if not control[K_LONGEST]:
+                control[K_LONGEST] = 1
+    elif rows[c + C_LIFE] == LIFE_LIVE:
         if rows[c + C_ID] < 0:
             rows[c + C_FLAGS] |= CF_UNCONFIRMED
             confirm(c, rows, control)
@@ -165,12 +172,26 @@ def confirm(c: int, rows: Words, control: Words) -> int:
     return give_id(c, rows, control)
 
 
+def leave_living(place: int, rows: Words, living: Words, control: Words) -> int:
+    """Take what stands at a place of the list of the living out of it: the last one takes that place."""
+    last = living[control[K_LIVE] - 1]
+    living[place] = last
+    rows[last + (EM_LIVING if rows[last + C_FLAGS] & CF_EMBRYO else C_LIVING)] = place
+    control[K_LIVE] -= 1
+    return last
+
+
+def free_embryo(e: int, rows: Words, living: Words, control: Words) -> int:
+    """Take an embryo out of the list of the living and put it on the free list."""
+    leave_living(rows[e + EM_LIVING], rows, living, control)
+    rows[e + EM_HASH] = control[K_EMBRYO_FREE]
+    control[K_EMBRYO_FREE] = e
+    return 0
+
+
 def free_row(c: int, rows: Words, living: Words, control: Words) -> int:
     """Take a row out of the list of the living and put it on the free list."""
-    last = living[control[K_LIVE] - 1]
-    living[rows[c + C_LIVING]] = last
-    rows[last + C_LIVING] = rows[c + C_LIVING]
-    control[K_LIVE] -= 1
+    leave_living(rows[c + C_LIVING], rows, living, control)
     rows[c + C_LIFE] = LIFE_FREE
     rows[c + C_OLDER] = control[K_ROW_FREE]
     control[K_ROW_FREE] = c

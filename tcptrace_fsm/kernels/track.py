@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.kernels.embryos import grow_up, is_plain_syn, is_waiting, join_embryo, keep_syn
 from tcptrace_fsm.kernels.ending import close_books, follow, is_spent
 from tcptrace_fsm.kernels.incarnations import *
 from tcptrace_fsm.kernels.layout import *
@@ -58,8 +59,9 @@ def track(
 ) -> int:
     """Take ``count`` segments.
 
-    The caller makes room first: for ``count`` more rows (in ``rows``, ``living`` and ``due``), blocks of log records
-    and streams, ``WAITS_PER_SEGMENT * count`` waits, twice ``count`` slots and, with two capture points, path records.
+    The caller makes room first: for ``2 * count`` more rows and blocks of log records, ``count`` in ``due``, one more
+    than that in ``living``, ``count`` streams, ``WAITS_PER_SEGMENT * count`` waits, twice ``count`` slots and, with
+    two capture points, path records.
 
     Parameters
     ----------
@@ -133,6 +135,9 @@ def track(
         if leapt and not segments[s + S_FATE]:
             close_books(leapt, rows, living, due, control)
         if segments[s + S_FLAGS] & TCP_BROKEN:
+            slot = find(slots, control[K_SLOTS], h, rows, segments, s)
+            if slots[slot + 1] and is_waiting(slots[slot + 1] - 1, rows):
+                grow_up(slots[slot + 1] - 1, slot, slots, rows, log, living, waits, control)
             told = join_broken(s, segments, streams, known, control)
             if told >= 0:
                 complete_rows(s, h, told, segments, slots, rows, control)
@@ -145,27 +150,37 @@ def track(
             continue
         slot = find(slots, control[K_SLOTS], h, rows, segments, s)
         if not slots[slot + 1]:
-            c = open_connection(s, h, segments, rows, living, control)
-            follow(c, recall(past, control[K_PAST], rows, c), rows, control)
+            c = keep_syn(s, h, segments, past, rows, living, control) if is_plain_syn(s, segments, control) else -1
+            if c < 0:
+                c = open_connection(s, h, segments, rows, living, control)
+                follow(c, recall(past, control[K_PAST], rows, c), rows, control)
             slots[slot] = h
             slots[slot + 1] = c + 1
             control[K_USED] += 1
         else:
             # Whether the sweep has come by already must make no difference.
             c = slots[slot + 1] - 1
-            old = rows[c + C_OLDER]
+            if is_waiting(c, rows):
+                c = grow_up(c, slot, slots, rows, log, living, waits, control)
+            over = 1 if rows[c + C_FLAGS] & CF_EMBRYO else 0  # a lone SYN on which the books are closed
+            old = -1 if over else rows[c + C_OLDER]
             if old >= 0 and is_spent(old, rows, control):
                 make_due(old, rows[old + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
                 rows[old + C_NEWER] = -1
                 rows[c + C_OLDER] = -1
-            if is_spent(c, rows, control):
-                old = c
-                make_due(old, rows[old + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
+            if over or is_spent(c, rows, control):
+                use = rows[c + C_ID] << PAST_SHIFT | (0 if over else rows[c + C_INCARNATION])
+                make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
                 c = open_connection(s, h, segments, rows, living, control)
-                follow(c, rows[old + C_ID] << PAST_SHIFT | rows[old + C_INCARNATION], rows, control)
+                follow(c, use, rows, control)
                 slots[slot + 1] = c + 1
             elif rows[c + C_OLDER] >= 0 or (segments[s + S_FLAGS] & TCP_SYN):
                 c = route(c, s, h, slot, segments, slots, rows, log, living, due, paths, control)
+        if rows[c + C_FLAGS] & CF_EMBRYO:
+            join_embryo(c, s, segments, rows, streams, known, control)
+            label(c, CLIENT, s, 0, names, stream, segments, rows, control)
+            s += SEGMENT_SIZE
+            continue
         if control[K_BEHIND]:
             rows[c + C_FLAGS] |= CF_BEHIND
         elif rows[c + C_FLAGS] & CF_BEHIND:
@@ -191,15 +206,23 @@ def track(
             join_zeek(c, side, s, segments, rows)
         if segments[s + S_FATE]:
             take_path(c, side, s, marks, segments, rows, paths, control)
-        segments[s + S_CONNECTION] = rows[c + C_ID]
-        segments[s + S_SIDE] = side
-        segments[s + S_MARKS] = marks
-        if control[K_NEXT_ID] > names:
-            segments[s + S_MARKS] |= M_NAMES
-        if control[K_NEXT_STREAM] > stream:
-            segments[s + S_MARKS] |= M_BEGINS_STREAM
+        label(c, side, s, marks, names, stream, segments, rows, control)
         s += SEGMENT_SIZE
     return control[K_DUE]
+
+
+def label(
+    c: int, side: int, s: int, marks: int, names: int, stream: int, segments: Words, rows: Words, control: Words
+) -> int:
+    """Write to a segment what was found of it; ``names`` and ``stream`` are the next of their kind before it."""
+    segments[s + S_CONNECTION] = rows[c + C_ID]
+    segments[s + S_SIDE] = side
+    segments[s + S_MARKS] = marks
+    if control[K_NEXT_ID] > names:
+        segments[s + S_MARKS] |= M_NAMES
+    if control[K_NEXT_STREAM] > stream:
+        segments[s + S_MARKS] |= M_BEGINS_STREAM
+    return marks
 
 
 def is_outstanding(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
@@ -219,7 +242,7 @@ def take_icmp(s: int, h: int, segments: Words, slots: Words, rows: Words, log: W
     come by already must make no difference.
     """
     c = slots[find(slots, control[K_SLOTS], h, rows, segments, s) + 1] - 1
-    if c < 0 or is_spent(c, rows, control):
+    if c < 0 or rows[c + C_FLAGS] & CF_EMBRYO or is_spent(c, rows, control):
         return -1
     side = 1 - is_client(rows, c, segments, s)
     outstanding = is_outstanding(c, side, s, segments, rows)
@@ -276,7 +299,7 @@ def complete_rows(s: int, h: int, told: int, segments: Words, slots: Words, rows
     Only those of which something is still expected: whether the sweep has come by already must make no difference.
     """
     c = slots[find(slots, control[K_SLOTS], h, rows, segments, s) + 1] - 1
-    if c >= 0 and is_spent(c, rows, control):
+    if c >= 0 and (rows[c + C_FLAGS] & CF_EMBRYO or is_spent(c, rows, control)):
         return 0
     while c >= 0:
         if rows[c + C_STREAM] == segments[s + S_STREAM] >> STREAM_SHIFT and not is_spent(c, rows, control):

@@ -13,6 +13,7 @@ from tcptrace_fsm.kernels.layout.attempts import *
 from tcptrace_fsm.kernels.layout.capture_points import *
 from tcptrace_fsm.kernels.layout.connections import *
 from tcptrace_fsm.kernels.layout.detected import *
+from tcptrace_fsm.kernels.layout.embryos import *
 from tcptrace_fsm.kernels.layout.frames import *
 from tcptrace_fsm.kernels.layout.judgement import *
 from tcptrace_fsm.kernels.layout.log import *
