@@ -403,6 +403,23 @@ def test_an_answer_that_is_lost_is_told():
     assert [d.cause for d in found][:1] == ["closed_with_unread_data"]
 
 
+def test_a_whole_answer_to_a_client_that_closed_with_its_request_is_lost():
+    """It asked, and an application that does not wait for the answer loses it."""
+    found = diagnoses(
+        PLAIN
+        + ASKED
+        + """
+        2.000 > P. 101:1561(1460)  ack 201
+        2.001 > FP. 1561:1641(80)  ack 201
+        2.020 < .  201:201(0)      ack 1642
+        3.000 < P. 201:1661(1460)  ack 1642
+        3.001 < P. 1661:3121(1460) ack 1642
+        3.010 > R  1642:1642(0)
+        """
+    )
+    assert [(d.cause, d.severity) for d in found][:1] == [("closed_with_unread_data", "medium")]
+
+
 def test_what_has_no_identification_is_no_copy_for_that():
     """Two segments draw two resets in one moment; a timer and a repeated SYN draw two SYN+ACKs: each is its own."""
     resets = (

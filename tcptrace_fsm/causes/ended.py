@@ -165,16 +165,16 @@ def has_all(case: Case, rst: Segment | None) -> bool:
 def nobody_waits(case: Case, end: End, fin: Segment, late: list[Segment]) -> bool:
     """Whether what met a closed client is nothing that it waited for.
 
-    It closed at once behind its last words, or with the answer to them begun; and what came then is no more of that
-    answer, but something of the server's own: TLS session tickets, a last event, a farewell.
+    It closed at once behind its last words, or with the answer to them begun; and what came then is too little for
+    an answer, or no more of that one, but something of the server's own: TLS session tickets, an event, a farewell.
     """
     spoke, heard = case[C_WAIT_SPOKE], end[E_ACK_TIME]
     if end.side != CLIENT or case.midstream or spoke <= 0:
         return False
+    few = sum(s.length for s in late) <= LATE
     if 0 <= fin.time - spoke <= MOMENT // 2:
-        return True
-    apart = late[0].time - heard
-    return spoke < heard and (apart >= max(4 * MOMENT, 4 * prompt(end.peer)) or sum(s.length for s in late) <= LATE)
+        return few
+    return spoke < heard and (few or late[0].time - heard >= max(4 * MOMENT, 4 * prompt(end.peer)))
 
 
 def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
