@@ -549,6 +549,21 @@ def test_every_third_syn_is_lost_and_nothing_else(ttl, cause):
     assert [d.cause for d in diagnoses(once) if d.severity != "low"] == []
 
 
+@pytest.mark.parametrize(("lost", "confidence"), [(True, "possible"), (False, "likely")])
+def test_a_late_answer_over_a_way_that_loses_much_may_have_been_lost(lost, confidence):
+    """Far from the server nobody sees how often it sent its answer before one arrived."""
+    upload = PLAIN + "".join(
+        f"{n}.100 > P. {b}:{b + 100}(100) ack 1\n"
+        + (f"{n}.400 > P. {b}:{b + 100}(100) ack 1\n" if lost and n % 2 else "")
+        + f"{n}.450 < . 1:1(0) ack {b + 100}\n"
+        for n, b in enumerate(range(1, 1001, 100), 1)
+    )
+    late = "20.0 > S 0:0(0)\n20.01 < S. 0:0(0) ack 1\n20.02 > . 1:1(0) ack 1\n20.03 > P. 1:101(100) ack 1\n"
+    late += "20.04 < . 1:1(0) ack 101\n23.6 < P. 1:201(200) ack 101\n23.61 > . 101:101(0) ack 201\n"
+    found = diagnoses(upload + "port 40001 80\n" + late)
+    assert [d.confidence for d in found if d.cause == "server_slow"] == [confidence]
+
+
 def test_one_of_several_machines_refuses():
     """Every fifth is refused, others are accepted in between: something is wrong there, and it is not sure what."""
     text = "".join(opening(40000 + n, 2 * n, refused=n % 5 == 4) for n in range(20))

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.causes.attempts import at_server
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.examples import ASKED, CLOSED, OPENED
+from tcptrace_fsm.causes.lossy import sent_again
 from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
     C_ASK_EVERY,
@@ -210,15 +212,23 @@ def server_slow(case: Case, world: World) -> Verdict | None:
             alternatives=("request_unanswered",),
             severity="info",
         )
+    # Far from the server an answer that was lost, and sent again and again, looks the same.
+    lossy = not (median >= SECOND and n > 2) and not at_server(case, world) and loses_much(case, world)
     return Verdict(
-        65,
-        "likely",
+        30 if lossy else 65,
+        "possible" if lossy else "likely",
         tuple(evidence),
         f"{case.service_text} took up to {span(worst)} for an answer (median {usual(median)} of {n}); "
         f"the network's share is {network_share(case)}",
-        against=("nothing of it was repeated, held back or refused meanwhile",),
+        against=("nothing of it was repeated, held back or refused meanwhile",) if not lossy else (),
+        alternatives=("path_loss",) if lossy else (),
         amount=worst,
     )
+
+
+def loses_much(case: Case, world: World) -> bool:
+    """Whether so much is sent again between these hosts that one answer may have been lost several times."""
+    return any(20 * again >= sent > 0 for again, sent in (sent_again(case, side, world) for side in (CLIENT, SERVER)))
 
 
 def late_greeting(case: Case) -> Verdict | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.rule import End, Segment
 
-__all__ = ["CAUSES"]
+__all__ = ["CAUSES", "sent_again"]
 
 MINUTE = 60 * SECOND  # a timer that has backed off fires once in so long, or sooner
 
@@ -147,19 +147,24 @@ def lost(case: Case, world: World) -> Verdict | None:
     return best[1] if best else None
 
 
-def _lose_all(case: Case, side: int, world: World) -> bool:
-    """Whether the connections between two hosts lose a tenth of all that one side sends, of a hundred segments."""
+def sent_again(case: Case, side: int, world: World) -> tuple[int, int]:
+    """Of all that one side sends in the connections between two hosts: segments sent again, and segments."""
 
-    def make() -> bool:
+    def make() -> tuple[int, int]:
         ends = [
             c.view.ends[side]
             for c in world.cases
             if c.client_host == case.client_host and c.server_host == case.server_host
         ]
-        sent = sum(end[E_SEGMENTS] for end in ends)
-        return len(ends) > 1 and sent >= 100 and 10 * sum(end[E_RETRANSMITTED] for end in ends) >= sent
+        return sum(end[E_RETRANSMITTED] for end in ends), sum(end[E_SEGMENTS] for end in ends)
 
-    return world.once(("lose all", case.client_host, case.server_host, side), make)
+    return world.once(("sent again", case.client_host, case.server_host, side), make)
+
+
+def _lose_all(case: Case, side: int, world: World) -> bool:
+    """Whether the connections between two hosts lose a tenth of all that one side sends, of a hundred segments."""
+    again, sent = sent_again(case, side, world)
+    return sent >= 100 and 10 * again >= sent
 
 
 def _refused(s: Segment, end: End) -> bool:
