@@ -38,6 +38,7 @@ from tcptrace_fsm.kernels.layout import (
     TCP_SYN,
 )
 from tcptrace_fsm.tcp.machine import Event, State
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,7 +136,7 @@ def close_with_unread_data(c: View) -> Iterator[Hit]:
         end = abort.end
         after = span(max(0, abort.rst.time - end[E_ACK_TIME]))
         what = (
-            f"{abort.unread} bytes from {end.peer.name} that it had not acknowledged before"
+            f"{count(abort.unread, 'byte')} from {end.peer.name} that it had not acknowledged before"
             if abort.unread
             else f"the last data of {end.peer.name}, {after} after acknowledging them,"
         )
@@ -178,7 +179,7 @@ def abort_rst(c: View) -> Iterator[Hit]:
         if abort.instead_of_ack or abort.unread or abort.maybe_unread or lingered:
             continue
         lost = (
-            f"{abort.lost} bytes that it had sent were not acknowledged"
+            f"{count(abort.lost, 'byte')} that it had sent were not acknowledged"
             if abort.lost
             else "all data had been acknowledged"
         )
@@ -235,7 +236,7 @@ def rst_on_late_data(c: View) -> Iterator[Hit]:
             continue
         rst, cause, fin = found
         late = cause.time - fin.time
-        what = f"{cause.length} bytes" if cause.length else "its last bytes and FIN"
+        what = count(cause.length, "byte") if cause.length else "its last bytes and FIN"
         under_way = cause.ack < end[E_FIN]  # what does not acknowledge the FIN was under way already
         goodbye = end.peer[E_FIN] >= 0 and end.peer[E_FIN] - 1 - cause.seq <= LAST_WORDS
         yield Hit(

@@ -20,6 +20,7 @@ from tcptrace_fsm.kernels.layout import (
     MILLISECOND,
     OPT_TIMESTAMPS,
 )
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +43,8 @@ def rst_sweep(c: View) -> Iterator[Hit]:
             yield Hit(
                 end.side,
                 guesses[0],
-                f"{len(guesses)} RSTs in the name of {end.name} tried sequence numbers {abs(distances[0]):,} apart "
+                f"{count(len(guesses), 'RST')} in the name of {end.name} tried sequence numbers "
+                f"{abs(distances[0]):,} apart "
                 "within "
                 f"{span(guesses[-1].time - guesses[0].time)}: somebody who cannot see the connection tries to reset it",
                 guesses[1:],
@@ -84,7 +86,8 @@ def challenge_probe(c: View) -> Iterator[Hit]:
             yield Hit(
                 end.side,
                 probes[0],
-                f"{most} RSTs or SYNs within a second in the name of {end.name}, each of which makes {end.peer.name} "
+                f"{count(most, 'RST')} or SYNs within a second in the name of {end.name}, each of which makes "
+                f"{end.peer.name} "
                 "send a "
                 "challenge ACK: somebody counts those to find out about the connection (CVE-2016-5696)",
                 probes[1:100],
@@ -157,7 +160,7 @@ def desync(c: View) -> Iterator[Hit]:
                 yield Hit(
                     end.side,
                     fake,
-                    f"{end.name} sent {'a FIN' if fake.fin else f'{fake.length} bytes'} with {why} and "
+                    f"{end.name} sent {'a FIN' if fake.fin else count(fake.length, 'byte')} with {why} and "
                     f"{span(real.time - fake.time)} "
                     f"later other {'data' if real.length else 'numbers'} in the same place: {end.peer.name} drops the "
                     "first, a filter "

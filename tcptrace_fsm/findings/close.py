@@ -24,6 +24,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_RETRANSMISSION,
 )
 from tcptrace_fsm.tcp.machine import Basis, Event, State
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ def half_close(c: View) -> Iterator[Hit]:
         yield Hit(
             end.side,
             fin,
-            f"{end.name} closed its direction only; {end.peer.name} went on to send {sent} bytes until "
+            f"{end.name} closed its direction only; {end.peer.name} went on to send {count(sent, 'byte')} until "
             f"{span(data[-1].last_time - fin.time)} after that FIN",
             (data[0], data[-1]),
         )

@@ -26,6 +26,7 @@ from tcptrace_fsm.kernels.layout import (
     TCP_RST,
     TCP_SYN,
 )
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ def asking(c: View) -> Iterator[Hit]:
     for end in c.ends:
         asked = keepalives(end)
         if asked:
-            often = f", every {span(interval(asked))}" if len(asked) > 1 else ""
+            often = f", every {span(interval(asked))}" if interval(asked) else ""
             yield Hit(
                 end.side,
                 asked[0],
@@ -105,7 +106,7 @@ def died(c: View) -> Iterator[Hit]:
             yield Hit(
                 end.side,
                 rst,
-                f"{end.name} gave up after {len(asked)} keepalives, one every {span(interval(asked))}, that "
+                f"{end.name} gave up after {count(len(asked), 'keepalive')}, one every {span(interval(asked))}, that "
                 f"{end.peer.name} did "
                 f"not answer; {end.peer.name} had been silent for {span(silent)}",
                 asked,
@@ -123,7 +124,7 @@ def ignored(c: View) -> Iterator[Hit]:
         yield Hit(
             end.side,
             asked[0],
-            f"{end.peer.name} has not answered the last {len(asked)} keepalives of {end.name}, one every "
+            f"{end.peer.name} has not answered the last {count(len(asked), 'keepalive')} of {end.name}, one every "
             f"{span(interval(asked))}, "
             f"and has been silent for {span(silent)}: it is gone, or the path to it is",
             asked[1:],

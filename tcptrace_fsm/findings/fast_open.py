@@ -16,6 +16,7 @@ from tcptrace_fsm.kernels.layout import (
     OPT_FAST_OPEN_COOKIE,
     SERVER,
 )
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,8 @@ def with_data(c: View) -> Iterator[Hit]:
         yield Hit(
             CLIENT,
             syns[0],
-            f"{c.client.name} sent {syns[0].length} bytes in its SYN to {c.server.name} without Fast Open; they were "
+            f"{c.client.name} sent {count(syns[0].length, 'byte')} in its SYN to {c.server.name} without Fast Open; "
+            "they were "
             f"{'acknowledged by the SYN+ACK' if taken else 'not acknowledged by a SYN+ACK'}",
             syns[1:],
         )
@@ -63,7 +65,8 @@ def refused_data(c: View, *, new_cookie: bool) -> Iterator[Hit]:
     yield Hit(
         SERVER,
         answer,
-        f"{c.server.name} did not take the {syns[0].length} bytes that {c.client.name} sent with a Fast Open cookie "
+        f"{c.server.name} did not take the {count(syns[0].length, 'byte')} that {c.client.name} sent with a Fast "
+        "Open cookie "
         f"{why}; "
         f"they have to be sent again, {span(answer.time - syns[0].time)} later",
         syns,

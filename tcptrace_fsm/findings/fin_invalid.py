@@ -28,6 +28,7 @@ from tcptrace_fsm.kernels.layout import (
     TCP_SYN,
     TCP_URG,
 )
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +103,8 @@ def fin_out_of_window(c: View) -> Iterator[Hit]:
             yield Hit(
                 end.side,
                 beyond[0],
-                f"a FIN of {end.name} lies {beyond[0].seq - edge} bytes beyond the window of {end.peer.name}, which "
+                f"a FIN of {end.name} lies {count(beyond[0].seq - edge, 'byte')} beyond the window of "
+                f"{end.peer.name}, which "
                 "must ignore it",
                 beyond[1:],
             )
@@ -150,7 +152,7 @@ def fin_ack_invalid(c: View) -> Iterator[Hit]:
                 beyond = s.has(MARK_ACK_UNSEEN) and end[E_EDGE] >= 0 and s.ack > end[E_EDGE] + 1
                 before = s.has(MARK_ACK_OLD) and (s.ack < highest - reach or s.ack == 0 < highest)
                 if beyond or before:
-                    what = f"{s.ack - end[E_EDGE]} bytes beyond its own window" if beyond else "what is long past"
+                    what = f"{s.ack - end[E_EDGE]:,} bytes beyond its window" if beyond else "what is long past"
                     yield Hit(
                         end.side, s, f"a FIN of {end.name} acknowledges {what}: {end.peer.name} must not accept it"
                     )

@@ -28,6 +28,7 @@ from tcptrace_fsm.kernels.layout import (
     SERVER,
 )
 from tcptrace_fsm.tcp.machine import State
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from array import array
@@ -82,7 +83,8 @@ class Leaks(Collector):
                 yield Found(
                     group,
                     SERVER if listens else CLIENT,
-                    f"{name(holder)}{'' if listens else ':*'} holds {len(held)} sockets in CLOSE_WAIT, the oldest for "
+                    f"{name(holder)}{'' if listens else ':*'} holds {count(len(held), 'socket')} in CLOSE_WAIT, the "
+                    "oldest for "
                     f"{span(max(held))}: its application does not close connections that its peers have closed",
                     "high" if usual >= 60 * SECOND else "low" if usual < 5 * SECOND or not listens else None,
                 )

@@ -31,6 +31,7 @@ from tcptrace_fsm.kernels.layout import (
     TCP_URG,
 )
 from tcptrace_fsm.tcp.machine import State
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +61,8 @@ def self_connect(c: View) -> Iterator[Hit]:
         yield Hit(
             None,
             syn,
-            f"{c.client.name} connected to itself ({len(c.segments)} segments): a client that retries a local port "
+            f"{c.client.name} connected to itself ({count(len(c.segments), 'segment')}): a client that retries a "
+            "local port "
             "where "
             "nobody listens was given that very port as its own, and now blocks the server from binding it",
         )
@@ -137,7 +139,7 @@ def answered(c: View, end: End, answer: Segment, frame: int) -> Hit:
         answer,
         f"{end.name} answered the SYN in frame {frame} with an ACK of other numbers: it still holds an old connection "
         "with "
-        f"{end.peer.name}, {then}; {len(c.segments)} segments of it were kept",
+        f"{end.peer.name}, {then}; {count(len(c.segments), 'segment')} of it were kept",
         (rst,) if rst else (),
     )
 

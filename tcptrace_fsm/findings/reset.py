@@ -21,6 +21,7 @@ from tcptrace_fsm.kernels.layout import (
     TCP_RST,
     TCP_SYN,
 )
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,8 +103,10 @@ def rst_storm(c: View) -> Iterator[Hit]:
             yield Hit(
                 end.side,
                 row[0],
-                f"{end.name} sent {len(row)} RSTs within {span(row[-1].time - row[0].time)}, and {end.peer.name} no "
-                f"more than {provoked} segments that they could answer: something repeats them, or copies them on the "
+                f"{end.name} sent {count(len(row), 'RST')} within {span(row[-1].time - row[0].time)}, and "
+                f"{end.peer.name} no "
+                f"more than {count(provoked, 'segment')} that they could answer: something repeats them, or copies "
+                "them on the "
                 "way",
                 row[1:],
             )
@@ -117,7 +120,8 @@ def rst_with_data(c: View) -> Iterator[Hit]:
             yield Hit(
                 end.side,
                 loaded[0],
-                f"{end.name} sent {loaded[0].length} bytes in an RST to {end.peer.name}: its reason, in words, perhaps",
+                f"{end.name} sent {count(loaded[0].length, 'byte')} in an RST to {end.peer.name}: its reason, in "
+                "words, perhaps",
                 loaded[1:],
             )
 

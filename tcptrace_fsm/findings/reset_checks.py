@@ -27,6 +27,7 @@ from tcptrace_fsm.kernels.layout import (
     TCP_SYN,
 )
 from tcptrace_fsm.tcp.machine import Event, State
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +102,8 @@ def rst_injection_suspected(c: View) -> Iterator[Hit]:
                 yield Hit(
                     end.side,
                     row[0],
-                    f"{len(row)} RSTs in the name of {end.name} at numbers up to {row[-1].seq - row[0].seq} bytes "
+                    f"{count(len(row), 'RST')} in the name of {end.name} at numbers up to "
+                    f"{count(row[-1].seq - row[0].seq, 'byte')} "
                     f"apart, of which {end.name} has sent none: a host that resets knows its own number; whoever "
                     "guesses tries several",
                     row[1:],
@@ -163,7 +165,8 @@ def rst_seq_inexact(c: View) -> Iterator[Hit]:
             yield Hit(
                 end.side,
                 found[0],
-                f"an RST of {end.name} lies inside the window of {end.peer.name} but {abs(off)} bytes off its edge: "
+                f"an RST of {end.name} lies inside the window of {end.peer.name} but {count(abs(off), 'byte')} off "
+                "its edge: "
                 "it is answered with a challenge ACK and not obeyed; a blind guess, or an abort with data lost "
                 "before it",
                 found[1:],
@@ -180,7 +183,7 @@ def rst_out_of_window(c: View) -> Iterator[Hit]:
             yield Hit(
                 end.side,
                 found[0],
-                f"an RST of {end.name} lies outside the window of {end.peer.name}, {abs(off)} bytes "
+                f"an RST of {end.name} lies outside the window of {end.peer.name}, {count(abs(off), 'byte')} "
                 f"{'beyond' if off > 0 else 'below'} its edge: it is dropped; a blind guess, or of another connection",
                 found[1:],
                 None if goes_on(c, found[0]) else "low",
@@ -228,7 +231,7 @@ def rst_bad_ack(c: View) -> Iterator[Hit]:
             asked = state_at(peer, s.time) is State.SYN_SENT
             if s.ack > peer[E_NEXT] or (asked and s.ack < 1):
                 verdict = (
-                    "does not acknowledge its SYN" if asked else f"acknowledges {s.ack - peer[E_NEXT]} bytes too many"
+                    "does not acknowledge its SYN" if asked else f"acknowledges {s.ack - peer[E_NEXT]:,} bytes too many"
                 )
                 yield Hit(
                     end.side,

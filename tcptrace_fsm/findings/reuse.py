@@ -28,6 +28,7 @@ from tcptrace_fsm.kernels.layout import (
     SERVER,
 )
 from tcptrace_fsm.tcp.machine import Basis, Event, State
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,7 +159,7 @@ def old_duplicate_segment(c: View) -> Iterator[Hit]:
 
 def what_of(segment: Segment) -> str:
     """What a segment carries, in words."""
-    return f"{segment.length} bytes" if segment.length else "the FIN"
+    return count(segment.length, "byte") if segment.length else "the FIN"
 
 
 def old_data(c: View, end: End) -> tuple[Segment, int, bool] | None:

@@ -22,7 +22,7 @@ from tcptrace_fsm.kernels.layout import (
     OPENING_UNANSWERED,
     SERVER,
 )
-from tcptrace_fsm.text.counts import off_by
+from tcptrace_fsm.text.counts import count, off_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +97,8 @@ def early_data(c: View) -> Iterator[Hit]:
     yield Hit(
         CLIENT,
         early[0],
-        f"{c.client.name} sent {sum(s.length for s in early)} bytes to {c.server.name} before it could know that the "
+        f"{c.client.name} sent {count(sum(s.length for s in early), 'byte')} to {c.server.name} before it could "
+        "know that the "
         f"connection was open: {then}",
         (syn, *early[1:], *((answer,) if answer else ())),
         "low" if answer else None,  # nobody guesses a server's ISN: this capture shows the SYN+ACK too late

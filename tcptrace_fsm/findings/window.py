@@ -21,6 +21,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_ZERO_WINDOW_PROBE,
     MARK_ZERO_WINDOW_PROBE_ACK,
 )
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,7 +170,7 @@ def shrunk(c: View) -> Iterator[Hit]:
                 end.side,
                 first,
                 f"{end.name} took back window that it had offered, {times(len(taken), c)}: first down to "
-                f"{first.window} bytes from "
+                f"{count(first.window, 'byte')} from "
                 f"byte {first.ack} on; what {end.peer.name} had already sent beyond that is dropped",
                 taken[1:],
             )
@@ -191,7 +192,8 @@ def overrun(c: View) -> Iterator[Hit]:
         yield Hit(
             end.side,
             sent[0],
-            f"{end.name} sent more than {end.peer.name} had room for, {times(len(sent), c)}: {sent[0].length} bytes "
+            f"{end.name} sent more than {end.peer.name} had room for, {times(len(sent), c)}: "
+            f"{count(sent[0].length, 'byte')} "
             "from byte "
             f"{sent[0].seq} on went beyond its window; {end.peer.name} {fate}",
             sent[1:],
@@ -207,7 +209,7 @@ def outside(c: View) -> Iterator[Hit]:
             yield Hit(
                 end.side,
                 sent[0],
-                f"a segment of {end.name} lies {sent[0].seq - end.peer[E_EDGE]} bytes beyond any window that "
+                f"a segment of {end.name} lies {count(sent[0].seq - end.peer[E_EDGE], 'byte')} beyond any window that "
                 f"{end.peer.name} "
                 f"announced ({times(len(sent), c)}): an old or forged segment, or another connection's",
                 sent[1:],

@@ -25,12 +25,19 @@ def span(ns: float) -> str:
     ('81 us', '81.4 ms', '192 s')
     >>> span(999_999_999), span(999_999), span(99_990 * MILLISECOND)
     ('1 s', '1 ms', '100 s')
-    >>> span(0), span(-707 * MILLISECOND), span(249_252_457 * SECOND)
+    >>> span(500), span(-707 * MILLISECOND), span(249_252_457 * SECOND)
     ('less than 1 us', 'an unknown time', 'an unknown time')
+
+    Between equal stamps there may be any time that is shorter than the clock's step, which nobody knows.
+
+    >>> span(0)
+    'a moment'
     """
     seconds = ns / SECOND
     if ns < 0 or seconds > ABSURD:
         return UNKNOWN
+    if ns == 0:
+        return "a moment"
     if ns < 1000:
         return "less than 1 us"
     if seconds < 0.9995e-3:
