@@ -38,6 +38,7 @@ from tcptrace_fsm.kernels.layout import (
     ES_DATA,
     TRANSITION_SIZE,
 )
+from tcptrace_fsm.text.counts import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -348,9 +349,9 @@ def _diagnosis(group: _Group, world: World, numbers: Callable[[Case], list[int]]
         max(count, _in_all(verdict.group or cause.group, best.case, world)),
         time,
         frame if frame >= 0 else None,
-        cause.word(sufferers, world),
-        verdict.evidence,
-        verdict.against,
+        agreed(cause.word(sufferers, world)),
+        tuple(map(agreed, verdict.evidence)),
+        tuple(map(agreed, verdict.against)),
         () if verdict.confidence == "proved" else alternatives,
         tuple(sorted(kinds)),
         cause.next_step.format(**names),

@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
-__all__ = ["count", "off_by"]
+import re
+
+__all__ = ["agreed", "count", "off_by"]
+
+THINGS = (
+    "ACKs|FINs|RSTs|SYNs|answers|bytes|connections|copies|exchanges|frames|keepalives|others|probes|requests|segments"
+)
+ONE = rf"(?<![\w.,:/#-])(?<!of )1 (other )?({THINGS}|times)\b( were| are| have)?"
+VERBS = {" were": " was", " are": " is", " have": " has"}
+
+
+def agreed(text: str) -> str:
+    """A sentence whose numbers were put in as they came, with singular nouns and verbs behind each 1.
+
+    >>> agreed("1 bytes were lost, 1 times, of 1 connections; 21 bytes")
+    '1 byte was lost, 1 time, of 1 connections; 21 bytes'
+    """
+    if "1 " not in text:
+        return text
+    return re.sub(ONE, lambda m: f"1 {m[1] or ''}{_singular(m[2])}{VERBS.get(m[3] or '', '')}", text)
+
+
+def _singular(many: str) -> str:
+    return "copy" if many == "copies" else many[:-1]
 
 
 def count(n: int, what: str, many: str = "") -> str:
