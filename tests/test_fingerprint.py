@@ -283,3 +283,74 @@ def test_gvisor_hears_no_ack_of_its_fin_beyond_a_hole(server, hears):
     """
     through = path(LWIP, server, close, "server")
     assert through.endswith("FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT" if hears else "FIN_WAIT_1 TIME_WAIT")
+
+
+TIMED = """
+    0.000 > S  0:0(0)             {client} id 7
+    {again}
+    6.120 < S. 0:0(0)       ack 1 {server} id 9
+    6.140 > .  1:1(0)       ack 1
+    6.200 > P. 1:101(100)   ack 1
+    6.220 < .  1:1(0)       ack 101
+"""
+
+
+@pytest.mark.parametrize(
+    "options, after, stack",
+    [
+        (LINUX, "1.020", STACK_LINUX),
+        (LINUX, "0.890", STACK_UNKNOWN),  # no system repeats its SYN so soon
+        (LINUX, "3.000", STACK_LINUX),  # the copies between may be missing
+        (LWIP, "3.000", STACK_LWIP),
+        (LWIP, "0.500", STACK_UNKNOWN),
+        (GVISOR, "0.910", STACK_GVISOR),
+        (FREEBSD, "1.000", STACK_BSD),
+        (OLD_BSD, "5.990", STACK_BSD),
+        (OLD_BSD, "1.000", STACK_BSD),
+        (OLD_BSD, "0.500", STACK_UNKNOWN),
+        (OLD_BSD.replace("ttl 64", "ttl 128"), "5.990", STACK_UNKNOWN),
+        (NOBODY, "5.990", STACK_UNKNOWN),
+    ],
+)
+def test_a_syn_is_repeated_as_its_system_does(options, after, stack):
+    text = TIMED.format(
+        client=options.format(ecr=0), again=f"{after} > S 0:0(0) {options.format(ecr=0)} id 8", server=NOBODY
+    )
+    assert run(text).connections[0].end("client", "END_STACK") == stack
+
+
+@pytest.mark.parametrize("answers, stack", [("6.120", STACK_BSD), ("1.120", STACK_UNKNOWN)])
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_syn_ack_is_repeated_by_a_timer_or_because_the_syn_was(answers, stack, asked):
+    text = f"""
+        0.000 > S  0:0(0)             {OLD_BSD} id 7
+        0.120 < S. 0:0(0)       ack 1 {OLD_BSD} id 9
+        {answers.replace("120", "100") + " > S 0:0(0) " + OLD_BSD + " id 8" if asked else ""}
+        {answers} < S. 0:0(0)   ack 1 {OLD_BSD} id 10
+        6.140 > .  1:1(0)       ack 1
+    """
+    assert run(text).connections[0].end("server", "END_STACK") == (STACK_UNKNOWN if asked else stack)
+
+
+@pytest.mark.parametrize("options, after, stack", [(LWIP, 990, STACK_UNKNOWN), (LWIP, 1010, STACK_LWIP)])
+def test_lwip_repeats_nothing_within_a_second(options, after, stack):
+    close = f"""
+        1.000 > F. 101:101(0)   ack 1 id 21
+        {1 + after / 1000:.3f} > F. 101:101(0) ack 1 id 22
+        2.100 < .  1:1(0)       ack 102
+    """
+    assert run(conversation(options, LINUX, close)).connections[0].end("client", "END_STACK") == stack
+
+
+@pytest.mark.parametrize("late, stack", [(0.157, STACK_GVISOR), (0.161, STACK_UNKNOWN)])
+def test_gvisor_delays_no_ack(late, stack):
+    text = f"""
+        0.000 > S  0:0(0)             {LINUX.format(ecr=0)} id 7
+        0.020 < S. 0:0(0)       ack 1 {GVISOR.format(ecr=100)} id 9
+        0.040 > .  1:1(0)       ack 1
+        0.050 > P. 1:101(100)   ack 1
+        0.070 < .  1:1(0)       ack 101
+        0.100 > P. 101:201(100) ack 1
+        {late} < .  1:1(0)      ack 201
+    """
+    assert run(text).connections[0].end("server", "END_STACK") == stack
