@@ -53,7 +53,10 @@ APART = {"waits": ("test_waits",), "turns": ("test_waits",), "intervals": ("test
 RUNNERS = {"__init__", "groups", "keys", "rule", "running", "survey", "view", "whole_capture", "case", "cause", "world"}
 
 KERNEL_TESTS = {
-    "replay": ("test_replay", "test_microlab", "test_at_the_host", "test_kernel_judgement"),
+    "replay": (
+        *("test_fingerprint", "test_stacks", "test_kernel_truth"),  # the quickest first
+        *("test_at_the_host", "test_kernel_judgement", "test_microlab", "test_replay"),
+    ),
     "track": ("test_track", "test_copies", "test_microlab", "test_kernel_judgement"),
 }
 RULE_TESTS = ("test_rule_limits", "test_anomalies", "test_surveys")

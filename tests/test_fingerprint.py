@@ -354,3 +354,37 @@ def test_gvisor_delays_no_ack(late, stack):
         {late} < .  1:1(0)      ack 201
     """
     assert run(text).connections[0].end("server", "END_STACK") == stack
+
+
+def test_a_fin_whose_only_answer_was_held_up_came():
+    """However late: nothing else can be what it answers."""
+    close = """
+        1.000 < F. 1:1(0)       ack 101 id 503
+        1.080 > .  101:101(0)   ack 2   id 104
+        1.100 > F. 101:101(0)   ack 2   id 105
+        1.120 < .  2:2(0)       ack 102 id 504
+    """
+    change = run(numbered(LWIP, LINUX, close), profile=AUTO).connections[0].of("client")[2]
+    assert (change.target, change.basis) == ("CLOSE_WAIT", "acked")
+
+
+@pytest.mark.parametrize("unlogged", [0, 1, 2])
+def test_packets_that_passed_are_no_gap(unlogged):
+    """A FIN was lost behind the capture. What its receiver sent before passed here, and is not all in the log."""
+    more = "".join(
+        f"0.{3 + n}00 > P. {101 + 10 * n}:{111 + 10 * n}(10) ack 1 id {104 + n}\n"
+        f"0.{3 + n}20 < . 1:1(0) ack {111 + 10 * n} id {503 + n}\n"
+        for n in range(unlogged)
+    )
+    end = 101 + 10 * unlogged
+    close = (
+        more
+        + f"""
+        1.000 < F. 1:1(0)       ack {end} id {503 + unlogged}
+        1.240 < F. 1:1(0)       ack {end} id {504 + unlogged}
+        1.260 > .  {end}:{end}(0) ack 2 id {104 + unlogged}
+    """
+    )
+    change = run(numbered(LWIP, LINUX, close), profile=AUTO).connections[0].of("client")[2]
+    assert change.target == "CLOSE_WAIT"
+    assert change.seconds >= 1.24

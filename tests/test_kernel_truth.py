@@ -1,4 +1,4 @@
-"""What the kernel's own states showed to be hard, each class with the look-alike beside it, told by either end's path."""
+"""What the kernel's own states showed to be hard, each class with its look-alike: what an end went through."""
 
 from __future__ import annotations
 

@@ -40,34 +40,38 @@ def find_less(tcb: Tcb) -> int:
 
 
 def unanswered(tcb: Tcb, w: int) -> int:
-    """What the endpoint's numbering of packets tells of an answer to the peer's FIN ``w``, which it owes at once.
+    """Whether the endpoint's numbering of packets shows that it sent no answer to the peer's FIN ``w``: 1 or 0.
 
-    1 there was none: the FIN did not come. -1 there may have been one that did not pass here. 0 nothing.
+    It owes one at once. What passed here after that FIN, and after another copy, follows in number what passed before.
     """
     if tcb.local:
         return 0
-    due = tcb.log[w].time + 2 * tcb.half
-    near = w - LOOKED_AT * 1  # so that it is linear altogether
+    due = tcb.log[w].time + 2 * tcb.half - tcb.slack
+    stop = min(tcb.n, w + LOOKED_AT)  # so that it is linear altogether
     v = w - 1
-    while v >= near and v >= 0 and tcb.log[v].side != tcb.side:
+    while v >= 0 and v >= w - LOOKED_AT and tcb.log[v].side != tcb.side:
         v -= 1
-    if v < near or v < 0:
+    if v < 0 or v < w - LOOKED_AT:
         return 0
-    near = min(tcb.n, w + LOOKED_AT * 1)
-    u = next_of(tcb, tcb.side, w)
-    while u < near and tcb.log[u].time < due - tcb.slack:
-        v = u
-        u = next_of(tcb, tcb.side, u + 1)
-    if u >= near or tcb.log[u].flags & TCP_RST:
+    again = 0
+    u = w + 1
+    while u < stop and (tcb.log[u].side != tcb.side or tcb.log[u].time < due):
+        if tcb.log[u].side == tcb.side:
+            v = u
+        elif tcb.log[u].flags & TCP_FIN:
+            again = 1  # else no other copy can be what it answers
+        u += 1
+    if u >= stop or not again or tcb.log[u].flags & TCP_RST or not is_late(tcb, w, u):
         return 0
+    return follows(tcb, v, u)
+
+
+def is_late(tcb: Tcb, w: int, u: int) -> int:
+    """Whether the endpoint's segment ``u`` comes too late for an answer to the peer's FIN ``w``: 1 or 0."""
+    due = tcb.log[w].time + 2 * tcb.half + tcb.slack
     if not tcb.habits & HABIT_STRAIGHT:
         due += ANSWER_DUE * MILLISECOND
-    if tcb.log[u].time <= due + tcb.slack:
-        return 0
-    between = skipped(tcb, v, u)
-    if not between:
-        return 1
-    return -1 if between > 0 else 0
+    return 1 if tcb.log[u].time > due else 0
 
 
 def never_came(tcb: Tcb, w: int) -> int:
@@ -87,7 +91,7 @@ def never_came(tcb: Tcb, w: int) -> int:
             repeated = 1
     elif less >= 0 and not arrives_after(tcb, w, tcb.less_at) and tcb.less_at > tcb.log[w].time + 5 * MILLISECOND:
         repeated = 1
-    if unanswered(tcb, w) == 1:
+    if unanswered(tcb, w):
         repeated = 1
     # Nor does it count behind a hole that nothing fills.
     if proof < 0 and tcb.local and tcb.log[w].marks & M_GAP:
@@ -163,7 +167,7 @@ def find_fin_copy(tcb: Tcb) -> int:
         # Had it come, its answer got lost: a duplicate SACK tells, or the numbers of those that send none.
         had_first = 1 if first != last and tcb.log[proof].marks & M_DSACK else 0
         if first != last and tcb.habits & HABIT_STRAIGHT and not tcb.log[proof].flags & TCP_FIN:
-            if unanswered(tcb, first) < 0:
+            if is_late(tcb, first, proof) and missing_before(tcb, proof) > 0:
                 had_first = 1
         if echoed >= 0:
             chosen = echoed

@@ -46,14 +46,7 @@ def fin_starts_again(tcb: Tcb, w: int) -> int:
         return 0
     if tcb.state != ST_LAST_ACK or tcb.log[w].time - tcb.log[proof].time < TIMEOUT_LEAST * MILLISECOND:
         return 0
-    before = tcb.endpoint.segments  # that passed here
-    v = w
-    while v < tcb.n:
-        before -= 1
-        v = next_of(tcb, tcb.side, v + 1)
-    first = next_of(tcb, tcb.side, 0)
-    went = tcb.log[w].ip_id - tcb.log[first].ip_id & LOG_IP_ID_MASK
-    return 1 if 1 <= went - before <= 2 else 0
+    return 1 if missing_before(tcb, w) > 0 else 0
 
 
 def own_fin(tcb: Tcb, w: int) -> int:

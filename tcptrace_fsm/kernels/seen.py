@@ -199,17 +199,35 @@ def too_soon(tcb: Tcb, w: int, proof: int) -> int:
     return 1 if tcb.log[proof].time < tcb.log[w].time + 2 * tcb.half - tcb.slack else 0
 
 
-def skipped(tcb: Tcb, v: int, w: int) -> int:
-    """How many packets went between the records ``v`` and ``w`` of one sender, by its numbering of them; -1 not known.
+def follows(tcb: Tcb, v: int, w: int) -> int:
+    """Whether nothing went between the records ``v`` and ``w`` of one sender, by its numbering of packets: 1 or 0.
 
     Many hosts number IPv4's packets one by one: for each connection, for each peer, or altogether.
     """
     before = tcb.log[v].ip_id - 1
     after = tcb.log[w].ip_id - 1
-    if before < 0 or after < 1:
+    return 1 if before >= 0 and after >= 1 and after == (before + 1) & 65535 else 0
+
+
+def missing_before(tcb: Tcb, w: int) -> int:
+    """How many packets the endpoint sent before its record ``w`` that did not pass here; -1 not known.
+
+    By its numbering of packets, where that is the connection's own. From the first FIN on, the log holds all segments.
+    """
+    seen = tcb.endpoint.segments
+    v = w
+    while v < tcb.n:
+        if tcb.log[v].end_time > tcb.log[v].time:
+            return -1  # several, kept as one
+        seen -= 1
+        v = next_of(tcb, tcb.side, v + 1)
+    v = next_of(tcb, tcb.side, 0)
+    first = tcb.log[v].ip_id - 1
+    here = tcb.log[w].ip_id - 1
+    if first < 0 or here < 1:
         return -1
-    between = (after - before - 1) & 65535
-    return between if between < 3 else -1
+    missing = (here - first & 65535) - seen
+    return missing if 0 <= missing < 3 else -1
 
 
 def is_behind_fin(tcb: Tcb, w: int) -> int:
