@@ -243,6 +243,10 @@ KINDS = {
         ),
         "window_scale_broken",
     ),
+    "keepalives that nobody answers, of a connection older than the capture": (
+        "".join(f"{n}.000 > . 1:2(1) ack 1\n" for n in range(10)),
+        "peer_vanished",
+    ),
     "a half-closed connection in which nothing more is said": (
         PLAIN + ASKED + HALF_CLOSED + "end 40\n",
         "fin_wait_2_stuck",

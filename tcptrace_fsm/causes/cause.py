@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.rule import Change, Segment
 
-__all__ = ["CONFIDENCES", "PLACES", "Cause", "Diagnosis", "Sufferer", "Verdict"]
+__all__ = ["CONFIDENCES", "PLACES", "Cause", "Diagnosis", "Sufferer", "Verdict", "surest"]
 
 GROUPS = ("service", "pair", "client", "server", "capture")
 
@@ -101,7 +101,12 @@ class Diagnosis(NamedTuple):
 
 def first_message(sufferers: list[Sufferer], world: World) -> str:  # noqa: ARG001 - as a cause's word has it
     """The message of a diagnosis where the cause words none for several: that of the one that it fits best."""
-    return max(sufferers, key=lambda s: s.verdict.weight).verdict.message
+    return surest(sufferers).verdict.message
+
+
+def surest(sufferers: list[Sufferer]) -> Sufferer:
+    """Of those that suffer from one cause, the one of which it is told with the best reasons."""
+    return max(sufferers, key=lambda s: (CONFIDENCES.index(s.verdict.confidence), s.verdict.weight))
 
 
 def any_case(case: Case) -> bool:  # noqa: ARG001

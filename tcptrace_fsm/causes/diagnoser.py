@@ -14,7 +14,7 @@ from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.causes.case import Case, host_text, log_of, path_of, view_of
-from tcptrace_fsm.causes.cause import CONFIDENCES, Cause, Diagnosis, Sufferer, Verdict, distinct
+from tcptrace_fsm.causes.cause import CONFIDENCES, Cause, Diagnosis, Sufferer, Verdict, distinct, surest
 from tcptrace_fsm.causes.world import Ledger, World
 from tcptrace_fsm.core.finished import Block
 from tcptrace_fsm.core.grouping import Field, Places, picked, words_in_common
@@ -323,7 +323,7 @@ def _key(group: str, case: Case) -> Name:
 def _diagnosis(group: _Group, world: World, numbers: Callable[[Case], list[int]]) -> Diagnosis:
     """Put what a cause says of several connections into one row."""
     cause, sufferers = group.cause, group.sufferers
-    best = max(sufferers, key=lambda s: (CONFIDENCES.index(s.verdict.confidence), s.verdict.weight))
+    best = surest(sufferers)
     verdict = best.verdict
     count = sum(world.alike(s.case) for s in sufferers)
     ids = sorted({n for s in sufferers for n in numbers(s.case)})[:LISTED]

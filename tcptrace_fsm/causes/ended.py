@@ -191,7 +191,7 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
                 continue  # it had only its farewell left to say
             left = nobody_waits(case, end, fin, late)
             return Verdict(
-                70,
+                60 if left else 70,
                 "possible" if left else "likely",
                 (
                     (

@@ -207,8 +207,10 @@ def vanished(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         for mark, name in kinds:
             wanted = mask(mark)
             probes = [s for s in end.segments if s.marks & wanted and s.time > peer[E_LAST_TIME]]
-            if mark == MARK_KEEPALIVE:
+            if mark == MARK_KEEPALIVE and case.both_directions:
                 probes = unheard(end)
+            elif probes:  # an echo that moves on shows an answer, though it is not here
+                probes = [s for s in probes if s.tsecr == probes[-1].tsecr]
             if len(probes) < 3 or any(s.rst and s.side != end.side for s in case.segments):
                 continue
             last = probes[-1]

@@ -108,7 +108,7 @@ def needless(end: End) -> int:
     return sum(s.has(MARK_PAWS) for s in end.segments) + sum(s.has(MARK_DSACK) for s in end.peer.segments)
 
 
-def lost(case: Case, world: World) -> Verdict | None:
+def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """Segments are lost and repaired: what that costs."""
     best: tuple[int, Verdict] | None = None
     for end in case.view.ends:
@@ -125,7 +125,7 @@ def lost(case: Case, world: World) -> Verdict | None:
         vain = needless(end)
         if vain >= len(again) or (cost < SECOND and (share < 0.03 or 2 * vain >= len(again))):
             continue  # a few, or segments that were late or overtaken and sent again for nothing
-        serious = cost >= 2 * SECOND or (share >= 0.1 and (end[E_SEGMENTS] >= 50 or _lose_all(case, end.side, world)))
+        serious = cost >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50)
         timed = f", {len(waits)} of them only after a timeout" if waits else ""
         timed += f": {span(cost)} in all" if cost else ""
         verdict = Verdict(
@@ -159,12 +159,6 @@ def sent_again(case: Case, side: int, world: World) -> tuple[int, int]:
         return sum(end[E_RETRANSMITTED] for end in ends), sum(end[E_SEGMENTS] for end in ends)
 
     return world.once(("sent again", case.client_host, case.server_host, side), make)
-
-
-def _lose_all(case: Case, side: int, world: World) -> bool:
-    """Whether the connections between two hosts lose a tenth of all that one side sends, of a hundred segments."""
-    again, sent = sent_again(case, side, world)
-    return sent >= 100 and 10 * again >= sent
 
 
 def _refused(s: Segment, end: End) -> bool:
