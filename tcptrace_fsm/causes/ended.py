@@ -26,7 +26,7 @@ from tcptrace_fsm.kernels.layout import (
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import Brief, World
-    from tcptrace_fsm.findings.rule import End, Segment
+    from tcptrace_fsm.findings.rule import End, Segment, View
 
 __all__ = ["CAUSES"]
 
@@ -39,9 +39,13 @@ MOMENT = SECOND // 20  # what comes later than this after a FIN was not on its w
 
 
 def fin_then_rst(end: End) -> tuple[Segment | None, Segment | None]:
-    """The first FIN of ``end``, and its first RST behind that."""
-    fin = next((s for s in end.segments if s.fin), None)
-    return fin, next((s for s in end.segments if s.rst and fin is not None and s.frame > fin.frame), None)
+    """The first FIN of ``end``, and its first RST behind that; looked for once for all causes."""
+
+    def make(_: View) -> tuple[Segment | None, Segment | None]:
+        fin = next((s for s in end.segments if s.fin), None)
+        return fin, next((s for s in end.segments if s.rst and fin is not None and s.frame > fin.frame), None)
+
+    return end.view.once(f"FIN, then RST of {end.side}", make)
 
 
 def late_data(end: End) -> tuple[Segment, list[Segment], Segment] | None:

@@ -26,7 +26,7 @@ from tcptrace_fsm.kernels.layout import (
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
-    from tcptrace_fsm.findings.rule import End, Segment
+    from tcptrace_fsm.findings.rule import End, Segment, View
 
 __all__ = ["PATIENCE", "REPEATED", "Stall", "damaged", "stalls", "unheard"]
 
@@ -79,8 +79,12 @@ class Stall(NamedTuple):
 
 
 def stalls(case: Case) -> list[Stall]:
-    """The stalls of a connection, one at most for each endpoint."""
-    return [stall for end in case.view.ends if (stall := _stall(case, end)) is not None]
+    """The stalls of a connection, one at most for each endpoint; worked out once for all causes."""
+
+    def make(view: View) -> list[Stall]:
+        return [stall for end in view.ends if (stall := _stall(case, end)) is not None]
+
+    return case.view.once("stalls", make)
 
 
 def _stall(case: Case, end: End) -> Stall | None:

@@ -218,8 +218,10 @@ def cut_from_answer(case: Case, side: int) -> Verdict | None:
     """No scale was granted, and the window of the SYN+ACK shrinks at once to a small part: its owner does scale."""
     receiver, sender = case.view.ends[side], case.view.ends[1 - side]
     window = receiver[E_WINDOW]
+    if case[C_WAITING] == 2 * WAIT_WINDOW + side or not 0 < window < max(receiver[E_MSS], 536):
+        return None
     answer = next((s for s in case.sent(side) if s.syn_ack), None)
-    if answer is None or case[C_WAITING] == 2 * WAIT_WINDOW + side or not 0 < window < max(receiver[E_MSS], 536):
+    if answer is None:
         return None
     offered = bool(sender[E_OPTIONS] & OPT_SCALE) and not receiver[E_OPTIONS] & OPT_SCALE
     limited = stood_for_window(case, side)

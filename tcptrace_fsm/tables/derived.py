@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
-import hashlib
 import socket
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,12 +74,16 @@ def _encapsulation(rows: dict[int, Words]) -> Any:
 
 
 def _sha1() -> Callable[..., Any]:
-    """Give the plain constructor where it may be had: the flag that a FIPS build insists on doubles a call's cost."""
+    """Give Python's own SHA-1: for what is so short it takes half of OpenSSL's time, which has to be loaded first.
+
+    There is no security in it: Community ID is defined so. A build of Python without it has that of OpenSSL.
+    """
     try:
-        hashlib.sha1()  # noqa: S324 - no security in it: Community ID is defined so
-    except ValueError:
+        return import_module("_sha1").sha1  # type: ignore[no-any-return]
+    except ImportError:
+        import hashlib
+
         return functools.partial(hashlib.sha1, usedforsecurity=False)
-    return hashlib.sha1
 
 
 def community_id(one: str, other: str, one_port: int, other_port: int) -> str:
@@ -95,7 +99,7 @@ def community_id(one: str, other: str, one_port: int, other_port: int) -> str:
     )
     (low, low_port), (high, high_port) = ends
     text = b"\0\0" + low + high + b"\x06\0" + low_port + high_port
-    return "1:" + base64.b64encode(hashlib.sha1(text, usedforsecurity=False).digest()).decode()
+    return "1:" + base64.b64encode(_sha1()(text).digest()).decode()
 
 
 def _community_ids(rows: dict[int, Words]) -> Any:
