@@ -408,6 +408,19 @@ def test_what_limits_a_direction():
     assert limits_of(upload(lose=2)) == ("loss", "nothing")
 
 
+def test_who_had_no_more_to_send_was_not_waiting_for_an_ack():
+    """Writes of three segments and a bit every 80 ms; the ACK of the bit is held back until just before the next."""
+    lines, seq = [], 1
+    for i in range(40):
+        at_time = 0.1 + 0.08 * i
+        for length in (1400, 1400, 1400, 300):
+            lines.append(f"{at_time:.4f} > {'P' if length < 1400 else ''}. {seq}:{seq + length}({length}) ack 1")
+            seq += length
+        lines.append(f"{at_time + 0.02:.4f} < . 1:1(0) ack {seq - 300}")
+        lines.append(f"{at_time + 0.0799:.4f} < . 1:1(0) ack {seq}")
+    assert limits_of("\n".join(lines)) == ("application", "nothing")
+
+
 def test_nothing_is_said_of_what_a_first_flight_holds_or_of_one_direction_alone():
     assert limits_of(upload(flights=2)) == ("nothing", "nothing")
     alone = "\n".join(line for line in upload().splitlines() if ">" in line)

@@ -57,7 +57,7 @@ def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, 
         ):
             purpose = WAIT_RETRANSMISSION * 2 + side
     elif rows[y + E_ACK] >= rows[c + C_WAIT_SEEN + side] and acked >= spoke:
-        if clock - acked <= at_once:
+        if clock - acked <= at_once and (not bits & WB_SHORT << side or length < segment_room(y, rows)):
             # It went on as soon as it heard of the ACK. Where that was held back, Nagle's algorithm held back a short
             # segment until then (RFC 9293 3.7.4, RFC 5681 4.2).
             purpose = WAIT_TRANSFER * 2 + side
@@ -225,10 +225,10 @@ def speak_on(c: int, side: int, s: int, bits: int, segments: Words, rows: Words)
     end_round(c, side, side, rows)
     if 3 * (rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + side]) >= rows[c + C_WAIT_WAY + side]:
         rows[c + C_WAIT_ROUND] = rows[c + C_WAIT_SEEN + side]
-    bits &= ~(WB_REFUSED | WB_RELIEVED | (WB_MORE | WB_REPEATED) << side)
-    if not segments[s + S_FLAGS] & TCP_PSH and segments[s + S_LEN] >= segment_room(
-        c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE, rows
-    ):
+    bits &= ~(WB_REFUSED | WB_RELIEVED | (WB_MORE | WB_SHORT | WB_REPEATED) << side)
+    if segments[s + S_LEN] < segment_room(c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE, rows):
+        bits |= WB_SHORT << side
+    elif not segments[s + S_FLAGS] & TCP_PSH:
         bits |= WB_MORE << side
     return bits
 
@@ -270,7 +270,9 @@ def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) ->
     bits &= ~(WB_REFUSED | WB_RELIEVED)
     if side == CLIENT or not bits & WB_SPOKEN or heard:
         bits = bits & ~WB_SERVER_LAST | (WB_SERVER_LAST if side == SERVER else 0)
-    bits = (bits | WB_SPOKEN) & ~((WB_MORE | WB_REPEATED) << side)
-    if segments[s + S_LEN] >= segment_room(y, rows) and not segments[s + S_FLAGS] & TCP_PSH:
+    bits = (bits | WB_SPOKEN) & ~((WB_MORE | WB_SHORT | WB_REPEATED) << side)
+    if segments[s + S_LEN] < segment_room(y, rows):
+        bits |= WB_SHORT << side
+    elif not segments[s + S_FLAGS] & TCP_PSH:
         bits |= WB_MORE << side
     return bits
