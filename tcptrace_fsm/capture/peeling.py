@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.capture.fragments import Fragments
 from tcptrace_fsm.capture.layers import layers
@@ -46,12 +46,18 @@ from tcptrace_fsm.kernels.layout import (
     TCP_BROKEN,
     TCP_QUOTED,
 )
+from tcptrace_fsm.kernels.tunnels import way_inside
 
 if TYPE_CHECKING:
     from tcptrace_fsm.capture.batches import Batch
     from tcptrace_fsm.capture.layers.registry import Packet
 
 __all__ = ["Peeler"]
+
+TUNNELS = 16
+"""Tunnels in one another, each of two layers, that the kernel goes through: fewer than the layers give up at."""
+MOST_WAYS = 65536
+"""Ways through tunnels whose codes are remembered."""
 
 MOST_SKIPPED = 256
 """Names of what is not decoded that are counted apart."""
@@ -86,6 +92,8 @@ class Peeler:
         self._one_frame = array("q", bytes(8 * FRAME_SIZE))
         self._one_segment = array("q", bytes(8 * SEGMENT_SIZE))
         self._one_outcome = array("q", bytes(8 * OUTCOMES))
+        self._way = array("q", bytes(8 * (3 + 4 * TUNNELS)))
+        self._codes: dict[bytes, int] = {}
         self.fragments = Fragments()
         self.unsupported_links: dict[int, int] = {}
         self.broken_headers = 0
@@ -130,6 +138,10 @@ class Peeler:
         if not is_read(link):
             return self._unsupported(link)
         registry = layers()
+        n = way_inside(batch.data, frames, f, TUNNELS, self._way)
+        way = self._way[3:n].tobytes() if n else b""
+        if way in self._codes:
+            return self._decode(batch.data, self._way[:3], frames[f + F_TIME], number, self._codes[way])
         place = (frames[f + F_OFFSET], frames[f + F_CAPTURED], frames[f + F_ORIGINAL])
         self.fragments.frame = number
         packet = registry.Packet(batch.data, place, frames[f + F_TIME], self.fragments)
@@ -140,6 +152,8 @@ class Peeler:
             return self._unsupported(link)
         if outcome != OUTCOME_TCP:
             return OUTCOME_NOT_TCP if packet.error else outcome
+        if way and not packet.error and len(self._codes) < MOST_WAYS:
+            self._codes[way] = encapsulation_code(packet.path)
         return self._inside(packet, frames[f + F_TIME], number)
 
     def _unsupported(self, link: int) -> int:
@@ -148,22 +162,25 @@ class Peeler:
 
     def _inside(self, packet: Packet, time: int, number: int) -> int:
         """Decode the IP packet that was found to hold TCP."""
-        one = self._one_frame
-        one[F_OFFSET] = packet.ip_at
-        one[F_CAPTURED] = packet.ip_end - packet.ip_at
-        one[F_ORIGINAL] = packet.ip_wire - packet.ip_at
-        one[F_TIME] = time
-        one[F_LINK] = LINK_RAW
-        code = encapsulation_code(packet.path)
-        decode(packet.data, one, 1, number, code, self._one_segment, self._one_outcome)
+        place = array("q", (packet.ip_at, packet.ip_end, packet.ip_wire))
+        outcome = self._decode(packet.data, place, time, number, encapsulation_code(packet.path))
         if not packet.whole:
             self._one_segment[S_OFFSET] = -1
         if packet.error:
             if packet.end - packet.at < 8:  # not even its sequence number is quoted
                 self._one_segment[S_FLAGS] = 0
-            elif one[F_OUTCOME] == OUTCOME_TCP or self._one_segment[S_FLAGS]:
+            elif self._one_frame[F_OUTCOME] == OUTCOME_TCP or self._one_segment[S_FLAGS]:
                 self._quote(packet, packet.error)
             return OUTCOME_NOT_TCP
+        return outcome
+
+    def _decode(self, data: Any, place: array[int], time: int, number: int, code: int) -> int:
+        """Decode the IP packet at a place: where it begins and ends, captured and on the wire. Returns the outcome."""
+        one = self._one_frame
+        at, end, wire = place
+        one[F_OFFSET], one[F_CAPTURED], one[F_ORIGINAL] = at, end - at, wire - at
+        one[F_TIME], one[F_LINK] = time, LINK_RAW
+        decode(data, one, 1, number, code, self._one_segment, self._one_outcome)
         # What the kernel would peel again the peeler has just seen to be TCP in name only.
         return one[F_OUTCOME] if one[F_OUTCOME] != OUTCOME_PEEL else OUTCOME_NOT_TCP
 
