@@ -204,7 +204,8 @@ def rst_instead_of_ack_of_fin(c: View) -> Iterator[Hit]:
                 f"{end.name} answered the FIN of {end.peer.name} with RST, {span(abort.rst.time - fin.time)} later, "
                 "and gave no other ACK: its application aborts what the other side closes",
                 (fin,),
-                None if abort.lost or abort.unread else "low",
+                # All had arrived: a client that has read enough harms nobody, a server may have dropped a request.
+                None if abort.lost or (abort.unread and end.side == SERVER) else "low",
             )
 
 
@@ -238,7 +239,9 @@ def rst_on_late_data(c: View) -> Iterator[Hit]:
         late = cause.time - fin.time
         what = count(cause.length, "byte") if cause.length else "its last bytes and FIN"
         under_way = cause.ack < end[E_FIN]  # what does not acknowledge the FIN was under way already
-        goodbye = end.peer[E_FIN] >= 0 and end.peer[E_FIN] - 1 - cause.seq <= LAST_WORDS
+        # A few last words with a FIN behind them, or at once in answer to the FIN: a goodbye.
+        few = end.peer[E_NEXT] - (end.peer[E_FIN] >= 0) - cause.seq <= LAST_WORDS
+        goodbye = few and (end.peer[E_FIN] >= 0 or late <= prompt(end.peer))
         yield Hit(
             end.side,
             rst,

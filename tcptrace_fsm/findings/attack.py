@@ -122,6 +122,8 @@ def optimistic(c: View) -> Iterator[Hit]:
                 "up to "
                 f"{span(ahead)} ahead: it makes the sender go faster than the path allows",
                 (*(ack for ack, _ in early[1:]), *(data for _, data in early)),
+                # Only timestamps prove that it had not got them: without, one direction may be stamped late.
+                None if all(ack.options & data.options & OPT_TIMESTAMPS for ack, data in early) else "low",
             )
 
 
@@ -282,7 +284,7 @@ RULES = (
         severity="high",
         rfc="RFC 5681 3.1, 5",
         summary="A receiver acknowledges data that it cannot have yet, so that the sender goes faster.",
-        evidence="Three or more ACKs of data that pass the capture point 2 ms or more later.",
+        evidence="Three or more ACKs of data that pass the capture point 2 ms or more later; low without timestamps.",
         innocent="A capture that delays one direction: two interfaces with clocks or queues of their own.",
         when=when_early,
         needs=(BOTH_DIRECTIONS, BOTH_SYNS),

@@ -80,12 +80,16 @@ def answering(c: View) -> Iterator[Hit]:
 
 
 def unheard(end: End) -> list[Segment]:
-    """Keepalives after which nothing came from the peer any more.
+    """Keepalives after which nothing came from the peer any more."""
+    return in_vain([s for s in keepalives(end) if s.time > end.peer[E_LAST_TIME] >= 0])
+
+
+def in_vain(asked: list[Segment]) -> list[Segment]:
+    """Those of some keepalives in a row that had no answer, for certain.
 
     One that echoes a newer timestamp than those before it shows that these were answered, though not here. And nobody
     asks several times a second.
     """
-    asked = [s for s in keepalives(end) if s.time > end.peer[E_LAST_TIME] >= 0]
     if asked and asked[-1].options & OPT_TIMESTAMPS:
         asked = [s for s in asked if s.tsecr == asked[-1].tsecr]
     return asked if len(asked) < 2 or interval(asked) >= SECOND // 2 else []
