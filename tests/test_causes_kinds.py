@@ -46,6 +46,17 @@ KINDS = {
         """,
         "mtu_black_hole",
     ),
+    "the same with a tail that is nearly full: what is missing are two full segments": (
+        OPEN
+        + """
+        0.030 > P. 1:101(100)      ack 1
+        0.040 < .  1:1(0)          ack 101
+        0.050 < P. 2921:4321(1400) ack 101
+        0.051 > .  101:101(0)      ack 1 <sack 2921:4321>
+        end 20
+        """,
+        "mtu_black_hole",
+    ),
     "the first large segment gets no answer, while the hosts go on to open connections": (
         PLAIN + ASKED + FULL + LATER,
         "mtu_black_hole",

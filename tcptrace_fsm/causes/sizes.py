@@ -175,7 +175,12 @@ def _never_came(case: Case, end: End) -> Verdict | None:
         return None  # farther than the receiver's window reaches: other numbers, and no hole
     over = any(s.rst for s in case.segments)
     waited = (case.last_time if over else case.end) - behind.time if behind else 0
-    if behind is None or waited < PATIENCE or width < LARGE or not seen < 0.9 * min(width, end[E_MSS]):
+    if behind is None or waited < PATIENCE or width < LARGE:
+        return None
+    full = end[E_MSS] - (TIMESTAMPS if behind.tsval >= 0 else 0)
+    # Of what is missing each segment was full, and no full one ever came.
+    whole = seen < full and full > 0 and width % full == 0
+    if not whole and not seen < 0.9 * min(width, end[E_MSS]):
         return None
     again = peer[E_DUPLICATE_ACKS]
     if not again:
