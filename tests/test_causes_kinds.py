@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import struct
-
 import pytest
 
-import tcptrace_fsm as tf
-from tests import builders, two_points
 from tests.test_causes import diagnoses
 
 OPEN = """
@@ -458,33 +454,6 @@ def test_what_has_no_identification_is_no_copy_for_that():
         assert "capture_duplicated" not in [d.cause for d in diagnoses(text)]
 
 
-def renumbered(taken, by):
-    """Frames as a box shows them that shifts the server's sequence numbers."""
-    made = []
-    for time, content, number in taken:
-        begins = 14 + 4 * (content[14] & 15)
-        words = list(struct.unpack("!HHII", content[begins : begins + 12]))
-        if content[26:30] == bytes([10, 0, 0, 2]):
-            words[2] += by
-        elif words[3]:
-            words[3] += by
-        words[2:] = [w % (1 << 32) for w in words[2:]]
-        segment = struct.pack("!HHII", *words) + content[begins + 12 : begins + 16] + b"\0\0" + content[begins + 18 :]
-        made.append((time, content[:begins] + builders.with_checksum(segment, *two_points.HOSTS), number))
-    return made
-
-
-def test_a_box_between_two_points_that_shifts_numbers(tmp_path):
-    """The server's SYN+ACK begins elsewhere at the other point: that is no loss, and no gap in a capture."""
-    packets = two_points.converse(two_points.Network(seed=3))
-    one, other = two_points.captures(packets, two_points.Clock())
-    shifted = renumbered(one, 700_000_000)
-    files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in (("one", shifted), ("other", other))]
-    found = tf.analyze(files, merge_vantage=True).diagnoses
-    assert found.cause.tolist()[:1] == ["numbers_rewritten"]
-    assert "capture_incomplete" not in found.cause.tolist()
-
-
 def test_whoever_gave_up_has_not_been_restarted():
     """It had repeated its answer in vain, and then knows no more of the connection that its peer still tries."""
     again = "".join(
@@ -493,38 +462,6 @@ def test_whoever_gave_up_has_not_been_restarted():
     found = diagnoses(PLAIN + ASKED + again + "22.000 > P. 101:201(100) ack 201\n22.001 < R 201:201(0)\nend 24\n")
     assert [d.cause for d in found][:1] == ["path_dead"]
     assert "endpoint_restarted" not in [d.cause for d in found]
-
-
-def told_at_two_points(tmp_path, talk, seconds=0):
-    """The diagnoses of one connection captured at both ends, the second by a clock that is some seconds ahead.
-
-    A line of the talk: the second at which it is sent, side, flags, sequence number, ACK, length. It takes 40 ms.
-    """
-    packets = []
-    for n, (second, *what) in enumerate(talk):
-        sent = two_points.BEGIN + round(second * 1e9)
-        side, flags, seq, ack, length = what
-        stamps = (1000 + round(second * 1000), 1)
-        packets.append(two_points.Packet(side, seq, ack, flags, length, sent, n + 1, 40000, stamps, sent + 40_000_000))
-    one, other = two_points.captures(packets, two_points.Clock(seconds * 1_000_000_000))
-    files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in (("one", one), ("other", other))]
-    return tf.analyze(files, merge_vantage=True).diagnoses
-
-
-ASKS = [(0.0, 0, "S", 999, 0, 0), (0.04, 1, "SA", 4999, 1000, 0), (0.08, 0, "A", 1000, 5000, 0)]
-ASKS += [(0.081, 0, "PA", 1000, 5000, 100), (0.121, 1, "A", 5000, 1100, 0)]
-
-
-@pytest.mark.parametrize("seconds", [0, 3, -40])
-def test_at_two_points_an_answer_is_slow_while_the_client_waits(tmp_path, seconds):
-    """Frames have numbers of their own in each capture: what came first is told all the same."""
-    answer = [(8.0, 1, "PA", 5000, 1100, 300), (8.04, 0, "A", 1100, 5300, 0)]
-    end = [(9.0, 0, "FA", 1100, 5300, 0), (9.04, 1, "FA", 5300, 1101, 0), (9.08, 0, "A", 1101, 5301, 0)]
-    assert told_at_two_points(tmp_path, ASKS + answer + end, seconds).cause.tolist()[:1] == ["server_slow"]
-    gone = [(1.0, 0, "FA", 1100, 5000, 0), (1.04, 1, "A", 5000, 1101, 0)]
-    late = [(8.0, 1, "PA", 5000, 1101, 300), (8.04, 0, "A", 1101, 5300, 0), (8.1, 1, "FA", 5300, 1101, 0)]
-    late += [(8.14, 0, "A", 1101, 5301, 0)]
-    assert "server_slow" not in told_at_two_points(tmp_path, ASKS + gone + late, seconds).cause.tolist()
 
 
 def opening(port, second, *, again=0.0, refused=False, ttl=60):
@@ -536,22 +473,6 @@ def opening(port, second, *, again=0.0, refused=False, ttl=60):
     if refused:
         return text + f"{second + 0.01:.2f} < R. 0:0(0) ack 1 ttl {ttl}\n"
     return text + f"{second + 0.01:.2f} < S. 0:0(0) ack 1 ttl {ttl}\n{second + 0.02:.2f} > . 1:1(0) ack 1\n"
-
-
-def test_at_two_points_a_reset_after_long_silence_is_forgetting(tmp_path):
-    """It never left the server, and nobody cuts a connection that says nothing: a box had forgotten it."""
-    quick = [(0.2, 1, "PA", 5000, 1100, 300), (0.24, 0, "A", 1100, 5300, 0)]
-    packets = []
-    for n, (second, side, flags, seq, ack, length) in enumerate([*ASKS, *quick]):
-        sent = two_points.BEGIN + round(second * 1e9)
-        packets.append(two_points.Packet(side, seq, ack, flags, length, sent, n + 1, 40000, None, sent + 40_000_000))
-    late = two_points.BEGIN + 311 * 10**9
-    packets.append(two_points.Packet(0, 1100, 5300, "PA", 100, late, 50, 40000, None))
-    packets.append(two_points.Packet(1, 5300, 0, "R", 0, late + 10_000_000, 51, 40000, None, late + 20_000_000))
-    # the other point lacks both
-    one, other = two_points.captures(packets, two_points.Clock(), dropped=(set(), {len(packets) - 1}))
-    files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in (("one", one), ("other", other))]
-    assert tf.analyze(files, merge_vantage=True).diagnoses.cause.tolist()[:1] == ["idle_timeout_in_path"]
 
 
 @pytest.mark.parametrize(("ttl", "cause"), [(60, "first_syn_dropped"), (64, "accept_queue_full")])

@@ -145,7 +145,7 @@ def handshake_lost_in_path(case: Case, world: World) -> Verdict | None:
         return None
     repeated = [x for x in syns if x.frame > answer.frame]
     if len(repeated) >= 2:
-        return answers_lost(case, syns, answer, repeated)
+        return answers_lost(case, syns, answer, repeated, sure=not world.lacks_frames)
     return acks_never_came(case, s) if s and not repeated else None
 
 
@@ -154,7 +154,7 @@ def acks_lost(case: Case, s: Stalled, world: World) -> Verdict | None:
     lost = [x for x in s.sent if x.fate == FATE_LOST]
     if len(s.again) < 2 and s.ignored < 3:
         return None
-    if lost and len(lost) == len(s.sent):
+    if lost and len(lost) == len(s.sent) and not world.lacks_frames:
         return Verdict(
             97,
             "proved",
@@ -190,10 +190,14 @@ def acks_lost(case: Case, s: Stalled, world: World) -> Verdict | None:
     )
 
 
-def answers_lost(case: Case, syns: list[Segment], answer: Segment, repeated: list[Segment]) -> Verdict:
+def answers_lost(case: Case, syns: list[Segment], answer: Segment, repeated: list[Segment], *, sure: bool) -> Verdict:
     """The client repeats its SYN although it was answered."""
     gone = [x for x in case.sent(SERVER) if x.syn_ack and x.fate == FATE_LOST]
-    proved = bool(gone) and len(gone) == len([x for x in case.sent(SERVER) if x.syn_ack and x.frame < syns[-1].frame])
+    proved = (
+        sure
+        and bool(gone)
+        and len(gone) == len([x for x in case.sent(SERVER) if x.syn_ack and x.frame < syns[-1].frame])
+    )
     late = next((x for x in case.sent(CLIENT) if is_plain(x)), None)
     after = f"and opened {span(late.time - syns[0].time)} late" if late else "and never opened"
     return Verdict(

@@ -128,7 +128,7 @@ def _reset_after_silence(case: Case, answer: tuple[End, Segment], idle: int, wor
     if idle < QUIET or asked is None:
         return None
     usual = usual_ttl(end, rst)
-    far = usual is not None and rst.ttl != usual
+    far = usual is not None and rst.ttl != usual and not (case.two_points and rst.unsent)
     known = limit_text(idle)
     evidence = [
         (

@@ -139,7 +139,9 @@ def forged(case: Case, end: End) -> Forged | None:
     evidence: list[str] = []
     points = 0
     after = goes_on(end, first)
-    far = bool(others) and all(hops(s.ttl) != hops(first.ttl) for s in others)
+    # Two capture points see different TTLs, of segments that passed both that of the first.
+    alike = [s for s in others if s.unsent == first.unsent] if case.two_points else others
+    far = bool(alike) and all(hops(s.ttl) != hops(first.ttl) for s in alike)
     if after and refuses(end, first) and after.ttl == first.ttl and after.time - first.time > SECOND:
         after = None  # a client that had not sent it would have acknowledged the SYN+ACK at once
     if after:
@@ -150,7 +152,7 @@ def forged(case: Case, end: End) -> Forged | None:
         )
     if far:
         points += 2
-        evidence.append(f"TTL {first.ttl} in the RST, {others[0].ttl} in the other segments of {end.name}")
+        evidence.append(f"TTL {first.ttl} in the RST, {alike[0].ttl} in the other segments of {end.name}")
         if first.ip_id > 0 and others[-1].ip_id > 0 and abs(first.ip_id - others[-1].ip_id) > FAR:
             evidence.append(f"IP identification {first.ip_id} beside {others[-1].ip_id}: of another series")
     way = round_trip(case, end)
@@ -188,8 +190,8 @@ def odd_numbers(end: End, rsts: list[Segment]) -> list[Segment]:
 
 def reset_injected(case: Case, world: World) -> Verdict | None:
     """An RST came in the name of an end that did not send it."""
-    del world
-    for end in case.view.ends:
+    lacking = case.two_points and world.lacks_frames
+    for end in case.view.ends if not lacking else ():
         foreign = [s for s in end.segments if s.rst and s.fate == FATE_FOREIGN] or unsent_answers(case, end)
         if foreign:
             return Verdict(

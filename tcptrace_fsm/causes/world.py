@@ -50,6 +50,8 @@ from tcptrace_fsm.kernels.layout import (
     OPENING_SIMULTANEOUS,
     OPENING_UNANSWERED,
     SERVER,
+    W_MISSED,
+    WAY_SIZE,
 )
 
 if TYPE_CHECKING:
@@ -432,6 +434,14 @@ class World:
     def between(self, client: Name, server: Name) -> list[Brief]:
         """Connections from one host to another."""
         return self._briefs(self._by_pair, (*client, *server))
+
+    @cached_property
+    def lacks_frames(self) -> bool:
+        """Whether one of two captures lacks frames that passed there: then what it does not show proves nothing."""
+        paths = [case.path for case in self.cases if case.path is not None]
+        if any(path[W_MISSED] or path[WAY_SIZE + W_MISSED] for path in paths):
+            return True
+        return any(s.unsent and not s.rst for case in self.cases if case.two_points for s in case.segments)
 
     @cached_property
     def cases_by_id(self) -> dict[int, Case]:
