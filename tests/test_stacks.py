@@ -523,3 +523,20 @@ def test_a_fin_that_was_taken_opens_first(copy):
 def test_an_answer_from_behind_a_fin_that_is_missing(answer, more, path):
     text = f"{OPEN}\n1.000 < F. 201:201(0) ack 101\n{answer}\n{more}\nend 3"
     assert path in run(text).connections[0].path("client")
+
+
+@pytest.mark.parametrize(
+    "rst, at, connections",
+    [
+        ("> R. 1:1(0) ack 0", 0.003, 1),  # lwIP gives a SYN up so, and this RST has overtaken it
+        ("> R  1:1(0)", 0.249, 1),
+        ("> R  1:1(0)", 0.251, 2),  # nothing on a way takes so long
+        ("> R  2:2(0)", 0.003, 2),  # of another connection
+        ("> .  1:1(0) ack 1", 0.003, 2),  # no RST
+        ("> R  1:1(0)\n0.001 > R 1:1(0)", 0.003, 2),
+    ],
+)
+def test_an_rst_that_overtakes_the_syn_it_gives_up(rst, at, connections):
+    outcome = run(f"0.000 {rst}\n{at} > S 0:0(0)\n{at + 0.02:.3f} < S. 0:0(0) ack 1\n{at + 0.04:.3f} > R 1:1(0)")
+    assert len(outcome.connections) == connections
+    assert outcome.connections[-1].path("client").endswith("SYN_SENT CLOSED")

@@ -208,6 +208,14 @@ def is_replayed(c: int, x: int, s: int, segments: Words, rows: Words) -> int:
     return 1
 
 
+def given_up_before(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether all that was seen of a four-tuple is the RST that gives the SYN at hand up, and has overtaken it."""
+    if rows[x + E_SEGMENTS] != 1 or rows[x + E_RSTS] != 1 or rows[y + E_SEGMENTS]:
+        return 0
+    apart = segments[s + S_TIME] - rows[x + E_LAST_TIME]
+    return 1 if rows[x + E_LAST_SEQ] == low32(segments[s + S_SEQ] + 1) and apart < ANSWER_DUE * MILLISECOND else 0
+
+
 def route(
     newest: int,
     s: int,
@@ -256,6 +264,8 @@ def route(
             rows[x + E_BASE_KNOWN] == BASE_NONE and not rows[x + E_SEGMENTS] and rows[newest + C_ROLE_BASIS] > ROLE_SYN
         ):
             return newest  # the SYN of a connection whose SYN+ACK was stamped first
+        elif side == CLIENT and given_up_before(x, y, s, segments, rows):
+            return newest
         if is_over(newest, rows):
             return new_incarnation(newest, s, h, slot, segments, slots, rows, living, due, control)
         c = new_incarnation(newest, s, h, slot, segments, slots, rows, living, due, control)
