@@ -84,7 +84,8 @@ def syn_rejected_by_option(case: Case, world: World) -> Verdict | None:
     vain, meant, answer = answered_syn(case)
     if not vain:
         return None
-    good = [b for b in world.to_service(case.service) if at_once(b)]
+    service = case.service
+    good = world.once(("answered at once", service), lambda: [b for b in world.to_service(service) if at_once(b)])
     ours = [b for b in good if b.client == case.client_host]
     guilty = carried(vain)
     if meant and answer:

@@ -81,7 +81,9 @@ def nothing_listens(case: Case, world: World) -> Verdict | None:
             f"{counts.opened or 'none'} opened"
         ),
     ]
-    elsewhere = [b for b in world.to_host(case.server_host) if b.opened and b.server_port != case.service[3]]
+    host = case.server_host
+    accepted = world.once(("accepted by host", host), lambda: [b for b in world.to_host(host) if b.opened])
+    elsewhere = [b for b in accepted if b.server_port != case.service[3]]
     against = []
     if elsewhere:
         other = elsewhere[0]

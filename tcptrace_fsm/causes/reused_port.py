@@ -40,16 +40,14 @@ def concerns_reused(case: Case) -> bool:
 
 def use_before(case: Case, world: World) -> Brief | None:
     """The connection that used this four-tuple before and came to something."""
-    port = case[C_PORTS] >> 16
+    host, port = case.client_host, case[C_PORTS] >> 16
     service, began = case.service, case.first_time
-    return next(
-        (
-            b
-            for b in reversed(world.from_socket(case.client_host, port))  # of very many the cheapest question first
-            if (b.opened or b.server_bytes) and b.first_time < began and b.service == service
-        ),
-        None,
-    )
+
+    def of_use() -> list[Brief]:
+        return [b for b in world.from_socket(host, port) if b.opened or b.server_bytes]
+
+    earlier = reversed(world.once(("of use", host, port), of_use))
+    return next((b for b in earlier if b.first_time < began and b.service == service), None)
 
 
 def is_bare_ack(s: Segment) -> bool:

@@ -24,7 +24,7 @@ from tcptrace_fsm.kernels.layout import (
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
-    from tcptrace_fsm.causes.world import World
+    from tcptrace_fsm.causes.world import Brief, World
 
 __all__ = ["CAUSES"]
 
@@ -51,12 +51,15 @@ def answered_elsewhere(case: Case, world: World) -> Verdict | None:
     me = world.by_id.get(case.conn_id)
     if me is None:
         return None
+    host, port = case.client_host, me.client_port
+
+    def unasked() -> list[Brief]:
+        return [b for b in world.from_socket(host, port) if not b.client_syns and b.syn_ack_time >= 0]
+
     twins = [
         b
-        for b in world.from_socket(case.client_host, me.client_port)
-        if not b.client_syns
-        and b.syn_ack_time >= 0
-        and b.server != me.server
+        for b in world.once(("unasked", host, port), unasked)
+        if b.server != me.server
         and (b.client_base - me.client_base) % (1 << 32) == 0
         and 0 <= b.syn_ack_time - case.first_time <= case.end - case.first_time
     ]
