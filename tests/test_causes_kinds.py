@@ -464,27 +464,6 @@ def test_whoever_gave_up_has_not_been_restarted():
     assert "endpoint_restarted" not in [d.cause for d in found]
 
 
-def opening(port, second, *, again=0.0, refused=False, ttl=60):
-    """One connection: at once, by a repeated SYN, or refused."""
-    text = f"port {port} 80\n{second:.2f} > S 0:0(0) ttl {64 if ttl == 60 else 60}\n"
-    if again:
-        second += again
-        text += f"{second:.2f} > S 0:0(0) ttl {64 if ttl == 60 else 60}\n"
-    if refused:
-        return text + f"{second + 0.01:.2f} < R. 0:0(0) ack 1 ttl {ttl}\n"
-    return text + f"{second + 0.01:.2f} < S. 0:0(0) ack 1 ttl {ttl}\n{second + 0.02:.2f} > . 1:1(0) ack 1\n"
-
-
-@pytest.mark.parametrize(("ttl", "cause"), [(60, "first_syn_dropped"), (64, "accept_queue_full")])
-def test_every_third_syn_is_lost_and_nothing_else(ttl, cause):
-    """Where it is lost depends on where the capture was taken; one of many is chance."""
-    text = "".join(opening(40000 + n, 2 * n, again=n % 3 == 0 and 1.0, ttl=ttl) for n in range(15))
-    found = diagnoses(text)
-    assert [(d.cause, d.confidence, d.severity) for d in found] == [(cause, "possible", "medium")]
-    once = "".join(opening(40000 + n, 2 * n, again=n == 7 and 1.0, ttl=ttl) for n in range(15))
-    assert [d.cause for d in diagnoses(once) if d.severity != "low"] == []
-
-
 @pytest.mark.parametrize(("lost", "confidence"), [(True, "possible"), (False, "likely")])
 def test_a_late_answer_over_a_way_that_loses_much_may_have_been_lost(lost, confidence):
     """Far from the server nobody sees how often it sent its answer before one arrived."""
@@ -498,12 +477,3 @@ def test_a_late_answer_over_a_way_that_loses_much_may_have_been_lost(lost, confi
     late += "20.04 < . 1:1(0) ack 101\n23.6 < P. 1:201(200) ack 101\n23.61 > . 101:101(0) ack 201\n"
     found = diagnoses(upload + "port 40001 80\n" + late)
     assert [d.confidence for d in found if d.cause == "server_slow"] == [confidence]
-
-
-def test_one_of_several_machines_refuses():
-    """Every fifth is refused, others are accepted in between: something is wrong there, and it is not sure what."""
-    text = "".join(opening(40000 + n, 2 * n, refused=n % 5 == 4) for n in range(20))
-    found = diagnoses(text)
-    assert [(d.cause, d.confidence, d.count) for d in found] == [("nothing_listens", "possible", 4)]
-    one = "".join(opening(40000 + n, 2 * n, refused=n == 4) for n in range(20))
-    assert [d.cause for d in diagnoses(one) if d.severity != "low"] == []

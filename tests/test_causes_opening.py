@@ -151,3 +151,33 @@ SUSPECTS = {"reset_injected", "nat_not_undone", "syn_filtered", "host_unreachabl
 def test_nothing_is_said_of_what_only_looks_alike(kind):
     """No injected reset, no lost handshake, no filter."""
     assert not SUSPECTS & {d.cause for d in diagnoses(QUIET[kind])}
+
+
+def opening(port, second, *, again=0.0, refused=False, ttl=60):
+    """One connection: at once, by a repeated SYN, or refused."""
+    text = f"port {port} 80\n{second:.2f} > S 0:0(0) ttl {64 if ttl == 60 else 60}\n"
+    if again:
+        second += again
+        text += f"{second:.2f} > S 0:0(0) ttl {64 if ttl == 60 else 60}\n"
+    if refused:
+        return text + f"{second + 0.01:.2f} < R. 0:0(0) ack 1 ttl {ttl}\n"
+    return text + f"{second + 0.01:.2f} < S. 0:0(0) ack 1 ttl {ttl}\n{second + 0.02:.2f} > . 1:1(0) ack 1\n"
+
+
+@pytest.mark.parametrize(("ttl", "cause"), [(60, "first_syn_dropped"), (64, "accept_queue_full")])
+def test_every_third_syn_is_lost_and_nothing_else(ttl, cause):
+    """Where it is lost depends on where the capture was taken; one of many is chance."""
+    text = "".join(opening(40000 + n, 2 * n, again=n % 3 == 0 and 1.0, ttl=ttl) for n in range(15))
+    found = diagnoses(text)
+    assert [(d.cause, d.confidence, d.severity) for d in found] == [(cause, "possible", "medium")]
+    once = "".join(opening(40000 + n, 2 * n, again=n == 7 and 1.0, ttl=ttl) for n in range(15))
+    assert [d.cause for d in diagnoses(once) if d.severity != "low"] == []
+
+
+def test_one_of_several_machines_refuses():
+    """Every fifth is refused, others are accepted in between: something is wrong there, and it is not sure what."""
+    text = "".join(opening(40000 + n, 2 * n, refused=n % 5 == 4) for n in range(20))
+    found = diagnoses(text)
+    assert [(d.cause, d.confidence, d.count) for d in found] == [("nothing_listens", "possible", 4)]
+    one = "".join(opening(40000 + n, 2 * n, refused=n == 4) for n in range(20))
+    assert [d.cause for d in diagnoses(one) if d.severity != "low"] == []
