@@ -226,11 +226,16 @@ def first_syn_dropped(case: Case, world: World) -> Verdict | None:
     )
 
 
+def _loses_more(case: Case, world: World) -> bool:
+    """Whether connections to its service lose more than SYNs."""
+    return any(not c.kinds.isdisjoint(REPEATED - {"tlp_probe"}) for c in world.cases_of(case.service))
+
+
 def some_first_syns(case: Case, world: World, slow: list[Brief], beside: list[Brief]) -> Verdict | None:
     """More first SYNs to a service are lost than chance takes, and nothing else is."""
     if len(slow) < 4 or 8 * len(slow) < len(beside) or at_server(case, world):
         return None
-    if any(not c.kinds.isdisjoint(REPEATED - {"tlp_probe"}) for c in world.cases_of(case.service)):
+    if world.once(("losses", case.service), lambda: _loses_more(case, world)):
         return None  # a path that loses other segments, too
     vain, meant, answer = answered_syn(case)
     assert meant is not None
