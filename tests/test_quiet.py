@@ -8,6 +8,7 @@ from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.findings.rule import SEVERITIES
 from tcptrace_fsm.runs.run import new_engine
+from tests.strategies import run
 
 pytestmark = pytest.mark.plain
 
@@ -137,6 +138,88 @@ def loud(text: str) -> list[str]:
 def test_no_diagnosis_is_loud(name):
     """Nothing above ``low`` is said that is not there."""
     assert loud(QUIET[name]) == []
+
+
+# Healthy conversations, as captures show them that lack frames, stamp coarsely, or stamp one direction late.
+DISTORTED = {
+    "a health check whose RSTs a filter leaves out": """
+        0.000 > S  0:0(0)
+        0.001 < S. 0:0(0)     ack 1
+        end 100
+    """,
+    "one packet of ten: a SYN, and an ACK far on": """
+        0.000 > S  0:0(0)
+        1.000 < .  1:1(0)     ack 5001
+        9.000 > P. 70001:70101(100) ack 900
+        end 20
+    """,
+    "one packet of ten: a SYN alone": """
+        0.000 > S  0:0(0)
+        end 100
+    """,
+    "bare ACKs are filtered out, and the client closes by RST": """
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0)     ack 1
+        0.020 > P. 1:101(100) ack 1
+        0.040 < P. 1:1001(1000) ack 101
+        0.200 > R. 101:101(0) ack 1001
+    """,
+    "answers that were acknowledged are missing, and the server closes an hour later": OPENED
+    + """
+        0.030 > P. 1:101(100) ack 1
+        0.031 < .  1:1(0)     ack 101
+        0.060 > .  101:101(0) ack 1001
+        3600 < F. 1001:1001(0) ack 101
+        3600.01 > F. 101:101(0) ack 1002
+        3600.02 < .  1002:1002(0) ack 102
+    """,
+    "the server's direction is stamped 20 ms late": """
+        0.000 > S  0:0(0)
+        0.001 > .  1:1(0)     ack 1
+        0.002 > P. 1:101(100) ack 1
+        0.020 < S. 0:0(0)     ack 1
+        0.025 > .  101:101(0) ack 1001
+        0.040 < .  1:1(0)     ack 101
+        0.041 < P. 1:1001(1000) ack 101
+        30.00 > F. 101:101(0) ack 1001
+        30.02 < F. 1001:1001(0) ack 102
+        30.021 > . 102:102(0) ack 1002
+    """,
+    "an RST behind bytes that the capture lacks": OPENED
+    + """
+        0.030 > P. 1:101(100) ack 1
+        0.040 < P. 1:201(200) ack 101
+        0.050 > .  101:101(0) ack 201
+        60.00 < R. 501:501(0) ack 101
+    """,
+    "a RST long after an answer whose ACK the capture lacks": OPENED
+    + """
+        0.030 > P. 1:101(100) ack 1
+        0.040 < P. 1:201(200) ack 101
+        60.00 < R. 201:201(0) ack 101
+    """,
+    "keepalives whose echoes show that they were answered": """
+        0.000 > S  0:0(0)             <ts 10/0>
+        0.010 < S. 0:0(0)     ack 1   <ts 50/10>
+        0.020 > .  1:1(0)     ack 1   <ts 11/50>
+        0.030 > P. 1:101(100) ack 1   <ts 12/50>
+        0.040 < P. 1:201(200) ack 101 <ts 51/12>
+        0.050 > .  101:101(0) ack 201 <ts 13/51>
+        45.00 > .  100:100(0) ack 201 <ts 45/51>
+        90.00 > .  100:100(0) ack 201 <ts 90/4500>
+        135.0 > .  100:100(0) ack 201 <ts 135/9000>
+        180.0 > .  100:100(0) ack 201 <ts 180/13500>
+        end 200
+    """,
+}
+
+
+@pytest.mark.parametrize("name", DISTORTED)
+def test_what_a_capture_distorts_is_not_loud(name):
+    """Neither a finding nor a diagnosis above low."""
+    assert loud(DISTORTED[name]) == []
+    found = run(DISTORTED[name], rules=True).findings
+    assert [f.message for f in found if SEVERITIES.index(f.severity) > SEVERITIES.index("low")] == []
 
 
 @pytest.mark.parametrize("flags", ["F", "FPU", "-", "."])

@@ -180,6 +180,8 @@ def server_slow(case: Case, world: World) -> Verdict | None:
     # Without a pure ACK or a SYN+ACK from it, nothing tells that the request had arrived.
     if worst < SECOND or not n or not has_turns(case) or case[C_WAIT_WAY + SERVER] < 0:
         return None
+    if worst < 3 * SECOND and all(s.time % SECOND == 0 for s in case.segments):
+        return None  # stamps of whole seconds: one of them may be a step of the clock, and nothing more
     if any((s.fin or s.rst) and case.is_before(s, case[C_SLOWEST_FRAME]) for s in case.sent(CLIENT)):
         return None  # it no longer waited
     if any(s.length and s.has(MARK_BAD_CHECKSUM) for s in case.sent(CLIENT)):

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.answers import has_turns, median_response
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.examples import ASKED, OPENED
+from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
     C_DELAYED_ACKS,
     C_FIRST_TIME,
     C_HELD_FRAME,
     C_LAST_TIME,
+    C_MARKS,
     C_PAUSE,
     C_PAUSE_FRAME,
     C_PAUSES,
@@ -26,6 +28,7 @@ from tcptrace_fsm.kernels.layout import (
     C_WAIT_WAY,
     CLIENT,
     E_UNIQUE,
+    MARK_ACK_UNSEEN,
     MILLISECOND,
     SERVER,
     WAIT_DELAYED_ACK,
@@ -51,6 +54,7 @@ def client_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         or case[C_PAUSES] > 2
         or not has_turns(case)
         or not case[C_RESPONSES]
+        or case[C_MARKS] & mask(MARK_ACK_UNSEEN)  # what is missing may have been an answer
     ):
         return None
     if case[C_RESPONSE_MAX] * 4 > pause or pause < 3 * median_response(case):
