@@ -413,8 +413,8 @@ def test_who_had_no_more_to_send_was_not_waiting_for_an_ack():
     lines, seq = [], 1
     for i in range(40):
         at_time = 0.1 + 0.08 * i
-        for length in (1400, 1400, 1400, 300):
-            lines.append(f"{at_time:.4f} > {'P' if length < 1400 else ''}. {seq}:{seq + length}({length}) ack 1")
+        for length in (1460, 1460, 1460, 300):
+            lines.append(f"{at_time:.4f} > {'P' if length < 1460 else ''}. {seq}:{seq + length}({length}) ack 1")
             seq += length
         lines.append(f"{at_time + 0.02:.4f} < . 1:1(0) ack {seq - 300}")
         lines.append(f"{at_time + 0.0799:.4f} < . 1:1(0) ack {seq}")
