@@ -35,7 +35,7 @@ TIMERS = (
         "each of",
         "s each",
     ),
-    *("should be", "are usual", "2MSL is", "TIME_WAIT being", "within 10 s"),
+    *("should be", "are usual", "2MSL is", "TIME_WAIT being"),
 )
 
 

@@ -96,8 +96,8 @@ class Storm(Collector):
                     group,
                     None,
                     f"{name(host)} was sent {self.text} from {group.counted} hosts on {group.count:,} four-tuples that "
-                    f"had no connection, up to {peak:,} of them within {span(WINDOW)}: a flood, or the answers to one "
-                    "in its name",
+                    f"had no connection, up to {peak:,} of them within {span(min(WINDOW, group.lasted))}: "
+                    "a flood, or the answers to one in its name",
                     None if sure else "low",
                 )
 
@@ -149,7 +149,7 @@ class SynFlood(Collector):
                     group,
                     CLIENT,
                     f"{name(listener)} was sent SYNs from {who} for {group.count:,} connections whose handshakes were "
-                    f"never completed, up to {peak:,} of them within {span(WINDOW)}; it answered "
+                    f"never completed, up to {peak:,} of them within {span(min(WINDOW, group.lasted))}; it answered "
                     f"{group.more.get('answered', 0):,}: {what}",
                     "medium" if lone else None,
                 )

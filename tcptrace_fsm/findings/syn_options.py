@@ -164,8 +164,8 @@ class NoMss(Options):
     def say(self, side: int, group: Group) -> str:
         """The message."""
         return (
-            f"{whose(side, group)} came without an MSS option: their peers must send segments of 536 bytes, or 1220 "
-            "with IPv6; scanners' SYNs are like that"
+            f"{whose(side, group)} came without an MSS option: whoever answers must send segments of 536 bytes, or "
+            "1220 with IPv6; scanners' SYNs are like that"
         )
 
 
