@@ -540,3 +540,36 @@ def test_an_rst_that_overtakes_the_syn_it_gives_up(rst, at, connections):
     outcome = run(f"0.000 {rst}\n{at} > S 0:0(0)\n{at + 0.02:.3f} < S. 0:0(0) ack 1\n{at + 0.04:.3f} > R 1:1(0)")
     assert len(outcome.connections) == connections
     assert outcome.connections[-1].path("client").endswith("SYN_SENT CLOSED")
+
+
+@pytest.mark.parametrize(
+    "rst, end",
+    [
+        ("1.060 > R. 102:102(0) ack 201", "FIN_WAIT_2 CLOSED"),  # of an abort, whose ACK tells what it had
+        ("end 1.3", "FIN_WAIT_2 TIME_WAIT"),
+    ],
+)
+def test_an_abort_that_acknowledges_less_than_a_fin_has_not_taken_it(rst, end):
+    """Data before the FIN were lost behind the capture: no RST comes out of TIME_WAIT."""
+    text = f"""{OPEN}
+        1.000 > F. 101:101(0)   ack 201
+        1.020 < P. 201:301(100) ack 102
+        1.021 < F. 301:301(0)   ack 102
+        {rst}
+    """
+    assert run(text).connections[0].path("client").endswith(end)
+
+
+def test_an_rst_answers_the_syn_ack_before_it_even_where_a_syn_has_come_twice():
+    """A copy of the SYN, held up, opens a second connection of the same numbers, which the client refuses."""
+    text = """
+        0.000 > S  0:0(0)
+        0.020 < S. 0:0(0)       ack 1
+        0.040 > .  1:1(0)       ack 1
+        0.500 < F. 1:1(0)       ack 1
+        0.520 > R. 1:1(0)       ack 2
+        2.500 > S  0:0(0)
+        2.520 < S. 900:900(0)   ack 1
+        2.540 > R  1:1(0)
+    """
+    assert run(text).connections[-1].path("server").endswith("SYN_RECEIVED CLOSED")

@@ -108,6 +108,8 @@ def presume_fin(tcb: Tcb, first: int, last: int, copies: int, gap: int) -> int:
     rst = next_of(tcb, tcb.side, last)
     while rst < tcb.n and not tcb.log[rst].flags & TCP_RST:
         rst = next_of(tcb, tcb.side, rst + 1)
+    if rst < tcb.n and not is_reply_rst(tcb, rst) and 0 <= tcb.log[rst].ack < tcb.peer_fin_end:
+        return 0  # an abort, whose ACK is RCV.NXT: without the FIN
     stop = tcb.end
     if rst < tcb.n:
         stop = tcb.log[rst].time

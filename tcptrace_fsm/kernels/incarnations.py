@@ -281,6 +281,7 @@ def route(
             rows[told + E_ACK] >= 0
             and low32(rows[old + C_ENDPOINTS + was * ENDPOINT_SIZE + E_BASE] + rows[told + E_ACK])
             == segments[s + S_SEQ]
+            and not (rows[y + E_ACK] >= 0 and low32(rows[x + E_BASE] + rows[y + E_ACK]) == segments[s + S_SEQ])
         ):
             return old
     if flags & TCP_ACK and rows[y + E_BASE_KNOWN] == BASE_SYN:
