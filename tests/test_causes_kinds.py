@@ -398,6 +398,16 @@ def test_a_hole_in_a_connection_that_was_reset_at_once_tells_nothing():
     assert "mtu_black_hole" not in [d.cause for d in diagnoses(text)]
 
 
+def test_a_receiver_that_is_gone_has_lost_no_window_scale():
+    """Full segments filled its window, and nothing was answered any more: that is no wait for a small window."""
+    text = OPEN + "0.030 > P. 1:101(100) ack 1 win 501\n0.040 < . 1:1(0) ack 101 win 501\n"
+    text += "".join(
+        f"{0.1 + n / 1000:.3f} < . {1 + 1460 * n}:{1461 + 1460 * n}(1460) ack 101 win 501\n" for n in range(43)
+    )
+    text += "".join(f"{t} < . 1:1461(1460) ack 101 win 501\n" for t in (0.4, 1.0, 2.2, 4.6, 9.4, 19.0)) + "end 40\n"
+    assert "window_scale_broken" not in [d.cause for d in diagnoses(text)]
+
+
 def test_an_answer_that_is_lost_is_told():
     """The client gave up waiting, and the answer met RST: that is more than a last word."""
     found = diagnoses(

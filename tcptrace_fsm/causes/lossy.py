@@ -14,6 +14,7 @@ from tcptrace_fsm.kernels.layout import (
     E_RETRANSMITTED,
     E_SEGMENTS,
     E_UNIQUE,
+    MARK_BAD_CHECKSUM,
     MARK_DSACK,
     MARK_FAST,
     MARK_LOST_BEFORE,
@@ -115,8 +116,9 @@ def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         again = [s for s in end.segments if s.has(MARK_TIMEOUT, MARK_FAST, MARK_LOST_BEFORE) and not s.rst]
         shut = [s for s in again if _refused(s, end)]
         again = [s for s in again if s not in shut]
-        if len(again) < 2 or not end[E_UNIQUE]:
-            continue
+        spoilt = sum(s.has(MARK_BAD_CHECKSUM) and s.length > 0 for s in end.segments)
+        if len(again) < 2 or not end[E_UNIQUE] or len(again) <= 3 * spoilt:
+            continue  # a few, or those that had come damaged
         waits = _waits(end.segments, shut)
         cost, worst = sum(waits), max(waits, default=0)
         if not shut:  # all the time in which something lost was awaited, timeouts or not

@@ -20,6 +20,7 @@ from tcptrace_fsm.kernels.layout import (
     E_LONGEST,
     E_MSS,
     E_OPTIONS,
+    E_SEGMENTS,
     E_SHIFT,
     E_UNIQUE,
     E_WINDOW,
@@ -184,6 +185,13 @@ def stood_for_window(case: Case, side: int) -> int:
     return 0 if case.view.ends[side][E_ZERO_WINDOWS] or limited < SECOND or 2 * limited < moving else limited
 
 
+def in_pieces(case: Case, side: int, field: int) -> bool:
+    """Whether what the peer of ``side`` sent came in segments of about this size, to the end."""
+    sender = case.view.ends[1 - side]
+    waits = case[C_WAITING] == 2 * WAIT_WINDOW + side  # nobody tells for what
+    return not waits and sender[E_UNIQUE] <= 2 * field * sender[E_SEGMENTS]
+
+
 def after_first_flight(case: Case, side: int) -> Verdict | None:
     """The same, but for a first flight: the window of a SYN is never scaled, and allowed that much at once."""
     receiver, sender = case.view.ends[side], case.view.ends[1 - side]
@@ -193,6 +201,8 @@ def after_first_flight(case: Case, side: int) -> Verdict | None:
     if shift <= 2 or sender[E_SHIFT] < 0 or not limited or not way or window >> shift >= max(receiver[E_MSS], 536):
         return None
     field = window >> shift
+    if not in_pieces(case, side, field):
+        return None
     moved = sender[E_UNIQUE] * way // limited
     if field <= 0 or 8 * moved > window:
         return None
@@ -224,7 +234,7 @@ def cut_from_answer(case: Case, side: int) -> Verdict | None:
     if answer is None:
         return None
     offered = bool(sender[E_OPTIONS] & OPT_SCALE) and not receiver[E_OPTIONS] & OPT_SCALE
-    limited = stood_for_window(case, side)
+    limited = stood_for_window(case, side) if in_pieces(case, side, window) else 0
     if not offered or not limited or answer.window < 16 * window or not case.has("window_shrunk"):
         return None
     return Verdict(
