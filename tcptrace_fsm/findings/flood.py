@@ -11,7 +11,7 @@ from tcptrace_fsm.core.grouping import Field, in_order, words_in_common
 from tcptrace_fsm.findings.attempts import Attempts
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, span
-from tcptrace_fsm.findings.scan import TARGETS, prober, when_never_opened
+from tcptrace_fsm.findings.scan import TARGETS, may_probe, prober, when_never_opened
 from tcptrace_fsm.findings.survey import HOST, Collector, Found, Survey, host_of, name, socket_of
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
@@ -66,6 +66,10 @@ class Storm(Collector):
         super().__init__(profile)
         self.flags = flags
         self.text = text
+
+    def see_all(self, words: array[int], rows: array[int]) -> None:
+        """Several connections at once."""
+        super().see_all(words, may_probe(words, rows, self.flags, self.flags | TCP_ACK))
 
     def see(self, words: array[int], c: int) -> None:
         """A connection that was never opened, as far as the capture tells."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
+from tcptrace_fsm.core.grouping import Field, picked
 from tcptrace_fsm.findings.attempts import Attempts
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, span
 from tcptrace_fsm.findings.survey import Collector, Found, Group, Survey, host_of, name, socket_of
@@ -35,7 +37,6 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterator
 
     from tcptrace_fsm.findings.attempts import Columns
@@ -46,6 +47,7 @@ __all__ = ["RULES", "SURVEYS"]
 RULES: tuple[Rule, ...] = ()  # what one connection shows is in attack.py
 
 
+LAST_FLAGS = tuple(Field(end_of(0, side) + E_LAST_FLAGS, 0, 63) for side in (CLIENT, SERVER))
 OFFERS = OPT_SCALE | OPT_TIMESTAMPS
 OUTCOMES = {OPENING_REFUSED: "refused", OPENING_UNANSWERED: "unanswered"}
 TARGETS = 20  # different listeners that make a scan
@@ -125,6 +127,16 @@ def prober(words: array[int], c: int, flags: int) -> int | None:
     return None
 
 
+def may_probe(words: array[int], rows: array[int], *flags: int) -> array[int]:
+    """Of many connections those of which :func:`prober` may say something: a side's last segment had such flags."""
+    last = picked(words, rows, LAST_FLAGS)
+    wanted = frozenset(flags)
+    if wanted.isdisjoint(last):
+        return array("q")
+    each = zip(rows, last[::2], last[1::2], strict=True)
+    return array("q", [c for c, one, other in each if one in wanted or other in wanted])
+
+
 def port_of(words: array[int], c: int, side: int) -> int:
     """The port of an endpoint."""
     return socket_of(words, c, side)[-1]
@@ -144,6 +156,10 @@ class Probes(Collector):
         self.least = least
         self.text = text
         self.ordinary = bool(flags & TCP_ACK)
+
+    def see_all(self, words: array[int], rows: array[int]) -> None:
+        """Several connections at once."""
+        super().see_all(words, may_probe(words, rows, self.flags))
 
     def see(self, words: array[int], c: int) -> None:
         """A connection that was never opened, as far as the capture tells."""
