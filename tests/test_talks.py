@@ -130,6 +130,10 @@ NOBODY_WAITS = {
     "last words of an application that only acknowledges, as it did before": talk(
         [*asked(0.1, 0.1, 0.2, 0.1, size=39), (3.0, CLIENT, 39)], end=90
     ),
+    "one event on a connection that stays open": talk(
+        [*((0.1, CLIENT, 500), (0.13, SERVER, 3000), (0.2, CLIENT, 480)), (0.23, SERVER, 500), (8.4, SERVER, 300)],
+        end=60,
+    ),
     "readings at a steady pace, acknowledged late": paced(60),
     "a stream in which words now and then go out with an ACK": by_chance(),
     "a connection whose last words are fewer than a request has": talk(
@@ -153,6 +157,16 @@ WAITED_FOR = {
     ),
     "a long answer that pauses once in its midst": (
         talk([(0.1, CLIENT, 200), (0.13, SERVER, 90_000), (3.4, SERVER, 90_000)]),
+        "server_slow",
+    ),
+    "tickets of TLS 1.3 at once, the answer behind them late, and the client closes": (
+        talk(
+            [
+                *((0.1, CLIENT, 500), (0.13, SERVER, 3000), (0.2, CLIENT, 480)),
+                *((0.23, SERVER, 500), (8.4, SERVER, 2500)),
+            ]
+        )
+        + "\n8.5 > F. 981:981(0) ack 6001\n8.52 < F. 6001:6001(0) ack 982\n8.53 > . 982:982(0) ack 6002",
         "server_slow",
     ),
     "the last of several requests like it, and the capture ends": (

@@ -263,7 +263,9 @@ def stalled_answer(case: Case) -> Verdict | None:
     """The server pauses once, in the midst of one long answer: nothing but its own data were awaited."""
     waited, before = case[C_STALL], case[C_STALL_AT]
     alone = case[C_STALLS] == 1 and case[C_REQUESTS] <= 3 and not case[C_PAUSES]  # who paces it pauses often
-    if not alone or waited < 2 * SECOND or min(before, case.server[E_UNIQUE] - before) < MUCH or not has_turns(case):
+    if not alone or waited < 2 * SECOND or not has_turns(case):
+        return None
+    if min(before, case.server[E_UNIQUE] - before) < MUCH and not closes_at_once(case):
         return None
     if case[C_LONGEST_FOR] != 2 * WAIT_APPLICATION + SERVER or case[C_LONGEST_WAIT] < waited:
         return None
@@ -272,16 +274,27 @@ def stalled_answer(case: Case) -> Verdict | None:
         "possible",
         (
             (
-                f"{case.service_text} had sent {before:,} bytes of an answer, all acknowledged, and said nothing more "
+                f"{case.service_text} had sent {before:,} bytes, all acknowledged, and said nothing more "
                 f"for {span(waited)} ({case.frames(case[C_LONGEST_BEFORE], case[C_LONGEST_AFTER])})"
             ),
             f"the way there and back takes {network_share(case)}",
         ),
-        f"{case.service_text} paused for {span(waited)} in the midst of an answer",
+        f"{case.service_text} paused for {span(waited)} in the midst of what it had to say",
         against=("there was room in its client's window, and nothing was sent again",),
         alternatives=("path_loss",),
         amount=waited,
     )
+
+
+def closes_at_once(case: Case) -> bool:
+    """Whether the client closed as soon as it had the server's last words: it had waited for them.
+
+    What the server said before its pause need not be a part of the answer: new session tickets of TLS (RFC 8446 4.6.1).
+    """
+    closed = next((s for s in case.segments if s.fin or s.rst), None)
+    if closed is None or closed.side != CLIENT or case.midstream:
+        return False
+    return 0 <= closed.time - case[C_WAIT_SPOKE + SERVER] <= SECOND
 
 
 def slow_often(sufferers: list[Sufferer], world: World) -> str:  # noqa: ARG001
