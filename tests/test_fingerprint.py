@@ -388,3 +388,13 @@ def test_packets_that_passed_are_no_gap(unlogged):
     change = run(numbered(LWIP, LINUX, close), profile=AUTO).connections[0].of("client")[2]
     assert change.target == "CLOSE_WAIT"
     assert change.seconds >= 1.24
+
+
+@pytest.mark.parametrize(
+    "fin, answer, through",
+    [(0, 1, "FIN_WAIT_2"), (65534, 65535, "FIN_WAIT_2"), (65535, 0, "CLOSING"), (0, 0, "CLOSING")],
+)
+def test_no_number_may_be_0(fin, answer, through):
+    """Many hosts number what they do not want cut to pieces by 0."""
+    close = CROSSING.format(again="3.000", answer="3.020", number=answer).replace("id 503", f"id {fin}")
+    assert path(LWIP, LWIP, close, "server").endswith(f"FIN_WAIT_1 {through} TIME_WAIT")
