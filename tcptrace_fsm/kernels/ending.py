@@ -29,6 +29,8 @@ def follow(c: int, use: int, rows: Words, control: Words) -> int:
 
 def is_spent(c: int, rows: Words, control: Words) -> int:
     """Whether a connection has been over for so long that nothing is expected of it any more: 1 or 0."""
+    if not rows[c + C_FLAGS] & CF_EMBRYO and rows[c + C_LIFE] == LIFE_DUE:
+        return 1  # a day without a segment has ended it: it is judged, and freed, with the others on that list
     silent = control[K_NOW] - rows[c + C_LAST_TIME]
     if rows[c + C_LAST_FRAME] < control[K_SET_BACK] and silent < 0:
         silent = control[K_LINGER_SYN] + 1  # nobody knows how long ago, by another clock
@@ -38,8 +40,6 @@ def is_spent(c: int, rows: Words, control: Words) -> int:
         return 1 if silent > control[K_LINGER_SYN] or rows[c + EM_OVER] >= 0 else 0
     if control[K_BEHIND] and rows[c + C_FLAGS] & CF_BEHIND:
         return 0  # by which clock?
-    if rows[c + C_LIFE] == LIFE_DUE:
-        return 1  # a day without a segment has ended it
     if not is_over(c, rows):
         return 0
     if rows[c + C_NEWER] >= 0 and rows[rows[c + C_NEWER] + C_FLAGS] & CF_PENDING:
@@ -174,6 +174,11 @@ def close_books(moment: int, rows: Words, living: Words, due: Words, control: Wo
                 rows[c + C_FLAGS] & CF_EMBRYO or is_over(c, rows)
             ):
                 over = rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
+            if not rows[c + C_FLAGS] & CF_EMBRYO and rows[c + C_NEWER] >= 0:
+                if rows[rows[c + C_NEWER] + C_FLAGS] & CF_PENDING:
+                    # The SYN inside it that nobody has decided can no more prove to be its own.
+                    rows[rows[c + C_NEWER] + C_FLAGS] |= CF_UNCONFIRMED
+                    confirm(rows[c + C_NEWER], rows, control)
             make_due(c, over, rows, due, control)
         i += 1
     return control[K_DUE]
