@@ -18,6 +18,7 @@ NOBODY = "win 1024 ttl 40 <mss 1460>"
 SYNS = [
     (LINUX, STACK_LINUX),
     (LINUX.replace("ttl 64", "ttl 51"), STACK_LINUX),
+    (LINUX.replace("ttl 64", "ttl 65"), STACK_UNKNOWN),  # no more than 63 hops from where it begins at 128
     (LINUX.replace("64240", "65160"), STACK_LINUX),  # a multiple of what is left beside timestamps
     (LWIP, STACK_LWIP),
     (LWIP.replace("<mss 1460, sackok>", "<mss 1460>"), STACK_LWIP),
@@ -319,7 +320,17 @@ def test_a_syn_is_repeated_as_its_system_does(options, after, stack):
     assert run(text).connections[0].end("client", "END_STACK") == stack
 
 
-@pytest.mark.parametrize("answers, stack", [("6.120", STACK_BSD), ("1.120", STACK_UNKNOWN)])
+@pytest.mark.parametrize(
+    "answers, stack",
+    [
+        ("6.120", STACK_BSD),
+        ("1.120", STACK_UNKNOWN),
+        ("5.619", STACK_UNKNOWN),
+        ("5.620", STACK_BSD),
+        ("6.620", STACK_BSD),
+        ("6.621", STACK_UNKNOWN),
+    ],
+)
 @pytest.mark.parametrize("asked", [False, True])
 def test_a_syn_ack_is_repeated_by_a_timer_or_because_the_syn_was(answers, stack, asked):
     text = f"""
@@ -327,7 +338,7 @@ def test_a_syn_ack_is_repeated_by_a_timer_or_because_the_syn_was(answers, stack,
         0.120 < S. 0:0(0)       ack 1 {OLD_BSD} id 9
         {answers.replace("120", "100") + " > S 0:0(0) " + OLD_BSD + " id 8" if asked else ""}
         {answers} < S. 0:0(0)   ack 1 {OLD_BSD} id 10
-        6.140 > .  1:1(0)       ack 1
+        6.940 > .  1:1(0)       ack 1
     """
     assert run(text).connections[0].end("server", "END_STACK") == (STACK_UNKNOWN if asked else stack)
 
