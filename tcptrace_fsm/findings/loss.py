@@ -64,7 +64,7 @@ def repeats(end: End, *marks: int) -> list[Segment]:
     """What an endpoint sent with any of these marks, payload in it; SYNs are another matter, and what was in them."""
     in_syn = max((s.end for s in end.segments if s.flags & TCP_SYN and s.length), default=0)
     sent = [s for s in end.segments if s.length and not s.flags & TCP_SYN]
-    first = next((s for s in sent if s.seq < in_syn), None)
+    first = next((s for s in sent if 0 <= s.seq < in_syn), None)
     return [s for s in sent if s.has(*marks) and s is not first]
 
 

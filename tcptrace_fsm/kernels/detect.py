@@ -68,7 +68,7 @@ def spurious_of(
         info = log[r + L_INFO]
         marks = log[r + L_MARKS]
         if side_of(info) == side and length_of(info) and not info & TCP_SYN and not marks & M_CAPTURE_DUPLICATE:
-            if not spared and log[r + L_SEQ] < in_syn:
+            if not spared and 0 <= log[r + L_SEQ] < in_syn:
                 spared = 1  # what was in the SYN is sent once more: it had not been taken
             elif marks & M_SPURIOUS:
                 if d < 0:
