@@ -100,11 +100,26 @@ FAR_ACK = parse(
 ).segments
 """An ACK of almost 2**31."""
 
+STAMPED_BACK = parse(
+    """
+    0.000    > S  0:0(0)              win 1000
+    0.000    < S. 0:0(0)     ack 1    win 1000
+    0.000    > .  1:1(0)     ack 1    win 1000
+    0.000001 > .  1:1(0)     ack 1    win 1000
+    0.000    > .  1:1(0)     ack 1    win 1000
+    0.010    < P. 1:2(1)     ack 1    win 1000
+    0.010    > .  1:1(0)     ack 2    win 1000
+    0.010    > .  1:1(0)     ack 2    win 1000
+    """
+).segments
+"""The first moment once more, as in a capture that was appended to itself; and it goes on behind what was seen."""
+
 
 @pytest.mark.parametrize("way", SHORT_WAYS)
 @relaxed
 @example(BEYOND)
 @example(FAR_ACK)
+@example(STAMPED_BACK)
 @given(conversations(orderly=True, steps=st.sampled_from((0, 1000, 10 * MILLISECOND, 200 * MILLISECOND, -1000))))
 def test_short_ways_change_nothing(way, segments):
     """What is expected is taken on a short way; the long one leads to the same words."""

@@ -197,6 +197,7 @@ def is_replayed(c: int, x: int, s: int, segments: Words, rows: Words) -> int:
     is reached once more, all that follows are copies.
     """
     if segments[s + S_TIME] > rows[c + C_LAST_TIME]:
+        rows[c + C_FLAGS] &= ~CF_REPLAYED
         return 0
     if rows[c + C_FLAGS] & CF_REPLAYED:
         return 1

@@ -73,7 +73,7 @@ def predicted(c: int, side: int, s: int, segments: Words, rows: Words, control: 
     now = segments[s + S_TIME]
     seq = rows[x + E_NEXT]
     if (
-        rows[c + C_FLAGS] & (CF_SETTLED | CF_CLOSING) != CF_SETTLED
+        rows[c + C_FLAGS] & (CF_SETTLED | CF_CLOSING | CF_REPLAYED) != CF_SETTLED
         or segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) != TCP_ACK
         or segments[s + S_SEQ] != low32(rows[x + E_BASE] + seq)
         or segments[s + S_SACKS]
