@@ -27,13 +27,26 @@ def follow(c: int, use: int, rows: Words, control: Words) -> int:
     return 0
 
 
+def is_left_behind(c: int, rows: Words, control: Words) -> int:
+    """Whether a connection was over before the clock was set back, to before its end: 1 or 0.
+
+    Nobody knows how long ago that was, by another clock. It is kept, for the same may be in the capture once more.
+    """
+    if rows[c + C_FLAGS] & CF_EMBRYO or rows[c + C_LAST_FRAME] >= control[K_SET_BACK]:
+        return 0
+    if rows[c + C_FLAGS] & CF_PENDING or rows[c + C_NEWER] >= 0:
+        return 0  # a SYN inside a connection is not decided yet
+    return 1 if rows[c + C_LAST_TIME] > control[K_NOW] and is_over(c, rows) else 0
+
+
 def is_spent(c: int, rows: Words, control: Words) -> int:
-    """Whether a connection has been over for so long that nothing is expected of it any more: 1 or 0."""
+    """Whether a connection has been over for so long that nothing is expected of it any more: 1 or 0.
+
+    After the clock was set back, not before it has come to where it was (:func:`is_left_behind`).
+    """
     if not rows[c + C_FLAGS] & CF_EMBRYO and rows[c + C_LIFE] == LIFE_DUE:
         return 1  # a day without a segment has ended it: it is judged, and freed, with the others on that list
     silent = control[K_NOW] - rows[c + C_LAST_TIME]
-    if rows[c + C_LAST_FRAME] < control[K_SET_BACK] and silent < 0:
-        silent = control[K_LINGER_SYN] + 1  # nobody knows how long ago, by another clock
     if silent <= control[K_LINGER]:
         return 0
     if rows[c + C_FLAGS] & CF_EMBRYO:
@@ -98,7 +111,10 @@ def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words
             make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
         elif (
             crowded
-            and control[K_NOW] - rows[c + C_LAST_TIME] >= control[K_PATIENCE]
+            and (
+                control[K_NOW] - rows[c + C_LAST_TIME] >= control[K_PATIENCE]
+                or (rows[c + C_LAST_FRAME] < control[K_SET_BACK] and rows[c + C_LAST_TIME] > control[K_NOW])
+            )
             and may_leave(c, rows)
             and control[K_LIVE] - control[K_DUE] > control[K_CROWD]
         ):
@@ -186,7 +202,7 @@ def close_books(moment: int, rows: Words, living: Words, due: Words, control: Wo
 
 def last_moment(c: int, rows: Words, control: Words) -> int:
     """As of when a connection is judged at the end of the capture."""
-    if is_spent(c, rows, control):
+    if is_spent(c, rows, control) or is_left_behind(c, rows, control):
         return rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
     return over_by(control[K_NOW], c, rows)
 

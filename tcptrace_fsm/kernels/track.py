@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.embryos import grow_up, is_plain_syn, is_waiting, join_embryo, keep_syn
-from tcptrace_fsm.kernels.ending import close_books, follow, is_spent
+from tcptrace_fsm.kernels.ending import close_books, follow, is_left_behind, is_spent
 from tcptrace_fsm.kernels.incarnations import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.log import *
@@ -168,8 +168,11 @@ def track(
                 make_due(old, rows[old + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
                 rows[old + C_NEWER] = -1
                 rows[c + C_OLDER] = -1
+            if not over and is_left_behind(c, rows, control):
+                x = c + C_ENDPOINTS + (1 - is_client(rows, c, segments, s)) * ENDPOINT_SIZE
+                over = 1 - is_replayed(c, x, s, segments, rows)
             if over or is_spent(c, rows, control):
-                use = rows[c + C_ID] << PAST_SHIFT | (0 if over else rows[c + C_INCARNATION])
+                use = rows[c + C_ID] << PAST_SHIFT | (0 if rows[c + C_FLAGS] & CF_EMBRYO else rows[c + C_INCARNATION])
                 make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
                 c = open_connection(s, h, segments, rows, living, control)
                 follow(c, use, rows, control)
