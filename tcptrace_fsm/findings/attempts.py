@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.core.grouping import Order, in_order
 from tcptrace_fsm.findings import groups as limits
+from tcptrace_fsm.findings.survey import Collector
 from tcptrace_fsm.kernels.grouping import pick_attempts
 from tcptrace_fsm.kernels.layout import (
     A_ANSWERED,
@@ -28,10 +29,12 @@ from tcptrace_fsm.kernels.layout import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     from tcptrace_fsm.findings.groups import Group, Groups, Name
+    from tcptrace_fsm.tcp.profiles import Profile
 
-__all__ = ["Attempts", "Columns"]
+__all__ = ["Attempts", "Columns", "OfAttempts"]
 
 MANY = 65536  # attempts that are kept before they are put in order
 KEY_WORDS = 4
@@ -135,3 +138,37 @@ class Attempts:
             words[A_ANSWERED::ATTEMPT_SIZE],
             list(zip(*(words[A_MEMBER + i :: ATTEMPT_SIZE] for i in range(width)), strict=True)),
         )
+
+
+class OfAttempts(Collector):
+    """A survey of attempts that came to nothing.
+
+    Parameters
+    ----------
+    profile : Profile
+        As of every survey.
+    by_listener : bool
+        As of :class:`Attempts`.
+    tell : callable
+        Counts in a group what is asked of its attempts.
+    """
+
+    def __init__(self, profile: Profile, *, by_listener: bool, tell: Callable[[Group, Columns], None]) -> None:
+        super().__init__(profile)
+        self.attempts = Attempts(by_listener=by_listener)
+        self._tell = tell
+
+    def see_all(self, words: array[int], rows: array[int]) -> None:
+        """Keep the attempts among some connections, until there are many."""
+        self.attempts.take(words, rows, self.groups.bound)
+        if self.attempts.many:
+            self.count()
+
+    def count(self) -> None:
+        """Count the attempts in their groups."""
+        self.attempts.count_in(self.groups, self._tell)
+
+    def merge(self, other: Self) -> None:
+        """Take what another has seen."""
+        super().merge(other)
+        self.attempts.merge(other.attempts)

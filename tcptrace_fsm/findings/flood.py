@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.core.grouping import Field, in_order, words_in_common
-from tcptrace_fsm.findings.attempts import Attempts
+from tcptrace_fsm.findings.attempts import OfAttempts
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, span
 from tcptrace_fsm.findings.scan import TARGETS, may_probe, prober, when_never_opened
@@ -115,27 +115,11 @@ def tell(group: Group, attempts: Columns) -> None:
         group.tally("answered", answered)
 
 
-class SynFlood(Collector):
+class SynFlood(OfAttempts):
     """SYNs that nobody follows up, by listener."""
 
     def __init__(self, profile: Profile) -> None:
-        super().__init__(profile)
-        self.attempts = Attempts(by_listener=True)
-
-    def see_all(self, words: array[int], rows: array[int]) -> None:
-        """Attempts whose clients did nothing but send SYNs."""
-        self.attempts.take(words, rows, self.groups.bound)
-        if self.attempts.many:
-            self.count()
-
-    def count(self) -> None:
-        """Count the attempts by listener."""
-        self.attempts.count_in(self.groups, tell)
-
-    def merge(self, other: SynFlood) -> None:
-        """Take what another has seen."""
-        super().merge(other)
-        self.attempts.merge(other.attempts)
+        super().__init__(profile, by_listener=True, tell=tell)
 
     def finish(self, now: int) -> Iterator[Found]:
         """Listeners that were sent too many at once."""

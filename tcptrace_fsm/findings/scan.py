@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.core.grouping import Field, picked
-from tcptrace_fsm.findings.attempts import Attempts
+from tcptrace_fsm.findings.attempts import OfAttempts
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, span
 from tcptrace_fsm.findings.survey import Collector, Found, Group, Survey, host_of, name, socket_of
 from tcptrace_fsm.kernels.layout import (
@@ -54,7 +54,7 @@ TARGETS = 20  # different listeners that make a scan
 SERVICES = 1024  # ports below this are services': what comes from there ends a connection that was asked for
 
 
-class Scan(Collector):
+class Scan(OfAttempts):
     """Attempts that came to nothing, by the host that made them.
 
     A SYN scan is made of SYNs by hand, which bear MSS at most; a connect scan is made by the scanner's system, whose
@@ -62,24 +62,8 @@ class Scan(Collector):
     """
 
     def __init__(self, profile: Profile, *, by_system: bool) -> None:
-        super().__init__(profile)
+        super().__init__(profile, by_listener=False, tell=tell)
         self.by_system = by_system
-        self.attempts = Attempts(by_listener=False)
-
-    def see_all(self, words: array[int], rows: array[int]) -> None:
-        """Attempts that were refused or unanswered, and connections that were reset before any data."""
-        self.attempts.take(words, rows, self.groups.bound)
-        if self.attempts.many:
-            self.count()
-
-    def count(self) -> None:
-        """Count the attempts by host."""
-        self.attempts.count_in(self.groups, tell)
-
-    def merge(self, other: Scan) -> None:
-        """Take what another has seen."""
-        super().merge(other)
-        self.attempts.merge(other.attempts)
 
     def finish(self, now: int) -> Iterator[Found]:
         """Hosts that tried many."""
