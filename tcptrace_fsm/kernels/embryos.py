@@ -244,9 +244,7 @@ def let_go_of_hatched(
         if not rows[c + C_FLAGS] & CF_EMBRYO and rows[c + C_LIVING] < 0:
             due[i] = -1 - rows[c + C_LIVING]
             free_log(c, rows, log, control)
-            rows[c + C_LIFE] = LIFE_FREE
-            rows[c + C_OLDER] = control[K_ROW_FREE]
-            control[K_ROW_FREE] = c
+            list_free(c, rows, control)
             n += 1
         i += 1
     return n

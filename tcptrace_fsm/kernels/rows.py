@@ -189,10 +189,16 @@ def free_embryo(e: int, rows: Words, living: Words, control: Words) -> int:
     return 0
 
 
-def free_row(c: int, rows: Words, living: Words, control: Words) -> int:
-    """Take a row out of the list of the living and put it on the free list."""
-    leave_living(rows[c + C_LIVING], rows, living, control)
+def list_free(c: int, rows: Words, control: Words) -> int:
+    """Put a row, which is not among the living, on the free list."""
     rows[c + C_LIFE] = LIFE_FREE
     rows[c + C_OLDER] = control[K_ROW_FREE]
     control[K_ROW_FREE] = c
+    return 0
+
+
+def free_row(c: int, rows: Words, living: Words, control: Words) -> int:
+    """Take a row out of the list of the living and put it on the free list."""
+    leave_living(rows[c + C_LIVING], rows, living, control)
+    list_free(c, rows, control)
     return 0
