@@ -54,3 +54,15 @@ def test_words_in_common_are_parts_of_words():
     assert [(key, list(members)) for key, members in low] == [((5, 7), [0, 1]), ((6, 7), [2])]
     high = words_in_common(words, array("q", [4, 2, 0]), [Field(0, 16)])
     assert [(key, list(members)) for key, members in high] == [((1,), [0, 2]), ((2,), [1])]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.usefixtures("each")
+def test_a_group_is_found_by_its_words(seed):
+    """As a dictionary finds it; nothing, where no record has these words."""
+    rng = Random(seed)
+    pairs = [(rng.randrange(-3, 3), rng.randrange(4)) for _ in range(rng.choice((0, 1, 40)))]
+    order = Order(array("q", [n for pair in pairs for n in (*pair, 9)]), 3, 2)
+    assert order.distinct == len(set(pairs))
+    for wanted in ((a, b) for a in range(-4, 4) for b in range(-1, 5)):
+        assert list(order.equal_to(wanted)) == [i for i, pair in enumerate(pairs) if pair == wanted]

@@ -28,8 +28,9 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
+    from tcptrace_fsm.causes.briefs import Brief
     from tcptrace_fsm.causes.case import Case
-    from tcptrace_fsm.causes.world import Brief, World
+    from tcptrace_fsm.causes.world import World
 
 __all__ = ["CAUSES"]
 
@@ -115,7 +116,7 @@ def accept_queue_full(case: Case, world: World) -> Verdict | None:
     ]
     if near:
         evidence.append("they reached the server's host: the capture was taken there")
-    others = [b for b in world.to_service(case.service) if b.opened and b.conn_id != case.conn_id]
+    others = [b for b in world.to_service(case.service).opened if b.conn_id != case.conn_id]
     if others:
         evidence.append(f"{len(others)} other connections to {case.service_text} opened")
     against = ("deferred accept would open with the first data",) if s.data else ()
@@ -136,8 +137,8 @@ def accept_queue_full(case: Case, world: World) -> Verdict | None:
 def syns_ignored(case: Case, world: World) -> Verdict | None:
     """SYNs that reach the server's host, to a service that accepts others, have no answer."""
     beside = neighbours(case, world)
-    opened = beside.opened or beside.others
-    if not opened or not at_server(case, world):
+    opened = beside.opened[0] if beside.opened else beside.other
+    if opened is None or not at_server(case, world):
         return None
     return Verdict(
         56,
@@ -147,7 +148,7 @@ def syns_ignored(case: Case, world: World) -> Verdict | None:
             "the SYNs reached the server's host: the capture was taken there",
             (
                 f"{case.service_text} accepted {world.counts(case.service).opened} other connections, like "
-                f"{opened[0].conn_id}"
+                f"{opened.conn_id}"
             ),
         ),
         f"{case.service_text} ignores SYNs while it accepts others: {world.counts(case.service).unanswered} had no "
@@ -169,7 +170,7 @@ def syns_taken_late(case: Case, world: World) -> Verdict | None:
     if answer is None or len(syns) < 2 or answer.time - syns[0].time < RTO or not at_server(case, world):
         return None
     slow = taken_late(case, world)
-    beside = [b for b in world.to_service(case.service) if b.opened]
+    beside = world.to_service(case.service).opened
     if len(slow) < 3 or 2 * len(slow) > len(beside):
         return None
     wait = answer.time - syns[0].time
@@ -206,7 +207,7 @@ def reset_after_handshake(case: Case, world: World) -> Verdict | None:
     alike = [
         c for c in world.cases_of(case.service) if reset_early(c) and abs(c.first_time - case.first_time) < 60 * SECOND
     ]
-    others = [b for b in world.to_service(case.service) if b.opened and b.server_bytes]
+    others = [b for b in world.to_service(case.service).opened if b.server_bytes]
     evidence = [
         (
             f"{case.service_text} offered the connection and reset it {span(rst.time - ack.time)} after the ACK, with "

@@ -31,8 +31,9 @@ from tcptrace_fsm.kernels.layout import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tcptrace_fsm.causes.briefs import Brief
     from tcptrace_fsm.causes.case import Case
-    from tcptrace_fsm.causes.world import Brief, World
+    from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.rule import Segment
 
 __all__ = [
@@ -93,7 +94,7 @@ def at_server(case: Case, world: World) -> bool:
         return False
     ttl = case.server[E_TTL] if case.sent(SERVER) else -1
     if ttl < 0:
-        ttl = next((b.server_ttl for b in world.to_host(case.server_host) if b.server_segments), -1)
+        ttl = next((b.server_ttl for b in world.to_host(case.server_host).answered), -1)
     return ttl >= 0 and hops(ttl) == 0
 
 
@@ -136,14 +137,8 @@ def one_way_capture(case: Case, world: World) -> bool:
 
     That is so where a client goes on beyond its SYN, to a server of which nothing is seen.
     """
-
-    def make() -> bool:
-        around = [*world.from_host(case.client_host), *world.to_host(case.server_host)]
-        if any(b.client_segments and b.server_segments for b in around):
-            return False
-        return any(b.client_segments > b.client_syns and not b.server_segments for b in around)
-
-    return world.once(("one way", case.client_host, case.server_host), make)
+    around = (world.from_host(case.client_host), world.to_host(case.server_host))
+    return not any(group.both_ways for group in around) and any(group.went_on_unanswered for group in around)
 
 
 class Neighbours(NamedTuple):
@@ -153,19 +148,19 @@ class Neighbours(NamedTuple):
     ----------
     failed, opened : list of Brief
         From the same client to the same service.
-    others : list of Brief
-        Of other clients, that this service accepted.
+    other : Brief or None
+        The first of another client that this service accepted.
     elsewhere : list of Brief
         From the same client, that other services accepted.
-    host : list of Brief
-        To other ports of the server's host, that were answered.
+    host : Brief or None
+        The first to another port of the server's host that was answered.
     """
 
     failed: list[Brief]
     opened: list[Brief]
-    others: list[Brief]
+    other: Brief | None
     elsewhere: list[Brief]
-    host: list[Brief]
+    host: Brief | None
 
 
 def neighbours(case: Case, world: World) -> Neighbours:
@@ -177,9 +172,9 @@ def neighbours(case: Case, world: World) -> Neighbours:
         return Neighbours(
             [b for b in mine if b.opening == OPENING_UNANSWERED],
             [b for b in mine if b.opened],
-            [b for b in world.to_service(service) if b.client != client and b.opened],
-            [b for b in world.from_host(client) if b.service != service and b.opened],
-            [b for b in world.to_host(case.server_host) if b.server_port != service[3] and b.server_segments],
+            world.to_service(service).opened.first_of_client(but=client),
+            [b for b in world.from_host(client).opened if b.service != service],
+            world.to_host(case.server_host).answered.first_on_port(but=service[3]),
         )
 
     return world.once(("neighbours", client, service), make)

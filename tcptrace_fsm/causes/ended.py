@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.causes.briefs import CLIENT_BYTES, SERVER_BYTES
 from tcptrace_fsm.causes.cause import Cause, Verdict
-from tcptrace_fsm.causes.world import CLIENT_BYTES, OPENED, SERVER_BYTES
 from tcptrace_fsm.findings.abort import LAST_WORDS, aborts
 from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_IDLE,
-    C_OPENING,
     C_REQUESTS,
     C_RESPONSES,
     C_WAIT_SPOKE,
@@ -24,8 +23,9 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
+    from tcptrace_fsm.causes.briefs import Brief
     from tcptrace_fsm.causes.case import Case
-    from tcptrace_fsm.causes.world import Brief, World
+    from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.rule import End, Segment, View
 
 __all__ = ["CAUSES"]
@@ -286,11 +286,11 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
 
 def answers(case: Case, world: World) -> tuple[int, int, Brief | None]:
     """The connections to a service that opened, how many requests got no byte back, and the first that did."""
-    opening, asked, answered = (world.column(word) for word in (C_OPENING, CLIENT_BYTES, SERVER_BYTES))
-    alike = [row for row in world.by_service.get(case.service, ()) if opening[row] in OPENED]
-    silent = len([row for row in alike if 0 < asked[row] <= FIRST_FLIGHT and not answered[row]])
-    first = next((row for row in alike if answered[row]), None)
-    return len(alike), silent, None if first is None else world.brief(first)
+    alike = world.to_service(case.service).opened
+    asked, answered = alike.column(CLIENT_BYTES), alike.column(SERVER_BYTES)
+    silent = sum(0 < sent <= FIRST_FLIGHT and not got for sent, got in zip(asked, answered, strict=True))
+    first = next((i for i, got in enumerate(answered) if got), None)
+    return len(alike), silent, None if first is None else alike[first]
 
 
 def unanswered_half_close(case: Case, world: World) -> Verdict | None:

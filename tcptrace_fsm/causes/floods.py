@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from tcptrace_fsm.causes.case import host_text
-from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
-from tcptrace_fsm.causes.world import (
+from tcptrace_fsm.causes.briefs import (
     CLIENT_BYTES,
     CLIENT_SEGMENTS,
     CLIENT_SYNS,
     SERVER_BYTES,
     SERVER_PORT,
-    SERVER_SEGMENTS,
 )
+from tcptrace_fsm.causes.case import host_text
+from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
     C_CLIENT_LO,
     C_CLOSING,
-    C_FIRST_FRAME,
     C_FIRST_TIME,
     C_LAST_TIME,
     C_OPENING,
@@ -37,8 +35,9 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
+    from tcptrace_fsm.causes.briefs import Brief
     from tcptrace_fsm.causes.case import Case
-    from tcptrace_fsm.causes.world import Brief, World
+    from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.survey import Name
 
 __all__ = ["CAUSES"]
@@ -83,23 +82,19 @@ def sweeps(world: World) -> dict[Name, Sweep]:
     """The hosts that tried many listeners in vain."""
     if len({c.service for c in world.cases if came_to_nothing(c)}) < TARGETS:
         return {}
-    clients, targets_of = world.names(C_CLIENT_HI, C_CLIENT_LO), world.names(C_SERVER_HI, C_SERVER_LO, SERVER_PORT)
-    syns, openings, closings = (world.column(word) for word in (CLIENT_SYNS, C_OPENING, C_CLOSING))
-    sent, answered = world.column(CLIENT_BYTES), world.column(SERVER_BYTES)
-    by_client: dict[Name, list[int]] = defaultdict(list)
-    total: dict[Name, int] = defaultdict(int)
-    for row in world.rows:
-        if syns[row]:
-            total[clients[row]] += 1
-            if not sent[row] and not answered[row] and in_vain(openings[row], closings[row]):
-                by_client[clients[row]].append(row)
-    began, ended, frames = (world.column(word) for word in (C_FIRST_TIME, C_LAST_TIME, C_FIRST_FRAME))
+    everyone = world.everyone
+    asked = everyone.those(everyone.column(CLIENT_SYNS))
+    total = Counter(asked.names(C_CLIENT_HI, C_CLIENT_LO))
+    columns = [asked.column(word) for word in (CLIENT_BYTES, SERVER_BYTES, C_OPENING, C_CLOSING)]
+    vain = asked.those([not sent and not got and in_vain(*how) for sent, got, *how in zip(*columns, strict=True)])
     found = {}
-    for client, tries in by_client.items():
-        targets = {targets_of[row] for row in tries}
+    for client, tries in vain.by(C_CLIENT_HI, C_CLIENT_LO):
+        if len(tries) < TARGETS:
+            continue
+        targets = set(tries.names(C_SERVER_HI, C_SERVER_LO, SERVER_PORT))
         if len(targets) < TARGETS or 2 * len(tries) < total[client]:
             continue
-        how = [openings[row] for row in tries]
+        how = tries.column(C_OPENING)
         refused, unanswered = how.count(OPENING_REFUSED), how.count(OPENING_UNANSWERED)
         found[client] = Sweep(
             len(tries),
@@ -108,9 +103,9 @@ def sweeps(world: World) -> dict[Name, Sweep]:
             refused,
             unanswered,
             len(tries) - refused - unanswered,
-            began[tries[0]],
-            max(ended[row] for row in tries),
-            [frames[row] for row in tries[:3]],
+            tries[0].first_time,
+            max(tries.column(C_LAST_TIME)),
+            [b.first_frame for b in tries[:3]],
         )
     return found
 
@@ -181,27 +176,23 @@ class Flood(NamedTuple):
 
 def floods(world: World) -> dict[Name, Flood]:
     """The listeners that were sent too many SYNs at once."""
-    services, hosts = world.names(C_SERVER_HI, C_SERVER_LO, SERVER_PORT), world.names(C_CLIENT_HI, C_CLIENT_LO)
-    syns, sent, answers = (world.column(word) for word in (CLIENT_SYNS, CLIENT_SEGMENTS, SERVER_SEGMENTS))
-    openings, began, frames = (world.column(word) for word in (C_OPENING, C_FIRST_TIME, C_FIRST_FRAME))
-    by_service: dict[Name, list[int]] = defaultdict(list)
-    for row in world.rows:
-        if 0 < syns[row] == sent[row] and openings[row] in HALF_OPEN:
-            by_service[services[row]].append(row)
+    everyone = world.everyone
+    columns = [everyone.column(word) for word in (CLIENT_SYNS, CLIENT_SEGMENTS, C_OPENING)]
+    alone = everyone.those([0 < syns == sent and how in HALF_OPEN for syns, sent, how in zip(*columns, strict=True)])
     found = {}
-    for service, tries in by_service.items():
+    for service, tries in alone.by(C_SERVER_HI, C_SERVER_LO, SERVER_PORT):
         if len(tries) < FLOOD:
             continue
         peak = start = 0
-        times = [began[row] for row in tries]
+        times = tries.column(C_FIRST_TIME)
         for i, time in enumerate(times):
             while time - times[start] > WINDOW:
                 start += 1
-            peak = max(peak, i - start + 1)
-        clients = len({hosts[row] for row in tries})
-        answered = sum(answers[row] > 0 for row in tries)
+            if i - start >= peak:
+                peak = i - start + 1
+        clients, answered = tries.distinct(C_CLIENT_HI, C_CLIENT_LO), len(tries.answered)
         if peak >= FLOOD and (clients >= CROWD or 2 * answered > len(tries)):
-            found[service] = Flood(len(tries), peak, clients, answered, [frames[row] for row in tries[:3]])
+            found[service] = Flood(len(tries), peak, clients, answered, [b.first_frame for b in tries[:3]])
     return found
 
 

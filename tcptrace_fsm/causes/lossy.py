@@ -48,8 +48,8 @@ def dead_path(case: Case, world: World) -> Verdict | None:
             continue
         others = [
             b
-            for b in world.between(case.client_host, case.server_host)
-            if b.conn_id != case.conn_id and b.opened and b.last_time > stall.copies[0].time and b.server_segments > 1
+            for b in world.between(case.client_host, case.server_host).opened
+            if b.conn_id != case.conn_id and b.last_time > stall.copies[0].time and b.server_segments > 1
         ]
         what = f"{stall.size:,} bytes" if stall.size else "its FIN"
         evidence = [

@@ -34,8 +34,9 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
+    from tcptrace_fsm.causes.briefs import Brief
     from tcptrace_fsm.causes.case import Case
-    from tcptrace_fsm.causes.world import Brief, World
+    from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.rule import Segment
 
 __all__ = ["CAUSES"]
@@ -85,7 +86,9 @@ def syn_rejected_by_option(case: Case, world: World) -> Verdict | None:
     if not vain:
         return None
     service = case.service
-    good = world.once(("answered at once", service), lambda: [b for b in world.to_service(service) if at_once(b)])
+    good = world.once(
+        ("answered at once", service), lambda: [b for b in world.to_service(service).opened if at_once(b)]
+    )
     ours = [b for b in good if b.client == case.client_host]
     guilty = carried(vain)
     if meant and answer:

@@ -25,8 +25,9 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
+    from tcptrace_fsm.causes.briefs import Brief, Briefs
     from tcptrace_fsm.causes.case import Case
-    from tcptrace_fsm.causes.world import Brief, World
+    from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.icmp import IcmpError
     from tcptrace_fsm.findings.rule import Segment
 
@@ -43,22 +44,16 @@ def concerns_refused(case: Case) -> bool:
     return case[C_OPENING] == OPENING_REFUSED
 
 
-def accepted_at(case: Case, world: World) -> tuple[list[Brief], list[Brief]]:
+def accepted_at(case: Case, world: World) -> tuple[Briefs, Briefs]:
     """Connections that the service accepted before and after this one was refused."""
-
-    def make() -> list[Brief]:
-        return [b for b in world.to_service(case.service) if b.opened]
-
-    opened = world.once(("accepted", case.service), make)
-    before = [b for b in opened if b.first_time <= case.first_time]
-    return before, opened[len(before) :]
+    return world.to_service(case.service).opened.split(case.first_time)
 
 
 def refused_between(case: Case, world: World, before: Brief, after: Brief) -> int:
     """How many connections were refused, and none accepted, between two that the service accepted."""
-    began, ended = before.first_time, after.first_time
-    alike = world.to_service(case.service)
-    return sum(b.opening == OPENING_REFUSED and began < b.first_time < ended for b in alike)
+    later = world.to_service(case.service).split(before.first_time)[1]
+    between = later.split(after.first_time - 1)[0]
+    return between.column(C_OPENING).count(OPENING_REFUSED)
 
 
 def nothing_listens(case: Case, world: World) -> Verdict | None:
@@ -82,11 +77,9 @@ def nothing_listens(case: Case, world: World) -> Verdict | None:
         ),
     ]
     host = case.server_host
-    accepted = world.once(("accepted by host", host), lambda: [b for b in world.to_host(host) if b.opened])
-    elsewhere = [b for b in accepted if b.server_port != case.service[3]]
+    other = world.to_host(host).opened.first_on_port(but=case.service[3])
     against = []
-    if elsewhere:
-        other = elsewhere[0]
+    if other:
         evidence.append(f"the host is up: its port {other.server_port} accepted connection {other.conn_id}")
         if hops(other.server_ttl) == hops(rst.ttl):
             evidence.append(f"the RST has come as far as the host's other segments (TTL {rst.ttl})")
@@ -106,7 +99,7 @@ def nothing_listens(case: Case, world: World) -> Verdict | None:
         tuple(evidence),
         message,
         tuple(against),
-        alternatives=("accept_queue_full",) if near else ("reset_injected",) if against or not elsewhere else (),
+        alternatives=("accept_queue_full",) if near else ("reset_injected",) if against or not other else (),
         severity=harm(case, world, counts.refused),
         at=rst,
     )

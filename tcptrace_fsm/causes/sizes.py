@@ -117,7 +117,7 @@ def _first_large_one(case: Case, stall: Stall, world: World) -> Verdict | None:
     ):
         return None
     between = world.between(case.client_host, case.server_host)
-    opened = [b for b in between if b.opened and b.first_time > began]
+    opened = [b for b in between.opened if b.first_time > began]
     if not opened:
         return None
     many = world.once(

@@ -23,8 +23,9 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
+    from tcptrace_fsm.causes.briefs import Brief
     from tcptrace_fsm.causes.case import Case
-    from tcptrace_fsm.causes.world import Brief, World
+    from tcptrace_fsm.causes.world import World
 
 __all__ = ["CAUSES"]
 

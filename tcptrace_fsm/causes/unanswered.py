@@ -21,8 +21,9 @@ from tcptrace_fsm.kernels.layout import C_INCARNATION, C_OPENING, CLIENT, OPENIN
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.attempts import Neighbours
+    from tcptrace_fsm.causes.briefs import Brief
     from tcptrace_fsm.causes.case import Case
-    from tcptrace_fsm.causes.world import Brief, World
+    from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.icmp import IcmpError
 
 __all__ = ["CAUSES", "concerns_unanswered", "silence"]
@@ -59,12 +60,10 @@ def alive(case: Case, world: World) -> str | None:
     """What shows, in words, that the server's host is up."""
     beside = neighbours(case, world)
     if beside.host:
-        b = beside.host[0]
-        how = "accepted" if b.opened else "answered"
-        return f"the host is up: its port {b.server_port} {how} connection {b.conn_id}"
-    if beside.others:
-        b = beside.others[0]
-        return f"the service is up: it accepted connection {b.conn_id} of {host_text(b.client)}"
+        how = "accepted" if beside.host.opened else "answered"
+        return f"the host is up: its port {beside.host.server_port} {how} connection {beside.host.conn_id}"
+    if beside.other:
+        return f"the service is up: it accepted connection {beside.other.conn_id} of {host_text(beside.other.client)}"
     return None
 
 
@@ -114,7 +113,7 @@ def host_unreachable(case: Case, world: World) -> Verdict | None:
     """ICMP says so, or nothing of the host is heard on any port."""
     error = unreachable(case)
     beside = neighbours(case, world)
-    if beside.opened or beside.others or beside.host:
+    if beside.opened or beside.other or beside.host:
         return None  # something of it answers
     counts = world.counts(case.service)
     severity = harm(case, world, counts.unanswered)
@@ -134,7 +133,7 @@ def host_unreachable(case: Case, world: World) -> Verdict | None:
         )
     if one_way_capture(case, world):
         return None
-    ports = {b.server_port for b in world.to_host(case.server_host)}
+    ports = world.to_host(case.server_host).ports
     evidence = [silence(case)]
     if len(ports) > 1:
         evidence.append(f"none of its {len(ports)} ports that were asked gave any answer")

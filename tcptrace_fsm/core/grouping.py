@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.kernels.grouping import arrange_records, group_records, part_alone, pick_words
@@ -71,28 +72,47 @@ def picked(words: array[int], starts: array[int], fields: Sequence[Field]) -> ar
 
 
 class Order:
-    """The numbers of some records, in order by their first ``width`` words of ``size``."""
+    """The numbers of some records, in order by their first ``width`` words of ``size``.
+
+    Attributes
+    ----------
+    count, distinct : int
+        How many records there are, and how many that differ in these words.
+    numbers : array('q')
+    """
 
     def __init__(self, records: array[int], size: int, width: int) -> None:
         self.count = count = len(records) // size
+        self._records, self._size, self._width = records, size, width
         self.numbers, spare = array("q", bytes(8 * count)), array("q", bytes(8 * count))
         self._begins = array("q", bytes(8 * (count + 1)))
-        self._groups = 0
+        self.distinct = 0
         if count:
-            self._groups = group_records(count, size, width, records, self.numbers, spare, self._begins)
+            self.distinct = group_records(count, size, width, records, self.numbers, spare, self._begins)
 
     def groups(self) -> list[array[int]]:
         """Those that are equal, group by group."""
         begins = self._begins
-        return [self.numbers[begins[i] : begins[i + 1]] for i in range(self._groups)]
+        return [self.numbers[begins[i] : begins[i + 1]] for i in range(self.distinct)]
+
+    def equal_to(self, words: tuple[int, ...]) -> array[int]:
+        """Those whose first words are these."""
+
+        def words_of(group: int) -> tuple[int, ...]:
+            at = self.numbers[self._begins[group]] * self._size
+            return tuple(self._records[at : at + self._width])
+
+        i = bisect_left(range(self.distinct), words, key=words_of)
+        found = i < self.distinct and words_of(i) == words
+        return self.numbers[self._begins[i] : self._begins[i + 1]] if found else array("q")
 
     def parted(self) -> tuple[array[int], list[array[int]]]:
         """Those that are alone in their group, and the other groups."""
         if not self.count:
             return array("q"), []
-        alone, several = array("q", bytes(8 * self._groups)), array("q", bytes(8 * self.count))
-        n = part_alone(self._groups, self.numbers, self._begins, alone, several)
-        places = iter(several[: 2 * (self._groups - n)])
+        alone, several = array("q", bytes(8 * self.distinct)), array("q", bytes(8 * self.count))
+        n = part_alone(self.distinct, self.numbers, self._begins, alone, several)
+        places = iter(several[: 2 * (self.distinct - n)])
         return alone[:n], [self.numbers[i:j] for i, j in zip(places, places, strict=True)]
 
 
