@@ -205,6 +205,20 @@ def test_an_ack_that_comes_with_the_round_trip_was_not_held_back():
     assert "server delayed_ack" not in told.times
 
 
+@pytest.mark.parametrize(("length", "held"), [(1000, True), (1460, False)])
+def test_the_rest_of_a_write_may_be_held_back_behind_full_segments(length, held):
+    """A full segment did not wait for an ACK; that the next one was short is what Nagle's algorithm goes by."""
+    told = Told(
+        f"""
+        1.000 > .  1:1461(1460)        ack 1    win 65535
+        1.050 < .  1:1(0)              ack 1461 win 65535
+        1.050 > P. 1461:{1461 + length}({length})  ack 1    win 65535
+        1.061 < P. 1:101(100)          ack {1461 + length} win 65535
+        """
+    )
+    assert told.times.get("server delayed_ack", 0) == pytest.approx(0.04 if held else 0)
+
+
 # --- windows ----------------------------------------------------------------------------------------------------------
 SHUT = """
     0.100 > P. 1:101(100)    ack 1    win 1000

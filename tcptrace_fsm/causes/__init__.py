@@ -16,6 +16,7 @@ from tcptrace_fsm.causes import (
     delivery,
     ended,
     floods,
+    half_close,
     handshake,
     idle,
     injected,
@@ -40,7 +41,7 @@ __all__ = ["CAUSES", "FAMILIES", "new_diagnoser"]
 FAMILIES = (
     *(refused, unanswered, picky, reused_port, accept, handshake, floods),
     *(sizes, delivery, lossy, answers, waits, windows),
-    *(closing, ended, idle, injected, translated, captured),
+    *(closing, ended, half_close, idle, injected, translated, captured),
 )
 
 CAUSES: dict[str, Cause] = {cause.name: cause for family in FAMILIES for cause in family.CAUSES}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.attempts import RTO, answer_of, at_server, harm, hops, late, neighbours, opened_late, syns_of
+from tcptrace_fsm.causes.briefs import CLIENT_BYTES, SERVER_BYTES
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.handshake import EXPLAINED, concerns_stalled, ending, stalled, tale
 from tcptrace_fsm.causes.unanswered import concerns_unanswered, silence
@@ -134,18 +135,28 @@ def accept_queue_full(case: Case, world: World) -> Verdict | None:
     )
 
 
+def asked_in_vain(case: Case, world: World) -> int:
+    """How many connections to a service opened, if all of them asked and none got a byte back; else 0."""
+    opened = world.to_service(case.service).opened
+    return 0 if any(opened.column(SERVER_BYTES)) or not all(opened.column(CLIENT_BYTES)) else len(opened)
+
+
 def syns_ignored(case: Case, world: World) -> Verdict | None:
-    """SYNs that reach the server's host, to a service that accepts others, have no answer."""
+    """SYNs have no answer, to a service that accepts others: at the server's host, or one that answers nothing."""
     beside = neighbours(case, world)
     opened = beside.opened[0] if beside.opened else beside.other
-    if opened is None or not at_server(case, world):
+    here = at_server(case, world)
+    mute = 0 if here else world.once(("mute", case.service), lambda: asked_in_vain(case, world))
+    if opened is None or not (here or mute > 1):
         return None
     return Verdict(
         56,
         "possible",
         (
             silence(case),
-            "the SYNs reached the server's host: the capture was taken there",
+            "the SYNs reached the server's host: the capture was taken there"
+            if here
+            else f"{mute} connections that opened before asked and got no byte back: its application takes none",
             (
                 f"{case.service_text} accepted {world.counts(case.service).opened} other connections, like "
                 f"{opened.conn_id}"
@@ -171,11 +182,11 @@ def syns_taken_late(case: Case, world: World) -> Verdict | None:
         return None
     slow = taken_late(case, world)
     beside = world.to_service(case.service).opened
-    if len(slow) < 3 or 2 * len(slow) > len(beside):
+    if len(slow) < 3 or 5 * len(slow) >= 4 * len(beside):
         return None
     wait = answer.time - syns[0].time
     return Verdict(
-        50,
+        62,
         "possible",
         (
             f"the first SYN had no answer, one sent {span(wait)} later had ({case.frames(*syns, answer)})",

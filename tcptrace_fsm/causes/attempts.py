@@ -8,6 +8,7 @@ from tcptrace_fsm.findings.rule import SECOND
 from tcptrace_fsm.kernels.layout import (
     C_MARKS,
     C_OPENING,
+    C_VANTAGE,
     CLIENT,
     E_TTL,
     MARK_CAPTURE_DUPLICATE,
@@ -26,6 +27,7 @@ from tcptrace_fsm.kernels.layout import (
     SERVER,
     TCP_CWR,
     TCP_ECE,
+    VANTAGE_NEAR_SERVER,
 )
 
 if TYPE_CHECKING:
@@ -89,13 +91,26 @@ def at_client(case: Case) -> bool:
 
 
 def at_server(case: Case, world: World) -> bool:
-    """Whether the capture was taken at the server: its segments have passed no router, and the client's have."""
+    """Whether the capture was taken at the server: its segments have passed no router, and the client's have.
+
+    Where no router is between them at all, the round trips of those that opened tell.
+    """
     if at_client(case):
-        return False
+        return beside_server(case, world)
     ttl = case.server[E_TTL] if case.sent(SERVER) else -1
     if ttl < 0:
         ttl = next((b.server_ttl for b in world.to_host(case.server_host).answered), -1)
     return ttl >= 0 and hops(ttl) == 0
+
+
+def beside_server(case: Case, world: World) -> bool:
+    """Whether the round trips of most connections to the server's host say that the capture was taken there."""
+
+    def make() -> bool:
+        votes = world.to_host(case.server_host).opened.column(C_VANTAGE)
+        return 2 * votes.count(VANTAGE_NEAR_SERVER) > len(votes)
+
+    return world.once(("beside", case.server_host), make)
 
 
 def features(flags: int, options: int, length: int = 0) -> frozenset[str]:

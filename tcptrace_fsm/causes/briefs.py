@@ -29,6 +29,7 @@ from tcptrace_fsm.kernels.layout import (
     C_SERVER_HI,
     C_SERVER_LO,
     C_SYN_ACK_TIME,
+    C_VANTAGE,
     CLIENT,
     E_BASE,
     E_BASE_KNOWN,
@@ -93,7 +94,7 @@ _WORDS = (
     ),
     *(end_word(CLIENT, E_OPTIONS), end_word(SERVER, E_OPTIONS), end_word(CLIENT, E_TTL), end_word(SERVER, E_TTL)),
     *(end_word(CLIENT, E_MSS), end_word(SERVER, E_MSS), end_word(CLIENT, E_SEGMENTS), end_word(SERVER, E_SEGMENTS)),
-    *(end_word(CLIENT, E_SYNS), end_word(CLIENT, E_UNIQUE), end_word(SERVER, E_UNIQUE)),
+    *(end_word(CLIENT, E_SYNS), end_word(CLIENT, E_UNIQUE), end_word(SERVER, E_UNIQUE), C_VANTAGE),
     *(
         end_word(CLIENT, E_BASE),
         end_word(CLIENT, E_BASE_KNOWN),

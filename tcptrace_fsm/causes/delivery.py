@@ -10,6 +10,7 @@ from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, damaged, stalls
 from tcptrace_fsm.findings.evidence import HANDSHAKE, older
 from tcptrace_fsm.findings.rule import span
 from tcptrace_fsm.kernels.layout import (
+    C_OPENING,
     E_ACK,
     E_DUPLICATE_ACKS,
     E_LAST_TIME,
@@ -20,6 +21,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_BAD_CHECKSUM,
     MARK_OUT_OF_WINDOW,
     MARK_PAWS,
+    OPENING_INCOMPLETE,
 )
 
 if TYPE_CHECKING:
@@ -140,8 +142,34 @@ def far_off(case: Case) -> Verdict | None:
     return None
 
 
+def broken_answers(case: Case) -> Verdict | None:
+    """SYN+ACKs with wrong checksums, while the client goes on asking."""
+    answers = [s for s in case.server.segments if s.syn_ack]
+    bad = [s for s in answers if s.has(MARK_BAD_CHECKSUM)]
+    again = [s for s in case.client.segments if s.syn and bad and s.frame > bad[0].frame]
+    if len(bad) < 2 or len(bad) < len(answers) or not again:
+        return None
+    return Verdict(
+        90,
+        "likely",
+        (
+            f"{len(bad)} SYN+ACKs of {case.server.name} have wrong checksums ({case.frames(*bad)})",
+            (
+                f"{case.client.name} repeated its SYN {len(again)} times all the same ({case.frames(*again)}): a "
+                "receiver drops what is damaged without a word"
+            ),
+        ),
+        f"the SYN+ACKs of {case.server.name} are damaged before they arrive: {len(bad)} with wrong checksums, and the "
+        "connection does not open",
+        against=("a SYN+ACK that is lost on the way would not be in a capture at its receiver",),
+        at=bad[0],
+    )
+
+
 def broken(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """What arrives is damaged: wrong checksums, never acknowledged."""
+    if case[C_OPENING] == OPENING_INCOMPLETE:
+        return broken_answers(case) if case.has("bad_checksum") else None
     for stall in stalls(case):
         bad = damaged(stall)
         if len(bad) < 2 or 2 * len(bad) < len(stall.copies) or stall.answered:
@@ -323,6 +351,7 @@ CAUSES = (
             "path_loss": "what arrives is right",
             "path_dead": "nothing arrives",
             "peer_vanished": "nothing comes back from the peer, damaged or not",
+            "handshake_lost_in_path": "the SYN+ACKs that pass are right",
         },
         explains=REPEATED
         | frozenset(

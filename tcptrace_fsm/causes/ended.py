@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes.briefs import CLIENT_BYTES, SERVER_BYTES
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.findings.abort import LAST_WORDS, aborts
 from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
@@ -13,17 +12,16 @@ from tcptrace_fsm.kernels.layout import (
     C_IDLE,
     C_REQUESTS,
     C_RESPONSES,
+    C_WAIT_ROUND,
     C_WAIT_SPOKE,
     CLIENT,
     E_ACK,
     E_ACK_TIME,
     E_FIN,
     E_NEXT,
-    E_UNIQUE,
 )
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.causes.briefs import Brief
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.rule import End, Segment, View
@@ -35,6 +33,7 @@ IMPATIENCE = 30 * SECOND  # after that a request may have needed no answer
 LAST_WORD = 64  # bytes: a close_notify is 31 in TLS 1.2, 24 in TLS 1.3, 53 and more with CBC ciphers
 LATE = 700  # bytes: a full segment is more of an answer, session tickets or an event are less
 FIRST_FLIGHT = 14_600  # bytes: what may be sent before anything is acknowledged, RFC 6928
+REQUEST = 2_920  # bytes: what fills more than two segments is a job, a message, a file rather than a request
 MOMENT = SECOND // 20  # what comes later than this after a FIN was not on its way already
 
 
@@ -146,7 +145,8 @@ def farewell(case: Case, end: End) -> bool:
     peer = end.peer
     if end.side != CLIENT:
         # All was answered, and the client had closed: a server that resets instead of closing takes nothing from it.
-        return 0 < peer[E_FIN] <= end[E_ACK] and case[C_RESPONSES] >= case[C_REQUESTS] > 0
+        answered = case[C_RESPONSES] >= case[C_REQUESTS] > 0
+        return (0 < peer[E_FIN] <= end[E_ACK] and answered) or took_leave(case, peer)
     fin = next((s for s in end.segments if s.fin), None)
     if fin is None:
         return 0 < peer[E_FIN] <= end[E_ACK]
@@ -157,6 +157,29 @@ def farewell(case: Case, end: End) -> bool:
         and late[0].time - fin.time <= prompt(peer)
         and case[C_RESPONSES] >= case[C_REQUESTS]
     )
+
+
+def took_leave(case: Case, client: End) -> bool:
+    """Whether a client that had its answers closed right behind a few last words: it expected nothing for them."""
+    fin = next((s for s in client.segments if s.fin), None)
+    said = case[C_WAIT_SPOKE]
+    if fin is None or not 0 <= case[C_REQUESTS] - case[C_RESPONSES] <= 1 or not case[C_RESPONSES]:
+        return False
+    words = client[E_FIN] - case[C_WAIT_ROUND]
+    return 0 <= fin.time - said <= MOMENT // 2 and said > case[C_WAIT_SPOKE + 1] and 0 < words <= LAST_WORD
+
+
+def stops(case: Case, end: End) -> bool:
+    """Whether a client ends a connection of its own accord while the answer is still coming: it has seen enough."""
+    asked, answered = case[C_WAIT_SPOKE], case[C_WAIT_SPOKE + 1]
+    return end.side == CLIENT and not case.midstream and 0 < asked < min(answered, end[E_ACK_TIME])
+
+
+def parting(case: Case, end: End, rst: Segment | None) -> bool:
+    """Whether a client resets right behind a few last words, having had its answers: TLS's close_notify, a QUIT."""
+    if end.side != CLIENT or rst is None or not 0 < case[C_RESPONSES] >= case[C_REQUESTS] - 1:
+        return False
+    return 0 <= rst.time - case[C_WAIT_SPOKE] <= MOMENT // 2 and 0 < end[E_NEXT] - case[C_WAIT_ROUND] <= LAST_WORD
 
 
 def has_all(case: Case, rst: Segment | None) -> bool:
@@ -193,7 +216,8 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             lost = sum(s.length for s in late)
             if lost <= LAST_WORDS and end.peer[E_FIN] >= 0:
                 continue  # it had only its farewell left to say
-            left = nobody_waits(case, end, fin, late)
+            at_once = late[0].time - fin.time <= prompt(end.peer)
+            left = nobody_waits(case, end, fin, late) or (at_once and stops(case, end))
             return Verdict(
                 60 if left else 70,
                 "possible" if left else "likely",
@@ -216,9 +240,10 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         flight = in_flight(end)
         if flight is not None:
             fin, rst, lost = flight
+            left = stops(case, end)
             return Verdict(
                 65,
-                "likely",
+                "possible" if left else "likely",
                 (
                     (
                         f"{end.name} closed ({case.frames(fin)}) and sent RST {span(rst.time - fin.time)} later "
@@ -228,6 +253,7 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
                 ),
                 f"{end.name} closed while {end.peer.name} was sending: {lost:,} bytes under way met RST and are lost",
                 alternatives=("aborted_by_application",),
+                severity="low" if left else None,
                 where=place,
                 at=rst,
                 amount=lost,
@@ -235,7 +261,7 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         finding = case.finding("rst_on_late_data", "close_with_unread_data")
         if finding is not None and finding.side == place:
             last = next((s for s in end.segments if s.rst), None)
-            done = end.side == CLIENT and has_all(case, last)
+            done = (end.side == CLIENT and has_all(case, last)) or stops(case, end) or parting(case, end, last)
             sure = finding.severity != "low" and not done
             return Verdict(
                 65 if sure else 45,
@@ -243,7 +269,7 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
                 (f"{finding.message} ({case.frames(finding.frame)})",),
                 f"{end.name} closed while data were unread or still to come: what {end.peer.name} sent is lost"
                 if not done
-                else f"{end.name} ended the connection by RST, with all answers received and perhaps read",
+                else f"{end.name} ended the connection by RST, with answers received and perhaps read",
                 alternatives=("aborted_by_application",),
                 severity="low" if done else None,
                 where=place,
@@ -264,10 +290,11 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         return None
     # Whoever has closed behind its last words may have taken its leave.
     waiting = end.side != CLIENT and case.client[E_FIN] < 0
+    farewell_lost = lost and parting(case, end, rst)
     owed = waiting and case[C_RESPONSES] < case[C_REQUESTS] and rst.time - case[C_WAIT_SPOKE] < IMPATIENCE
     return Verdict(
         35,
-        "likely" if lost else "possible",
+        "likely" if lost and not farewell_lost else "possible",
         (
             f"{end.name} sent RST into an open connection ({case.frames(rst)})",
             (f"{lost:,} bytes were not acknowledged then" if lost else "all that was sent had been acknowledged")
@@ -277,55 +304,10 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         + (f": {lost:,} bytes are lost" if lost else " without an answer" if owed else ", nothing was under way")
         + (f" ({case[C_RESPONSES]} of {case[C_REQUESTS]} requests were answered)" if owed and not lost else ""),
         alternatives=("closed_with_unread_data", "reset_injected"),
-        severity="medium" if lost or owed else "low",
+        severity="medium" if (lost and not farewell_lost) or owed else "low",
         where=PLACE[end.side],
         at=rst,
         amount=lost,
-    )
-
-
-def answers(case: Case, world: World) -> tuple[int, int, Brief | None]:
-    """The connections to a service that opened, how many requests got no byte back, and the first that did."""
-    alike = world.to_service(case.service).opened
-    asked, answered = alike.column(CLIENT_BYTES), alike.column(SERVER_BYTES)
-    silent = sum(0 < sent <= FIRST_FLIGHT and not got for sent, got in zip(asked, answered, strict=True))
-    first = next((i for i, got in enumerate(answered) if got), None)
-    return len(alike), silent, None if first is None else alike[first]
-
-
-def unanswered_half_close(case: Case, world: World) -> Verdict | None:
-    """The client closes its direction behind the request, and the server closes without a byte of answer."""
-    client, server = case.client, case.server
-    if case.midstream or not client[E_UNIQUE] or server[E_UNIQUE] or client[E_ACK] > max(server[E_FIN], 1):
-        return None
-    fin = next((s for s in client.segments if s.fin), None)
-    answer = next((s for s in server.segments if s.fin or s.rst), None)
-    if fin is None or answer is None or answer.ack < client[E_FIN] or any(s.rst for s in client.segments):
-        return None  # FINs that cross answer nothing
-    if client[E_UNIQUE] > FIRST_FLIGHT:
-        return None  # an upload, rather than a request
-    if answer.time - fin.time > max(2 * prompt(server), SECOND) or fin.time - case.first_time > 30 * SECOND:
-        return None
-    alike, silent, answered = world.once(("answers", case.service), lambda: answers(case, world))
-    if answered is None and (silent < 2 or answer.rst):
-        return None  # a protocol that only ever pushes looks the same
-    how = "reset" if answer.rst else "closed"
-    evidence = [
-        (
-            f"{client.name} sent {client[E_UNIQUE]:,} bytes and its FIN ({case.frames(fin)}); {server.name} "
-            f"{how} {span(answer.time - fin.time)} later without a byte of answer ({case.frames(answer)})"
-        ),
-        f"{silent:,} of {alike:,} connections to {server.name} asked and got no byte back",
-    ]
-    if answered is not None:
-        evidence.append(f"others were: connection {answered.conn_id} got {answered.server_bytes:,} bytes")
-    return Verdict(
-        40,
-        "possible",
-        tuple(evidence),
-        f"{server.name} does not answer a client that closes its direction first",
-        alternatives=("aborted_by_application",) if answer.rst else ("request_unanswered",),
-        at=fin,
     )
 
 
@@ -447,51 +429,6 @@ CAUSES = (
             1.000 > F. 101:101(0)   ack 201
             1.010 < F. 201:201(0)   ack 102
             1.020 > .  102:102(0)   ack 202
-        """,
-    ),
-    Cause(
-        name="half_close_unsupported",
-        family="close",
-        where="server",
-        severity="medium",
-        summary="A client closes its direction behind its request, as it may, and the server, or a proxy before it, "
-        "takes that for the end of all: it closes without an answer.",
-        predicts=("request, FIN, and the server's FIN or RST within a round trip, without a byte",),
-        forbids=("an answer", "a protocol that never answers", "more than a first flight of data: an upload"),
-        look_alikes={
-            "request_unanswered": "the client's direction stays open",
-            "closed_with_unread_data": "data were unread when the RST came",
-            "aborted_by_application": "it happens to clients, too, that keep their direction open",
-        },
-        explains=frozenset({"abort_rst", "half_close"}),
-        next_step="let the client wait for the answer before it closes its direction; proxies have a setting for it "
-        "(for instance 'option abortonclose' off)",
-        weigh=unanswered_half_close,
-        example="""
-            0.000 > S  0:0(0)
-            0.010 < S. 0:0(0)     ack 1
-            0.020 > .  1:1(0)     ack 1
-            0.021 > FP. 1:101(100) ack 1
-            0.031 < .  1:1(0)     ack 102
-            0.035 < F. 1:1(0)     ack 102
-            0.045 > .  102:102(0) ack 2
-            port 40001 80
-            1.000 > S  0:0(0)
-            1.010 < S. 0:0(0)     ack 1
-            1.020 > .  1:1(0)     ack 1
-            1.021 > FP. 1:101(100) ack 1
-            1.031 < .  1:1(0)     ack 102
-            1.035 < F. 1:1(0)     ack 102
-            1.045 > .  102:102(0) ack 2
-        """,
-        look_alike="""
-            0.000 > S  0:0(0)
-            0.010 < S. 0:0(0)     ack 1
-            0.020 > .  1:1(0)     ack 1
-            0.021 > FP. 1:101(100) ack 1
-            0.031 < .  1:1(0)     ack 102
-            0.035 < FP. 1:51(50)  ack 102
-            0.045 > .  102:102(0) ack 52
         """,
     ),
 )

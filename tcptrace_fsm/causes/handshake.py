@@ -146,6 +146,8 @@ def handshake_lost_in_path(case: Case, world: World) -> Verdict | None:
     repeated = [x for x in syns if x.frame > answer.frame]
     if len(repeated) >= 2:
         return answers_lost(case, syns, answer, repeated, sure=not world.lacks_frames)
+    if repeated and answer_lost(case):
+        return answers_lost_once(case, answer, repeated[0], world)
     return acks_never_came(case, s) if s and not repeated else None
 
 
@@ -210,6 +212,41 @@ def answers_lost(case: Case, syns: list[Segment], answer: Segment, repeated: lis
         ),
         f"the SYN+ACKs of {case.server.name} do not reach {case.client.name}: it repeated its SYN {len(repeated)} "
         f"times although it was answered, {after}",
+        at=answer,
+    )
+
+
+def answer_lost(case: Case) -> bool:
+    """Whether the client repeated its SYN a second later, and is much nearer than that: it did not have the answer."""
+    syns, answer = syns_of(case), answer_of(case)
+    if answer is None or len(syns) < 2:
+        return False
+    again = next((x for x in case.sent(SERVER) if x.syn_ack and x.frame > syns[1].frame), None)
+    ack = next((x for x in case.sent(CLIENT) if is_plain(x) and again and x.frame > again.frame), None)
+    return bool(again and ack and 2 * (ack.time - again.time) < syns[1].time - answer.time)
+
+
+def answers_lost_once(case: Case, answer: Segment, again: Segment, world: World) -> Verdict | None:
+    """The first SYN+ACK of one connection after the other has no effect."""
+    mine = [c for c in world.cases_of(case.service) if c.client_host == case.client_host]
+    alike = [c for c in mine if concerns_lost(c) and answer_lost(c)]
+    opened = [b for b in world.between(case.client_host, case.server_host) if b.service == case.service and b.opened]
+    if len(alike) < 3 or 3 * len(alike) < len(opened):
+        return None  # as after any loss
+    return Verdict(
+        58,
+        "possible",
+        (
+            (
+                f"the SYN was answered here, and repeated {span(again.time - answer.time)} later all the same "
+                f"({case.frames(answer, again)})"
+            ),
+            f"{len(alike)} of {len(opened)} connections of this client to the service went so: that is no chance",
+        ),
+        f"the first SYN+ACK of {case.server.name} does not reach {case.client.name}: {len(alike)} of {len(opened)} "
+        "connections open a second late",
+        ("the SYN was not lost: it was answered",),
+        ("path_loss",),
         at=answer,
     )
 

@@ -8,9 +8,13 @@ from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.stall import REPEATED, stalls
 from tcptrace_fsm.findings.data import unheard
 from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
+from tcptrace_fsm.findings.forgotten import last_heard
 from tcptrace_fsm.findings.rule import SECOND, mask, span
 from tcptrace_fsm.kernels.layout import (
+    C_CLOSING,
     C_IDLE,
+    CLOSING_NORMAL,
+    CLOSING_SIMULTANEOUS,
     E_ACK_TIME,
     E_LAST_TIME,
     FATE_FOREIGN,
@@ -19,6 +23,7 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
+    from tcptrace_fsm.causes.briefs import Brief, Briefs
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.rule import End, Segment
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["CAUSES"]
 
 PLACE = ("client", "server")
+MOST = 1_000  # connections to look at, of those that began before a reset: the latest
+ORDERLY = (CLOSING_NORMAL, CLOSING_SIMULTANEOUS)
 QUIET = 30 * SECOND  # no box on the path that keeps state forgets a connection sooner
 LIMITS = (
     (60, "Azure SNAT and many proxies at 60 s"),
@@ -80,6 +87,19 @@ def others_reset(case: Case, end: End, rst: Segment, world: World) -> list[Case]
     return found
 
 
+def survivors(case: Case, end: End, rst: Segment, world: World) -> list[Brief]:
+    """Connections of the same host that were open when this one was reset, and went on to an orderly end."""
+
+    def make() -> Briefs:
+        around = world.to_host(case.server_host) if end.side else world.from_host(case.client_host)
+        closings = around.answered.column(C_CLOSING)
+        return around.answered.those([how in ORDERLY for how in closings])
+
+    known = world.once(("orderly", end.side, case.server_host if end.side else case.client_host), make)
+    begun, _ = known.split(rst.time - SECOND)
+    return [b for b in begun[-MOST:] if b.last_time > rst.time + SECOND]
+
+
 def usual_ttl(end: End, rst: Segment) -> int | None:
     """The TTL of its other segments, where they agree."""
     ttls = {s.ttl for s in end.segments if s is not rst and s.ttl >= 0}
@@ -125,7 +145,12 @@ def forgotten(case: Case, world: World) -> Verdict | None:
 def _reset_after_silence(case: Case, answer: tuple[End, Segment], idle: int, world: World) -> Verdict | None:
     end, rst = answer
     asked = asked_at(end, rst)
-    if idle < QUIET or asked is None:
+    if asked is None:
+        return None
+    before = end.view.before(rst, side=end.peer.side)
+    if before is not None and before.has(MARK_KEEPALIVE):
+        idle = before.time - last_heard(end, rst)  # a probe is the first word after the silence
+    if idle < QUIET:
         return None
     usual = usual_ttl(end, rst)
     far = usual is not None and rst.ttl != usual and not (case.two_points and rst.unsent)
@@ -144,13 +169,18 @@ def _reset_after_silence(case: Case, answer: tuple[End, Segment], idle: int, wor
         evidence.append(f"it never left {end.name}, whose own capture lacks it")
     if known:
         evidence.append(known)
+    alive = survivors(case, end, rst, world)
+    if alive:
+        evidence.append(f"{end.name} had not lost all: connection {alive[0].conn_id}, open at that time, went on")
     crowd = others_reset(case, end, rst, world)
     against = (
-        () if far or between or not crowd else (f"{len(crowd)} others were reset within a minute: a restart fits too",)
+        ()
+        if far or between or alive or not crowd
+        else (f"{len(crowd)} others were reset within a minute: a restart fits too",)
     )
     return Verdict(
-        98 if between else 75 if far else 60,
-        "likely" if far or between else "possible",
+        98 if between else 75 if far or alive else 60,
+        "likely" if far or between or alive else "possible",
         tuple(evidence),
         f"the connection of {end.peer.name} to {end.name} had been idle for {span(idle)}, and what it sent then met "
         f"RST: something between{'' if between else ', or the far end,'} had forgotten it",
@@ -172,13 +202,14 @@ def restarted(case: Case, world: World) -> Verdict | None:
         return None
     usual = usual_ttl(end, rst)
     if usual is not None and rst.ttl != usual:
-        return None
+        return replaced(case, end, rst, usual, world)
     if any(stall.end is end and len(stall.copies) > 3 for stall in stalls(case)):
         return None  # it had repeated something in vain: it gave the connection up
     heard_at = max([end[E_ACK_TIME], *(s.last_time for s in end.segments if not s.rst and s.frame < rst.frame)])
     if rst.time - heard_at < SECOND:
         return None  # nobody restarts within a second
     crowd = others_reset(case, end, rst, world)
+    alive = survivors(case, end, rst, world)
     evidence = [
         (
             f"{end.name} answered a segment with RST after {span(rst.time - asked)} ({case.frames(rst)}): it no longer "
@@ -188,13 +219,37 @@ def restarted(case: Case, world: World) -> Verdict | None:
     if crowd:
         evidence.append(f"{len(crowd)} other connections of the host were answered so within a minute")
     return Verdict(
-        70 if crowd else 45,
-        "likely" if crowd else "possible",
+        45 if alive or not crowd else 70,
+        "possible" if alive or not crowd else "likely",
         tuple(evidence),
         f"{end.name} has lost the connection without a word, as after a crash or restart: it answered {end.peer.name} "
         f"with RST {span(rst.time - asked)} later",
+        against=(f"connection {alive[0].conn_id} of the same host went on",) if alive else (),
         alternatives=("idle_timeout_in_path", "nat_not_undone"),
         where=PLACE[end.side],
+        at=rst,
+    )
+
+
+def replaced(case: Case, end: End, rst: Segment, usual: int, world: World) -> Verdict | None:
+    """In the midst of their work connections of one host are answered by another one, which knows none of them."""
+    crowd = others_reset(case, end, rst, world)
+    if len(crowd) < 2 or case[C_IDLE] >= QUIET or case.two_points:
+        return None
+    return Verdict(
+        55,
+        "possible",
+        (
+            (
+                f"a segment was answered by RST with TTL {rst.ttl}, where {end.name} sends with {usual} "
+                f"({case.frames(rst)}): it came from elsewhere, in the form of a system that knows no such connection"
+            ),
+            f"{len(crowd)} other connections of the host were answered so within a minute",
+        ),
+        f"something else than before answers in the name of {end.name}, and knows none of its connections: the way to "
+        "it has changed, or another machine has taken over its address",
+        alternatives=("reset_injected", "nat_not_undone", "idle_timeout_in_path"),
+        where="path",
         at=rst,
     )
 

@@ -155,6 +155,9 @@ def forged(case: Case, end: End) -> Forged | None:
         evidence.append(f"TTL {first.ttl} in the RST, {alike[0].ttl} in the other segments of {end.name}")
         if first.ip_id > 0 and others[-1].ip_id > 0 and abs(first.ip_id - others[-1].ip_id) > FAR:
             evidence.append(f"IP identification {first.ip_id} beside {others[-1].ip_id}: of another series")
+        if after is None and first.has(MARK_RST_INEXACT, MARK_RST_OUTSIDE) and not case.two_points:
+            points += 1
+            evidence.append(f"{end.name} had not come to its number {first.seq:,}, or was past it")
     way = round_trip(case, end)
     asked = end.view.before(first, side=end.peer.side)
     steady = not overtaking(end)

@@ -39,11 +39,13 @@ from tcptrace_fsm.text.durations import span
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
+    from tcptrace_fsm.findings.rule import End
 
 __all__ = ["CAUSES"]
 
 SECOND = 1_000_000_000
 SIDES = ("client", "server")
+PAUSED = 10 * SECOND  # a player that has enough stops reading for seconds
 
 
 def spent(case: Case, kind: int, side: int) -> int:
@@ -72,9 +74,10 @@ def receiver_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     longest = case[C_LONGEST_WAIT] if own else shut
     shown = case.frames(case[C_LONGEST_BEFORE], case[C_LONGEST_AFTER] if case[C_LONGEST_AFTER] >= 0 else None)
     still = case[C_WAITING] == 2 * WAIT_WINDOW + side
+    left = unwanted(end, shut)
     return Verdict(
         68,
-        "likely",
+        "possible" if left else "likely",
         (
             f"the {SIDES[side]}'s window had no room for {span(shut)} in all, {span(longest)} at a time"
             + (f" ({shown})" if own else ""),
@@ -85,10 +88,27 @@ def receiver_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         ),
         f"{end.name} did not read what {end.peer.name} sent: its window was shut for {span(shut)}"
         + (", and still is when the capture ends" if still else ""),
-        against=("what was sent once the window opened arrived: the way was there",) if not still else (),
-        severity="medium" if shut >= SECOND else "low",
+        against=("it ended the connection itself, without reading on: it may not have wanted the rest",)
+        if left
+        else ("what was sent once the window opened arrived: the way was there",)
+        if not still
+        else (),
+        severity="medium" if shut >= SECOND and not left else "low",
         where=SIDES[side],
         amount=shut,
+    )
+
+
+def unwanted(end: End, shut: int) -> bool:
+    """Whether a client shut its window for a few seconds, and then ended the connection without opening it again."""
+    if end.side != CLIENT or shut >= PAUSED:
+        return False
+    rst = next((s for s in end.segments if s.rst), None)
+    zero = next((s for s in end.segments if s.window == 0 and not s.rst and not s.syn), None)
+    return (
+        rst is not None
+        and zero is not None
+        and not any(s.window > 0 and zero.frame < s.frame < rst.frame for s in end.segments)
     )
 
 
@@ -110,6 +130,8 @@ def window_limited(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     sender = receiver.peer
     limited = spent(case, WAIT_WINDOW, side)
     way = sum(w for w in (case[C_WAIT_WAY], case[C_WAIT_WAY + 1]) if w > 0)
+    if case[C_LONGEST_FOR] == 2 * WAIT_WINDOW + side and case[C_LONGEST_WAIT] > max(SECOND, 8 * way):
+        limited -= case[C_LONGEST_WAIT]  # no window that is only too small is full for so long: somebody was away
     moving = limited + case[C_TIMES + 2 * WAIT_TRANSFER + 1 - side]
     if receiver[E_ZERO_WINDOWS] or limited < SECOND // 5 or 2 * limited < moving or way < 5_000_000:
         return None

@@ -152,17 +152,19 @@ def locate(tcb: Tcb) -> int:
 def mark_damaged_syns(c: int, side: int, rows: Words, log: Words) -> int:
     """Mark the SYNs with a wrong checksum that reached nobody, as later segments show: for the rules. Returns how many.
 
-    Their sender sent the same with a right one; or it sent nothing else, nothing answered, and routers have passed the
-    SYNs on, so that this is not what a host leaves to its network card.
+    Their sender sent the same with a right one; or it sent nothing else, nothing answered (but a client that goes on
+    asking), and routers have passed the SYNs on, so that this is not what a host leaves to its network card.
     """
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    asking = 1 if side == SERVER and rows[y + E_SYNS] > 1 and rows[y + E_SEGMENTS] == rows[y + E_SYNS] else 0
     sums = rows[x + E_CHECKSUMS]
     if not sums & SUMS_BAD or not rows[x + E_SYNS]:
         return 0
     if not sums & SUMS_GOOD and (
         sums & SUMS_OFFLOADED
         or rows[x + E_SEGMENTS] > rows[x + E_SYNS]
-        or rows[c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE + E_SEGMENTS]
+        or (rows[y + E_SEGMENTS] and not asking)
         or first_hop(rows[x + E_TTL])
     ):
         return 0

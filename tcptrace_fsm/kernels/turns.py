@@ -19,6 +19,36 @@ def segment_room(y: int, rows: Words) -> int:
     return rows[y + E_MSS] - 40 if rows[y + E_MSS] > 80 else 1200
 
 
+def is_held_back(c: int, side: int, rows: Words) -> int:
+    """Whether ``side`` goes on the moment it hears of an ACK of all that it had sent, and that ACK was delayed.
+
+    Nagle's algorithm holds back a short segment until then (RFC 9293 3.7.4, RFC 5681 4.2).
+    """
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    acked = rows[y + E_ACK_TIME]
+    spoke = rows[c + C_WAIT_SPOKE + side]
+    here = rows[c + C_WAIT_WAY + side]
+    there = rows[c + C_WAIT_WAY + 1 - side]
+    held = acked - spoke - there
+    if rows[y + E_ACK] < rows[c + C_WAIT_SEEN + side] or acked < spoke or there < 0:
+        return 0
+    if here <= 4 * MILLISECOND and rows[c + C_LAST_TIME] - acked > here + MILLISECOND:
+        return 0  # an ACK lets it go at once
+    return 1 if 25 * MILLISECOND <= held <= 600 * MILLISECOND else 0
+
+
+def held_back(c: int, side: int, after: int, rows: Words, waits: Words, control: Words) -> int:
+    """Account for a short segment that waited for a delayed ACK; ``after`` is its frame."""
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    there = rows[c + C_WAIT_SPOKE + side] + rows[c + C_WAIT_WAY + 1 - side]
+    spend(c, there, WAIT_TRANSFER * 2 + side, after, rows, waits, control)
+    spend(c, rows[y + E_ACK_TIME], WAIT_DELAYED_ACK * 2 + 1 - side, after, rows, waits, control)
+    rows[c + C_DELAYED_ACKS] += 1
+    if rows[c + C_HELD_FRAME] < 0:
+        rows[c + C_HELD_FRAME] = after
+    return 0
+
+
 def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, waits: Words, control: Words) -> int:
     """Account for a pause between new data of one endpoint and more of them, with no answer between."""
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
@@ -50,6 +80,13 @@ def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, 
         # congestion window holds it back for longer than its timer takes at the least: what it sent never came here.
         purpose = WAIT_TRANSFER * 2 + side
         if (
+            length < segment_room(y, rows)
+            and not bits & (WB_REPEATED << side | WB_TIGHT)
+            and clock - acked <= at_once
+            and is_held_back(c, side, rows)
+        ):
+            held_back(c, side, after, rows, waits, control)  # the rest of it was too short to go along
+        elif (
             here > there >= 0
             and here > 5 * MILLISECOND
             and rows[y + E_ACK] >= rows[c + C_WAIT_SEEN + side]
@@ -58,25 +95,14 @@ def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, 
             purpose = WAIT_RETRANSMISSION * 2 + side
     elif rows[y + E_ACK] >= rows[c + C_WAIT_SEEN + side] and acked >= spoke:
         if clock - acked <= at_once and (not bits & WB_SHORT << side or length < segment_room(y, rows)):
-            # It went on as soon as it heard of the ACK. Where that was held back, Nagle's algorithm held back a short
-            # segment until then (RFC 9293 3.7.4, RFC 5681 4.2).
+            # It went on as soon as it heard of the ACK.
             purpose = WAIT_TRANSFER * 2 + side
-            held = acked - spoke - there
             shift = rows[y + E_SHIFT] if rows[y + E_SHIFT] > 0 else 0
             if there >= 0 and length < segment_room(y, rows) and length == rows[y + E_WINDOW] >> shift:
                 # As long as the window's field without its scale: that is all that its TCP sends before an ACK.
                 purpose = WAIT_WINDOW * 2 + 1 - side
-            elif (
-                (here > 4 * MILLISECOND or clock - acked <= here + MILLISECOND)  # an ACK lets it go at once
-                and there >= 0
-                and 25 * MILLISECOND <= held <= 600 * MILLISECOND
-                and length < segment_room(y, rows)
-            ):
-                spend(c, spoke + there, purpose, after, rows, waits, control)
-                spend(c, acked, WAIT_DELAYED_ACK * 2 + 1 - side, after, rows, waits, control)
-                rows[c + C_DELAYED_ACKS] += 1
-                if rows[c + C_HELD_FRAME] < 0:
-                    rows[c + C_HELD_FRAME] = after
+            elif length < segment_room(y, rows) and is_held_back(c, side, rows):
+                held_back(c, side, after, rows, waits, control)
     elif clock - rows[c + C_WAIT_DONE] <= (there if there > 0 else 15 * MILLISECOND) + slack:
         purpose = WAIT_TRANSFER * 2 + side
     elif 0 <= there < clock - spoke - 200 * MILLISECOND and rows[y + E_ACK] >= 0:

@@ -1,0 +1,119 @@
+"""The cause of answers that do not come since the client has closed its direction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.causes.briefs import CLIENT_BYTES, SERVER_BYTES
+from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.findings.evidence import prompt
+from tcptrace_fsm.findings.rule import SECOND, span
+from tcptrace_fsm.kernels.layout import (
+    E_ACK,
+    E_FIN,
+    E_UNIQUE,
+)
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.causes.briefs import Brief
+    from tcptrace_fsm.causes.case import Case
+    from tcptrace_fsm.causes.world import World
+
+__all__ = ["CAUSES"]
+
+FIRST_FLIGHT = 14_600  # bytes: what may be sent before anything is acknowledged, RFC 6928
+REQUEST = 2_920  # bytes: what fills more than two segments is a job, a message, a file rather than a request
+
+
+def answers(case: Case, world: World) -> tuple[int, int, Brief | None]:
+    """The connections to a service that opened, how many requests got no byte back, and the first that did."""
+    alike = world.to_service(case.service).opened
+    asked, answered = alike.column(CLIENT_BYTES), alike.column(SERVER_BYTES)
+    silent = sum(0 < sent <= FIRST_FLIGHT and not got for sent, got in zip(asked, answered, strict=True))
+    first = next((i for i, got in enumerate(answered) if got), None)
+    return len(alike), silent, None if first is None else alike[first]
+
+
+def unanswered_half_close(case: Case, world: World) -> Verdict | None:
+    """The client closes its direction behind the request, and the server closes without a byte of answer."""
+    client, server = case.client, case.server
+    if case.midstream or not client[E_UNIQUE] or server[E_UNIQUE] or client[E_ACK] > max(server[E_FIN], 1):
+        return None
+    fin = next((s for s in client.segments if s.fin), None)
+    answer = next((s for s in server.segments if s.fin or s.rst), None)
+    if fin is None or answer is None or answer.ack < client[E_FIN] or any(s.rst for s in client.segments):
+        return None  # FINs that cross answer nothing
+    if client[E_UNIQUE] > FIRST_FLIGHT:
+        return None  # an upload, rather than a request
+    if answer.time - fin.time > max(2 * prompt(server), SECOND) or fin.time - case.first_time > 30 * SECOND:
+        return None
+    alike, silent, answered = world.once(("answers", case.service), lambda: answers(case, world))
+    if answered is None and (silent < 2 or answer.rst or client[E_UNIQUE] > REQUEST):
+        return None  # a protocol that only ever pushes looks the same
+    how = "reset" if answer.rst else "closed"
+    evidence = [
+        (
+            f"{client.name} sent {client[E_UNIQUE]:,} bytes and its FIN ({case.frames(fin)}); {server.name} "
+            f"{how} {span(answer.time - fin.time)} later without a byte of answer ({case.frames(answer)})"
+        ),
+        f"{silent:,} of {alike:,} connections to {server.name} asked and got no byte back",
+    ]
+    if answered is not None:
+        evidence.append(f"others were: connection {answered.conn_id} got {answered.server_bytes:,} bytes")
+    return Verdict(
+        40,
+        "possible",
+        tuple(evidence),
+        f"{server.name} does not answer a client that closes its direction first",
+        alternatives=("aborted_by_application",) if answer.rst else ("request_unanswered",),
+        at=fin,
+    )
+
+
+CAUSES = (
+    Cause(
+        name="half_close_unsupported",
+        family="close",
+        where="server",
+        severity="medium",
+        summary="A client closes its direction behind its request, as it may, and the server, or a proxy before it, "
+        "takes that for the end of all: it closes without an answer.",
+        predicts=("request, FIN, and the server's FIN or RST within a round trip, without a byte",),
+        forbids=("an answer", "a protocol that never answers", "more than a first flight of data: an upload"),
+        look_alikes={
+            "request_unanswered": "the client's direction stays open",
+            "closed_with_unread_data": "data were unread when the RST came",
+            "aborted_by_application": "it happens to clients, too, that keep their direction open",
+        },
+        explains=frozenset({"abort_rst", "half_close"}),
+        next_step="let the client wait for the answer before it closes its direction; proxies have a setting for it "
+        "(for instance 'option abortonclose' off)",
+        weigh=unanswered_half_close,
+        example="""
+            0.000 > S  0:0(0)
+            0.010 < S. 0:0(0)     ack 1
+            0.020 > .  1:1(0)     ack 1
+            0.021 > FP. 1:101(100) ack 1
+            0.031 < .  1:1(0)     ack 102
+            0.035 < F. 1:1(0)     ack 102
+            0.045 > .  102:102(0) ack 2
+            port 40001 80
+            1.000 > S  0:0(0)
+            1.010 < S. 0:0(0)     ack 1
+            1.020 > .  1:1(0)     ack 1
+            1.021 > FP. 1:101(100) ack 1
+            1.031 < .  1:1(0)     ack 102
+            1.035 < F. 1:1(0)     ack 102
+            1.045 > .  102:102(0) ack 2
+        """,
+        look_alike="""
+            0.000 > S  0:0(0)
+            0.010 < S. 0:0(0)     ack 1
+            0.020 > .  1:1(0)     ack 1
+            0.021 > FP. 1:101(100) ack 1
+            0.031 < .  1:1(0)     ack 102
+            0.035 < FP. 1:51(50)  ack 102
+            0.045 > .  102:102(0) ack 52
+        """,
+    ),
+)

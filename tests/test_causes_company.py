@@ -1,0 +1,158 @@
+"""Causes that the rest of the capture decides: who was open at the same time, and how many fared alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.test_causes import diagnoses
+
+pytestmark = pytest.mark.plain
+
+
+def opened(port, at, *, ttl=60, way=0.01, ask=True):
+    """A connection of a port's own that opens at a time, asks 100 bytes and gets 200."""
+    lines = f"""
+        port {port} 80
+        {at:.4f} > S  0:0(0)            ttl 64
+        {at + way:.4f} < S. 0:0(0) ack 1 ttl {ttl}
+        {at + way + 0.0001:.4f} > .  1:1(0) ack 1 ttl 64
+    """
+    if ask:
+        lines += f"""
+        {at + 0.0300:.4f} > P. 1:101(100) ack 1   ttl 64
+        {at + 0.0400:.4f} < P. 1:201(200) ack 101 ttl {ttl}
+        {at + 0.0500:.4f} > .  101:101(0) ack 201 ttl 64
+    """
+    return lines
+
+
+def reset(port, at, *, ttl=60, seq=201):
+    """Its next request, and the RST that answers it."""
+    return f"""
+        port {port} 80
+        {at:.4f} > P. 101:201(100) ack {seq} ttl 64
+        {at + 0.01:.4f} < R {seq}:{seq}(0) ttl {ttl}
+    """
+
+
+def closed(port, at):
+    """Its orderly end."""
+    return f"""
+        port {port} 80
+        {at:.4f} > F. 101:101(0) ack 201 ttl 64
+        {at + 0.01:.4f} < F. 201:201(0) ack 102 ttl 60
+        {at + 0.02:.4f} > .  102:102(0) ack 202 ttl 64
+    """
+
+
+def told(text):
+    """What is said first: cause and confidence."""
+    return [(d.cause, d.confidence) for d in diagnoses(text)][:1]
+
+
+IDLE = "".join(opened(40001 + n, n) for n in range(3)) + opened(40009, 3)
+
+
+def test_idle_connections_that_were_reset_together_while_another_lives_on_were_forgotten():
+    """Their host was not restarted: what was open with it at that time went on."""
+    ends = "".join(reset(40001 + n, 70 + n) for n in range(3))
+    assert told(IDLE + ends + closed(40009, 80)) == [("idle_timeout_in_path", "likely")]
+    assert told(IDLE + ends) == [("endpoint_restarted", "likely")]
+
+
+def test_a_keepalive_may_be_the_first_word_after_the_silence():
+    """It is answered by RST; where those before it were answered, there was no silence."""
+    probe = "400.0 > . 100:100(0) ack 201 ttl 64\n400.01 < R 201:201(0) ttl 60\n"
+    assert told(opened(40001, 0) + probe)[0][0] == "idle_timeout_in_path"
+    answered = "".join(
+        f"{t}.0 > . 100:100(0) ack 201 ttl 64\n{t}.01 < . 201:201(0) ack 101 ttl 60\n" for t in range(20, 400, 20)
+    )
+    assert "idle_timeout_in_path" not in [d.cause for d in diagnoses(opened(40001, 0) + answered + probe)]
+
+
+def test_another_host_answers_for_all_connections_in_the_midst_of_their_work():
+    """RSTs of a system that knows none of them, from farther away; a single one may be anything."""
+    many = "".join(opened(40001 + n, n / 10) + reset(40001 + n, 1 + n / 10, ttl=58) for n in range(4))
+    assert told(many) == [("endpoint_restarted", "possible")]
+    assert diagnoses(many)[0].where == "path"
+    assert told(opened(40001, 0) + reset(40001, 1, ttl=58)) == []
+
+
+def test_a_reset_from_elsewhere_ahead_of_what_its_sender_had_said_is_injected():
+    """It overtook the request that a box objects to, and its TTL is not the client's."""
+    request = """
+        1.000 > R 201:201(0) ttl 120
+        1.001 > P. 101:201(100) ack 201 ttl 64
+        1.002 < . 201:201(0) ack 101 ttl 60
+        1.020 < P. 201:401(200) ack 201 ttl 60
+        1.030 > R 201:201(0) ttl 64
+    """
+    assert told(opened(40001, 0) + request) == [("reset_injected", "likely")]
+    own = request.replace("ttl 120", "ttl 64")
+    assert "reset_injected" not in [d.cause for d in diagnoses(opened(40001, 0) + own)]
+
+
+def twice(port, at, *, way):
+    """A SYN that is answered at once here and repeated a second later; ``way`` to the client and back."""
+    return f"""
+        port {port} 80
+        {at:.4f} > S  0:0(0)             ttl 60
+        {at + 0.0001:.4f} < S. 0:0(0) ack 1 ttl 64
+        {at + 1:.4f} > S  0:0(0)         ttl 60
+        {at + 1.0001:.4f} < S. 0:0(0) ack 1 ttl 64
+        {at + 1.0001 + way:.4f} > .  1:1(0) ack 1 ttl 60
+        {at + 1.0002 + way:.4f} > P. 1:101(100) ack 1 ttl 60
+        {at + 1.0100 + way:.4f} < P. 1:201(200) ack 101 ttl 64
+        {at + 1.0100 + 2 * way:.4f} > . 101:101(0) ack 201 ttl 60
+    """
+
+
+def test_the_first_answer_of_one_connection_after_the_other_is_lost():
+    """Near the server; not where the client is so far away that it asked again before the answer came."""
+    lost = "".join(twice(40001 + n, 4 * n, way=0.03) for n in range(4))
+    assert told(lost) == [("handshake_lost_in_path", "possible")]
+    assert told(twice(40001, 0, way=0.03)) == []
+    assert told("".join(twice(40001 + n, 4 * n, way=0.9) for n in range(4))) == []
+
+
+def mute(port, at):
+    """A connection that opens, and a request that is acknowledged and not answered."""
+    return (
+        opened(port, at, ask=False)
+        + f"""
+        {at + 0.03:.4f} > P. 1:101(100) ack 1 ttl 64
+        {at + 0.04:.4f} < .  1:1(0) ack 101   ttl 60
+    """
+    )
+
+
+def refused(port, at):
+    """A SYN that nobody answers."""
+    return f"port {port} 80\n" + "".join(f"{at + t:.4f} > S 0:0(0) ttl 64\n" for t in (0, 1, 3, 7))
+
+
+def test_new_connections_fail_to_a_service_that_answers_none_of_those_that_opened():
+    """Its application takes none of them, and the queue is full; where they are answered a translation may be full."""
+    failing = "".join(refused(40011 + n, 2 + n) for n in range(5)) + "end 30\n"
+    assert told("".join(mute(40001 + n, n / 2) for n in range(3)) + failing)[0][0] == "accept_queue_full"
+    assert told("".join(opened(40001 + n, n / 2) for n in range(3)) + failing)[0][0] == "nat_ports_exhausted"
+
+
+def answer(port, at, *, bad):
+    """A client that asks again and again, and SYN+ACKs that pass."""
+    word = "bad" if bad else ""
+    return f"port {port} 80\n" + "".join(
+        f"{at + t:.4f} > S 0:0(0) ttl 64\n{at + t + 0.01:.4f} < S. 0:0(0) ack 1 ttl 60 {word}\n" for t in (0, 1, 3, 7)
+    )
+
+
+@pytest.mark.parametrize(("bad", "cause"), [(True, "damaged_in_path"), (False, "handshake_lost_in_path")])
+def test_answers_with_wrong_checksums_are_dropped_by_the_client(bad, cause):
+    """What passes right and has no effect is lost behind the capture point."""
+    assert told(answer(40001, 0, bad=bad) + "end 30\n")[0][0] == cause
+
+
+def test_answers_with_wrong_checksums_of_a_host_next_door_are_left_to_its_card():
+    """No router has passed them on."""
+    near = answer(40001, 0, bad=True).replace("ttl 60", "ttl 64") + "end 30\n"
+    assert "damaged_in_path" not in [d.cause for d in diagnoses(near)]

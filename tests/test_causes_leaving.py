@@ -1,0 +1,137 @@
+"""Who leaves: a client that has seen enough, a few last words, jobs that want no answer. Nobody misses anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from tcptrace_fsm.findings.rule import SEVERITIES
+from tests.test_causes import diagnoses
+
+pytestmark = pytest.mark.plain
+
+OPENED = """
+    0.000 > S  0:0(0)
+    0.010 < S. 0:0(0)     ack 1
+    0.020 > .  1:1(0)     ack 1
+"""
+DOWNLOAD = (
+    OPENED
+    + "0.030 > P. 1:101(100) ack 1\n0.040 < . 1:1(0) ack 101\n"
+    + "".join(
+        f"{0.05 + n / 100:.3f} < . {1 + 1000 * n}:{1001 + 1000 * n}(1000) ack 101\n"
+        f"{0.055 + n / 100:.3f} > . 101:101(0) ack {1001 + 1000 * n}\n"
+        for n in range(20)
+    )
+)
+BEGUN = "".join(
+    f"{t} < . {20001 + 1000 * n}:{21001 + 1000 * n}(1000) ack 101\n" for n, t in enumerate((0.250, 0.251, 0.252))
+)
+LEFT = {
+    "a download that its client has stopped, by RST with data unread": DOWNLOAD
+    + BEGUN
+    + "0.2525 > R. 101:101(0) ack 20001\n",
+    "a download that its client has stopped, by FIN, while the rest was on its way": DOWNLOAD
+    + "0.2495 > F. 101:101(0) ack 20001\n"
+    + BEGUN
+    + "0.2525 > R 102:102(0)\n",
+    "a client that says goodbye and resets at once: the goodbye is not acknowledged": OPENED
+    + """
+        0.030 > P. 1:101(100)   ack 1
+        0.040 < P. 1:201(200)   ack 101
+        0.050 > .  101:101(0)   ack 201
+        0.200 > P. 101:125(24)  ack 201
+        0.2001 > R. 125:125(0)  ack 201
+    """,
+    "the same with something that it had not read": OPENED
+    + """
+        0.030 > P. 1:101(100)   ack 1
+        0.040 < P. 1:201(200)   ack 101
+        0.041 < P. 201:456(255) ack 101
+        0.050 > .  101:101(0)   ack 456
+        0.200 > P. 101:125(24)  ack 456
+        0.2001 > R. 125:125(0)  ack 456
+    """,
+    "a server that resets what a client said before it closed, expecting nothing": OPENED
+    + """
+        0.030 > P. 1:101(100)   ack 1
+        0.040 < P. 1:201(200)   ack 101
+        0.050 > P. 101:108(7)   ack 201
+        0.0501 > F. 108:108(0)  ack 201
+        0.060 < R. 201:201(0)   ack 101
+    """,
+    "a reader that stops reading for a second and then ends the connection": OPENED
+    + """
+        0.030 > P. 1:101(100)     ack 1        win 2000
+        0.040 < .  1:1001(1000)   ack 101
+        0.041 < .  1001:2001(1000) ack 101
+        0.050 > .  101:101(0)     ack 2001     win 0
+        0.300 < .  2000:2000(0)   ack 101
+        0.301 > .  101:101(0)     ack 2001     win 0
+        0.800 < .  2000:2000(0)   ack 101
+        0.801 > .  101:101(0)     ack 2001     win 0
+        1.900 > R. 101:101(0)     ack 2001
+    """,
+}
+
+
+def loud(text):
+    """What is said above low."""
+    return [(d.cause, d.severity) for d in diagnoses(text) if SEVERITIES.index(d.severity) > SEVERITIES.index("low")]
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_nobody_misses_anything(name):
+    """At most low, and not more than possible."""
+    assert loud(LEFT[name]) == []
+    assert {d.confidence for d in diagnoses(LEFT[name])} <= {"possible"}
+
+
+MISSED = {
+    "a request of some size, though its client closed behind it": LEFT[
+        "a server that resets what a client said before it closed, expecting nothing"
+    ]
+    .replace("101:108(7)  ", "101:801(700)")
+    .replace("108:108(0)", "801:801(0)"),
+    "a server that does not read on": """
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0)     ack 1
+        0.020 > .  1:1(0)     ack 1
+        0.030 > .  1:1001(1000)    ack 1
+        0.031 > .  1001:2001(1000) ack 1
+        0.041 < .  1:1(0)     ack 1001
+        0.042 > P. 2001:3001(1000) ack 1
+        0.050 < P. 1:201(200) ack 1001
+        0.051 < F. 201:201(0) ack 1001
+        0.052 < R  202:202(0)
+    """,
+}
+
+
+@pytest.mark.parametrize("name", MISSED)
+def test_something_is_lost(name):
+    """Medium at the least."""
+    assert [cause for cause, _ in loud(MISSED[name])][:1] == ["closed_with_unread_data"]
+
+
+def jobs(size):
+    """Clients that send so much, close behind it, and get a FIN without a byte."""
+    return "".join(
+        f"""
+        port {40001 + n} 9100
+        {n}.000 > S  0:0(0)
+        {n}.010 < S. 0:0(0) ack 1
+        {n}.020 > .  1:1(0) ack 1
+        {n}.030 > .  1:{1 + size // 2}({size // 2}) ack 1
+        {n}.031 > P. {1 + size // 2}:{1 + size}({size - size // 2}) ack 1
+        {n}.0311 > F. {1 + size}:{1 + size}(0) ack 1
+        {n}.040 < F. 1:1(0) ack {2 + size}
+        {n}.050 > .  {2 + size}:{2 + size}(0) ack 2
+        """
+        for n in range(4)
+    )
+
+
+def test_a_job_is_no_request():
+    """What is sent to a printer wants no answer; a request does."""
+    assert loud(jobs(9000)) == []
+    assert [cause for cause, _ in loud(jobs(300))] == ["half_close_unsupported"]
