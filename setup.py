@@ -56,6 +56,18 @@ cdef extern from *:
         return (long long) (a * b ^ ((a >> 32) * (b >> 32) + (middle >> 32) + (other >> 32)));
     #endif
     }
+    static inline long long tcptrace_fsm_uint16(const unsigned char* at) {
+        return (long long) ((unsigned int) at[0] << 8 | at[1]);
+    }
+    /* Compilers make one load of each of these, and one instruction that turns the bytes around. */
+    static inline long long tcptrace_fsm_uint32(const unsigned char* at) {
+        unsigned int high = (unsigned int) at[0] << 24 | (unsigned int) at[1] << 16;
+        return (long long) (high | (unsigned int) at[2] << 8 | at[3]);
+    }
+    static inline long long tcptrace_fsm_little32(const unsigned char* at) {
+        unsigned int high = (unsigned int) at[3] << 24 | (unsigned int) at[2] << 16;
+        return (long long) (high | (unsigned int) at[1] << 8 | at[0]);
+    }
     /* RFC 1071 section 2: the sum may be taken in any byte order, in larger pieces, and folded at the end. */
     static inline long long tcptrace_fsm_ones_sum(const unsigned char* at, long long count) {
         unsigned long long low = 0, high = 0, word;
@@ -98,12 +110,24 @@ cdef extern from *:
     void tcptrace_fsm_prefetch(const void* address) noexcept nogil
     long long tcptrace_fsm_fold(long long x, long long y) noexcept nogil
     long long tcptrace_fsm_ones_sum(const unsigned char* at, long long count) noexcept nogil
+    long long tcptrace_fsm_uint16(const unsigned char* at) noexcept nogil
+    long long tcptrace_fsm_uint32(const unsigned char* at) noexcept nogil
+    long long tcptrace_fsm_little32(const unsigned char* at) noexcept nogil
 
 cdef inline long long fold(long long a, long long b) noexcept nogil:
     return tcptrace_fsm_fold(a, b)
 
 cdef inline long long ones_sum(const unsigned char* content, long long at, long long count) noexcept nogil:
     return tcptrace_fsm_ones_sum(content + at, count)
+
+cdef inline long long uint16(const unsigned char* data, long long at) noexcept nogil:
+    return tcptrace_fsm_uint16(data + at)
+
+cdef inline long long uint32(const unsigned char* data, long long at) noexcept nogil:
+    return tcptrace_fsm_uint32(data + at)
+
+cdef inline long long little32(const unsigned char* data, long long at) noexcept nogil:
+    return tcptrace_fsm_little32(data + at)
 
 cdef inline long long* pointer(long long* words) noexcept nogil:
     return words

@@ -49,17 +49,17 @@ def udp_inside(data: Buffer, at: int, end: int) -> int:
     """Judge the UDP datagram at ``at``, by its ports and, for what Teredo clients send each other, by what is in it."""
     if end - at < 8:
         return OUTCOME_NOT_TCP
-    if tunnel_port(number16(data[at + 2], data[at + 3])) or tunnel_port(number16(data[at], data[at + 1])):
+    if tunnel_port(uint16(data, at + 2)) or tunnel_port(uint16(data, at)):
         return OUTCOME_PEEL
     if end - at < 48:
         return OUTCOME_NOT_TCP
     p = at + 8
-    if (data[p] >> 4) == 6 and number16(data[p + 4], data[p + 5]) + 48 == number16(data[at + 4], data[at + 5]):
+    if (data[p] >> 4) == 6 and uint16(data, p + 4) + 48 == uint16(data, at + 4):
         for i in range(8, 25, 16):  # RFC 4380 2.6: one end's address tells
-            if number32(data[p + i], data[p + i + 1], data[p + i + 2], data[p + i + 3]) == 0x20010000:
+            if uint32(data, p + i) == 0x20010000:
                 return OUTCOME_PEEL
-    if number16(data[at], data[at + 1]) == 4500 or number16(data[at + 2], data[at + 3]) == 4500:
-        if number32(data[p], data[p + 1], data[p + 2], data[p + 3]):  # RFC 3948 2.2: 0 stands for IKE
+    if uint16(data, at) == 4500 or uint16(data, at + 2) == 4500:
+        if uint32(data, p):  # RFC 3948 2.2: 0 stands for IKE
             return OUTCOME_ENCRYPTED
     return OUTCOME_NOT_TCP
 
@@ -106,13 +106,13 @@ def decode_ipv4(data: Buffer, at: int, end: int, wire: int, path: int, segments:
     head = (data[at] & 15) * 4
     if (data[at] >> 4) != 4 or head < 20:
         return OUTCOME_BAD_IP_HEADER
-    total = number16(data[at + 2], data[at + 3])
+    total = uint16(data, at + 2)
     if total == 0:  # left for the network card to fill in (segmentation offload)
         total = wire - at
     if total < head:
         return OUTCOME_BAD_IP_HEADER
     protocol = data[at + 9]
-    part = number16(data[at + 6], data[at + 7]) & 0x3FFF
+    part = uint16(data, at + 6) & 0x3FFF
     if part:  # a fragment, or more fragments to come
         if protocol not in {6, 17} and tunnel_protocol(protocol) == 0:
             return OUTCOME_NOT_TCP
@@ -146,10 +146,10 @@ def decode_ipv4(data: Buffer, at: int, end: int, wire: int, path: int, segments:
         return OUTCOME_SHORT_IP
     segments[s + S_NET] = path * 2
     segments[s + S_SRC_HI] = 0
-    segments[s + S_SRC_LO] = number32(data[at + 12], data[at + 13], data[at + 14], data[at + 15])
+    segments[s + S_SRC_LO] = uint32(data, at + 12)
     segments[s + S_DST_HI] = 0
-    segments[s + S_DST_LO] = number32(data[at + 16], data[at + 17], data[at + 18], data[at + 19])
-    segments[s + S_IP_ID] = number16(data[at + 4], data[at + 5])
+    segments[s + S_DST_LO] = uint32(data, at + 16)
+    segments[s + S_IP_ID] = uint16(data, at + 4)
     segments[s + S_TTL] = data[at + 8]
     doubts = 0
     if head > 20:
@@ -167,7 +167,7 @@ def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments:
         return OUTCOME_SHORT_IP
     if (data[at] >> 4) != 6:
         return OUTCOME_BAD_IP_HEADER
-    total = number16(data[at + 4], data[at + 5]) + 40
+    total = uint16(data, at + 4) + 40
     if total == 40:  # a jumbogram (RFC 2675), or left for the network card to fill in
         total = wire - at
     if end - at > total:
@@ -197,7 +197,7 @@ def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments:
                 return OUTCOME_BAD_IP_EXTENSION
             if p + 8 > end:
                 return OUTCOME_SHORT_IP
-            part = number16(data[p + 2], data[p + 3]) & 0xFFF9
+            part = uint16(data, p + 2) & 0xFFF9
             if part:
                 if end - at >= total > p + 8 - at:
                     return OUTCOME_PEEL
@@ -220,12 +220,12 @@ def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments:
     for i in range(2):
         q = at + 8 + 16 * i
         segments[s + S_SRC_HI + 2 * i] = signed64(
-            number32(data[q], data[q + 1], data[q + 2], data[q + 3]),
-            number32(data[q + 4], data[q + 5], data[q + 6], data[q + 7]),
+            uint32(data, q),
+            uint32(data, q + 4),
         )
         segments[s + S_SRC_LO + 2 * i] = signed64(
-            number32(data[q + 8], data[q + 9], data[q + 10], data[q + 11]),
-            number32(data[q + 12], data[q + 13], data[q + 14], data[q + 15]),
+            uint32(data, q + 8),
+            uint32(data, q + 12),
         )
     segments[s + S_IP_ID] = -1
     segments[s + S_TTL] = data[at + 7]
@@ -241,23 +241,23 @@ def decode_frame(data: Buffer, frames: Words, f: int, path: int, segments: Words
     if link == LINK_ETHERNET:
         if end - at < 14:
             return OUTCOME_SHORT_LINK
-        kind = number16(data[at + 12], data[at + 13])
+        kind = uint16(data, at + 12)
         at += 14
     elif link == LINK_SLL:
         if end - at < 16:
             return OUTCOME_SHORT_LINK
-        kind = number16(data[at + 2], data[at + 3])  # ARPHRD_: for some, the protocol field means something else
+        kind = uint16(data, at + 2)  # ARPHRD_: for some, the protocol field means something else
         if kind in {778, 801, 802, 803, 824}:
             return OUTCOME_PEEL
-        kind = number16(data[at + 14], data[at + 15])
+        kind = uint16(data, at + 14)
         at += 16
     elif link == LINK_SLL2:
         if end - at < 20:
             return OUTCOME_SHORT_LINK
-        kind = number16(data[at + 8], data[at + 9])
+        kind = uint16(data, at + 8)
         if kind in {778, 801, 802, 803, 824}:
             return OUTCOME_PEEL
-        kind = number16(data[at], data[at + 1])
+        kind = uint16(data, at)
         at += 20
     elif link in (LINK_RAW, LINK_RAW_BSD, LINK_RAW_OPENBSD, LINK_IPV4, LINK_IPV6):
         if end - at < 1:
@@ -268,9 +268,9 @@ def decode_frame(data: Buffer, frames: Words, f: int, path: int, segments: Words
             return OUTCOME_SHORT_LINK
         # In the byte order of the machine that captured; the number is small, so the zeros tell.
         if data[at] == 0 and data[at + 1] == 0:
-            kind = number16(data[at + 2], data[at + 3])
+            kind = uint16(data, at + 2)
         elif data[at + 2] == 0 and data[at + 3] == 0:
-            kind = number16(data[at + 1], data[at])
+            kind = (data[at + 1] << 8) | data[at]
         else:
             return OUTCOME_PEEL
         if kind == 2:
@@ -289,8 +289,8 @@ def decode_frame(data: Buffer, frames: Words, f: int, path: int, segments: Words
     while kind in {0x8100, 0x88A8, 0x9100, 0x9200, 0x9300}:
         if end - at < 4:
             return OUTCOME_SHORT_LINK
-        name = number16(data[at], data[at + 1]) & 0xFFF
-        kind = number16(data[at + 2], data[at + 3])
+        name = uint16(data, at) & 0xFFF
+        kind = uint16(data, at + 2)
         at += 4
         if name:  # 0 only gives a priority (IEEE 802.1Q 9.6)
             if tags == 4:
@@ -306,7 +306,7 @@ def decode_frame(data: Buffer, frames: Words, f: int, path: int, segments: Words
     if kind == 0x86DD:
         return decode_ipv6(data, at, end, wire, path, segments, s)
     if kind < 1536 and end - at >= 2:  # LLC: SNAP, IP's own access point and NLPID can lead to IP
-        access = number16(data[at], data[at + 1])
+        access = uint16(data, at)
         if access not in {0xAAAA, 0x0606, 0xFEFE}:
             return OUTCOME_NOT_TCP
     if tunnel_ethertype(kind):

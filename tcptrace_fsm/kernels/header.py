@@ -11,21 +11,12 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
+from tcptrace_fsm.kernels.sequence import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Buffer, Words
 
 # No __all__: compiled, only decode.py calls this.
-
-
-def number16(a: int, b: int) -> int:
-    """Return the 16-bit number whose bytes on the wire are ``a b``."""
-    return (a << 8) | b
-
-
-def number32(a: int, b: int, c: int, d: int) -> int:
-    """Return the 32-bit number whose bytes on the wire are ``a b c d``."""
-    return (a << 24) | (b << 16) | (c << 8) | d
 
 
 def signed64(high: int, low: int) -> int:
@@ -50,7 +41,7 @@ def checksum(data: Buffer, at: int, length: int, pseudo: int) -> int:
     """
     if fold16(pseudo + ones_sum(data, at, length)) == 0xFFFF:
         return CHECKSUM_GOOD
-    field = number16(data[at + 16], data[at + 17])
+    field = uint16(data, at + 16)
     if field in {0, fold16(pseudo), fold16(pseudo - length)}:
         return CHECKSUM_OFFLOADED
     return CHECKSUM_BAD
@@ -80,11 +71,11 @@ def options(data: Buffer, at: int, stop: int, segments: Words, s: int) -> None:
             break
         if kind == 8 and size == 10:
             seen = seen | OPT_TIMESTAMPS
-            segments[s + S_TSVAL] = number32(data[at + 2], data[at + 3], data[at + 4], data[at + 5])
-            segments[s + S_TSECR] = number32(data[at + 6], data[at + 7], data[at + 8], data[at + 9])
+            segments[s + S_TSVAL] = uint32(data, at + 2)
+            segments[s + S_TSECR] = uint32(data, at + 6)
         elif kind == 2 and size == 4:
             seen = seen | OPT_MSS
-            segments[s + S_MSS] = number16(data[at + 2], data[at + 3])
+            segments[s + S_MSS] = uint16(data, at + 2)
         elif kind == 3 and size == 3:
             if not seen & (OPT_SACK_PERMITTED | OPT_TIMESTAMPS):
                 seen = seen | OPT_SCALE_EARLY
@@ -102,7 +93,7 @@ def options(data: Buffer, at: int, stop: int, segments: Words, s: int) -> None:
                 segments[s + S_SACKS] = blocks
                 for i in range(2 * blocks):
                     p = at + 2 + 4 * i
-                    segments[s + S_SACK + i] = number32(data[p], data[p + 1], data[p + 2], data[p + 3])
+                    segments[s + S_SACK + i] = uint32(data, p)
         elif kind == 34 or (kind == 254 and size >= 4 and data[at + 2] == 0xF9 and data[at + 3] == 0x89):
             seen = seen | OPT_FAST_OPEN  # RFC 7413 4.1.1; the experimental form has a 16-bit magic first
             if size > (2 if kind == 34 else 4):
@@ -145,17 +136,17 @@ def broken(data: Buffer, at: int, end: int, length: int, room: int, part: int, s
     here = min(end - at, length, room)
     if here < 4:
         return
-    segments[s + S_PORTS] = number32(data[at], data[at + 1], data[at + 2], data[at + 3])
+    segments[s + S_PORTS] = uint32(data, at)
     segments[s + S_FLAGS] = TCP_BROKEN | TCP_STREAMLESS
     if here < 8:
         return
-    segments[s + S_SEQ] = number32(data[at + 4], data[at + 5], data[at + 6], data[at + 7])
+    segments[s + S_SEQ] = uint32(data, at + 4)
     if here < 16:
         return
     offset = (data[at + 12] >> 4) * 4
-    segments[s + S_ACK] = number32(data[at + 8], data[at + 9], data[at + 10], data[at + 11])
+    segments[s + S_ACK] = uint32(data, at + 8)
     segments[s + S_FLAGS] = TCP_BROKEN | data[at + 13] | ((data[at + 12] & 1) << 8)
-    segments[s + S_WINDOW] = number16(data[at + 14], data[at + 15])
+    segments[s + S_WINDOW] = uint16(data, at + 14)
     segments[s + S_SHOWN] = shown(length, room, offset, part)
     segments[s + S_LEN] = max(segments[s + S_SHOWN], 0)
     if offset < 20:
@@ -186,12 +177,12 @@ def decode_tcp(data: Buffer, at: int, end: int, length: int, room: int, doubts: 
         return outcome
     payload = length - offset
     flags = data[at + 13] | ((data[at + 12] & 1) << 8)
-    segments[s + S_PORTS] = number32(data[at], data[at + 1], data[at + 2], data[at + 3])
-    segments[s + S_SEQ] = number32(data[at + 4], data[at + 5], data[at + 6], data[at + 7])
-    segments[s + S_ACK] = number32(data[at + 8], data[at + 9], data[at + 10], data[at + 11])
+    segments[s + S_PORTS] = uint32(data, at)
+    segments[s + S_SEQ] = uint32(data, at + 4)
+    segments[s + S_ACK] = uint32(data, at + 8)
     segments[s + S_FLAGS] = flags
     segments[s + S_LEN] = payload
-    segments[s + S_WINDOW] = number16(data[at + 14], data[at + 15])
+    segments[s + S_WINDOW] = uint16(data, at + 14)
     for i in range(S_OPTIONS, S_IP_ID):
         segments[s + i] = 0
     segments[s + S_STREAM] = -1
@@ -209,14 +200,10 @@ def decode_tcp(data: Buffer, at: int, end: int, length: int, room: int, doubts: 
         segments[s + S_OPTIONS] = OPT_SHORT
         stop = end
 
-    if (
-        offset == 32
-        and end - at >= 32
-        and number32(data[at + 20], data[at + 21], data[at + 22], data[at + 23]) == 0x0101080A
-    ):
+    if offset == 32 and end - at >= 32 and uint32(data, at + 20) == 0x0101080A:
         segments[s + S_OPTIONS] = OPT_TIMESTAMPS  # nearly every segment after the handshake
-        segments[s + S_TSVAL] = number32(data[at + 24], data[at + 25], data[at + 26], data[at + 27])
-        segments[s + S_TSECR] = number32(data[at + 28], data[at + 29], data[at + 30], data[at + 31])
+        segments[s + S_TSVAL] = uint32(data, at + 24)
+        segments[s + S_TSECR] = uint32(data, at + 28)
     elif offset > 20:
         options(data, at + 20, stop, segments, s)
         if segments[s + S_OPTIONS] & OPT_SHORT:  # the last option was cut by the capture, not by its sender
@@ -226,9 +213,8 @@ def decode_tcp(data: Buffer, at: int, end: int, length: int, room: int, doubts: 
     if end - at >= length:
         pseudo = 6 + length
         for i in range(S_SRC_HI, S_DST_LO + 1):
-            word = segments[s + i]
-            pseudo = pseudo + (word & 0xFFFF) + ((word >> 16) & 0xFFFF)
-            pseudo = pseudo + ((word >> 32) & 0xFFFF) + ((word >> 48) & 0xFFFF)
+            # In larger pieces: 2**16 and 2**32 are both 1 in this arithmetic.
+            pseudo = pseudo + low32(segments[s + i]) + low32(segments[s + i] >> 32)
         verdict = checksum(data, at, length, pseudo)
         if doubts & DOUBT_ROUTED and verdict == CHECKSUM_BAD:
             verdict = CHECKSUM_UNKNOWN

@@ -24,7 +24,7 @@ def first_packet(data: Buffer, frames: Words, f: int) -> int:
     at = frames[f + F_OFFSET]
     link = frames[f + F_LINK]
     if link == LINK_ETHERNET:
-        if frames[f + F_CAPTURED] < 34 or number16(data[at + 12], data[at + 13]) != 0x0800:
+        if frames[f + F_CAPTURED] < 34 or uint16(data, at + 12) != 0x0800:
             return -1
         return at + 14
     return at if link == LINK_RAW and frames[f + F_CAPTURED] >= 20 else -1
@@ -32,8 +32,8 @@ def first_packet(data: Buffer, frames: Words, f: int) -> int:
 
 def note_end(data: Buffer, at: int, kind: int, key: int, way: Words, k: int) -> int:
     """Write a tunnel by its kind and key, and the addresses of the IPv4 header at ``at``, the lower one first."""
-    source = number32(data[at + 12], data[at + 13], data[at + 14], data[at + 15])
-    destination = number32(data[at + 16], data[at + 17], data[at + 18], data[at + 19])
+    source = uint32(data, at + 12)
+    destination = uint32(data, at + 16)
     way[k] = kind
     way[k + 1] = key
     way[k + 2] = source if source < destination else destination
@@ -72,8 +72,8 @@ def way_inside(data_bytes: Buffer, frames_words: Words, f: int, most: int, way_w
     k = 3
     while at >= 0 and end - at >= 20:
         head = (data[at] & 15) * 4
-        total = number16(data[at + 2], data[at + 3])
-        if data[at] >> 4 != 4 or head < 20 or total < head or number16(data[at + 6], data[at + 7]) & 0x3FFF:
+        total = uint16(data, at + 2)
+        if data[at] >> 4 != 4 or head < 20 or total < head or uint16(data, at + 6) & 0x3FFF:
             return 0
         if end - at < head:
             return 0
@@ -93,13 +93,13 @@ def way_inside(data_bytes: Buffer, frames_words: Words, f: int, most: int, way_w
         inside = at + head
         key = -1
         if protocol == 47:
-            if end - inside < 8 or number16(data[inside + 2], data[inside + 3]) != 0x0800:
+            if end - inside < 8 or uint16(data, inside + 2) != 0x0800:
                 return 0
-            flags = number16(data[inside], data[inside + 1])
+            flags = uint16(data, inside)
             if flags & ~0x2000:
                 return 0
             if flags:
-                key = number32(data[inside + 4], data[inside + 5], data[inside + 6], data[inside + 7])
+                key = uint32(data, inside + 4)
                 inside += 4
             inside += 4
         elif protocol != 4:

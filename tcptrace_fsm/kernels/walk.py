@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.memory import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Buffer, Words
@@ -19,11 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["walk_pcap", "walk_pcapng", "walk_snoop"]
 
 
-def number(a: int, b: int, c: int, d: int, swapped: int) -> int:
-    """Return the 32-bit number whose bytes in the file are ``a b c d``."""
-    if swapped:
-        return (d << 24) | (c << 16) | (b << 8) | a
-    return (a << 24) | (b << 16) | (c << 8) | d
+def number(data: Buffer, at: int, swapped: int) -> int:
+    """Return the 32-bit number at ``at``, in the byte order of the machine that wrote the file."""
+    return little32(data, at) if swapped else uint32(data, at)
 
 
 def stamp_to_ns(high: int, low: int, unit: int, factor: int, offset: int, ctl: Words) -> int:
@@ -102,8 +101,8 @@ def walk_pcap(data: Buffer, frames: Words, ctl: Words) -> int:
         need = header
         if end - at < header:
             break
-        captured = number(data[at + 8], data[at + 9], data[at + 10], data[at + 11], swapped)
-        original = number(data[at + 12], data[at + 13], data[at + 14], data[at + 15], swapped)
+        captured = number(data, at + 8, swapped)
+        original = number(data, at + 12, swapped)
         if lengths == 1 or (lengths == 2 and captured > original):
             captured, original = original, captured
         if captured > LIMIT_PACKET:
@@ -117,8 +116,8 @@ def walk_pcap(data: Buffer, frames: Words, ctl: Words) -> int:
         if count == capacity:
             status = STATUS_FULL
             break
-        seconds = number(data[at], data[at + 1], data[at + 2], data[at + 3], swapped)
-        fraction = number(data[at + 4], data[at + 5], data[at + 6], data[at + 7], swapped)
+        seconds = number(data, at, swapped)
+        fraction = number(data, at + 4, swapped)
         f = count * FRAME_SIZE
         frames[f + F_OFFSET] = at + header
         frames[f + F_CAPTURED] = captured
@@ -152,9 +151,9 @@ def walk_snoop(data: Buffer, frames: Words, ctl: Words) -> int:
         need = 24
         if end - at < 24:
             break
-        original = number(data[at], data[at + 1], data[at + 2], data[at + 3], 0)
-        captured = number(data[at + 4], data[at + 5], data[at + 6], data[at + 7], 0)
-        total = number(data[at + 8], data[at + 9], data[at + 10], data[at + 11], 0)
+        original = uint32(data, at)
+        captured = uint32(data, at + 4)
+        total = uint32(data, at + 8)
         need = total
         if captured > LIMIT_PACKET or total > 2 * LIMIT_PACKET:
             status = STATUS_DAMAGED
@@ -171,8 +170,8 @@ def walk_snoop(data: Buffer, frames: Words, ctl: Words) -> int:
         if count == capacity:
             status = STATUS_FULL
             break
-        seconds = number(data[at + 16], data[at + 17], data[at + 18], data[at + 19], 0)
-        fraction = number(data[at + 20], data[at + 21], data[at + 22], data[at + 23], 0)
+        seconds = uint32(data, at + 16)
+        fraction = uint32(data, at + 20)
         time = seconds * 1000000000 + fraction * 1000
         f = count * FRAME_SIZE
         frames[f + F_OFFSET] = at + 24
@@ -207,20 +206,20 @@ def packet_head(data: Buffer, at: int, kind: int, total: int, interfaces: Words,
         return DAMAGE_BLOCK_LENGTH
     if kind == 3:  # simple packet: the first interface, no time
         head = 12
-        original = number(data[at + 8], data[at + 9], data[at + 10], data[at + 11], swapped)
+        original = number(data, at + 8, swapped)
         captured = original
         if known and interfaces[IF_SNAPLEN] and captured > interfaces[IF_SNAPLEN]:
             captured = interfaces[IF_SNAPLEN]
         captured = min(captured, total - 16)
     else:  # enhanced packet, and its obsolete forerunner
         if kind == 6:
-            interface = number(data[at + 8], data[at + 9], data[at + 10], data[at + 11], swapped)
+            interface = number(data, at + 8, swapped)
         elif swapped:
-            interface = number(0, 0, data[at + 9], data[at + 8], 0)
+            interface = (data[at + 9] << 8) | data[at + 8]
         else:
-            interface = number(0, 0, data[at + 8], data[at + 9], 0)
-        captured = number(data[at + 20], data[at + 21], data[at + 22], data[at + 23], swapped)
-        original = number(data[at + 24], data[at + 25], data[at + 26], data[at + 27], swapped)
+            interface = uint16(data, at + 8)
+        captured = number(data, at + 20, swapped)
+        original = number(data, at + 24, swapped)
     if interface >= known:
         ctl[WALK_NEED] = interface
         return DAMAGE_INTERFACE
@@ -246,8 +245,8 @@ def take_packet(data: Buffer, at: int, kind: int, frames: Words, f: int, interfa
         ctl[WALK_TIMELESS] += 1
     else:
         ctl[WALK_LAST_TIME] = stamp_to_ns(
-            number(data[at + 12], data[at + 13], data[at + 14], data[at + 15], swapped),
-            number(data[at + 16], data[at + 17], data[at + 18], data[at + 19], swapped),
+            number(data, at + 12, swapped),
+            number(data, at + 16, swapped),
             interfaces[row + IF_UNIT],
             interfaces[row + IF_FACTOR],
             interfaces[row + IF_OFFSET],
@@ -277,13 +276,13 @@ def walk_pcapng(data: Buffer, frames: Words, interfaces: Words, ctl: Words) -> i
         need = 12
         if end - at < 12:
             break
-        kind = number(data[at], data[at + 1], data[at + 2], data[at + 3], swapped)
+        kind = number(data, at, swapped)
         if kind == 0x0A0D0D0A:  # the same in both byte orders; what follows need not be in ours
             need = 28
             if end - at >= 28:
                 status = STATUS_BLOCK
             break
-        total = number(data[at + 4], data[at + 5], data[at + 6], data[at + 7], swapped)
+        total = number(data, at + 4, swapped)
         size = (total + 3) & ~3  # the next block begins on a multiple of four
         need = size
         if total < 12 or total > LIMIT_BLOCK:
@@ -318,10 +317,10 @@ def walk_pcapng(data: Buffer, frames: Words, interfaces: Words, ctl: Words) -> i
                 status = STATUS_SKIP
                 break
         tail = at + size - 4
-        if number(data[tail], data[tail + 1], data[tail + 2], data[tail + 3], swapped) != total:
+        if number(data, tail, swapped) != total:
             status = STATUS_DAMAGED
             reason = DAMAGE_BLOCK_TRAILER
-            need = number(data[tail], data[tail + 1], data[tail + 2], data[tail + 3], swapped)
+            need = number(data, tail, swapped)
             break
         if status == STATUS_BLOCK:
             break
