@@ -8,6 +8,7 @@ adds to each extension is compiled once instead of ten times. To add a kernel is
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import runpy
 import sys
@@ -324,12 +325,32 @@ def extensions() -> list[Extension]:
     """The kernels as a C extension, or none where Cython is missing or ``TCPTRACE_FSM_PURE`` is set."""
     if os.environ.get("TCPTRACE_FSM_PURE"):
         return []
-    try:
-        from Cython.Build import cythonize
-        from Cython.Compiler import Options
-    except ImportError:
+    if importlib.util.find_spec("Cython") is None:
         print(f"tcptrace-fsm: no Cython; {COST}", file=sys.stderr)
         return []
+    return [
+        Extension(
+            "tcptrace_fsm.kernels._compiled",
+            [SOURCE],
+            depends=["setup.py"],
+            define_macros=[("Py_LIMITED_API", "0x030B0000")] if one_for_all() else [],
+            py_limited_api=one_for_all(),
+            extra_compile_args=[]
+            if sys.platform == "win32"
+            else ["-O3", "-g0", "-fwrapv", "-fno-strict-aliasing", "-w"],
+            optional=True,
+        )
+    ]
+
+
+def translated(extension: Extension) -> list[str]:
+    """The C sources of an extension, written anew where the kernels have changed.
+
+    Who asks for metadata or packs the sources does without: it takes longer than all else that they do.
+    """
+    from Cython.Build import cythonize
+    from Cython.Compiler import Options
+
     source = ROOT / SOURCE
     source.parent.mkdir(parents=True, exist_ok=True)
     text = source_text()
@@ -338,20 +359,9 @@ def extensions() -> list[Extension]:
     # Cython follows its source; flags it does not see.
     generated = source.with_suffix(".c")
     stale = generated.exists() and generated.stat().st_mtime < Path(__file__).stat().st_mtime
-    flags = [] if sys.platform == "win32" else ["-O3", "-g0", "-fwrapv", "-fno-strict-aliasing", "-w"]
     Options.emit_code_comments = False
-    return cythonize(
-        [
-            Extension(
-                "tcptrace_fsm.kernels._compiled",
-                [SOURCE],
-                depends=["setup.py"],
-                define_macros=[("Py_LIMITED_API", "0x030B0000")] if one_for_all() else [],
-                py_limited_api=one_for_all(),
-                extra_compile_args=flags,
-                optional=True,
-            )
-        ],
+    (in_c,) = cythonize(
+        [extension],
         compiler_directives={
             "language_level": 3,
             "infer_types": True,  # locals become C integers
@@ -363,12 +373,15 @@ def extensions() -> list[Extension]:
         force=stale,
         quiet=True,
     )
+    return list(in_c.sources)
 
 
 class OptionalBuildExt(build_ext):
     """Build the kernels if that can be done; say what it costs when it cannot."""
 
     def run(self) -> None:
+        for extension in self.extensions or ():
+            extension.sources = translated(extension)
         try:
             super().run()
         except Exception as reason:  # no compiler, no headers: an install without kernels is still an install
@@ -404,8 +417,10 @@ class TrueWheel(bdist_wheel):
         super().run()
 
 
+EXTENSIONS = extensions()
+
 setup(
-    ext_modules=extensions(),
+    ext_modules=EXTENSIONS,
     cmdclass={"build_ext": OptionalBuildExt, "bdist_wheel": TrueWheel},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if one_for_all() else {},
 )
