@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 
 # What runs tests side by side tells its workers how wide its own terminal is; commands would fill that.
 os.environ.pop("COLUMNS", None)
@@ -14,3 +14,14 @@ settings.register_profile("tcptrace-fsm", deadline=None, print_blob=True)
 settings.load_profile("tcptrace-fsm")
 # The second of two runs: what is drawn anew there adds little, and takes minutes in plain Python under coverage.
 settings.register_profile("again", settings.get_profile("tcptrace-fsm"), max_examples=25)
+
+
+def pytest_collection_modifyitems(items):
+    """Leave tests with drawn examples out of the coverage.
+
+    The same kernels in plain Python a hundred times over take three times as long when each line is watched, and the
+    lines that count are reached by the tests whose examples are written down.
+    """
+    for item in items:
+        if is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker("no_cover")

@@ -1,4 +1,7 @@
-"""An answer does not depend on what is only a name: addresses, their family, ports, where numbers and clocks begin."""
+"""An answer does not depend on what is only a name: addresses, their family, ports, where numbers and clocks begin.
+
+Nor does it on whether the kernels are compiled: what the tests of rules and causes hold of one kind holds of both.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from tcptrace_fsm.capture.scripted import Script, parse
 from tcptrace_fsm.causes import CAUSES
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.findings import RULES
+from tcptrace_fsm.kernels import compiled
+from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.kernels.layout import (
     OPT_TIMESTAMPS,
     Q_FROM_HI,
@@ -36,8 +41,10 @@ from tcptrace_fsm.kernels.layout import (
 )
 from tcptrace_fsm.runs.run import new_engine
 from tcptrace_fsm.tcp.notation import BEGIN
+from tests.fuzz.worlds import World
+from tests.strategies import PLACE_WORDS
 
-pytestmark = pytest.mark.plain
+pytestmark = pytest.mark.no_cover  # every example nine times: its lines are reached by the tests of its rule
 
 ALL_NUMBERS = 1 << 32
 PREFIX = 0x2001_0DB8 << 32
@@ -199,3 +206,33 @@ def test_the_answer_stays(name):
     unidentified = answers(TEXTS[name], without_ids)
     for change, rename in CHANGES.items():
         assert answers(TEXTS[name], rename) == (unidentified if change == "ipv6" else said), change
+
+
+def everything(text):
+    """All that comes out of a pass over a conversation, made by the modules of the world that is entered."""
+    from tcptrace_fsm.capture.scripted import parse
+    from tcptrace_fsm.core.settings import Settings
+    from tcptrace_fsm.runs.run import new_engine
+
+    engine, batch, out = new_engine(Settings()), parse(text), []
+    engine.feed(batch)
+    engine.finish()
+    while (done := engine.take()) is not None:
+        words = done.connections[: done.count * at.CONNECTION_SIZE]
+        out.append([0 if i % at.CONNECTION_SIZE in PLACE_WORDS else word for i, word in enumerate(words)])
+        out.append(list(done.transitions[: done.transition_count * at.TRANSITION_SIZE]))
+        out.append(list(done.waits[: done.wait_count * at.WAIT_SIZE]))
+        out += [repr(one) for one in (*done.findings, *done.diagnoses)]
+    return out
+
+
+@pytest.mark.skipif(not compiled(), reason="the kernels in use are plain Python already")
+def test_the_answer_is_the_same_whether_kernels_are_compiled():
+    """Of every conversation each word of its connections, transitions and waits, each finding and diagnosis."""
+    plain = World("plain")
+    assert not plain.compiled
+    with plain.entered():
+        expected = {name: everything(text) for name, text in TEXTS.items()}
+    assert sum(map(len, expected.values())) > 4 * len(TEXTS)
+    for name, text in TEXTS.items():
+        assert everything(text) == expected[name], name

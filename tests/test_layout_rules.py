@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,16 @@ def name_of(path):
 NAMES = {name_of(path): path for path in modules()}
 
 
+@cache
+def nodes(path):
+    """All nodes of a module's syntax tree, those of a kind that is asked for here."""
+    wanted = ast.ImportFrom | ast.Import | ast.FunctionDef
+    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, wanted)]
+
+
 def imported(path):
     """The modules of ours that a module imports anywhere, also where types alone are wanted."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "tcptrace_fsm":
             base = node.module.partition(".")[2]
             for alias in node.names:
@@ -118,9 +126,7 @@ def test_no_file_is_longer_than_a_reader_can_hold(name):
 
 
 def functions(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef):
-            yield node
+    return [node for node in nodes(path) if isinstance(node, ast.FunctionDef)]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 
 import pytest
 
-import tcptrace_fsm as tf
 from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.causes import CAUSES
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.findings import CATALOGUE
+from tcptrace_fsm.runs.run import Run
+from tcptrace_fsm.runs.sinks import Kept
 from tcptrace_fsm.text.counts import agreed
 from tests import builders as make
 from tests.test_days import frames_of
-
-pytestmark = pytest.mark.plain
 
 EXAMPLES = {
     **{kind: rule.example for kind, rule in CATALOGUE.items()},
@@ -39,18 +40,21 @@ TIMERS = (
 )
 
 
-def texts(trace) -> list[tuple[str, str]]:
+def texts(finished) -> list[tuple[str, str]]:
     """Everything that is said, with the name of who says it."""
-    said = [(f.kind, f.message) for f in trace.anomalies.itertuples()]
-    for d in trace.diagnoses.itertuples():
+    said = [(f.kind, f.message) for done in finished for f in done.findings]
+    for d in chain.from_iterable(done.diagnoses for done in finished):
         said += [(d.cause, text) for text in (d.message, *d.evidence_for, *d.evidence_against)]
     return said
 
 
 def analysed(text: str, folder, *, change=lambda frames: frames):
+    """What is over, and how long the capture is: without tables, which take longer than all else."""
     frames = change(frames_of(text))
     (folder / "a.pcap").write_bytes(make.pcap(frames))
-    return tf.analyze(folder / "a.pcap"), (max(t for t, _ in frames) - min(t for t, _ in frames)) / 1e6
+    kept = Kept()
+    Run([str(folder / "a.pcap")], Settings()).go([kept])
+    return kept.finished, (max(t for t, _ in frames) - min(t for t, _ in frames)) / 1e6
 
 
 def scripted(name: str) -> str:
@@ -65,8 +69,8 @@ def scripted(name: str) -> str:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_what_is_said_of_an_example_is_fit_to_read(name, tmp_path):
     """No negative time, none longer than the capture, no "1 connections", no number of five digits in one piece."""
-    trace, lasted = analysed(scripted(name), tmp_path)
-    shown = list(texts(trace))
+    finished, lasted = analysed(scripted(name), tmp_path)
+    shown = texts(finished)
     assert shown
     for who, text in shown:
         assert not re.search(r"less than 1 us|\b0 (us|ms|s)\b|\bNone\b|\bnan\b|  |an unknown time", text), (who, text)
@@ -82,9 +86,11 @@ def test_what_is_said_of_an_example_is_fit_to_read(name, tmp_path):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_equal_stamps_measure_nothing(name, tmp_path):
     """A capture whose stamps are all alike: nobody has waited, not even for less than a microsecond."""
-    trace, _ = analysed(scripted(name), tmp_path, change=lambda frames: [(frames[0][0], frame) for _, frame in frames])
-    assert len(trace.connections)
-    for who, text in texts(trace):
+    finished, _ = analysed(
+        scripted(name), tmp_path, change=lambda frames: [(frames[0][0], frame) for _, frame in frames]
+    )
+    assert sum(done.count for done in finished)
+    for who, text in texts(finished):
         assert "less than 1 us" not in text, (who, text)
         assert not re.search(r"(?<![\w.])0 (us|ms|s)\b", text), (who, text)
 
