@@ -42,7 +42,7 @@ class Doubter(Judge):
             assert key == key_of(block.words, c, key.facts)
             view = View(block.words, c, block.log, block.done.transitions, t, block.words[c + at.C_OVER_TIME], LINUX)
             for rule in RULES.values():
-                if rule.when(key_of(block.words, c)) and not rule.when(key):
+                if rule.considers(key_of(block.words, c)) and not rule.considers(key):
                     self.kept_away += 1
                     self.missed += [f.kind for f in rule.findings(view)]
             view.release()

@@ -30,6 +30,7 @@ from tcptrace_fsm.kernels.layout import (
     E_FIN,
     E_NEXT,
     E_RTT_MIN,
+    FACT_ABORTED_OPEN,
     MARK_RST_DRAWN,
     SERVER,
     TCP_ACK,
@@ -43,7 +44,7 @@ from tcptrace_fsm.text.counts import count
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tcptrace_fsm.findings.rule import Change, End
+    from tcptrace_fsm.findings.rule import Change, End, Key
 
 __all__ = ["LAST_WORDS", "RULES", "aborts", "late_data"]
 
@@ -272,6 +273,11 @@ def rst_after_own_fin(c: View) -> Iterator[Hit]:
         )
 
 
+def when_aborted_open(key: Key) -> bool:
+    """An open connection was reset."""
+    return when_aborted(key) and key.shows(FACT_ABORTED_OPEN)
+
+
 RULES = (
     Rule(
         kind="abort_rst",
@@ -281,7 +287,7 @@ RULES = (
         summary="An endpoint aborted an open connection.",
         evidence="An RST with ACK from an endpoint that had not closed; low where all of its data were acknowledged.",
         innocent="An application that ends idle connections so; an RST that a firewall sends in its name.",
-        when=when_aborted,
+        when=when_aborted_open,
         needs=(BOTH_DIRECTIONS,),
         detect=abort_rst,
         aliases={"Zeek": "RSTO or RSTR", "tcptrace": "resets", "Wireshark": "tcp.connection.rst"},
@@ -316,7 +322,7 @@ RULES = (
         "lost.",
         evidence="RST with ACK as the answer to data, without a FIN; low where the data had been acknowledged before.",
         innocent="A close with SO_LINGER 0 right after the answer was read looks the same.",
-        when=when_aborted,
+        when=when_aborted_open,
         needs=(BOTH_DIRECTIONS,),
         detect=close_with_unread_data,
         aliases={"Linux": "TCPAbortOnClose"},
@@ -350,7 +356,7 @@ RULES = (
         summary="An application ended the connection with RST although nothing was left to do: it avoids TIME_WAIT.",
         evidence="RST with ACK within a second after the ACK of its last data, none of the peer's data after that.",
         innocent="Data that the capture misses.",
-        when=when_aborted,
+        when=when_aborted_open,
         needs=(BOTH_DIRECTIONS,),
         detect=linger_zero_close,
         aliases={"Linux": "SO_LINGER with l_linger 0"},
@@ -378,7 +384,7 @@ RULES = (
         summary="A FIN was answered by RST in place of ACK.",
         evidence="RST with ACK that is the only acknowledgment of the peer's FIN; low where no data were lost.",
         innocent="Data that were still unread when the FIN came; a firewall that answers for the host.",
-        when=when_aborted,
+        when=when_aborted_open,
         needs=(BOTH_DIRECTIONS,),
         detect=rst_instead_of_ack_of_fin,
         aliases={"Zeek": "RSTR or RSTO"},

@@ -24,10 +24,12 @@ from tcptrace_fsm.kernels.layout import (
     E_RSTS,
     E_SEGMENTS,
     E_SYNS,
+    FACT_MUCH_UNACKED,
     MARK_ACK_UNSEEN,
     MARK_GAP,
     MARK_ODD_FLAGS,
     MILLISECOND,
+    MUCH_UNACKED,
     OPENING_HANDSHAKE,
     OPENING_INCOMPLETE,
     OPENING_MIDSTREAM,
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["RULES", "SURVEYS"]
 
 COUNTS = tuple(Field(end_of(0, side) + word) for side in (CLIENT, SERVER) for word in (E_SEGMENTS, E_SYNS, E_RSTS))
-MUCH = 10 << 20  # bytes without an ACK
 
 
 class Midstream(One):
@@ -167,7 +168,7 @@ def unacked(c: View) -> Iterator[Hit]:
     """Far more data than any window, without an ACK."""
     for end in c.ends:
         waiting = end[E_NEXT] - max(end.peer[E_ACK], 0)
-        if end[E_SEGMENTS] and waiting > MUCH and c.segments:
+        if end[E_SEGMENTS] and waiting > MUCH_UNACKED and c.segments:
             last = next((s for s in reversed(end.segments)), c.segments[-1])
             yield Hit(
                 end.side,
@@ -182,7 +183,7 @@ def when_unacked(key: Key) -> bool:
     """Nobody closed it in the ordinary way, or one side is not in the capture."""
     if key.opening == OPENING_UNANSWERED:
         return False
-    return key.opening != OPENING_HANDSHAKE or key.closing == CLOSING_NONE
+    return key.shows(FACT_MUCH_UNACKED) and (key.opening != OPENING_HANDSHAKE or key.closing == CLOSING_NONE)
 
 
 def when_midstream(key: Key) -> bool:

@@ -29,6 +29,7 @@ from tcptrace_fsm.kernels.layout import (
     FACT_GONE,
     FACT_RESET_REPLY,
     FACT_RESET_SILENT,
+    FACT_SYN_ACK,
     MARK_RST_DRAWN,
     TCP_ACK,
     TCP_SYN,
@@ -194,13 +195,18 @@ def when_reset(key: Key) -> bool:
 
 
 def when_replied(key: Key) -> bool:
-    """A reset answers what belongs to no connection, or comes from somebody who had said nothing."""
-    return when_reset(key) and (key.shows(FACT_RESET_REPLY) or key.shows(FACT_RESET_SILENT) or key.shows(FACT_GONE))
+    """A reset answers what belongs to no connection, or shows that its sender is gone."""
+    return when_reset(key) and (key.shows(FACT_RESET_REPLY) or may_be_gone(key))
 
 
 def when_discovered(key: Key) -> bool:
-    """A reset shows that its sender is gone, or comes from somebody who had said nothing."""
-    return when_aborted(key) and (key.shows(FACT_RESET_SILENT) or key.shows(FACT_GONE))
+    """A reset shows that its sender is gone."""
+    return when_aborted(key) and may_be_gone(key)
+
+
+def may_be_gone(key: Key) -> bool:
+    """A reset shows it, or comes from somebody who had offered the connection and said no more."""
+    return key.shows(FACT_GONE) or (key.shows(FACT_RESET_SILENT) and key.shows(FACT_SYN_ACK))
 
 
 RULES = (

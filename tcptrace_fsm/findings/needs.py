@@ -23,15 +23,23 @@ from tcptrace_fsm.kernels.layout import (
     E_SEGMENTS,
     E_UNIQUE,
     ENDPOINT_SIZE,
+    FACT_BOTH_DIRECTIONS,
+    FACT_BOTH_SYNS,
     MARK_ACK_UNSEEN,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tcptrace_fsm.findings.keys import Key
     from tcptrace_fsm.findings.view import View
 
 __all__ = ["BEGINNING", "BOTH_DIRECTIONS", "BOTH_SYNS", "FIRST_FIN", "WHOLE", "Need", "whole"]
+
+
+def always(_key: Key) -> bool:
+    """For what can only be told of one connection."""
+    return True
 
 
 class Need(NamedTuple):
@@ -43,10 +51,13 @@ class Need(NamedTuple):
         What, as it ends the sentence "the capture must hold ...".
     holds : callable
         View -> bool: whether it does.
+    may_hold : callable
+        Key -> bool: whether it can, as far as that is known of all connections that are alike.
     """
 
     text: str
     holds: Callable[[View], bool]
+    may_hold: Callable[[Key], bool] = always
 
 
 def both_directions(view: View) -> bool:
@@ -83,8 +94,8 @@ def whole(view: View) -> bool:
     return not any(end[E_HOLE + 2 * i + 1] <= end.peer[E_ACK] for end in view.ends for i in range(end[E_HOLES]))
 
 
-BOTH_DIRECTIONS = Need("segments of both endpoints", both_directions)
-BEGINNING = Need("the connection's beginning", beginning)
-BOTH_SYNS = Need("the SYNs of both endpoints", handshake)
+BOTH_DIRECTIONS = Need("segments of both endpoints", both_directions, lambda key: key.shows(FACT_BOTH_DIRECTIONS))
+BEGINNING = Need("the connection's beginning", beginning, lambda key: not key.flags & CF_MIDSTREAM)
+BOTH_SYNS = Need("the SYNs of both endpoints", handshake, lambda key: key.shows(FACT_BOTH_SYNS))
 FIRST_FIN = Need("the handshake, or data of the side that is said not to have closed", first_fin)
 WHOLE = Need("all that was acknowledged", whole)

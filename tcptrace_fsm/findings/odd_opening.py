@@ -16,6 +16,7 @@ from tcptrace_fsm.kernels.layout import (
     C_TAKEN_FRAME,
     C_TAKEN_OVER,
     CF_SIMULTANEOUS_OPEN,
+    FACT_PURE_ACK,
     FACT_SELF,
     MARK_ACK_PLUS_ONE,
     MARK_ODD_FLAGS,
@@ -175,8 +176,9 @@ def when_self(key: Key) -> bool:
 
 
 def when_answered_oddly(key: Key) -> bool:
-    """A SYN into a connection that was there, an attempt that failed, or had to be made again."""
-    return key.taken_over or key.opening == OPENING_INCOMPLETE or bool(key.marks & mask(MARK_SYN_AGAIN))
+    """An ACK, and a SYN into a connection that was there, or an attempt that failed, or had to be made again."""
+    odd = key.taken_over or key.opening == OPENING_INCOMPLETE or bool(key.marks & mask(MARK_SYN_AGAIN))
+    return odd and key.shows(FACT_PURE_ACK)
 
 
 def when_odd_flags(key: Key) -> bool:

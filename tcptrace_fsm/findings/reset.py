@@ -13,7 +13,9 @@ from tcptrace_fsm.kernels.layout import (
     E_RSTS,
     E_SEGMENTS,
     FACT_RESET_AGAIN,
+    FACT_RESET_FIRST,
     FACT_RESET_SILENT,
+    FACT_RESET_WITH_DATA,
     MARK_FIN_AGAIN,
     MARK_RETRANSMISSION,
     OPENING_HANDSHAKE,
@@ -133,8 +135,13 @@ def when_handshake_reset(key: Key) -> bool:
 
 
 def when_reset_first(key: Key) -> bool:
-    """A reset of somebody who had said nothing."""
-    return when_reset(key) and key.shows(FACT_RESET_SILENT)
+    """It begins with a reset."""
+    return when_reset(key) and key.shows(FACT_RESET_FIRST)
+
+
+def when_loaded(key: Key) -> bool:
+    """A reset with payload."""
+    return when_reset(key) and key.shows(FACT_RESET_WITH_DATA)
 
 
 def when_reset_again(key: Key) -> bool:
@@ -257,7 +264,7 @@ RULES = (
         summary="An RST carried data, which its receiver may drop or log.",
         evidence="Payload in an RST.",
         innocent="Allowed (SHLD-2); some systems and firewalls put the reason into it.",
-        when=when_reset,
+        when=when_loaded,
         detect=rst_with_data,
         aliases={"Suricata": "rst_with_data"},
         example=HANDSHAKE

@@ -11,7 +11,6 @@ from tcptrace_fsm.findings.evidence import (
     outdated,
     prompt,
     state_at,
-    when_taken_over,
 )
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
@@ -20,7 +19,10 @@ from tcptrace_fsm.kernels.layout import (
     C_TAKEN_BY,
     C_TAKEN_FRAME,
     C_TAKEN_OVER,
+    FACT_ENDING,
+    FACT_ESTABLISHED,
     FACT_OLD_DATA,
+    FACT_ROLES_REVERSED,
     MARK_BAD_CHECKSUM,
     MARK_CAPTURE_DUPLICATE,
     MARK_SPURIOUS,
@@ -194,14 +196,24 @@ def role_reversed_reuse(c: View) -> Iterator[Hit]:
         )
 
 
+def when_opened_before(key: Key) -> bool:
+    """A later incarnation of what had been open."""
+    return key.taken_over and key.shows(FACT_ESTABLISHED)
+
+
+def when_reversed(key: Key) -> bool:
+    """The server opened the later incarnation."""
+    return key.taken_over and key.shows(FACT_ROLES_REVERSED)
+
+
 def when_stray(key: Key) -> bool:
     """A SYN that came to nothing."""
     return bool(key.marks & mask(MARK_STRAY_SYN))
 
 
 def when_stray_or_taken(key: Key) -> bool:
-    """A SYN inside the connection, whatever came of it."""
-    return key.taken_over or when_stray(key)
+    """A SYN inside a connection that was being closed, whatever came of it."""
+    return (key.taken_over or when_stray(key)) and key.shows(FACT_ENDING)
 
 
 def when_late(key: Key) -> bool:
@@ -218,7 +230,7 @@ RULES = (
         summary="A four-tuple was used again before segments of its last connection can have died.",
         evidence="A SYN less than 2MSL after the last segment, accepted, where no end was in TIME_WAIT.",
         innocent="After a reset there is no TIME_WAIT, and timestamps or growing sequence numbers still protect.",
-        when=when_taken_over,
+        when=when_opened_before,
         needs=(BOTH_DIRECTIONS,),
         detect=reuse_before_2msl,
         aliases={"Wireshark": "tcp.analysis.reused_ports", "Zeek": "premature_connection_reuse"},
@@ -247,7 +259,7 @@ RULES = (
         summary="A connection was opened on a four-tuple whose last connection nobody had closed.",
         evidence="A SYN+ACK for a SYN with a new sequence number, both ends established until then.",
         innocent="A close that the capture misses, which is likely (and the finding low) after a minute of silence.",
-        when=when_taken_over,
+        when=when_opened_before,
         needs=(BOTH_DIRECTIONS,),
         detect=active_connection_reuse,
         aliases={"Zeek": "active_connection_reuse", "Wireshark": "tcp.analysis.reused_ports", "argus": "PORT_REUSE"},
@@ -364,7 +376,7 @@ RULES = (
         summary="The former server opened the next connection on the same four-tuple.",
         evidence="A SYN from the server's address and port to the client's, and a SYN+ACK in answer.",
         innocent="Protocols that use fixed ports on both sides, such as BGP.",
-        when=when_taken_over,
+        when=when_reversed,
         needs=(BOTH_DIRECTIONS,),
         detect=role_reversed_reuse,
         aliases={"conntrack": "reopened in the reply direction"},

@@ -173,6 +173,10 @@ class Rule:
         """All of its counterexamples."""
         return (self.counterexample,) if isinstance(self.counterexample, str) else self.counterexample
 
+    def considers(self, key: Key) -> bool:
+        """Whether connections with this key can concern it, and hold what it needs."""
+        return self.when(key) and all(need.may_hold(key) for need in self.needs)
+
     def findings(self, view: View) -> list[Finding]:
         """What it says about a connection: nothing where the capture lacks what it needs."""
         for need in self.needs:

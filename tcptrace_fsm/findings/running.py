@@ -111,7 +111,7 @@ class Runner(Judge):
 
     def choose(self, key: Key) -> Choice:
         """Who is asked about connections with this key; remembered."""
-        rules = tuple(rule for rule in self.rules if rule.kind not in self.full and rule.when(key))
+        rules = tuple(rule for rule in self.rules if rule.kind not in self.full and rule.considers(key))
         bits = sum(rule.wording.number for rule in rules if rule.wording)
         choice = self.chosen[key] = Choice(rules, bits, any(rule.wording is None for rule in rules))
         return choice

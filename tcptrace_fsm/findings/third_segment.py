@@ -13,6 +13,7 @@ from tcptrace_fsm.kernels.layout import (
     E_SEGMENTS,
     FACT_DATA_FIRST,
     FACT_RESET_SILENT,
+    FACT_SYN_ACK,
     MARK_ACK_UNSEEN,
     MARK_BASE_CHANGED,
     MARK_SPURIOUS,
@@ -134,8 +135,8 @@ def when_failed(key: Key) -> bool:
 
 
 def when_misfit(key: Key) -> bool:
-    """There was an answer, but no handshake, or one with numbers that do not fit."""
-    if key.opening == OPENING_UNANSWERED:
+    """There was a SYN+ACK, but no handshake, or one with numbers that do not fit."""
+    if key.opening == OPENING_UNANSWERED or not key.shows(FACT_SYN_ACK):
         return False
     return key.opening != OPENING_HANDSHAKE or bool(key.marks & mask(MARK_ACK_UNSEEN, MARK_BASE_CHANGED))
 

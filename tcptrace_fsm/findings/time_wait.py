@@ -11,7 +11,6 @@ from tcptrace_fsm.findings.evidence import (
     heard,
     state_at,
     when_aborted,
-    when_taken_over,
 )
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, span
@@ -162,6 +161,11 @@ def when_ended_by_reset(key: Key) -> bool:
     return when_aborted(key) and key.shows(FACT_TIME_WAIT)
 
 
+def when_used_again(key: Key) -> bool:
+    """A later incarnation, and somebody was in TIME_WAIT."""
+    return key.taken_over and key.shows(FACT_TIME_WAIT)
+
+
 def when_simultaneous(key: Key) -> bool:
     """Both were CLOSING."""
     return key.closing == CLOSING_SIMULTANEOUS
@@ -176,7 +180,7 @@ RULES = (
         summary="A four-tuple in TIME_WAIT was used again at once, and the new SYN was accepted.",
         evidence="A SYN with a new ISN less than 2MSL after the close, answered by SYN+ACK.",
         innocent="Allowed where sequence numbers or timestamps rule out a mix-up; SO_REUSEADDR, tcp_tw_reuse.",
-        when=when_taken_over,
+        when=when_used_again,
         needs=(BOTH_DIRECTIONS,),
         detect=reopened,
         aliases={"Wireshark": "tcp.analysis.reused_ports", "Zeek": "premature_connection_reuse", "argus": "PORT_REUSE"},
@@ -204,7 +208,7 @@ RULES = (
         evidence="A SYN with a new ISN is answered by an ACK with the old connection's numbers, usually followed by "
         "RST.",
         innocent="None; the client's ports are reused too fast, or its sequence numbers go backwards (NAT).",
-        when=when_taken_over,
+        when=when_used_again,
         needs=(BOTH_DIRECTIONS,),
         detect=collision,
         example=CLOSED_BY_SERVER
@@ -292,7 +296,7 @@ RULES = (
         summary="A SYN to a four-tuple in TIME_WAIT got no answer at all, so that the client had to try again.",
         evidence="No answer for two SYN retransmissions or more, and then acceptance; low where one was enough.",
         innocent="A SYN that was lost behind the capture point.",
-        when=when_taken_over,
+        when=when_used_again,
         needs=(BOTH_DIRECTIONS,),
         detect=syn_dropped,
         aliases={"Linux": "PAWSPassive of tcp_tw_recycle"},

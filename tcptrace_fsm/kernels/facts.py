@@ -26,8 +26,9 @@ def facts_of(c: int, t: int, block: Words, log: Words, changes: Words) -> int:
         order_of_opening(c, block, log)
         | repeated_after_fin(c, CLIENT, block, log)
         | repeated_after_fin(c, SERVER, block, log)
-        | odd_closing(c, block, log)
+        | by_flags(c, block, log)
         | facts_of_changes(c, t, block, changes)
+        | facts_of_ends(c, block)
     )
     ports = block[c + C_PORTS]
     if (
@@ -38,6 +39,25 @@ def facts_of(c: int, t: int, block: Words, log: Words, changes: Words) -> int:
         facts |= bit(FACT_SELF)
     if block[c + C_TAKEN_OVER] >= 0 and block[c + C_ACCEPTED] >= 0:
         facts |= bit(FACT_OLD_DATA)
+        if block[c + C_TAKEN_BY] == SERVER:
+            facts |= bit(FACT_ROLES_REVERSED)
+    return facts
+
+
+def facts_of_ends(c: int, block: Words) -> int:
+    """What was seen of both sides, and how much of it was acknowledged."""
+    x = c + C_ENDPOINTS
+    y = x + ENDPOINT_SIZE
+    facts = 0
+    if block[x + E_SEGMENTS] and block[y + E_SEGMENTS]:
+        facts |= bit(FACT_BOTH_DIRECTIONS)
+    if block[x + E_BASE_KNOWN] == BASE_SYN and block[y + E_BASE_KNOWN] == BASE_SYN:
+        facts |= bit(FACT_BOTH_SYNS)
+    if (
+        block[x + E_NEXT] - (block[y + E_ACK] if block[y + E_ACK] > 0 else 0) > MUCH_UNACKED
+        or block[y + E_NEXT] - (block[x + E_ACK] if block[x + E_ACK] > 0 else 0) > MUCH_UNACKED
+    ):
+        facts |= bit(FACT_MUCH_UNACKED)
     return facts
 
 
@@ -92,17 +112,25 @@ def repeated_after_fin(c: int, side: int, block: Words, log: Words) -> int:
     return facts
 
 
-def odd_closing(c: int, block: Words, log: Words) -> int:
-    """``FACT_FIN_ODD_ACK``: a FIN acknowledges what it should not; ``FACT_RESET_AGAIN``: one side sent several RSTs."""
+def by_flags(c: int, block: Words, log: Words) -> int:
+    """What was sent by its flags: SYN+ACKs, pure ACKs, RSTs and how many of them, FINs that acknowledge oddly."""
     facts = 0
     client_resets = 0
     server_resets = 0
     r = block[c + C_LOG_HEAD]
+    if r >= 0 and log[r + L_INFO] & TCP_RST:
+        facts |= bit(FACT_RESET_FIRST)
     while r >= 0:
         info = log[r + L_INFO]
+        if info & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN | TCP_ACK:
+            facts |= bit(FACT_SYN_ACK)
+        if info & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) == TCP_ACK and not info >> LOG_LEN_SHIFT & LOG_LEN_MASK:
+            facts |= bit(FACT_PURE_ACK)
         if info & TCP_FIN and log[r + L_MARKS] & (M_ACK_UNSEEN | M_ACK_OLD):
             facts |= bit(FACT_FIN_ODD_ACK)
         if info & TCP_RST:
+            if info >> LOG_LEN_SHIFT & LOG_LEN_MASK:
+                facts |= bit(FACT_RESET_WITH_DATA)
             if info >> LOG_SIDE_SHIFT & 1:
                 server_resets += 1
             else:
@@ -145,6 +173,17 @@ def resets_of(c: int, side: int, block: Words, log: Words) -> int:
     return facts
 
 
+def of_state(state: int) -> int:
+    """What it shows that a side was in a state."""
+    if state == ST_TIME_WAIT:
+        return bit(FACT_TIME_WAIT)
+    if state == ST_ESTABLISHED:
+        return bit(FACT_ESTABLISHED)
+    if state in (ST_FIN_WAIT_1, ST_FIN_WAIT_2, ST_CLOSE_WAIT, ST_CLOSING, ST_LAST_ACK):
+        return bit(FACT_ENDING)
+    return 0
+
+
 def facts_of_changes(c: int, t: int, block: Words, changes: Words) -> int:
     """What the transitions show, which begin at ``t``."""
     facts = 0
@@ -152,8 +191,9 @@ def facts_of_changes(c: int, t: int, block: Words, changes: Words) -> int:
     while t < end:
         event = changes[t + T_EVENT]
         state = changes[t + T_FROM]
-        if changes[t + T_TO] == ST_TIME_WAIT:
-            facts |= bit(FACT_TIME_WAIT)
+        facts |= of_state(state) | of_state(changes[t + T_TO])
+        if state in (ST_ESTABLISHED, ST_CLOSE_WAIT) and event in (EV_SND_RST, EV_GONE):
+            facts |= bit(FACT_ABORTED_OPEN)
         if event == EV_GONE:
             facts |= bit(FACT_GONE)
         if state == ST_FIN_WAIT_2 and event in (EV_GONE, EV_TIMEOUT_FIN_WAIT_2, EV_TIMEOUT_2MSL):

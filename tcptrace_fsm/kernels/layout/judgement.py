@@ -17,3 +17,5 @@ OVERTAKEN_WITHIN = 3
 DUPLICATE_ACKS_ASK = 3
 # Bytes in a segment to a host that has named no MSS: what an Ethernet frame holds (RFC 9293 section 3.7.1, RFC 894).
 ETHERNET_MSS = 1460
+# So much more sent than acknowledged, in bytes, fits no window that is in use: what acknowledges it was not captured.
+MUCH_UNACKED = 10 << 20

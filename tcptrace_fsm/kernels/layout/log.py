@@ -70,10 +70,21 @@ FACT_RESET_AFTER_FIN = 8  # one side sent an RST after its own FIN
 FACT_RESET_ODD_ACK = 9  # an RST acknowledges more than was sent, or nothing of it
 FACT_GONE = 10  # one side was found gone
 FACT_GONE_IN_FIN_WAIT_2 = 11  # ... or its timer had run out, in FIN_WAIT_2
-FACT_TIME_WAIT = 12  # one side came into TIME_WAIT
+FACT_TIME_WAIT = 12  # one side was in TIME_WAIT
 FACT_CLOSED_SECOND = 13  # one side sent its FIN in CLOSE_WAIT
 FACT_LAST_ACK_INFERRED = 14  # that the last FIN was acknowledged is inferred
-FACTS = 15
+FACT_BOTH_DIRECTIONS = 15  # segments of both sides were seen
+FACT_BOTH_SYNS = 16  # where both sides began was seen
+FACT_SYN_ACK = 17  # one side sent a SYN+ACK
+FACT_PURE_ACK = 18  # one side sent an ACK and nothing else
+FACT_RESET_FIRST = 19  # the first segment is an RST
+FACT_RESET_WITH_DATA = 20  # an RST carries payload
+FACT_ABORTED_OPEN = 21  # one side, open, sent an RST or was found gone
+FACT_ESTABLISHED = 22  # one side was ESTABLISHED
+FACT_ENDING = 23  # one side was between ESTABLISHED and its end: FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT, CLOSING, LAST_ACK
+FACT_ROLES_REVERSED = 24  # the server opened the next connection, and that was accepted
+FACT_MUCH_UNACKED = 25  # one side sent MUCH_UNACKED bytes more than were acknowledged
+FACTS = 26
 ALL_FACTS = (1 << FACTS) - 1
 
 # Classes of connections that are alike to the choice of rules.
@@ -82,9 +93,9 @@ KEY_MARKS = 1
 KEY_FLAGS = 2
 KEY_STATES = 3  # opening, closing and the states from bit 0 on, the facts from bit 32 on, then these bits:
 KEY_SIZE = 4
-KEY_REUSED = 48
-KEY_TAKEN_OVER = 49
-KEY_ACKNOWLEDGED = 50
+KEY_REUSED = 60
+KEY_TAKEN_OVER = 61
+KEY_ACKNOWLEDGED = 62
 
 # --- a logged segment, unpacked for rules -----------------------------------------------------------------------------
 U_SIDE = 0
