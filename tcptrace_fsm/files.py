@@ -117,7 +117,7 @@ def remove_stale(folder: Path, name: str) -> None:
 
 
 def _alive(process: int) -> bool:
-    """Whether a process of that number runs, as far as can be told."""
+    """Whether a process of that number runs, as far as can be known."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -149,7 +149,7 @@ class Connection:
         return f"connection {self.conn_id}: {row.client_ip}:{row.client_port} -> {row.server_ip}:{row.server_port}"
 
     def _repr_html_(self) -> str | None:
-        """Show a notebook the states and the ladder; a stream that cannot be read again is told in words."""
+        """Show a notebook the states and the ladder; for a stream, which cannot be read again, a line of words."""
         from tcptrace_fsm.views.notebook import connection_html
 
         return connection_html(self.conversation()) if self._trace.rereadable else None

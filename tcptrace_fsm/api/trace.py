@@ -97,7 +97,7 @@ class Trace:
 
     @property
     def segments(self) -> pd.DataFrame:
-        """One row per TCP segment. Unless `analyze` was told to keep them, the captures are read once more."""
+        """One row per TCP segment. Read from the captures again, unless `analyze` has kept them."""
         return self._frame("segments")
 
     @property
@@ -212,7 +212,7 @@ class Trace:
         Parameters
         ----------
         step : float or None
-            Count every so many seconds; None for a row at every moment at which some count changes.
+            Seconds between two counts; None for a row at every moment at which some count changes.
         host : str or None
             Only the sockets of this address.
         by_host : bool

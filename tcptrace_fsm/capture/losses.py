@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Losses", "at_end", "doubt", "so_far"]
 
 MUCH = 1000
-"""From one frame in so many on, what the capturing machine lost may explain anything."""
+"""From one frame lost in that many on, what the capturing machine lost may explain anything."""
 BLOCKS = 64
 """Statistics blocks looked at: one to an interface."""
 LONGEST = 1 << 16
@@ -48,7 +48,7 @@ def at_end(source: Any) -> Losses | None:
                     break
                 end, counts = read
                 found.setdefault(counts.interface, counts)  # the last of an interface counts for all before it
-    except OSError:  # what is the matter is told when it is opened to be read
+    except OSError:  # the reason is reported when it is opened to be read
         return None
     lost = [one.lost for one in found.values() if one.lost >= 0]
     received = [one.received for one in found.values()]

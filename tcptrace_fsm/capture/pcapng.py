@@ -137,7 +137,7 @@ def read_interface(body: bytes, order: Order) -> Description:
 
 
 class Statistics(NamedTuple):
-    """Frames that an interface received, and that were lost there; -1 for what is not told."""
+    """Frames that an interface received, and that were lost there; -1 for what is not stated."""
 
     interface: int
     received: int
@@ -179,13 +179,13 @@ class Drops:
 
     @property
     def received(self) -> int | None:
-        """Frames received; None where nothing is told."""
+        """Frames received; None where it is not stated."""
         known = [counts.received for counts in self._counts.values() if counts.received >= 0]
         return sum(known) if known else None
 
     @property
     def lost(self) -> int | None:
-        """Frames lost; None where nothing is told."""
+        """Frames lost; None where it is not stated."""
         known = [counts.lost for counts in self._counts.values() if counts.lost >= 0]
         return sum(known) if known else None
 

@@ -105,7 +105,7 @@ def first_message(sufferers: list[Sufferer], world: World) -> str:  # noqa: ARG0
 
 
 def surest(sufferers: list[Sufferer]) -> Sufferer:
-    """Of those that suffer from one cause, the one of which it is told with the best reasons."""
+    """Of those that suffer from one cause, the one with the best reasons."""
     return max(sufferers, key=lambda s: (CONFIDENCES.index(s.verdict.confidence), s.verdict.weight))
 
 
@@ -135,7 +135,7 @@ class Cause:
     look_alikes : dict
         Causes that look alike, and what tells them apart. Of these only one is the answer for a connection.
     explains : frozenset of str
-        Kinds of finding that need not be told beside it.
+        Kinds of finding that need not be printed beside it.
     next_step : str
         How to make sure or mend it: a command, a setting, a second capture point. May name ``{client}``, ``{server}``,
         ``{service}``, ``{client_host}``, ``{server_host}``, ``{server_port}`` of the first connection.
@@ -173,7 +173,7 @@ class Cause:
     def verdict(self, case: Case, world: World) -> Verdict | None:
         """What it says of a connection, or None."""
         found = self.weigh(case, world) if self.concerns(case) else None
-        # Frames out of order, or a clock that was set, make spans that cannot be: what rests on one is not told.
+        # Frames out of order, or a clock that was set, make spans that cannot be: what rests on one is left out.
         return None if found is None or any(UNKNOWN in text for text in (found.message, *found.evidence)) else found
 
 

@@ -62,7 +62,7 @@ def drawn_by(end: End, rst: Segment) -> Segment | None:
     if before.syn_ack:
         return before if before.ack != 1 else None
     if end.side == CLIENT and before.ack != 1 and not any(s.syn_ack for s in end.peer.segments if s.frame < rst.frame):
-        return before  # it has asked for a connection, and is told of an old one
+        return before  # it has asked for a connection, and hears of an old one
     if before.has(MARK_OUT_OF_WINDOW, MARK_SPURIOUS) or (before.has(MARK_GAP) and before.has(MARK_RETRANSMISSION)):
         return before
     return None

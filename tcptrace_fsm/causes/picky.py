@@ -368,7 +368,7 @@ CAUSES = (
         "is filled too late, a firewall that asks first, two rules that race. Each connection opens a second late.",
         predicts=(
             "nearly all connections need their SYN twice, and the second is answered at once",
-            "or so many do that chance would have taken data, too",
+            "or so many of them that chance would have taken data, too",
         ),
         forbids=("data that are lost as often",),
         look_alikes={

@@ -39,7 +39,7 @@ def say(message: str) -> None:
     """One line on standard error."""
     try:
         print(f"tcptrace-fsm: {printable(message)}", file=sys.stderr, flush=True)
-    except (OSError, ValueError):  # nobody can be told; the status stays what it would have been
+    except (OSError, ValueError):  # there is nowhere to print it; the status stays what it would have been
         give_up(sys.__stderr__, 2)
 
 

@@ -236,7 +236,7 @@ class Engine:
         self.control[K_STREAM_SLOTS] = 1024
         self.stream_slots = words(2 * self.control[K_STREAM_SLOTS])
         self.streams = room(0)
-        self.forgotten = 0  # streams before this one are known to nobody
+        self.forgotten = 0  # streams before this one are forgotten
         self.paths = room(PATH_SIZE)
         self.table = array("q", table(sockets=profile.sockets))
         self.timers = timer_words(profile)

@@ -15,14 +15,14 @@ from tcptrace_fsm.text.addresses import address_text, with_port
 
 __all__ = ["MOST", "Service", "Services"]
 
-MOST = 1000  # services that are told apart
+MOST = 1000  # services with numbers of their own
 _FEW = 16  # entries to begin with
 _PARTS = 16  # buckets to an octave
 _FIRST = 12  # the first octave begins at 2**12 ns
 
 
 class Service(NamedTuple):
-    """What is said of one service; times in ns, None where nothing was measured.
+    """What is known of one service; times in ns, None where nothing was measured.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Services:
 
     @property
     def left_out(self) -> int:
-        """Connections of services that are not told apart, because there were too many."""
+        """Connections of services without numbers of their own, because there were too many."""
         return 0 if self._table is None else self._table[k.SV_LEFT_OUT]
 
     def take(self, connections: array[int], count: int) -> None:

@@ -34,7 +34,7 @@ EVENTS = tuple(EVENT_TEXT.values())
 BASES = tuple(b.name.lower() for b in Basis)
 SEVERITIES = ("info", "low", "medium", "high")
 MOST_FINDINGS = 100_000
-"""Findings of one kind about single connections in the anomalies table; after so many nobody looks for more."""
+"""Findings of one kind about single connections in the anomalies table; beyond that no more are looked for."""
 CONFIDENCES = ("possible", "likely", "proved")
 PLACES = ("client", "server", "path", "capture")
 """Who or what has to be mended."""

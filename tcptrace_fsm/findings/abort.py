@@ -53,7 +53,7 @@ FINISHED = (State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING, State.LAST_ACK, S
 LAST_WORDS = 64  # bytes: a TLS alert, a goodbye; with a FIN behind them nobody misses them
 ACK_DUE = SECOND // 2  # RFC 9293 3.8.6.3: no ACK is delayed for so long
 SENT_AGAIN = 3 * SECOND  # RFC 6298: what is not acknowledged has been sent again by then
-IN_VAIN = 2  # so many questions without an answer: the reset is about the peer's silence
+IN_VAIN = 2  # two questions without an answer: the reset is about the peer's silence
 
 
 class Abort(NamedTuple):

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES"]
 
-CHAIN = 4  # so many timeouts in a row for the same byte are no accident
-GIVING_UP = 3  # ... and after so many, falling silent means giving up
-PATIENCE = 4  # silence of so many last waits: the next try was due after two of them
+CHAIN = 4  # four timeouts in a row for the same byte are no accident
+GIVING_UP = 3  # ... and after three, falling silent means giving up
+PATIENCE = 4  # silence of four times the last wait: the next try was due after two of them
 
 
 def backoff(c: View) -> Iterator[Hit]:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES", "unheard"]
 
-DEAD = 2  # so many keepalives without an answer, and an RST, are a death
-DOUBTFUL = 3  # from so many on, an end of the capture does not explain it
+DEAD = 2  # two keepalives without an answer, and an RST, are a death
+DOUBTFUL = 3  # from three on, an end of the capture does not explain it
 PATIENCE = 3  # intervals
 
 

@@ -113,8 +113,8 @@ def word_last_ack(found: Detected, words: array[int], c: int) -> tuple[str, str 
 
 def answers_fin(end: End, fin: Segment) -> bool:
     """Whether a repeated FIN is the first to acknowledge the peer's, which it crossed: that is what it is sent for."""
-    theirs = end.peer[E_FIN]
-    return fin.ack >= theirs > 0 and all(s.ack < theirs for s in heard(end.segments) if s.frame < fin.frame)
+    peer_fin = end.peer[E_FIN]
+    return fin.ack >= peer_fin > 0 and all(s.ack < peer_fin for s in heard(end.segments) if s.frame < fin.frame)
 
 
 def fin_retransmission(c: View) -> Iterator[Hit]:

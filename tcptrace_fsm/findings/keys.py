@@ -2,7 +2,7 @@
 
 A key holds a few words of a connection's record, and facts: what a kernel found in its log. Rules and surveys say by it
 whether a connection can concern them (``when``); the answer is remembered for all connections with the same key. What
-cannot be told holds: where ``when`` says no, there is nothing to be found.
+cannot be decided holds: where ``when`` says no, there is nothing to be found.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Key(NamedTuple):
     """``FACT_`` bits: what its log shows."""
 
     def shows(self, fact: int) -> bool:
-        """Whether a fact holds, one of the ``FACT_`` numbers: what cannot be told holds."""
+        """Whether a fact holds, one of the ``FACT_`` numbers: what cannot be decided holds."""
         return bool(self.facts >> fact & 1)
 
 

@@ -97,7 +97,7 @@ def timeouts(c: View) -> Iterator[Hit]:
             if len(chain) > 1
             else ""
         )
-        why = f"segments to {end.peer.name} or their ACKs were lost and nothing else told it so"
+        why = f"segments to {end.peer.name} or their ACKs were lost and nothing else showed it"
         if all(refused(end, group) for group in chains(end)):
             why = f"{end.peer.name} answers each copy by an ACK of what comes before, so they arrive and are not taken"
         yield Hit(

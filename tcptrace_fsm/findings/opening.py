@@ -382,7 +382,7 @@ RULES = (
         rfc="RFC 6298 5.5",
         summary="The SYN was repeated on a schedule that no TCP has.",
         evidence="Three or more SYNs of one ISN, and a wait less than three quarters of the one before it.",
-        innocent="A middlebox or SYN proxy that repeats SYNs; longer waits than expected are not told: those SYNs may "
+        innocent="A middlebox or SYN proxy that repeats SYNs; longer waits than expected are left out: those SYNs may "
         "be lost.",
         when=when_syns,
         needs=(BEGINNING,),

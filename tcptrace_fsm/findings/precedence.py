@@ -78,7 +78,7 @@ EXCLUSIONS = (
 STRONGER = frozenset(exclusion.kind for exclusion in EXCLUSIONS)
 
 
-def thing(finding: Finding, about: str) -> int | str | None:
+def subject(finding: Finding, about: str) -> int | str | None:
     """What a finding is about; None where it does not say."""
     return {"frame": finding.frame, "side": finding.side, "connection": finding.conn_id}[about]
 
@@ -96,8 +96,8 @@ def reconciled(findings: list[Finding]) -> list[Finding]:
             continue
         for strong in findings:
             if strong.kind == kind and id(strong) not in dropped:
-                what = thing(strong, about)
+                what = subject(strong, about)
                 dropped |= {
-                    id(f) for f in findings if f.kind in others and what is not None and thing(f, about) == what
+                    id(f) for f in findings if f.kind in others and what is not None and subject(f, about) == what
                 }
     return [f for f in findings if id(f) not in dropped]

@@ -281,7 +281,7 @@ RULES = (
         summary="A connection was reset by somebody who is neither of its ends.",
         evidence="An RST that its receiver obeys, and segments of its supposed sender afterwards; or RSTs at several "
         "numbers where that sender has never been.",
-        innocent="Segments that the RST overtook (told apart by 3 ms and their numbers); two hosts behind one address.",
+        innocent="Segments that the RST overtook (3 ms and numbers tell them apart); two hosts behind one address.",
         when=when_injected,
         needs=(BOTH_DIRECTIONS,),
         detect=rst_injection_suspected,

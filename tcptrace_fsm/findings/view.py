@@ -364,7 +364,7 @@ class View:
 
     @cached_property
     def segments(self) -> list[Segment]:
-        """Its log, in capture order, less what only the capture holds twice: nothing is said of copies."""
+        """Its log, in capture order, less what only the capture holds twice: copies are not looked at."""
         found = segments_of(self.words, self.base, self.log)
         if not self[C_MARKS] & COPIED:
             return found

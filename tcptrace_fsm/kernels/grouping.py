@@ -73,7 +73,7 @@ def group_records(
     Parameters
     ----------
     count, size : int
-        So many records of so many words.
+        How many records, and of how many words each.
     width : int
     records : int64[count * size]
     order : int64[count]

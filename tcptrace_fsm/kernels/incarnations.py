@@ -43,7 +43,7 @@ def fits(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
     """Whether a segment's numbers lie in this incarnation's windows: 1, 0, or -1 where nothing is known."""
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
     y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
-    told = -1
+    fitting = -1
     if rows[x + E_BASE_KNOWN]:
         slack = 262144
         if rows[y + E_EDGE] - rows[x + E_NEXT] > slack:
@@ -51,13 +51,13 @@ def fits(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
         off = widen(segments[s + S_SEQ], rows[x + E_BASE], rows[x + E_NEXT]) - rows[x + E_NEXT]
         if off > slack or off < -slack:
             return 0
-        told = 1
+        fitting = 1
     if segments[s + S_FLAGS] & TCP_ACK and rows[y + E_BASE_KNOWN]:
         off = widen(segments[s + S_ACK], rows[y + E_BASE], rows[y + E_NEXT]) - rows[y + E_NEXT]
         if off > 262144 or off < -262144:
             return 0
-        told = 1
-    return told
+        fitting = 1
+    return fitting
 
 
 def new_incarnation(
@@ -277,10 +277,10 @@ def route(
     if flags & TCP_RST and not pending and not (rows[x + E_STAGE] | rows[y + E_STAGE]) & ES_PLAIN:
         # Does it answer, to the number, what the old connection last said?
         was = 1 - is_client(rows, old, segments, s)
-        told = old + C_ENDPOINTS + (1 - was) * ENDPOINT_SIZE
+        answered = old + C_ENDPOINTS + (1 - was) * ENDPOINT_SIZE
         if (
-            rows[told + E_ACK] >= 0
-            and low32(rows[old + C_ENDPOINTS + was * ENDPOINT_SIZE + E_BASE] + rows[told + E_ACK])
+            rows[answered + E_ACK] >= 0
+            and low32(rows[old + C_ENDPOINTS + was * ENDPOINT_SIZE + E_BASE] + rows[answered + E_ACK])
             == segments[s + S_SEQ]
             and not (rows[y + E_ACK] >= 0 and low32(rows[x + E_BASE] + rows[y + E_ACK]) == segments[s + S_SEQ])
         ):

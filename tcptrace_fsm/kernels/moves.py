@@ -22,7 +22,7 @@ def step(tcb: Tcb, event: int, time: int, earliest: int, latest: int, frame: int
     if latest < earliest:
         latest = earliest
     if time > tcb.end:
-        time = tcb.end  # what was under way when the capture ended is told as of then
+        time = tcb.end  # what was under way when the capture ended has that time
     if time > latest:
         time = latest
     if time < earliest:

@@ -128,7 +128,7 @@ def locate(tcb: Tcb) -> int:
         elif far * 8 < near:
             tcb.row.vantage = VANTAGE_NEAR_SERVER
     close = MILLISECOND // 4
-    if tcb.row.local:  # told
+    if tcb.row.local:  # named by the user
         if tcb.row.local == WHO_CLIENT:
             tcb.row.vantage = VANTAGE_NEAR_CLIENT
         elif tcb.row.local == WHO_SERVER:

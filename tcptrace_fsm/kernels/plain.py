@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 def plain_to_wireshark(c: int, s: int, segments: Words, rows: Words, control: Words) -> int:
     """Number the stream of a segment like those before it in its connection. Returns 1 if it is one, else 0."""
-    told = rows[c + C_COMPLETENESS]
+    completeness = rows[c + C_COMPLETENESS]
     stream = rows[c + C_STREAM_NOW]
     if (
-        not told & COMPLETE_CALM
+        not completeness & COMPLETE_CALM
         or stream != rows[c + C_STREAM]
         or segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) != TCP_ACK
-        or not told & (COMPLETE_DATA if segments[s + S_SHOWN] > 0 else COMPLETE_ACK)
+        or not completeness & (COMPLETE_DATA if segments[s + S_SHOWN] > 0 else COMPLETE_ACK)
         or control[K_MIXED]
         or segments[s + S_NET] >> 1
         or rows[c + C_OLDER] >= 0
@@ -33,7 +33,7 @@ def plain_to_wireshark(c: int, s: int, segments: Words, rows: Words, control: Wo
         or stream <= control[K_NEXT_STREAM] - control[K_STREAM_MOST]
     ):
         return 0
-    segments[s + S_STREAM] = stream << STREAM_SHIFT | (told & 63)
+    segments[s + S_STREAM] = stream << STREAM_SHIFT | (completeness & 63)
     return 1
 
 

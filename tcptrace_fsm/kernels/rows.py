@@ -126,10 +126,10 @@ def open_connection(s: int, h: int, segments: Words, rows: Words, living: Words,
     role = ROLE_SYN
     swap = 0
     if not flags & TCP_SYN or flags & TCP_RST:
-        told = server_port_first(segments[s + S_PORTS])
+        first = server_port_first(segments[s + S_PORTS])
         role = ROLE_PORT
-        swap = 1 if told == 1 else 0
-        if told < 0:
+        swap = 1 if first == 1 else 0
+        if first < 0:
             role = ROLE_FIRST_SEGMENT
     elif flags & TCP_ACK:
         role = ROLE_SYN_ACK

@@ -3,7 +3,7 @@
 A connection keeps of its answers the first five, then their median, and how many fell into each half octave. A service
 adds them up in a histogram whose buckets are sixteenths of an octave, 3 to 6 per cent wide.
 
-The table is open-addressed, each entry as wide as its histogram. It never holds more than it is told to, whatever a
+The table is open-addressed, each entry as wide as its histogram. It never holds more than its limit, whatever a
 scan of ports does: only who answered or was asked has an entry.
 """
 
@@ -79,7 +79,7 @@ def bucket_of(value: int) -> int:
 
 
 def spread(e: int, low: int, high: int, weight: int, table: Words) -> int:
-    """Add so many answers, evenly between two times, to a service's histogram."""
+    """Add ``weight`` answers, evenly between two times, to a service's histogram."""
     steps = weight if weight < 8 else 8
     i = 0
     done = 0

@@ -114,7 +114,7 @@ def track(
         h = segments[s + S_CONNECTION] if s >= 24 * SEGMENT_SIZE else hash_of(segments, s, control[K_SEED])
         names = control[K_NEXT_ID]
         stream = control[K_NEXT_STREAM]
-        # The timeline's clock. To a share of the connections it is told, for it runs with the segments of the others.
+        # The timeline's clock. A share of the connections gets it with each segment: those of the others move it on.
         leapt = control[K_NOW]
         if segments[s + S_MARKS]:
             leapt = segments[s + S_SIDE]
@@ -138,9 +138,9 @@ def track(
             slot = find(slots, control[K_SLOTS], h, rows, segments, s)
             if slots[slot + 1] and is_waiting(slots[slot + 1] - 1, rows):
                 grow_up(slots[slot + 1] - 1, slot, slots, rows, log, living, waits, control)
-            told = join_broken(s, segments, streams, known, control)
-            if told >= 0:
-                complete_rows(s, h, told, segments, slots, rows, control)
+            completeness = join_broken(s, segments, streams, known, control)
+            if completeness >= 0:
+                complete_rows(s, h, completeness, segments, slots, rows, control)
             if segments[s + S_FLAGS] & TCP_QUOTED:
                 take_icmp(s, h, segments, slots, rows, log, control)
             segments[s + S_CONNECTION] = -1
@@ -296,7 +296,7 @@ def take_icmp(s: int, h: int, segments: Words, slots: Words, rows: Words, log: W
     return c
 
 
-def complete_rows(s: int, h: int, told: int, segments: Words, slots: Words, rows: Words, control: Words) -> int:
+def complete_rows(s: int, h: int, completeness: int, segments: Words, slots: Words, rows: Words, control: Words) -> int:
     """Tell the connections that are named after a broken segment's stream how complete that is now.
 
     Only those of which something is still expected: whether the sweep has come by already must make no difference.
@@ -306,6 +306,6 @@ def complete_rows(s: int, h: int, told: int, segments: Words, slots: Words, rows
         return 0
     while c >= 0:
         if rows[c + C_STREAM] == segments[s + S_STREAM] >> STREAM_SHIFT and not is_spent(c, rows, control):
-            rows[c + C_COMPLETENESS] = told
+            rows[c + C_COMPLETENESS] = completeness
         c = rows[c + C_OLDER]
     return 0

@@ -116,23 +116,23 @@ def complete_stream(stream: int, s: int, segments: Words, streams: Words, contro
     w = (stream & (control[K_STREAM_MOST] - 1)) * STREAM_SIZE
     shown = streams[w + W_BITS] & 63
     met = streams[w + W_BITS] & W_MET
-    told = 0
+    seen = 0
     if flags & TCP_ACK:
         if flags & TCP_SYN:
-            told = COMPLETE_SYN_ACK
+            seen = COMPLETE_SYN_ACK
         else:
-            told = COMPLETE_DATA if segments[s + S_SHOWN] > 0 else COMPLETE_ACK
+            seen = COMPLETE_DATA if segments[s + S_SHOWN] > 0 else COMPLETE_ACK
         if flags & TCP_FIN:
-            told |= COMPLETE_FIN
+            seen |= COMPLETE_FIN
     if flags & TCP_RST:
-        told |= COMPLETE_RST
+        seen |= COMPLETE_RST
     if flags & TCP_MUTE:
         streams[w + W_BITS] |= W_MET
     elif met:
-        streams[w + W_BITS] |= told
+        streams[w + W_BITS] |= seen
     else:
         # In a stream's first segment Wireshark sees nothing but a SYN; when it reads the capture again, it sees more.
-        streams[w + W_BITS] |= W_MET | told << W_FIRST_SHIFT
+        streams[w + W_BITS] |= W_MET | seen << W_FIRST_SHIFT
         if flags & (TCP_SYN | TCP_ACK) == TCP_SYN:
             streams[w + W_BITS] |= COMPLETE_SYN
             if segments[s + S_SHOWN] > 0:
@@ -164,14 +164,14 @@ def join_wireshark(c: int, s: int, segments: Words, rows: Words, streams: Words,
     rows[c + C_STREAM_NOW] = stream
     if rows[c + C_STREAM] < 0:
         rows[c + C_STREAM] = stream
-    told = complete_stream(stream, s, segments, streams, control)
+    completeness = complete_stream(stream, s, segments, streams, control)
     if stream == rows[c + C_STREAM]:
-        rows[c + C_COMPLETENESS] = told
+        rows[c + C_COMPLETENESS] = completeness
         alone = 1 if rows[c + C_OLDER] < 0 and rows[c + C_NEWER] < 0 else 0
         w = (stream & (control[K_STREAM_MOST] - 1)) * STREAM_SIZE
-        if alone and streams[w + W_BITS] & W_BASES and streams[w + W_BITS] & 63 == told & 63:
+        if alone and streams[w + W_BITS] & W_BASES and streams[w + W_BITS] & 63 == completeness & 63:
             rows[c + C_COMPLETENESS] |= COMPLETE_CALM
-    segments[s + S_STREAM] = stream << STREAM_SHIFT | (told & 63)
+    segments[s + S_STREAM] = stream << STREAM_SHIFT | (completeness & 63)
     return stream
 
 
@@ -187,8 +187,8 @@ def join_broken(s: int, segments: Words, streams: Words, known: Words, control: 
     h = hash_plain(segments, s, control[K_SEED])
     stream = find_stream(h, streams, known, control)
     stream = enter_stream(stream, h, s, segments, streams, known, control)
-    told = complete_stream(stream, s, segments, streams, control)
-    segments[s + S_STREAM] = stream << STREAM_SHIFT | (told & 63)
+    completeness = complete_stream(stream, s, segments, streams, control)
+    segments[s + S_STREAM] = stream << STREAM_SHIFT | (completeness & 63)
     if segments[s + S_FLAGS] & TCP_QUOTED:
         return -1  # the stream's completeness goes with the last segment that is no ICMP
-    return told
+    return completeness

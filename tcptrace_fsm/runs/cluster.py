@@ -210,7 +210,7 @@ class Cluster(Run):
         distributed: Any = import_module("dask.distributed")
         try:
             for future in distributed.as_completed(futures):
-                future.result()  # a fault of a capture is told at once
+                future.result()  # a fault of a capture is reported at once
                 yield True
             return self._client.gather(futures)
         except GeneratorExit:
@@ -274,7 +274,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Task:
-    """What all workers are told: the settings, by which seed four-tuples are hashed, the clock's end, what was lost."""
+    """What all workers need: the settings, by which seed four-tuples are hashed, the clock's end, what was lost."""
 
     settings: Settings
     seed: int

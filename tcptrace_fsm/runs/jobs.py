@@ -256,7 +256,7 @@ class _Crew:
         try:
             while True:
                 self._heard.put((n, *pickle.load(process.stdout)))  # noqa: S301 - our own process
-        except Exception as reason:  # noqa: BLE001 - however it ends, it is to be told
+        except Exception as reason:  # noqa: BLE001 - however it ends, it is to be reported
             self._heard.put((n, "gone", reason))
 
     def tell(self, n: int, content: Any) -> None:

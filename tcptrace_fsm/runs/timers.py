@@ -88,7 +88,7 @@ COARSE = 1 / 8
 """By how much a timer may be late, as a part of it."""
 COPIES = mask(MARK_BAD_CHECKSUM, MARK_CAPTURE_DUPLICATE, MARK_NETWORK_DUPLICATE)
 WITNESSES = 2
-"""So many connections must show an end before it counts."""
+"""This many connections must show an end before it counts."""
 
 
 class Shown(NamedTuple):

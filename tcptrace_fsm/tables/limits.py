@@ -1,6 +1,6 @@
 """What limits what an endpoint sends: its application, the peer's window, loss, or the path.
 
-From the sums of time (docs/waits.md says how each is made), for each direction by itself. Nothing is said where no
+From the sums of time (docs/waits.md says how each is made), for each direction by itself. It is null where no
 more was sent than a first flight holds (RFC 6928), where one direction is not in the capture, and where no one thing
 took half of the time.
 """
@@ -22,7 +22,7 @@ __all__ = ["LIMIT_WORDS", "limited_by"]
 
 _FIRST_FLIGHT = 10  # segments (RFC 6928)
 _SEGMENT = 1220  # bytes of one, at least: what IPv6 carries everywhere
-_LOSSY = 200  # one in so many repeated
+_LOSSY = 200  # one segment in 200 repeated
 
 
 def _word(side: int, word: int) -> int:
@@ -42,7 +42,7 @@ LIMIT_WORDS: tuple[int, ...] = (
 
 
 def limited_by(rows: dict[int, Words], side: int) -> Words:
-    """Number in ``LIMITED_BY`` of what limits a side's sending; 0 where that is not told."""
+    """Number in ``LIMITED_BY`` of what limits a side's sending; 0 where it is not known."""
     peer = 1 - side
 
     def time(kind: int, whose: int) -> NDArray[np.float64]:
@@ -58,9 +58,9 @@ def limited_by(rows: dict[int, Words], side: int) -> Words:
     largest = times.argmax(axis=0)
     total = times.sum(axis=0)
     unique, longest = rows[_word(side, k.E_UNIQUE)], rows[_word(side, k.E_LONGEST)]
-    told = (unique > _FIRST_FLIGHT * np.maximum(longest, _SEGMENT)) & (rows[_word(peer, k.E_SEGMENTS)] > 0)
-    told &= (total > 0) & (2 * times.max(axis=0) >= total)
-    result: Words = np.where(told, largest + 1, 0).astype(np.int64)
+    named = (unique > _FIRST_FLIGHT * np.maximum(longest, _SEGMENT)) & (rows[_word(peer, k.E_SEGMENTS)] > 0)
+    named &= (total > 0) & (2 * times.max(axis=0) >= total)
+    result: Words = np.where(named, largest + 1, 0).astype(np.int64)
     return result
 
 

@@ -27,7 +27,7 @@ WAIT_FRAMES = (k.C_LONGEST_BEFORE, k.C_LONGEST_AFTER, k.C_SLOWEST_FRAME, k.C_PAU
 
 
 def without_turns(rows: dict[int, Words]) -> NDArray[np.bool_]:
-    """Where no turns can be told: one direction is missing, or the client often spoke before it had all of the answer.
+    """Where turns are unknown: one direction is missing, or the client often spoke before it had all of the answer.
 
     A server that sends something of its own accord now and then (TLS tickets) makes up to a third of them cross.
     """

@@ -13,7 +13,7 @@ MILLISECOND = 1_000_000
 ABSURD = 366 * 86400  # s: no connection that a capture shows has waited for a year
 
 UNKNOWN = "an unknown time"
-"""What no sentence that is printed holds: findings and diagnoses that rest on such a span are not told."""
+"""What no sentence that is printed holds: findings and diagnoses that rest on such a span are left out."""
 
 
 def span(ns: float) -> str:

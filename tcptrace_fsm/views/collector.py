@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["LIMIT", "Collector", "as_integers", "from_tables"]
 
 LIMIT = 4000
-"""Segments kept of one connection, unless told otherwise; of a longer one a sample stays, and what went is counted."""
+"""Segments kept of one connection, by default; of a longer one a sample stays, and what is left out is counted."""
 ROOM = 65536
 """Segments kept of all connections before any of them is looked at for being too long."""
 GROUP = 50000

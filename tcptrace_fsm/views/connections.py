@@ -38,7 +38,7 @@ _SMALLEST_FIRST = {
     *("conn_id", "incarnation", "previous_conn_id", "tcp_stream", "tcp_stream_last", "first_frame", "last_frame"),
     *(f"{side}_{name}" for side in SIDES for name in ("isn", "mss", "window_shift")),
 }
-_FEW = 5  # connections of which more is said than a line
+_FEW = 5  # of up to five connections more than a line is printed
 _LEAST_FINDING = 20  # columns of the worst finding, before another is spared for its sake
 
 

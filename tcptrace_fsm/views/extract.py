@@ -62,9 +62,9 @@ class Frames:
         np = self._np
         records = np.frombuffer(batch.segments, dtype=np.int64, count=batch.count * k.SEGMENT_SIZE)
         records = records.reshape(-1, k.SEGMENT_SIZE)
-        mine = records[np.isin(records[:, k.S_CONNECTION], self._wanted), k.S_FRAME]
-        if len(mine):
-            self._frames.append(mine.copy())
+        frames = records[np.isin(records[:, k.S_CONNECTION], self._wanted), k.S_FRAME]
+        if len(frames):
+            self._frames.append(frames.copy())
         self._undecided.take_segments(records)
 
     def take(self, finished: Any) -> None:

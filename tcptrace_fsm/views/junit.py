@@ -1,7 +1,7 @@
 """JUnit XML, which pipelines show as tests: one that failed for each diagnosis and each finding that is bad enough.
 
 Names and addresses come from captures that anybody may have made, so every text is escaped, what XML cannot hold is
-written as an escape, and there are so many test cases at most.
+written as an escape, and the number of test cases is limited.
 """
 
 from __future__ import annotations

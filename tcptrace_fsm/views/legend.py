@@ -14,7 +14,7 @@ __all__ = ["legend_lines"]
 
 
 def legend_lines(width: int) -> Iterator[str]:
-    """Say how to read the notation, in lines of so many columns."""
+    """Explain the notation, in lines of ``width`` columns."""
     yield "how to read the examples:"
     for text in LEGEND:
         yield from textwrap.wrap(text, width, initial_indent="  - ", subsequent_indent="    ")

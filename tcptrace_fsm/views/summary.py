@@ -51,7 +51,7 @@ _SLIGHT = {"info", "low"}
 MOST_SERVICES = 100  # ... in summary.json
 SLOW = 1.0  # s: an answer that a person waits for
 _SHOWN_SERVICES = 3
-_TELLING = 20  # answers from which on one in twenty can be told
+_ENOUGH = 20  # from so many answers on there is a 95th percentile
 _TIMES_OF = {"response_median", "response_p95", "response_max", "rtt"}
 
 
@@ -178,7 +178,7 @@ def _counts(counts: dict[str, int], words: dict[str, str]) -> str:
 
 
 def _closed(connections: dict[str, Any]) -> str:
-    """How connections closed; what has neither closed nor is open is told as such."""
+    """How connections closed; those that neither closed nor are open have a name of their own."""
     others = connections["not_open"]
     closing = connections["closing"]
     counts = {**closing, **others, "none": closing["none"] - sum(others.values())}
@@ -248,7 +248,7 @@ def service_text(service: dict[str, Any]) -> str:
     """Tell in words how long a service took to answer, and what the network had to do with it."""
     answered, median, p95, worst = (service[f"response{name}"] for name in ("s", "_median", "_p95", "_max"))
     times = [f"worst {span(worst * SECOND)} (connection {service['slowest_conn_id']})"]
-    if answered >= _TELLING:
+    if answered >= _ENOUGH:
         times.insert(0, f"95 % within {span(p95 * SECOND)}")
     if answered > 1:
         times.insert(0, f"median {span(median * SECOND)}")
@@ -406,7 +406,7 @@ def named_captures(summary: dict[str, Any], given: str = "") -> tuple[str, str] 
 
 
 def _findings(worst: list[dict[str, Any]], width: int, room: int | None) -> Iterator[tuple[str, str]]:
-    """The worst findings, in about so many lines; all where None."""
+    """The worst findings, in about ``room`` lines; all where None."""
     left = room
     for i, lines in enumerate(_kinds(worst, width)):
         if left is not None and len(lines) > left and i:

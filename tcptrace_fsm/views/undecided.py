@@ -52,8 +52,8 @@ class Undecided:
             for c in connections[np.isin(connections[:, k.C_FIRST_FRAME], records[:, k.S_FRAME])]:
                 self._owners[int(c[k.C_FIRST_FRAME])] = int(c[k.C_ID])
             ours = _either_way(connections, k.C_CLIENT_LO, k.C_SERVER_LO, k.C_PORTS)
-            theirs = _either_way(records, k.S_SRC_LO, k.S_DST_LO, k.S_PORTS)
-            self._around.append(connections[np.isin(ours, theirs)])
+            opened = _either_way(records, k.S_SRC_LO, k.S_DST_LO, k.S_PORTS)
+            self._around.append(connections[np.isin(ours, opened)])
 
     def adopted(self) -> Words:
         """Give the undecided SYNs, numbered: those that began a connection, and those that fell into one."""

@@ -1,4 +1,4 @@
-"""The worst findings, one by one and so many at most: for ``--json`` and ``--junit``, whatever a capture holds."""
+"""The worst findings, one by one, their number limited: for ``--json`` and ``--junit``, whatever a capture holds."""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ def connections(
     ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Turn that order around.")] = False,
     most: Annotated[
-        int | None, typer.Option("-n", metavar="N", help=f"So many at most, 0 for all; text: {ROWS} unless told.")
+        int | None,
+        typer.Option("-n", metavar="N", help=f"At most N connections, 0 for all; {ROWS} by default as text."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One object a line, with every column.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV with the columns that matter.")] = False,

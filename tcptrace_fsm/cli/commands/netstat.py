@@ -34,7 +34,7 @@ def netstat(
     ] = None,
     most: Annotated[
         int | None,
-        typer.Option("-n", metavar="N", help=f"So many sockets at most, 0 for all; on a terminal {ROWS} unless told."),
+        typer.Option("-n", metavar="N", help=f"At most N sockets, 0 for all; on a terminal {ROWS} by default."),
     ] = None,
     *,
     settings: Settings,

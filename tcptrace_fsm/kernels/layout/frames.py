@@ -28,7 +28,7 @@ OUTCOME_FILTERED = 12  # not looked at, by the user's wish: F_LINK is -1 - LINKT
 OUTCOME_ENCRYPTED = 13  # as OUTCOME_NOT_TCP, but for what nobody can tell: IPsec's ESP
 OUTCOMES = 14  # how many there are
 
-# What the walk is told and what it answers: one row of control words.
+# What the walk needs and what it answers: one row of control words.
 WALK_BEGIN = 0  # first byte not yet walked; moved on by the walk
 WALK_END = 1  # one past the last byte in the chunk
 WALK_CAPACITY = 2  # frame records that the frames array can take

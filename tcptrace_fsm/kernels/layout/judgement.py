@@ -13,7 +13,7 @@ TIMEOUT_LEAST = 190
 ANSWER_DUE = 250
 # Two segments so near to one another may have changed places on their way, as Wireshark has it (packet-tcp.c).
 OVERTAKEN_WITHIN = 3
-# So many duplicate ACKs ask for a retransmission (RFC 5681 section 3.2).
+# Three duplicate ACKs ask for a retransmission (RFC 5681 section 3.2).
 DUPLICATE_ACKS_ASK = 3
 # Bytes in a segment to a host that has named no MSS: what an Ethernet frame holds (RFC 9293 section 3.7.1, RFC 894).
 ETHERNET_MSS = 1460

@@ -52,7 +52,7 @@ WT_BEFORE = 6  # frames
 WT_AFTER = 7  # -1: the capture ends before it does
 WT_BASIS = 8
 WAIT_SIZE = 9
-WAITS_PER_SEGMENT = 3  # at most so many end with one segment
+WAITS_PER_SEGMENT = 3  # at most three end with one segment
 
 # --- service: how long one server's answers took (made by services) --------------------------------------------------
 SV_USED = 0  # head of the table: services that it holds

@@ -1,4 +1,4 @@
-"""The ladder as SVG: self-contained, for light and dark ground, with its content told in words as well."""
+"""The ladder as SVG: self-contained, for light and dark ground, with its content in words as well."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_DRAWN", "ladder_style", "ladder_svg"]
 
 MOST_DRAWN = 100
-"""Rows for segments in a picture, unless told otherwise."""
+"""Rows for segments in a picture, by default."""
 WIDTH = 780
 FRAME, TIME = 44, 132  # right edges of these columns
 LEFT, RIGHT = 252, 636  # the lifelines: where arrows begin and end

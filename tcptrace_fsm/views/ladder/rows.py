@@ -314,10 +314,10 @@ def _crossed(made: list[Row]) -> list[Row]:
         crossing = (
             row.kind == "segment" and s is not None and not s.fate and flying and all(f.side != s.side for f in flying)
         )
-        theirs = [c for c in row.changes if s is not None and c.side != s.side]
-        if crossing and theirs and s is not None:
+        peer_changes = [c for c in row.changes if s is not None and c.side != s.side]
+        if crossing and peer_changes and s is not None:
             row.kind, row.changes = "leave", [c for c in row.changes if c.side == s.side]
-            waiting.append(Row("arrive", theirs[0].time, segment=s, changes=theirs))
+            waiting.append(Row("arrive", peer_changes[0].time, segment=s, changes=peer_changes))
         result.append(row)
         if row.kind == "arrive" and s is not None:
             flying = [f for f in flying if f.frame != s.frame]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_PRINTED", "ladder_text", "plainer"]
 
 MOST_PRINTED = 200
-"""Rows for segments in a terminal, unless told otherwise."""
+"""Rows for segments in a terminal, by default."""
 MOST_LINES = 6  # that the longest wait is taller than another
 NARROWEST = 60
 """Columns below which nothing gets narrower."""
