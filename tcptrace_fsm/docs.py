@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from tcptrace_fsm.causes import CAUSES
 from tcptrace_fsm.findings import CATALOGUE, FAMILIES
+from tcptrace_fsm.findings.needs import DOUBTS
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tcp.machine import EVENT_TEXT, TRANSITIONS, Event, Opened, State, Transition
 from tcptrace_fsm.tcp.notation import LEGEND
@@ -224,7 +225,7 @@ def anomalies(left_out: str) -> str:
             ]
             lines += [f"- Seen: {rule.evidence}", f"- What else it may be: {rule.innocent}"]
             held = "; ".join(need.text for need in rule.needs) or "no more than what is to be seen"
-            lines.append(f"- What the capture must hold: {held}")
+            lines.append(f"- What the capture must hold: {held}" + (f"; {DOUBTS}" if rule.fragile else ""))
             if rule.aliases:
                 called = ", ".join(f"{tool}: {alias}" for tool, alias in rule.aliases.items())
                 lines.append(f"- Called elsewhere: {called}")

@@ -172,9 +172,18 @@ def test_nothing_is_learnt_from_a_reset():
     assert connection.path("client") == "CLOSED SYN_SENT ESTABLISHED"
 
 
-def test_syn_ack_after_the_close_opens_nothing():
-    """A SYN+ACK with numbers of nobody never opens an incarnation of a four-tuple that is known."""
-    assert only(OPEN + CLOSE + "isn 3000000000 2000000000\n2 < S. 0:0(0) ack 1")["C_INCARNATION"] == 0
+def test_syn_ack_after_the_close_is_of_a_connection_whose_syn_is_missing():
+    """With numbers far from those that are over; into an open connection it opens nothing."""
+    stray = "isn 3000000000 2000000000\n2 < S. 0:0(0) ack 1"
+    assert [c["C_INCARNATION"] for c in run(OPEN + CLOSE + stray).connections] == [0, 1]
+    assert only(OPEN + stray)["C_INCARNATION"] == 0
+
+
+def test_what_is_captured_in_two_numberings_is_one_connection():
+    """On both sides of a host that rewrites numbers: the others came before the close, too."""
+    other = "isn 3000000000 2000000000\n"
+    text = OPEN.replace("0.02 <", f"{other}0.01 < S. 0:0(0) ack 1\nisn 1000 5000\n0.02 <") + CLOSE
+    assert only(text + f"{other}1.06 > . 2:2(0) ack 2")["C_INCARNATION"] == 0
 
 
 def test_third_incarnation_ends_the_first():

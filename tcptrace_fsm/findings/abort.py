@@ -22,9 +22,7 @@ from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, span
 from tcptrace_fsm.kernels.layout import (
     C_FIRST_TIME,
-    C_FLAGS,
     C_WAIT_SPOKE,
-    CF_MIDSTREAM,
     E_ACK,
     E_ACK_TIME,
     E_FIN,
@@ -33,9 +31,6 @@ from tcptrace_fsm.kernels.layout import (
     FACT_ABORTED_OPEN,
     MARK_RST_DRAWN,
     SERVER,
-    TCP_ACK,
-    TCP_FIN,
-    TCP_RST,
     TCP_SYN,
 )
 from tcptrace_fsm.tcp.machine import Event, State
@@ -145,15 +140,8 @@ def close_with_unread_data(c: View) -> Iterator[Hit]:
             end.side,
             abort.rst,
             f"{end.name} answered {what} with RST: its application closed without reading them, or with SO_LINGER 0",
-            severity=None if abort.unread and acknowledges(end) else "low",
+            severity=None if abort.unread else "low",
         )
-
-
-def acknowledges(end: End) -> bool:
-    """Whether the capture holds bare ACKs of ``end``: without the one that opens it, a filter may leave all out."""
-    if end.side == SERVER or end.view[C_FLAGS] & CF_MIDSTREAM:
-        return True  # it need not have sent one, as far as can be seen
-    return any(not s.length and s.flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) == TCP_ACK for s in end.segments)
 
 
 def linger_zero_close(c: View) -> Iterator[Hit]:
@@ -189,7 +177,9 @@ def abort_rst(c: View) -> Iterator[Hit]:
             abort.rst,
             f"{end.name} aborted the connection to {end.peer.name} with RST after "
             f"{span(abort.rst.time - c[C_FIRST_TIME])}; {lost}",
-            severity=None if abort.lost and acknowledges(end.peer) else "low",
+            severity=None
+            if abort.lost and abort.rst.ack <= end.peer[E_NEXT]
+            else "low",  # else it had more than is here
         )
 
 
@@ -289,6 +279,7 @@ RULES = (
         innocent="An application that ends idle connections so; an RST that a firewall sends in its name.",
         when=when_aborted_open,
         needs=(BOTH_DIRECTIONS,),
+        fragile=True,
         detect=abort_rst,
         aliases={"Zeek": "RSTO or RSTR", "tcptrace": "resets", "Wireshark": "tcp.connection.rst"},
         example=HANDSHAKE
@@ -324,6 +315,7 @@ RULES = (
         innocent="A close with SO_LINGER 0 right after the answer was read looks the same.",
         when=when_aborted_open,
         needs=(BOTH_DIRECTIONS,),
+        fragile=True,
         detect=close_with_unread_data,
         aliases={"Linux": "TCPAbortOnClose"},
         example=HANDSHAKE
@@ -447,6 +439,7 @@ RULES = (
         "TIME_WAIT.",
         when=when_reset_after_fin,
         needs=(BOTH_DIRECTIONS,),
+        fragile=True,
         detect=rst_after_own_fin,
         example=HANDSHAKE
         + """

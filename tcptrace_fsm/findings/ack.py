@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import BEGUN_IDLE, HANDSHAKE, MET_OLD
 from tcptrace_fsm.findings.loss import bears, counted, times
-from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, mixed
 from tcptrace_fsm.findings.rule import Hit, Rule, View, mask
 from tcptrace_fsm.kernels.layout import (
     C_MARKS,
@@ -89,7 +89,9 @@ def unsent(c: View) -> Iterator[Hit]:
                 f"a segment of {end.name} acknowledged byte {first.ack} of {end.peer.name}, which sent up to byte "
                 f"{end.peer[E_NEXT]}; {end.name} itself never acknowledged {most}: it is forged or astray",
                 found[1:],
-                None if end[E_LAST_ACK] < first.ack else "low",  # its last word stands alone: what it says may be so
+                None
+                if end[E_LAST_ACK] < first.ack and not mixed(c)
+                else "low",  # its last word stands alone: what it says may be so
             )
 
 

@@ -48,6 +48,7 @@ __all__ = [
     "bytes_lost",
     "follows_own_syn",
     "heard",
+    "is_copy",
     "older",
     "outdated",
     "persisting",
@@ -127,6 +128,13 @@ BEGUN_IDLE = """
 def heard(segments: Iterable[Segment]) -> list[Segment]:
     """The segments that were sent as part of the connection: no copies that the capture made, no damaged ones."""
     return [s for s in segments if not s.marks & NOBODYS]
+
+
+def is_copy(s: Segment, end: End) -> bool:
+    """Whether a segment of ``end`` is a packet that was seen before: same numbers, same IP identification."""
+    same = (s.ip_id, s.seq, s.ack, s.length, s.flags)
+    before = (x for x in end.segments if x.frame < s.frame)
+    return s.ip_id > 0 and any((x.ip_id, x.seq, x.ack, x.length, x.flags) == same for x in before)
 
 
 def older(a: int, b: int) -> bool:

@@ -12,8 +12,10 @@ from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
     CF_CLOSING,
     CF_MIDSTREAM,
+    E_ACK,
     E_BASE_KNOWN,
     E_EDGE,
+    E_NEXT,
     E_SHIFT,
     FACT_FIN_ODD_ACK,
     MARK_ACK_OLD,
@@ -98,8 +100,9 @@ def fin_out_of_window(c: View) -> Iterator[Hit]:
         edge = end.peer[E_EDGE]
         if edge < 0 or not end[E_BASE_KNOWN] == end.peer[E_BASE_KNOWN] == BASE_SYN:
             continue
-        beyond = [s for s in heard(end.segments) if s.fin and s.seq > edge]
+        beyond = [s for s in heard(end.segments) if s.fin and s.seq > edge and end.peer[E_ACK] < s.end - 1]
         if beyond:
+            answer = next((s for s in heard(end.peer.segments) if s.frame > beyond[0].frame and not s.rst), None)
             yield Hit(
                 end.side,
                 beyond[0],
@@ -107,6 +110,8 @@ def fin_out_of_window(c: View) -> Iterator[Hit]:
                 f"{end.peer.name}, which "
                 "must ignore it",
                 beyond[1:],
+                # RFC 9293 3.10.7.4: whoever gets what is out of its window answers with an ACK of what it expects.
+                None if answer and answer.ack < beyond[0].seq else "low",
             )
 
 
@@ -149,7 +154,7 @@ def fin_ack_invalid(c: View) -> Iterator[Hit]:
         highest = -1
         for s in heard(end.segments):
             if s.fin and s.flags & TCP_ACK:
-                beyond = s.has(MARK_ACK_UNSEEN) and end[E_EDGE] >= 0 and s.ack > end[E_EDGE] + 1
+                beyond = s.has(MARK_ACK_UNSEEN) and 0 <= end[E_EDGE] < s.ack - 1 and s.ack > end.peer[E_NEXT]
                 before = s.has(MARK_ACK_OLD) and (s.ack < highest - reach or s.ack == 0 < highest)
                 if beyond or before:
                     what = f"{s.ack - end[E_EDGE]:,} bytes beyond its window" if beyond else "what is long past"
@@ -265,6 +270,7 @@ RULES = (
         innocent="A window that grew in a segment which the capture misses.",
         when=when_beyond,
         needs=(BOTH_SYNS,),
+        fragile=True,
         detect=fin_out_of_window,
         aliases={"Suricata": "fin_out_of_window, closewait_fin_out_of_window"},
         example=HANDSHAKE
@@ -288,6 +294,7 @@ RULES = (
         evidence="A second FIN whose last sequence number differs from that of the first.",
         innocent="None for one host; somebody else sent one of them, or a middlebox changed the stream's length.",
         when=when_fin_again,
+        fragile=True,
         detect=fin_seq_changed,
         aliases={"tcptrace": "rexmitted FIN had diff. seqnum", "Zeek": "FIN_advanced_last_seq"},
         example=HANDSHAKE
@@ -312,6 +319,7 @@ RULES = (
         evidence="Payload that ends above the sequence number of the sender's FIN.",
         innocent="A forged FIN; a segment of another incarnation of the same four-tuple.",
         when=when_data_beyond_fin,
+        fragile=True,
         detect=data_beyond_fin,
         aliases={"Suricata": "stream.fin1_invalid_ack and *_wrong_seq"},
         example=HANDSHAKE
@@ -336,6 +344,7 @@ RULES = (
         innocent="A window that is not known exactly; a forged FIN.",
         when=when_odd_ack,
         needs=(BOTH_DIRECTIONS,),
+        fragile=True,
         detect=fin_ack_invalid,
         aliases={"Suricata": "fin_invalid_ack, lastack_invalid_ack, closing_invalid_ack"},
         example=HANDSHAKE

@@ -322,6 +322,7 @@ RULES = (
         innocent="A NAT or load balancer that dropped an idle connection and answers for the host.",
         when=when_discovered,
         needs=(BOTH_DIRECTIONS,),
+        fragile=True,
         detect=half_open,
         example=HANDSHAKE
         + """
@@ -361,6 +362,7 @@ RULES = (
         innocent="An answer to what was still under way when it closed; a firewall that answers for the host.",
         when=when_replied,
         needs=(BOTH_DIRECTIONS,),
+        fragile=True,
         detect=reply_rst,
         aliases={"Zeek": "RSTO or RSTR"},
         example="""

@@ -18,6 +18,7 @@ from tcptrace_fsm.kernels.layout import (
     C_SERVER_STATE,
     C_TAKEN_BY,
     C_TAKEN_OVER,
+    C_TAKEN_SEQ,
     CF_MIDSTREAM,
     CLIENT,
     E_ACK,
@@ -103,8 +104,8 @@ class Reuse(Collector):
             return
         pair = host_of(words, c, CLIENT) + socket_of(words, c, SERVER)
         gap = words[c + C_TAKEN_OVER] - words[c + C_LAST_TIME]
-        if gap < 0:
-            return  # the capture holds a time twice
+        if gap < 0 or not words[c + C_TAKEN_SEQ]:
+            return  # the capture holds a time twice, or the same packets were sent again (no TCP takes an ISN twice)
         self.groups.of(pair).add(words, c, (words[c + C_PORTS] >> 16,))
         self.gaps.setdefault(pair, Smallest()).take((words[c + C_ID], gap))
 

@@ -21,20 +21,49 @@ from tcptrace_fsm.kernels.layout import (
     E_HOLE,
     E_HOLES,
     E_SEGMENTS,
+    E_SYNS,
     E_UNIQUE,
     ENDPOINT_SIZE,
     FACT_BOTH_DIRECTIONS,
     FACT_BOTH_SYNS,
     MARK_ACK_UNSEEN,
+    MARK_BAD_CHECKSUM,
+    MARK_GAP,
+    MARK_STRAY_SYN,
+    MARK_TIME_BACK,
+    TCP_ACK,
+    TCP_FIN,
+    TCP_RST,
+    TCP_SYN,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tcptrace_fsm.findings.keys import Key
-    from tcptrace_fsm.findings.view import View
+    from tcptrace_fsm.findings.view import End, Segment, View
 
-__all__ = ["BEGINNING", "BOTH_DIRECTIONS", "BOTH_SYNS", "FIRST_FIN", "WHOLE", "Need", "whole"]
+__all__ = [
+    "BEGINNING",
+    "BOTH_DIRECTIONS",
+    "BOTH_SYNS",
+    "DOUBTS",
+    "FIRST_FIN",
+    "WHOLE",
+    "Need",
+    "doubtful",
+    "holds_bare_acks",
+    "is_elsewhere",
+    "mixed",
+    "whole",
+]
+
+DOUBTS = (
+    "low where the capture lacks segments of the connection that were acknowledged, or its bare ACKs, or takes two "
+    "connections on the same ports for one"
+)
+NEAR = 1 << 20  # bytes; numbers that are both off by more than this are another connection's
+FAR = 1 << 24  # the same where one of the two is known only
 
 
 def always(_key: Key) -> bool:
@@ -92,6 +121,50 @@ def whole(view: View) -> bool:
     if view[C_MARKS] & 1 << MARK_ACK_UNSEEN:
         return False
     return not any(end[E_HOLE + 2 * i + 1] <= end.peer[E_ACK] for end in view.ends for i in range(end[E_HOLES]))
+
+
+def outside(number: int, end: End) -> int:
+    """By how many bytes a number lies outside of what an endpoint is known to have sent."""
+    return max(-number, number - end[E_UNIQUE] - 1, 0)
+
+
+def is_elsewhere(s: Segment, end: End, *, first: bool) -> bool:
+    """Whether both numbers of a segment of ``end`` lie where its connection has none: it is of another, on its ports.
+
+    A first segment gives its own number by itself.
+    """
+    if not s.flags & TCP_ACK or s.rst or s.marks >> MARK_BAD_CHECKSUM & 1 or s.marks >> MARK_STRAY_SYN & 1:
+        return False
+    off = outside(s.ack, end.peer)
+    return off > FAR if first and not s.seq else off > NEAR and outside(s.seq, end) > NEAR
+
+
+def mixed(view: View) -> bool:
+    """Whether segments of several connections on the same ports were taken for one: an opening was not captured."""
+    return any(is_elsewhere(s, end, first=not i) for end in view.ends for i, s in enumerate(end.segments))
+
+
+def holds_bare_acks(view: View) -> bool:
+    """Whether the capture holds ACKs without data: where that which opens is missing, a filter may leave all out."""
+    client = view.client
+    if view[C_FLAGS] & CF_MIDSTREAM or not client[E_SYNS]:
+        return True  # none need have been sent, as far as can be seen
+    return any(not s.length and s.flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) == TCP_ACK for s in client.segments)
+
+
+def doubtful(view: View) -> bool:
+    """Whether the capture is known to lack segments of the connection, to mix several, or to have lost their order."""
+    return view.once("doubtful", is_doubtful)
+
+
+def is_doubtful(view: View) -> bool:
+    """The same, worked out."""
+    if view.lost or mixed(view) or not holds_bare_acks(view):
+        return True
+    missed = any(s.has(MARK_ACK_UNSEEN) and s.ack <= view.ends[s.side][E_ACK] for s in view.segments)
+    if missed or (view[C_MARKS] >> MARK_TIME_BACK & 1 and view[C_MARKS] >> MARK_GAP & 1):
+        return True
+    return any(end[E_HOLE + 2 * i + 1] <= end.peer[E_ACK] for end in view.ends for i in range(end[E_HOLES]))
 
 
 BOTH_DIRECTIONS = Need("segments of both endpoints", both_directions, lambda key: key.shows(FACT_BOTH_DIRECTIONS))

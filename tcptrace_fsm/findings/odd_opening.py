@@ -108,7 +108,7 @@ def answered_by_ack(c: View) -> Iterator[Hit]:
     """A SYN draws an ACK of something else: its receiver still has an old connection."""
     if c[C_TAKEN_OVER] >= 0:
         end = c.ends[1 - c[C_TAKEN_BY]]
-        answer = next((s for s in end.segments if s.time >= c[C_TAKEN_OVER]), None)
+        answer = next((s for s in end.segments if s.time >= c[C_TAKEN_OVER] and s.frame > c[C_TAKEN_FRAME]), None)
         if answer and state_before(end, answer.time) in SYNCHRONIZED and is_pure_ack(answer):
             yield answered(c, end, answer, c[C_TAKEN_FRAME])
             return
@@ -266,6 +266,7 @@ RULES = (
         "RTO.",
         when=when_answered_oddly,
         needs=(BOTH_DIRECTIONS, BEGINNING),
+        fragile=True,
         detect=answered_by_ack,
         aliases={"conntrack": "SYN ignored, last_ack kept", "Linux": "TCPChallengeACK"},
         example="""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE, answered_by, heard, prompt, state_at, when_aborted
+from tcptrace_fsm.findings.evidence import HANDSHAKE, answered_by, heard, is_copy, prompt, state_at, when_aborted
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, whole
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
@@ -133,7 +133,7 @@ def rst_ignored(c: View) -> Iterator[Hit]:
         if rst.has(MARK_RST_INEXACT, MARK_RST_OUTSIDE) or took_effect(end.peer, rst):
             continue
         answer = next((s for s in heard(end.peer.segments) if s.last_time > rst.time + OVERTAKEN and not s.rst), None)
-        if answer:
+        if answer and not (is_copy(later, end) or is_copy(answer, end.peer)):
             yield Hit(
                 end.side,
                 rst,

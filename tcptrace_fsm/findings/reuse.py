@@ -261,6 +261,7 @@ RULES = (
         innocent="A close that the capture misses, which is likely (and the finding low) after a minute of silence.",
         when=when_opened_before,
         needs=(BOTH_DIRECTIONS,),
+        fragile=True,
         detect=active_connection_reuse,
         aliases={"Zeek": "active_connection_reuse", "Wireshark": "tcp.analysis.reused_ports", "argus": "PORT_REUSE"},
         example=HANDSHAKE
@@ -349,6 +350,7 @@ RULES = (
         "close.",
         innocent="A retransmission that crossed the end of the connection.",
         when=when_late,
+        fragile=True,
         detect=old_duplicate_segment,
         example=CLOSED_BY_SERVER
         + """

@@ -15,6 +15,7 @@ from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.core.words import SEVERITIES, SIDES
 from tcptrace_fsm.findings.icmp import IcmpError
 from tcptrace_fsm.findings.keys import Key, mask, notable
+from tcptrace_fsm.findings.needs import doubtful
 from tcptrace_fsm.findings.view import Change, End, Segment, View, artefact_of, median, name_of, segments_of
 from tcptrace_fsm.kernels.layout import C_ID
 from tcptrace_fsm.tcp.machine import Basis
@@ -147,6 +148,8 @@ class Rule:
         Conversations that look alike and give none: each class of mistaken findings has one.
     needs : tuple of Need
         What the capture must hold of a connection before the rule may speak about it.
+    fragile : bool
+        Whether a capture that lacks segments, or mixes two connections on the same ports, can fake it: it is low then.
     aliases : dict
         What other tools call it.
     wording : Wording or None
@@ -165,6 +168,7 @@ class Rule:
     example: str
     counterexample: str | tuple[str, ...]
     needs: tuple[Need, ...] = ()
+    fragile: bool = False
     aliases: dict[str, str] = field(default_factory=dict)
     wording: Wording | None = None
 
@@ -206,7 +210,9 @@ class Rule:
         basis = hit.basis if hit.basis is not None else hit.at.basis if isinstance(hit.at, Change) else Basis.SENT
         artefact = view.artefact
         severity = hit.severity or self.severity
-        if artefact and severity == "high":
+        if self.fragile and severity in {"medium", "high"} and doubtful(view):
+            severity = "low"
+        elif artefact and severity == "high":
             severity = "medium"  # what the capture itself may have done is not shouted
         return Finding(
             view[C_ID],

@@ -8,6 +8,8 @@ from tcptrace_fsm.findings.evidence import BEGUN_IDLE, HANDSHAKE, heard, times
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, FIRST_FIN, WHOLE
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
+    C_ACCEPTED,
+    C_TAKEN_BY,
     CF_CLOSING,
     CLOSING_HALF_CLOSED,
     CLOSING_TIMED_OUT,
@@ -45,6 +47,8 @@ def idle_half_close(c: View) -> Iterator[tuple[End, Change, int]]:
         change = end.entered(State.FIN_WAIT_2)
         if change is None or not end.peer[E_SEGMENTS] or any(end.peer.entered(state) for state in over):
             continue
+        if c[C_ACCEPTED] >= 0 and c[C_TAKEN_BY] == end.side:
+            continue  # nobody opens a four-tuple anew while it waits in FIN_WAIT_2: what ended that was not captured
         since = max([change.time, *(s.last_time for s in end.peer.segments if s.length)])
         left = end.left(State.FIN_WAIT_2)
         until = left.time if left and left.target is State.CLOSED else c.end
@@ -187,6 +191,7 @@ RULES = (
         innocent="A half-close on purpose, in which data usually flow; a capture that ends too early.",
         when=when_half_closed,
         needs=(BOTH_DIRECTIONS, FIRST_FIN, WHOLE),
+        fragile=True,
         detect=stuck_fin_wait_2,
         aliases={"Zeek": "S2 or S3", "netstat": "FIN_WAIT2"},
         example=HANDSHAKE
@@ -217,6 +222,7 @@ RULES = (
         innocent="A long answer still being computed; a capture that ends too early.",
         when=when_half_closed,
         needs=(BOTH_DIRECTIONS, FIRST_FIN, WHOLE),
+        fragile=True,
         detect=stuck_close_wait,
         aliases={"Zeek": "S2 or S3", "netstat": "CLOSE_WAIT"},
         example=HANDSHAKE
@@ -246,6 +252,7 @@ RULES = (
         innocent="A capture that misses the peer's direction, or ends while the loss is being repaired.",
         when=when_unanswered(State.FIN_WAIT_1),
         needs=(BOTH_DIRECTIONS,),
+        fragile=True,
         detect=stuck_fin_wait_1,
         aliases={"Wireshark": "tcp.analysis.retransmission of a FIN", "netstat": "FIN_WAIT1"},
         example=HANDSHAKE
@@ -277,6 +284,7 @@ RULES = (
         innocent="A peer whose TIME_WAIT is gone and that drops what it no longer knows; a capture of one direction.",
         when=when_unanswered(State.LAST_ACK),
         needs=(BOTH_DIRECTIONS,),
+        fragile=True,
         detect=stuck_last_ack,
         aliases={"netstat": "LAST_ACK"},
         example=HANDSHAKE

@@ -159,7 +159,7 @@ class Survey:
         Kind of a survey before it that sees the same connections: only that one sees them, and both read its groups.
     measure : callable or None
         Block -> None: what needs the logs of connections, and leaves its result in a word of their records.
-    example, counterexample, needs
+    example, counterexample, needs, fragile
         As of a :class:`tcptrace_fsm.findings.rule.Rule`; what a survey needs, it looks for itself.
     """
 
@@ -174,6 +174,7 @@ class Survey:
     example: str
     counterexample: str | tuple[str, ...]
     needs: tuple[Need, ...] = ()
+    fragile: bool = False
     when: Callable[[Key], bool] | None = None
     every: bool = False
     shares: str = ""

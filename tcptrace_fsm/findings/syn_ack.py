@@ -176,6 +176,7 @@ RULES = (
         innocent="The answer to an old duplicate of a SYN; the client then resets it, as RFC 9293 figure 9 shows.",
         when=when_misfit,
         needs=(BOTH_DIRECTIONS, BEGINNING),
+        fragile=True,
         detect=bad_ack,
         aliases={"Zeek": "bad_SYN_ack", "Suricata": "3whs_synack_with_wrong_ack"},
         example="""

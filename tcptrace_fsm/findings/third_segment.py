@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.findings.evidence import reply_time
 from tcptrace_fsm.findings.handshake import OPENING, first_plain, first_syn, is_plain, syn_acks
 from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS, BOTH_SYNS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
@@ -27,6 +28,8 @@ from tcptrace_fsm.text.counts import count, off_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tcptrace_fsm.findings.rule import End, Segment
 
 __all__ = ["RULES"]
 
@@ -102,8 +105,15 @@ def early_data(c: View) -> Iterator[Hit]:
         "know that the "
         f"connection was open: {then}",
         (syn, *early[1:], *((answer,) if answer else ())),
-        "low" if answer else None,  # nobody guesses a server's ISN: this capture shows the SYN+ACK too late
+        # Nobody guesses a server's ISN: this capture shows the SYN+ACK too late, or not. A server that knows of no
+        # connection says so at once.
+        None if answer is None and denies(c.server, early[0]) else "low",
     )
+
+
+def denies(end: End, asked: Segment) -> bool:
+    """Whether an endpoint answers a segment by a reset: it knows no connection that this is of."""
+    return any(s.reply_rst and s.seq == asked.ack and 0 <= s.time - asked.time <= reply_time(end) for s in end.segments)
 
 
 def bad_third(c: View) -> Iterator[Hit]:

@@ -60,10 +60,8 @@ def collision(c: View) -> Iterator[Hit]:
         return
     end = c.ends[1 - c[C_TAKEN_BY]]
     entered = end.entered(State.TIME_WAIT)
-    answer = next(
-        (s for s in end.segments if s.time >= c[C_TAKEN_OVER] and not s.rst and not s.fin and not s.syn_ack), None
-    )
-    if entered and answer and entered.time <= c[C_TAKEN_OVER]:
+    answer = next((s for s in after_syn(c, end) if not s.rst and not s.fin and not s.syn_ack), None)
+    if entered and answer and entered.time <= c[C_TAKEN_OVER] and (entered.frame or 0) < c[C_TAKEN_FRAME]:
         yield Hit(
             end.side,
             answer,
@@ -72,6 +70,11 @@ def collision(c: View) -> Iterator[Hit]:
             "its SYN's retransmission",
             (entered,),
         )
+
+
+def after_syn(c: View, end: End) -> list[Segment]:
+    """What an endpoint said behind the SYN that took the four-tuple over, by stamp and by place."""
+    return [s for s in end.segments if s.time >= c[C_TAKEN_OVER] and s.frame > c[C_TAKEN_FRAME]]
 
 
 def killed_by_reset(end: End) -> tuple[Change, Change, Segment | None, Segment | None] | None:
@@ -210,6 +213,7 @@ RULES = (
         innocent="None; the client's ports are reused too fast, or its sequence numbers go backwards (NAT).",
         when=when_used_again,
         needs=(BOTH_DIRECTIONS,),
+        fragile=True,
         detect=collision,
         example=CLOSED_BY_SERVER
         + """

@@ -205,7 +205,7 @@ def outside(c: View) -> Iterator[Hit]:
     """Data that begin beyond any window ever announced, one finding per sender."""
     for end in c.ends:
         sent = [s for s in beyond(end) if s.seq > end.peer[E_EDGE]]
-        if sent:
+        if sent and end.peer[E_ACK] < sent[0].end:  # what was acknowledged had room
             yield Hit(
                 end.side,
                 sent[0],
@@ -366,6 +366,7 @@ RULES = (
         innocent="The ACK that moved the edge is not in the capture.",
         when=bears(MARK_OUT_OF_WINDOW),
         needs=(BOTH_SYNS,),
+        fragile=True,
         detect=overrun,
         aliases={"conntrack": "bytes more than expected"},
         example=NARROW + "            0.030 > P. 1:1001(1000) ack 1\n",
@@ -381,6 +382,7 @@ RULES = (
         innocent="Frames missing from the capture; a middlebox that rewrites sequence numbers in one direction only.",
         when=bears(MARK_OUT_OF_WINDOW),
         needs=(BOTH_DIRECTIONS,),
+        fragile=True,
         detect=outside,
         aliases={"Suricata": "est_packet_out_of_window", "conntrack": "SEQ is over upper bound"},
         example=HANDSHAKE

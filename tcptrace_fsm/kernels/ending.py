@@ -27,6 +27,65 @@ def follow(c: int, use: int, rows: Words, control: Words) -> int:
     return 0
 
 
+def is_elsewhere(c: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether a segment is of a later connection, the opening of which was not seen: 1 or 0.
+
+    Both ends of the one that is known have sent FIN, and both numbers of the segment lie far from where they ended. A
+    SYN opens a connection itself, and an RST of other numbers is somebody else's. Where such numbers came before, the
+    capture holds the connection in two numberings: on both sides of something that rewrites them.
+    """
+    x = c + C_ENDPOINTS
+    y = x + ENDPOINT_SIZE
+    if rows[x + E_FIN] < 0 or rows[y + E_FIN] < 0 or rows[c + C_NEWER] >= 0:
+        return 0
+    if rows[c + C_MARKS] & (M_BASE_CHANGED | M_ACK_BEYOND | M_ACK_UNSEEN | M_CAPTURE_DUPLICATE):
+        return 0
+    if segments[s + S_FLAGS] & (TCP_ACK | TCP_RST) != TCP_ACK:
+        return 0
+    if is_client(rows, c, segments, s) == 0:
+        x += ENDPOINT_SIZE
+        y -= ENDPOINT_SIZE
+    if lies_near(segments[s + S_SEQ], x, rows) or lies_near(segments[s + S_ACK], y, rows):
+        return 0
+    old = rows[c + C_OLDER]
+    return 0 if old >= 0 and fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1 else 1
+
+
+def lies_near(number: int, x: int, rows: Words) -> int:
+    """Whether a number can be of the bytes that ``x`` sent: not far from the last of them, or not known; 1 or 0."""
+    if not rows[x + E_BASE_KNOWN]:
+        return 1
+    off = widen(number, rows[x + E_BASE], rows[x + E_NEXT]) - rows[x + E_NEXT]
+    return 1 if -ELSEWHERE <= off <= ELSEWHERE else 0
+
+
+def succeed(
+    c: int,
+    s: int,
+    h: int,
+    slot: int,
+    moment: int,
+    segments: Words,
+    slots: Words,
+    rows: Words,
+    living: Words,
+    due: Words,
+    control: Words,
+) -> int:
+    """A new row for the four-tuple of ``c``, which is over and judged as of ``moment``. Returns it."""
+    old = -1 if rows[c + C_FLAGS] & CF_EMBRYO else rows[c + C_OLDER]
+    if old >= 0:
+        make_due(old, moment, rows, due, control)
+        rows[old + C_NEWER] = -1
+        rows[c + C_OLDER] = -1
+    use = rows[c + C_ID] << PAST_SHIFT | (0 if rows[c + C_FLAGS] & CF_EMBRYO else rows[c + C_INCARNATION])
+    make_due(c, moment, rows, due, control)
+    c = open_connection(s, h, segments, rows, living, control)
+    follow(c, use, rows, control)
+    slots[slot + 1] = c + 1
+    return c
+
+
 def is_left_behind(c: int, rows: Words, control: Words) -> int:
     """Whether a connection was over before the clock was set back, to before its end: 1 or 0.
 

@@ -11,7 +11,8 @@ log grows with what happens and not with what is transferred.
 Incarnations. A SYN whose ISN is new opens a new incarnation at once where the old one is over (both FINs or an RST
 seen), or never got an answer. In a live connection it is only *pending*: the numbers of what follows decide. A SYN+ACK
 or RST that acknowledges it confirms it; when its sender goes on in the old numbers, it was a stray, and the connection
-it fell into keeps it as such. Silence never splits a connection, and no number is ever learnt from an RST.
+it fell into keeps it as such. Where the SYN was not seen, numbers far from those of a connection that both sides have
+closed open a new incarnation as well. Silence never splits a connection, and no number is ever learnt from an RST.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.embryos import grow_up, is_plain_syn, is_waiting, join_embryo, keep_syn
-from tcptrace_fsm.kernels.ending import close_books, follow, is_left_behind, is_spent
+from tcptrace_fsm.kernels.ending import close_books, follow, is_elsewhere, is_left_behind, is_spent, succeed
 from tcptrace_fsm.kernels.incarnations import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.log import *
@@ -172,11 +173,10 @@ def track(
                 x = c + C_ENDPOINTS + (1 - is_client(rows, c, segments, s)) * ENDPOINT_SIZE
                 over = 1 - is_replayed(c, x, s, segments, rows)
             if over or is_spent(c, rows, control):
-                use = rows[c + C_ID] << PAST_SHIFT | (0 if rows[c + C_FLAGS] & CF_EMBRYO else rows[c + C_INCARNATION])
-                make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
-                c = open_connection(s, h, segments, rows, living, control)
-                follow(c, use, rows, control)
-                slots[slot + 1] = c + 1
+                c = succeed(c, s, h, slot, rows[c + C_LAST_TIME] + control[K_LINGER_SYN],
+                               segments, slots, rows, living, due, control)  # fmt: skip
+            elif is_elsewhere(c, s, segments, rows):
+                c = succeed(c, s, h, slot, segments[s + S_TIME], segments, slots, rows, living, due, control)
             elif rows[c + C_OLDER] >= 0 or (segments[s + S_FLAGS] & TCP_SYN):
                 c = route(c, s, h, slot, segments, slots, rows, log, living, due, paths, control)
         if rows[c + C_FLAGS] & CF_EMBRYO:

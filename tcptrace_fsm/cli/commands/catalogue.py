@@ -75,6 +75,11 @@ def explain(rule: Rule | Survey) -> Iterator[str]:
         yield "what the capture must hold:"
         for need in rule.needs:
             yield f"  {need.text}"
+    if rule.fragile:
+        from tcptrace_fsm.findings.needs import DOUBTS
+
+        yield ""
+        yield from textwrap.wrap(f"{DOUBTS}.", width)
     alike = [("looks alike, but is not", text) for text in rule.counterexamples]
     for head, text in (("an example", rule.example), *alike):
         yield ""

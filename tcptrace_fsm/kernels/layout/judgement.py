@@ -19,3 +19,6 @@ DUPLICATE_ACKS_ASK = 3
 ETHERNET_MSS = 1460
 # So much more sent than acknowledged, in bytes, fits no window that is in use: what acknowledges it was not captured.
 MUCH_UNACKED = 10 << 20
+# Bytes: what lies so far from where a stream ended is of another connection on the same ports. No window in use is so
+# large (RFC 7323 section 2.3 would allow 1 GiB), and of two ISNs at random (RFC 6528) one in 128 lies nearer.
+ELSEWHERE = 16777216

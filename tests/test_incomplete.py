@@ -1,0 +1,160 @@
+"""Captures that lack segments, or hold connections of one four-tuple in pieces: nothing is made of what is missing."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tcptrace_fsm.capture.scripted import parse
+from tcptrace_fsm.core.settings import Settings
+from tcptrace_fsm.core.words import SEVERITIES
+from tcptrace_fsm.runs.run import new_engine
+from tests.strategies import plain_engine, run, watched_engine
+
+pytestmark = pytest.mark.plain
+
+CLOSED = """
+    isn 1000 5000
+    0.000 > S  0:0(0)
+    0.010 < S. 0:0(0)     ack 1
+    0.020 > .  1:1(0)     ack 1
+    0.030 > P. 1:101(100) ack 1
+    0.040 < P. 1:201(200) ack 101
+    0.050 > .  101:101(0) ack 201
+    0.100 > F. 101:101(0) ack 201
+    0.110 < F. 201:201(0) ack 102
+    0.120 > .  102:102(0) ack 202
+"""
+
+
+def later(text: str, seconds: float, isn: tuple[int, int]) -> str:
+    """The conversation so much later, by other numbers."""
+    moved = re.sub(r"(?m)^\s*(\d+\.\d+)", lambda m: f"{float(m[1]) + seconds:.6f}", text)
+    return moved.replace("isn 1000 5000", "isn {} {}".format(*isn))
+
+
+def without(text: str, *lines: int) -> str:
+    """The conversation without some of its segments."""
+    head, *rest = [line for line in text.splitlines() if line.strip()]
+    return "\n".join([head, *(line for i, line in enumerate(rest) if i not in lines)]) + "\n"
+
+
+def surveyed(text: str) -> set[str]:
+    """The kinds of finding, those about all connections together among them."""
+    engine = new_engine(Settings())
+    engine.feed(parse(text))
+    engine.finish()
+    found = set()
+    while (done := engine.take()) is not None:
+        found |= {f.kind for f in done.findings}
+    return found
+
+
+def loud(outcome) -> list[str]:
+    return [f"{f.kind}: {f.message}" for f in outcome.findings if SEVERITIES.index(f.severity) >= 2]
+
+
+@pytest.mark.parametrize("kind", ["installed", "plain", "watched"])
+@pytest.mark.parametrize("missing", [(0,), (0, 1), (0, 1, 2), (0, 1, 2, 3)])
+def test_a_connection_whose_opening_is_missing_is_one_of_its_own(missing, kind):
+    """By its numbers: the one before it on the same ports has been closed by both."""
+    more = {} if kind == "installed" else {"engine": plain_engine() if kind == "plain" else watched_engine()}
+    text = CLOSED + without(later(CLOSED, 8, (300_000_000, 2_000_000_000)), *missing)
+    outcome = run(text, rules=True, **more)
+    first, second = outcome.connections
+    assert (first["C_INCARNATION"], second["C_INCARNATION"]) == (0, 1)
+    assert second["C_PREVIOUS_ID"] == first["C_ID"]
+    assert first.states == second.states == ("TIME_WAIT", "CLOSED")
+    assert loud(outcome) == []
+
+
+def test_the_syn_may_come_behind_its_answer():
+    """One direction is stamped later than the other."""
+    lines = later(CLOSED, 8, (300_000_000, 2_000_000_000)).splitlines()
+    text = CLOSED + "\n".join([lines[1], lines[3].replace("8.010", "7.990"), lines[2], *lines[4:]])
+    outcome = run(text, rules=True)
+    assert len(outcome.connections) == 2
+    assert loud(outcome) == []
+
+
+def test_what_lies_near_is_of_the_same_connection():
+    """Late copies of a connection's own segments, and an RST of whatever number, open none."""
+    text = CLOSED + "isn 1000 5000\n3.0 > P. 1:101(100) ack 1\n3.1 < R 900000000:900000000(0)\n"
+    assert len(run(text).connections) == 1
+
+
+@pytest.mark.parametrize("first", [(), (6,), (7,), (6, 7), (6, 7, 8), (1, 6, 7, 8), (3, 4, 5, 6, 7, 8), (0, 7)])
+@pytest.mark.parametrize("second", [(0,), (0, 1), (0, 2, 3), (1,), (0, 1, 2, 4, 5)])
+def test_two_connections_of_which_parts_are_missing_accuse_nobody(first, second):
+    """One in so many packets of a capture, or a point that sees half of them."""
+    text = without(CLOSED, *first) + without(later(CLOSED, 8, (300_000_000, 2_000_000_000)), *second)
+    assert loud(run(text, rules=True)) == []
+
+
+@pytest.mark.parametrize("stamp", [True, False])
+def test_equal_stamps_do_not_put_an_answer_before_its_question(stamp):
+    """The old connection's last segments bear the stamp of the new SYN, or the SYN comes in its turn."""
+    text = CLOSED + later(CLOSED, 0 if stamp else 8, (300_000_000, 2_000_000_000))
+    if stamp:
+        text = re.sub(r"(?m)^\s*\d+\.\d+", "0.000", text)
+    assert loud(run(text, rules=True)) == []
+
+
+OPEN = """
+    0.000 > S  0:0(0)
+    0.010 < S. 0:0(0)     ack 1  win 1000
+    0.020 > .  1:1(0)     ack 1
+"""
+BEYOND = "1.000 > P. 1:401(400) ack 1\n1.010 < . 1:1(0) ack 401 win 1000\n1.100 > P. 3001:3401(400) ack 1\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "speaks"),
+    [
+        ("", True),
+        ("1.110 < . 1:1(0) ack 401 win 1000\n", True),
+        ("1.110 < . 1:1(0) ack 3401 win 1000\n", False),
+        ("1.200 < P. 1:101(100) ack 2001 win 1000\n", False),
+    ],
+)
+def test_a_window_is_overrun_only_where_no_acks_are_missing(rest, speaks):
+    """What was acknowledged in the end had room; and where ACKs of unseen data came, others may be missing, too."""
+    assert any(m.startswith("out_of_window_segment") for m in loud(run(OPEN + BEYOND + rest, rules=True))) is speaks
+
+
+def test_a_filter_on_data_shows_no_window():
+    """Without the ACK that opens the connection nobody knows which of the others were left out."""
+    text = "\n".join(line for line in (OPEN + BEYOND).splitlines() if " .  " not in line and " . " not in line)
+    assert loud(run(text, rules=True)) == []
+
+
+@pytest.mark.parametrize(("answer", "speaks"), [("2.000 < R. 1:1(0) ack 101", False), ("0.012 < R 1:1(0)", True)])
+def test_data_before_a_handshake_need_a_server_that_denies_it(answer, speaks):
+    """An ACK number that fits proves that the client had its SYN+ACK, unless the server says otherwise at once."""
+    text = f"0.000 > S 0:0(0)\n0.010 > P. 1:101(100) ack 1\n{answer}\n"
+    said = loud(run(text, rules=True))
+    assert any(m.startswith("data_before_established") for m in said) is speaks
+
+
+@pytest.mark.parametrize(("reset", "speaks"), [("R. 301:301(0) ack 1", True), ("R. 301:301(0) ack 901", False)])
+def test_an_rst_that_acknowledges_what_is_not_here_shows_that_more_is_missing(reset, speaks):
+    text = OPEN + f"1.000 > P. 1:301(300) ack 1\n1.010 > {reset}\n"
+    assert any(m.startswith("abort_rst") for m in loud(run(text, rules=True))) is speaks
+
+
+def test_who_opens_the_four_tuple_anew_has_not_waited_in_fin_wait_2():
+    """The peer's FIN was not captured; the server takes the new SYN at once."""
+    text = without(CLOSED, 7, 8) + "0.110 < . 201:201(0) ack 102\n" + later(CLOSED, 9, (300_000_000, 2_000_000_000))
+    assert not [m for m in loud(run(text, rules=True)) if m.startswith("stuck")]
+    assert any(m.startswith("stuck") for m in loud(run(without(CLOSED, 7, 8) + "0.11 < . 201:201(0) ack 102\nend 9\n",
+                                                       rules=True)))  # fmt: skip
+
+
+def test_the_same_packets_again_are_no_reuse_of_ports():
+    """A capture that was sent again: no TCP takes an ISN twice."""
+    each = [f"port {41000 + i} 80\n{CLOSED}" for i in range(30)]
+    again = [f"port {41000 + i} 80\n{later(CLOSED, 9, (1000, 5000))}" for i in range(30)]
+    other = [f"port {41000 + i} 80\n{later(CLOSED, 9, (90000, 700000))}" for i in range(30)]
+    assert "port_exhaustion_suspected" not in surveyed("\n".join(each + again))
+    assert "port_exhaustion_suspected" in surveyed("\n".join(each + other))
