@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from tests import builders as b
 
@@ -146,5 +145,6 @@ def same(one, other):
     """Whether two tables have the same rows, in whatever order they come."""
     assert list(one.columns) == list(other.columns)
     assert len(one) == len(other)
-    a, b_ = (t.astype(str).sort_values(list(t.columns), ignore_index=True) for t in (one, other))
-    pd.testing.assert_frame_equal(a, b_)
+    rows, others = (sorted(zip(*(map(str, t[c].tolist()) for c in t.columns), strict=True)) for t in (one, other))
+    for row, another in zip(rows, others, strict=True):
+        assert dict(zip(one.columns, row, strict=True)) == dict(zip(one.columns, another, strict=True))

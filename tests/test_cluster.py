@@ -19,12 +19,13 @@ from tcptrace_fsm.runs.run import Run
 from tcptrace_fsm.runs.sinks import Kept
 from tcptrace_fsm.tables.partitioned import PartitionedExport
 from tests.many_files import SAMPLES, TABLES, rotated, same, side_by_side, town
+from tests.test_timers import in_five_files
 
 pytestmark = pytest.mark.extra
 
 distributed = pytest.importorskip("distributed")
 
-FRAMES = town(seed=3, connections=80)
+FRAMES = town(seed=3, connections=45)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,12 @@ def files(tmp_path_factory):
     paths = rotated(folder, FRAMES[:300], [70, 150, 220])
     paths += side_by_side(folder, FRAMES[300:], [n % 2 for n in range(len(FRAMES) - 300)])
     return [str(path) for path in paths]
+
+
+@pytest.fixture(scope="module")
+def alone(files):
+    """What one process makes of them."""
+    return tf.analyze(files)
 
 
 def check(one, other):
@@ -67,11 +74,18 @@ def test_what_is_asked_for_reaches_every_worker(client, files, given):
     check(tf.analyze(files, client=client, **given), tf.analyze(files, **given))
 
 
+def test_timers_are_learned_alike(client, tmp_path):
+    files = in_five_files(tmp_path)
+    one, other = tf.analyze(files, learn_timers=True), tf.analyze(files, learn_timers=True, client=client)
+    assert one.summary["timers"]["learned"]
+    check(one, other)
+
+
 @pytest.mark.parametrize("partitions", [1, 2, 7])
-def test_any_partitioning_gives_the_same_tables(client, files, partitions):
+def test_any_partitioning_gives_the_same_tables(client, files, alone, partitions):
     kept, run = Kept(), cluster.Cluster(sources(files), Settings(), client=client, partitions=partitions)
     run.go([kept])
-    check(Trace(run, kept, lambda: Run(sources(files), Settings(segments=True))), tf.analyze(files))
+    check(Trace(run, kept, lambda: Run(sources(files), Settings(segments=True))), alone)
 
 
 def written(files, out, client, *, form="parquet"):
@@ -82,59 +96,63 @@ def written(files, out, client, *, form="parquet"):
     return run
 
 
-def test_data_sets_are_written_by_the_workers(client, files, tmp_path):
-    written(files, tmp_path, client)
-    trace = tf.analyze(files)
+@pytest.fixture(scope="module")
+def data_set(client, files, tmp_path_factory):
+    """The place of tables that the workers have written."""
+    place = tmp_path_factory.mktemp("data_set")
+    written(files, place, client)
+    return place
+
+
+def test_data_sets_are_written_by_the_workers(data_set, alone):
     for table in TABLES:
-        assert table == "diagnoses" or len(list((tmp_path / f"{table}.parquet").glob("part-*.parquet"))) > 2
-        read = pd.read_parquet(tmp_path / f"{table}.parquet")
-        whole = getattr(trace, table)
+        assert table == "diagnoses" or len(list((data_set / f"{table}.parquet").glob("part-*.parquet"))) > 2
+        read = pd.read_parquet(data_set / f"{table}.parquet")
+        whole = getattr(alone, table)
         assert set(whole.columns) <= set(read.columns)
         same(read[whole.columns], whole)
-    said = json.loads((tmp_path / "summary.json").read_text())
-    assert said["worst"] == trace.summary["worst"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    said = json.loads((data_set / "summary.json").read_text())
+    assert said["worst"] == alone.summary["worst"]
+    assert sorted(path.name for path in data_set.iterdir()) == [
         *sorted(f"{table}.parquet" for table in TABLES if table < "segments"),
         *("segments.parquet", "summary.json", "transitions.parquet", "waits.parquet"),
     ]
 
 
 @pytest.mark.parametrize("reader", ["polars", "duckdb"])
-def test_others_read_them_as_one(client, files, tmp_path, reader):
-    written(files, tmp_path, client)
+def test_others_read_them_as_one(data_set, alone, reader):
     module = pytest.importorskip(reader)
-    place = f"{tmp_path}/transitions.parquet/*.parquet"
+    place = f"{data_set}/transitions.parquet/*.parquet"
     if reader == "polars":
         count = module.scan_parquet(place).collect().height
     else:
         count = module.sql(f"select count(*) from '{place}'").fetchall()[0][0]
-    assert count == len(tf.analyze(files).transitions)
+    assert count == len(alone.transitions)
 
 
-def test_a_later_run_of_one_process_replaces_a_data_set(client, files, tmp_path):
+def test_a_later_run_of_one_process_replaces_a_data_set(client, files, alone, tmp_path):
     written(files, tmp_path, client, form="csv")
     assert (tmp_path / "connections.csv").is_dir()
-    tf.analyze(files).export(tmp_path, tables=["connections"])
+    alone.export(tmp_path, tables=["connections"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["connections.parquet", "summary.json"]
 
 
-def test_a_worker_that_is_killed_is_survived(files, tmp_path, monkeypatch):
+def test_a_worker_that_is_killed_is_survived(client, files, alone, monkeypatch):
     """One of two workers is killed when all is followed and nothing harvested: what it had is made again."""
-    with cluster.connect("local", workers=2) as connected:
-        run = cluster.Cluster(sources(files), Settings(), client=connected, partitions=3)
-        submit, killed = run._submit, []
+    run = cluster.Cluster(sources(files), Settings(), client=client, partitions=3)
+    submit, killed = run._submit, []
 
-        def killing(function, *arguments):
-            if function is cluster.glean and not killed:
-                killed.append(next(iter(connected.run(os.getpid).values())))
-                os.kill(killed[0], signal.SIGKILL)
-            return submit(function, *arguments)
+    def killing(function, *arguments):
+        if function is cluster.glean and not killed:
+            killed.append(next(iter(client.run(os.getpid).values())))
+            os.kill(killed[0], signal.SIGKILL)
+        return submit(function, *arguments)
 
-        monkeypatch.setattr(run, "_submit", killing)
-        kept = Kept()
-        run.go([kept])
-        assert killed
-        check(Trace(run, kept, lambda: Run(sources(files), Settings(segments=True))), tf.analyze(files))
+    monkeypatch.setattr(run, "_submit", killing)
+    kept = Kept()
+    run.go([kept])
+    assert killed
+    check(Trace(run, kept, lambda: Run(sources(files), Settings(segments=True))), alone)
 
 
 def test_a_cut_off_file_is_analysed_up_to_the_cut(client, tmp_path):
@@ -151,12 +169,12 @@ def test_what_cannot_be_read_is_told(client, files, tmp_path):
         tf.analyze([*files, tmp_path / "no.pcap"], client=client)
 
 
-def test_the_command_line_starts_a_cluster_of_its_own(files, tmp_path, capfd):
+def test_the_command_line_starts_a_cluster_of_its_own(files, alone, tmp_path, capfd):
     assert cli.run_command(["analyze", *files, "--dask", "local", "--jobs", "1", "-o", str(tmp_path)]) == 0
     out, err = capfd.readouterr()
     assert "dashboard at http" in err
     assert out.startswith("6 captures")
-    assert len(pd.read_parquet(tmp_path / "connections.parquet")) == len(tf.analyze(files).connections)
+    assert len(pd.read_parquet(tmp_path / "connections.parquet")) == len(alone.connections)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tcptrace_fsm.cli import app as cli
 from tests import builders as b
 from tests.many_files import SAMPLES, SECOND, TABLES, rotated, same, side_by_side, town
 
-FRAMES = town(seed=2)
+FRAMES = town(seed=2, connections=40)
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,12 @@ def files(tmp_path_factory):
     return [*paths, *side_by_side(folder, rest, [n % 2 for n in range(len(rest))])]
 
 
+@pytest.fixture(scope="module")
+def alone(files):
+    """What one process makes of them."""
+    return tf.analyze(files)
+
+
 def check(one, other):
     for table in TABLES:
         same(getattr(one, table), getattr(other, table))
@@ -32,21 +38,20 @@ def check(one, other):
 
 
 @pytest.mark.parametrize("jobs", [2, 3])
-def test_several_processes_give_the_same_tables(files, jobs):
-    check(tf.analyze(files, jobs=jobs), tf.analyze(files))
+def test_several_processes_give_the_same_tables(files, alone, jobs):
+    check(tf.analyze(files, jobs=jobs), alone)
 
 
 @pytest.mark.parametrize(
     "given", [{"taken_at": ["192.0.2.1"]}, {"filter": "host 192.0.2.1"}, {"taken_at": ["10.0.0.1"], "filter": "tcp"}]
 )
-def test_what_is_asked_for_reaches_every_process(files, given):
+def test_what_is_asked_for_reaches_every_process(files, alone, given):
     """Which frames to look at, and where the captures were taken."""
     if "filter" in given:
         pytest.importorskip("cypcap")
     one, other = tf.analyze(files, jobs=2, **given), tf.analyze(files, **given)
     check(one, other)
-    plain = tf.analyze(files)
-    assert len(one.transitions) != len(plain.transitions) or not one.transitions.equals(plain.transitions)
+    assert len(one.transitions) != len(alone.transitions) or not one.transitions.equals(alone.transitions)
 
 
 def test_the_command_line_hands_them_on(files, tmp_path):

@@ -17,7 +17,7 @@ from tcptrace_fsm.kernels import layout as k
 from tests import builders as b
 from tests.many_files import SAMPLES, TABLES, pcap_frames, plain, rotated, same, side_by_side, town
 
-FRAMES = town()
+FRAMES = town(connections=30)
 
 
 def analysed(paths):

@@ -664,13 +664,16 @@ PLAIN = [case.text for case in EVIDENCE if case.name in AGREEING and "<mss" not 
 SEVERAL = at_once(*PLAIN, *PLAIN[::-1], *[CLOSED_BY_CLIENT] * 3, CLOSED_BY_SERVER, HALF_CLOSED, "end 220")
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def in_five_files(folder):
     """The same in five files, of which two were taken side by side."""
-    folder = tmp_path_factory.mktemp("files")
     frames = frames_of(SEVERAL)
     paths = rotated(folder, frames[:120], [40, 77])
     return [*paths, *side_by_side(folder, frames[120:], [n % 2 for n in range(len(frames) - 120)])]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return in_five_files(tmp_path_factory.mktemp("files"))
 
 
 @pytest.fixture(scope="module")
@@ -713,18 +716,6 @@ def test_many_files_teach_what_one_does(files, whole):
     assert (
         tf.analyze(files, learn_timers=True).summary["timers"] == tf.analyze(whole, learn_timers=True).summary["timers"]
     )
-
-
-def test_a_cluster_teaches_and_tells_the_same(files):
-    pytest.importorskip("distributed")
-    from tcptrace_fsm.runs import cluster
-
-    with cluster.connect("local", workers=2) as client:
-        one, other = tf.analyze(files, learn_timers=True), tf.analyze(files, learn_timers=True, client=client)
-    assert one.summary["timers"]["learned"]
-    for table in TABLES:
-        same(getattr(one, table), getattr(other, table))
-    assert one.summary == other.summary
 
 
 def test_two_captures_of_the_same_connections_teach_too(tmp_path, whole):
