@@ -237,7 +237,7 @@ CROSSING = """
         (GVISOR, "1.250", "1.270", 504, False),
         (GVISOR, "1.250", "1.270", 505, True),
         (LINUX, "1.300", "1.320", 504, False),
-        (LINUX, "1.240", "1.260", 504, True),  # an ACK may be delayed
+        (LINUX, "1.240", "1.260", 504, False),  # who has closed himself delays no ACK of a FIN
         (FREEBSD, "1.100", "1.120", 504, False),  # of a FIN it is not
     ],
 )

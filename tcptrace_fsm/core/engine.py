@@ -28,6 +28,7 @@ from tcptrace_fsm.kernels.layout import (
     CONTROL_SIZE,
     HABIT_FIN_STARTS_AGAIN,
     HABIT_KEEPS_TIME_WAIT,
+    HABIT_REFUSES_SYN,
     HABIT_STRAIGHT,
     K_CROWD,
     K_DUE,
@@ -163,6 +164,7 @@ def timer_words(profile: Profile) -> array[int]:
             (HABIT_KEEPS_TIME_WAIT if whose.keeps_time_wait else 0)
             | (HABIT_FIN_STARTS_AGAIN if whose.fin_starts_again else 0)
             | (HABIT_STRAIGHT if whose.straight else 0)
+            | (HABIT_REFUSES_SYN if whose.refuses_syn else 0)
         )
         found.append(len(hosts) * PROFILE_SIZE if stacks else 0)
     return found

@@ -122,6 +122,8 @@ def syn_arrives(tcb: Tcb, w: int) -> int:
                 tcb.log[w].frame,
                 BASIS_INFERRED,
             )
+    elif tcb.state == ST_SYN_RECEIVED:
+        tcb.turned_away = tcb.log[w].time
     return 0
 
 
@@ -185,7 +187,7 @@ def acks_fin(tcb: Tcb, w: int) -> int:
         and tcb.overtaken < w
     ):
         return -1  # what its peer had sent before that came first, and ended it
-    if tcb.state == ST_FIN_WAIT_1 and aborts_at(tcb, w):
+    if tcb.state == ST_FIN_WAIT_1 and (aborts_at(tcb, w) or reset_before(tcb, w)):
         return -1
     return arrived(tcb, w, tcb.last_fin, tcb.fin_gap)
 

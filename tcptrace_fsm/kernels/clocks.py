@@ -67,6 +67,16 @@ def taken_over(tcb: Tcb) -> int:
     return tcb.row.accepted if tcb.row.accepted >= 0 else tcb.row.refused
 
 
+def refuses(tcb: Tcb) -> int:
+    """Whether the endpoint answered the SYN of a new incarnation by RST, and that does not show that it is gone.
+
+    lwIP does so in TIME_WAIT, and stays.
+    """
+    if not tcb.habits & HABIT_REFUSES_SYN or tcb.row.taken_by == tcb.side or tcb.row.accepted >= 0:
+        return 0
+    return 1 if tcb.row.taken_over >= 0 and tcb.row.refused >= 0 else 0
+
+
 def run_out(tcb: Tcb) -> int:
     """What happens to the endpoint after the last segment, up to the end of capture or incarnation: timers."""
     state = tcb.state
@@ -95,6 +105,8 @@ def run_out(tcb: Tcb) -> int:
                 BASIS_INFERRED,
             )
     taken = taken_over(tcb)
+    if refuses(tcb) and (tcb.state == ST_TIME_WAIT or tcb.time > taken):
+        return 0
     if taken >= 0 and tcb.started:
         refused = 1 if tcb.row.taken_by != tcb.side and tcb.row.accepted < 0 else 0
         step(tcb, EV_GONE if refused else EV_REUSED, taken, tcb.time, taken, -1, BASIS_INFERRED)

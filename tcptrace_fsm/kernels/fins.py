@@ -55,7 +55,7 @@ def unanswered(tcb: Tcb, w: int) -> int:
         return 0
     again = 0
     u = w + 1
-    while u < stop and (tcb.log[u].side != tcb.side or tcb.log[u].time < due):
+    while u < stop and (tcb.log[u].side != tcb.side or tcb.log[u].time < due or 0 <= tcb.log[u].ack < tcb.peer_fin_end):
         if tcb.log[u].side == tcb.side:
             v = u
         elif tcb.log[u].flags & TCP_FIN:
@@ -69,7 +69,8 @@ def unanswered(tcb: Tcb, w: int) -> int:
 def is_late(tcb: Tcb, w: int, u: int) -> int:
     """Whether the endpoint's segment ``u`` comes too late for an answer to the peer's FIN ``w``: 1 or 0."""
     due = tcb.log[w].time + 2 * tcb.half + tcb.slack
-    if not tcb.habits & HABIT_STRAIGHT:
+    # Who has closed himself answers a FIN at once: no data are to come with which the ACK could go.
+    if not tcb.habits & HABIT_STRAIGHT and not 0 < tcb.first_fin <= tcb.log[w].time + 2 * tcb.half:
         due += ANSWER_DUE * MILLISECOND
     return 1 if tcb.log[u].time > due else 0
 
@@ -144,6 +145,8 @@ def find_fin_copy(tcb: Tcb) -> int:
         if flags & TCP_FIN and not flags & TCP_RST and is_taken(tcb, w):
             if proof >= 0 and last >= 0 and (w > proof or too_soon(tcb, w, proof)):
                 break
+            if proof >= 0 and last >= 0 and tcb.log[proof].flags & TCP_FIN and tcb.log[w].ack >= tcb.fin_end >= 0:
+                break  # had this come by then, its own FIN would not have been sent once more
             copies += 1
             if not never_came(tcb, w):
                 if first < 0:
@@ -178,7 +181,12 @@ def find_fin_copy(tcb: Tcb) -> int:
                 chosen = first
         elif had_first:
             chosen = first
-        elif first != last and tcb.log[proof].tsval < 0 and is_behind_fin(tcb, proof):
+        elif (
+            first != last
+            and tcb.log[proof].tsval < 0
+            and is_behind_fin(tcb, proof)
+            and (tcb.first_fin > tcb.log[proof].time or missing_before(tcb, proof))
+        ):
             # Its own FIN went before that, and did not pass here. Had it been sent of its own accord, the first copy
             # would have been lost too; if it answered that copy, one loss explains all.
             chosen = first
@@ -230,12 +238,12 @@ def find_filling(tcb: Tcb, copy: int, proof: int) -> int:
         if tcb.log[v].marks & M_DUPLICATE_ACK and tcb.local:
             held = v
         v = next_of(tcb, tcb.side, v + 1)
-    if not held:
-        return 0
-    w = next_of(tcb, 1 - tcb.side, held)
+    fills = M_OUT_OF_ORDER | M_LOST_BEFORE
+    w = next_of(tcb, 1 - tcb.side, max(held, copy))
     while w < proof:
-        if tcb.log[w].length and tcb.log[w].seq < tcb.peer_fin_end - 1:
-            if is_real(tcb, w):
+        if tcb.log[w].length and tcb.log[w].seq < tcb.peer_fin_end - 1 and is_real(tcb, w):
+            # Acknowledged less before; or the hole was there when the FIN passed, and this came in time to be answered.
+            if held or (tcb.log[w].marks & fills and w > copy and not too_soon(tcb, w, proof)):
                 tcb.fin_fill = w
         w = next_of(tcb, 1 - tcb.side, w + 1)
     return 0

@@ -80,12 +80,13 @@ def hidden_fin(tcb: Tcb, w: int) -> int:
 def turns_away(tcb: Tcb, w: int) -> int:
     """Whether the endpoint's segment ``w`` only answers what could not complete the handshake, at its own host.
 
-    A pure ACK of the SYN, right behind that: it is in SYN_RECEIVED still (RFC 9293 3.10.7.4, first check).
+    A pure ACK of the SYN, right behind that: it is in SYN_RECEIVED still (RFC 9293 3.10.7.4, first check). Elsewhere
+    only where the peer has acknowledged nothing so far, but sent its SYN again.
     """
     flags = tcb.log[w].flags
     if tcb.turned_away < 0 or tcb.log[w].time - tcb.turned_away > tcb.reach:
         return 0
-    if flags & (TCP_FIN | TCP_SYN) or tcb.log[w].length or not tcb.local:
+    if flags & (TCP_FIN | TCP_SYN) or tcb.log[w].length or (not tcb.local and tcb.peer_ack >= 1):
         return 0
     return 1 if tcb.log[w].ack <= tcb.own_ack else 0
 
@@ -135,6 +136,8 @@ def own_rst(tcb: Tcb, w: int) -> int:
     """The endpoint sends the RST ``w``: an abort, or an answer to what met no connection."""
     flags = tcb.log[w].flags
     t = tcb.log[w].time
+    if is_foreign(tcb, w):
+        return 0
     # An endpoint that talks on after an RST did not send it (or it is older, and was overtaken).
     if tcb.last_alive > t + (0 if tcb.local else OVERTAKEN_WITHIN * MILLISECOND) or not tcb.started:
         return 0

@@ -54,6 +54,15 @@ def own_first(tcb: Tcb, i: int, j: int) -> int:
     flags = tcb.log[j].flags
     proof = -1
     if tcb.local:
+        # Stamped as it came in, and not yet taken when that went out which does not acknowledge it.
+        if (
+            j == tcb.fin_copy
+            and flags & TCP_FIN
+            and i <= tcb.less
+            and tcb.fin_fill < 0
+            and tcb.state != ST_SYN_RECEIVED
+        ):
+            return 1
         return 1 if i < j else 0
     if j == tcb.syn_copy and flags & TCP_SYN:
         proof = tcb.syn_proof
@@ -64,14 +73,16 @@ def own_first(tcb: Tcb, i: int, j: int) -> int:
     if proof >= 0:
         return 1 if i < proof else 0
     if j < i and is_reply_rst(tcb, i) and tcb.log[i].seq == tcb.log[j].ack:
-        return 0  # it answers that very segment
+        # It answers that very segment. With an ACK it may be an abort, where it comes sooner than an answer can.
+        if not (tcb.log[i].flags & TCP_ACK and too_soon(tcb, j, i)):
+            return 0
     return 1 if tcb.log[i].time - tcb.half < tcb.log[j].time + tcb.half else 0
 
 
 def replay_side(tcb: Tcb) -> int:
     """Walk one endpoint through the machine, in its own order of events."""
     tcb.end = tcb.row.over_time
-    if taken_over(tcb) >= 0:
+    if taken_over(tcb) >= 0 and not refuses(tcb):
         tcb.end = taken_over(tcb)
     survey(tcb)
     find_syn_copy(tcb)

@@ -54,6 +54,34 @@ def met_nobody(tcb: Tcb, w: int) -> int:
     return 1 if is_reply_rst(tcb, v) and tcb.log[v].seq == tcb.log[w].ack else 0
 
 
+def reset_before(tcb: Tcb, w: int) -> int:
+    """Whether an RST of the peer that passed right behind its bare ACK ``w`` reached the endpoint before it did.
+
+    The endpoint answers the ACK by an RST (RFC 9293 3.5.2, group 1), in time and with its numbers: its connection was
+    gone by then. An RST draws no answer, and nothing else that its peer has sent has these numbers.
+    """
+    if tcb.local or tcb.log[w].length or tcb.log[w].flags & (TCP_SYN | TCP_FIN):
+        return 0
+    v = own_after(tcb, w)
+    while v < tcb.n and tcb.log[v].time < tcb.log[w].time + 2 * tcb.half - tcb.slack:
+        v = next_of(tcb, tcb.side, v + 1)  # sent before it came
+    if v >= tcb.n or not tcb.log[v].flags & TCP_RST or tcb.log[v].seq != tcb.log[w].ack:
+        return 0
+    if tcb.log[v].flags & TCP_ACK and tcb.log[v].ack != tcb.log[w].seq:
+        return 0
+    if tcb.log[v].time > tcb.log[w].time + 2 * tcb.half + OVERTAKEN_WITHIN * MILLISECOND + tcb.slack:
+        return 0
+    resets = 0
+    r = next_of(tcb, 1 - tcb.side, w + 1)
+    while r < v:
+        if not tcb.log[r].flags & TCP_RST:
+            return 0  # that may be what it answers
+        if tcb.log[r].time <= tcb.log[w].time + OVERTAKEN_WITHIN * MILLISECOND and is_real(tcb, r):
+            resets += 1
+        r = next_of(tcb, 1 - tcb.side, r + 1)
+    return 1 if resets else 0
+
+
 def aborts_at(tcb: Tcb, w: int) -> int:
     """Whether the peer's bare ACK ``w``, which lies beyond a FIN that is missing, makes the endpoint abort at once.
 
@@ -115,7 +143,7 @@ def takes_rst(tcb: Tcb, w: int) -> int:
         if not flags & TCP_ACK or tcb.log[w].ack < 1 or tcb.log[w].ack > x.next:
             return 0
         return arrives_after(tcb, w, tcb.last_syn)
-    if tcb.habits & HABIT_OBEYS_OLD_RST and tcb.log[w].seq < tcb.own_ack:
+    if tcb.habits & HABIT_OBEYS_OLD_RST and (tcb.log[w].seq < tcb.own_ack or tcb.log[w].marks & M_RST_INEXACT):
         return arrives_after(tcb, w, tcb.last_alive)
     if tcb.log[w].marks & M_RST_OUTSIDE:
         return 0
@@ -133,6 +161,23 @@ def takes_rst(tcb: Tcb, w: int) -> int:
     if not tcb.local and tcb.asked >= 2:
         return 0  # what follows two keepalives or retransmissions without an answer does not arrive either
     return arrives_after(tcb, w, tcb.last_alive)
+
+
+def is_foreign(tcb: Tcb, w: int) -> int:
+    """Whether the RST ``w`` in the endpoint's name is not its own, by its numbering of packets: 1 or 0.
+
+    All others of the connection are numbered one by one, and this one is far off. 0 says nothing: some hosts give it to
+    each RST that no connection sends.
+    """
+    number = tcb.log[w].ip_id - 1
+    if number < 1 or tcb.endpoint.segments < NUMBERED_LEAST or tcb.endpoint.rsts > LOOKED_AT:
+        return 0
+    v = w - 1
+    while v >= 0 and v >= w - LOOKED_AT and (tcb.log[v].side != tcb.side or tcb.log[v].flags & TCP_RST):
+        v -= 1
+    if v < 0 or v < w - LOOKED_AT or number - (tcb.log[v].ip_id - 1) & 65535 <= NUMBERED_WITHIN:
+        return 0
+    return 1 if missing_before(tcb, v) >= 0 else 0
 
 
 def has_cause(tcb: Tcb, w: int) -> int:

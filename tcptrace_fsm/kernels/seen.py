@@ -215,11 +215,12 @@ def missing_before(tcb: Tcb, w: int) -> int:
     By its numbering of packets, where that is the connection's own. From the first FIN on, the log holds all segments.
     """
     seen = tcb.endpoint.segments
-    v = w
+    v = next_of(tcb, tcb.side, 0)
     while v < tcb.n:
-        if tcb.log[v].end_time > tcb.log[v].time:
+        if v >= w and tcb.log[v].end_time > tcb.log[v].time:
             return -1  # several, kept as one
-        seen -= 1
+        if v >= w or tcb.log[v].marks & (M_NETWORK_DUPLICATE | M_CAPTURE_DUPLICATE):
+            seen -= 1  # a copy has the number of the first
         v = next_of(tcb, tcb.side, v + 1)
     v = next_of(tcb, tcb.side, 0)
     first = tcb.log[v].ip_id - 1

@@ -67,6 +67,8 @@ class Profile:
     straight : bool
         Whether it answers each FIN at once, and tells that an earlier copy came by no duplicate SACK; and whether a FIN
         that acknowledges its own takes it to TIME_WAIT with no FIN_WAIT_2 in between, as Linux has it.
+    refuses_syn : bool
+        Whether TIME_WAIT answers a SYN by an RST, and stays.
     hosts : mapping of Host to Timers
         Those hosts that have taught their own.
     given : frozenset of str
@@ -82,6 +84,7 @@ class Profile:
     keeps_time_wait: bool = False
     fin_starts_again: bool = False
     straight: bool = False
+    refuses_syn: bool = False
     hosts: Mapping[Host, Timers] = field(default_factory=dict, hash=False)
     given: frozenset[str] = frozenset()
 
@@ -144,7 +147,7 @@ PROFILES: dict[str, Profile] = {
             "TcpTimedWaitDelay, TcpFinWait2Delay",
         ),
         # Twice TCP_MSL of 60 s; TCP_FIN_WAIT_TIMEOUT is 20 s; tcp_slowtmr looks every half second. TIME_WAIT takes no
-        # RST (tcp_timewait_input).
+        # RST, and answers a SYN in its window by one (tcp_timewait_input).
         Profile(
             "lwip",
             Interval(119.0, 120.0, 121.0),
@@ -154,6 +157,7 @@ PROFILES: dict[str, Profile] = {
             patience=3.5,
             keeps_time_wait=True,
             straight=True,
+            refuses_syn=True,
         ),
         # DefaultTCPTimeWaitTimeout and DefaultTCPLingerTimeout; TIME_WAIT drops each RST (handleTimeWaitSegments).
         Profile(

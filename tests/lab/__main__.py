@@ -44,6 +44,8 @@ def main() -> int:
     p.add_argument(
         "pairs", nargs="*", metavar="CLIENT,SERVER", help="lwip, gvisor, slirp; without any, each with itself"
     )
+    p.add_argument("--seed", type=int, default=0, help="another seed plays other chances over other ways")
+    p.add_argument("--by-chance", type=int, default=0, metavar="N", help="instead, N scenes made by chance")
     p.add_argument("--fetch", action="store_true", help="have apt bring the source of lwIP first")
     p.add_argument("--out", type=Path, default=Path("lab-out"))
     sub.add_parser("clean", help="remove what killed runs left behind")
@@ -59,7 +61,7 @@ def main() -> int:
         print("\n".join(clean()))
         return 0
     if a.command == "stacks":
-        return stacks.main(a.pairs, a.out, fetch=a.fetch)
+        return stacks.main(a.pairs, a.out, a.seed, a.by_chance, fetch=a.fetch)
     if a.command is None:
         top.print_usage()
         return 2

@@ -13,6 +13,10 @@ TIMEOUT_LEAST = 190
 ANSWER_DUE = 250
 # Two segments so near to one another may have changed places on their way, as Wireshark has it (packet-tcp.c).
 OVERTAKEN_WITHIN = 3
+# So many packets, numbered one by one, show that a host numbers those of a connection so; and none of its own lies
+# further than that beyond them (RFC 6864: others choose at random, among 65,536).
+NUMBERED_LEAST = 4
+NUMBERED_WITHIN = 1024
 # Three duplicate ACKs ask for a retransmission (RFC 5681 section 3.2).
 DUPLICATE_ACKS_ASK = 3
 # Bytes in a segment to a host that has named no MSS: what an Ethernet frame holds (RFC 9293 section 3.7.1, RFC 894).

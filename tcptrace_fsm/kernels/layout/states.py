@@ -33,9 +33,10 @@ P_STACKS = 10  # where the profiles of stacks begin, by STACK_..., for hosts tha
 PROFILE_SIZE = 11
 
 HABIT_KEEPS_TIME_WAIT = 1  # an RST does not end TIME_WAIT (RFC 1337)
-HABIT_OBEYS_OLD_RST = 4  # an RST that lies before the window ends the connection all the same
+HABIT_OBEYS_OLD_RST = 4  # an RST before the window, or anywhere inside it, ends the connection all the same
 HABIT_FIN_STARTS_AGAIN = 2  # it calls itself FIN_WAIT_1 once it has repeated its FIN, whoever closed first
 HABIT_STRAIGHT = 8  # it answers a FIN at once; one that acknowledges its own takes it straight to TIME_WAIT
+HABIT_REFUSES_SYN = 16  # TIME_WAIT answers a SYN by an RST, and stays
 
 # END_STACK, and the order of the profiles at P_STACKS
 STACK_UNKNOWN = 0

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 FIRST_PORT = 21000
 
 
-def main(pairs: list[str], out: Path, *, fetch: bool = False) -> int:
-    """Record all scenes between these pairs of stacks; how many of them failed."""
+def main(pairs: list[str], out: Path, seed: int = 0, by_chance: int = 0, *, fetch: bool = False) -> int:
+    """Record all scenes between these pairs of stacks, or so many made by chance; how many of them failed."""
     if fetch:
         build.fetch()
     chosen = [tuple((pair.split(",") * 2)[:2]) for pair in pairs or build.STACKS]
@@ -24,11 +24,11 @@ def main(pairs: list[str], out: Path, *, fetch: bool = False) -> int:
             print(f"{stack}: {reason}", file=sys.stderr)
             return 1
         build.program(stack)
-    jobs = [(pair, name) for pair in chosen for name in scenes.scenes()]
+    jobs = [(pair, name) for pair in chosen for name in scenes.scenes(seed, by_chance)]
     failed = 0
     with ProcessPoolExecutor() as pool:
         made = [
-            pool.submit(scenes.record, pair, name, out / "-".join(pair) / name, FIRST_PORT + n)
+            pool.submit(scenes.record, pair, name, out / "-".join(pair) / name, FIRST_PORT + n, seed)
             for n, (pair, name) in enumerate(jobs)
         ]
         for (pair, name), one in zip(jobs, made, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING
 
 from tests.lab import pcap
@@ -198,8 +199,41 @@ def lossy(sender: str, kind: str, stage: str, times: int = 1) -> Way:
     return Way(faults=[Fault(sender, kind, 1, times, "lose", stage)])
 
 
-def scenes() -> dict[str, Scene]:
-    """All of them by name."""
+def by_chance(seed: int) -> Scene:
+    """One connection that closes somehow, over some way, with up to three faults."""
+    chance = Random(f"scene {seed}")
+    who = chance.choice((CLIENT, SERVER))
+    delay = chance.choice((0.0, 0.0, 0.002, 0.05, 0.4, 3.0, 28.0))
+    playing = chance.choice(
+        (
+            closes(who, delay),
+            closes(who, delay),
+            closes(who, delay),
+            closes(who, delay, half=True),
+            crossing(chance.choice((0.0, 0.001, 0.004, -0.004, 0.009, -0.009, 0.02))),
+            crossing(chance.choice((0.0, 0.001, 0.004, -0.004, 0.009, -0.009, 0.02))),
+            aborts(who, chance.choice((0.15, 0.45, 1.5))),
+            resets(who, chance.choice((0, 0, 300, 90000)), chance.choice((0.9, 1.02, 3.0))),
+            late,
+            reused(chance.choice((0.5, 3.0, 70.0))),
+        )
+    )
+    faults = []
+    for _ in range(chance.choice((0, 1, 1, 1, 2, 2, 3))):
+        kind = chance.choice(("syn", "synack", "fin", "fin", "fin", "data", "ack", "ack", "rst"))
+        first = chance.choice((1, 1, 1, 2))
+        action, stage = chance.choice(("lose", "lose", "hold", "copy")), chance.choice(("near", "far"))
+        by, after = chance.choice((0.003, 0.03, 0.3, 2.2)), chance.choice((0.0, 0.95)) if kind == "ack" else 0.0
+        last = first + chance.choice((0, 0, 0, 1))
+        faults.append(Fault(chance.choice((CLIENT, SERVER)), kind, first, last, action, stage, by, after))
+    near, far = chance.choice(((0.002, 0.008), (0.0001, 0.02), (0.02, 0.0001), (0.03, 0.05), (0.0004, 0.0006)))
+    return Way(near, far, chance.choice((0.0, 0.0, 0.004)), faults=faults), playing
+
+
+def scenes(seed: int = 0, by_chance_only: int = 0) -> dict[str, Scene]:
+    """All of them by name; what is left to chance is another time by another seed. Or so many made by chance."""
+    if by_chance_only:
+        return {f"chance_{seed + n}": by_chance(seed + n) for n in range(by_chance_only)}
     found: dict[str, Scene] = {}
     plain = Way
     for who in (CLIENT, SERVER):
@@ -251,17 +285,23 @@ def scenes() -> dict[str, Scene]:
     found |= {"late_data": (plain(), late), "unread": (plain(), unread), "zero_window": (plain(), zero_window)}
     found |= {"refused": (plain(), refused), "reused_1": (plain(), reused(1.0)), "reused_15": (plain(), reused(15.0))}
     found["reused_130"] = plain(), reused(130.0)
-    for seed in range(1, 5):
-        found[f"mass_{seed}"] = Way(loss=0.02 * seed, jitter=0.001 * seed, doubling=0.005 * seed), mass(seed)
-    found["mass_quiet"] = plain(), mass(9)
-    found["mass_reorder"] = Way(jitter=0.012, doubling=0.01), mass(10)
+    for n in range(1, 5):
+        found[f"mass_{n}"] = Way(loss=0.02 * n, jitter=0.001 * n, doubling=0.005 * n), mass(n + 100 * seed)
+    found["mass_quiet"] = plain(), mass(9 + 100 * seed)
+    found["mass_reorder"] = Way(jitter=0.012, doubling=0.01), mass(10 + 100 * seed)
+    if seed:
+        chance = Random(seed)
+        for way, _ in found.values():
+            shorter = chance.choice((0.1, 0.5, 1.0, 1.0, 2.0, 5.0))
+            way.near, way.far = way.near * shorter, way.far * chance.choice((0.1, 1.0, 1.0, 3.0)) * shorter
     return found
 
 
-def record(stacks: tuple[str, str], name: str, folder: Path, server_port: int) -> None:
+def record(stacks: tuple[str, str], name: str, folder: Path, server_port: int, seed: int = 0) -> None:
     """Play one scene between two stacks and write what was seen and what is true."""
-    way, play = scenes()[name]
-    world = World(stacks, way, seed=sum(name.encode()))
+    chosen = name.removeprefix("chance_")
+    way, play = by_chance(int(chosen)) if chosen != name else scenes(seed)[name]
+    world = World(stacks, way, seed=sum(name.encode()) + 10007 * seed)
     try:
         world.run(play(Play(world, server_port)))
     finally:
