@@ -54,7 +54,7 @@ RUNNERS = {"__init__", "groups", "keys", "rule", "running", "survey", "view", "w
 
 KERNEL_TESTS = {
     "replay": (
-        *("test_fingerprint", "test_stacks", "test_kernel_truth"),  # the quickest first
+        *("test_fingerprint", "test_stack_truth", "test_stacks", "test_kernel_truth"),  # the quickest first
         *("test_at_the_host", "test_kernel_judgement", "test_microlab", "test_replay"),
     ),
     "track": ("test_track", "test_copies", "test_microlab", "test_kernel_judgement"),
