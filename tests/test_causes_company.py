@@ -57,7 +57,14 @@ def test_idle_connections_that_were_reset_together_while_another_lives_on_were_f
     """Their host was not restarted: what was open with it at that time went on."""
     ends = "".join(reset(40001 + n, 70 + n) for n in range(3))
     assert told(IDLE + ends + closed(40009, 80)) == [("idle_timeout_in_path", "likely")]
-    assert told(IDLE + ends) == [("endpoint_restarted", "likely")]
+    assert told(IDLE + ends) == [("idle_timeout_in_path", "possible")]
+
+
+def test_connections_that_were_reset_while_they_worked_tell_of_a_restart():
+    """All of a host's, idle or not, within a minute."""
+    ends = "".join(reset(40001 + n, 70 + n) for n in range(3))
+    at_work = opened(40009, 68) + reset(40009, 71)
+    assert told(IDLE[: IDLE.index("port 40009")] + at_work + ends)[0][0] == "endpoint_restarted"
 
 
 def test_a_keepalive_may_be_the_first_word_after_the_silence():
@@ -136,6 +143,43 @@ def test_new_connections_fail_to_a_service_that_answers_none_of_those_that_opene
     failing = "".join(refused(40011 + n, 2 + n) for n in range(5)) + "end 30\n"
     assert told("".join(mute(40001 + n, n / 2) for n in range(3)) + failing)[0][0] == "accept_queue_full"
     assert told("".join(opened(40001 + n, n / 2) for n in range(3)) + failing)[0][0] == "nat_ports_exhausted"
+
+
+def dropped(port, at):
+    """A connection that is reset right after its handshake."""
+    return opened(port, at, ask=False) + f"{at + 0.02:.4f} < R 1:1(0) ttl 60\n"
+
+
+def test_a_listener_that_closes_resets_what_waits_in_its_queue():
+    """Whoever comes next is refused; where others are served a moment later, the queue was full."""
+    before = "".join(opened(40001 + n, n / 2) for n in range(4)) + dropped(40009, 3)
+    gone = "".join(f"port {40021 + n} 80\n{4 + n}.0 > S 0:0(0)\n{4 + n}.01 < R. 0:0(0) ack 1\n" for n in range(4))
+    assert told(before + gone)[0][0] == "nothing_listens"
+    assert told(before + opened(40031, 4) + opened(40032, 5))[0][0] == "accept_queue_full"
+
+
+def late_rest(rest):
+    """Answers of two full segments and a rest, which comes so much later, and the same for a client's next requests."""
+    lines, at, said = opened(40001, 0, way=0.04, ask=False), 0.1, 1
+    for n in range(12):
+        ask = 1 + 100 * n
+        lines += f"""
+        {at:.4f} > P. {ask}:{ask + 100}(100) ack {said}
+        {at + 0.0400:.4f} < .  {said}:{said}(0) ack {ask + 100}
+        {at + 0.0420:.4f} < .  {said}:{said + 1448}(1448) ack {ask + 100}
+        {at + 0.0421:.4f} < .  {said + 1448}:{said + 2896}(1448) ack {ask + 100}
+        {at + 0.0422:.4f} > .  {ask + 100}:{ask + 100}(0) ack {said + 2896}
+        {at + 0.0422 + rest:.4f} < P. {said + 2896}:{said + 3300}(404) ack {ask + 100}
+        {at + 0.0423 + rest:.4f} > .  {ask + 100}:{ask + 100}(0) ack {said + 3300}
+        """
+        at, said = at + 1, said + 3300
+    return lines
+
+
+def test_what_comes_long_after_its_neighbours_was_sent_again():
+    """Of a loss before the capture point only the repetition is seen; one round trip later it was let go by an ACK."""
+    assert told(late_rest(0.21)) == [("path_loss", "possible")]
+    assert told(late_rest(0.04)) == []
 
 
 def answer(port, at, *, bad):

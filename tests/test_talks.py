@@ -103,10 +103,23 @@ PINGS = [(0.1, CLIENT, 300), (0.13, SERVER, 200)] + [
     for word in ((25 * (i + 1), CLIENT, 6), (25 * (i + 1) + took, SERVER, 120))
 ]
 PEERS = own_times((CLIENT, 19, 45, 60, 480), (SERVER, 19, 45, 60, 480), seed=4)
+HELLO = [(0.1, CLIENT, 60), (0.13, SERVER, 60)]
+ROUTERS = HELLO + own_times((CLIENT, 19, 4.2, 5.8, 180), (SERVER, 19, 4.2, 5.8, 180), seed=5)
+
+
+def consumer(seed=3, until=90):
+    """Messages of a queue at any time, each acknowledged at once, and the heartbeats of both ends."""
+    words = own_times((SERVER, 400, 1, 9, until), (SERVER, 8, 5, 5.02, until), (CLIENT, 8, 5.1, 5.12, until), seed=seed)
+    return sorted([*HELLO, *words, *[(time + 0.03, CLIENT, 21) for time, side, length in words if length == 400]])
+
+
 CAPPED = asked(25.001, 25.002, 4.7, 25.001, 25.003, 11.2, think=0.05)
 
 NOBODY_WAITS = {
     "two peers tell each other from time to time that they live": talk(PEERS),
+    "the same each 5 s, by clocks of their own": talk(ROUTERS),
+    "a consumer of a queue": talk(consumer()),
+    "another consumer": talk(consumer(seed=8)),
     "pings by the clock, which nobody answers, and news at any time": talk(PINGS),
     "a poll that is held for 25 s, or until there is news": talk(CAPPED),
     "a poll that is held for 5 s, or until there is news": talk(
@@ -143,6 +156,14 @@ NOBODY_WAITS = {
 
 WAITED_FOR = {
     "requests that all take the same time, not by any clock": (talk(asked(8.2, 8.2, 8.2, 8.2)), "server_slow"),
+    "small requests that take a second or two, each about as long as the others": (
+        talk(asked(*[1.1, 2.3, 1.7, 1.4, 2.0, 1.2, 1.9] * 3, size=12)),
+        "server_slow",
+    ),
+    "small requests that are quick as a rule": (
+        talk(asked(*[0.004, 0.3, 0.02, 4.1, 0.009, 0.6, 0.05] * 3, size=12)),
+        "server_slow",
+    ),
     "one slow answer among quick ones, asked for by the clock": (
         talk([w for i in range(12) for w in ((10 * i + 1, CLIENT, 200), (10 * i + 1.03 + 6 * (i == 7), SERVER, 900))]),
         "server_slow",

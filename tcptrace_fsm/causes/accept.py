@@ -24,6 +24,7 @@ from tcptrace_fsm.kernels.layout import (
     FATE_PARTLY,
     MILLISECOND,
     OPENING_INCOMPLETE,
+    OPENING_REFUSED,
     OPENING_UNANSWERED,
     SERVER,
 )
@@ -215,6 +216,9 @@ def reset_after_handshake(case: Case, world: World) -> Verdict | None:
     way = answer.time - syn.time if syn else 0
     if rst.time - ack.time > 4 * way + 50 * MILLISECOND or hops(rst.ttl) != hops(answer.ttl):
         return None
+    following = next((b for b in world.to_service(case.service) if b.first_time > rst.time), None)
+    if following is not None and following.opening == OPENING_REFUSED:
+        return None  # the listener was closed with what waited in its queue
     alike = [
         c for c in world.cases_of(case.service) if reset_early(c) and abs(c.first_time - case.first_time) < 60 * SECOND
     ]

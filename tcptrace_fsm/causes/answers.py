@@ -155,8 +155,25 @@ def one_sided_talk(case: Case) -> bool:
         return True  # it is silent for as long, and then speaks, when nothing was asked; once it may say goodbye
     if case[C_RESPONSES] >= 4 and in_its_own_time(case):
         return True
+    if spread_from_nothing(case):
+        return True
     first = next((s for s in case.segments if s.length), None)
     return case.midstream and first is not None and first.side == SERVER
+
+
+def spread_from_nothing(case: Case) -> bool:
+    """Whether answers to a few bytes take any time between nothing and seconds, one as often as the other.
+
+    Two ends that each speak when they like, with heartbeats and acknowledgments of their own, meet at any distance.
+    What works takes about its time, or is quick as a rule and slow now and then.
+    """
+    if case[C_RESPONSES] < 6 or case[C_LEAST_REQUEST] > WORDS:
+        return False
+    least, quarter, median, three, most = (case[C_RESPONSE_MARKER + i] for i in range(5))
+    if median < SECOND // 2 or 5 * quarter < median or three >= 3 * median:
+        return False
+    own_accord = case[C_PAUSES] or case[C_STALLS] or 3 * (case[C_UNHURRIED] & 0xFFFFFFFF) >= case[C_REQUESTS]
+    return 50 * least <= median or (bool(own_accord) and 4 * least <= median and most < 3 * median)
 
 
 def in_its_own_time(case: Case) -> bool:

@@ -87,6 +87,22 @@ def others_reset(case: Case, end: End, rst: Segment, world: World) -> list[Case]
     return found
 
 
+def silence(case: Case, end: End, rst: Segment) -> int:
+    """For how long nothing had been said when what an RST answers was sent, ns."""
+    before = end.view.before(rst, side=end.peer.side)
+    if before is not None and before.has(MARK_KEEPALIVE):
+        return before.time - last_heard(end, rst)  # a probe is the first word after the silence
+    return case[C_IDLE]
+
+
+def all_idle(cases: list[Case], side: int) -> bool:
+    """Whether each of these was reset at its first use after a minute or more: none that was at work."""
+    found = [(case, reply(case)) for case in cases]
+    return all(
+        answer is not None and answer[0].side == side and silence(case, *answer) >= 2 * QUIET for case, answer in found
+    )
+
+
 def survivors(case: Case, end: End, rst: Segment, world: World) -> list[Brief]:
     """Connections of the same host that were open when this one was reset, and went on to an orderly end."""
 
@@ -108,10 +124,9 @@ def usual_ttl(end: End, rst: Segment) -> int | None:
 
 def forgotten(case: Case, world: World) -> Verdict | None:
     """What comes after a long silence is answered by RST, or by nothing."""
-    idle = case[C_IDLE]
     answer = reply(case)
     if answer is not None:
-        return _reset_after_silence(case, answer, idle, world)
+        return _reset_after_silence(case, answer, world)
     for stall in stalls(case):
         if stall.alive or stall.lasted < 2 * SECOND:
             continue
@@ -142,15 +157,11 @@ def forgotten(case: Case, world: World) -> Verdict | None:
     return None
 
 
-def _reset_after_silence(case: Case, answer: tuple[End, Segment], idle: int, world: World) -> Verdict | None:
+def _reset_after_silence(case: Case, answer: tuple[End, Segment], world: World) -> Verdict | None:
     end, rst = answer
     asked = asked_at(end, rst)
-    if asked is None:
-        return None
-    before = end.view.before(rst, side=end.peer.side)
-    if before is not None and before.has(MARK_KEEPALIVE):
-        idle = before.time - last_heard(end, rst)  # a probe is the first word after the silence
-    if idle < QUIET:
+    idle = silence(case, end, rst)
+    if idle < QUIET or asked is None:
         return None
     usual = usual_ttl(end, rst)
     far = usual is not None and rst.ttl != usual and not (case.two_points and rst.unsent)
@@ -178,8 +189,11 @@ def _reset_after_silence(case: Case, answer: tuple[End, Segment], idle: int, wor
         if far or between or alive or not crowd
         else (f"{len(crowd)} others were reset within a minute: a restart fits too",)
     )
+    forgot = len(crowd) > 1 and all_idle([case, *crowd], end.side)
+    if forgot and not alive:
+        evidence.append(f"{len(crowd)} others were reset within a minute, each at its first use after a silence")
     return Verdict(
-        98 if between else 75 if far or alive else 60,
+        98 if between else 75 if far or alive else 72 if forgot else 60,
         "likely" if far or between or alive else "possible",
         tuple(evidence),
         f"the connection of {end.peer.name} to {end.name} had been idle for {span(idle)}, and what it sent then met "
@@ -218,9 +232,10 @@ def restarted(case: Case, world: World) -> Verdict | None:
     ]
     if crowd:
         evidence.append(f"{len(crowd)} other connections of the host were answered so within a minute")
+    doubtful = not crowd or alive or all_idle([case, *crowd], end.side)
     return Verdict(
         45 if alive or not crowd else 70,
-        "possible" if alive or not crowd else "likely",
+        "possible" if doubtful else "likely",
         tuple(evidence),
         f"{end.name} has lost the connection without a word, as after a crash or restart: it answered {end.peer.name} "
         f"with RST {span(rst.time - asked)} later",

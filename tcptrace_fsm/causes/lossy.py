@@ -9,6 +9,9 @@ from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
+    C_LONGEST_AFTER,
+    C_LONGEST_FOR,
+    C_LONGEST_WAIT,
     C_TIMES,
     E_FIN,
     E_RETRANSMITTED,
@@ -69,7 +72,7 @@ def dead_path(case: Case, world: World) -> Verdict | None:
             f"{span(stall.lasted)}, had no answer",
             alternatives=("idle_timeout_in_path",) if others else ("peer_vanished", "idle_timeout_in_path"),
             # Who has closed misses nothing but the other FIN.
-            severity="low" if not stall.size and stall.peer[E_FIN] >= 0 else None,
+            severity="low" if not stall.size and stall.peer[E_FIN] >= 0 else "medium" if others else None,
             at=stall.copies[0],
         )
     return one_way_dead(case)
@@ -109,6 +112,34 @@ def needless(end: End) -> int:
     return sum(s.has(MARK_PAWS) for s in end.segments) + sum(s.has(MARK_DSACK) for s in end.peer.segments)
 
 
+def lost_before(case: Case) -> Verdict | None:
+    """Segments that never came here, and of which only the repetition is seen: it comes long after its neighbours."""
+    for end in case.view.ends:
+        cost = case[C_TIMES + 2 * WAIT_RETRANSMISSION + end.side]
+        if cost < SECOND or end[E_RETRANSMITTED] or end.peer[E_RETRANSMITTED] or not case.both_directions:
+            continue
+        longest = case[C_LONGEST_FOR] == 2 * WAIT_RETRANSMISSION + end.side
+        after = case[C_LONGEST_AFTER] if longest and case[C_LONGEST_AFTER] >= 0 else None
+        worst = f", {span(case[C_LONGEST_WAIT])} at a time ({case.frames(after)})" if after is not None else ""
+        return Verdict(
+            35,
+            "possible",
+            (
+                (
+                    f"the rest of what {end.name} had begun to send came late{worst}, though all before it had been "
+                    f"acknowledged for longer than a round trip: {span(cost)} in all"
+                ),
+                "it was more than one segment, and the last one of them full: its application had said the rest",
+            ),
+            f"the path between {end.name} and this capture point loses segments, of which only the repetitions come "
+            f"here: {span(cost)} were waited for them",
+            alternatives=("server_slow" if end.side else "client_slow",),
+            severity="medium" if cost >= 2 * SECOND else "low",
+            amount=cost,
+        )
+    return None
+
+
 def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """Segments are lost and repaired: what that costs."""
     best: tuple[int, Verdict] | None = None
@@ -146,7 +177,7 @@ def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         )
         if best is None or cost > best[0]:
             best = cost, verdict
-    return best[1] if best else None
+    return best[1] if best else lost_before(case)
 
 
 def sent_again(case: Case, side: int, world: World) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from tcptrace_fsm.kernels.layout import (
     E_LONGEST,
     E_MSS,
     E_OPTIONS,
+    E_RETRANSMITTED,
     E_SEGMENTS,
     E_SHIFT,
     E_UNIQUE,
@@ -135,6 +136,8 @@ def window_limited(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     moving = limited + case[C_TIMES + 2 * WAIT_TRANSFER + 1 - side]
     if receiver[E_ZERO_WINDOWS] or limited < SECOND // 5 or 2 * limited < moving or way < 5_000_000:
         return None
+    if 50 * sender[E_RETRANSMITTED] > sender[E_SEGMENTS]:
+        return None  # behind what is missing a window fills too
     if case.midstream or receiver[E_WINDOW] <= 0 or sender[E_UNIQUE] < 8 * receiver[E_WINDOW]:
         return None
     scaled = receiver[E_SHIFT] >= 0 and sender[E_SHIFT] >= 0

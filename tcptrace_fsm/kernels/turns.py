@@ -77,7 +77,7 @@ def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, 
         purpose = WAIT_WINDOW * 2 + 1 - side
     elif bits & WB_MORE << side:
         # Its application had said more than fitted. Far from it, with all acknowledged that has come, no window and no
-        # congestion window holds it back for longer than its timer takes at the least: what it sent never came here.
+        # congestion window holds it back for longer than a probe takes at the least: what it sent never came here.
         purpose = WAIT_TRANSFER * 2 + side
         if (
             length < segment_room(y, rows)
@@ -90,7 +90,8 @@ def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, 
             here > there >= 0
             and here > 5 * MILLISECOND
             and rows[y + E_ACK] >= rows[c + C_WAIT_SEEN + side]
-            and clock - rows[c + C_WAIT_DONE] >= 200 * MILLISECOND + here
+            and clock - rows[c + C_WAIT_DONE] >= 2 * here + 20 * MILLISECOND
+            and clock - acked >= here + here // 2 + 20 * MILLISECOND
         ):
             purpose = WAIT_RETRANSMISSION * 2 + side
     elif rows[y + E_ACK] >= rows[c + C_WAIT_SEEN + side] and acked >= spoke:

@@ -384,11 +384,13 @@ def is_waited_for(c: int, block: Words) -> int:
     k = c + C_TIMES
     held = block[k + WAIT_DELAYED_ACK * 2] + block[k + WAIT_DELAYED_ACK * 2 + 1]
     shut = block[k + WAIT_WINDOW * 2] + block[k + WAIT_WINDOW * 2 + 1]
+    lost = block[k + WAIT_RETRANSMISSION * 2] + block[k + WAIT_RETRANSMISSION * 2 + 1]
     if (
         block[c + C_RESPONSE_MAX] >= 1000 * MILLISECOND
         or block[c + C_PAUSE] >= 2000 * MILLISECOND
         or held >= 30 * MILLISECOND
         or shut >= 200 * MILLISECOND
+        or lost >= 1000 * MILLISECOND
         or (block[c + C_LONGEST_FOR] == WAIT_APPLICATION * 2 + 1 and block[c + C_LONGEST_WAIT] >= 1000 * MILLISECOND)
     ):
         return 1
