@@ -172,7 +172,7 @@ def late_rest(rest):
         {at + 0.0422 + rest:.4f} < P. {said + 2896}:{said + 3300}(404) ack {ask + 100}
         {at + 0.0423 + rest:.4f} > .  {ask + 100}:{ask + 100}(0) ack {said + 3300}
         """
-        at, said = at + 1, said + 3300
+        at, said = at + 0.35, said + 3300
     return lines
 
 
@@ -180,6 +180,20 @@ def test_what_comes_long_after_its_neighbours_was_sent_again():
     """Of a loss before the capture point only the repetition is seen; one round trip later it was let go by an ACK."""
     assert told(late_rest(0.21)) == [("path_loss", "possible")]
     assert told(late_rest(0.04)) == []
+
+
+def test_an_application_may_go_on_a_minute_later():
+    """No sender waits for so long before it repeats."""
+    text = late_rest(0.21)
+    at = max(float(line.split()[0]) for line in text.splitlines() if line.strip()[:1].isdigit())
+    more = f"""
+        {at + 1:.4f} > P. 1201:1301(100) ack 39601
+        {at + 1.0400:.4f} < .  39601:41049(1448) ack 1301
+        {at + 1.0401:.4f} > .  1301:1301(0) ack 41049
+        {at + 61:.4f} < P. 41049:41449(400) ack 1301
+        {at + 61.0001:.4f} > .  1301:1301(0) ack 41449
+    """
+    assert "path_loss" not in [d.cause for d in diagnoses(text + more)]
 
 
 def answer(port, at, *, bad):

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls, unheard
 from tcptrace_fsm.findings.evidence import HANDSHAKE
-from tcptrace_fsm.findings.rule import SECOND, span
+from tcptrace_fsm.findings.rule import SECOND, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_LONGEST_AFTER,
     C_LONGEST_FOR,
     C_LONGEST_WAIT,
+    C_MARKS,
     C_TIMES,
     E_FIN,
     E_RETRANSMITTED,
     E_SEGMENTS,
     E_UNIQUE,
+    MARK_ACK_UNSEEN,
     MARK_BAD_CHECKSUM,
     MARK_DSACK,
     MARK_FAST,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES", "sent_again"]
 
+SOON = 5 * SECOND  # the first repetitions come within this (RFC 6298 section 2, RFC 8985 7.2)
 MINUTE = 60 * SECOND  # a timer that has backed off fires once in so long, or sooner
 
 
@@ -118,15 +121,17 @@ def lost_before(case: Case) -> Verdict | None:
         cost = case[C_TIMES + 2 * WAIT_RETRANSMISSION + end.side]
         if cost < SECOND or end[E_RETRANSMITTED] or end.peer[E_RETRANSMITTED] or not case.both_directions:
             continue
-        longest = case[C_LONGEST_FOR] == 2 * WAIT_RETRANSMISSION + end.side
-        after = case[C_LONGEST_AFTER] if longest and case[C_LONGEST_AFTER] >= 0 else None
-        worst = f", {span(case[C_LONGEST_WAIT])} at a time ({case.frames(after)})" if after is not None else ""
+        if case[C_LONGEST_FOR] != 2 * WAIT_RETRANSMISSION + end.side or case[C_LONGEST_AFTER] < 0:
+            continue
+        if case[C_LONGEST_WAIT] > SOON or case[C_MARKS] & mask(MARK_ACK_UNSEEN):
+            continue  # no sender waits for so long before it repeats; or frames are missing for another reason
+        worst = f"{span(case[C_LONGEST_WAIT])} at a time ({case.frames(case[C_LONGEST_AFTER])})"
         return Verdict(
             35,
             "possible",
             (
                 (
-                    f"the rest of what {end.name} had begun to send came late{worst}, though all before it had been "
+                    f"the rest of what {end.name} had begun to send came late, {worst}, though all before it had been "
                     f"acknowledged for longer than a round trip: {span(cost)} in all"
                 ),
                 "it was more than one segment, and the last one of them full: its application had said the rest",
