@@ -16,7 +16,9 @@ from tcptrace_fsm.kernels.layout import (
     CF_MET_OLD,
     CF_SIMULTANEOUS_OPEN,
     CLIENT,
+    DETECT_ISN_CHANGED,
     DETECT_NO_RESPONSE,
+    DETECT_REFUSED,
     E_SYNS,
     MARK_SYN_AGAIN,
     OPENING_REFUSED,
@@ -57,15 +59,22 @@ def refused(c: View) -> Iterator[Hit]:
     syn = next((s for s in c.segments if s.syn), None)
     rst = next((s for s in c.segments if s.rst and s.side != CLIENT), None)
     if syn and rst:
-        tries = c.client[E_SYNS]
-        again = f" after {tries} SYNs" if tries > 1 else ""
-        yield Hit(
-            CLIENT,
-            rst,
-            f"{c.server.name} refused {c.client.name} with RST{again}, {span(rst.time - syn.time)} after the SYN: "
-            "nothing listens on that port, or a firewall rejects",
-            (syn,),
-        )
+        message = refusal(c.words, c.base, c.client[E_SYNS], rst.time - syn.time)
+        yield Hit(CLIENT, rst, message, (syn,))
+
+
+def refusal(words: array[int], c: int, tries: int, after: int) -> str:
+    """In words: an RST, ``after`` ns after the first of so many SYNs."""
+    again = f" after {tries} SYNs" if tries > 1 else ""
+    return (
+        f"{name_of(words, c, SERVER)} refused {name_of(words, c, CLIENT)} with RST{again}, {span(after)} after the "
+        "SYN: nothing listens on that port, or a firewall rejects"
+    )
+
+
+def word_refused(found: Detected, words: array[int], c: int) -> tuple[str, None]:
+    """The same of what a kernel has detected."""
+    return refusal(words, c, found.count, found.span), None
 
 
 def no_response(c: View) -> Iterator[Hit]:
@@ -169,18 +178,24 @@ def isn_changed(c: View) -> Iterator[Hit]:
     syns = own_syns(c)
     if not syns or c[C_TAKEN_BY] != CLIENT or c[C_FLAGS] & CF_MET_OLD:
         return
-    waited = c[C_TAKEN_OVER] - syns[-1].time
-    yield Hit(
-        CLIENT,
-        syns[-1],
-        f"{c.client.name} sent {c.server.name} a SYN with another ISN (frame {c[C_TAKEN_FRAME]}) {span(waited)} after "
-        "its "
-        f"{'unanswered SYN' if len(syns) == 1 else f'{len(syns)} unanswered SYNs'}: a new attempt from the same port, "
-        "or something "
-        "on the path rewrites sequence numbers",
-        syns[:-1],
-        None if waited < 3 * SECOND else "low",
+    message, severity = changed(c.words, c.base, len(syns), c[C_TAKEN_OVER] - syns[-1].time)
+    yield Hit(CLIENT, syns[-1], message, syns[:-1], severity)
+
+
+def changed(words: array[int], c: int, often: int, waited: int) -> tuple[str, str | None]:
+    """In words: ``waited`` ns after the last of so many SYNs one with another ISN."""
+    message = (
+        f"{name_of(words, c, CLIENT)} sent {name_of(words, c, SERVER)} a SYN with another ISN "
+        f"(frame {words[c + C_TAKEN_FRAME]}) {span(waited)} after its "
+        f"{'unanswered SYN' if often == 1 else f'{often} unanswered SYNs'}: a new attempt from the same port, or "
+        "something on the path rewrites sequence numbers"
     )
+    return message, None if waited < 3 * SECOND else "low"
+
+
+def word_changed(found: Detected, words: array[int], c: int) -> tuple[str, str | None]:
+    """The same of what a kernel has detected."""
+    return changed(words, c, found.count, found.span)
 
 
 def simultaneous(c: View) -> Iterator[Hit]:
@@ -244,6 +259,7 @@ RULES = (
         when=when_refused,
         needs=(BOTH_DIRECTIONS, BEGINNING),
         detect=refused,
+        wording=Wording(DETECT_REFUSED, word_refused),
         aliases={"Zeek": "REJ", "Wireshark": "completeness 37"},
         example="""
             0.000 > S  0:0(0)
@@ -414,6 +430,7 @@ RULES = (
         when=when_abandoned,
         needs=(BEGINNING,),
         detect=isn_changed,
+        wording=Wording(DETECT_ISN_CHANGED, word_changed),
         aliases={"Zeek": "SYN_seq_jump", "Suricata": "3whs_syn_flood", "Wireshark": "tcp.analysis.reused_ports"},
         example="""
             0.00 > S  0:0(0)

@@ -273,6 +273,72 @@ def no_response_of(
     return at
 
 
+def is_syn(r: int, log: Words) -> int:
+    """Whether a log record tells of a SYN without ACK."""
+    return 1 if log[r + L_INFO] & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN else 0
+
+
+def isn_changed_of(place: int, c: int, n: int, at: int, block: Words, log: Words, out: Words, frames: Words) -> int:
+    """SYNs without an answer, and then one with another ISN. Returns how many frames of evidence there are now."""
+    if block[c + C_FLAGS] & (CF_MET_OLD | CF_MIDSTREAM) or block[c + C_TAKEN_BY] != CLIENT:
+        return at
+    until = -1  # the frame of the first thing that the client sent and that is no SYN
+    r = block[c + C_LOG_HEAD]
+    while r >= 0 and until < 0:
+        if side_of(log[r + L_INFO]) == CLIENT and not log[r + L_MARKS] & M_CAPTURE_DUPLICATE and not is_syn(r, log):
+            until = log[r + L_FRAME]
+        r = log[r + L_NEXT]
+    d = -1
+    begun = at
+    r = block[c + C_LOG_HEAD]
+    while r >= 0:
+        if (
+            side_of(log[r + L_INFO]) == CLIENT
+            and is_syn(r, log)
+            and not log[r + L_MARKS] & M_CAPTURE_DUPLICATE
+            and (until < 0 or log[r + L_FRAME] < until)
+        ):
+            if d < 0:
+                d = tell(place, DETECT_ISN_CHANGED, CLIENT, n, begun, out)
+            out[d + D_TIME] = log[r + L_TIME]
+            out[d + D_FRAME] = log[r + L_FRAME]
+            out[d + D_COUNT] += 1
+            frames[at] = log[r + L_FRAME]
+            at += 1
+        r = log[r + L_NEXT]
+    if d >= 0:
+        out[d + D_SPAN] = block[c + C_TAKEN_OVER] - out[d + D_TIME]
+        out[d + D_FRAMES] = at - begun
+    return at
+
+
+def refused_of(place: int, c: int, n: int, at: int, block: Words, log: Words, out: Words, frames: Words) -> int:
+    """A SYN, and an RST of the server. Returns how many frames of evidence there are now."""
+    x = c + C_ENDPOINTS + E_SEGMENTS
+    if block[c + C_FLAGS] & CF_MIDSTREAM or not block[x] or not block[x + ENDPOINT_SIZE]:
+        return at
+    syn = -1
+    rst = -1
+    r = block[c + C_LOG_HEAD]
+    while r >= 0:
+        if not log[r + L_MARKS] & M_CAPTURE_DUPLICATE:
+            if syn < 0 and is_syn(r, log):
+                syn = r
+            if rst < 0 and log[r + L_INFO] & TCP_RST and side_of(log[r + L_INFO]) != CLIENT:
+                rst = r
+        r = log[r + L_NEXT]
+    if syn < 0 or rst < 0:
+        return at
+    d = tell(place, DETECT_REFUSED, CLIENT, n, 2, out)
+    out[d + D_TIME] = log[rst + L_TIME]
+    out[d + D_FRAME] = log[rst + L_FRAME]
+    out[d + D_COUNT] = block[c + C_ENDPOINTS + E_SYNS]
+    out[d + D_SPAN] = log[rst + L_TIME] - log[syn + L_TIME]
+    frames[at] = log[rst + L_FRAME]
+    frames[at + 1] = log[syn + L_FRAME]
+    return at + 2
+
+
 def detect(
     count: int,
     asked: Words,
@@ -298,10 +364,10 @@ def detect(
         The wait for an answer to a SYN that says nothing yet, ns.
     block, log, changes : int64 arrays
         The records, their logs, and their transitions.
-    out : int64[5 * count * DETECTED_SIZE]
+    out : int64[7 * count * DETECTED_SIZE]
         Gets the findings, in the order of the connections, of the kinds and of the sides.
     frames : int64 array
-        Gets their frames of evidence; five times as many as the connections' logs have records, and four for each.
+        Gets their frames of evidence; six times as many as the connections' logs have records, and six for each.
 
     Returns
     -------
@@ -317,6 +383,14 @@ def detect(
         if bits & DETECT_NO_RESPONSE:
             before = at
             at = no_response_of(i, c, n, at, soon, block, log, out, frames)
+            n += 1 if at > before else 0
+        if bits & DETECT_ISN_CHANGED:
+            before = at
+            at = isn_changed_of(i, c, n, at, block, log, out, frames)
+            n += 1 if at > before else 0
+        if bits & DETECT_REFUSED:
+            before = at
+            at = refused_of(i, c, n, at, block, log, out, frames)
             n += 1 if at > before else 0
         side = CLIENT
         if not block[c + C_ENDPOINTS + E_SEGMENTS] or not block[c + C_ENDPOINTS + ENDPOINT_SIZE + E_SEGMENTS]:

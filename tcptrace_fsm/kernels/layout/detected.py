@@ -6,6 +6,8 @@ from __future__ import annotations
 DETECT_SPURIOUS = 1
 DETECT_LAST_ACK_LOST = 2
 DETECT_NO_RESPONSE = 4
+DETECT_ISN_CHANGED = 8
+DETECT_REFUSED = 16
 
 # --- detected: one finding -------------------------------------------------------------------------------------------
 D_ASKED = 0  # which of the connections that were asked about
