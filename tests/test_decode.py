@@ -211,7 +211,7 @@ OUTCOME_CASES = {
     ),
     "IPv6 of another prefix in UDP": (
         make.ethernet(make.ipv4(make.udp(make.ipv6(TCP, src="2001:1::1"), dst_port=50001), protocol=17)),
-        "not_tcp",
+        "peel",
     ),
     "Teredo, another length": (
         make.ethernet(make.ipv4(make.udp(make.ipv6(TCP, dst="2001:0:1::1") + b"x", dst_port=50001), protocol=17)),

@@ -623,3 +623,41 @@ def test_any_fragments_give_whole_payloads_or_nothing(parts):
             for place, byte in enumerate(whole[1]):
                 assert any(o <= place < o + len(c) and c[place - o] == byte for o, c in mine)
     assert table._weight == sum(datagram.weight for datagram in table._waiting.values())
+
+
+BEHIND = {
+    "a private Ethertype": (make.ethernet(bytes(4) + make.ipv4(make.tcp()), 0x88B5), "Ethertype 0x88b5"),
+    "a frame in a private Ethertype": (make.ethernet(bytes(8) + FRAME, 0xFE00), "Ethertype 0xfe00"),
+    "a tag before it": (make.ethernet(make.ipv4(make.tcp()), 0x9999, 7), "Ethertype 0x9999"),
+    "IPv6": (make.ethernet(make.ipv6(make.tcp()), 0x9999), "Ethertype 0x9999"),
+    "an IP protocol": (make.ethernet(make.ipv4(make.ipv4(make.tcp()), protocol=99)), "IP protocol 99"),
+    "an IP protocol over IPv6": (make.ethernet(make.ipv6(make.ipv4(make.tcp()), follows=99), 0x86DD), "IP protocol 99"),
+    "GRE": (make.ethernet(make.ipv4(b"\0\0\x99\x99" + make.ipv4(make.tcp()), protocol=47)), "Ethertype 0x9999"),
+    "VXLAN on another port": (
+        make.ethernet(make.ipv4(make.udp(b"\x08" + bytes(7) + FRAME, dst_port=4795), protocol=17)),
+        "UDP port 4795",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_tcp_behind_what_nobody_reads_is_named(name):
+    """Whatever the header is that stands before the IP packet."""
+    frame, what = BEHIND[name]
+    assert skipped(frame) == (0, 1, {what: 1})
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        make.ipv4(make.udp(bytes(40)), protocol=17),
+        make.ipv4(make.tcp(), total=9999),
+        make.ipv6(make.tcp())[:-1],
+        bytes(range(64, 128)),
+        b"",
+    ],
+)
+@pytest.mark.parametrize("kind", [0x9999, 0x0806])
+def test_what_only_looks_a_little_like_tcp_is_not(inner, kind):
+    """UDP; lengths that do not fit and no checksum that does."""
+    assert skipped(make.ethernet(inner, kind)) == (0, 1, {})

@@ -22,7 +22,39 @@ from tcptrace_fsm.kernels.memory import *
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Buffer, Words
 
-__all__ = ["decode"]
+__all__ = ["decode", "hides_tcp"]
+
+
+def finds_tcp(data: Buffer, at: int, end: int) -> int:
+    """Whether an IP packet that holds TCP begins soon behind ``at``, where nothing is read: 1 or 0.
+
+    The checksum of its header proves an IPv4 packet; its length one without, and one of IPv6.
+    """
+    last = at + 64 if at + 64 <= end - 40 else end - 40  # no header that anybody puts before a packet is longer
+    while at <= last:
+        if data[at] == 0x45 and data[at + 9] == 6:
+            total = 0
+            for i in range(0, 20, 2):
+                total += uint16(data, at + i)
+            if (total & 0xFFFF) + (total >> 16) == 0xFFFF:
+                return 1
+            # Left for the network card to fill in: then its length has to be right, but for Ethernet's padding.
+            if uint16(data, at + 10) == 0 and 40 <= uint16(data, at + 2) <= end - at <= uint16(data, at + 2) + 46:
+                return 1
+        if data[at] >> 4 == 6 and data[at + 6] == 6 and 20 <= uint16(data, at + 4) == end - at - 40:
+            return 1
+        at += 1
+    return 0
+
+
+def hides_tcp(data_bytes: Buffer, at: int, end: int) -> int:
+    """Whether TCP stands behind a header at ``at`` that nothing here reads: 1 or 0."""
+    return finds_tcp(octets(data_bytes), at, end)
+
+
+def unread(data: Buffer, at: int, end: int) -> int:
+    """The outcome of what nothing here reads: ``OUTCOME_PEEL`` where TCP seems to be in it, to be counted by name."""
+    return OUTCOME_PEEL if finds_tcp(data, at, end) else OUTCOME_NOT_TCP
 
 
 def tunnel_protocol(protocol: int) -> int:
@@ -61,7 +93,7 @@ def udp_inside(data: Buffer, at: int, end: int) -> int:
     if uint16(data, at) == 4500 or uint16(data, at + 2) == 4500:
         if uint32(data, p):  # RFC 3948 2.2: 0 stands for IKE
             return OUTCOME_ENCRYPTED
-    return OUTCOME_NOT_TCP
+    return unread(data, p, end)
 
 
 def quotes_tcp(data: Buffer, at: int, end: int, six: int) -> int:
@@ -132,7 +164,7 @@ def decode_ipv4(data: Buffer, at: int, end: int, wire: int, path: int, segments:
         if protocol == 1:
             return quotes_tcp(data, at + head, end, 0)
         if protocol != 51 or end - at < head + 12:
-            return OUTCOME_NOT_TCP
+            return unread(data, at + head, end)
         # An authentication header (RFC 4302) leaves what it protects readable.
         protocol = data[at + head]
         head = head + (data[at + head + 1] + 2) * 4
@@ -213,7 +245,7 @@ def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments:
         elif follows == 58:
             return quotes_tcp(data, p, end, 1)
         else:
-            return OUTCOME_NOT_TCP
+            return unread(data, p, end)
         if p > at + total:
             return OUTCOME_BAD_IP_EXTENSION
     segments[s + S_NET] = path * 2 + 1
@@ -311,7 +343,7 @@ def decode_frame(data: Buffer, frames: Words, f: int, path: int, segments: Words
             return OUTCOME_NOT_TCP
     if tunnel_ethertype(kind):
         return OUTCOME_PEEL
-    return OUTCOME_NOT_TCP
+    return unread(data, at, end)
 
 
 def decode(

@@ -16,6 +16,7 @@ from tcptrace_fsm.capture.layers.registry import (
     link,
     next_protocol,
     ppp_protocol,
+    unread,
 )
 from tcptrace_fsm.kernels.layout import (
     OUTCOME_BAD_IP_EXTENSION,
@@ -90,7 +91,7 @@ def ipv4(packet: Packet) -> Layer | int:
         return OUTCOME_FRAGMENT
     else:
         packet.at = start + head
-    return IP_PROTOCOLS.get(protocol, OUTCOME_NOT_TCP)
+    return IP_PROTOCOLS.get(protocol) or unread(f"IP protocol {protocol}")
 
 
 def ipv6(packet: Packet) -> Layer | int:
@@ -127,7 +128,7 @@ def ipv6(packet: Packet) -> Layer | int:
         packet.at += size
         if packet.at > packet.wire:
             return OUTCOME_BAD_IP_EXTENSION
-    return IP_PROTOCOLS.get(follows, OUTCOME_NOT_TCP)
+    return IP_PROTOCOLS.get(follows) or unread(f"IP protocol {follows}")
 
 
 def _join6(packet: Packet, start: int, pointer: int) -> bytearray | None:
@@ -196,16 +197,16 @@ def udp(packet: Packet) -> Layer | int:
         packet.bound(size)
     packet.skip(8)
     if low < 1024:  # the tunnel's port was only somebody's ephemeral port
-        return _teredo_elsewhere(packet)
-    return UDP_PORTS.get(low) or UDP_PORTS.get(high) or _teredo_elsewhere(packet)
+        return _elsewhere(packet, low)
+    return UDP_PORTS.get(low) or UDP_PORTS.get(high) or _elsewhere(packet, low)
 
 
-def _teredo_elsewhere(packet: Packet) -> Layer | int:
+def _elsewhere(packet: Packet, port: int) -> Layer | int:
     """Read what Teredo clients send each other: an IPv6 packet of their prefix, from any port to any port."""
     if packet.end - packet.at < 40 or packet.byte(0) >> 4 != 6 or packet.number(4) + 40 != packet.wire - packet.at:
-        return OUTCOME_NOT_TCP
+        return unread(f"UDP port {port}")
     if 0x20010000 not in {packet.number(8, 4), packet.number(24, 4)}:  # RFC 4380 2.6
-        return OUTCOME_NOT_TCP
+        return unread(f"UDP port {port}")
     packet.path.append("teredo")
     return ip
 

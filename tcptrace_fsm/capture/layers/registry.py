@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, Union
 
+from tcptrace_fsm.kernels.decode import hides_tcp
 from tcptrace_fsm.kernels.layout import (
     OUTCOME_NOT_TCP,
     OUTCOME_SHORT_LINK,
@@ -53,6 +54,7 @@ __all__ = [
     "peel",
     "ppp_protocol",
     "udp_port",
+    "unread",
 ]
 
 MAX_LAYERS = 64
@@ -285,9 +287,18 @@ def hardware(*numbers: int, samples: tuple[Sample, ...]) -> Callable[[Layer], La
 # --- peeling ----------------------------------------------------------------------------------------------------------
 
 
+def unread(name: str) -> Layer:
+    """The layer of what nothing here reads: where TCP seems to be in it, it is counted by that name."""
+
+    def look(packet: Packet) -> int:
+        return packet.undecoded(name) if hides_tcp(packet.data, packet.at, packet.end) else OUTCOME_NOT_TCP
+
+    return look
+
+
 def by_ethertype(kind: int) -> Layer | int:
     """The layer of an Ethertype, or an outcome."""
-    return ETHERTYPES.get(kind, OUTCOME_NOT_TCP)
+    return ETHERTYPES.get(kind) or unread(f"Ethertype {kind:#06x}")
 
 
 def of_link(number: int) -> Layer | int:
