@@ -214,3 +214,16 @@ def test_answers_with_wrong_checksums_of_a_host_next_door_are_left_to_its_card()
     """No router has passed them on."""
     near = answer(40001, 0, bad=True).replace("ttl 60", "ttl 64") + "end 30\n"
     assert "damaged_in_path" not in [d.cause for d in diagnoses(near)]
+
+
+def test_a_connection_gets_another_name_in_its_midst():
+    """Its numbers go on from another port; those of nobody are no other connection's."""
+    moved = """
+        port 50001 80
+        2.0000 > P. 101:201(100) ack 201 ttl 60
+        2.0001 < R  201:201(0) ttl 64
+    """
+    found = diagnoses(opened(40001, 0) + moved)
+    assert [(d.cause, d.confidence) for d in found] == [("nat_not_undone", "likely")]
+    strange = diagnoses(opened(40001, 0) + "isn 777777777 5000\n" + moved)
+    assert "nat_not_undone" not in [d.cause for d in strange]

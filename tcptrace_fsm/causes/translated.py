@@ -38,6 +38,7 @@ def nat_not_undone(case: Case, world: World) -> Verdict | None:
     return (
         answered_elsewhere(case, world)
         or data_from_elsewhere(case, world)
+        or renamed(case, world)
         or disowned(case)
         or replied_to_stranger(case)
         or unknown_at_once(case)
@@ -122,6 +123,51 @@ def data_from_elsewhere(case: Case, world: World) -> Verdict | None:
             f"{mine.conn_id} meets RST",
             ("the service is alive: it answered", "nobody else can know these numbers"),
             at=answered,
+        )
+    return None
+
+
+def known_numbers(case: Case, world: World) -> dict[int, list[Brief]]:
+    """The connections to a service that opened, by the upper part of their clients' first numbers."""
+
+    def make() -> dict[int, list[Brief]]:
+        found: dict[int, list[Brief]] = {}
+        for b in world.to_service(case.service).opened:
+            found.setdefault(b.client_base // NEAR, []).append(b)
+        return found
+
+    return world.once(("numbers", case.service), make)
+
+
+def renamed(case: Case, world: World) -> Verdict | None:
+    """The server resets what goes on with the numbers of a connection that came from another address or port."""
+    stray = world.by_id.get(case.conn_id)
+    rst = next((s for s in case.sent(SERVER) if s.rst), None)
+    if not case.midstream or stray is None or rst is None or any(not s.rst for s in case.sent(SERVER)):
+        return None
+    numbers = known_numbers(case, world)
+    part = stray.client_base // NEAR
+    for mine in (*numbers.get(part, ()), *numbers.get((part - 1) % ((1 << 32) // NEAR), ())):
+        ahead = [(stray.client_base - mine.client_base) % (1 << 32), (stray.server_base - mine.server_base) % (1 << 32)]
+        if mine.conn_id == case.conn_id or mine.first_time > case.first_time or max(ahead) > NEAR:
+            continue
+        other = world.cases_by_id.get(mine.conn_id)
+        name = other.client.name if other else f"the client of connection {mine.conn_id}"
+        asked = next(iter(case.sent(CLIENT)), None)
+        return Verdict(
+            92,
+            "likely",
+            (
+                (
+                    f"segments from {case.client.name} carry the numbers of connection {mine.conn_id} with {name}: "
+                    f"{ahead[0]:,} bytes behind its SYN ({case.frames(asked)})"
+                ),
+                f"{case.service_text} knows no such connection and resets it ({case.frames(rst)})",
+            ),
+            f"a translation on the way gave connection {mine.conn_id} of {name} another name in its midst: what it "
+            f"sends comes from {case.client.name}, and {case.service_text} resets it",
+            ("nobody else can know these numbers",),
+            at=asked,
         )
     return None
 
