@@ -191,6 +191,52 @@ ROWS = [
         client=FREEBSD,
         server=OLD_BSD,
     ),
+    # --- ACK numbers never go back: a FIN that acknowledges less was sent before, however late it passes ---
+    Row(
+        "a_fin_that_was_held_up_went_before",
+        """
+        1.000 > F. 101:101(0)   ack 201
+        1.020 < F. 201:201(0)   ack 102
+        1.040 > .  102:102(0)   ack 202
+        1.200 < F. 201:201(0)   ack 101
+        1.220 > .  102:102(0)   ack 202
+        end 3
+        """,
+        "server",
+        "FIN_WAIT_1 CLOSING TIME_WAIT",
+        client=OLD_BSD,
+        server=OLD_BSD,
+    ),
+    Row(
+        "a_fin_that_comes_again_went_after",
+        """
+        1.000 > F. 101:101(0)   ack 201
+        1.020 < F. 201:201(0)   ack 102
+        1.200 < F. 201:201(0)   ack 102
+        1.220 > .  102:102(0)   ack 202
+        end 3
+        """,
+        "server",
+        "CLOSE_WAIT LAST_ACK CLOSED",
+        client=OLD_BSD,
+        server=OLD_BSD,
+    ),
+    Row(
+        "a_fin_that_was_held_up_speaks_against_no_other",
+        """
+        1.000 > F. 101:101(0)   ack 201
+        1.300 < F. 201:201(0)   ack 101
+        1.320 > F. 101:101(0)   ack 202
+        1.325 < F. 201:201(0)   ack 102
+        1.345 > .  102:102(0)   ack 202
+        1.345 < .  202:202(0)   ack 102
+        end 3
+        """,
+        "server",
+        "FIN_WAIT_1 CLOSING TIME_WAIT",
+        client=OLD_BSD,
+        server=OLD_BSD,
+    ),
     # --- packets numbered one by one: none is missing behind its own FIN, so the first copy of the other never came ---
     Row(
         "no_answer_to_the_first_copy",

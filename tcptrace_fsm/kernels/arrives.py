@@ -196,7 +196,9 @@ def take_fin(tcb: Tcb, w: int) -> int:
     """The eighth check: the peer's FIN is taken with ``w``; its own FIN, lost on its way here, may have gone before."""
     tcb.fin_taken = 1
     proof = tcb.fin_proof
-    if (
+    if tcb.fin_early >= 0 and tcb.state == ST_ESTABLISHED:
+        early_fin(tcb, w)
+    elif (
         proof >= 0
         and tcb.state == ST_ESTABLISHED
         and is_behind_fin(tcb, proof)

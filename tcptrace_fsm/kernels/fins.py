@@ -102,6 +102,14 @@ def never_came(tcb: Tcb, w: int) -> int:
     return repeated
 
 
+def is_later(tcb: Tcb, w: int, proof: int) -> int:
+    """Whether the endpoint sent ``proof`` before the peer's FIN ``w`` came: it bears the endpoint's own FIN once more.
+
+    The peer's acknowledges that FIN: it would have been done.
+    """
+    return 1 if tcb.log[proof].flags & TCP_FIN and tcb.log[w].ack >= tcb.fin_end >= 0 else 0
+
+
 def presume_fin(tcb: Tcb, first: int, last: int, copies: int, gap: int) -> int:
     """Which of the copies of a FIN is presumed to have arrived, where nothing acknowledges it."""
     # Nothing acknowledges it. A reply RST answers the copy before it, so that this one met no connection; an
@@ -136,6 +144,7 @@ def find_fin_copy(tcb: Tcb) -> int:
     first = -1
     last = -1
     echoed = -1
+    passed = -1
     copies = 0
     gap = 0
     find_less(tcb)
@@ -145,8 +154,12 @@ def find_fin_copy(tcb: Tcb) -> int:
         if flags & TCP_FIN and not flags & TCP_RST and is_taken(tcb, w):
             if proof >= 0 and last >= 0 and (w > proof or too_soon(tcb, w, proof)):
                 break
-            if proof >= 0 and last >= 0 and tcb.log[proof].flags & TCP_FIN and tcb.log[w].ack >= tcb.fin_end >= 0:
-                break  # had this come by then, its own FIN would not have been sent once more
+            if proof >= 0 and passed >= 0 and is_later(tcb, w, proof):
+                if last < 0:  # what spoke against the one before was held up on its way
+                    first = passed
+                    last = passed
+                break
+            passed = w
             copies += 1
             if not never_came(tcb, w):
                 if first < 0:

@@ -77,6 +77,13 @@ def hidden_fin(tcb: Tcb, w: int) -> int:
     return step(tcb, EV_SND_FIN, first, tcb.time, t, tcb.log[w].frame, BASIS_INFERRED)
 
 
+def early_fin(tcb: Tcb, w: int) -> int:
+    """The endpoint's FIN that was held up on its way here left before it took the peer's FIN ``w``."""
+    v = tcb.fin_early
+    t = tcb.log[w].time
+    return step(tcb, EV_SND_FIN, t, tcb.time, t + tcb.half + tcb.slack, tcb.log[v].frame, BASIS_SENT)
+
+
 def turns_away(tcb: Tcb, w: int) -> int:
     """Whether the endpoint's segment ``w`` only answers what could not complete the handshake, at its own host.
 

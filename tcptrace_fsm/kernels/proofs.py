@@ -128,6 +128,21 @@ def note_own(tcb: Tcb, w: int) -> int:
     return 0
 
 
+def note_early_fin(tcb: Tcb, w: int) -> int:
+    """Whether the endpoint's segment ``w``, behind the one that acknowledges the peer's FIN, is a FIN that does not.
+
+    ACK numbers never go back: it was sent before, and held up on its way here. So it had closed before it took that.
+    """
+    flags = tcb.log[w].flags
+    if flags & (TCP_FIN | TCP_RST | TCP_SYN) != TCP_FIN or not 0 <= tcb.log[w].ack < tcb.peer_fin_end:
+        return 0
+    if tcb.log[w].marks & (M_CAPTURE_DUPLICATE | M_BAD_CHECKSUM) or tcb.log[tcb.fin_proof].marks & M_FIN_OLD:
+        return 0
+    if tcb.fin_early < 0 and tcb.log[w].seq + tcb.log[w].length + 1 == tcb.fin_end and not tcb.local:
+        tcb.fin_early = w
+    return 1
+
+
 def survey(tcb: Tcb) -> int:
     """One look over the log: the endpoint's last words of each kind, and its first proofs of what it received."""
     begin_side(tcb)
@@ -139,6 +154,8 @@ def survey(tcb: Tcb) -> int:
         own = 1 if tcb.log[w].side == tcb.side else 0
         flags = tcb.log[w].flags
         ack = tcb.log[w].ack
+        if own and tcb.fin_proof >= 0:
+            note_early_fin(tcb, w)
         if not is_real(tcb, w):
             w += 1
             continue

@@ -298,6 +298,7 @@ class Tcb:
         0  # its peer's last segment that came late, and was sent before its peer heard of the endpoint's FIN
     )
     fin_after: int = 0  # 1 where its own FIN, lost or overtaken on its way here, was sent after it had taken the peer's
+    fin_early: int = -1  # its FIN that does not acknowledge its peer's, passing behind that which does; -1 for none
     heard: int = 0  # up to where its own segments were looked at, and the last ACK of those
     heard_ack: int = 0
     earliest: int = 0  # the earliest moment of its latest change
