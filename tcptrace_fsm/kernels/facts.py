@@ -255,7 +255,9 @@ def classify(
             states |= bit(KEY_TAKEN_OVER)
         if block[c + C_ENDPOINTS + E_STAGE] & block[c + C_ENDPOINTS + ENDPOINT_SIZE + E_STAGE] & ES_ACKS_FIN:
             states |= bit(KEY_ACKNOWLEDGED)
-        k = (marks ^ marks >> 21) * 7 + (flags ^ flags >> 15) * 31 + (states ^ states >> 19 ^ states >> 37) * 127
+        # Of each the lowest 26 bits, which decide the place: times 127, what has 62 bits would not fit 64.
+        k = ((marks ^ marks >> 21) & 0x3FFFFFF) * 7 + ((flags ^ flags >> 15) & 0x3FFFFFF) * 31
+        k += ((states ^ states >> 19 ^ states >> 37) & 0x3FFFFFF) * 127
         k = (k ^ k >> 13) & (slots - 1)
         tries = 0
         while tries < slots and known[k * KEY_SIZE + KEY_USED]:
