@@ -80,6 +80,7 @@ def test_pandas_answers(trace, folder, monkeypatch, title, text):
     assert title.startswith("9.") or list(records)
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("engine", ["polars", "duckdb"])
 @pytest.mark.parametrize("title, text", QUESTIONS, ids=[title for title, _ in QUESTIONS])
 def test_the_others_answer_the_same(trace, folder, monkeypatch, engine, title, text):
@@ -90,6 +91,7 @@ def test_the_others_answer_the_same(trace, folder, monkeypatch, engine, title, t
     assert rows(records, ordered=ordered) == rows(expected, ordered=ordered)
 
 
+@pytest.mark.extra
 def test_durations_are_durations_or_seconds(trace, folder):
     """Polars knows Arrow's durations; what goes by parquet's own types has a column of seconds beside each."""
     polars = pytest.importorskip("polars", reason="needs '.[test-all]'")

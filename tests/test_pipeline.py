@@ -212,6 +212,7 @@ def test_its_commands_work(tmp_path, monkeypatch, capsys, command):
         suite((tmp_path / "tcp.xml").read_text())
 
 
+@pytest.mark.extra
 def test_its_yaml_is_yaml():
     yaml = pytest.importorskip("yaml", reason="needs '.[test-all]'")
     github, gitlab = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
