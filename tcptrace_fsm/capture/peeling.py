@@ -139,9 +139,8 @@ class Peeler:
             return self._unsupported(link)
         registry = layers()
         n = way_inside(batch.data, frames, f, TUNNELS, self._way)
-        way = self._way[3:n].tobytes() if n else b""
-        if way in self._codes:
-            return self._decode(batch.data, self._way[:3], frames[f + F_TIME], number, self._codes[way])
+        if n:
+            return self._decode(batch.data, self._way[:3], frames[f + F_TIME], number, self._code(self._way[3:n]))
         place = (frames[f + F_OFFSET], frames[f + F_CAPTURED], frames[f + F_ORIGINAL])
         self.fragments.frame = number
         packet = registry.Packet(batch.data, place, frames[f + F_TIME], self.fragments)
@@ -152,9 +151,20 @@ class Peeler:
             return self._unsupported(link)
         if outcome != OUTCOME_TCP:
             return OUTCOME_NOT_TCP if packet.error else outcome
-        if way and not packet.error and len(self._codes) < MOST_WAYS:
-            self._codes[way] = encapsulation_code(packet.path)
         return self._inside(packet, frames[f + F_TIME], number)
+
+    def _code(self, way: array[int]) -> int:
+        """What the way through some plain tunnels is called in records."""
+        key = way.tobytes()
+        code = self._codes.get(key)
+        if code is None:
+            # a cold start does without layers
+            from tcptrace_fsm.capture.layers.ip import plain_path
+
+            code = encapsulation_code(plain_path(way))
+            if len(self._codes) < MOST_WAYS:
+                self._codes[key] = code
+        return code
 
     def _unsupported(self, link: int) -> int:
         self.unsupported_links[link] = self.unsupported_links.get(link, 0) + 1

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.attempts import RTO, neighbours, one_way_capture, syns_of
+from tcptrace_fsm.causes.briefs import OPENED, SERVER_BYTES
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.picky import EXPLAINED, answered_syn
 from tcptrace_fsm.findings.odd_opening import is_old_ack
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_INCARNATION,
+    C_OPENING,
     C_PORTS,
     C_TAKEN_OVER,
     CLIENT,
@@ -45,7 +47,9 @@ def use_before(case: Case, world: World) -> Brief | None:
     service, began = case.service, case.first_time
 
     def of_use() -> list[Brief]:
-        return [b for b in world.from_socket(host, port) if b.opened or b.server_bytes]
+        used = world.from_socket(host, port)
+        columns = used.column(C_OPENING), used.column(SERVER_BYTES)
+        return list(used.those([how in OPENED or sent for how, sent in zip(*columns, strict=True)]))
 
     earlier = reversed(world.once(("of use", host, port), of_use))
     return next((b for b in earlier if b.first_time < began and b.service == service), None)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
+from tcptrace_fsm.core.grouping import Field, in_order, picked, words_in_common
 from tcptrace_fsm.findings.groups import Smallest
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, FIRST_FIN, WHOLE
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, median, span
 from tcptrace_fsm.findings.survey import Collector, Found, Survey, host_of, name, socket_of
 from tcptrace_fsm.kernels.layout import (
+    C_CLIENT_HI,
+    C_CLIENT_LO,
     C_FLAGS,
     C_ID,
     C_LAST_TIME,
     C_MARKS,
+    C_NET,
     C_PORTS,
+    C_SERVER_HI,
+    C_SERVER_LO,
     C_SERVER_STATE,
     C_TAKEN_BY,
     C_TAKEN_OVER,
@@ -32,7 +39,6 @@ from tcptrace_fsm.tcp.machine import State
 from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterator
 
     from tcptrace_fsm.findings.survey import Name
@@ -91,6 +97,14 @@ class Leaks(Collector):
                 )
 
 
+TAKEN = (C_TAKEN_BY, C_TAKEN_OVER, C_LAST_TIME, C_TAKEN_SEQ)
+PAIR = (
+    *(Field(C_NET, 0, 1), Field(C_CLIENT_HI), Field(C_CLIENT_LO)),
+    *(Field(C_NET, 0, 1), Field(C_SERVER_HI), Field(C_SERVER_LO), Field(C_PORTS, 0, 65535)),
+)
+CLIENT_PORT = (Field(C_PORTS, 16, 65535),)
+
+
 class Reuse(Collector):
     """Four-tuples taken again, by client and listener."""
 
@@ -98,16 +112,19 @@ class Reuse(Collector):
         super().__init__(profile)
         self.gaps: dict[Name, Smallest] = {}  # conn_id and gap of the first incarnations
 
-    def see(self, words: array[int], c: int) -> None:
-        """An incarnation after which the client opened another."""
-        if words[c + C_TAKEN_BY] != CLIENT:
-            return
-        pair = host_of(words, c, CLIENT) + socket_of(words, c, SERVER)
-        gap = words[c + C_TAKEN_OVER] - words[c + C_LAST_TIME]
-        if gap < 0 or not words[c + C_TAKEN_SEQ]:
-            return  # the capture holds a time twice, or the same packets were sent again (no TCP takes an ISN twice)
-        self.groups.of(pair).add(words, c, (words[c + C_PORTS] >> 16,))
-        self.gaps.setdefault(pair, Smallest()).take((words[c + C_ID], gap))
+    def see_all(self, words: array[int], rows: array[int]) -> None:
+        """Incarnations after which the client opened another."""
+        by, since, last, number = (picked(words, rows, (Field(word),)) for word in TAKEN)
+        # Where the gap is negative, the capture holds a time twice; without a new number, the same packets were sent
+        # again: no TCP takes an ISN twice.
+        each = zip(rows, by, since, last, number, strict=True)
+        rows = array("q", [c for c, side, at, ended, isn in each if side == CLIENT and at >= ended and isn])
+        for pair, numbers in words_in_common(words, rows, PAIR):
+            some = in_order(numbers, rows)
+            self.groups.of(pair).add_all(words, some, array("q"), CLIENT_PORT)
+            ids, since, last = (picked(words, some, (Field(word),)) for word in (C_ID, C_TAKEN_OVER, C_LAST_TIME))
+            gaps: set[Name] = {(conn_id, at - ended) for conn_id, at, ended in zip(ids, since, last, strict=True)}
+            self.gaps.setdefault(pair, Smallest()).take_all(gaps)
 
     def merge(self, other: Reuse) -> None:
         """Take what another has seen."""

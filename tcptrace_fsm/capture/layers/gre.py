@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tcptrace_fsm.capture.layers.ethernet import ethernet
-from tcptrace_fsm.capture.layers.ip import ip
+from tcptrace_fsm.capture.layers.ip import ip, tunnel_name
 from tcptrace_fsm.capture.layers.registry import (
     GRE_PROTOCOLS,
     MAX_FIELDS,
@@ -39,11 +39,11 @@ def gre(packet: Packet) -> Layer | int:
     packet.skip(4)
     if flags & 0xC000:
         packet.skip(4)  # checksum and offset, present when either flag is
-    name = f"gre {packet.pair}"
+    name = tunnel_name(47, packet.pair)
     if flags & 0x2000:
         key = packet.number(0, 4)
         if flags & 7 == 0:  # version 1 has a call number there, another one in each direction
-            name += f" key {key}"
+            name = tunnel_name(47, packet.pair, key)
         elif kind == 0x6400:
             name = f"eoip {packet.pair} id {packet.number(2, 2, 'little')}"
         packet.skip(4)

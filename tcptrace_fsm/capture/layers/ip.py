@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from socket import AF_INET, AF_INET6, inet_ntop
+from typing import TYPE_CHECKING
 
 from tcptrace_fsm.capture.layers.links import KERNEL_LINKS
 from tcptrace_fsm.capture.layers.registry import (
@@ -27,7 +28,10 @@ from tcptrace_fsm.kernels.layout import (
     OUTCOME_TCP,
 )
 
-__all__ = ["ends_of", "ip", "looks_like_ip"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["ends_of", "ip", "looks_like_ip", "plain_path", "tunnel_name"]
 
 HEADERS = frozenset({0, 43, 44, 51, 60, 135, 139, 140})
 """IPv6 extension headers that are read."""
@@ -164,6 +168,20 @@ def _pair(family: int, one: bytes | bytearray, other: bytes | bytearray) -> str:
     return f"{inet_ntop(family, low)}-{inet_ntop(family, high)}"
 
 
+def tunnel_name(protocol: int, pair: str, key: int = -1) -> str:
+    """What a plain tunnel between two ends is called: of IP protocol 4, or of 47 with a key or without."""
+    return f"{'gre' if protocol == 47 else 'ipip'} {pair}" + (f" key {key}" if key >= 0 else "")
+
+
+def plain_path(ways: Iterable[int]) -> list[str]:
+    """The path through plain tunnels: of each its IP protocol, key or -1, and two IPv4 ends, the lower first."""
+    each = iter(ways)
+    return [
+        tunnel_name(protocol, _pair(AF_INET, low.to_bytes(4, "big"), high.to_bytes(4, "big")), key)
+        for protocol, key, low, high in zip(each, each, each, each, strict=True)
+    ]
+
+
 def ends_of(packet: Packet) -> bytes:
     """Give the source and destination of the innermost IP packet, as they stand in it."""
     start = packet.ip_at
@@ -249,7 +267,7 @@ IP_PROTOCOLS.update({1: icmp, 6: tcp, 17: udp, 58: icmp6})
 @ip_protocol(4, samples=(Sample("IP", "ipip PAIR"),))
 def ip_in_ip(packet: Packet) -> Layer | int:
     """Note the tunnel (RFC 2003)."""
-    packet.path.append(f"ipip {packet.pair}")
+    packet.path.append(tunnel_name(4, packet.pair))
     return ip
 
 
