@@ -49,11 +49,12 @@ COUNTS = tuple(Field(end_of(0, side) + word) for side in (CLIENT, SERVER) for wo
 class Midstream(One):
     """Connections whose opening is not in the capture."""
 
-    def see(self, words: array[int], c: int) -> None:
-        """One whose ends both spoke, or one that said more than a probe does."""
-        segments = words[end_of(c, CLIENT) + E_SEGMENTS], words[end_of(c, SERVER) + E_SEGMENTS]
-        if min(segments) > 0 or max(segments) > 3:
-            self.group.add(words, c)
+    def see_all(self, words: array[int], rows: array[int]) -> None:
+        """Those whose ends both spoke, or that said more than a probe does."""
+        client, server = (picked(words, rows, COUNTS[3 * side :][:1]) for side in (CLIENT, SERVER))
+        each = zip(rows, client, server, strict=True)
+        chosen = array("q", [c for c, own, other in each if (own and other) or own > 3 or other > 3])
+        self.group.add_all(words, chosen)
 
     def found(self, group: Group, now: int) -> Found:
         """The finding."""
@@ -69,6 +70,10 @@ class Midstream(One):
 
 class StillOpen(One):
     """Connections that are open at the end of the capture."""
+
+    def see_all(self, words: array[int], rows: array[int]) -> None:
+        """All of them."""
+        self.group.add_all(words, rows)
 
     def found(self, group: Group, now: int) -> Found:
         """The finding."""

@@ -11,7 +11,7 @@ from tcptrace_fsm.core.grouping import Field, in_order, words_in_common
 from tcptrace_fsm.findings.attempts import OfAttempts
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, span
-from tcptrace_fsm.findings.scan import TARGETS, may_probe, prober, when_never_opened
+from tcptrace_fsm.findings.scan import TARGETS, probers, when_never_opened
 from tcptrace_fsm.findings.survey import HOST, Collector, Found, Survey, host_of, name, socket_of
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
@@ -68,15 +68,8 @@ class Storm(Collector):
         self.text = text
 
     def see_all(self, words: array[int], rows: array[int]) -> None:
-        """Several connections at once."""
-        super().see_all(words, may_probe(words, rows, self.flags, self.flags | TCP_ACK))
-
-    def see(self, words: array[int], c: int) -> None:
-        """A connection that was never opened, as far as the capture tells."""
-        side = prober(words, c, self.flags)
-        if side is None:
-            side = prober(words, c, self.flags | TCP_ACK)
-        if side is not None:
+        """Connections that were never opened, as far as the capture tells."""
+        for c, side in probers(words, rows, self.flags, self.flags | TCP_ACK):
             group = self.groups.of(host_of(words, c, 1 - side))
             group.add(words, c, host_of(words, c, side))
             group.tally(f"window {words[c + C_FIRST_TIME] // WINDOW}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import insort
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,6 @@ from tcptrace_fsm.core.grouping import Field, picked, words_in_common
 from tcptrace_fsm.kernels.layout import C_FIRST_FRAME, C_FIRST_TIME, C_ID, C_LAST_TIME
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Sequence
     from typing import Self
 
@@ -19,6 +19,7 @@ __all__ = ["Group", "Groups", "Name", "Smallest"]
 EXAMPLES = 8  # frames given with a finding
 MOST_GROUPS = 65536  # hosts or listeners told apart
 MOST_MEMBERS = 4096  # distinct things counted within a group
+NONE = array("q")
 _ID, _LAST = (Field(C_ID),), (Field(C_LAST_TIME),)
 Name = tuple[int, ...]  # numbers that tell a group, or a member of one, from others: an address, with or without port
 
@@ -128,26 +129,28 @@ class Group:
         self,
         words: array[int],
         rows: array[int],
-        others: array[int],
-        member: Sequence[Field],
+        others: array[int] = NONE,
+        member: Sequence[Field] = (),
     ) -> None:
         """Count the connections whose records begin at ``rows``, and without their members those at ``others``.
 
-        ``member`` are the parts of the record that make up what is counted in the group.
+        ``member`` are the parts of the record that make up what is counted in the group, if anything is.
         """
         self.count += len(rows)
         ids = picked(words, rows, _ID)
         for some, numbers in ((rows, ids), (others, picked(words, others, _ID))):
             if some:
                 first = numbers.index(min(numbers))
-                self.note(words, some[first], tuple(picked(words, some[first : first + 1], member)))
+                name = tuple(picked(words, some[first : first + 1], member)) if member else None
+                self.note(words, some[first], name)
         if rows:
             if len(self.examples) < EXAMPLES or min(ids) < self.examples[-1][0]:
                 for conn_id, c in nsmallest(EXAMPLES, zip(ids, rows, strict=True)):
                     self._show(conn_id, words[c + C_FIRST_FRAME])
             latest = max(picked(words, rows, _LAST))
             self.last = max(self.last, latest)
-            self.members.take_all({name for name, _ in words_in_common(words, rows, member)})
+            if member:
+                self.members.take_all({name for name, _ in words_in_common(words, rows, member)})
         self.leave(len(others))
 
     def take_all(

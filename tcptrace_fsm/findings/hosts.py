@@ -121,7 +121,7 @@ class Reuse(Collector):
         rows = array("q", [c for c, side, at, ended, isn in each if side == CLIENT and at >= ended and isn])
         for pair, numbers in words_in_common(words, rows, PAIR):
             some = in_order(numbers, rows)
-            self.groups.of(pair).add_all(words, some, array("q"), CLIENT_PORT)
+            self.groups.of(pair).add_all(words, some, member=CLIENT_PORT)
             ids, since, last = (picked(words, some, (Field(word),)) for word in (C_ID, C_TAKEN_OVER, C_LAST_TIME))
             gaps: set[Name] = {(conn_id, at - ended) for conn_id, at, ended in zip(ids, since, last, strict=True)}
             self.gaps.setdefault(pair, Smallest()).take_all(gaps)

@@ -93,26 +93,44 @@ def tell(group: Group, attempts: Columns) -> None:
         group.tally("system", by_system)
 
 
-def prober(words: array[int], c: int, flags: int) -> int | None:
-    """The side that sent segments with these flags, and no others, to a peer that answered with RST or not at all."""
-    for side in (CLIENT, SERVER):
-        own, other = end_of(c, side), end_of(c, 1 - side)
-        asks = words[own + E_SEGMENTS]
-        fins = asks if flags & TCP_FIN and flags & TCP_ACK else 0
-        if (
-            0 < asks <= 3
-            and words[own + E_LAST_FLAGS] & 63 == flags
-            and not words[own + E_BYTES]
-            and words[own + E_RSTS] == (asks if flags & TCP_RST else 0)
-            and (words[own + E_FINS] == fins or not flags & TCP_ACK)
-            and words[other + E_SEGMENTS] == words[other + E_RSTS] <= asks
-        ):
-            return side
-    return None
+def probers(words: array[int], rows: array[int], *flags: int) -> list[tuple[int, int]]:
+    """The connections in which one side sent segments with some flags only, and its peer RSTs or nothing: rows, sides.
+
+    Of several flags the first that fit count.
+    """
+    rows = may_probe(words, rows, *flags)
+    if not rows:
+        return []
+    columns = [picked(words, rows, (Field(end_of(0, side) + word),)) for side in (CLIENT, SERVER) for word in ASKED]
+    found: list[tuple[int, int]] = []
+    for c, *both in zip(rows, *columns, strict=True):
+        client, server = both[: len(ASKED)], both[len(ASKED) :]
+        for wanted in flags:
+            if probes(client, server, wanted):
+                found.append((c, CLIENT))
+                break
+            if probes(server, client, wanted):
+                found.append((c, SERVER))
+                break
+    return found
+
+
+def probes(own: list[int], other: list[int], flags: int) -> bool:
+    """Whether one side, by its ``ASKED``, sent what :func:`probers` looks for."""
+    asks, last, size, resets, ended = own
+    fins = asks if flags & TCP_FIN and flags & TCP_ACK else 0
+    return (
+        0 < asks <= 3
+        and last & 63 == flags
+        and not size
+        and resets == (asks if flags & TCP_RST else 0)
+        and (ended == fins or not flags & TCP_ACK)
+        and other[0] == other[3] <= asks
+    )
 
 
 def may_probe(words: array[int], rows: array[int], *flags: int) -> array[int]:
-    """Of many connections those of which :func:`prober` may say something: a side's last segment had such flags."""
+    """Of many connections those of which :func:`probers` may say something: a side's last segment had such flags."""
     last = picked(words, rows, LAST_FLAGS)
     wanted = frozenset(flags)
     if wanted.isdisjoint(last):
@@ -124,6 +142,9 @@ def may_probe(words: array[int], rows: array[int], *flags: int) -> array[int]:
 def port_of(words: array[int], c: int, side: int) -> int:
     """The port of an endpoint."""
     return socket_of(words, c, side)[-1]
+
+
+ASKED = (E_SEGMENTS, E_LAST_FLAGS, E_BYTES, E_RSTS, E_FINS)
 
 
 class Probes(Collector):
@@ -142,14 +163,12 @@ class Probes(Collector):
         self.ordinary = bool(flags & TCP_ACK)
 
     def see_all(self, words: array[int], rows: array[int]) -> None:
-        """Several connections at once."""
-        super().see_all(words, may_probe(words, rows, self.flags))
+        """Connections that were never opened, as far as the capture tells."""
+        for c, side in probers(words, rows, self.flags):
+            self.note(words, c, side)
 
-    def see(self, words: array[int], c: int) -> None:
-        """A connection that was never opened, as far as the capture tells."""
-        side = prober(words, c, self.flags)
-        if side is None:
-            return
+    def note(self, words: array[int], c: int, side: int) -> None:
+        """One in which that side may have probed."""
         key = host_of(words, c, side)
         if self.ordinary:
             if words[end_of(c, side) + E_TSVAL] >= 0 or port_of(words, c, side) < SERVICES:
