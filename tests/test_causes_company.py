@@ -227,3 +227,27 @@ def test_a_connection_gets_another_name_in_its_midst():
     assert [(d.cause, d.confidence) for d in found] == [("nat_not_undone", "likely")]
     strange = diagnoses(opened(40001, 0) + "isn 777777777 5000\n" + moved)
     assert "nat_not_undone" not in [d.cause for d in strange]
+
+
+def outage(size):
+    """A large segment and a small one, lost with its first copies; the small one's next copy comes, a reset at last."""
+    end = 101 + size
+    copies = "".join(f"{t} > . 101:{end}({size}) ack 201 ttl 64\n" for t in (1.0, 1.3, 1.9, 3.1, 5.5, 10.3))
+    return (
+        opened(40001, 0)
+        + f"""
+        {copies}
+        11.0 > P. {end}:{end + 200}(200) ack 201 ttl 64
+        11.01 < . 201:201(0) ack 101 ttl 60 <sack {end}:{end + 200}>
+        19.9 > . 101:{end}(1400) ack 201 ttl 64
+        19.91 < R 201:201(0) ttl 60
+        end 40
+    """
+    )
+
+
+def test_an_outage_is_no_question_of_size():
+    """What had been repeated in vain drew a reset at last: it arrived."""
+    assert "mtu_black_hole" not in [d.cause for d in diagnoses(outage(1400))]
+    vain = outage(1400).replace("19.91 < R 201:201(0) ttl 60", "29.9 > . 101:1501(1400) ack 201 ttl 64")
+    assert told(vain)[0][0] == "mtu_black_hole"

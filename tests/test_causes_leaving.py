@@ -59,6 +59,16 @@ LEFT = {
         0.0501 > F. 108:108(0)  ack 201
         0.060 < R. 201:201(0)   ack 101
     """,
+    "a reader of news that leaves while some are on their way: its RST has ACK, it knows the connection": OPENED
+    + """
+        0.030 > P. 1:101(100)   ack 1
+        0.040 < P. 1:201(200)   ack 101
+        0.050 > .  101:101(0)   ack 201
+        2.000 < P. 201:501(300) ack 101
+        2.040 > .  101:101(0)   ack 501
+        4.000 < P. 501:801(300) ack 101
+        4.001 > R. 101:101(0)   ack 801
+    """,
     "a reader that stops reading for a second and then ends the connection": OPENED
     + """
         0.030 > P. 1:101(100)     ack 1        win 2000

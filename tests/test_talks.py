@@ -118,6 +118,10 @@ CAPPED = asked(25.001, 25.002, 4.7, 25.001, 25.003, 11.2, think=0.05)
 NOBODY_WAITS = {
     "two peers tell each other from time to time that they live": talk(PEERS),
     "the same each 5 s, by clocks of their own": talk(ROUTERS),
+    "a few words each 20 s, by clocks of their own": talk(
+        HELLO + own_times((CLIENT, 19, 16, 24, 130), (SERVER, 19, 16, 24, 130), seed=2)
+    ),
+    "a poll of which one was held to its end": talk(asked(25.004, 18.8, 12.1, think=0.01)),
     "a consumer of a queue": talk(consumer()),
     "another consumer": talk(consumer(seed=8)),
     "pings by the clock, which nobody answers, and news at any time": talk(PINGS),

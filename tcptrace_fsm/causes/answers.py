@@ -135,7 +135,7 @@ def is_set(limit: int, cases: list[Case], *, as_a_rule: bool) -> bool:
     alike = [case for case in cases if case[C_RESPONSES] >= 2 and limit - case[C_RESPONSE_MAX] <= RESPONSE_ALIKE]
     count = sum(case[C_RESPONSES_MAX] for case in alike)
     if limit >= 19 * SECOND:
-        return count >= 2 and off_the_clock(limit, 5 * SECOND) <= SECOND // 10
+        return count >= 2 - as_a_rule and off_the_clock(limit, 5 * SECOND) <= SECOND // 10
     ways = {way_and_back(case) for case in alike}
     return as_a_rule and count >= 5 and any(off_the_clock(limit + way, SECOND) <= SECOND // 50 for way in (0, *ways))
 
@@ -155,25 +155,26 @@ def one_sided_talk(case: Case) -> bool:
         return True  # it is silent for as long, and then speaks, when nothing was asked; once it may say goodbye
     if case[C_RESPONSES] >= 4 and in_its_own_time(case):
         return True
-    if spread_from_nothing(case):
+    if at_leisure(case):
         return True
     first = next((s for s in case.segments if s.length), None)
     return case.midstream and first is not None and first.side == SERVER
 
 
-def spread_from_nothing(case: Case) -> bool:
-    """Whether answers to a few bytes take any time between nothing and seconds, one as often as the other.
+def at_leisure(case: Case) -> bool:
+    """Whether two ends may each speak when they like, in words that are too few for requests.
 
-    Two ends that each speak when they like, with heartbeats and acknowledgments of their own, meet at any distance.
-    What works takes about its time, or is quick as a rule and slow now and then.
+    Heartbeats and acknowledgments of an application's protocol come at any distance from what the other end says. What
+    works on requests takes about its time, or is quick as a rule and slow now and then; and it is asked again soon.
     """
-    if case[C_RESPONSES] < 6 or case[C_LEAST_REQUEST] > WORDS:
+    n, turns, median = case[C_RESPONSES], case[C_REQUESTS], median_response(case)
+    if n < 4 or case[C_LEAST_REQUEST] > WORDS or median < SECOND // 2:
         return False
-    least, quarter, median, three, most = (case[C_RESPONSE_MARKER + i] for i in range(5))
-    if median < SECOND // 2 or 5 * quarter < median or three >= 3 * median:
-        return False
-    own_accord = case[C_PAUSES] or case[C_STALLS] or 3 * (case[C_UNHURRIED] & 0xFFFFFFFF) >= case[C_REQUESTS]
-    return 50 * least <= median or (bool(own_accord) and 4 * least <= median and most < 3 * median)
+    if 10 * case[C_RESPONSE_MIN] <= median:
+        return True  # slow as a rule, and yet at once for once
+    few = max(case.client[E_UNIQUE] // turns, case.server[E_UNIQUE] // n) <= WORDS
+    every = (case[C_WAIT_SPOKE] - case.first_time) // turns
+    return few and median >= SECOND and every - median >= SECOND
 
 
 def in_its_own_time(case: Case) -> bool:

@@ -20,6 +20,7 @@ from tcptrace_fsm.kernels.layout import (
     FATE_FOREIGN,
     MARK_KEEPALIVE,
     MARK_ZERO_WINDOW_PROBE,
+    TCP_ACK,
 )
 
 if TYPE_CHECKING:
@@ -224,6 +225,8 @@ def restarted(case: Case, world: World) -> Verdict | None:
         return None  # nobody restarts within a second
     crowd = others_reset(case, end, rst, world)
     alive = survivors(case, end, rst, world)
+    if rst.flags & TCP_ACK and silence(case, end, rst) < QUIET and (alive or len(crowd) < 2):
+        return None  # a system that knows no connection answers without ACK: its application aborted
     evidence = [
         (
             f"{end.name} answered a segment with RST after {span(rst.time - asked)} ({case.frames(rst)}): it no longer "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls, unheard
-from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     E_ACK,
@@ -56,6 +56,8 @@ def too_big(case: Case, world: World) -> Verdict | None:
             continue  # ACKs, small as they are, do not get through either
         if delivered >= 3 * stall.size:
             continue  # segments of that size did get through
+        if _drew_reset(stall):
+            continue  # the last copy did arrive, at somebody who knew no such connection any more
         if small:
             return _in_vain(case, stall)
         verdict = _first_large_one(case, stall, world)
@@ -71,6 +73,12 @@ def too_big(case: Case, world: World) -> Verdict | None:
 def _talks_on(stall: Stall) -> bool:
     """Whether the peer was heard after several repetitions: the path carries what is small."""
     return len(stall.copies) >= 4 and stall.peer[E_LAST_TIME] > stall.copies[2].time
+
+
+def _drew_reset(stall: Stall) -> bool:
+    """Whether the last copy was answered by RST."""
+    last = stall.copies[-1]
+    return any(s.rst and 0 <= s.time - last.last_time <= prompt(stall.peer) for s in stall.peer.segments)
 
 
 def _in_vain(case: Case, stall: Stall) -> Verdict:

@@ -46,6 +46,7 @@ __all__ = ["RULES"]
 OPEN = (State.ESTABLISHED, State.CLOSE_WAIT)
 OPENING = (State.SYN_SENT, State.SYN_RECEIVED)
 QUICKEST = SECOND  # no FIN_WAIT_2 is given up sooner by a timer
+SOON = 30 * SECOND
 SILENT = SECOND  # who was heard a moment ago has not crashed since
 
 
@@ -152,6 +153,8 @@ def half_open(c: View) -> Iterator[Hit]:
             f"{end.name} no longer knew the connection and answered {end.peer.name} with RST, {span(silent)} after it "
             f"was last heard: {why}",
             (cause,) if cause else (),
+            # A system that knows no connection answers without ACK: an application may have aborted just then.
+            "low" if rst.flags & TCP_ACK and silent < SOON else None,
         )
 
 
