@@ -244,9 +244,8 @@ def test_tshark_reads_the_same_frames_and_the_comments(tmp_path, capsys, name):
 
     whole = ("-T", "fields", *(w for f in ("frame.time_epoch", "frame.len", "frame.cap_len") for w in ("-e", f)))
     assert shown(out, *whole) == shown(source, *whole)
-    assert shown(out, "-x").split() != []
     bytes_of = [shown(path, "-x", "-o", "gui.column.format:No.,%m") for path in (source, out)]
-    assert bytes_of[0] == bytes_of[1]
+    assert bytes_of[0] == bytes_of[1] != ""
     told = shown(out, "-Y", "frame.comment", "-T", "fields", "-e", "frame.number", "-e", "frame.comment")
     assert "1\tclient CLOSED -> SYN_SENT (sent),server LISTEN -> SYN_RECEIVED" in told
     if name.startswith("lost"):

@@ -138,8 +138,8 @@ def test_what_makes_no_sense_is_repeated_escaped(arguments, capfdbinary):
     assert harmless(stderr).strip()
 
 
-@pytest.mark.parametrize("given", ["directory", "pattern", "each"])
-@pytest.mark.parametrize("jobs", ["1", "2"])
+# How names are given is over before there are processes.
+@pytest.mark.parametrize("given, jobs", [("directory", "1"), ("pattern", "1"), ("each", "1"), ("directory", "2")])
 def test_a_name_that_is_no_text_stops_nobody(given, jobs, evil, tmp_path, capfdbinary):
     """Beside others, all of them are read; and the tables name it, in UTF-8."""
     folder = Path(evil).parent
