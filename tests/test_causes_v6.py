@@ -110,8 +110,13 @@ def test_the_moment_of_the_capture_does_not_matter(name):
     assert causes_of(Changed(text, shift=-1_699_999_990 * 10**9)) == causes_of(parse(text))
 
 
+# A SYN that is seen at the server's host was not dropped by a translation on the way.
+NEARER = {("nat_ports_exhausted", "server"): "accept_queue_full"}
+
+
 @pytest.mark.parametrize("towards", ["client", "server"])
 @pytest.mark.parametrize("name", CAUSES)
 def test_a_capture_nearer_to_an_end_gives_the_same_cause(name, towards):
     """The same conversation, seen from elsewhere on the way."""
-    assert [cause for cause, _ in causes_of(Changed(CAUSES[name].example, towards=towards))][:1] == [name]
+    wanted = NEARER.get((name, towards), name)
+    assert [cause for cause, _ in causes_of(Changed(CAUSES[name].example, towards=towards))][:1] == [wanted]
