@@ -181,9 +181,9 @@ def test_f_duplicate_syn_ack_after_the_close():
 
 
 def test_f2_syn_ack_out_of_window_after_the_close():
-    """f2: a SYN+ACK with numbers of nobody after the close is a stray too: one connection, its states untouched."""
+    """f2: a SYN+ACK with numbers of nobody after the close is of another connection: the old one is as it was."""
     outcome = run(conn() + "isn 3000000000 2000000000\n0.5 < S. 0:0(0) ack 1\n")
-    (connection,) = outcome.connections
+    connection, _ = outcome.connections
     assert (connection.opening, connection.closing) == ("handshake", "normal")
     assert connection.path("client") == CLIENT_CLOSES
     assert connection.path("server") == SERVER_FOLLOWS

@@ -237,6 +237,51 @@ ROWS = [
         client=OLD_BSD,
         server=OLD_BSD,
     ),
+    # --- who has closed aborts on data before it gets to the FIN that comes with them (RFC 1122 4.2.2.13) ---
+    Row(
+        "data_with_a_fin_for_nobody",
+        """
+        1.000 > F. 101:101(0)    ack 201
+        1.010 < FP. 201:301(100) ack 101
+        1.030 > R. 102:102(0)    ack 302
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 CLOSED",
+    ),
+    Row(
+        "data_with_a_fin_that_is_acknowledged",
+        """
+        1.000 > F. 101:101(0)    ack 201
+        1.010 < FP. 201:301(100) ack 101
+        1.030 > .  102:102(0)    ack 302
+        1.050 > R. 102:102(0)    ack 302
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 CLOSING CLOSED",
+    ),
+    # --- what passes behind an RST and has a lower number was sent before it: that RST is its sender's own ---
+    Row(
+        "an_ack_from_before_the_rst",
+        """
+        1.000 > R. 101:101(0)   ack 201 id 106
+        1.500 > .  101:101(0)   ack 101 id 105
+        end 3
+        """,
+        "client",
+        "CLOSED",
+    ),
+    Row(
+        "an_ack_from_after_the_rst",
+        """
+        1.000 > R. 101:101(0)   ack 201 id 106
+        1.500 > .  101:101(0)   ack 201 id 107
+        end 3
+        """,
+        "client",
+        "",
+    ),
     # --- packets numbered one by one: none is missing behind its own FIN, so the first copy of the other never came ---
     Row(
         "no_answer_to_the_first_copy",

@@ -212,7 +212,24 @@ def find_fin_copy(tcb: Tcb) -> int:
             tcb.fin_copy = first
     elif last >= 0:
         presume_fin(tcb, first, last, copies, gap)
+    if proof < 0 and tcb.fin_copy >= 0 and aborts_on_data(tcb, tcb.fin_copy):
+        tcb.fin_copy = -1
     return 0
+
+
+def aborts_on_data(tcb: Tcb, w: int) -> int:
+    """Whether the endpoint, which had closed, answers the data that come with the peer's FIN ``w`` by an RST at once.
+
+    Nobody is there any more to read them: it aborts before it gets to the FIN (RFC 1122 section 4.2.2.13).
+    """
+    if not tcb.log[w].length or not 0 < tcb.first_fin <= tcb.log[w].time + 2 * tcb.half + tcb.slack:
+        return 0
+    v = next_of(tcb, tcb.side, w + 1)
+    while v < tcb.n and tcb.log[v].time < tcb.log[w].time + 2 * tcb.half - tcb.slack:
+        v = next_of(tcb, tcb.side, v + 1)
+    if v >= tcb.n or not tcb.log[v].flags & TCP_RST or tcb.log[v].time > tcb.log[w].time + tcb.reach + tcb.slack:
+        return 0
+    return 1 if tcb.log[v].seq == tcb.fin_end else 0
 
 
 def met_hole(tcb: Tcb, w: int) -> int:

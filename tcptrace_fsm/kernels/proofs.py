@@ -90,12 +90,29 @@ def note_syn(tcb: Tcb, w: int) -> int:
     return 0
 
 
+def before_rst(tcb: Tcb, w: int) -> int:
+    """Whether the endpoint's bare ACK ``w`` was sent before the RST that has passed, by its number: 1 or 0.
+
+    Its number is a little lower, as those are that a host has given out just before.
+    """
+    if (
+        not tcb.rst_number
+        or tcb.log[w].ip_id < 2
+        or tcb.log[w].length
+        or not tcb.log[w].marks & (M_ACK_OLD | M_ACK_AGAIN)
+    ):
+        return 0
+    return 1 if 0 < tcb.rst_number - tcb.log[w].ip_id <= LOOKED_AT else 0
+
+
 def note_own(tcb: Tcb, w: int) -> int:
     """The endpoint's segment ``w``: its last words of each kind, its first proofs."""
     flags = tcb.log[w].flags
     ack = tcb.log[w].ack
     t = tcb.log[w].time
-    if not flags & TCP_RST and not is_overtaken(tcb, w):
+    if flags & TCP_RST and not tcb.rst_number:
+        tcb.rst_number = tcb.log[w].ip_id
+    if not flags & TCP_RST and not is_overtaken(tcb, w) and not before_rst(tcb, w):
         tcb.last_alive = tcb.log[w].end_time
     if flags & TCP_SYN and not flags & TCP_RST:
         note_syn(tcb, w)
