@@ -140,3 +140,15 @@ def test_days_in_the_wrong_order_are_two_captures(split, tmp_path):
     trace = tf.analyze(tmp_path / "a.pcap")
     assert loud(trace) == []
     assert len(trace.connections) >= 4
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("days", [(), (0.9,), (1.5,), (1.5, 3, 9), (-2,)])
+def test_the_first_screen_tells_of_days_without_a_segment(days, jobs, tmp_path):
+    """Whoever reads how long the capture is knows then that it is not of one piece."""
+    frames = frames_of(CLOSED)
+    for n, day in enumerate(days):
+        frames += [(t + int(day * DAY) * 1_000_000, f) for t, f in frames_of(later(CLOSED, 0, 40001 + n))]
+    (tmp_path / "a.pcap").write_bytes(make.pcap([(t + 10 * DAY * 1_000_000, f) for t, f in frames]))
+    shown = repr(tf.analyze(tmp_path / "a.pcap", jobs=jobs))
+    assert ("its time leaps by a day or more" in shown) is any(abs(day) > 1 for day in days)

@@ -36,6 +36,7 @@ from tcptrace_fsm.kernels.layout import (
     K_EMBRYOS,
     K_HELD,
     K_HURRIED,
+    K_LEAPT,
     K_LINGER,
     K_LINGER_SYN,
     K_LIVE,
@@ -278,6 +279,11 @@ class Engine:
     def times_held(self) -> int:
         """How many segments lay more than nine years from their connection's first, and were moved to that distance."""
         return self.control[K_HELD]
+
+    @property
+    def leapt(self) -> int:
+        """Whether the clock has leapt by a day or more, and the books were closed: 1 or 0."""
+        return self.control[K_LEAPT]
 
     @property
     def streams_opened(self) -> int:

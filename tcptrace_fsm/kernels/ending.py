@@ -237,6 +237,7 @@ def close_books(moment: int, rows: Words, living: Words, due: Words, control: Wo
     Nobody has looked at what happened between two such captures: nothing has waited, or was silent, all that time.
     Where it leapt back, rows stay that have had segments since, while that was not yet clear.
     """
+    control[K_LEAPT] = 1
     back = 1 if moment < 0 else 0
     if back:
         moment = -moment

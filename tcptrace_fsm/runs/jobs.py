@@ -115,6 +115,7 @@ class Jobs(Run):
                         sink.take(content)
             self.hurried = sum(one.hurried for one in crew.answers("done"))
             self.times_held = sum(one.times_held for one in crew.answers("done"))
+            self.leapt = max(one.leapt for one in crew.answers("done"))
             self.streams = sum(map(len, streams))
             self.tally, last = together(self.settings.profile, crew.answers("done"), now, self.origins)
             for sink in writers:

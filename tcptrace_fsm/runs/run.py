@@ -60,6 +60,8 @@ class Run:
         Connections that were judged sooner than usual, because there were too many at once.
     times_held : int
         Segments more than nine years from their connection's first, which were moved to that distance.
+    leapt : int
+        1 where the timeline leaps by a day or more: what was open then is judged as of then.
     streams : int
         What Wireshark calls TCP streams.
 
@@ -81,7 +83,7 @@ class Run:
             from tcptrace_fsm.capture.timeline import Origins
 
             self.origins = Origins([])
-        self.hurried = self.times_held = 0
+        self.hurried = self.times_held = self.leapt = 0
         self.streams = 0
         self._keep = new_filter(settings.filter)  # what makes no sense is refused before anything is read
         if settings.merge_vantage:
@@ -118,7 +120,7 @@ class Run:
             self._deliver(engine, sinks)
         if engine.judges:
             engine.lost = self.lost()
-        self.hurried, self.times_held = engine.hurried, engine.times_held
+        self.hurried, self.times_held, self.leapt = engine.hurried, engine.times_held, engine.leapt
         self.streams = engine.streams_opened
         for judge in engine.judges:
             judge.origins = self.origins
@@ -240,6 +242,8 @@ class Run:
         summary["connections"]["judged_early"] = self.hurried
         if held := self.times_held + sum(getattr(capture, "times_held", 0) for capture in self.captures):
             summary["times_held"] = held
+        if self.leapt:
+            summary["leaps_by_days"] = True
         if self.origins is not None:
             for diagnosis in summary["diagnoses"]:
                 diagnosis.update(self._placed(diagnosis["frame"]))

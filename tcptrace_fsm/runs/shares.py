@@ -168,7 +168,7 @@ class Share:
         early = [_BeforeNumbers(judge) for judge in judges(settings.profile)]
         self._engine = Engine(settings, judges=early)
         self._engine.lost = self.lost = lost
-        self.hurried = self.times_held = 0
+        self.hurried = self.times_held = self.leapt = 0
         self._over = _Spool(spool)
         self._named: list[tuple[Words, Words]] = []
         self._streams: list[tuple[Words, Words]] = []
@@ -211,7 +211,8 @@ class Share:
 
     def finish(self, now: int) -> None:
         """Judge whatever is still open as of ``now``, the latest time of the timeline, ns."""
-        self.hurried, self.times_held = self._engine.hurried, self._engine.times_held
+        engine = self._engine
+        self.hurried, self.times_held, self.leapt = engine.hurried, engine.times_held, engine.leapt
         self._engine.finish(now)
         self._keep(ending=True)
         del self._engine
@@ -343,6 +344,7 @@ class Yield(NamedTuple):
     gathered: list[Any]
     hurried: int
     times_held: int
+    leapt: int
 
 
 class Parts:
@@ -415,7 +417,7 @@ def harvest(
         block = Block(finished, lost=share.lost)
         for judge in gatherers:
             judge.gather(block)
-    return Yield(tally, [judge.gathered for judge in gatherers], share.hurried, share.times_held)
+    return Yield(tally, [judge.gathered for judge in gatherers], share.hurried, share.times_held, share.leapt)
 
 
 def together(

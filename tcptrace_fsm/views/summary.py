@@ -214,6 +214,8 @@ def facts(summary: dict[str, Any], span: tuple[int | None, int | None]) -> Itera
     for capture in summary["captures"]:
         if capture["truncated"]:
             yield "", f"cut short: {capture['truncated']}"
+    if summary.get("leaps_by_days"):
+        yield "", "its time leaps by a day or more: what was open before is judged as of then"
     connections, frames = summary["connections"], summary["frames"]
     segments = count(frames["tcp"], "segment")
     if not connections["count"]:
