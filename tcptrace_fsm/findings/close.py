@@ -116,9 +116,8 @@ def final_ack_missing(c: View) -> Iterator[Hit]:
             yield Hit(
                 end.side,
                 fin,
-                f"the FIN of {end.name} was never acknowledged here, yet never repeated in the "
-                f"{span(c.end - fin.time)} "
-                f"that follow: the last ACK of {end.peer.name} passed elsewhere or was dropped from the capture",
+                f"the FIN of {end.name} was never acknowledged here, yet not repeated for {span(UNREPEATED)} or more: "
+                f"the last ACK of {end.peer.name} passed elsewhere or was dropped from the capture",
                 basis=Basis.INFERRED,
             )
 

@@ -50,7 +50,7 @@ def counted(n: int, what: str) -> str:
     >>> counted(1, "segment"), counted(2, "segment")
     ('1 segment', '2 segments')
     """
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def times(n: int, c: View) -> str:

@@ -146,7 +146,7 @@ def retries_exhausted(c: View) -> Iterator[Hit]:
         return
     silence = c.end - syns[-1].time
     due = 2 * gaps(syns)[-1]  # a quarter more is the timer's own latitude
-    if 4 * silence < 5 * due or not due or c[C_FLAGS] & CF_MET_OLD:
+    if 4 * silence < 5 * due or due <= 0 or c[C_FLAGS] & CF_MET_OLD:
         return
     yield Hit(
         CLIENT,

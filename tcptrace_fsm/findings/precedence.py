@@ -72,6 +72,22 @@ EXCLUSIONS = (
     # Who has closed for both directions has not closed one only.
     Exclusion("rst_on_late_data", frozenset({"half_close"}), "side"),
     Exclusion("rst_after_fin_wait_2_timeout", frozenset({"half_close"}), "side"),
+    # Numbers that do not fit tell more of a segment than that it came again, or that something is missing before it.
+    Exclusion("fin_seq_changed", frozenset({"fin_retransmission", "rto_retransmission"}), "frame"),
+    Exclusion("synack_ack_changed", frozenset({"synack_retransmission"}), "frame"),
+    Exclusion("synack_bad_ack", frozenset({"synack_retransmission"}), "frame"),
+    Exclusion("handshake_ack_invalid", frozenset({"ack_unseen", "seq_gap"}), "frame"),
+    Exclusion("optimistic_ack", frozenset({"ack_unseen", "seq_gap"}), "frame"),
+    Exclusion("syn_answered_by_ack", frozenset({"ack_of_unsent_data"}), "frame"),
+    # Its timestamp shows that it was held back: nobody sent it for want of an ACK.
+    Exclusion("old_duplicate_segment", frozenset({"last_ack_lost", "spurious_retransmission"}), "frame"),
+    # What passed here was not lost before it.
+    Exclusion("lost_after_v", frozenset({"lost_before_v"}), "frame"),
+    # Who has closed after all is not stuck, and who was told that nobody is there was answered.
+    Exclusion("close_wait_slow", frozenset({"stuck_close_wait"}), "side"),
+    Exclusion("connection_refused", frozenset({"syn_no_response", "half_open_timeout"}), "connection"),
+    Exclusion("half_open_timeout", frozenset({"syn_no_response"}), "connection"),
+    Exclusion("keepalive_death", frozenset({"keepalive_unanswered"}), "side"),
     # Whose data go on behind its FIN has not closed, or that FIN was not its own.
     Exclusion("data_beyond_fin", frozenset({"half_close"}), "side"),
 )

@@ -19,6 +19,7 @@ from tcptrace_fsm.findings.needs import doubtful
 from tcptrace_fsm.findings.view import Change, End, Segment, View, artefact_of, median, name_of, segments_of
 from tcptrace_fsm.kernels.layout import C_ID
 from tcptrace_fsm.tcp.machine import Basis
+from tcptrace_fsm.text.counts import agreed
 from tcptrace_fsm.text.durations import SECOND, span
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class Rule:
         side = SIDES[found.side]
         frame = found.frame
         return _FINDING(
-            (words[c + C_ID], side, found.time, frame, self.kind, self.category, severity, SENT, message, shown,
+            (words[c + C_ID], side, found.time, frame, self.kind, self.category, severity, SENT, agreed(message), shown,
              self.rfc, artefact)
         )  # fmt: skip
 
@@ -223,7 +224,7 @@ class Rule:
             self.category,
             severity,
             basis.name.lower(),
-            hit.message,
+            agreed(hit.message),
             tuple(sorted(set(frames))),
             self.rfc,
             artefact,

@@ -33,6 +33,7 @@ from tcptrace_fsm.kernels.layout import (
     SERVER,
 )
 from tcptrace_fsm.text.addresses import address_text, socket_text
+from tcptrace_fsm.text.counts import agreed
 
 if TYPE_CHECKING:
     from array import array
@@ -198,7 +199,7 @@ class Survey:
             self.category,
             found.severity or self.severity,
             "inferred",
-            found.message,
+            agreed(found.message),
             # In order of conn_id, for frames of several captures are in no order of their own.
             tuple(dict.fromkeys([group.frame, *(frame for _, frame in group.examples)])),
             self.rfc,

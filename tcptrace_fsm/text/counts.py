@@ -7,7 +7,8 @@ import re
 __all__ = ["agreed", "count", "off_by"]
 
 THINGS = (
-    "ACKs|FINs|RSTs|SYNs|answers|bytes|connections|copies|exchanges|frames|keepalives|others|probes|requests|segments"
+    "ACKs|FINs|RSTs|SYNs|answers|bytes|connections|copies|exchanges|frames|holes|keepalives|others|probes|requests|"
+    "segments"
 )
 ONE = rf"(?<![\w.,:/#-])(?<!of )1 (other )?({THINGS}|times)\b( were| are| have)?"
 VERBS = {" were": " was", " are": " is", " have": " has"}

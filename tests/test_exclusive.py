@@ -1,0 +1,105 @@
+"""Findings that exclude each other never stand together, and all that is said is fit to read, whatever was captured."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tcptrace_fsm.capture.scripted import Script
+from tcptrace_fsm.core.settings import Settings
+from tcptrace_fsm.findings import RULES
+from tcptrace_fsm.findings.precedence import EXCLUSIONS
+from tcptrace_fsm.kernels.layout import S_TIME, SEGMENT_SIZE
+from tcptrace_fsm.runs.run import new_engine
+from tcptrace_fsm.tcp.notation import read
+from tests.strategies import MILLISECOND, SECOND, conversations, cut
+from tests.test_words import misread, texts
+
+
+def judged(batch):
+    """All that is over, with what every rule, survey and cause says of it."""
+    engine = new_engine(Settings())
+    engine.feed(batch)
+    engine.finish()
+    finished = []
+    while (done := engine.take()) is not None:
+        finished.append(done)
+    return finished
+
+
+def contradictions(finished):
+    """Pairs of findings about one thing of which the registry says that only one can be true."""
+    of: dict[int, list] = defaultdict(list)
+    for f in (f for done in finished for f in done.findings if f.conn_id is not None):
+        of[f.conn_id].append(f)
+    things = {"frame": lambda f: f.frame, "side": lambda f: f.side, "connection": lambda f: f.conn_id}
+    return [
+        (strong.kind, weak.kind, strong.message, weak.message)
+        for findings in of.values()
+        for kind, others, about in EXCLUSIONS
+        for strong in findings
+        if strong.kind == kind
+        for weak in findings
+        if weak.kind in others and things[about](strong) is not None and things[about](weak) == things[about](strong)
+    ]
+
+
+def one_direction(lines, port):
+    return [line for line in lines if line.source[1] == port]
+
+
+# What captures do to a conversation.
+DISTORTED = {
+    "as it was": lambda lines: lines,
+    "one direction": lambda lines: one_direction(lines, lines[0].source[1]),
+    "the other direction": lambda lines: one_direction(lines, lines[0].target[1]) or lines,
+    "one in two": lambda lines: lines[::2],
+    "the others": lambda lines: lines[1::2] or lines,
+    "begun inside": lambda lines: lines[len(lines) // 2 :],
+    "cut": lambda lines: lines[: len(lines) // 2 + 1],
+    "flags alone": lambda lines: [line for line in lines if line.flags & 7] or lines,
+    "data alone": lambda lines: [line for line in lines if line.length] or lines,
+    "neighbours exchanged": lambda lines: [line for i in range(0, len(lines), 2) for line in lines[i : i + 2][::-1]],
+    "all of it twice": lambda lines: [line for line in lines for _ in range(2)],
+}
+
+
+# Each kind by three or so of them, each of them by dozens of kinds: all by all takes minutes.
+PAIRS = [(kind, how) for n, kind in enumerate(RULES) for m, how in enumerate(DISTORTED) if (n + m) % 4 == 0]
+
+
+@pytest.mark.parametrize(("kind", "how"), PAIRS)
+def test_what_is_said_of_examples_does_not_contradict_itself(kind, how):
+    """Nor of the counterexamples, whatever a capture does to them."""
+    for text in (RULES[kind].example, *RULES[kind].counterexamples):
+        script = Script(DISTORTED[how](read(text).lines))
+        times = script.segments[S_TIME::SEGMENT_SIZE]
+        finished = judged(script)
+        assert contradictions(finished) == []
+        assert [said for said in texts(finished) if misread(said[1], (max(times) - min(times)) / SECOND)] == []
+
+
+STEPS = st.sampled_from((0, 1000, MILLISECOND, 10 * MILLISECOND, 200 * MILLISECOND, SECOND, 7 * SECOND, 90 * SECOND))
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(conversations(steps=STEPS) | conversations(steps=STEPS, orderly=True))
+def test_what_is_said_of_anything_does_not_contradict_itself(segments):
+    """Two hosts that mostly count as TCP does, lose, repeat and begin anew."""
+    times = segments[S_TIME::SEGMENT_SIZE]
+    (batch,) = cut(segments, len(times))
+    finished = judged(batch)
+    assert contradictions(finished) == []
+    assert [said for said in texts(finished) if misread(said[1], (max(times) - min(times)) / SECOND)] == []
+
+
+def test_a_contradiction_would_be_found():
+    """The same pair that the registry dissolves, put together again."""
+    text = RULES["fin_seq_changed"].example
+    finished = judged(Script(read(text).lines))
+    strong = next(f for done in finished for f in done.findings if f.kind == "fin_seq_changed")
+    finished[0].findings.append(strong._replace(kind="fin_retransmission"))
+    assert [pair[:2] for pair in contradictions(finished)] == [("fin_seq_changed", "fin_retransmission")]
