@@ -62,12 +62,21 @@ def words(column: Any) -> NDArray[Any]:
 
 def texts(values: Sequence[str | None]) -> Any:
     """Make an array of strings."""
+    if None not in values:
+        whole = "".join(values)  # type: ignore[arg-type]
+        if whole.isascii():  # then each is as many bytes as characters
+            return ascii_texts(np.fromiter(map(len, values), np.int32, len(values)), whole.encode())  # type: ignore[arg-type]
     there = [b"" if text is None else text.encode() for text in values]
     offsets = _offsets(np.fromiter(map(len, there), np.int32, len(there)))
     mask = np.fromiter((text is None for text in values), np.bool_, len(there))
     return pa.StringArray.from_buffers(
         len(there), pa.py_buffer(offsets.data), pa.py_buffer(b"".join(there)), _validity(mask)
     )
+
+
+def ascii_texts(lengths: NDArray[np.int32], whole: Any) -> Any:
+    """Make an array of strings that stand one after the other in memory."""
+    return pa.StringArray.from_buffers(len(lengths), pa.py_buffer(_offsets(lengths).data), pa.py_buffer(whole))
 
 
 def lists(values: Sequence[Sequence[int]]) -> Any:

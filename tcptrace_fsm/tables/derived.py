@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tcptrace_fsm.capture.layers.links import encapsulation_name
 from tcptrace_fsm.kernels import layout as k
-from tcptrace_fsm.tables.arrow import ARROW_TYPES, coded, numbers
+from tcptrace_fsm.tables.arrow import ARROW_TYPES, ascii_texts, coded, numbers, texts
 from tcptrace_fsm.tables.connections import LIMITED_BY, WAITING_FOR, WAYS
 from tcptrace_fsm.tables.labels import HISTORY_LETTERS
 from tcptrace_fsm.tables.limits import limited_by
@@ -41,13 +41,20 @@ def _distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     return distinct, place.reshape(-1)
 
 
-_OCTETS = [str(i) for i in range(256)]
+# Each octet with the point behind it, in four characters, of which so many count.
+_OCTETS = np.frombuffer("".join(f"{i}.".ljust(4) for i in range(256)).encode(), dtype=np.uint32)
+_WIDTHS = np.array([len(f"{i}.") for i in range(256)], dtype=np.int32)
+_COUNT = np.arange(4) < _WIDTHS[:, None]
+_COUNT_LAST = np.arange(4) < _WIDTHS[:, None] - 1
 
 
-def _ipv4_texts(addresses: Words) -> list[str]:
-    octets = addresses.astype(">u4").tobytes()
-    o = _OCTETS
-    return [f"{o[a]}.{o[b]}.{o[c]}.{o[d]}" for a, b, c, d in zip(*(iter(octets),) * 4, strict=True)]
+def _ipv4_texts(addresses: Words) -> Any:
+    """IPv4 addresses as an array of their texts."""
+    octets = addresses.astype(">u4").view(np.uint8).reshape(-1, 4)
+    counts = _COUNT[octets]
+    counts[:, 3] = _COUNT_LAST[octets[:, 3]]
+    text = _OCTETS[octets].view(np.uint8)[counts.reshape(len(octets), 16)]
+    return ascii_texts(_WIDTHS[octets].sum(axis=1, dtype=np.int32) - 1, text.data)
 
 
 def _addresses(rows: dict[int, Words], high: int, low: int) -> Any:
@@ -57,15 +64,16 @@ def _addresses(rows: dict[int, Words], high: int, low: int) -> Any:
     place = np.empty(len(lows), dtype=np.int32)
     four = ~six
     distinct, where = _distinct(lows[four])
-    texts = _ipv4_texts(distinct)
+    names = _ipv4_texts(distinct)
     place[four] = where
     if six.any():
         pairs = np.empty(int(six.sum()), dtype=[("high", np.int64), ("low", np.int64)])
         pairs["high"], pairs["low"] = highs[six], lows[six]
         distinct, where = _distinct(pairs)
-        place[six] = where + len(texts)
-        texts += [address_text(h, low_half, six=True) for h, low_half in distinct.tolist()]
-    return coded(place, texts)
+        place[six] = where + len(names)
+        longer = texts([address_text(h, low_half, six=True) for h, low_half in distinct.tolist()])
+        names = pa.concat_arrays([names, longer])
+    return pa.DictionaryArray.from_arrays(numbers(place), names)
 
 
 def _encapsulation(rows: dict[int, Words]) -> Any:

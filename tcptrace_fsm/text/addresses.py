@@ -34,6 +34,7 @@ def with_port(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
+@lru_cache(4096)
 def socket_text(high: int, low: int, port: int, *, six: bool) -> str:
     """Address and port from the address's two words.
 

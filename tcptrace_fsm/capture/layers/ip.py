@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import TYPE_CHECKING
 
@@ -173,11 +174,17 @@ def tunnel_name(protocol: int, pair: str, key: int = -1) -> str:
     return f"{'gre' if protocol == 47 else 'ipip'} {pair}" + (f" key {key}" if key >= 0 else "")
 
 
+@lru_cache(4096)  # a few tunnels, whatever the keys
+def ends_text(low: int, high: int) -> str:
+    """Name two IPv4 ends of a tunnel, the lower first."""
+    return _pair(AF_INET, low.to_bytes(4, "big"), high.to_bytes(4, "big"))
+
+
 def plain_path(ways: Iterable[int]) -> list[str]:
     """The path through plain tunnels: of each its IP protocol, key or -1, and two IPv4 ends, the lower first."""
     each = iter(ways)
     return [
-        tunnel_name(protocol, _pair(AF_INET, low.to_bytes(4, "big"), high.to_bytes(4, "big")), key)
+        tunnel_name(protocol, ends_text(low, high), key)
         for protocol, key, low, high in zip(each, each, each, each, strict=True)
     ]
 
