@@ -438,3 +438,15 @@ def test_lwip_refuses_a_syn_in_time_wait_and_stays(server, at, state):
 def test_who_answers_a_syn_by_an_ack_is_not_established(between, path):
     text = f"0.000 > S 0:0(0)\n0.020 < S. 0:0(0) ack 1\n{between}\n2.000 > R 1:1(0)\nend 3"
     assert run(text).connections[0].path("server") == "LISTEN " + path
+
+
+@pytest.mark.parametrize(
+    "behind, path",
+    [
+        ("0.041 > . 1:1(0) ack 1", "SYN_SENT ESTABLISHED CLOSED"),  # it had acknowledged the SYN+ACK, and aborted then
+        ("", "SYN_SENT CLOSED"),  # it answers a SYN+ACK that it no longer wanted
+    ],
+)
+def test_an_abort_that_overtakes_the_ack_that_opens(behind, path):
+    text = f"0.000 > S 0:0(0)\n0.020 < S. 0:0(0) ack 1\n0.040 > R. 1:1(0) ack 1\n{behind}\nend 3"
+    assert run(text).connections[0].path("client") == "CLOSED " + path

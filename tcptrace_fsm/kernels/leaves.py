@@ -159,6 +159,10 @@ def own_rst(tcb: Tcb, w: int) -> int:
         return 0  # it answers an ACK of what it never sent, and stays (RFC 9293 3.10.7.3 and 3.10.7.4)
     if state == ST_SYN_RECEIVED and flags & TCP_ACK and tcb.turned_away >= 0 and tcb.log[w].ack > tcb.own_ack:
         open_inside(tcb, w)  # what came meanwhile was taken
+    proof = tcb.syn_ack_proof
+    if state == ST_SYN_SENT and flags & TCP_ACK and proof > w:
+        if tcb.log[proof].time <= t + OVERTAKEN_WITHIN * MILLISECOND:
+            open_inside(tcb, w)  # it had acknowledged the SYN+ACK, and this has overtaken that on its way here
     if (
         state == ST_SYN_RECEIVED
         and tcb.opened == OPENED_PASSIVE
