@@ -6,10 +6,12 @@ import re
 
 import pytest
 
-from tcptrace_fsm.capture.scripted import parse
+from tcptrace_fsm.capture.scripted import Script, parse
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.core.words import SEVERITIES
+from tcptrace_fsm.findings import RULES
 from tcptrace_fsm.runs.run import new_engine
+from tcptrace_fsm.tcp.notation import read
 from tests.strategies import plain_engine, run, watched_engine
 
 pytestmark = pytest.mark.plain
@@ -158,3 +160,54 @@ def test_the_same_packets_again_are_no_reuse_of_ports():
     other = [f"port {41000 + i} 80\n{later(CLOSED, 9, (90000, 700000))}" for i in range(30)]
     assert "port_exhaustion_suspected" not in surveyed("\n".join(each + again))
     assert "port_exhaustion_suspected" in surveyed("\n".join(each + other))
+
+
+ASKED = """
+    0.000 > S  0:0(0)
+    0.010 < S. 0:0(0)     ack 1
+    0.020 > .  1:1(0)     ack 1
+    0.030 > P. 1:301(300) ack 1
+    0.040 < .  1:1(0)     ack 301
+    0.050 < P. 1:901(900) ack 301
+    0.060 > .  301:301(0) ack 901
+    1.000 > P. 301:601(300) ack 901
+    1.010 < .  901:901(0) ack 601
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "slow"),
+    [
+        ("6.000 < P. 901:1801(900) ack 601\n6.010 > . 601:601(0) ack 1801\n", True),
+        ("6.000 < P. 1801:2701(900) ack 601\n6.010 > . 601:601(0) ack 2701\n", False),
+    ],
+)
+def test_nobody_is_slow_whose_answer_may_be_what_is_missing(answer, slow):
+    """What follows a gap is not the first of the answer."""
+    engine = new_engine(Settings())
+    engine.feed(parse(ASKED + answer))
+    engine.finish()
+    causes = set()
+    while (done := engine.take()) is not None:
+        causes |= {d.cause for d in done.diagnoses if SEVERITIES.index(d.severity) >= 2}
+    assert ("server_slow" in causes) is slow
+
+
+def test_two_clocks_show_no_optimist():
+    """ACKs that stand before their data are the other interface's, where the capture holds copies."""
+    lines = read(RULES["optimistic_ack"].example).lines
+    one = lines[1]._replace(ip_id=7)
+    copied = [lines[0], one, one._replace(time=one.time + 100_000), *lines[2:]]
+    said = ["optimistic_ack" in {f.kind for f in run(Script(each), rules=True).findings} for each in (lines, copied)]
+    assert said == [True, False]
+
+
+GAP = "2.000 > . 2001:2002(1) ack 1\n2.010 < . 1:1(0) ack 2002 win 0\n"
+
+
+def test_a_window_shut_in_a_capture_that_misses_segments_is_low():
+    """It may have been opened in one of those."""
+    shut = "1.000 > P. 1:401(400) ack 1\n1.010 < . 1:1(0) ack 401 win 0\n"
+    for more, speaks in (("end 9\n", True), (GAP + "end 9\n", False)):
+        said = loud(run(OPEN + shut + more, rules=True))
+        assert any(m.startswith("zero_window") for m in said) is speaks

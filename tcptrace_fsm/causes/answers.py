@@ -43,9 +43,11 @@ from tcptrace_fsm.kernels.layout import (
     E_ACK,
     E_FIN,
     E_LAST_TIME,
+    E_NEXT,
     E_UNIQUE,
     MARK_ACK_UNSEEN,
     MARK_BAD_CHECKSUM,
+    MARK_GAP,
     MILLISECOND,
     RESPONSE_ALIKE,
     SERVER,
@@ -204,6 +206,8 @@ def server_slow(case: Case, world: World) -> Verdict | None:
         return None  # it no longer waited
     if any(s.length and s.has(MARK_BAD_CHECKSUM) for s in case.sent(CLIENT)):
         return None  # it had not got what arrived damaged
+    if answer_missing(case):
+        return None  # an earlier answer may be what the capture lacks
     if worst < way_and_back(case):
         return None  # the way is longer than that, and may have been twice as long for once
     median = median_response(case)
@@ -244,6 +248,15 @@ def server_slow(case: Case, world: World) -> Verdict | None:
         alternatives=("path_loss",) if lossy else (),
         amount=worst,
     )
+
+
+def answer_missing(case: Case) -> bool:
+    """Whether the capture lacks what the server said just before its slowest answer, or much of what it said at all."""
+    server = case.server
+    lacking = server[E_NEXT] - 1 - (server[E_FIN] >= 0) - server[E_UNIQUE]
+    if 10 * lacking > server[E_UNIQUE]:
+        return True
+    return any(s.has(MARK_GAP) and s.frame == case[C_SLOWEST_FRAME] for s in case.sent(SERVER))
 
 
 def loses_much(case: Case, world: World) -> bool:

@@ -9,8 +9,10 @@ from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, BOTH_SYNS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
+    C_MARKS,
     MARK_ACK_UNSEEN,
     MARK_BAD_CHECKSUM,
+    MARK_CAPTURE_DUPLICATE,
     MARK_LOST_BEFORE,
     MARK_OUT_OF_ORDER,
     MARK_PAWS,
@@ -113,7 +115,7 @@ def optimistic(c: View) -> Iterator[Hit]:
                 echoed = data and data.options & ack.options & OPT_TIMESTAMPS and ack.tsecr == data.tsval
                 if data and not echoed and data.time - ack.time >= 2 * MILLISECOND:
                     early.append((ack, data))
-        if len(early) >= 3:
+        if len(early) >= 3 and not c[C_MARKS] >> MARK_CAPTURE_DUPLICATE & 1:  # copies may bear another clock's stamps
             ahead = max(data.time - ack.time for ack, data in early)
             yield Hit(
                 end.side,

@@ -250,6 +250,7 @@ RULES = (
         evidence="A segment other than SYN, FIN or RST with window 0; low where it was shut for less than a second.",
         innocent="A pause of the application; a window of 0 for one round trip is flow control at work.",
         when=bears(MARK_ZERO_WINDOW),
+        fragile=True,
         detect=zero_windows,
         aliases={"Wireshark": "tcp.analysis.zero_window", "Zeek": "history W", "argus": "WINDOW_SHUT"},
         example=SHUT
@@ -273,6 +274,7 @@ RULES = (
         innocent="An application that pauses on purpose, a player with a full buffer for instance.",
         when=bears(MARK_ZERO_WINDOW_PROBE),
         needs=(BOTH_DIRECTIONS,),
+        fragile=True,
         detect=stalls,
         example=PROBED
         + """
