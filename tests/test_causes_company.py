@@ -229,6 +229,41 @@ def test_a_connection_gets_another_name_in_its_midst():
     assert "nat_not_undone" not in [d.cause for d in strange]
 
 
+def cut_off(*, others):
+    """A server that is silent from the third second on: to a connection that works, and to SYNs for another port."""
+    copies = "".join(f"{t} > P. 101:201(100) ack 201 ttl 64\n" for t in (3.0, 3.3, 3.9, 5.1, 7.5, 12.3))
+    again = "".join(f"{t} > S 0:0(0) ttl 64\n" for t in (5.0, 6.0, 8.0, 12.0))
+    alive = opened(40044, 9).replace(" 80\n", " 443\n", 1) if others else ""
+    return opened(40001, 0) + copies + f"port 40022 22\n{again}" + alive + "end 40\n"
+
+
+def test_a_host_that_is_gone_filters_nothing():
+    """What was open with it stands still; where another port is answered meanwhile, this one is filtered."""
+    assert "syn_filtered" not in [d.cause for d in diagnoses(cut_off(others=False))]
+    assert "syn_filtered" in [d.cause for d in diagnoses(cut_off(others=True))]
+
+
+def test_who_hangs_in_its_work_does_not_close_either():
+    """The request that has no answer comes first; without one the socket leaks."""
+    stuck = "".join(
+        opened(40001 + n, n)
+        + f"""
+        {n + 0.2:.1f} > P. 101:301(200) ack 201 ttl 64
+        {n + 0.21:.2f} < . 201:201(0) ack 301 ttl 60
+        {n + 15}.0 > F. 301:301(0) ack 201 ttl 64
+        {n + 15}.01 < . 201:201(0) ack 302 ttl 60
+        """
+        for n in range(3)
+    )
+    assert told(stuck + "end 90\n") == [("request_unanswered", "likely")]
+    idle = stuck
+    for n in range(3):
+        idle = idle.replace(f"{n + 0.2:.1f} > P. 101:301(200) ack 201 ttl 64\n", "")
+        idle = idle.replace(f"{n + 0.21:.2f} < . 201:201(0) ack 301 ttl 60\n", "")
+    idle = idle.replace("301:301", "101:101").replace("ack 302", "ack 102")
+    assert told(idle + "end 90\n")[0][0] == "close_wait_leak"
+
+
 def outage(size):
     """A large segment and a small one, lost with its first copies; the small one's next copy comes, a reset at last."""
     end = 101 + size

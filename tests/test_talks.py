@@ -113,6 +113,11 @@ def consumer(seed=3, until=90):
     return sorted([*HELLO, *words, *[(time + 0.03, CLIENT, 21) for time, side, length in words if length == 400]])
 
 
+CHAT = [
+    *HELLO,
+    *((7.0, CLIENT, 91), (14.7, SERVER, 300), (18.0, CLIENT, 200), (21.8, CLIENT, 150), (23.0, SERVER, 400)),
+    *((36.0, SERVER, 200), (39.0, CLIENT, 91), (44.0, CLIENT, 120), (53.7, SERVER, 350)),
+]
 CAPPED = asked(25.001, 25.002, 4.7, 25.001, 25.003, 11.2, think=0.05)
 
 NOBODY_WAITS = {
@@ -122,6 +127,7 @@ NOBODY_WAITS = {
         HELLO + own_times((CLIENT, 19, 16, 24, 130), (SERVER, 19, 16, 24, 130), seed=2)
     ),
     "a poll of which one was held to its end": talk(asked(25.004, 18.8, 12.1, think=0.01)),
+    "a chat in which both speak unasked, and rarely": talk(CHAT),
     "a consumer of a queue": talk(consumer()),
     "another consumer": talk(consumer(seed=8)),
     "pings by the clock, which nobody answers, and news at any time": talk(PINGS),

@@ -153,7 +153,8 @@ def one_sided_talk(case: Case) -> bool:
     worst = case[C_RESPONSE_MAX]
     if case[C_PAUSES] and 2 * case[C_PAUSE] >= worst:
         return True  # the client said something, waited in vain for longer, and went on
-    if case[C_STALLS] >= 2 and 2 * case[C_STALL] >= worst:
+    often = case[C_STALLS] >= 2 or (case[C_STALLS] and (case[C_PAUSES] >= 2 or case[C_LEAST_REQUEST] <= WORDS))
+    if often and 2 * case[C_STALL] >= worst:
         return True  # it is silent for as long, and then speaks, when nothing was asked; once it may say goodbye
     if case[C_RESPONSES] >= 4 and in_its_own_time(case):
         return True

@@ -8,7 +8,16 @@ from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.findings.evidence import CLOSED_BY_CLIENT, HANDSHAKE
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, span
-from tcptrace_fsm.kernels.layout import C_FIRST_FRAME, C_INCARNATION, CLIENT, E_LAST_TIME, MARK_KEEPALIVE
+from tcptrace_fsm.kernels.layout import (
+    C_FIRST_FRAME,
+    C_INCARNATION,
+    C_REQUESTS,
+    C_RESPONSES,
+    CLIENT,
+    E_LAST_TIME,
+    MARK_KEEPALIVE,
+    SERVER,
+)
 from tcptrace_fsm.tcp.machine import State
 
 if TYPE_CHECKING:
@@ -56,14 +65,19 @@ def leak(case: Case, world: World) -> Verdict | None:
         )
     if len(alike) > 1:
         evidence.append(f"{len(alike)} connections to {case.service_text} hang in the same way")
+    owed = end.side == SERVER and case[C_RESPONSES] < case[C_REQUESTS]
+    if owed:
+        evidence.append(f"it owes an answer: {case[C_RESPONSES]} of {case[C_REQUESTS]} requests had one")
     return Verdict(
         70,
-        "likely",
+        "possible" if owed else "likely",
         tuple(evidence),
         f"the application of {end.name} has not closed for {span(waited)} after its peer's FIN: the socket leaks in "
         "CLOSE_WAIT",
         against=("a system that was gone would not have acknowledged the FIN",),
-        alternatives=() if len(alike) > 1 or probes else ("peer_vanished",),
+        alternatives=("request_unanswered",) if owed else () if len(alike) > 1 or probes else ("peer_vanished",),
+        # Whoever hangs in its work does not close either.
+        severity="medium" if owed else None,
         where=PLACE[end.side],
         at=entered,
         amount=waited,

@@ -17,7 +17,15 @@ from tcptrace_fsm.causes.case import host_text
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.stall import stalls
 from tcptrace_fsm.findings.rule import span
-from tcptrace_fsm.kernels.layout import C_INCARNATION, C_OPENING, CLIENT, OPENING_UNANSWERED
+from tcptrace_fsm.kernels.layout import (
+    C_ID,
+    C_INCARNATION,
+    C_LAST_TIME,
+    C_OPENING,
+    CLIENT,
+    E_LAST_TIME,
+    OPENING_UNANSWERED,
+)
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.attempts import Neighbours
@@ -56,9 +64,27 @@ def unreachable(case: Case) -> IcmpError | None:
     )
 
 
+def stopped(case: Case, world: World) -> bool:
+    """Whether connections to other ports of the host stand still too, and nothing of it is heard since the SYN."""
+    began = syns_of(case)[0].time
+
+    def make() -> tuple[int, bool]:
+        mine = [c for c in world.cases if c.server_host == case.server_host]
+        sound = world.to_host(case.server_host).answered
+        ids, times = sound.column(C_ID), sound.column(C_LAST_TIME)
+        heard = [time for number, time in zip(ids, times, strict=True) if number not in world.cases_by_id]
+        heard += [c.server[E_LAST_TIME] for c in mine]
+        return max(heard, default=0), any(not s.alive and s.end.side == CLIENT for c in mine for s in stalls(c))
+
+    heard, dead = world.once(("stopped", case.server_host), make)
+    return dead and heard < began
+
+
 def alive(case: Case, world: World) -> str | None:
     """What shows, in words, that the server's host is up."""
     beside = neighbours(case, world)
+    if stopped(case, world):
+        return None
     if beside.host:
         how = "accepted" if beside.host.opened else "answered"
         return f"the host is up: its port {beside.host.server_port} {how} connection {beside.host.conn_id}"
@@ -75,6 +101,8 @@ def syn_filtered(case: Case, world: World) -> Verdict | None:
     beside = neighbours(case, world)
     if beside.opened or one_way_capture(case, world) or unreachable(case):
         return None  # the same client can open this port: no filter stands between
+    if stopped(case, world):
+        return None  # nothing of the host comes any more, whatever its port
     counts = world.counts(case.service)
     up = alive(case, world)
     evidence = [
@@ -113,7 +141,8 @@ def host_unreachable(case: Case, world: World) -> Verdict | None:
     """ICMP says so, or nothing of the host is heard on any port."""
     error = unreachable(case)
     beside = neighbours(case, world)
-    if beside.opened or beside.other or beside.host:
+    gone = stopped(case, world)
+    if (beside.opened or beside.other or beside.host) and not gone:
         return None  # something of it answers
     counts = world.counts(case.service)
     severity = harm(case, world, counts.unanswered)
@@ -135,7 +164,9 @@ def host_unreachable(case: Case, world: World) -> Verdict | None:
         return None
     ports = world.to_host(case.server_host).ports
     evidence = [silence(case)]
-    if len(ports) > 1:
+    if gone:
+        evidence.append("connections that were open with it stand still, and nothing of it is heard since")
+    elif len(ports) > 1:
         evidence.append(f"none of its {len(ports)} ports that were asked gave any answer")
     if beside.elsewhere:
         evidence.append(f"{host_text(case.client_host)} can open connections to others: {len(beside.elsewhere)} here")

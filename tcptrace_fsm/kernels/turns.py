@@ -32,8 +32,11 @@ def is_held_back(c: int, side: int, rows: Words) -> int:
     held = acked - spoke - there
     if rows[y + E_ACK] < rows[c + C_WAIT_SEEN + side] or acked < spoke or there < 0:
         return 0
-    if here <= 4 * MILLISECOND and rows[c + C_LAST_TIME] - acked > here + MILLISECOND:
+    took = rows[c + C_LAST_TIME] - acked
+    if here <= 4 * MILLISECOND and took > here + MILLISECOND:
         return 0  # an ACK lets it go at once
+    if here > 10 * MILLISECOND and took < here - (here >> 3):
+        return 0  # it was on its way before the ACK can have come to its sender
     return 1 if 25 * MILLISECOND <= held <= 600 * MILLISECOND else 0
 
 
