@@ -450,3 +450,16 @@ def test_who_answers_a_syn_by_an_ack_is_not_established(between, path):
 def test_an_abort_that_overtakes_the_ack_that_opens(behind, path):
     text = f"0.000 > S 0:0(0)\n0.020 < S. 0:0(0) ack 1\n0.040 > R. 1:1(0) ack 1\n{behind}\nend 3"
     assert run(text).connections[0].path("client") == "CLOSED " + path
+
+
+@pytest.mark.parametrize("end, state", [("3.45", "SYN_SENT"), ("3.46", "CLOSED"), ("3.53", "CLOSED")])
+def test_when_a_syn_that_came_twice_is_given_up(end, state):
+    """Its timer runs out once more, two gaps later; a quarter of that and 200 ms are what timers are off by."""
+    text = f"0.000 > S 0:0(0)\n1.000 > S 0:0(0)\nend {end}"
+    assert run(text).connections[0].path("client").split()[-1] == state
+
+
+@pytest.mark.parametrize("rst, path", [("R 1:1(0)", "LISTEN SYN_RECEIVED CLOSED"), ("R 2:2(0)", "")])
+def test_an_rst_answers_a_syn_ack_that_did_not_pass(rst, path):
+    """RFC 9293 3.5.2, group 1: its number is what the SYN+ACK acknowledged."""
+    assert run(f"0.000 > S 0:0(0)\n0.040 > {rst}\nend 3").connections[0].path("server") == path
