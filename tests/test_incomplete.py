@@ -211,3 +211,12 @@ def test_a_window_shut_in_a_capture_that_misses_segments_is_low():
     for more, speaks in (("end 9\n", True), (GAP + "end 9\n", False)):
         said = loud(run(OPEN + shut + more, rules=True))
         assert any(m.startswith("zero_window") for m in said) is speaks
+
+
+@pytest.mark.parametrize("kept", [1, 4, 7])
+def test_three_connections_of_one_direction_and_little_of_the_other_accuse_nobody(kept):
+    """One way passes here, the other hardly ever."""
+    numbers = ((1000, 5000), (300_000_000, 2_000_000_000), (3_000_000_000, 900_000_000))
+    gone = [n for n in (1, 4, 7) if n != kept]
+    text = "".join(without(later(CLOSED, 8 * n, isn), *(gone if n else (1, 4, 7))) for n, isn in enumerate(numbers))
+    assert loud(run(text, rules=True)) == []

@@ -239,6 +239,7 @@ RULES = (
         innocent="A NAT that gives a live connection's port to other hosts.",
         when=when_stray,
         needs=(BOTH_DIRECTIONS,),
+        fragile=True,
         detect=syn_sweep,
         example=HANDSHAKE
         + """

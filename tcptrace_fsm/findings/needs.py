@@ -20,6 +20,7 @@ from tcptrace_fsm.kernels.layout import (
     E_FIN,
     E_HOLE,
     E_HOLES,
+    E_NEXT,
     E_SEGMENTS,
     E_SYNS,
     E_UNIQUE,
@@ -141,6 +142,8 @@ def is_elsewhere(s: Segment, end: End, *, first: bool) -> bool:
 
 def mixed(view: View) -> bool:
     """Whether segments of several connections on the same ports were taken for one: an opening was not captured."""
+    if any(end[E_NEXT] - 1 - end[E_UNIQUE] > FAR for end in view.ends):
+        return True  # nobody loses so much of one
     return any(is_elsewhere(s, end, first=not i) for end in view.ends for i, s in enumerate(end.segments))
 
 

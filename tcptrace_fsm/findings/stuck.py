@@ -316,6 +316,7 @@ RULES = (
         innocent="A capture that misses the peer's direction, or ends while the loss is being repaired.",
         when=when_unanswered(State.CLOSING),
         needs=(BOTH_DIRECTIONS,),
+        fragile=True,
         detect=stuck_closing,
         aliases={"netstat": "CLOSING"},
         example=HANDSHAKE
