@@ -234,7 +234,7 @@ class _Crew:
     def __init__(self, count: int) -> None:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._count = count
-        self._heard: queue.Queue[tuple[int, str, Any]] = queue.Queue()
+        self._heard: queue.Queue[tuple[int, bytes]] = queue.Queue()  # nothing of a process that is gone
         self._answers: dict[tuple[str, int], Any] = {}
 
     def __enter__(self) -> Self:
@@ -253,12 +253,19 @@ class _Crew:
         return self
 
     def _hear(self, n: int, process: subprocess.Popen[bytes]) -> None:
+        """Take what a process says, unread: what is read imports modules, which threads may not do at the same time.
+
+        A package and a module inside it, each imported by another thread, wait for each other; Python then lets one
+        of them have the other half done.
+        """
         assert process.stdout is not None
-        try:
-            while True:
-                self._heard.put((n, *pickle.load(process.stdout)))  # noqa: S301 - our own process
-        except Exception as reason:  # noqa: BLE001 - however it ends, it is to be reported
-            self._heard.put((n, "gone", reason))
+        with contextlib.suppress(OSError, ValueError):  # closed when all is over
+            while len(head := process.stdout.read(8)) == 8:
+                size = int.from_bytes(head, "little")
+                if len(content := process.stdout.read(size)) < size:
+                    break
+                self._heard.put((n, content))
+        self._heard.put((n, b""))
 
     def tell(self, n: int, content: Any) -> None:
         """Send something to one process."""
@@ -275,14 +282,15 @@ class _Crew:
     def listen(self, until: str) -> Iterator[tuple[str, Any]]:
         """Give what they say until all have said something of that kind."""
         while sum(kind == until for kind, _ in self._answers) < self._count:
-            n, kind, content = self._heard.get()
-            if kind == "gone":
+            n, unread = self._heard.get()
+            if not unread:
                 if ("done", n) in self._answers:
                     continue  # it has done all it was to do
                 status = self._processes[n].wait()
                 how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
                 hint = "; if there was too little memory, use fewer --jobs" if status == -9 else ""
-                raise WorkerError(f"one of the {self._count} processes {how}{hint}") from content
+                raise WorkerError(f"one of the {self._count} processes {how}{hint}")
+            kind, content = pickle.loads(unread)  # noqa: S301 - our own process
             if kind == "refused":
                 raise content
             if kind == until:
@@ -309,7 +317,9 @@ def work() -> None:
     os.dup2(2, 1)  # whatever prints is not to disturb
 
     def say(kind: str, content: Any) -> None:
-        pickle.dump((kind, content), answers, protocol=5)
+        content = pickle.dumps((kind, content), protocol=5)
+        answers.write(len(content).to_bytes(8, "little"))
+        answers.write(content)
         answers.flush()
 
     try:
