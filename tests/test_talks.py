@@ -126,6 +126,12 @@ NOBODY_WAITS = {
     "a few words each 20 s, by clocks of their own": talk(
         HELLO + own_times((CLIENT, 19, 16, 24, 130), (SERVER, 19, 16, 24, 130), seed=2)
     ),
+    "two routers, one of which told the other more at first": talk(
+        [
+            *((0.1, CLIENT, 400), (0.13, SERVER, 60), (0.2, CLIENT, 150)),
+            *[(54 + 61 * n + late, side, 19) for n in range(7) for late, side in ((0.1 * n, SERVER), (7.2, CLIENT))],
+        ]
+    ),
     "a poll of which one was held to its end": talk(asked(25.004, 18.8, 12.1, think=0.01)),
     "a chat in which both speak unasked, and rarely": talk(CHAT),
     "a consumer of a queue": talk(consumer()),
