@@ -176,7 +176,7 @@ def at_leisure(case: Case) -> bool:
     if 10 * case[C_RESPONSE_MIN] <= median:
         return True  # slow as a rule, and yet at once for once
     few = case.server[E_UNIQUE] // n <= WORDS and case.client[E_UNIQUE] // turns <= 4 * WORDS  # but for a first one
-    every = (case[C_WAIT_SPOKE] - case.first_time) // turns
+    every = (case[C_WAIT_SPOKE] - case.first_time) // max(turns - 1, 1)
     return few and median >= SECOND and every - median >= SECOND
 
 
