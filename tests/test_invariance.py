@@ -44,8 +44,6 @@ from tcptrace_fsm.tcp.notation import BEGIN
 from tests.fuzz.worlds import World
 from tests.strategies import PLACE_WORDS
 
-pytestmark = pytest.mark.no_cover  # every example nine times: its lines are reached by the tests of its rule
-
 ALL_NUMBERS = 1 << 32
 PREFIX = 0x2001_0DB8 << 32
 
@@ -199,6 +197,7 @@ def answers(text, change):
     return sorted(found, key=repr)
 
 
+@pytest.mark.no_cover  # every example nine times: its lines are reached by the tests of its rule
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_answer_stays(name):
     """The same findings and diagnoses, whatever things are called and wherever counting begins."""
