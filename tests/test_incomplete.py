@@ -220,3 +220,14 @@ def test_three_connections_of_one_direction_and_little_of_the_other_accuse_nobod
     gone = [n for n in (1, 4, 7) if n != kept]
     text = "".join(without(later(CLOSED, 8 * n, isn), *(gone if n else (1, 4, 7))) for n, isn in enumerate(numbers))
     assert loud(run(text, rules=True)) == []
+
+
+def test_one_direction_stamped_late_does_not_mix_two_connections():
+    """Every ACK of the server stands before its data, and its SYN+ACK before the SYN."""
+    lines = [line for line in (CLOSED + later(CLOSED, 8, (300_000_000, 2_000_000_000))).splitlines() if line.strip()]
+    late = [re.sub(r"\d+\.\d+", lambda m: f"{float(m[0]) + 0.05:.3f}", line) if ">" in line else line for line in lines]
+    halves = late[1:10], late[11:]
+    ordered = [sorted(half, key=lambda line: float(line.split()[0])) for half in halves]
+    outcome = run("\n".join([late[0], *ordered[0], late[10], *ordered[1]]), rules=True)
+    assert [c["C_INCARNATION"] for c in outcome.connections] == [0, 1]
+    assert loud(outcome) == []

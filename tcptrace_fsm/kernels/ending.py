@@ -38,7 +38,7 @@ def is_elsewhere(c: int, s: int, segments: Words, rows: Words) -> int:
     y = x + ENDPOINT_SIZE
     if rows[x + E_FIN] < 0 or rows[y + E_FIN] < 0 or rows[c + C_NEWER] >= 0:
         return 0
-    if rows[c + C_MARKS] & (M_BASE_CHANGED | M_ACK_BEYOND | M_ACK_UNSEEN | M_CAPTURE_DUPLICATE):
+    if rows[c + C_MARKS] & (M_BASE_CHANGED | M_ACK_BEYOND | M_CAPTURE_DUPLICATE):
         return 0
     if segments[s + S_FLAGS] & (TCP_ACK | TCP_RST) != TCP_ACK:
         return 0
