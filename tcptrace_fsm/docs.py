@@ -330,6 +330,7 @@ def causes() -> str:
             ("What is seen", cause.predicts),
             ("What is not seen", cause.forbids),
             ("What looks alike, and what tells them apart", apart),
+            ("What the capture must hold", [DOUBTS] if cause.fragile else []),
             ("Findings that it explains", [f"`{kind}`" for kind in sorted(cause.explains)]),
             ("What to do next", [cause.next_step]),
         ):

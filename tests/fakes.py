@@ -116,6 +116,7 @@ class FakeEngine:
     """Hands out what it was made with: one after each feed, the rest at the end."""
 
     hurried = 0
+    leapt = 0
     times_held = 0
     streams_opened = 0
     judges = ()

@@ -9,7 +9,7 @@ import pytest
 
 from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.causes import CAUSES, FAMILIES
-from tcptrace_fsm.causes.cause import CONFIDENCES, GROUPS, PLACES, Diagnosis
+from tcptrace_fsm.causes.cause import CONFIDENCES, GROUPS, INCOMPLETE, PLACES, Diagnosis
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.findings import CATALOGUE
 from tcptrace_fsm.findings.rule import SEVERITIES
@@ -18,9 +18,10 @@ from tcptrace_fsm.runs.run import new_engine
 pytestmark = pytest.mark.plain
 
 
-def diagnoses(text: str, *, taken_at: tuple[str, ...] = ()) -> list[Diagnosis]:
-    """What the causes say about a conversation."""
+def diagnoses(text: str, *, taken_at: tuple[str, ...] = (), lost: str | None = None) -> list[Diagnosis]:
+    """What the causes say about a conversation; ``lost`` is what the capturing machine says that it lacks."""
     engine = new_engine(Settings(taken_at=taken_at))
+    engine.lost = lost
     engine.feed(parse(text))
     engine.finish()
     found: list[Diagnosis] = []
@@ -36,6 +37,20 @@ def test_its_example_gives_a_cause_first(name):
     found = diagnoses(cause.example)
     assert [d.cause for d in found][:1] == [name]
     assert found[0].where in PLACES
+
+
+def test_what_a_capture_can_fake_is_low_and_possible_where_it_lacks_segments():
+    """And says so; what is proved stays. Where nothing opened, nothing more was to be seen."""
+    fragile = [name for name, cause in CAUSES.items() if cause.fragile]
+    whole = {name: diagnoses(CAUSES[name].example)[0] for name in fragile}
+    doubtful = {name: diagnoses(CAUSES[name].example, lost="it dropped frames")[0] for name in fragile}
+    lowered = {name for name in fragile if INCOMPLETE in doubtful[name].evidence_against}
+    for name in fragile:
+        found = doubtful[name]
+        expected = ("low", "possible") if name in lowered else (whole[name].severity, whole[name].confidence)
+        assert (found.cause, found.severity, found.confidence) == (name, *expected)
+    assert "half_close_unsupported" in lowered
+    assert not [name for name in lowered if whole[name].confidence == "proved" or whole[name].severity == "low"]
 
 
 @pytest.mark.parametrize("name", CAUSES)

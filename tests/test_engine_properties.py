@@ -178,8 +178,19 @@ JUDGED_BY_THE_CLOCK_OF_THE_BATCH = exchange(
 )
 
 
+def once_behind(*times: int) -> array:
+    """SYNs of one four-tuple, in seconds; the second is another's, and far behind the clock, as is the last."""
+    ports = [PORTS, PORTS[::-1], *[PORTS] * (len(times) - 2)]
+    syns = [record(n + 1, BEGIN + t * SECOND, HOSTS, ports[n], 7 * n, 0, 2) for n, t in enumerate(times)]
+    return array("q", [word for syn in syns for word in syn])
+
+
+ONCE_BEHIND = once_behind(0, -100, 40, -60)
+
+
 @relaxed
 @given(either, st.sampled_from((1, 2, 7)))
+@example(ONCE_BEHIND, 1)
 @example(HANDED_OVER_AND_STILL_REACHED, 1)
 @example(JUDGED_BY_THE_CLOCK_OF_THE_BATCH, 1)
 def test_results_do_not_depend_on_how_batches_are_cut(segments, step):

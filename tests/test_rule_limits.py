@@ -134,7 +134,7 @@ RULES = [
             HANDSHAKE + f"1.000 > F. 101:101(0) ack 1\n1.500 > F. {101 + apart}:{101 + apart}(0) ack 1\n",
             severity,
         )
-        for apart, severity in [(1 << 24, "high"), ((1 << 24) + 1, "low")]
+        for apart, severity in [((1 << 24) - 1, "high"), (1 << 24, "low")]
     ),
     *(
         (

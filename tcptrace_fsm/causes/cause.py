@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.core.words import CONFIDENCES, PLACES
+from tcptrace_fsm.findings.needs import doubtful
+from tcptrace_fsm.kernels.layout import C_OPENING, OPENING_INCOMPLETE, OPENING_REFUSED, OPENING_UNANSWERED
 from tcptrace_fsm.text.durations import UNKNOWN
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["CONFIDENCES", "PLACES", "Cause", "Diagnosis", "Sufferer", "Verdict", "surest"]
 
 GROUPS = ("service", "pair", "client", "server", "capture")
+UNOPENED = {OPENING_INCOMPLETE, OPENING_REFUSED, OPENING_UNANSWERED}  # nothing is missing where there was no more
+INCOMPLETE = "the capture lacks segments of the connection, or has several on the same ports: it may only look so"
 
 
 class Verdict(NamedTuple):
@@ -147,6 +151,9 @@ class Cause:
         Which connections make one diagnosis: those of one service, pair (two hosts), client, server (host) or all.
     word : callable
         Sufferers, World -> the message of a diagnosis.
+    fragile : bool
+        Whether a capture that lacks segments, or mixes two connections on the same ports, can fake it: it is low then,
+        and possible, but for what is proved.
     example, look_alike : str
         Conversations in the notation of :mod:`tcptrace_fsm.tcp.notation`: the first gives this cause first, the second
         looks alike and does not give it (but as ``possible``).
@@ -169,12 +176,18 @@ class Cause:
     group: str = "service"
     word: Callable[[list[Sufferer], World], str] = first_message
     profile: str = field(default="linux")
+    fragile: bool = False
 
     def verdict(self, case: Case, world: World) -> Verdict | None:
         """What it says of a connection, or None."""
         found = self.weigh(case, world) if self.concerns(case) else None
         # Frames out of order, or a clock that was set, make spans that cannot be: what rests on one is left out.
-        return None if found is None or any(UNKNOWN in text for text in (found.message, *found.evidence)) else found
+        if found is None or any(UNKNOWN in text for text in (found.message, *found.evidence)):
+            return None
+        loud = (found.severity or self.severity) in {"medium", "high"} and found.confidence != "proved"
+        if self.fragile and loud and case[C_OPENING] not in UNOPENED and doubtful(case.view):
+            return found._replace(confidence="possible", severity="low", against=(*found.against, INCOMPLETE))
+        return found
 
 
 def distinct(values: Iterable[str]) -> tuple[str, ...]:

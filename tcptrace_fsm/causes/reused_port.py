@@ -197,5 +197,6 @@ CAUSES = (
             1.020 > .  1:1(0)     ack 1
             end 9
         """,
+        fragile=True,
     ),
 )

@@ -357,5 +357,6 @@ CAUSES = (
             3.0000 > S  0:0(0)
             end 9
         """,
+        fragile=True,
     ),
 )

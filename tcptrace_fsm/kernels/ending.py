@@ -110,8 +110,8 @@ def is_spent(c: int, rows: Words, control: Words) -> int:
         return 0
     if rows[c + C_FLAGS] & CF_EMBRYO:
         return 1 if silent > control[K_LINGER_SYN] or rows[c + EM_OVER] >= 0 else 0
-    if control[K_BEHIND] and rows[c + C_FLAGS] & CF_BEHIND:
-        return 0  # by which clock?
+    if control[K_BEHIND] and rows[c + C_FLAGS] & CF_BEHIND and rows[c + C_LAST_FRAME] >= control[K_BEHIND_SINCE]:
+        return 0  # by which clock? What was far behind before others were not is late, and no more
     if not is_over(c, rows):
         return 0
     if rows[c + C_NEWER] >= 0 and rows[rows[c + C_NEWER] + C_FLAGS] & CF_PENDING:

@@ -120,7 +120,7 @@ def track(
         if segments[s + S_MARKS]:
             leapt = segments[s + S_SIDE]
             if segments[s + S_TIME] < segments[s + S_MARKS] - CLOCK_SLACK * MILLISECOND:
-                control[K_BEHIND] = 1
+                control[K_BEHIND] += 1
             else:
                 control[K_BEHIND] = 0
             if segments[s + S_MARKS] < control[K_NOW] - CLOCK_SLACK * MILLISECOND:
@@ -133,6 +133,8 @@ def track(
             if set_back and not segments[s + S_FATE]:
                 control[K_SET_BACK] = segments[s + S_FRAME]
             leapt = leap(leapt, control[K_NOW])
+        if control[K_BEHIND] == 1:
+            control[K_BEHIND_SINCE] = segments[s + S_FRAME]
         if leapt and not segments[s + S_FATE]:
             close_books(leapt, rows, living, due, control)
         if segments[s + S_FLAGS] & TCP_BROKEN:

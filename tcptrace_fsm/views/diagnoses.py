@@ -6,6 +6,8 @@ import textwrap
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from tcptrace_fsm.findings.needs import DOUBTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -120,6 +122,7 @@ def cause_lines(cause: Cause, width: int) -> Iterator[str]:
         ("what is seen", cause.predicts),
         ("what is not seen", cause.forbids),
         ("what looks alike", tuple(f"{name}: {apart}" for name, apart in cause.look_alikes.items())),
+        ("what the capture must hold", (DOUBTS,) if cause.fragile else ()),
         ("what to do next", (cause.next_step,)),
         ("findings that it explains", (", ".join(sorted(cause.explains)),)),
     )

@@ -37,7 +37,8 @@ K_HELD = 30  # segments whose time was too far from their connection's first
 K_EMBRYOS = 31  # 1 where lone SYNs are kept as embryos
 K_EMBRYO_FREE = 32  # first free one, -1 for none
 K_LEAPT = 33  # 1 once the clock has leapt by a day or more
-CONTROL_SIZE = 34  # behind it is room for a segment, which an embryo is made from
+K_BEHIND_SINCE = 34  # frame of the first of those that K_BEHIND counts
+CONTROL_SIZE = 35  # behind it is room for a segment, which an embryo is made from
 
 CLOCK_SLACK = 60000  # ms that a segment may be behind the clock
 CLOCK_PROOF = 8  # segments in a row that are further behind, and the clock was set back
