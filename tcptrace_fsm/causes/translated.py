@@ -357,6 +357,5 @@ CAUSES = (
             3.0000 > S  0:0(0)
             end 9
         """,
-        fragile=True,
     ),
 )
