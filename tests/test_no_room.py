@@ -95,7 +95,8 @@ def test_a_limit_on_the_size_of_files(command, large, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     given = command.replace("OUT", str(out)).format(large)
-    done = tool(f"ulimit -f 1; TOOL {given}")
+    # CPython keeps bytecode that was cut at the limit, and all that import it later fail.
+    done = tool(f"ulimit -f 1; PYTHONDONTWRITEBYTECODE=1 TOOL {given}")
     assert done.returncode in {0, 4} if "extract" in command else done.returncode == 4, done.stderr
     assert done.stderr.count("\n") <= 1, done.stderr
     assert not [path for path in out.rglob("*") if path.is_file() and path.name != "file"] or done.returncode == 0
