@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tcptrace_fsm.findings.keys import NEVER_OPENED
 from tcptrace_fsm.findings.rule import SECOND
 from tcptrace_fsm.kernels.layout import (
     C_MARKS,
@@ -14,7 +15,6 @@ from tcptrace_fsm.kernels.layout import (
     MARK_CAPTURE_DUPLICATE,
     MARK_STRAY_SYN,
     MARK_SYN_AGAIN,
-    OPENING_INCOMPLETE,
     OPENING_REFUSED,
     OPENING_UNANSWERED,
     OPT_AO,
@@ -197,7 +197,7 @@ def neighbours(case: Case, world: World) -> Neighbours:
 
 def harm(case: Case, world: World, failed: int) -> str:
     """The severity of attempts that failed: a stray one in a capture of much else harms nobody."""
-    if case[C_OPENING] not in (OPENING_REFUSED, OPENING_UNANSWERED, OPENING_INCOMPLETE):
+    if case[C_OPENING] not in NEVER_OPENED:
         return "medium"
     if failed <= 2 and case[C_OPENING] == OPENING_UNANSWERED and len(syns_of(case)) == 1:
         return "low"  # each system repeats its SYN: this one was given up at once, or frames are missing

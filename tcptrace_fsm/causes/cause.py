@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.core.words import CONFIDENCES, PLACES
+from tcptrace_fsm.findings.keys import NEVER_OPENED
 from tcptrace_fsm.findings.needs import doubtful
-from tcptrace_fsm.kernels.layout import C_OPENING, OPENING_INCOMPLETE, OPENING_REFUSED, OPENING_UNANSWERED
+from tcptrace_fsm.kernels.layout import C_OPENING
 from tcptrace_fsm.text.durations import UNKNOWN
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["CONFIDENCES", "PLACES", "Cause", "Diagnosis", "Sufferer", "Verdict", "surest"]
 
 GROUPS = ("service", "pair", "client", "server", "capture")
-UNOPENED = {OPENING_INCOMPLETE, OPENING_REFUSED, OPENING_UNANSWERED}  # nothing is missing where there was no more
 INCOMPLETE = "the capture lacks segments of the connection, or has several on the same ports: it may only look so"
 
 
@@ -185,7 +185,8 @@ class Cause:
         if found is None or any(UNKNOWN in text for text in (found.message, *found.evidence)):
             return None
         loud = (found.severity or self.severity) in {"medium", "high"} and found.confidence != "proved"
-        if self.fragile and loud and case[C_OPENING] not in UNOPENED and doubtful(case.view):
+        # Where nothing opened, nothing more was to be seen.
+        if self.fragile and loud and case[C_OPENING] not in NEVER_OPENED and doubtful(case.view):
             return found._replace(confidence="possible", severity="low", against=(*found.against, INCOMPLETE))
         return found
 

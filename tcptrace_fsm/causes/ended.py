@@ -32,8 +32,6 @@ PLACE = ("client", "server")
 IMPATIENCE = 30 * SECOND  # after that a request may have needed no answer
 LAST_WORD = 64  # bytes: a close_notify is 31 in TLS 1.2, 24 in TLS 1.3, 53 and more with CBC ciphers
 LATE = 700  # bytes: a full segment is more of an answer, session tickets or an event are less
-FIRST_FLIGHT = 14_600  # bytes: what may be sent before anything is acknowledged, RFC 6928
-REQUEST = 2_920  # bytes: what fills more than two segments is a job, a message, a file rather than a request
 MOMENT = SECOND // 20  # what comes later than this after a FIN was not on its way already
 
 
@@ -162,11 +160,14 @@ def farewell(case: Case, end: End) -> bool:
 def took_leave(case: Case, client: End) -> bool:
     """Whether a client that had its answers closed right behind a few last words: it expected nothing for them."""
     fin = next((s for s in client.segments if s.fin), None)
-    said = case[C_WAIT_SPOKE]
     if fin is None or not 0 <= case[C_REQUESTS] - case[C_RESPONSES] <= 1 or not case[C_RESPONSES]:
         return False
-    words = client[E_FIN] - case[C_WAIT_ROUND]
-    return 0 <= fin.time - said <= MOMENT // 2 and said > case[C_WAIT_SPOKE + 1] and 0 < words <= LAST_WORD
+    return case[C_WAIT_SPOKE] > case[C_WAIT_SPOKE + 1] and behind_last_words(case, fin, client[E_FIN])
+
+
+def behind_last_words(case: Case, s: Segment, upto: int) -> bool:
+    """Whether the client's segment ``s`` goes out right behind a few words of its, which end before number ``upto``."""
+    return 0 <= s.time - case[C_WAIT_SPOKE] <= MOMENT // 2 and 0 < upto - case[C_WAIT_ROUND] <= LAST_WORD
 
 
 def stops(case: Case, end: End) -> bool:
@@ -179,7 +180,7 @@ def parting(case: Case, end: End, rst: Segment | None) -> bool:
     """Whether a client resets right behind a few last words, having had its answers: TLS's close_notify, a QUIT."""
     if end.side != CLIENT or rst is None or not 0 < case[C_RESPONSES] >= case[C_REQUESTS] - 1:
         return False
-    return 0 <= rst.time - case[C_WAIT_SPOKE] <= MOMENT // 2 and 0 < end[E_NEXT] - case[C_WAIT_ROUND] <= LAST_WORD
+    return behind_last_words(case, rst, end[E_NEXT])
 
 
 def has_all(case: Case, rst: Segment | None) -> bool:

@@ -14,6 +14,7 @@ from tcptrace_fsm.causes.briefs import (
 )
 from tcptrace_fsm.causes.case import host_text
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
+from tcptrace_fsm.findings.keys import NEVER_OPENED
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
@@ -49,7 +50,6 @@ CROWD = 20  # different clients
 
 ODD_SCANS = ("fin_scan", "xmas_scan", "null_scan", "maimon_scan", "ack_scan")
 HALF_OPEN = (OPENING_UNANSWERED, OPENING_INCOMPLETE)
-FAILED = (OPENING_REFUSED, OPENING_UNANSWERED, OPENING_INCOMPLETE)
 
 
 class Sweep(NamedTuple):
@@ -75,7 +75,7 @@ def fruitless(b: Brief) -> bool:
 
 def in_vain(opening: int, closing: int) -> bool:
     """Whether a connection that nothing was said on failed, or was dropped."""
-    return opening in FAILED or (opening == OPENING_HANDSHAKE and closing == CLOSING_ABORTED)
+    return opening in NEVER_OPENED or (opening == OPENING_HANDSHAKE and closing == CLOSING_ABORTED)
 
 
 def sweeps(world: World) -> dict[Name, Sweep]:
@@ -114,7 +114,7 @@ def came_to_nothing(case: Case) -> bool:
     """An attempt that failed, a connection without data, or a segment or two out of nowhere."""
     if case.client[E_UNIQUE] or case.server[E_UNIQUE]:
         return False
-    return case[C_OPENING] in (*FAILED, OPENING_HANDSHAKE) or probed(case)
+    return case[C_OPENING] in (*NEVER_OPENED, OPENING_HANDSHAKE) or probed(case)
 
 
 def probed(case: Case) -> bool:

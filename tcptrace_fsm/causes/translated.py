@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.briefs import Brief
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
+    from tcptrace_fsm.findings.rule import Segment
 
 __all__ = ["CAUSES"]
 
@@ -93,16 +94,29 @@ def answered_elsewhere(case: Case, world: World) -> Verdict | None:
     )
 
 
+def stray_of(case: Case, side: int, world: World) -> tuple[Brief, Segment] | None:
+    """A connection begun inside, in which one side sent RSTs alone, and the first of these; None for any other."""
+    stray, sent = world.by_id.get(case.conn_id), case.sent(side)
+    if not case.midstream or stray is None or not sent or any(not s.rst for s in sent):
+        return None
+    return stray, sent[0]
+
+
+def bytes_ahead(stray: Brief, other: Brief) -> tuple[int, int]:
+    """How far the numbers of both sides, client and server, lie ahead of those of another connection."""
+    return (stray.client_base - other.client_base) % (1 << 32), (stray.server_base - other.server_base) % (1 << 32)
+
+
 def data_from_elsewhere(case: Case, world: World) -> Verdict | None:
     """The client resets data that go on with the numbers of its connection to another address."""
-    stray = world.by_id.get(case.conn_id)
-    rst = next((s for s in case.sent(CLIENT) if s.rst), None)
-    if not case.midstream or stray is None or rst is None or any(not s.rst for s in case.sent(CLIENT)):
+    found = stray_of(case, CLIENT, world)
+    if found is None:
         return None
+    stray, rst = found
     for mine in world.from_socket(case.client_host, stray.client_port):
         if not mine.opened or mine.server == stray.server or mine.server_port != stray.server_port:
             continue
-        ahead = [(stray.client_base - mine.client_base) % (1 << 32), (stray.server_base - mine.server_base) % (1 << 32)]
+        ahead = bytes_ahead(stray, mine)
         if mine.first_time > case.first_time or max(ahead) > NEAR:
             continue
         other = world.cases_by_id.get(mine.conn_id)
@@ -141,14 +155,14 @@ def known_numbers(case: Case, world: World) -> dict[int, list[Brief]]:
 
 def renamed(case: Case, world: World) -> Verdict | None:
     """The server resets what goes on with the numbers of a connection that came from another address or port."""
-    stray = world.by_id.get(case.conn_id)
-    rst = next((s for s in case.sent(SERVER) if s.rst), None)
-    if not case.midstream or stray is None or rst is None or any(not s.rst for s in case.sent(SERVER)):
+    found = stray_of(case, SERVER, world)
+    if found is None:
         return None
+    stray, rst = found
     numbers = known_numbers(case, world)
     part = stray.client_base // NEAR
     for mine in (*numbers.get(part, ()), *numbers.get((part - 1) % ((1 << 32) // NEAR), ())):
-        ahead = [(stray.client_base - mine.client_base) % (1 << 32), (stray.server_base - mine.server_base) % (1 << 32)]
+        ahead = bytes_ahead(stray, mine)
         if mine.conn_id == case.conn_id or mine.first_time > case.first_time or max(ahead) > NEAR:
             continue
         other = world.cases_by_id.get(mine.conn_id)

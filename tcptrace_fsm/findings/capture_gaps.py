@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.core.grouping import Field, picked
+from tcptrace_fsm.findings.keys import NEVER_OPENED
 from tcptrace_fsm.findings.rule import Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.findings.survey import Found, Group
 from tcptrace_fsm.findings.whole_capture import WHOLE, One, fault, without
@@ -31,9 +32,7 @@ from tcptrace_fsm.kernels.layout import (
     MILLISECOND,
     MUCH_UNACKED,
     OPENING_HANDSHAKE,
-    OPENING_INCOMPLETE,
     OPENING_MIDSTREAM,
-    OPENING_REFUSED,
     OPENING_UNANSWERED,
     SERVER,
 )
@@ -198,8 +197,7 @@ def when_midstream(key: Key) -> bool:
 
 def when_open(key: Key) -> bool:
     """Opened, and never closed."""
-    never = (OPENING_REFUSED, OPENING_UNANSWERED, OPENING_INCOMPLETE)
-    return key.closing == CLOSING_NONE and key.opening not in never and not key.taken_over
+    return key.closing == CLOSING_NONE and key.opening not in NEVER_OPENED and not key.taken_over
 
 
 def when_lopsided(key: Key) -> bool:

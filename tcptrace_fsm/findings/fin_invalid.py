@@ -17,6 +17,7 @@ from tcptrace_fsm.kernels.layout import (
     E_EDGE,
     E_NEXT,
     E_SHIFT,
+    ELSEWHERE,
     FACT_FIN_ODD_ACK,
     MARK_ACK_OLD,
     MARK_ACK_UNSEEN,
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["RULES"]
-
-ELSEWHERE = 1 << 24  # bytes; what lies so far off is of another connection on the same ports
 
 
 def fin_without_ack(c: View) -> Iterator[Hit]:

@@ -35,13 +35,18 @@ from tcptrace_fsm.kernels.layout import (
     MARK_SENT_BEFORE,
     MARK_WINDOW_OPENED,
     MARK_WINDOW_UPDATE,
+    OPENING_INCOMPLETE,
+    OPENING_REFUSED,
+    OPENING_UNANSWERED,
 )
 from tcptrace_fsm.kernels.replay import interesting
 
 if TYPE_CHECKING:
     from tcptrace_fsm.core.finished import Block
 
-__all__ = ["Key", "alike", "key_of", "mask", "notable"]
+__all__ = ["NEVER_OPENED", "Key", "alike", "key_of", "mask", "notable"]
+
+NEVER_OPENED = (OPENING_REFUSED, OPENING_UNANSWERED, OPENING_INCOMPLETE)
 
 
 @cache

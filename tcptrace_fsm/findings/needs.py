@@ -24,6 +24,7 @@ from tcptrace_fsm.kernels.layout import (
     E_SEGMENTS,
     E_SYNS,
     E_UNIQUE,
+    ELSEWHERE,
     ENDPOINT_SIZE,
     FACT_BOTH_DIRECTIONS,
     FACT_BOTH_SYNS,
@@ -63,8 +64,7 @@ DOUBTS = (
     "low where the capture lacks segments of the connection that were acknowledged, or its bare ACKs, or takes two "
     "connections on the same ports for one"
 )
-NEAR = 1 << 20  # bytes; numbers that are both off by more than this are another connection's
-FAR = 1 << 24  # the same where one of the two is known only
+NEAR = 1 << 20  # bytes; numbers that are both off by more than this are another connection's; ELSEWHERE by one alone
 
 
 def always(_key: Key) -> bool:
@@ -137,12 +137,12 @@ def is_elsewhere(s: Segment, end: End, *, first: bool) -> bool:
     if not s.flags & TCP_ACK or s.rst or s.marks >> MARK_BAD_CHECKSUM & 1 or s.marks >> MARK_STRAY_SYN & 1:
         return False
     off = outside(s.ack, end.peer)
-    return off > FAR if first and not s.seq else off > NEAR and outside(s.seq, end) > NEAR
+    return off > ELSEWHERE if first and not s.seq else off > NEAR and outside(s.seq, end) > NEAR
 
 
 def mixed(view: View) -> bool:
     """Whether segments of several connections on the same ports were taken for one: an opening was not captured."""
-    if any(end[E_NEXT] - 1 - end[E_UNIQUE] > FAR for end in view.ends):
+    if any(end[E_NEXT] - 1 - end[E_UNIQUE] > ELSEWHERE for end in view.ends):
         return True  # nobody loses so much of one
     return any(is_elsewhere(s, end, first=not i) for end in view.ends for i, s in enumerate(end.segments))
 
