@@ -198,11 +198,9 @@ class Rule:
         if artefact and severity == "high":
             severity = "medium"
         shown = tuple(frames) if len(frames) == 1 else tuple(sorted(set(frames)))
-        side = SIDES[found.side]
-        frame = found.frame
         return _FINDING(
-            (words[c + C_ID], side, found.time, frame, self.kind, self.category, severity, SENT, agreed(message), shown,
-             self.rfc, artefact)
+            (words[c + C_ID], SIDES[found.side], found.time, found.frame, self.kind, self.category, severity, SENT,
+             agreed(message), shown, self.rfc, artefact)
         )  # fmt: skip
 
     def finding(self, view: View, hit: Hit) -> Finding:

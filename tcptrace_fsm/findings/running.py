@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from functools import partial
-from itertools import chain
+from itertools import chain, pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +27,7 @@ from tcptrace_fsm.kernels.layout import C_LOG_COUNT, C_OVER_TIME, C_PATH, DETECT
 from tcptrace_fsm.text.durations import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from tcptrace_fsm.core.finished import Block, Finding
     from tcptrace_fsm.core.grouping import Places
@@ -63,8 +63,8 @@ Found = dict[int, list[tuple[Detected, "array[int]"]]]
 """What the kernel has detected, by which of the connections that were asked about; with the frames of evidence."""
 
 
-def detected(block: Block, asked: array[int]) -> Found:
-    """What the kernel detects.
+def detections(block: Block, asked: array[int]) -> tuple[list[Detected], array[int]]:
+    """What the kernel detects, in the order of ``asked``; and the frames of evidence, one finding's after another's.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def detected(block: Block, asked: array[int]) -> Found:
     """
     count = len(asked) // ASKED
     if not count:
-        return {}
+        return [], array("q")
     assert block.log is not None
     words, none = block.words, array("q", [0])
     logged = sum(picked(words, asked[::ASKED], LOGGED))
@@ -82,9 +82,19 @@ def detected(block: Block, asked: array[int]) -> Found:
     changes = block.done.transitions or none
     n = detect(count, asked, COPIED, SYN_TIMER, words, block.log, changes, out, frames)
     each = iter(out[: n * DETECTED_SIZE])
+    return list(map(_DETECTED, zip(*[each] * DETECTED_SIZE, strict=True))), frames
+
+
+def detected(block: Block, asked: array[int]) -> Found:
+    """The same by connection."""
+    return by_connection(*detections(block, asked))
+
+
+def by_connection(each: list[Detected], frames: array[int]) -> Found:
+    """What was detected by which of the connections that were asked about."""
     found: Found = {}
     at = 0
-    for one in map(_DETECTED, zip(*[each] * DETECTED_SIZE, strict=True)):
+    for one in each:
         found.setdefault(one.asked, []).append((one, frames[at : at + one.frames]))
         at += one.frames
     return found
@@ -139,7 +149,11 @@ class Runner(Judge):
                 by_bits[choice.bits] = choice
             asked.extend(asked_of(near, choice.bits))
         asked = in_order(array("q", chain.from_iterable(groups_of(asked, ASKED, 1))), asked, ASKED)
-        by_kernel = detected(block, asked)
+        each, frames = detections(block, asked)
+        if not todo and not views and self._may_all_be_worded(each):
+            found += self._all_worded(block, asked, each, frames)
+            return
+        by_kernel = by_connection(each, frames)
         for n in by_kernel:
             c, t, bits = asked[n * ASKED : (n + 1) * ASKED]
             if c not in views:
@@ -161,6 +175,25 @@ class Runner(Judge):
                 if self.made[finding.kind] == MOST_FINDINGS:
                     self.full.add(finding.kind)
                     self.chosen.clear()  # it is asked no more
+
+    def _may_all_be_worded(self, each: list[Detected]) -> bool:
+        """Whether each detection is the only one of its connection, and no kind is found so often that it is left."""
+        if self.full or any(one.asked >= other.asked for one, other in pairwise(each)):
+            return False
+        return all(self.made[rule.kind] + len(each) < MOST_FINDINGS for rule in self.frequent.values())
+
+    def _all_worded(
+        self, block: Block, asked: array[int], each: list[Detected], frames: array[int]
+    ) -> Iterator[Finding]:
+        """What is to be said of connections of which the kernel has detected one thing each."""
+        words, lost, at = block.words, block.lost, 0
+        for one in each:
+            rule = self.frequent[one.kind]
+            said = rule.worded(one, words, asked[ASKED * one.asked], frames[at : at + one.frames], lost)
+            at += one.frames
+            if UNKNOWN not in said.message:
+                self.made[rule.kind] += 1
+                yield said
 
     def _worded(self, block: Block, c: int, one: Detected, frames: array[int]) -> list[Finding]:
         """All that is to be said of a connection, where it is one thing that the kernel has detected."""

@@ -404,19 +404,22 @@ class View:
 
 def name_of(words: array[int], c: int, side: int) -> str:
     """``address:port`` of an endpoint of the connection whose record begins at ``c``."""
-    six = bool(words[c + C_NET] & 1)
+    net, ports, client_low, server_low, client_high, server_high = words[c + C_NET : c + C_SERVER_HI + 1]
     if side == CLIENT:
-        return socket_text(words[c + C_CLIENT_HI], words[c + C_CLIENT_LO], words[c + C_PORTS] >> 16, six=six)
-    return socket_text(words[c + C_SERVER_HI], words[c + C_SERVER_LO], words[c + C_PORTS] & 65535, six=six)
+        return socket_text(client_high, client_low, ports >> 16, six=bool(net & 1))
+    return socket_text(server_high, server_low, ports & 65535, six=bool(net & 1))
 
 
 COPIED, UNSEEN = mask(MARK_CAPTURE_DUPLICATE), mask(MARK_ACK_UNSEEN)
 BACK, GAP = mask(MARK_TIME_BACK), mask(MARK_GAP)
+SUSPECT, PARTIAL = COPIED | UNSEEN | BACK, CF_MIDSTREAM | CF_LOG_FULL
 
 
 def artefact_of(words: array[int], c: int, lost: str | None) -> str | None:
     """The capture fault that could explain what seems wrong with the connection whose record begins at ``c``."""
     marks = words[c + C_MARKS]
+    if not marks & SUSPECT and not words[c + C_FLAGS] & PARTIAL:
+        return lost
     if marks & COPIED:
         return "the capture holds frames twice"
     if marks & UNSEEN:

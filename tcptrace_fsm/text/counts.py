@@ -10,7 +10,7 @@ THINGS = (
     "ACKs|FINs|RSTs|SYNs|answers|bytes|connections|copies|exchanges|frames|holes|keepalives|others|probes|requests|"
     "segments"
 )
-ONE = rf"(?<![\w.,:/#-])(?<!of )1 (other )?({THINGS}|times)\b( were| are| have)?"
+ONE = re.compile(rf"(?<![\w.,:/#-])(?<!of )1 (other )?({THINGS}|times)\b( were| are| have)?")
 VERBS = {" were": " was", " are": " is", " have": " has"}
 
 
@@ -20,9 +20,12 @@ def agreed(text: str) -> str:
     >>> agreed("1 bytes were lost, 1 times, of 1 connections; 21 bytes")
     '1 byte was lost, 1 time, of 1 connections; 21 bytes'
     """
-    if "1 " not in text:
-        return text
-    return re.sub(ONE, lambda m: f"1 {m[1] or ''}{_singular(m[2])}{VERBS.get(m[3] or '', '')}", text)
+    at = text.find("1 ")
+    while at >= 0:  # quicker than to search a whole sentence for what begins with a look back
+        if m := ONE.match(text, at):
+            text = f"{text[:at]}1 {m[1] or ''}{_singular(m[2])}{VERBS.get(m[3] or '', '')}{text[m.end() :]}"
+        at = text.find("1 ", at + 2)
+    return text
 
 
 def _singular(many: str) -> str:
