@@ -6,12 +6,22 @@ from array import array
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
-from tcptrace_fsm.kernels.grouping import arrange_records, group_records, part_alone, pick_words
+from tcptrace_fsm.kernels.grouping import arrange_records, count_steps, group_records, part_alone, pick_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["ALL", "Field", "Order", "Places", "groups_of", "in_order", "picked", "words_in_common"]
+__all__ = [
+    "ALL",
+    "Field",
+    "Order",
+    "Places",
+    "groups_of",
+    "in_order",
+    "picked",
+    "steps_of",
+    "words_in_common",
+]
 
 ALL = -1
 
@@ -84,16 +94,21 @@ class Order:
     def __init__(self, records: array[int], size: int, width: int) -> None:
         self.count = count = len(records) // size
         self._records, self._size, self._width = records, size, width
-        self.numbers, spare = array("q", bytes(8 * count)), array("q", bytes(8 * count))
+        self.numbers, work = array("q", bytes(8 * count)), array("q", bytes(8 * (4 * count + 256 + width)))
         self._begins = array("q", bytes(8 * (count + 1)))
         self.distinct = 0
         if count:
-            self.distinct = group_records(count, size, width, records, self.numbers, spare, self._begins)
+            self.distinct = group_records(count, size, width, records, self.numbers, work, self._begins)
 
     def groups(self) -> list[array[int]]:
         """Those that are equal, group by group."""
         begins = self._begins
         return [self.numbers[begins[i] : begins[i + 1]] for i in range(self.distinct)]
+
+    def firsts(self, most: int) -> array[int]:
+        """The first of each group, of the first groups."""
+        begins = self._begins
+        return array("q", [self.numbers[begins[i]] for i in range(min(most, self.distinct))])
 
     def equal_to(self, words: tuple[int, ...]) -> array[int]:
         """Those whose first words are these."""
@@ -130,3 +145,16 @@ def words_in_common(
     return [
         (tuple(keys[numbers[0] * size : (numbers[0] + 1) * size]), numbers) for numbers in groups_of(keys, size, size)
     ]
+
+
+def steps_of(values: array[int], step: int) -> list[tuple[int, int]]:
+    """In which steps some values lie, and how many, as they follow each other: a step may come again.
+
+    >>> steps_of(array("q", [3, 5, 14, 9]), 10)
+    [(0, 2), (1, 1), (0, 1)]
+    """
+    if min(values, default=0) < 0:  # relative times
+        return [(value // step, 1) for value in values]
+    out = array("q", bytes(16 * len(values)))
+    n = count_steps(len(values), values, step, out) if values else 0
+    return list(zip(out[: 2 * n : 2], out[1 : 2 * n : 2], strict=True))

@@ -8,10 +8,13 @@ Those that are still alone stay records.
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, NamedTuple
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm.core.grouping import Order, in_order
+from tcptrace_fsm.core.grouping import Field, Order, in_order, picked
 from tcptrace_fsm.findings import groups as limits
+from tcptrace_fsm.findings.groups import Name
 from tcptrace_fsm.findings.survey import Collector
 from tcptrace_fsm.kernels.grouping import pick_attempts
 from tcptrace_fsm.kernels.layout import (
@@ -22,36 +25,42 @@ from tcptrace_fsm.kernels.layout import (
     A_KEY,
     A_LAST,
     A_MEMBER,
-    A_OPENING,
-    A_OPTIONS,
     ATTEMPT_SIZE,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Self
 
-    from tcptrace_fsm.findings.groups import Group, Groups, Name
+    from tcptrace_fsm.findings.groups import Group, Groups
     from tcptrace_fsm.tcp.profiles import Profile
 
 __all__ = ["Attempts", "Columns", "OfAttempts"]
 
 MANY = 65536  # attempts that are kept before they are put in order
 KEY_WORDS = 4
+FEW = 1024  # groups that are looked for among attempts, instead of attempts among groups
 
 
-class Columns(NamedTuple):
-    """The records of several attempts of one group, word by word."""
+class Columns:
+    """The records of several attempts of one group, word by word.
 
-    key: Name
-    ids: array[int]
-    frames: array[int]
-    firsts: array[int]
-    lasts: array[int]
-    openings: array[int]
-    options: array[int]
-    answered: array[int]
-    members: list[Name]
+    Attributes
+    ----------
+    records : array('q')
+        Of ``ATTEMPT_SIZE`` words each.
+    starts : array('q')
+        Where each begins.
+    """
+
+    def __init__(self, records: array[int]) -> None:
+        self.records = records
+        self.starts = array("q", range(0, len(records), ATTEMPT_SIZE))
+        self.ids = records[A_ID::ATTEMPT_SIZE]
+        self.frames = records[A_FRAME::ATTEMPT_SIZE]
+        self.firsts = records[A_FIRST::ATTEMPT_SIZE]
+        self.lasts = records[A_LAST::ATTEMPT_SIZE]
+        self.answered = records[A_ANSWERED::ATTEMPT_SIZE]
 
 
 class Attempts:
@@ -94,16 +103,19 @@ class Attempts:
     def count_in(self, groups: Groups, tell: Callable[[Group, Columns], None]) -> None:
         """Count those that are not alone in their group; ``tell`` adds to a group what a survey counts besides."""
         alone, several = Order(self.words, ATTEMPT_SIZE, KEY_WORDS).parted()
-        if groups:
-            keys = self._keys(in_order(alone, self.words, ATTEMPT_SIZE))
-            joining = {number for key, number in zip(keys, alone, strict=True) if key in groups}
+        if groups and len(alone):
+            keys = _Names(in_order(alone, self.words, ATTEMPT_SIZE), A_KEY, self._width)
+            joining = joined(keys, alone, groups)
             if joining:
                 several += [array("q", [number]) for number in alone if number in joining]
                 alone = array("q", [number for number in alone if number not in joining])
         for members in several:
-            columns = self._columns(in_order(members, self.words, ATTEMPT_SIZE))
-            group = groups.of(columns.key)
-            group.take_all(columns.ids, columns.frames, columns.firsts, columns.lasts, columns.members)
+            columns = Columns(in_order(members, self.words, ATTEMPT_SIZE))
+            group = groups.of(_Names(columns.records, A_KEY, self._width)[0])
+            member = _Names(columns.records, A_MEMBER, KEY_WORDS - self.by_listener)
+            group.take_all(
+                columns.ids, columns.frames, columns.firsts, columns.lasts, member.__getitem__, member.smallest()
+            )
             tell(group, columns)
         self.words = in_order(alone, self.words, ATTEMPT_SIZE)
         self.ordered = len(alone)
@@ -112,32 +124,57 @@ class Attempts:
 
     def trim(self, groups: Groups) -> None:
         """Let go of the groups that are too many, those that are alone among them."""
-        keys = self._keys(self.words)
+        keys = _Names(self.words, A_KEY, self._width)
         groups.trim(keys)
         if groups.bound is not None:
-            self.ordered = sum(key <= groups.bound for key in keys)
+            self.ordered = bisect_right(keys, groups.bound)
             del self.words[self.ordered * ATTEMPT_SIZE :]
 
-    def _keys(self, words: array[int]) -> list[Name]:
-        width = KEY_WORDS - (not self.by_listener)
-        return list(zip(*(words[A_KEY + i :: ATTEMPT_SIZE] for i in range(width)), strict=True))
+    @property
+    def _width(self) -> int:
+        """Words of a group's key."""
+        return KEY_WORDS - (not self.by_listener)
 
     def _padded(self, key: Name) -> Name:
         return key if self.by_listener else (*key, 0)
 
-    def _columns(self, words: array[int]) -> Columns:
-        width = KEY_WORDS - self.by_listener
-        return Columns(
-            self._keys(words[:ATTEMPT_SIZE])[0],
-            words[A_ID::ATTEMPT_SIZE],
-            words[A_FRAME::ATTEMPT_SIZE],
-            words[A_FIRST::ATTEMPT_SIZE],
-            words[A_LAST::ATTEMPT_SIZE],
-            words[A_OPENING::ATTEMPT_SIZE],
-            words[A_OPTIONS::ATTEMPT_SIZE],
-            words[A_ANSWERED::ATTEMPT_SIZE],
-            list(zip(*(words[A_MEMBER + i :: ATTEMPT_SIZE] for i in range(width)), strict=True)),
-        )
+
+class _Names(Sequence[Name]):
+    """The same words of each of some records, which are taken out when they are asked for."""
+
+    def __init__(self, records: array[int], word: int, width: int) -> None:
+        self._records, self._word, self._width = records, word, width
+
+    def __len__(self) -> int:
+        return len(self._records) // ATTEMPT_SIZE
+
+    def __getitem__(self, number: Any) -> Any:
+        at = number * ATTEMPT_SIZE + self._word
+        return tuple(self._records[at : at + self._width])
+
+    def __iter__(self) -> Iterator[Name]:
+        return zip(*(self._records[self._word + i :: ATTEMPT_SIZE] for i in range(self._width)), strict=True)
+
+    def smallest(self) -> set[Name]:
+        """Those that differ; of very many no more than a group keeps."""
+        if len(self) <= limits.MOST_MEMBERS:
+            return set(self)
+        fields = [Field(self._word + i) for i in range(self._width)]
+        words = picked(self._records, array("q", range(0, len(self._records), ATTEMPT_SIZE)), fields)
+        chosen = in_order(Order(words, self._width, self._width).firsts(limits.MOST_MEMBERS), words, self._width)
+        return set(zip(*(chosen[i :: self._width] for i in range(self._width)), strict=True))
+
+
+def joined(keys: _Names, numbers: array[int], groups: Groups) -> set[int]:
+    """The numbers of those whose key has a group already; ``keys`` are in order, one for each number."""
+    if len(groups) < FEW:
+        found = set()
+        for key in groups:
+            place = bisect_left(keys, key)
+            if place < len(keys) and keys[place] == key:
+                found.add(numbers[place])
+        return found
+    return {number for key, number in zip(keys, numbers, strict=True) if key in groups}
 
 
 class OfAttempts(Collector):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
-from tcptrace_fsm.core.grouping import Field, in_order, words_in_common
+from tcptrace_fsm.core.grouping import Field, in_order, steps_of, words_in_common
 from tcptrace_fsm.findings.attempts import OfAttempts
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, span
@@ -101,7 +100,7 @@ class Storm(Collector):
 
 def tell(group: Group, attempts: Columns) -> None:
     """Count attempts by when they were made, and those that were answered."""
-    for window, n in Counter([first // WINDOW for first in attempts.firsts]).items():
+    for window, n in steps_of(attempts.firsts, WINDOW):
         group.tally(f"window {window}", n)
     answered = sum(attempts.answered)
     if answered:

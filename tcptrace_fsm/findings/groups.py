@@ -11,7 +11,7 @@ from tcptrace_fsm.core.grouping import Field, picked, words_in_common
 from tcptrace_fsm.kernels.layout import C_FIRST_FRAME, C_FIRST_TIME, C_ID, C_LAST_TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Self
 
 __all__ = ["Group", "Groups", "Name", "Smallest"]
@@ -154,20 +154,29 @@ class Group:
         self.leave(len(others))
 
     def take_all(
-        self, ids: array[int], frames: array[int], firsts: array[int], lasts: array[int], members: list[Name]
+        self,
+        ids: array[int],
+        frames: array[int],
+        firsts: array[int],
+        lasts: array[int],
+        member: Callable[[int], Name],
+        members: set[Name],
     ) -> None:
-        """Count connections by columns: their numbers, first frames, first and last times, and what they count as."""
+        """Count connections by columns: their numbers, first frames, first and last times, and what they count as.
+
+        ``member`` gives that of one of them, ``members`` are those of all; of very many the smallest suffice.
+        """
         self.count += len(ids)
         lowest = min(ids)
         if self.conn_id < 0 or lowest < self.conn_id:
             first = ids.index(lowest)
-            self.conn_id, self.frame, self.first, self.member = lowest, frames[first], firsts[first], members[first]
+            self.conn_id, self.frame, self.first, self.member = lowest, frames[first], firsts[first], member(first)
         latest = max(lasts)
         self.last = max(self.last, latest)
         if len(self.examples) < EXAMPLES or lowest < self.examples[-1][0]:
             for example in nsmallest(EXAMPLES, zip(ids, frames, strict=True)):
                 self._show(*example)
-        self.members.take_all(set(members))
+        self.members.take_all(members)
 
     def leave(self, n: int) -> None:
         """Count some that nobody looks at."""
@@ -225,6 +234,23 @@ class Group:
         return self.last - self.first
 
 
+def in_both(place: int, some: Sequence[Name], others: Sequence[Name]) -> Name:
+    """What would stand at a place if two lists that are in order were merged; most of them is not looked at.
+
+    >>> [in_both(i, [(1,), (4,)], [(2,), (4,), (5,)])[0] for i in range(5)]
+    [1, 2, 4, 4, 5]
+    """
+    low, high = max(0, place + 1 - len(others)), min(place + 1, len(some))
+    while low < high:  # how many of those before, and at, that place are from the first list
+        middle = (low + high) // 2
+        if some[middle] < others[place - middle]:
+            low = middle + 1
+        else:
+            high = middle
+    ends = ([some[low - 1]] if low else []) + ([others[place - low]] if low <= place else [])
+    return max(ends)
+
+
 class Groups(dict[Name, Group]):
     """Groups by what their connections have in common; where there are too many, those with the smallest keys."""
 
@@ -250,10 +276,10 @@ class Groups(dict[Name, Group]):
         Parameters
         ----------
         others : sequence of tuple
-            Keys that count as well: of what may become a group.
+            Keys that count as well, in order: of what may become a group.
         """
         if len(self) + len(others) > MOST_GROUPS:
-            self.bound = sorted([*others, *self])[MOST_GROUPS - 1]
+            self.bound = in_both(MOST_GROUPS - 1, sorted(self), others)
             for key in [key for key in self if key > self.bound]:
                 del self[key]
         for group in self.values():

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
-from tcptrace_fsm.core.grouping import Field, picked
+from tcptrace_fsm.core.grouping import Field, picked, words_in_common
 from tcptrace_fsm.findings.attempts import OfAttempts
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, span
 from tcptrace_fsm.findings.survey import Collector, Found, Group, Survey, host_of, name, socket_of
 from tcptrace_fsm.kernels.layout import (
+    A_OPENING,
+    A_OPTIONS,
     CLIENT,
     CLOSING_ABORTED,
     E_BYTES,
@@ -49,6 +50,7 @@ RULES: tuple[Rule, ...] = ()  # what one connection shows is in attack.py
 
 LAST_FLAGS = tuple(Field(end_of(0, side) + E_LAST_FLAGS, 0, 63) for side in (CLIENT, SERVER))
 OFFERS = OPT_SCALE | OPT_TIMESTAMPS
+WAYS = (Field(A_OPENING), Field(A_OPTIONS))
 OUTCOMES = {OPENING_REFUSED: "refused", OPENING_UNANSWERED: "unanswered"}
 TARGETS = 20  # different listeners that make a scan
 SERVICES = 1024  # ports below this are services': what comes from there ends a connection that was asked for
@@ -85,10 +87,11 @@ class Scan(OfAttempts):
 
 def tell(group: Group, attempts: Columns) -> None:
     """Count how attempts ended, and which a system made."""
-    for opening, n in Counter(attempts.openings).items():
-        group.tally(OUTCOMES.get(opening, "open"), n)
-    ways = Counter(zip(attempts.openings, attempts.options, strict=True))
-    by_system = sum(n for (opening, options), n in ways.items() if options & OFFERS or opening == OPENING_HANDSHAKE)
+    by_system = 0
+    for (opening, options), members in words_in_common(attempts.records, attempts.starts, WAYS):
+        group.tally(OUTCOMES.get(opening, "open"), len(members))
+        if options & OFFERS or opening == OPENING_HANDSHAKE:
+            by_system += len(members)
     if by_system:
         group.tally("system", by_system)
 

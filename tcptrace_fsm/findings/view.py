@@ -26,7 +26,6 @@ from tcptrace_fsm.kernels.layout import (
     C_MARKS,
     C_NET,
     C_PATH,
-    C_PORTS,
     C_SERVER_BASIS,
     C_SERVER_HI,
     C_SERVER_LO,

@@ -14,7 +14,7 @@ from tcptrace_fsm.kernels.memory import *
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["arrange_records", "group_records", "part_alone", "pick_attempts", "pick_words"]
+__all__ = ["arrange_records", "count_steps", "group_records", "part_alone", "pick_attempts", "pick_words"]
 
 
 def pick_words(count: int, starts: Words, block: Words, fields: int, wanted: Words, out: Words) -> int:
@@ -65,8 +65,111 @@ def merge_runs(low: int, middle: int, high: int, size: int, width: int, records:
     return high - low
 
 
+def sort_by_merging(count: int, size: int, width: int, records: Words, order: Words, work: Words) -> int:
+    """Put few records in order by their first ``width`` words."""
+    run = 1
+    while run < count:
+        low = 0
+        while low < count:
+            middle = low + run
+            high = middle + run
+            if middle > count:
+                middle = count
+            if high > count:
+                high = count
+            merge_runs(low, middle, high, size, width, records, order, work)
+            low = high
+        i = 0
+        while i < count:
+            order[i] = work[i]
+            i += 1
+        run = run * 2
+    return count
+
+
+def differing_bits(count: int, size: int, width: int, records: Words, out: Words, at: int) -> int:
+    """Write at ``at`` of ``out`` for each of the first ``width`` words the bits in which not all records agree."""
+    k = 0
+    while k < width:
+        out[at + k] = 0
+        k += 1
+    i = size
+    while i < count * size:
+        k = 0
+        while k < width:
+            out[at + k] |= records[i + k] ^ records[k]
+            k += 1
+        i += size
+    return width
+
+
+def sort_by_byte(count: int, shift: int, odd: int, work: Words) -> int:
+    """One pass of a radix sort: from one half of ``work`` to the other, by eight bits of the keys.
+
+    ``work`` holds two lists of ``count`` numbers, the keys of each, and 256 counts.
+    """
+    source = odd * count
+    to = count - source
+    counts = 4 * count
+    flip = 128 if shift == 56 else 0  # the sign
+    i = 0
+    while i < 256:
+        work[counts + i] = 0
+        i += 1
+    i = 2 * count + source
+    while i < 3 * count + source:
+        work[counts + (work[i] >> shift & 255 ^ flip)] += 1
+        i += 1
+    i = 0
+    before = to
+    while i < 256:
+        n = work[counts + i]
+        work[counts + i] = before
+        before += n
+        i += 1
+    i = source
+    while i < source + count:
+        key = work[2 * count + i]
+        byte = counts + (key >> shift & 255 ^ flip)
+        j = work[byte]
+        work[byte] = j + 1
+        work[j] = work[i]
+        work[2 * count + j] = key
+        i += 1
+    return 1 - odd
+
+
+def sort_by_radix(count: int, size: int, width: int, records: Words, order: Words, work: Words) -> int:
+    """Put many records in order by their first ``width`` words: byte by byte, those alike in all records left out."""
+    i = 0
+    while i < count:
+        work[i] = i
+        i += 1
+    odd = 0
+    differing = 4 * count + 256
+    k = width - 1
+    while k >= 0:
+        bits = work[differing + k]
+        if bits:
+            i = odd * count
+            while i < odd * count + count:
+                work[2 * count + i] = records[work[i] * size + k]
+                i += 1
+        shift = 0
+        while shift < 64 and bits:
+            if bits >> shift & 255:
+                odd = sort_by_byte(count, shift, odd, work)
+            shift += 8
+        k -= 1
+    i = 0
+    while i < count:
+        order[i] = work[odd * count + i]
+        i += 1
+    return count
+
+
 def group_records(
-    count: int, size: int, width: int, records_words: Words, order_words: Words, spare_words: Words, begins_words: Words
+    count: int, size: int, width: int, records_words: Words, order_words: Words, work_words: Words, begins_words: Words
 ) -> int:
     """Put records in order by their first ``width`` words, those that are equal as they stand.
 
@@ -78,7 +181,7 @@ def group_records(
     records : int64[count * size]
     order : int64[count]
         The numbers of the records in that order.
-    spare : int64[count]
+    work : int64[4 * count + 256 + width]
         Scratch.
     begins : int64[count + 1]
         Where in ``order`` each group of equal ones begins, and the count.
@@ -90,33 +193,28 @@ def group_records(
     """
     records = pointer(records_words)
     order = pointer(order_words)
-    spare = pointer(spare_words)
+    work = pointer(work_words)
     begins = pointer(begins_words)
+    differing = 4 * count + 256
+    differing_bits(count, size, width, records, work, differing)
+    alike = 1
+    i = 0
+    while i < width:
+        if work[differing + i]:
+            alike = 0
+        i += 1
     i = 0
     while i < count:
         order[i] = i
         i += 1
-    run = 1
-    while run < count:
-        low = 0
-        while low < count:
-            middle = low + run
-            high = middle + run
-            if middle > count:
-                middle = count
-            if high > count:
-                high = count
-            merge_runs(low, middle, high, size, width, records, order, spare)
-            low = high
-        i = 0
-        while i < count:
-            order[i] = spare[i]
-            i += 1
-        run = run * 2
+    if not alike and count < ORDER_FEW:
+        sort_by_merging(count, size, width, records, order, work)
+    elif not alike:
+        sort_by_radix(count, size, width, records, order, work)
     groups = 0
     i = 0
     while i < count:
-        if i == 0 or comes_before(order[i - 1] * size, order[i] * size, width, records):
+        if i == 0 or (not alike and comes_before(order[i - 1] * size, order[i] * size, width, records)):
             begins[groups] = i
             groups += 1
         i += 1
@@ -155,6 +253,22 @@ def part_alone(groups: int, order: Words, begins: Words, alone: Words, several: 
             several[k] = begins[i]
             several[k + 1] = begins[i + 1]
             k += 2
+        i += 1
+    return n
+
+
+def count_steps(count: int, values: Words, step: int, out: Words) -> int:
+    """Pairs: in which step values lie, none below 0, and how many in a row. Returns how many pairs there are."""
+    n = 0
+    i = 0
+    while i < count:
+        at = values[i] // step
+        if n and out[2 * n - 2] == at:
+            out[2 * n - 1] += 1
+        else:
+            out[2 * n] = at
+            out[2 * n + 1] = 1
+            n += 1
         i += 1
     return n
 

@@ -13,3 +13,6 @@ A_OPENING = 12  # OPENING_...
 A_OPTIONS = 13  # OPT_... of the client's SYN
 A_ANSWERED = 14  # 1 if the server sent anything
 ATTEMPT_SIZE = 15
+
+# --- order (grouping) ------------------------------------------------------------------------------------------------
+ORDER_FEW = 48  # fewer records than that are put in order by merging, more by their bytes
