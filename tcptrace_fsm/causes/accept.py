@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes.attempts import RTO, answer_of, at_server, harm, hops, late, neighbours, opened_late, syns_of
+from tcptrace_fsm.causes.attempts import RTO, answer_of, at_server, harm, late, neighbours, opened_late, syns_of
 from tcptrace_fsm.causes.briefs import CLIENT_BYTES, SERVER_BYTES
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.handshake import EXPLAINED, concerns_stalled, ending, stalled, tale
 from tcptrace_fsm.causes.unanswered import concerns_unanswered, silence
+from tcptrace_fsm.findings.evidence import hops
 from tcptrace_fsm.findings.handshake import is_plain
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tcptrace_fsm.findings.evidence import hops
 from tcptrace_fsm.findings.keys import NEVER_OPENED
 from tcptrace_fsm.findings.rule import SECOND
 from tcptrace_fsm.kernels.layout import (
@@ -78,11 +79,6 @@ def syns_of(case: Case) -> list[Segment]:
 def answer_of(case: Case) -> Segment | None:
     """The server's first SYN+ACK that acknowledges the SYN."""
     return next((s for s in case.sent(SERVER) if s.syn_ack and s.ack >= 1), None)
-
-
-def hops(ttl: int) -> int:
-    """How many routers a packet has passed, if it began with one of the usual TTLs."""
-    return (64 if ttl <= 64 else 128 if ttl <= 128 else 255) - ttl
 
 
 def at_client(case: Case) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.core.words import CONFIDENCES, PLACES
 from tcptrace_fsm.findings.keys import NEVER_OPENED
+from tcptrace_fsm.findings.lacking import SET_BACK, clock_set_back, lacks
 from tcptrace_fsm.findings.needs import doubtful
 from tcptrace_fsm.kernels.layout import C_OPENING
 from tcptrace_fsm.text.durations import UNKNOWN
@@ -26,11 +27,15 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.rule import Change, Segment
+    from tcptrace_fsm.findings.view import View
 
 __all__ = ["CONFIDENCES", "PLACES", "Cause", "Diagnosis", "Sufferer", "Verdict", "surest"]
 
 GROUPS = ("service", "pair", "client", "server", "capture")
-INCOMPLETE = "the capture lacks segments of the connection, or has several on the same ports: it may only look so"
+INCOMPLETE = (
+    "the capture lacks segments of the connection, has several on the same ports, or stamps them out of order: it may "
+    "only look so"
+)
 
 
 class Verdict(NamedTuple):
@@ -186,9 +191,17 @@ class Cause:
             return None
         loud = (found.severity or self.severity) in {"medium", "high"} and found.confidence != "proved"
         # Where nothing opened, nothing more was to be seen.
-        if self.fragile and loud and case[C_OPENING] not in NEVER_OPENED and doubtful(case.view):
+        if loud and case[C_OPENING] not in NEVER_OPENED and self.shaken_by(case.view):
             return found._replace(confidence="possible", severity="low", against=(*found.against, INCOMPLETE))
         return found
+
+    def shaken_by(self, view: View) -> bool:
+        """Whether the capture lacks too much of a connection, or knows too little of its times, for this cause."""
+        if self.fragile:
+            return doubtful(view)
+        if self.family in {"close", "others"}:  # which rest on what was not said
+            return lacks(view)
+        return self.family != "capture" and clock_set_back(view) >= SET_BACK
 
 
 def distinct(values: Iterable[str]) -> tuple[str, ...]:

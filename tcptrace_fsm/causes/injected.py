@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tcptrace_fsm.causes.attempts import hops, syns_of
+from tcptrace_fsm.causes.attempts import syns_of
 from tcptrace_fsm.causes.cause import Cause, Verdict
-from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, older
+from tcptrace_fsm.findings.evidence import FAR, HANDSHAKE, heard, hops
+from tcptrace_fsm.findings.gone_on import goes_on, overtaking
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_OPENING,
     CLIENT,
     E_BYTES,
-    E_OUT_OF_ORDER,
     E_RSTS,
     FATE_ARRIVED,
     FATE_FOREIGN,
-    MARK_ACK_OLD,
-    MARK_AFTER_RST,
     MARK_GAP,
-    MARK_OUT_OF_ORDER,
     MARK_OUT_OF_WINDOW,
-    MARK_PAWS,
     MARK_RETRANSMISSION,
     MARK_RST_INEXACT,
     MARK_RST_OUTSIDE,
-    MARK_SENT_BEFORE,
     MARK_SPURIOUS,
     MILLISECOND,
     OPENING_MIDSTREAM,
@@ -38,11 +33,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.rule import End, Segment
 
-__all__ = ["CAUSES", "FAR", "concerns_reset", "drawn_by", "goes_on", "round_trip"]
-
-OVERTAKEN = 3 * MILLISECOND  # what follows an RST so soon was overtaken by it
-LATE = SECOND // 5  # ... and where segments overtake one another, what follows within this
-FAR = 1000  # IP identifications that lie so far apart are of two series
+__all__ = ["CAUSES", "concerns_reset", "drawn_by", "round_trip"]
 
 
 def concerns_reset(case: Case) -> bool:
@@ -89,42 +80,6 @@ class Forged(NamedTuple):
     points: int
     far: bool
     """Only its TTL speaks."""
-
-
-def overtaking(end: End) -> bool:
-    """Whether segments of the connection overtake one another."""
-    marks = (MARK_PAWS, MARK_ACK_OLD, MARK_OUT_OF_ORDER, MARK_SENT_BEFORE)
-    return end[E_OUT_OF_ORDER] + end.peer[E_OUT_OF_ORDER] > 0 or any(s.has(*marks) for s in end.view.segments)
-
-
-def goes_on(end: End, rst: Segment) -> Segment | None:
-    """What ``end`` says after an RST that it cannot have meant."""
-    earlier = [s for s in heard(end.segments) if s.frame <= rst.frame]
-    acked = max((s.ack for s in earlier), default=-1)
-    late = LATE if overtaking(end) else OVERTAKEN
-    closed = any(s.fin for s in earlier)
-    for s in heard(end.segments):
-        if s.frame <= rst.frame or s.rst or s.syn or not s.has(MARK_AFTER_RST):
-            continue
-        if s.last_time - rst.time < late:
-            continue
-        if s.has(MARK_PAWS, MARK_ACK_OLD, MARK_OUT_OF_ORDER) or any(older(s.tsval, x.tsval) for x in earlier):
-            continue  # it was sent before the RST, which overtook it
-        sent = [x for x in heard(end.segments) if x.frame < s.frame]
-        if any(0 < x.ip_id - s.ip_id < FAR and hops(x.ttl) == hops(s.ttl) for x in sent) and s.ip_id > 0:
-            continue  # ... by the number of the packet
-        if not s.length and not s.fin and not s.syn_ack and s.ack <= acked and s.last_time - rst.time < LATE:
-            continue
-        if closed and not s.length:
-            continue  # it is closing: it resets what comes late, and what it acknowledged may come after
-        if any(x.rst and x.frame > s.frame and hops(x.ttl) == hops(s.ttl) for x in end.segments):
-            continue  # it goes on resetting: it is its own, and what lies between was overtaken
-        if s.syn_ack:
-            asked = [x for x in end.peer.segments if x.syn and x.frame < s.frame]
-            if not asked or asked[-1].frame > rst.frame:
-                continue  # it answers another try
-        return s
-    return None
 
 
 def forged(case: Case, end: End) -> Forged | None:

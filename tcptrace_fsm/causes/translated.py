@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes.attempts import hops, syns_of
+from tcptrace_fsm.causes.attempts import syns_of
 from tcptrace_fsm.causes.cause import Cause, Verdict
-from tcptrace_fsm.causes.injected import concerns_reset, drawn_by, goes_on, round_trip
-from tcptrace_fsm.findings.evidence import heard
+from tcptrace_fsm.causes.injected import concerns_reset, drawn_by, round_trip
+from tcptrace_fsm.findings.evidence import heard, hops
+from tcptrace_fsm.findings.gone_on import goes_on
 from tcptrace_fsm.findings.handshake import is_plain
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.briefs import Brief
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
-    from tcptrace_fsm.findings.rule import Segment
+    from tcptrace_fsm.findings.rule import End, Segment
 
 __all__ = ["CAUSES"]
 
@@ -214,11 +215,16 @@ def disowned(case: Case) -> Verdict | None:
     )
 
 
+def told(end: End, rst: Segment) -> bool:
+    """Whether its peer had reset the connection before ``end`` did: what comes after that belongs to none."""
+    return any(s.rst and s.frame < rst.frame for s in heard(end.peer.segments))
+
+
 def replied_to_stranger(case: Case) -> Verdict | None:
     """An RST answers one segment that its receiver could not assign, from an end that was there a moment before."""
     for end in case.view.ends:
         rst = next((s for s in heard(end.segments) if s.rst), None)
-        if rst is None or any(s.fin for s in case.segments if s.frame < rst.frame):
+        if rst is None or told(end, rst) or any(s.fin for s in case.segments if s.frame < rst.frame):
             continue
         if any(s.rst and s.flags & TCP_ACK for s in end.segments) or any(s.has(MARK_PAWS) for s in case.segments):
             continue  # it aborted; or segments overtake one another
@@ -272,8 +278,10 @@ def unknown_at_once(case: Case) -> Verdict | None:
         rst = next((s for s in heard(end.segments) if s.rst), None)
         if rst is None or rst.flags & TCP_ACK or not rst.has(MARK_RST_DRAWN) or not end.peer[E_UNIQUE]:
             continue
-        if any(s.fin for s in case.segments if s.frame < rst.frame) or any(
-            s.flags & TCP_ACK for s in end.segments if s.rst
+        if (
+            told(end, rst)
+            or any(s.fin for s in case.segments if s.frame < rst.frame)
+            or any(s.flags & TCP_ACK for s in end.segments if s.rst)
         ):
             continue
         others = [s for s in heard(end.segments) if not s.rst and s.frame < rst.frame]

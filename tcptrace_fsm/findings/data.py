@@ -81,7 +81,11 @@ def answering(c: View) -> Iterator[Hit]:
 
 def unheard(end: End) -> list[Segment]:
     """Keepalives after which nothing came from the peer any more."""
-    return in_vain([s for s in keepalives(end) if s.time > end.peer[E_LAST_TIME] >= 0])
+    asked = in_vain([s for s in keepalives(end) if s.time > end.peer[E_LAST_TIME] >= 0])
+    # Who acknowledges more afterwards has heard from its peer meanwhile, though the capture has not.
+    if any(s.frame > asked[0].frame and s.ack > asked[0].ack for s in end.segments[-8:] if asked):
+        return []
+    return asked
 
 
 def in_vain(asked: list[Segment]) -> list[Segment]:

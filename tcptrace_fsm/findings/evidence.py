@@ -18,9 +18,12 @@ from tcptrace_fsm.kernels.layout import (
     E_RTT_MIN,
     E_WINDOW,
     FACT_RESET_AFTER_FIN,
+    MARK_ACK_OLD,
     MARK_BAD_CHECKSUM,
     MARK_CAPTURE_DUPLICATE,
     MARK_KEEPALIVE,
+    MARK_OUT_OF_ORDER,
+    MARK_PAWS,
     MARK_RETRANSMISSION,
     MARK_STRAY_SYN,
     MARK_ZERO_WINDOW_PROBE,
@@ -40,6 +43,7 @@ __all__ = [
     "BEGUN_IDLE",
     "CLOSED_BY_CLIENT",
     "CLOSED_BY_SERVER",
+    "FAR",
     "HANDSHAKE",
     "MET_OLD",
     "answered_by",
@@ -48,9 +52,11 @@ __all__ = [
     "bytes_lost",
     "follows_own_syn",
     "heard",
+    "hops",
     "is_copy",
     "older",
     "outdated",
+    "overtaken",
     "persisting",
     "prompt",
     "reply_time",
@@ -64,6 +70,7 @@ __all__ = [
     "when_taken_over",
 ]
 
+FAR = 1000  # IP identifications that lie so far apart are of two series
 PROBES = mask(MARK_KEEPALIVE, MARK_ZERO_WINDOW_PROBE, MARK_RETRANSMISSION)
 NOBODYS = mask(MARK_CAPTURE_DUPLICATE, MARK_BAD_CHECKSUM, MARK_STRAY_SYN)
 
@@ -140,6 +147,22 @@ def is_copy(s: Segment, end: End) -> bool:
 def older(a: int, b: int) -> bool:
     """Whether timestamp ``a`` is older than ``b`` (RFC 7323 5.2): clocks wrap. An absent one (-1) is neither."""
     return a >= 0 <= b and 0 < (b - a) % (1 << 32) < 1 << 31
+
+
+def hops(ttl: int) -> int:
+    """How many routers a packet has passed, if it began with one of the usual TTLs."""
+    return (64 if ttl <= 64 else 128 if ttl <= 128 else 255) - ttl
+
+
+def overtaken(s: Segment, end: End) -> bool:
+    """Whether a segment of ``end`` was sent before one that precedes it: its numbers, timestamp or IP id say so."""
+    if s.has(MARK_PAWS, MARK_ACK_OLD, MARK_OUT_OF_ORDER):
+        return True
+    return any(
+        older(s.tsval, x.tsval) or (s.ip_id > 0 and 0 < x.ip_id - s.ip_id < FAR and hops(x.ttl) == hops(s.ttl))
+        for x in heard(end.segments)
+        if x.frame < s.frame
+    )
 
 
 def outdated(segment: Segment, by: Segment) -> bool:

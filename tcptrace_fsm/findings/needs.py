@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tcptrace_fsm.findings.lacking import lacks
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
     C_ENDPOINTS,
@@ -61,8 +62,8 @@ __all__ = [
 ]
 
 DOUBTS = (
-    "low where the capture lacks segments of the connection that were acknowledged, or its bare ACKs, or takes two "
-    "connections on the same ports for one"
+    "low where the capture lacks segments of the connection that were acknowledged or numbered, or its bare ACKs, "
+    "takes two connections on the same ports for one, or has stamps a second or more behind those before them"
 )
 NEAR = 1 << 20  # bytes; numbers that are both off by more than this are another connection's; ELSEWHERE by one alone
 
@@ -162,7 +163,7 @@ def doubtful(view: View) -> bool:
 
 def is_doubtful(view: View) -> bool:
     """The same, worked out."""
-    if view.lost or mixed(view) or not holds_bare_acks(view):
+    if view.lost or lacks(view) or mixed(view) or not holds_bare_acks(view):
         return True
     missed = any(s.has(MARK_ACK_UNSEEN) and s.ack <= view.ends[s.side][E_ACK] for s in view.segments)
     if missed or (view[C_MARKS] >> MARK_TIME_BACK & 1 and view[C_MARKS] >> MARK_GAP & 1):

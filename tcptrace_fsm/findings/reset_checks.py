@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE, answered_by, heard, is_copy, prompt, state_at, when_aborted
+from tcptrace_fsm.findings.evidence import (
+    HANDSHAKE,
+    answered_by,
+    heard,
+    is_copy,
+    overtaken,
+    prompt,
+    state_at,
+    when_aborted,
+)
+from tcptrace_fsm.findings.gone_on import OVERTAKEN, goes_on
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, whole
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
@@ -36,22 +46,15 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES"]
 
-OVERTAKEN = SECOND * 3 // 1000  # what follows an RST so soon, and lies before it, was overtaken by it
 UNSYNCHRONIZED = (State.CLOSED, State.LISTEN, State.SYN_SENT, State.SYN_RECEIVED, State.UNKNOWN)
 
 
 def talks_on(end: End) -> tuple[Segment, Segment] | None:
     """An RST that ``end`` cannot have meant: the RST, and what ``end`` says after it."""
-    rst: Segment | None = None
-    for s in heard(end.segments):
-        if s.rst:
-            if rst is None and (state_at(end, s.time) not in UNSYNCHRONIZED or ends_opening(end, s)):
-                rst = s
-        elif rst and s.has(MARK_AFTER_RST) and (s.last_time - rst.time >= OVERTAKEN or s.end > rst.seq):
-            if s.syn_ack and any(x.syn and rst.frame < x.frame < s.frame for x in end.peer.segments):
-                return None  # asked once more
-            return rst, s
-    return None
+    resets = (s for s in heard(end.segments) if s.rst)
+    rst = next((s for s in resets if state_at(end, s.time) not in UNSYNCHRONIZED or ends_opening(end, s)), None)
+    later = goes_on(end, rst) if rst else None
+    return (rst, later) if rst and later else None
 
 
 def ends_opening(end: End, rst: Segment) -> bool:
@@ -133,7 +136,7 @@ def rst_ignored(c: View) -> Iterator[Hit]:
         if rst.has(MARK_RST_INEXACT, MARK_RST_OUTSIDE) or took_effect(end.peer, rst):
             continue
         answer = next((s for s in heard(end.peer.segments) if s.last_time > rst.time + OVERTAKEN and not s.rst), None)
-        if answer and not (is_copy(later, end) or is_copy(answer, end.peer)):
+        if answer and not (is_copy(later, end) or is_copy(answer, end.peer) or overtaken(answer, end.peer)):
             yield Hit(
                 end.side,
                 rst,
@@ -186,11 +189,11 @@ def rst_out_of_window(c: View) -> Iterator[Hit]:
                 f"an RST of {end.name} lies outside the window of {end.peer.name}, {count(abs(off), 'byte')} "
                 f"{'beyond' if off > 0 else 'below'} its edge: it is dropped; a blind guess, or of another connection",
                 found[1:],
-                None if goes_on(c, found[0]) else "low",
+                None if lives_on(c, found[0]) else "low",
             )
 
 
-def goes_on(c: View, rst: Segment) -> bool:
+def lives_on(c: View, rst: Segment) -> bool:
     """Whether the connection lived on after a reset."""
     return any(s.last_frame > rst.frame and not s.rst for s in heard(c.segments))
 

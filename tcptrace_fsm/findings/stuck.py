@@ -106,6 +106,14 @@ def unanswered_fin(end: End, state: State) -> tuple[Segment, list[Segment], bool
     return (fins[0], again, gave_up) if len(again) > 1 or gave_up else None
 
 
+def stopped(end: End, fin: Segment, again: list[Segment]) -> bool:
+    """Whether a FIN was due once more, by the doubling of its timer, long before the end: it was answered, not here."""
+    last = again[-1].last_time
+    if last - fin.time >= SECOND:
+        return False  # it may have given up, which no host does so soon (RFC 9293 3.8.3: R2)
+    return end.view.end - last > 4 * (last - (again[-2] if len(again) > 1 else fin).last_time) + SECOND
+
+
 def stuck(c: View, state: State, worst: str, what: str) -> Iterator[Hit]:
     """Endpoints whose FIN is repeated in a state and never acknowledged."""
     for end in c.ends:
@@ -114,9 +122,15 @@ def stuck(c: View, state: State, worst: str, what: str) -> Iterator[Hit]:
             continue
         fin, again, gave_up = found
         tried = again[-1].last_time - fin.time if again else 0
-        outcome = "gave up" if gave_up else "was still trying when the capture ended"
+        outcome = (
+            f"was silent for the {span(c.end - again[-1].last_time)} after that"
+            if again and stopped(end, fin, again)
+            else "gave up"
+            if gave_up
+            else "was still trying when the capture ended"
+        )
         severity = worst if len(again) >= REPEATS else "low"
-        if not end.peer[E_SEGMENTS]:
+        if not end.peer[E_SEGMENTS] or (again and stopped(end, fin, again)):
             severity = "low"
         yield Hit(
             end.side,

@@ -106,14 +106,19 @@ def early_data(c: View) -> Iterator[Hit]:
         f"connection was open: {then}",
         (syn, *early[1:], *((answer,) if answer else ())),
         # Nobody guesses a server's ISN: this capture shows the SYN+ACK too late, or not. A server that knows of no
-        # connection says so at once.
-        None if answer is None and denies(c.server, early[0]) else "low",
+        # connection says so at once. And who has acknowledged by a segment of its own, or echoes a timestamp, had one.
+        None if answer is None and denies(c.server, early[0]) and not answered_unseen(c.client, early[0]) else "low",
     )
 
 
 def denies(end: End, asked: Segment) -> bool:
     """Whether an endpoint answers a segment by a reset: it knows no connection that this is of."""
     return any(s.reply_rst and s.seq == asked.ack and 0 <= s.time - asked.time <= reply_time(end) for s in end.segments)
+
+
+def answered_unseen(client: End, data: Segment) -> bool:
+    """Whether a client has acknowledged a SYN+ACK that is not in the capture before it sent its first data."""
+    return data.tsecr > 0 or any(s.ack >= 0 and is_plain(s) and s.frame < data.frame for s in client.segments)
 
 
 def bad_third(c: View) -> Iterator[Hit]:

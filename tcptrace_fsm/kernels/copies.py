@@ -40,7 +40,7 @@ def is_capture_duplicate(c: int, x: int, y: int, s: int, ack: int, segments: Wor
     if (
         rows[x + E_LAST_SEQ] != segments[s + S_SEQ]
         or rows[x + E_LAST_LEN] != segments[s + S_LEN]
-        or rows[x + E_LAST_FLAGS] != flags
+        or rows[x + E_LAST_FLAGS] & LAST_FLAGS_MASK != flags
         or rows[x + E_IP_ID] != number
         or (ack >= 0 and rows[x + E_LAST_ACK] != ack)
     ):
@@ -79,7 +79,7 @@ def is_renumbered(c: int, x: int, side: int, s: int, segments: Words, rows: Word
     if (
         segments[s + S_IP_ID] <= 0
         or rows[x + E_IP_ID] != segments[s + S_IP_ID]
-        or rows[x + E_LAST_FLAGS] != segments[s + S_FLAGS]
+        or rows[x + E_LAST_FLAGS] & LAST_FLAGS_MASK != segments[s + S_FLAGS]
         or rows[x + E_LAST_LEN] != segments[s + S_LEN]
         or not segments[s + S_FLAGS] & TCP_ACK
         or segments[s + S_FLAGS] & TCP_RST

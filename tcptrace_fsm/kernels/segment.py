@@ -40,6 +40,25 @@ def join_train(x: int, y: int, now: int, rows: Words) -> int:
     return 0
 
 
+def count_numbers(x: int, s: int, whole: int, segments: Words, rows: Words) -> int:
+    """Whether its sender numbers its packets one by one, and how often one of them did not come here.
+
+    Not where bytes are missing as well (``whole`` is 0), which the way may have lost, nor behind what was several
+    packets. A number that comes after all was overtaken.
+    """
+    if rows[x + E_IP_ID] <= 0:
+        return 0
+    step = (segments[s + S_IP_ID] - rows[x + E_IP_ID]) & 65535
+    if step == 1:
+        rows[x + E_LAST_FLAGS] += bit(NUMBERED_SHIFT)
+    elif 1 < step < SKIPPED_NEAR:
+        if whole and rows[x + E_LAST_LEN] <= ETHERNET_MSS and rows[x + E_LAST_FLAGS] >> SKIPPED_SHIFT < SKIPPED_MOST:
+            rows[x + E_LAST_FLAGS] += bit(SKIPPED_SHIFT)
+    elif step > 65536 - SKIPPED_NEAR and rows[x + E_LAST_FLAGS] >> SKIPPED_SHIFT:
+        rows[x + E_LAST_FLAGS] -= bit(SKIPPED_SHIFT)
+    return 0
+
+
 def be_last(c: int, x: int, s: int, ack: int, now: int, segments: Words, rows: Words) -> int:
     """Keep what the next segment will be compared with."""
     rows[x + E_SEGMENTS] += 1
@@ -48,7 +67,7 @@ def be_last(c: int, x: int, s: int, ack: int, now: int, segments: Words, rows: W
     if ack >= 0:
         rows[x + E_LAST_ACK] = ack
     rows[x + E_LAST_LEN] = segments[s + S_LEN]
-    rows[x + E_LAST_FLAGS] = segments[s + S_FLAGS]
+    rows[x + E_LAST_FLAGS] = (rows[x + E_LAST_FLAGS] & ~LAST_FLAGS_MASK) | segments[s + S_FLAGS]
     if rows[x + E_IP_ID] <= 0 or ((segments[s + S_IP_ID] - rows[x + E_IP_ID]) & 65535) < 32768:
         rows[x + E_IP_ID] = segments[s + S_IP_ID]
     if rows[x + E_SEGMENTS] < 3 and rows[x + E_TTL] < 0:
@@ -127,6 +146,7 @@ def predicted(c: int, side: int, s: int, segments: Words, rows: Words, control: 
         rows[x + E_EDGE] = ack + window
     if length:
         join_train(x, y, now, rows)
+    count_numbers(x, s, 1, segments, rows)
     be_last(c, x, s, ack, now, segments, rows)
     return 1
 
@@ -301,6 +321,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         rows[y + E_BLOCKED_SINCE] = now
     if length or flags & TCP_FIN:
         join_train(x, y, now, rows)
+    count_numbers(x, s, 0 if marks & (M_GAP | M_RETRANSMISSION | M_OUT_OF_ORDER) else 1, segments, rows)
     be_last(c, x, s, ack, now, segments, rows)
     rows[c + C_MARKS] |= marks
     # the log

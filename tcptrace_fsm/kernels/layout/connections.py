@@ -132,7 +132,7 @@ E_TSVAL = 15  # latest TSval, -1 for none
 E_IP_ID = 16  # of its latest segment
 E_LAST_SEQ = 17  # of its latest segment
 E_LAST_LEN = 18
-E_LAST_FLAGS = 19
+E_LAST_FLAGS = 19  # in its lowest bits; above them what NUMBERED_SHIFT and SKIPPED_SHIFT say
 E_HEAD_TIME = 20  # when the oldest unacknowledged byte was last sent, ns
 E_ACK_TIME = 21  # when its ACK last advanced
 E_DUP_RUN = 22  # duplicate ACKs in a row
@@ -172,6 +172,13 @@ E_ICMP = 78  # first of the records of ICMP errors that quote its segments, -1 f
 E_ICMP_COUNT = 79  # how many such errors there were
 ENDPOINT_SIZE = 80
 END_STACK = E_RUN  # once the connection is over: STACK_..., what system its SYN bespeaks
+
+# E_LAST_FLAGS
+LAST_FLAGS_MASK = 65535
+NUMBERED_SHIFT = 16  # how often its IP identification went on by one
+SKIPPED_SHIFT = 48  # how often by a few, without bytes that are missing: packets of it are not in the capture
+SKIPPED_MOST = 16383
+SKIPPED_NEAR = 64  # what goes on by as much or more is another counter's
 
 # E_CHECKSUMS: which kinds were seen, 1 << (CHECKSUM_... - 1)
 SUMS_GOOD = 1

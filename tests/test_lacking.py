@@ -1,0 +1,146 @@
+"""What a connection's own segments tell of the capture: packets that it lacks, times that it does not know."""
+
+from __future__ import annotations
+
+import pytest
+
+from tcptrace_fsm.capture.scripted import parse
+from tcptrace_fsm.core.settings import Settings
+from tcptrace_fsm.core.words import SEVERITIES
+from tcptrace_fsm.runs.run import new_engine
+from tests.strategies import run
+
+pytestmark = pytest.mark.plain
+
+# Linux numbers the packets of each connection for itself.
+COUNTED = """
+    0.000 > S  0:0(0)              id 101 ttl 64 win 64240 <mss 1460, sackok, ts 1000/0, scale 7>
+    0.010 < S. 0:0(0)     ack 1    id 0   ttl 64 win 65160 <mss 1460, sackok, ts 5000/1000, scale 7>
+    0.020 > .  1:1(0)     ack 1    id 102
+    0.030 > P. 1:101(100) ack 1    id 103
+    0.040 < .  1:1(0)     ack 101  id 502
+"""
+OVERTAKEN = """
+    0.000 > S  0:0(0)              id 101 <ts 1000/0>
+    0.010 < S. 0:0(0)     ack 1    id 501 <ts 5000/1000>
+    0.020 > .  1:1(0)     ack 1    id 102 <ts 1020/5000>
+    0.030 > P. 1:101(100) ack 1    id 103 <ts 1030/5000>
+    0.040 < .  1:1(0)     ack 101  id 502 <ts 5040/1030>
+    0.050 < P. 1:201(200) ack 101  id 504 <ts 5050/1030>
+    0.060 < R. 201:201(0) ack 101  id 506
+    {0}
+"""
+GONE_ON = "0.100 < P. 201:301(100) ack 101 id {0} <ts {1}/1030>\n"
+ABORTED = """
+    0.500 < P. 1:201(200)   ack 101  id 503
+    0.600 > R. 101:101(0)   ack 201  id {0}
+"""
+HALF_CLOSED = """
+    1.000 > F. 101:101(0) ack 1    id 104
+    1.010 < .  1:1(0)     ack 102  id 503
+    1.110 < .  1:1(0)     ack 102  id 504
+    1.200 < .  1:1(0)     ack 102  id {0}
+    end 90
+"""
+RESET_TWICE = """
+    1.000 < R. 1:1(0)       ack 101
+    1.010 < P. 1:201(200)   ack 101
+    1.011 > R  101:101(0)
+"""
+KEPT_ALIVE = """
+    60.00 > .  100:100(0) ack 1  id 104
+    120.0 > .  100:100(0) ack 1  id 105
+    180.0 > .  100:100(0) ack 1  id 106
+    180.1 > F. 101:101(0) ack 1  id 107
+    180.2 > .  102:102(0) ack {0}  id 108
+    end 400
+"""
+CROSSED = """
+    1.000 > F. 101:101(0) ack 1
+    1.001 < F. 1:1(0)     ack 101
+    1.010 > .  102:102(0) ack 2
+    1.012 > F. 101:101(0) ack 2
+    1.014 > F. 101:101(0) ack 2
+    1.016 > F. 101:101(0) ack 2
+    end {0}
+"""
+BEFORE = """
+    0.000 > S  0:0(0)
+    {0}
+    0.030 > P. 1:101(100) ack 1
+    0.040 < R  1:1(0)
+"""
+
+
+def severities(text: str, kind: str) -> list[str]:
+    return [f.severity for f in run(text, rules=True).findings if f.kind == kind]
+
+
+def causes(text: str) -> dict[str, str]:
+    """Each cause above low, with its confidence."""
+    engine = new_engine(Settings())
+    engine.feed(parse(text))
+    engine.finish()
+    found = {}
+    while (done := engine.take()) is not None:
+        found |= {d.cause: d.confidence for d in done.diagnoses if SEVERITIES.index(d.severity) >= 2}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "lacking"),
+    [
+        # What comes after an RST was sent before it, by its number or its timestamp; or it was not.
+        (
+            "rst_injection_suspected",
+            OVERTAKEN.format(GONE_ON.format(507, 5100)),
+            OVERTAKEN.format(GONE_ON.format(505, 5050)),
+        ),
+        (
+            "rst_injection_suspected",
+            OVERTAKEN.format(GONE_ON.format(0, 5100)),
+            OVERTAKEN.format(GONE_ON.format(0, 5045)),
+        ),
+        # Between its last segment and its RST the client sent something that is not here: an ACK of these data.
+        ("close_with_unread_data", COUNTED + ABORTED.format(104), COUNTED + ABORTED.format(106)),
+        # The server sent more than is here: a FIN perhaps.
+        ("stuck_fin_wait_2", COUNTED + HALF_CLOSED.format(505), COUNTED + HALF_CLOSED.format(507)),
+        ("stuck_close_wait", COUNTED + HALF_CLOSED.format(505), COUNTED + HALF_CLOSED.format(507)),
+        # The client has heard of the server's FIN after its keepalives.
+        ("keepalive_unanswered", COUNTED + KEPT_ALIVE.format(1), COUNTED + KEPT_ALIVE.format(2)),
+        # A FIN that was due again long ago has been acknowledged.
+        ("stuck_closing", COUNTED + CROSSED.format(1.02), COUNTED + CROSSED.format(9)),
+        # A client that has acknowledged the SYN+ACK had one.
+        ("data_before_established", BEFORE.format(""), BEFORE.format("0.025 > . 1:1(0) ack 1")),
+    ],
+)
+def test_what_the_capture_lacks_is_not_made_a_fault_of_the_hosts(kind, there, lacking):
+    """The same conversation, whole and with what shows that something is missing."""
+    assert [s for s in severities(there, kind) if s in {"medium", "high"}]
+    assert not [s for s in severities(lacking, kind) if s in {"medium", "high"}]
+
+
+def test_identifications_that_lie_in_another_order_show_nothing_missing():
+    text = COUNTED + HALF_CLOSED.format(506).replace("end", "1.3 < . 1:1(0) ack 102 id 505\nend")
+    assert "high" in severities(text, "stuck_fin_wait_2")
+
+
+def test_a_counter_of_another_host_shows_nothing_missing():
+    """Nor one that counts for all connections: the steps are seldom one."""
+    for text in (COUNTED + HALF_CLOSED.format(9000), COUNTED.replace("ttl 64", "ttl 128") + HALF_CLOSED.format(507)):
+        assert "high" in severities(text, "stuck_fin_wait_2")
+
+
+def test_data_after_the_reset_of_their_sender_meet_no_other_name():
+    """An RST overtook the data before it: whoever has had it knows no connection any more."""
+    text = COUNTED + RESET_TWICE
+    assert "nat_not_undone" not in causes(text)
+    assert "nat_not_undone" in causes(COUNTED + RESET_TWICE.split("\n", 2)[2])
+
+
+@pytest.mark.parametrize("ahead", [3600, 90_000])
+def test_a_stamp_far_ahead_makes_no_wait_of_its_connection(ahead):
+    """One of six is stamped an hour, or a day, after the others."""
+    text = COUNTED + f"{ahead}.0 > F. 101:101(0) ack 1\n1.01 < . 1:1(0) ack 102\n"
+    outcome = run(text, rules=True)
+    assert [f.message for f in outcome.findings if SEVERITIES.index(f.severity) >= 2] == []
