@@ -484,6 +484,6 @@ def test_a_late_answer_over_a_way_that_loses_much_may_have_been_lost(lost, confi
         for n, b in enumerate(range(1, 1001, 100), 1)
     )
     late = "20.0 > S 0:0(0)\n20.01 < S. 0:0(0) ack 1\n20.02 > . 1:1(0) ack 1\n20.03 > P. 1:101(100) ack 1\n"
-    late += "20.04 < . 1:1(0) ack 101\n23.6 < P. 1:201(200) ack 101\n23.61 > . 101:101(0) ack 201\n"
+    late += "20.04 < . 1:1(0) ack 101\n23.6 < P. 1:201(200) ack 101\n23.61 > F. 101:101(0) ack 201\n"
     found = diagnoses(upload + "port 40001 80\n" + late)
     assert [d.confidence for d in found if d.cause == "server_slow"] == [confidence]

@@ -120,7 +120,85 @@ CHAT = [
 ]
 CAPPED = asked(25.001, 25.002, 4.7, 25.001, 25.003, 11.2, think=0.05)
 
+SETUP = asked(0.002, 0.001, size=80)
+"""Two requests that are answered at once: most protocols begin so, whatever follows."""
+POLL = (0.6, CLIENT, 420)
+
+
+def closing(text, at, seq, ack, first=CLIENT):
+    """The same, and both ends close in order."""
+    one, other = (CLIENT, SERVER) if first == CLIENT else (SERVER, CLIENT)
+    here, there = (seq, ack) if first == CLIENT else (ack, seq)
+    return (
+        f"{text}\n{at} {one} F. {here}:{here}(0) ack {there}\n{at + 0.02} {other} F. {there}:{there}(0) ack {here + 1}"
+        f"\n{at + 0.04} {one} . {here + 1}:{here + 1}(0) ack {there + 1}"
+    )
+
+
+def later(text, by=12.0, port=40009):
+    """The same on another port of the client, so many seconds later."""
+    rows = [f"\nport {port} 80"]
+    for line in text.split("\n"):
+        first, _, rest = line.strip().partition(" ")
+        if first == "end":
+            rows.append(f"end {float(rest) + by:.4f}")
+        elif rest:
+            rows.append(f"{float(first) + by:.4f} {rest}")
+    return "\n".join(rows)
+
+
+def several(*answers):
+    """Five connections to one service, all answered so."""
+    return "".join(later(talk(asked(*answers, think=0.3, size=320)), 2.0 * i, 40001 + i) for i in range(5))
+
+
 NOBODY_WAITS = {
+    "words that nobody answers, and then news": talk([*SETUP, (1.0, CLIENT, 130), (9.0, SERVER, 180)], end=30),
+    "messages of a queue at a steady pace, each acknowledged at once in a few words": talk(
+        SETUP + [word for i in range(15) for word in ((2 + 2.01 * i, SERVER, 400), (2.003 + 2.01 * i, CLIENT, 21))],
+    ),
+    "messages of a queue in bursts, each acknowledged at once in a few words": talk(
+        SETUP
+        + [
+            word
+            for k in range(24)
+            for at in (2 + 9.0 * (k // 6) + 0.05 * (k % 6),)
+            for word in ((at, SERVER, 400), (at + 0.003, CLIENT, 21))
+        ]
+    ),
+    "a poll that has been answered once, and begins again": talk(
+        [*SETUP, POLL, (14.0, SERVER, 300), (14.01, CLIENT, 420)], end=26
+    ),
+    "a poll that has been answered twice, below its limit": talk(
+        [*SETUP, POLL, (7.9, SERVER, 300), (7.91, CLIENT, 420), (29.7, SERVER, 300), (29.71, CLIENT, 420)], end=38
+    ),
+    "the same beside pages that come at once": several(0.02, 0.03, 0.01)
+    + later(talk([POLL, (12.0, SERVER, 300), (12.01, CLIENT, 420), (29.7, SERVER, 300), (29.71, CLIENT, 420)], end=38)),
+    "a few words that acknowledge a setting, and a goodbye of the server a minute later": closing(
+        talk([*asked(0.02, 0.01, 0.02, size=400), (0.9, CLIENT, 31), (61.0, SERVER, 39)]), 61.1, 1232, 940, SERVER
+    ),
+    "a connection opened ahead of use: the last words of its handshake, and nothing more": closing(
+        talk([(0.1, CLIENT, 517), (0.13, SERVER, 3000), (0.16, CLIENT, 80)]), 30.0, 598, 3001
+    ),
+    "a request for news that is answered when there are some": talk(
+        [*asked(0.01, 0.02, 0.01, 0.01, size=30), (2.0, CLIENT, 11), (71.0, SERVER, 24), (71.01, CLIENT, 6)], end=90
+    ),
+    "two who write in turn, and think before they do": talk(
+        [*SETUP, *[(4 + 11.3 * i + 0.9 * (i * i % 7), (CLIENT, SERVER)[i % 2], 120 + 13 * i) for i in range(12)]]
+    ),
+    "heartbeats of both ends by one clock, whose phases differ": talk(
+        SETUP + [word for i in range(1, 7) for word in ((30.0 * i, CLIENT, 84), (30.0 * i + 27.8, SERVER, 86))]
+    ),
+    "one line for a log, and a close when there are no more": closing(talk([(0.1, CLIENT, 180)]), 3.6, 181, 1),
+    "a reading for a store that closes what is idle": closing(talk([(0.1, CLIENT, 90)]), 30.2, 91, 1, SERVER),
+    "a subscriber to whom nothing is sent yet": talk([(0.1, CLIENT, 140)], end=45),
+    "a server that pushes and speaks first, to a client that speaks later": talk(
+        [(6.0, SERVER, 300), (11.0, CLIENT, 120), (13.5, SERVER, 200), (19.0, SERVER, 200)]
+    ),
+    "a peer that closes while the other tells it something": talk(
+        [*SETUP, *[(1 + 1.3 * i + 0.4 * (i % 3), (CLIENT, SERVER)[i % 4 > 1], 17) for i in range(12)]]
+    )
+    + "\n20.0 < F. 703:703(0) ack 263\n20.001 > P. 263:272(9) ack 703\n20.02 < R 704:704(0)",
     "two peers tell each other from time to time that they live": talk(PEERS),
     "the same each 5 s, by clocks of their own": talk(ROUTERS),
     "a few words each 20 s, by clocks of their own": talk(
@@ -171,6 +249,39 @@ NOBODY_WAITS = {
 }
 
 WAITED_FOR = {
+    "one of twenty requests": (talk(asked(*[0.01] * 11, 5.0, *[0.02] * 8, size=300)), "server_slow"),
+    "one of twelve, of somebody who reads for long": (
+        talk(asked(*[0.03] * 6, 4.4, *[0.02] * 5, think=9.1, size=500)),
+        "server_slow",
+    ),
+    "all of ten requests, two to four seconds each": (
+        talk(asked(*[2.4, 3.1, 4.2, 2.9, 3.6, 2.2, 4.0, 3.3, 2.7, 3.9], size=220)),
+        "server_slow",
+    ),
+    "one request, and the client closes when it has the answer": (
+        closing(talk(asked(7.7, size=300)), 7.9, 301, 301),
+        "server_slow",
+    ),
+    "one request of one connection, which then stays open, while others are quick": (
+        several(0.02, 0.03, 0.01) + later(talk([(0.3, CLIENT, 400), (6.0, SERVER, 900)], end=20)),
+        "server_slow",
+    ),
+    "a greeting, and the talk goes on at once": (
+        talk([(8.2, SERVER, 70), *asked(0.01, 0.01, 0.01, start=8.3, size=30)]),
+        "server_slow",
+    ),
+    "one like six before, and the client gives up": (
+        closing(talk([*asked(*[0.01] * 6, size=320), (3.0, CLIENT, 330)]), 23.4, 2251, 1801),
+        "request_unanswered",
+    ),
+    "an only request, until the client's patience of 30 s is over": (
+        closing(talk([(0.1, CLIENT, 320)]), 30.1, 321, 1),
+        "request_unanswered",
+    ),
+    "one on a connection that the server closes, while others are answered": (
+        several(0.02) + later(closing(talk([(0.1, CLIENT, 320)]), 30.1, 321, 1, SERVER)),
+        "request_unanswered",
+    ),
     "requests that all take the same time, not by any clock": (talk(asked(8.2, 8.2, 8.2, 8.2)), "server_slow"),
     "small requests that take a second or two, each about as long as the others": (
         talk(asked(*[1.1, 2.3, 1.7, 1.4, 2.0, 1.2, 1.9] * 3, size=12)),

@@ -11,6 +11,20 @@ from tcptrace_fsm.causes.attempts import at_server
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.examples import ASKED, CLOSED, OPENED
 from tcptrace_fsm.causes.lossy import sent_again
+from tcptrace_fsm.causes.talk import (
+    SECOND,
+    WORDS,
+    alternates,
+    answered_elsewhere,
+    has_turns,
+    last_burst,
+    median_response,
+    off_the_clock,
+    proof,
+    quick_answers,
+    slowest,
+    way_and_back,
+)
 from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
     C_ASK_EVERY,
@@ -24,11 +38,9 @@ from tcptrace_fsm.kernels.layout import (
     C_PAUSE,
     C_PAUSES,
     C_REQUESTS,
-    C_RESPONSE_MARKER,
     C_RESPONSE_MAX,
     C_RESPONSE_MIN,
     C_RESPONSES,
-    C_RESPONSES_MAX,
     C_SLOWEST_FRAME,
     C_STALL,
     C_STALL_AT,
@@ -61,33 +73,14 @@ from tcptrace_fsm.text.durations import span
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
+    from tcptrace_fsm.findings.rule import Segment
 
-__all__ = ["CAUSES", "has_turns", "median_response"]
+__all__ = ["CAUSES"]
 
-SECOND = 1_000_000_000
 SIDES = ("client", "server")
-WORDS = 64  # bytes: less may be no request at all: an acknowledgment or a keepalive of the application's protocol
+JOB = 16_384  # bytes: more is what a printer or a store is sent, and may want no answer
+MINUTE = 60 * SECOND
 MUCH = 50_000  # bytes: more than one message of an application that speaks when it likes
-
-
-def has_turns(case: Case) -> bool:
-    """Whether both directions were seen, and the ends took turns."""
-    return case.both_directions and 3 * case[C_CROSSED] <= case[C_REQUESTS]
-
-
-def median_response(case: Case) -> int:
-    """Median time of its answers, ns."""
-    n = case[C_RESPONSES]
-    heights = [case[C_RESPONSE_MARKER + i] for i in range(5)]
-    if n >= 5:
-        return heights[2]
-    few = sorted(heights[:n])
-    return (few[(n - 1) // 2] + few[n // 2]) // 2
-
-
-def way_and_back(case: Case) -> int:
-    """The way to the server and back, ns, as far as it is known."""
-    return sum(w for w in (case[C_WAIT_WAY], case[C_WAIT_WAY + 1]) if w > 0)
 
 
 def network_share(case: Case) -> str:
@@ -135,17 +128,11 @@ def is_set(limit: int, cases: list[Case], *, as_a_rule: bool) -> bool:
     second, whatever the client says in between.
     """
     alike = [case for case in cases if case[C_RESPONSES] >= 2 and limit - case[C_RESPONSE_MAX] <= RESPONSE_ALIKE]
-    count = sum(case[C_RESPONSES_MAX] for case in alike)
+    count = sum(slowest(case).alike for case in alike)
     if limit >= 19 * SECOND:
         return count >= 2 - as_a_rule and off_the_clock(limit, 5 * SECOND) <= SECOND // 10
     ways = {way_and_back(case) for case in alike}
     return as_a_rule and count >= 5 and any(off_the_clock(limit + way, SECOND) <= SECOND // 50 for way in (0, *ways))
-
-
-def off_the_clock(time: int, step: int) -> int:
-    """How far a time is off a multiple of ``step``, ns."""
-    off = time % step
-    return min(off, step - off)
 
 
 def one_sided_talk(case: Case) -> bool:
@@ -217,13 +204,14 @@ def server_slow(case: Case, world: World) -> Verdict | None:
         f"the slowest of {n} answers came {span(worst)} after its request had arrived ({frame})",
         f"{half_took(median)}, and the way there and back takes {network_share(case)}",
     ]
-    if one_sided_talk(case):
+    waited = None if one_sided_talk(case) else proof(case, world)
+    if waited is None and not is_long_poll(case, world):
         return Verdict(
             20,
             "possible",
             tuple(evidence),
-            f"{case.service_text} was silent for up to {span(worst)}, if it was its turn: not all that is said here is "
-            "a request that wants an answer",
+            f"{case.service_text} was silent for up to {span(worst)}, if it was its turn: nothing shows that anybody "
+            "waited for it",
             alternatives=("client_slow",),
             severity="low",
         )
@@ -237,6 +225,7 @@ def server_slow(case: Case, world: World) -> Verdict | None:
             alternatives=("request_unanswered",),
             severity="info",
         )
+    evidence.append(waited or "")
     # Far from the server an answer that was lost, and sent again and again, looks the same.
     lossy = not (median >= SECOND and n > 2) and not at_server(case, world) and loses_much(case, world)
     return Verdict(
@@ -275,9 +264,11 @@ def late_greeting(case: Case) -> Verdict | None:
         return None  # a server that only ever pushes may have had nothing to say
     if case[C_WAIT_WAY + SERVER] < 0 or not has_turns(case) or sum(s.syn_ack for s in case.sent(SERVER)) > 1:
         return None
+    # Who waits for a greeting goes on when it comes, and takes turns. Two who speak when they like do not.
+    soon = alternates(case, waited) and quick_answers(case, waited // 4) == case[C_RESPONSES] > 0
     return Verdict(
-        60,
-        "likely",
+        60 if soon else 20,
+        "likely" if soon else "possible",
         (
             (
                 f"the connection was open, and {case.service_text}, which speaks first, said nothing for "
@@ -287,6 +278,7 @@ def late_greeting(case: Case) -> Verdict | None:
         ),
         f"{case.service_text} greets its client only {span(waited)} after the handshake",
         against=("the SYN+ACK was not repeated, nor anything else: nothing was lost or put off by TCP",),
+        severity=None if soon else "low",
         amount=waited,
     )
 
@@ -346,7 +338,7 @@ def slow_often(sufferers: list[Sufferer], world: World) -> str:  # noqa: ARG001
     )
 
 
-def request_unanswered(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+def request_unanswered(case: Case, world: World) -> Verdict | None:
     """The last request was acknowledged, and no answer came."""
     bits = case[C_WAIT_BITS]
     if not bits & WB_SPOKEN or bits & WB_SERVER_LAST or not has_turns(case):
@@ -373,22 +365,47 @@ def request_unanswered(case: Case, world: World) -> Verdict | None:  # noqa: ARG
     if last is None and case.midstream and not case[C_RESPONSES]:
         return None  # nothing shows that this server ever answers
     who = "the capture ended" if last is None else f"the {SIDES[last.side]} closed"
-    talks_on = case[C_PAUSES] > 0  # what it says is not always answered
+    shown = expected(case, world, waited, last)
     return Verdict(
-        70,
-        "likely" if last is not None and not talks_on else "possible",
+        70 if shown else 25,
+        "likely" if shown and last is not None else "possible",
         (
             (
                 f"the server acknowledged the last request and sent nothing for {span(waited)}, until {who} "
                 f"({case.frames(case[C_LONGEST_BEFORE], last)})"
             ),
             f"{case[C_RESPONSES]} of {case[C_REQUESTS]} requests were answered",
+            *((shown,) if shown else ()),
         ),
-        f"{case.service_text} acknowledged a request and had not answered it {span(waited)} later, when {who}",
+        f"{case.service_text} acknowledged a request and had not answered it {span(waited)} later, when {who}"
+        if shown
+        else f"{case.service_text} said nothing to the last words of its client for {span(waited)}, until {who}: "
+        "they may have wanted no answer",
         alternatives=("server_slow",),
-        severity="low" if talks_on else None,
+        severity=None if shown else "low",
         at=last,
     )
+
+
+def expected(case: Case, world: World, waited: int, last: Segment | None) -> str | None:
+    """What shows that the last words of a client were a request that wanted an answer, in words; None for nothing."""
+    n, asked = case[C_RESPONSES], last_burst(case)
+    gave_up = last is not None and last.side == CLIENT
+    if case[C_PAUSES] or not alternates(case, waited) or asked > JOB:
+        return None  # what it says is not always answered
+    answers, connections = answered_elsewhere(case, world, waited // 2)
+    if asked > WORDS and answers >= 3 and connections >= 3:
+        return f"in {connections} other connections the same service answered {answers} requests"
+    if not n:
+        # While the capture lasts its only words may yet be answered: a poll is, in a minute.
+        if gave_up and (waited >= 10 * SECOND or off_the_clock(waited, SECOND) <= SECOND // 20):
+            return f"the client said nothing else, waited for {span(waited)} and gave up ({case.frames(last)})"
+        return f"the client waits for {span(waited)}" if last is None and waited >= MINUTE else None
+    if n >= 3 and 4 * case[C_RESPONSE_MAX] <= waited and asked >= max(WORDS + 1, 3 * case[C_LEAST_REQUEST] // 4):
+        return f"all {n} requests before, as long as this, were answered within {span(case[C_RESPONSE_MAX])}"
+    if gave_up and asked > 2 * WORDS and 4 * case[C_RESPONSE_MAX] <= waited:
+        return f"the client waited for {span(waited)} and gave up ({case.frames(last)})"
+    return None
 
 
 def is_like_the_others(case: Case, waited: int) -> bool:

@@ -26,6 +26,8 @@ from tcptrace_fsm.kernels.layout import (
     C_NET,
     C_OPENING,
     C_PORTS,
+    C_RESPONSE_MAX,
+    C_RESPONSES,
     C_SERVER_HI,
     C_SERVER_LO,
     C_SYN_ACK_TIME,
@@ -101,6 +103,7 @@ _WORDS = (
         end_word(SERVER, E_BASE),
         end_word(SERVER, E_BASE_KNOWN),
     ),
+    *(C_RESPONSES, C_RESPONSE_MAX),
 )
 CLIENT_SEGMENTS, SERVER_SEGMENTS = end_word(CLIENT, E_SEGMENTS), end_word(SERVER, E_SEGMENTS)
 CLIENT_BYTES, SERVER_BYTES = end_word(CLIENT, E_UNIQUE), end_word(SERVER, E_UNIQUE)

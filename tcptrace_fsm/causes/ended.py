@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.causes.talk import WORDS, alternates, is_free, last_burst, median_response, pending
 from tcptrace_fsm.findings.abort import LAST_WORDS, aborts
 from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
@@ -64,10 +65,15 @@ def in_flight(end: End) -> tuple[Segment, Segment, int] | None:
 
 
 def after_close(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
-    """A client sends a request on a connection that the server has closed."""
-    race = crossed(case)
-    if race is not None:
-        return race
+    """A client sends a request on a connection that the server has closed; or a few words that want no answer."""
+    found = crossed(case) or too_late(case)
+    if found is None or not news(case, last_burst(case)):
+        return found
+    return found._replace(weight=30, confidence="possible", severity="low")
+
+
+def too_late(case: Case) -> Verdict | None:
+    """A client has acknowledged the FIN of its server, and sends all the same."""
     found = late_data(case.server)
     if found is None:
         return None
@@ -205,6 +211,14 @@ def nobody_waits(case: Case, end: End, fin: Segment, late: list[Segment]) -> boo
     return spoke < heard and (few or late[0].time - heard >= max(4 * MOMENT, 4 * prompt(end.peer)))
 
 
+def news(case: Case, lost: int) -> bool:
+    """Whether what was lost is little, of two ends that each speak when they like: nobody waits for an answer to it."""
+    if is_free(case):
+        return 0 < lost <= LATE
+    asks = case[C_RESPONSES] >= 2 and alternates(case, SECOND) and median_response(case) <= SECOND // 4
+    return 0 < lost <= WORDS and not asks
+
+
 def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """An application closed while data for it were waiting, or still to come."""
     for end in case.view.ends:
@@ -218,7 +232,7 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             if lost <= LAST_WORDS and end.peer[E_FIN] >= 0:
                 continue  # it had only its farewell left to say
             at_once = late[0].time - fin.time <= prompt(end.peer)
-            left = nobody_waits(case, end, fin, late) or (at_once and stops(case, end))
+            left = nobody_waits(case, end, fin, late) or (at_once and stops(case, end)) or news(case, lost)
             return Verdict(
                 60 if left else 70,
                 "possible" if left else "likely",
@@ -241,7 +255,7 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         flight = in_flight(end)
         if flight is not None:
             fin, rst, lost = flight
-            left = stops(case, end)
+            left = stops(case, end) or news(case, lost)
             return Verdict(
                 65,
                 "possible" if left else "likely",
@@ -263,6 +277,8 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         if finding is not None and finding.side == place:
             last = next((s for s in end.segments if s.rst), None)
             done = (end.side == CLIENT and has_all(case, last)) or stops(case, end) or parting(case, end, last)
+            said = last_burst(case) if pending(case) == (end.side != CLIENT) else 0
+            done = done or news(case, max(end.peer[E_NEXT] - max(end[E_ACK], 1), said))
             sure = finding.severity != "low" and not done
             return Verdict(
                 65 if sure else 45,
@@ -291,7 +307,7 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         return None
     # Whoever has closed behind its last words may have taken its leave.
     waiting = end.side != CLIENT and case.client[E_FIN] < 0
-    farewell_lost = lost and parting(case, end, rst)
+    farewell_lost = lost and (parting(case, end, rst) or news(case, lost))
     owed = waiting and case[C_RESPONSES] < case[C_REQUESTS] and rst.time - case[C_WAIT_SPOKE] < IMPATIENCE
     return Verdict(
         35,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes.answers import has_turns, median_response
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.examples import ASKED, OPENED
+from tcptrace_fsm.causes.talk import has_turns, median_response
 from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
     C_DELAYED_ACKS,
@@ -69,7 +69,8 @@ def client_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         f"{case.client.name} paused for {span(pause)} before it sent the rest of a request to {case.service_text}",
         alternatives=("request_unanswered",),
         # One that has asked in one piece before may have said something that wants no answer.
-        severity="medium" if pause >= 5 * SECOND and case[C_REQUESTS] == 1 else "low",
+        # Nor did anybody wait for the rest whose peer had something to say of its own accord.
+        severity="medium" if pause >= 5 * SECOND and case[C_REQUESTS] == 1 and not case[C_STALLS] else "low",
     )
 
 

@@ -34,6 +34,8 @@ from tcptrace_fsm.kernels.layout import (
     C_NET,
     C_OPENING,
     C_PORTS,
+    C_RESPONSE_MAX,
+    C_RESPONSES,
     C_SERVER_HI,
     C_SERVER_LO,
     OPENING_INCOMPLETE,
@@ -241,6 +243,15 @@ class World:
     def to_service(self, service: Name) -> Briefs:
         """Connections to a service."""
         return self.groups(C_SERVER_HI, C_SERVER_LO, SERVER_PORT)[service]
+
+    def response_times(self, service: Name) -> list[tuple[int, int]]:
+        """Of each connection to a service: how many answers there were, and how long the slowest took, ns."""
+
+        def make() -> list[tuple[int, int]]:
+            some = self.to_service(service)
+            return list(zip(some.column(C_RESPONSES), some.column(C_RESPONSE_MAX), strict=True))
+
+        return self.once(("response times", service), make)
 
     def to_host(self, host: Name) -> Briefs:
         """Connections to any port of a host."""

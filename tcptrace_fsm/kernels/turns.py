@@ -140,14 +140,18 @@ def words_arrived(c: int, rows: Words) -> int:
 def answered(c: int, response: int, frame: int, rows: Words) -> int:
     """Take note of how long an answer took that begins with ``frame``."""
     slowest = rows[c + C_RESPONSE_MAX]
+    asked = rows[c + C_WAIT_SEEN] - rows[c + C_WAIT_ROUND]
+    alike = rows[c + C_SLOWEST] & (bit(SLOWEST_ASKED_SHIFT) - 1)
     if response > slowest + RESPONSE_ALIKE:
-        rows[c + C_RESPONSES_MAX] = 1
-    elif response >= slowest - RESPONSE_ALIKE:
-        rows[c + C_RESPONSES_MAX] += 1
+        alike = 0
+    if response >= slowest - RESPONSE_ALIKE and alike + 1 < bit(SLOWEST_ASKED_SHIFT):
+        rows[c + C_SLOWEST] += alike + 1 - (rows[c + C_SLOWEST] & (bit(SLOWEST_ASKED_SHIFT) - 1))
+        alike += 1
     if response > slowest:
         rows[c + C_RESPONSE_MAX] = response
         rows[c + C_SLOWEST_FRAME] = frame
-    asked = rows[c + C_WAIT_SEEN] - rows[c + C_WAIT_ROUND]
+        size = max(min(asked, 16777215), 0)
+        rows[c + C_SLOWEST] = alike | size << SLOWEST_ASKED_SHIFT
     if rows[c + C_LEAST_REQUEST] < 0 or asked < rows[c + C_LEAST_REQUEST]:
         rows[c + C_LEAST_REQUEST] = asked
     return response
@@ -263,9 +267,15 @@ def speak_on(c: int, side: int, s: int, bits: int, segments: Words, rows: Words)
     return bits
 
 
-def reacted(c: int, rows: Words) -> int:
-    """The client speaks, having heard the server: take note whether it does so in its own time."""
+def reacted(c: int, heard: int, rows: Words) -> int:
+    """The client speaks after the server: take note how soon and, if it has heard that, whether in its own time."""
     took = rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + 1]
+    if rows[c + C_RESPONSES] and not rows[c + C_SLOWEST] >> SLOWEST_NEXT_SHIFT:
+        after = took if heard and took >= 0 else bit(60)
+        after = min(after // MILLISECOND + 1, 262143)
+        rows[c + C_SLOWEST] += after << SLOWEST_NEXT_SHIFT
+    if not heard:
+        return took
     every = rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE]
     off = every - rows[c + C_ASK_EVERY]
     if took >= 1000 * MILLISECOND and took > every - took:
@@ -285,8 +295,8 @@ def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) ->
     if side == CLIENT and (not bits & WB_SPOKEN or last == SERVER):
         rows[c + C_REQUESTS] += 1
         rows[c + C_BURSTS] = 1
-        if bits & WB_SPOKEN and heard:
-            reacted(c, rows)
+        if bits & WB_SPOKEN:
+            reacted(c, heard, rows)
         if not heard and bits & WB_SPOKEN:
             rows[c + C_CROSSED] += 1
     elif not heard and bits & WB_SPOKEN and last != side and rows[c + C_WAIT_SPOKE + 1] <= rows[c + C_WAIT_SPOKE]:

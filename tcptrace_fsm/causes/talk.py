@@ -1,0 +1,263 @@
+"""What proves, in a talk of two applications, that somebody waited for an answer.
+
+Silence proves nothing: whoever has nothing to say is silent too. A capture shows in four ways only that an answer was
+awaited, and in each of them the two ends take turns: no words are left without an answer, and the server says nothing
+that was not asked for.
+
+- *By habit.* Requests before and after were answered at once, and the client went on soon when it had the slow answer,
+  or so many were that chance is out of the question.
+- *By its nature.* All answers take about the same time, one that nobody has set, and the client asks again soon.
+- *By leave.* The client closes as soon as it has the answer.
+- *By others.* The same service answers at once in other connections.
+
+What only may be so (a long poll, an acknowledgment of an application's protocol, heartbeats, news) fits none of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tcptrace_fsm.kernels.layout import (
+    C_CROSSED,
+    C_PAUSE,
+    C_REQUESTS,
+    C_RESPONSE_HALVES,
+    C_RESPONSE_MARKER,
+    C_RESPONSE_MAX,
+    C_RESPONSE_MIN,
+    C_RESPONSES,
+    C_SLOWEST,
+    C_STALL,
+    C_STALL_AT,
+    C_STALLS,
+    C_UNHURRIED,
+    C_WAIT_BITS,
+    C_WAIT_ROUND,
+    C_WAIT_SEEN,
+    C_WAIT_SPOKE,
+    C_WAIT_WAY,
+    CLIENT,
+    E_UNIQUE,
+    MILLISECOND,
+    SERVER,
+    SLOWEST_ASKED_SHIFT,
+    SLOWEST_NEXT_SHIFT,
+    WB_SERVER_LAST,
+)
+from tcptrace_fsm.text.durations import span
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.causes.case import Case
+    from tcptrace_fsm.causes.world import World
+
+__all__ = [
+    "SECOND",
+    "WORDS",
+    "Slowest",
+    "alternates",
+    "answered_elsewhere",
+    "has_turns",
+    "is_free",
+    "last_burst",
+    "median_response",
+    "off_the_clock",
+    "pending",
+    "proof",
+    "quick_answers",
+    "slowest",
+    "way_and_back",
+]
+
+SECOND = 1_000_000_000
+WORDS = 64  # bytes: less may be no request at all: an acknowledgment or a keepalive of the application's protocol
+ANSWER = 256  # bytes: what a server says when it closes of its own accord is shorter
+AT_ONCE = 50 * MILLISECOND  # no person is so quick: a program goes on as it always does
+CLASSES = 32  # of C_RESPONSE_HALVES
+
+
+class Slowest(NamedTuple):
+    """The slowest answer of a connection.
+
+    Attributes
+    ----------
+    alike : int
+        How many took as long.
+    asked : int
+        Bytes of its request.
+    after : int
+        How long after it the client spoke again, ns; -1 if it did not.
+    """
+
+    alike: int
+    asked: int
+    after: int
+
+
+def slowest(case: Case) -> Slowest:
+    """What is known of the slowest answer."""
+    word = case[C_SLOWEST]
+    return Slowest(
+        word & ((1 << SLOWEST_ASKED_SHIFT) - 1),
+        word >> SLOWEST_ASKED_SHIFT & ((1 << SLOWEST_NEXT_SHIFT - SLOWEST_ASKED_SHIFT) - 1),
+        ((word >> SLOWEST_NEXT_SHIFT) - 1) * MILLISECOND if word >> SLOWEST_NEXT_SHIFT else -1,
+    )
+
+
+def has_turns(case: Case) -> bool:
+    """Whether both directions were seen, and the ends took turns."""
+    return case.both_directions and 3 * case[C_CROSSED] <= case[C_REQUESTS]
+
+
+def median_response(case: Case) -> int:
+    """Median time of its answers, ns."""
+    n = case[C_RESPONSES]
+    heights = [case[C_RESPONSE_MARKER + i] for i in range(5)]
+    if n >= 5:
+        return heights[2]
+    few = sorted(heights[:n])
+    return (few[(n - 1) // 2] + few[n // 2]) // 2
+
+
+def quick_answers(case: Case, limit: int) -> int:
+    """How many answers took less than ``limit``, ns: of many no more than is certain."""
+    n = case[C_RESPONSES]
+    if n <= 5:
+        return sum(case[C_RESPONSE_MARKER + i] < limit for i in range(n))
+    quick = 0
+    for half in range(CLASSES - 1):
+        if (2 + (half & 1)) << (15 + (half >> 1)) > limit:
+            break
+        quick += case[C_RESPONSE_HALVES + (half >> 2)] >> 16 * (half & 3) & 0x7FFF
+    return min(quick, n)
+
+
+def way_and_back(case: Case) -> int:
+    """The way to the server and back, ns, as far as it is known."""
+    return sum(w for w in (case[C_WAIT_WAY], case[C_WAIT_WAY + 1]) if w > 0)
+
+
+def off_the_clock(time: int, step: int) -> int:
+    """How far a time is off a multiple of ``step``, ns."""
+    off = time % step
+    return min(off, step - off)
+
+
+def last_burst(case: Case) -> int:
+    """Bytes that who spoke last said then."""
+    last = SERVER if case[C_WAIT_BITS] & WB_SERVER_LAST else CLIENT
+    return case[C_WAIT_SEEN + last] - case[C_WAIT_ROUND]
+
+
+def pending(case: Case) -> bool:
+    """Whether the client spoke last."""
+    return not case[C_WAIT_BITS] & WB_SERVER_LAST
+
+
+def says_goodbye(case: Case) -> bool:
+    """Whether the only late words that the server said unasked are its last, and few."""
+    return case[C_STALLS] == 1 and case.server[E_UNIQUE] + 1 - case[C_STALL_AT] <= WORDS
+
+
+def alternates(case: Case, long: int) -> bool:
+    """Whether each end spoke when it had heard the other, and not again after a pause that compares with ``long``."""
+    if not has_turns(case) or 8 * case[C_CROSSED] > case[C_REQUESTS] or 8 * case[C_PAUSE] > long:
+        return False
+    return 8 * case[C_STALL] <= long or says_goodbye(case)
+
+
+def is_free(case: Case) -> bool:
+    """Whether either end speaks when it likes: their words cross, or each has spoken unasked."""
+    unasked = case[C_STALLS] - says_goodbye(case)
+    return 3 * case[C_CROSSED] > case[C_REQUESTS] or unasked >= 2 or (unasked > 0 and case[C_PAUSE] >= SECOND // 4)
+
+
+# --- proofs -----------------------------------------------------------------------------------------------------------
+def proof(case: Case, world: World) -> str | None:
+    """What shows that the client waited for the slowest answer, in words; None if nothing does."""
+    worst = case[C_RESPONSE_MAX]
+    if not alternates(case, worst) or worst > 120 * SECOND:
+        return None  # nobody is so patient
+    late = slowest(case)
+    if late.asked <= WORDS and 4 * late.asked * case[C_REQUESTS] < case.client[E_UNIQUE]:
+        return None  # much less than its requests have
+    if late.asked <= WORDS and 0 <= late.after < AT_ONCE:
+        return None  # a few words as soon as it hears anything: acknowledgments are so
+    return by_leave(case) or by_habit(case, late) or by_nature(case, world, late) or by_others(case, world, late)
+
+
+def by_leave(case: Case) -> str | None:
+    """The slowest answer was the last, and the client closed as soon as it had it."""
+    spoke = case[C_WAIT_SPOKE + SERVER]
+    ends = [s for s in case.segments if (s.fin or s.rst) and s.time >= spoke]
+    own = next((s for s in ends if s.side == CLIENT), None)
+    if own is None or pending(case) or slowest(case).after >= 0 or last_burst(case) <= WORDS:
+        return None
+    if ends[0].side != CLIENT and last_burst(case) < ANSWER:
+        return None
+    took = own.time - spoke
+    if took > max(SECOND, min(case[C_RESPONSE_MAX] // 8, 2 * SECOND)):
+        return None
+    return f"the client closed {span(took)} after it ({case.frames(own)}): that was what it had waited for"
+
+
+def by_habit(case: Case, late: Slowest) -> str | None:
+    """Others were answered at once, and the client went on soon, or so many were that it is no chance."""
+    n, worst = case[C_RESPONSES], case[C_RESPONSE_MAX]
+    quick = quick_answers(case, worst // 4)
+    slow = n - quick
+    soon = 0 <= late.after <= worst // 4
+    polls = 0 <= late.after < AT_ONCE and (pending(case) or slow > 1)  # each as soon as it has the one before
+    few = quick >= max(2 * slow, 2) or quick >= max(slow, 4)
+    many = quick >= max(8, 3 * slow)
+    if (soon and few and not (polls and not many)) or (many and late.asked > WORDS):
+        return f"{quick} of {n} requests were answered at once, each before the next was sent"
+    return None
+
+
+def by_nature(case: Case, world: World, late: Slowest) -> str | None:
+    """All answers take about as long, whatever the clock says, and the client asks again soon."""
+    n, worst, least = case[C_RESPONSES], case[C_RESPONSE_MAX], case[C_RESPONSE_MIN]
+    if (case[C_UNHURRIED] & 0xFFFFFFFF) * 4 >= n or late.after > worst // 4 or is_heartbeat(case, late):
+        return None
+    others = [c for c in world.cases_of(case.service) if c[C_RESPONSES]]
+    all_of_it = sum(c[C_RESPONSES] for c in others)
+    same = (
+        (n >= 3 and 4 * least >= 3 * worst)
+        or (n >= 8 and 3 * least >= worst)
+        or (n == 2 and 20 * least >= 19 * worst and off_the_clock(worst, SECOND) > SECOND // 50)
+    )
+    if not same and all_of_it >= 8:
+        same = 3 * min(c[C_RESPONSE_MIN] for c in others) >= max(c[C_RESPONSE_MAX] for c in others)
+        n = all_of_it
+    return f"all {n} answers took about as long, and the client asked again soon" if same else None
+
+
+def is_heartbeat(case: Case, late: Slowest) -> bool:
+    """Whether the client speaks by its own clock, and both ends say about as much: each tells that it lives."""
+    turns = case[C_REQUESTS] - 1
+    if 3 * (case[C_UNHURRIED] >> 32) < 2 * turns or late.after < 2 * AT_ONCE:
+        return False
+    said, heard = case.client[E_UNIQUE] // case[C_REQUESTS], case.server[E_UNIQUE] // case[C_RESPONSES]
+    return late.asked <= WORDS or 3 * abs(said - heard) <= max(said, heard)
+
+
+def by_others(case: Case, world: World, late: Slowest) -> str | None:
+    """The same service answers at once in other connections, and this is no poll that begins again as it ends."""
+    worst = case[C_RESPONSE_MAX]
+    slow = case[C_RESPONSES] - quick_answers(case, worst // 4)
+    if slow != 1 or late.asked <= WORDS or 0 <= late.after < AT_ONCE:
+        return None
+    answers, connections = answered_elsewhere(case, world, worst // 8)
+    if answers < 5 or connections < 3:
+        return None
+    return f"in {connections} other connections the same service gave all {answers} answers within {span(worst // 8)}"
+
+
+def answered_elsewhere(case: Case, world: World, limit: int) -> tuple[int, int]:
+    """Answers of the service in other connections that were all given within ``limit`` ns; and how many connections."""
+    answers = connections = 0
+    for n, worst in world.response_times(case.service):
+        if n and worst <= limit:
+            answers += n
+            connections += 1
+    return answers, connections
