@@ -168,7 +168,8 @@ def alternates(case: Case, long: int) -> bool:
 def is_free(case: Case) -> bool:
     """Whether either end speaks when it likes: their words cross, or each has spoken unasked."""
     unasked = case[C_STALLS] - says_goodbye(case)
-    return 3 * case[C_CROSSED] > case[C_REQUESTS] or unasked >= 2 or (unasked > 0 and case[C_PAUSE] >= SECOND // 4)
+    crossed = case[C_CROSSED] - 1  # once what meets a FIN, or misses it
+    return 3 * crossed > case[C_REQUESTS] or unasked >= 2 or (unasked > 0 and case[C_PAUSE] >= SECOND // 4)
 
 
 # --- proofs -----------------------------------------------------------------------------------------------------------
