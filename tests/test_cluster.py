@@ -18,7 +18,7 @@ from tcptrace_fsm.runs import cluster
 from tcptrace_fsm.runs.run import Run
 from tcptrace_fsm.runs.sinks import Kept
 from tcptrace_fsm.tables.partitioned import PartitionedExport
-from tests.many_files import SAMPLES, TABLES, rotated, same, side_by_side, town
+from tests.many_files import SAMPLES, SECOND, TABLES, rotated, same, side_by_side, town
 from tests.test_timers import in_five_files
 
 pytestmark = pytest.mark.extra
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.extra
 distributed = pytest.importorskip("distributed")
 
 FRAMES = town(seed=3, connections=45)
+DAY = 86400 * SECOND
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +183,17 @@ def test_the_command_line_starts_a_cluster_of_its_own(files, alone, tmp_path, ca
 )
 def test_what_makes_no_sense_is_refused(arguments, capfd):
     assert cli.run_command(["analyze", *arguments]) == 2
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_day_without_a_segment_closes_the_books_of_all_captures(client, tmp_path, beside):
+    """Of captures that follow one another; not where another capture, beside them, shows what happened meanwhile."""
+    halves = [FRAMES[: len(FRAMES) // 2], town(seed=5, connections=9), FRAMES[-50:]]  # many are open at the end
+    frames = [(time + n * 3 * DAY, frame) for n, half in enumerate(halves) for time, frame in half]
+    paths = rotated(tmp_path, frames, [len(halves[0]), len(halves[0]) + len(halves[1])])
+    if beside:
+        (tmp_path / "beside").mkdir()
+        paths += rotated(tmp_path / "beside", [(FRAMES[0][0] + n * DAY // 2, FRAMES[0][1]) for n in range(20)], [])
+    one, other = tf.analyze(paths, client=client), tf.analyze(paths)
+    check(one, other)
+    assert other.summary.get("leaps_by_days", False) is not beside

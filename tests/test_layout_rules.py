@@ -154,6 +154,8 @@ WITH_TABLES = {
         "tables/limits",
         "tables/segments",
         "capture/timeline",
+        "runs/cluster",
+        "runs/leaps",
         "runs/shares",
     ),
     *("runs/vantage/clocks", "runs/vantage/comparison", "runs/vantage/merging", "runs/vantage/sample"),
@@ -195,6 +197,7 @@ WIDE = {
         "C_RESPONSE_HALVES": 8,
         "C_ROUND": 2 * layout.ROUND_SIZE,
     },
+    "K": {"K_SET_BACK_AT": layout.SET_BACKS_MOST, "K_SET_BACK_FROM": layout.SET_BACKS_MOST},
     "E": {"E_RTT_MARKER": 10, "E_SAMPLES": 8, "E_HOLE": 8},
     "SERVICE": {"SERVICE_BUCKETS": 28 * 16},
 }

@@ -11,6 +11,7 @@ from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.points import free_path
 from tcptrace_fsm.kernels.rows import *
 from tcptrace_fsm.kernels.table import *
+from tcptrace_fsm.kernels.timeline import latest_since
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
@@ -72,10 +73,12 @@ def succeed(
     due: Words,
     control: Words,
 ) -> int:
-    """A new row for the four-tuple of ``c``, which is over and judged as of ``moment``. Returns it."""
+    """A new row for the four-tuple of ``c``, which is over and judged as of ``moment``. Returns it.
+
+    A connection that lingers behind ``c`` is judged in its own time, as where the sweep had come by first.
+    """
     old = -1 if rows[c + C_FLAGS] & CF_EMBRYO else rows[c + C_OLDER]
     if old >= 0:
-        make_due(old, moment, rows, due, control)
         rows[old + C_NEWER] = -1
         rows[c + C_OLDER] = -1
     use = rows[c + C_ID] << PAST_SHIFT | (0 if rows[c + C_FLAGS] & CF_EMBRYO else rows[c + C_INCARNATION])
@@ -101,11 +104,14 @@ def is_left_behind(c: int, rows: Words, control: Words) -> int:
 def is_spent(c: int, rows: Words, control: Words) -> int:
     """Whether a connection has been over for so long that nothing is expected of it any more: 1 or 0.
 
-    After the clock was set back, not before it has come to where it was (:func:`is_left_behind`).
+    Once it is, it stays so, whatever the clock does: nobody can tell when the sweep came by. Where the clock was set
+    back before, the connection waits until it has come to where it was (:func:`is_left_behind`).
     """
     if not rows[c + C_FLAGS] & CF_EMBRYO and rows[c + C_LIFE] == LIFE_DUE:
         return 1  # a day without a segment has ended it: it is judged, and freed, with the others on that list
     silent = control[K_NOW] - rows[c + C_LAST_TIME]
+    if rows[c + C_LAST_FRAME] < control[K_SET_BACK]:
+        silent = latest_since(rows[c + C_LAST_FRAME], control) - rows[c + C_LAST_TIME]
     if silent <= control[K_LINGER]:
         return 0
     if rows[c + C_FLAGS] & CF_EMBRYO:
@@ -231,37 +237,51 @@ def over_by(moment: int, c: int, rows: Words) -> int:
     return moment
 
 
+def is_shut(c: int, rows: Words) -> int:
+    """Whether the books were closed on a SYN inside a connection, and on that, before it was decided: 1 or 0.
+
+    Such a SYN has no conn_id yet, and gets none before those that came before it: both stay as they are, to be judged
+    as of then.
+    """
+    if not rows[c + C_FLAGS] & CF_PENDING or rows[c + C_OLDER] < 0:
+        return 0
+    return 1 if rows[c + C_OVER_TIME] and rows[c + C_OVER_TIME] >= rows[c + C_LAST_TIME] else 0
+
+
+def is_undecided(c: int, rows: Words) -> int:
+    """Whether it is a SYN inside a connection that is not decided yet, or that connection: 1 or 0."""
+    if rows[c + C_FLAGS] & CF_PENDING and rows[c + C_OLDER] >= 0:
+        return 1
+    return 1 if rows[c + C_NEWER] >= 0 and rows[rows[c + C_NEWER] + C_FLAGS] & CF_PENDING else 0
+
+
 def close_books(moment: int, rows: Words, living: Words, due: Words, control: Words) -> int:
-    """The clock has leapt by a day or more, see :func:`.table.leap`: what was live then is judged as of then.
+    """The clock has leapt by a day or more, see :func:`.timeline.leap`: what was live then is judged as of then.
 
     Nobody has looked at what happened between two such captures: nothing has waited, or was silent, all that time.
     Where it leapt back, rows stay that have had segments since, while that was not yet clear.
     """
     control[K_LEAPT] = 1
+    now = control[K_NOW]
     back = 1 if moment < 0 else 0
-    if back:
-        moment = -moment
+    control[K_NOW] = -moment if back else moment
     i = 0
     while i < control[K_LIVE]:
         c = living[i]
-        if not back or rows[c + C_LAST_TIME] - control[K_NOW] > DAY * MILLISECOND // 2:
-            over = over_by(moment, c, rows)
-            if over - rows[c + C_LAST_TIME] > control[K_LINGER_SYN] and (
-                rows[c + C_FLAGS] & CF_EMBRYO or is_over(c, rows)
-            ):
-                over = rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
-            if not rows[c + C_FLAGS] & CF_EMBRYO and rows[c + C_NEWER] >= 0:
-                if rows[rows[c + C_NEWER] + C_FLAGS] & CF_PENDING:
-                    # The SYN inside it that nobody has decided can no more prove to be its own.
-                    rows[rows[c + C_NEWER] + C_FLAGS] |= CF_UNCONFIRMED
-                    confirm(rows[c + C_NEWER], rows, control)
-            make_due(c, over, rows, due, control)
+        if not back or rows[c + C_LAST_FRAME] < control[K_SET_BACK]:
+            if rows[c + C_FLAGS] & CF_EMBRYO or not is_undecided(c, rows):
+                make_due(c, last_moment(c, rows, control), rows, due, control)
+            else:
+                rows[c + C_OVER_TIME] = last_moment(c, rows, control)
         i += 1
+    control[K_NOW] = now
     return control[K_DUE]
 
 
 def last_moment(c: int, rows: Words, control: Words) -> int:
-    """As of when a connection is judged at the end of the capture."""
+    """As of when a connection is judged at the end of the capture, or where the clock leaps."""
+    if not rows[c + C_FLAGS] & CF_EMBRYO and rows[c + C_OVER_TIME] and rows[c + C_OVER_TIME] >= rows[c + C_LAST_TIME]:
+        return rows[c + C_OVER_TIME]  # the clock has leapt before
     if is_spent(c, rows, control) or is_left_behind(c, rows, control):
         return rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
     return over_by(control[K_NOW], c, rows)

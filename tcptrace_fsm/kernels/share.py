@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.table import *
+from tcptrace_fsm.kernels.timeline import stamp
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["keys", "pick"]
+__all__ = ["keys", "pick", "stamp_all"]
 
 
 def keys(segments_words: Words, count: int, seed: int, out_words: Words) -> int:
@@ -29,10 +30,29 @@ def keys(segments_words: Words, count: int, seed: int, out_words: Words) -> int:
     return count
 
 
+def stamp_all(segments_words: Words, count: int, clock_words: Words, news_words: Words) -> int:
+    """Give each segment the timeline's clock in place of its marks; see :func:`pick`.
+
+    Where others must hear of a segment, 1 is written to ``news``, else 0. Returns how many these are.
+    """
+    segments = pointer(segments_words)
+    clock = pointer(clock_words)
+    news = pointer(news_words)
+    n = 0
+    i = 0
+    while i < count:
+        news[i] = stamp(i * SEGMENT_SIZE, segments, clock)
+        n += news[i]
+        i += 1
+    return n
+
+
 def pick(
     segments_words: Words, count: int, number: int, shares: int, seed: int, clock_words: Words, out_words: Words
 ) -> int:
     """Copy the segments of share ``number`` of ``shares``, each with the timeline's clock in place of its marks.
+
+    Those of other shares that whoever judges by the clock must hear of come along, as ``TCP_CLOCK`` and no more.
 
     Parameters
     ----------
@@ -42,10 +62,9 @@ def pick(
     number, shares : int
     seed : int
         Of the hash; odd.
-    clock : int64[3]
+    clock : int64[2]
         The timeline's clock, ns, and how many segments in a row were far behind it; see
-        :func:`tcptrace_fsm.kernels.table.set_clock`. Then from where it has first leapt by a day since the last
-        segment of this share (see :func:`tcptrace_fsm.kernels.table.leap`): its next brings it along as its side.
+        :func:`tcptrace_fsm.kernels.timeline.set_clock`.
 
     Returns
     -------
@@ -58,18 +77,15 @@ def pick(
     n = 0
     s = 0
     while s < count * SEGMENT_SIZE:
-        then = clock[0]
-        set_clock(clock, 0, 1, segments[s + S_TIME])
-        if not clock[2]:
-            clock[2] = leap(then, clock[0])
-        if (hash_plain(segments, s, seed) >> 8) % shares == number:
+        news = stamp(s, segments, clock)
+        mine = 1 if (hash_plain(segments, s, seed) >> 8) % shares == number else 0
+        if mine or news:
             k = 0
             while k < SEGMENT_SIZE:
                 out[n + k] = segments[s + k]
                 k += 1
-            out[n + S_MARKS] = clock[0]
-            out[n + S_SIDE] = clock[2]
-            clock[2] = 0
+            if not mine:
+                out[n + S_FLAGS] = TCP_CLOCK
             n += SEGMENT_SIZE
         s += SEGMENT_SIZE
     return n // SEGMENT_SIZE

@@ -191,38 +191,3 @@ def next_block(r: int, log: Words) -> int:
     while r >= 0 and r & (LOG_BLOCK - 1):
         r = log[r + L_NEXT]
     return r
-
-
-# --- the timeline's clock ---------------------------------------------------------------------------------------------
-
-
-def leap(then: int, now: int) -> int:
-    """From where the clock has moved by a day or more: ``then`` where forward, less than 0 where back; 0 if it has not.
-
-    The first segment of all, before which the clock is 0, is none.
-    """
-    if now - then > DAY * MILLISECOND:
-        return then
-    return -then if then - now > DAY * MILLISECOND else 0
-
-
-def set_clock(clock: Words, at: int, behind: int, time: int) -> int:
-    """Move the clock, word ``at``, with the next segment's time; word ``behind`` counts those far behind it in a row.
-
-    The clock is the latest time so far. Where several segments in a row are more than a minute behind it, it was set
-    back, by the capturing machine or because captures were appended to each other, and goes on from there. A single
-    one, or packets out of order, do not move it. Returns 1 where it was set back, else 0.
-    """
-    if time >= clock[at]:
-        clock[at] = time
-        clock[behind] = 0
-        return 0
-    if clock[at] - time <= CLOCK_SLACK * MILLISECOND:
-        clock[behind] = 0
-        return 0
-    clock[behind] += 1
-    if clock[behind] < CLOCK_PROOF:
-        return 0
-    clock[at] = time
-    clock[behind] = 0
-    return 1

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.embryos import grow_up, is_plain_syn, is_waiting, join_embryo, keep_syn
-from tcptrace_fsm.kernels.ending import close_books, follow, is_elsewhere, is_left_behind, is_spent, succeed
+from tcptrace_fsm.kernels.ending import close_books, follow, is_elsewhere, is_left_behind, is_shut, is_spent, succeed
 from tcptrace_fsm.kernels.incarnations import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.log import *
@@ -33,6 +33,7 @@ from tcptrace_fsm.kernels.segment import *
 from tcptrace_fsm.kernels.sequence import *
 from tcptrace_fsm.kernels.services import count_half
 from tcptrace_fsm.kernels.table import *
+from tcptrace_fsm.kernels.timeline import move_clock
 from tcptrace_fsm.kernels.waits import account
 from tcptrace_fsm.kernels.wireshark import *
 from tcptrace_fsm.kernels.zeek import *
@@ -115,28 +116,14 @@ def track(
         h = segments[s + S_CONNECTION] if s >= 24 * SEGMENT_SIZE else hash_of(segments, s, control[K_SEED])
         names = control[K_NEXT_ID]
         stream = control[K_NEXT_STREAM]
-        # The timeline's clock. A share of the connections gets it with each segment: those of the others move it on.
-        leapt = control[K_NOW]
-        if segments[s + S_MARKS]:
-            leapt = segments[s + S_SIDE]
-            if segments[s + S_TIME] < segments[s + S_MARKS] - CLOCK_SLACK * MILLISECOND:
-                control[K_BEHIND] += 1
-            else:
-                control[K_BEHIND] = 0
-            if segments[s + S_MARKS] < control[K_NOW] - CLOCK_SLACK * MILLISECOND:
-                control[K_SET_BACK] = segments[s + S_FRAME]
-                control[K_NOW] = segments[s + S_MARKS]
-            elif segments[s + S_MARKS] > control[K_NOW]:
-                control[K_NOW] = segments[s + S_MARKS]
-        else:
-            set_back = set_clock(control, K_NOW, K_BEHIND, segments[s + S_TIME])
-            if set_back and not segments[s + S_FATE]:
-                control[K_SET_BACK] = segments[s + S_FRAME]
-            leapt = leap(leapt, control[K_NOW])
-        if control[K_BEHIND] == 1:
-            control[K_BEHIND_SINCE] = segments[s + S_FRAME]
-        if leapt and not segments[s + S_FATE]:
+        leapt = move_clock(s, segments, control)
+        if leapt:
             close_books(leapt, rows, living, due, control)
+        if segments[s + S_FLAGS] & TCP_CLOCK:
+            segments[s + S_CONNECTION] = -1
+            segments[s + S_MARKS] = 0
+            s += SEGMENT_SIZE
+            continue
         if segments[s + S_FLAGS] & TCP_BROKEN:
             slot = find(slots, control[K_SLOTS], h, rows, segments, s)
             if slots[slot + 1] and is_waiting(slots[slot + 1] - 1, rows):
@@ -166,6 +153,11 @@ def track(
             if is_waiting(c, rows):
                 c = grow_up(c, slot, slots, rows, log, living, waits, control)
             over = 1 if rows[c + C_FLAGS] & CF_EMBRYO else 0  # a lone SYN on which the books are closed
+            moment = rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
+            if not over and is_shut(c, rows):
+                c = discard(c, slot, slots, rows, log, living, paths, control)
+                over = 1
+                moment = rows[c + C_OVER_TIME]
             old = -1 if over else rows[c + C_OLDER]
             if old >= 0 and is_spent(old, rows, control):
                 make_due(old, rows[old + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
@@ -175,8 +167,7 @@ def track(
                 x = c + C_ENDPOINTS + (1 - is_client(rows, c, segments, s)) * ENDPOINT_SIZE
                 over = 1 - is_replayed(c, x, s, segments, rows)
             if over or is_spent(c, rows, control):
-                c = succeed(c, s, h, slot, rows[c + C_LAST_TIME] + control[K_LINGER_SYN],
-                               segments, slots, rows, living, due, control)  # fmt: skip
+                c = succeed(c, s, h, slot, moment, segments, slots, rows, living, due, control)
             elif is_elsewhere(c, s, segments, rows):
                 c = succeed(c, s, h, slot, segments[s + S_TIME], segments, slots, rows, living, due, control)
             elif rows[c + C_OLDER] >= 0 or (segments[s + S_FLAGS] & TCP_SYN):
@@ -247,7 +238,7 @@ def take_icmp(s: int, h: int, segments: Words, slots: Words, rows: Words, log: W
     come by already must make no difference.
     """
     c = slots[find(slots, control[K_SLOTS], h, rows, segments, s) + 1] - 1
-    if c < 0 or rows[c + C_FLAGS] & CF_EMBRYO or is_spent(c, rows, control):
+    if c < 0 or rows[c + C_FLAGS] & CF_EMBRYO or is_spent(c, rows, control) or is_shut(c, rows):
         return -1
     side = 1 - is_client(rows, c, segments, s)
     outstanding = is_outstanding(c, side, s, segments, rows)

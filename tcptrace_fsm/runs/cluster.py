@@ -18,29 +18,50 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import contextmanager
+from array import array
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from tcptrace_fsm.capture.codes import FILE_SHIFT
+from tcptrace_fsm.capture.layers.links import known_paths, learn_paths
+from tcptrace_fsm.capture.losses import at_end, doubt, so_far
+from tcptrace_fsm.capture.timeline import (
+    NEVER,
+    Member,
+    Origins,
+    Reader,
+    batch_of,
+    clocks_of,
+    order,
+    seams,
+    segments_of,
+)
 from tcptrace_fsm.errors import UsageError, WorkerError, plain_name
+from tcptrace_fsm.kernels import layout as k
+from tcptrace_fsm.kernels.share import keys, stamp_all
 from tcptrace_fsm.runs.jobs import check_jobs
-from tcptrace_fsm.runs.run import Run
+from tcptrace_fsm.runs.leaps import Ahead, gaps_in, leaps_of
+from tcptrace_fsm.runs.run import Run, new_filter, open_capture
+from tcptrace_fsm.runs.shares import Parts, Share, facts, harvest, numbers, together
+from tcptrace_fsm.runs.timers import Lesson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from tcptrace_fsm.capture.losses import Losses
     from tcptrace_fsm.capture.sources import Source
-    from tcptrace_fsm.capture.timeline import Origins
     from tcptrace_fsm.core.settings import Settings
+    from tcptrace_fsm.runs.leaps import Leaps
     from tcptrace_fsm.runs.run import Watch
-    from tcptrace_fsm.runs.shares import Facts, Keys, Share, Yield
+    from tcptrace_fsm.runs.shares import Facts, Keys, Yield
     from tcptrace_fsm.runs.sinks import Sink
-    from tcptrace_fsm.runs.timers import Lesson, Shown
+    from tcptrace_fsm.runs.timers import Shown
     from tcptrace_fsm.tables.partitioned import PartitionedExport
     from tcptrace_fsm.tcp.profiles import Host
 
@@ -153,10 +174,6 @@ class Cluster(Run):
 
     def _steps(self, sinks: Sequence[Sink]) -> Iterator[bool]:
         """Do one step after another; yields now and then."""
-        from tcptrace_fsm.capture.layers.links import known_paths, learn_paths
-        from tcptrace_fsm.capture.losses import doubt
-        from tcptrace_fsm.runs.shares import numbers, together
-
         names = [os.fspath(source) for source in self._captured]  # type: ignore[arg-type]
         seed = secrets.randbits(60) | 1
         submit = self._submit
@@ -171,13 +188,14 @@ class Cluster(Run):
         if self.origins is not None:
             self.origins.names[:] = [plain_name(names[step.place]) for step in plan]
         now = max([0, *(scan.last for scan in scans)])
+        leaps = leaps_of([(one.first, one.last, one.gaps) for one in scans])
         lost = doubt(one.losses for one in scans)
         several = self.origins.names if self.origins is not None else None
         if self.settings.learn_timers:
-            lessons = self._shared(plan, names, study, study_rows, Task(self.settings, seed, now, lost))
+            lessons = self._shared(plan, names, study, study_rows, Task(self.settings, seed, now, leaps, lost))
             self._go_by((yield from self._results(lessons)))
         segments = any("segments" in getattr(sink, "tables", ()) for sink in sinks)
-        task = Task(replace(self.settings, segments=segments), seed, now, lost)
+        task = Task(replace(self.settings, segments=segments), seed, now, leaps, lost)
         shares = self._shared(plan, names, follow, follow_rows, task)
         keys = yield from self._results([submit(_keys, share) for share in shares])
         ids, streams = numbers([key[0] for key in keys]), numbers([key[1] for key in keys])
@@ -196,6 +214,7 @@ class Cluster(Run):
                     sink.take(finished)
         self.hurried = sum(one.hurried for one in yields)
         self.times_held = sum(one.times_held for one in yields)
+        self.leapt = max(one.leapt for one in yields)
         self.streams = sum(map(len, streams))
         self.tally, last = together(self.settings.profile, yields, now, self.origins)
         if last.holds_anything:
@@ -261,12 +280,16 @@ def _keys(share: tuple[Share, Any]) -> tuple[Keys, Keys]:
 # --- the steps, on the workers ----------------------------------------------------------------------------------------
 @dataclass
 class Scan:
-    """What is known of a capture before anything is followed: also the keys of its four-tuples, in order."""
+    """What is known of a capture before anything is followed.
+
+    Also the keys of its four-tuples, in order, and the times between which it shows nothing for a day or more.
+    """
 
     facts: Facts
     place: int
     first: int
     last: int
+    gaps: Leaps
     keys: Words
     paths: dict[int, str]
     losses: Losses | None
@@ -274,11 +297,15 @@ class Scan:
 
 @dataclass(frozen=True)
 class Task:
-    """What all workers need: the settings, by which seed four-tuples are hashed, the clock's end, what was lost."""
+    """What all workers need: the settings, by which seed four-tuples are hashed, what was lost.
+
+    Of the clock: where it ends, and from when to when it leaps by a day or more.
+    """
 
     settings: Settings
     seed: int
     now: int
+    leaps: Leaps
     lost: str | None
 
 
@@ -293,25 +320,18 @@ class Step:
 
 def scan(name: str, place: int, seed: int, settings: Settings) -> Scan:
     """Decode a capture for what is to be known of it beforehand."""
-    import numpy as np
-
-    from tcptrace_fsm.capture.layers.links import known_paths
-    from tcptrace_fsm.capture.losses import at_end, so_far
-    from tcptrace_fsm.capture.timeline import NEVER, segments_of
-    from tcptrace_fsm.kernels.layout import S_TIME
-    from tcptrace_fsm.kernels.share import keys
-    from tcptrace_fsm.runs.run import new_filter, open_capture
-    from tcptrace_fsm.runs.shares import facts
-
     capture = open_capture(name, settings, new_filter(settings.filter))
     first, last = NEVER, -NEVER
+    gaps: Leaps = []
     keys_so_far: list[Words] = []
     fresh = 0
     for batch in capture.segments():
         if batch.count:
-            times = segments_of(batch)[:, S_TIME]
-            first = int(times[0]) if first == NEVER else first
-            last = max(last, int(times.max()))
+            records = segments_of(batch)
+            first = int(records[0, k.S_TIME]) if first == NEVER else first
+            clocks = clocks_of(records, last)
+            gaps += gaps_in(np.insert(clocks, 0, last if last > -NEVER else first))
+            last = int(clocks[-1])
             found = np.empty(batch.count, dtype=np.int64)
             keys(batch.segments, batch.count, seed, found)
             keys_so_far.append(np.unique(found))
@@ -319,15 +339,11 @@ def scan(name: str, place: int, seed: int, settings: Settings) -> Scan:
             if fresh > 2 * len(keys_so_far[0]) + (1 << 16):
                 keys_so_far, fresh = [np.unique(np.concatenate(keys_so_far))], 0
     whole = np.unique(np.concatenate(keys_so_far)) if keys_so_far else np.empty(0, dtype=np.int64)
-    return Scan(facts(capture), place, first, last, whole, known_paths(), so_far(capture, at_end(name)))
+    return Scan(facts(capture), place, first, last, gaps, whole, known_paths(), so_far(capture, at_end(name)))
 
 
 def _plan(scans: Sequence[Scan]) -> list[Step]:
     """Put captures in the order of the timeline, and find what they have in common."""
-    import numpy as np
-
-    from tcptrace_fsm.capture.timeline import Member, order, seams
-
     ordered = order(Member(one.place, one.first, one.last) for one in scans)
     keys, counts = np.unique(np.concatenate([one.keys for one in scans]), return_counts=True)
     common = keys[counts > 1]
@@ -339,22 +355,15 @@ def _plan(scans: Sequence[Scan]) -> list[Step]:
 
 def _frame_of(parts: list[tuple[Words, Words, Words, Words]]) -> Any:
     """Make a DataFrame of (records, clocks, codes, keys): one column for each word, and three more."""
-    import numpy as np
     import pandas as pd
 
-    from tcptrace_fsm.kernels.layout import SEGMENT_SIZE
-
-    names = [*(f"w{i}" for i in range(SEGMENT_SIZE)), "clock", "code", "key"]
+    names = [*(f"w{i}" for i in range(k.SEGMENT_SIZE)), "clock", "code", "key"]
     blocks = [np.column_stack([records, clocks, codes, keys]) for records, clocks, codes, keys in parts]
     return pd.DataFrame(np.concatenate(blocks) if blocks else np.empty((0, len(names)), dtype=np.int64), columns=names)
 
 
 def follow(name: str, index: int, step: Step, task: Task) -> tuple[tuple[Share, Origins], Any]:
     """Follow the connections that live in one capture alone; hand out the segments of the others."""
-    from tcptrace_fsm.capture.codes import FILE_SHIFT
-    from tcptrace_fsm.capture.timeline import Origins
-    from tcptrace_fsm.runs.shares import Share
-
     share, origins = Share(task.settings, lost=task.lost), Origins([])
     origins.stretch(0, index << FILE_SHIFT)
     strays = _read(share, name, index, step, task)
@@ -364,8 +373,6 @@ def follow(name: str, index: int, step: Step, task: Task) -> tuple[tuple[Share, 
 
 def study(name: str, index: int, step: Step, task: Task) -> tuple[dict[Host, Shown], Any]:
     """Do as `follow`, for what the connections show of their hosts' timers."""
-    from tcptrace_fsm.runs.timers import Lesson
-
     lesson = Lesson(task.settings)
     strays = _read(lesson, name, index, step, task)
     lesson.finish(task.now)
@@ -374,64 +381,54 @@ def study(name: str, index: int, step: Step, task: Task) -> tuple[dict[Host, Sho
 
 def _read(follower: Share | Lesson, name: str, index: int, step: Step, task: Task) -> Any:
     """Let the connections that live in one capture alone be followed; return the segments of the others, if any."""
-    import numpy as np
-
-    from tcptrace_fsm.capture.codes import FILE_SHIFT
-    from tcptrace_fsm.capture.timeline import Reader, batch_of
-    from tcptrace_fsm.kernels import layout as k
-    from tcptrace_fsm.kernels.share import keys
-    from tcptrace_fsm.runs.run import new_filter, open_capture
-
     shared, strays = step.shared, []
     capture = open_capture(name, task.settings, new_filter(task.settings.filter))
     reader = Reader(capture.segments(), index, step.floor)
+    clock, leaps = array("q", [max(step.floor, 0), 0]), Ahead(task.leaps)
     while reader.advance():
         records, clocks = reader.records, reader.clocks
-        found = np.empty(len(records), dtype=np.int64)
-        keys(np.ascontiguousarray(records).reshape(-1), len(records), task.seed, found)
+        found, news = np.empty(len(records), dtype=np.int64), np.empty(len(records), dtype=np.int64)
+        words = np.ascontiguousarray(records).reshape(-1)
+        keys(words, len(records), task.seed, found)
+        stamp_all(words, len(records), clock, news)
+        records = words.reshape(records.shape)
         codes = index << FILE_SHIFT | records[:, k.S_FRAME]
         if len(shared):
             at = np.minimum(np.searchsorted(shared, found), len(shared) - 1)
             stray = shared[at] == found
             if stray.any():
                 strays.append((records[stray], clocks[stray], codes[stray], found[stray]))
-                records, clocks, codes = records[~stray], clocks[~stray], codes[~stray]
-        records[:, k.S_MARKS] = clocks
+                records = records.copy()
+                records[stray, k.S_FLAGS] = k.TCP_CLOCK
+                mine = ~stray | (news > 0)
+                records, clocks, codes = records[mine], clocks[mine], codes[mine]
+        records, clocks, codes = leaps.told(records, clocks, codes)
         follower.take(batch_of(records), (clocks, codes))
+    follower.take(batch_of(leaps.next_one()))
     return _frame_of(strays) if len(shared) else None
 
 
 def follow_rows(frame: Any, task: Task) -> tuple[Share, Origins]:
     """Follow connections whose segments came from several captures."""
-    from tcptrace_fsm.capture.timeline import Origins
-    from tcptrace_fsm.runs.shares import Share
-
     share, origins = Share(task.settings, lost=task.lost), Origins([])
-    _read_rows(share, frame, origins)
+    _read_rows(share, frame, origins, task.leaps)
     share.finish(task.now)
     return share, origins
 
 
 def study_rows(frame: Any, task: Task) -> dict[Host, Shown]:
     """Do as `follow_rows`, for what the connections show of their hosts' timers."""
-    from tcptrace_fsm.capture.timeline import Origins
-    from tcptrace_fsm.runs.timers import Lesson
-
     lesson = Lesson(task.settings)
-    _read_rows(lesson, frame, Origins([]))
+    _read_rows(lesson, frame, Origins([]), task.leaps)
     lesson.finish(task.now)
     return lesson.shown
 
 
-def _read_rows(follower: Share | Lesson, frame: Any, origins: Origins) -> None:
+def _read_rows(follower: Share | Lesson, frame: Any, origins: Origins, leaps: Leaps) -> None:
     """Let connections be followed whose segments came from several captures."""
-    import numpy as np
-
-    from tcptrace_fsm.capture.timeline import batch_of
-    from tcptrace_fsm.kernels import layout as k
-
     clocks, codes = (frame[name].to_numpy(dtype=np.int64) for name in ("clock", "code"))
     by = np.lexsort((codes, clocks))
+    ahead = Ahead(leaps)
     for begin in range(0, len(by), BLOCK):
         rows = by[begin : begin + BLOCK]
         records = np.array(frame.iloc[rows, : k.SEGMENT_SIZE], dtype=np.int64)
@@ -439,7 +436,9 @@ def _read_rows(follower: Share | Lesson, frame: Any, origins: Origins) -> None:
         origins.stretches(positions, codes[rows])
         records[:, k.S_FRAME] = positions
         records[:, k.S_MARKS] = clocks[rows]
-        follower.take(batch_of(records), (clocks[rows], codes[rows]))
+        records, now, of = ahead.told(records, clocks[rows], codes[rows])
+        follower.take(batch_of(records), (now, of))
+    follower.take(batch_of(ahead.next_one()))
 
 
 def glean(
@@ -455,12 +454,6 @@ def glean(
 
     ``paths`` are the tunnels that any worker has met, for their codes to become names here.
     """
-    from contextlib import ExitStack
-
-    from tcptrace_fsm.capture.layers.links import learn_paths
-    from tcptrace_fsm.capture.timeline import Origins
-    from tcptrace_fsm.runs.shares import Parts, harvest
-
     learn_paths(paths)
     (share, origins), (ids, streams) = followed, numbered
     everywhere = None

@@ -385,7 +385,7 @@ def _read(
     from tcptrace_fsm.kernels.share import pick
     from tcptrace_fsm.runs.shares import facts
 
-    clock, mine = array("q", [0, 0, 0]), array("q")
+    clock, mine = array("q", [0, 0]), array("q")
     reported = time.monotonic()
     for batch in run.batches():
         if len(mine) < batch.count * SEGMENT_SIZE:
@@ -400,7 +400,7 @@ def _read(
             say("progress", [facts(capture) for capture in run.captures])
     if note_lost:
         note_lost(run.lost())
-    follower.finish(abs(clock[2]) or clock[0])  # none of its segments lies behind the latest leap of the clock
+    follower.finish(clock[0])
     return clock[0]
 
 

@@ -198,7 +198,7 @@ class Share:
             at = np.flatnonzero(marks >> bit & 1)
             if len(at):
                 kept.append((clocks[at], codes[at]))
-        at = np.flatnonzero(records[:, k.S_CONNECTION] < 0)
+        at = np.flatnonzero((records[:, k.S_CONNECTION] < 0) & (records[:, k.S_FLAGS] != k.TCP_CLOCK))
         if len(at):
             self._pending.append((records[at, k.S_FRAME], clocks[at], codes[at]))
         if self.segments is not None:

@@ -74,9 +74,9 @@ class SegmentTable:
             return
         size = k.SEGMENT_SIZE
         records = np.frombuffer(batch.segments, dtype=np.int64, count=batch.count * size).reshape(-1, size)
-        quoted = records[:, k.S_FLAGS] & k.TCP_QUOTED != 0
-        if quoted.any():
-            records = records[~quoted]
+        others = records[:, k.S_FLAGS] & (k.TCP_QUOTED | k.TCP_CLOCK) != 0
+        if others.any():
+            records = records[~others]
         self._two_points = self._two_points or bool(records[:, k.S_FATE].any())
         self._waiting.append(records.copy())  # the capture uses its array again
         self._waiting_count += len(records)

@@ -14,7 +14,15 @@ from tests.fuzz.seeds import seeds
 
 FILES = sorted((Path(__file__).parent / "corpus" / "compare").iterdir())
 USUAL = {"profile": "linux", "taken_at": (), "learn": False, "batch": 2, "chunk": 64}
-GIVEN = {"clock_set_back": {"profile": "bsd", "taken_at": ("10.0.0.1", "10.0.0.2")}}
+BOTH = ("10.0.0.1", "10.0.0.2")
+GIVEN = {
+    "clock_set_back": {"profile": "bsd", "taken_at": BOTH},
+    "a_name_given_at_a_leap": {"taken_at": BOTH, "batch": 3},
+    "late_stamps_of_another_share": {"taken_at": BOTH[:1], "learn": True, "batch": 1},
+    "leaps_and_batches": {"profile": "bsd", "batch": 1},
+    "lingers_behind_a_late_syn": {"profile": "bsd", "batch": 7},
+    "swept_before_the_clock_was_set_back": {"profile": "bsd", "taken_at": BOTH, "batch": 1},
+}
 
 
 @pytest.fixture(scope="module")

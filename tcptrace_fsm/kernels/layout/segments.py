@@ -33,7 +33,7 @@ S_OFFSET = 31  # first byte of the TCP header in the chunk; -1 where it lies in 
 S_SHOWN = 32  # Wireshark's tcp.len: of S_LEN what the frame had room for on the wire; -1 where Wireshark has none
 S_CONNECTION = 33  # conn_id, set by track
 S_SIDE = 34  # CLIENT or SERVER, the sender; set by track. In a share before that: where the clock leapt from, or 0
-S_MARKS = 35  # M_... bits, set by track; before that the timeline's clock, ns, where others know more of it; else 0
+S_MARKS = 35  # M_... bits, set by track; before that the timeline's clock before it, ns, where others know it; else 0
 S_FATE = 36  # FATE_..., set by pair where there are two capture points
 S_ARRIVAL = 37  # ns, when all of it was at the other point, where FATE_ARRIVED or FATE_PARTLY
 S_ARRIVAL_FRAME = 38  # its (last) frame there
@@ -73,6 +73,7 @@ TCP_BROKEN = 512  # the TCP header contradicts itself, or the capture ends in it
 TCP_QUOTED = 1024  # ... or it is a header that an ICMP error quotes; Wireshark's filter `not icmp` hides it
 TCP_MUTE = 2048  # its flags count for nothing
 TCP_STREAMLESS = 4096  # too little of it to have a stream
+TCP_CLOCK = 8192  # no segment at all: one of a connection that others follow has moved the clock
 
 # Options seen in the header (RFC 9293 3.1, RFC 7323, RFC 2018, RFC 7413, RFC 8684, RFC 2385, RFC 5925).
 OPT_MSS = 1

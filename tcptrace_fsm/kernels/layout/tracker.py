@@ -31,17 +31,21 @@ K_PAST_USED = 24  # entries in it
 K_PATH_FREE = 25  # first free path record of the list through its first word, plus one; 0 for none
 K_PATH_TOP = 26
 K_LONGEST = 27  # most log records of any due connection: how much scratch the replay needs
-K_SET_BACK = 28  # frame with which the clock was last set back, 0 for none
+K_SET_BACK = 28  # first frame behind it when the clock was last set back, 0 for none
 K_WAITS = 29  # next free word of the waits
 K_HELD = 30  # segments whose time was too far from their connection's first
 K_EMBRYOS = 31  # 1 where lone SYNs are kept as embryos
 K_EMBRYO_FREE = 32  # first free one, -1 for none
 K_LEAPT = 33  # 1 once the clock has leapt by a day or more
 K_BEHIND_SINCE = 34  # frame of the first of those that K_BEHIND counts
-CONTROL_SIZE = 35  # behind it is room for a segment, which an embryo is made from
+K_SET_BACKS = 35  # how many times are kept at which the clock was set back
+K_SET_BACK_AT = 36  # the first frame of each that was behind it, in order
+K_SET_BACK_FROM = 44  # what it had shown, ns: less and less, for an earlier one of no more than a later says nothing
+CONTROL_SIZE = 52  # behind it is room for a segment, which an embryo is made from
 
 CLOCK_SLACK = 60000  # ms that a segment may be behind the clock
 CLOCK_PROOF = 8  # segments in a row that are further behind, and the clock was set back
+SET_BACKS_MOST = 8
 DAY = 86400000  # ms that the clock leaps, forward or back, between two captures: the books of the first are closed
 
 # Past uses of four-tuples: each entry begins with the words C_NET to C_SERVER_HI of the row that it remembers.
