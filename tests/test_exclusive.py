@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tcptrace_fsm.capture.scripted import Script
+from tcptrace_fsm.causes import CAUSES
+from tcptrace_fsm.causes.excluded import EXCLUDED, contradicts
 from tcptrace_fsm.core.settings import Settings
-from tcptrace_fsm.findings import RULES
+from tcptrace_fsm.findings import CATALOGUE, RULES
 from tcptrace_fsm.findings.precedence import EXCLUSIONS
 from tcptrace_fsm.kernels.layout import S_TIME, SEGMENT_SIZE
 from tcptrace_fsm.runs.run import new_engine
@@ -47,6 +49,18 @@ def contradictions(finished):
     ]
 
 
+def at_odds(finished):
+    """Diagnoses above low beside findings of one of their connections that cannot be true as well."""
+    findings = [f for done in finished for f in done.findings if f.conn_id is not None]
+    return [
+        (d.cause, f.kind, d.message, f.message)
+        for d in (d for done in finished for d in done.diagnoses)
+        if d.severity in {"medium", "high"}
+        for f in findings
+        if f.conn_id in d.connections and contradicts(d.cause, d.findings, d.frame, f)
+    ]
+
+
 def one_direction(lines, port):
     return [line for line in lines if line.source[1] == port]
 
@@ -79,6 +93,7 @@ def test_what_is_said_of_examples_does_not_contradict_itself(kind, how):
         times = script.segments[S_TIME::SEGMENT_SIZE]
         finished = judged(script)
         assert contradictions(finished) == []
+        assert at_odds(finished) == []
         assert [said for said in texts(finished) if misread(said[1], (max(times) - min(times)) / SECOND)] == []
 
 
@@ -93,7 +108,42 @@ def test_what_is_said_of_anything_does_not_contradict_itself(segments):
     (batch,) = cut(segments, len(times))
     finished = judged(batch)
     assert contradictions(finished) == []
+    assert at_odds(finished) == []
     assert [said for said in texts(finished) if misread(said[1], (max(times) - min(times)) / SECOND)] == []
+
+
+CAUSE_PAIRS = [(name, how) for n, name in enumerate(CAUSES) for m, how in enumerate(DISTORTED) if (n + m) % 3 == 0]
+
+
+@pytest.mark.parametrize(("name", "how"), CAUSE_PAIRS)
+def test_what_is_said_of_examples_of_causes_does_not_contradict_itself(name, how):
+    """Nor of what looks like them, whatever a capture does to them."""
+    cause = CAUSES[name]
+    for text in (cause.example, cause.look_alike):
+        finished = judged(Script(DISTORTED[how](read(text).lines)))
+        assert contradictions(finished) == []
+        assert at_odds(finished) == []
+
+
+def test_causes_and_findings_that_exclude_each_other_are_such():
+    """Causes and kinds that there are."""
+    assert set(EXCLUDED) <= set(CAUSES)
+    for excluded in EXCLUDED.values():
+        assert excluded.kinds <= set(CATALOGUE)
+        assert excluded.about in {"connection", "frame"}
+
+
+@pytest.mark.parametrize("severity", ["high", "low"])
+def test_a_finding_above_low_leaves_no_room_for_a_cause(severity):
+    """One that is low itself only says what it looks like."""
+    cause = CAUSES["aborted_by_application"]
+    done = judged(Script(read(cause.example).lines))
+    (diagnosis,) = [d for part in done for d in part.diagnoses if d.cause == cause.name]
+    finding = next(f for part in done for f in part.findings if f.conn_id in diagnosis.connections)
+    other = finding._replace(kind="rst_injection_suspected", severity=severity, frame=diagnosis.frame)
+    assert contradicts(cause.name, diagnosis.findings, diagnosis.frame, other) == (severity == "high")
+    done[0].findings.append(other)
+    assert bool(at_odds(done)) == (severity == "high")
 
 
 def test_a_contradiction_would_be_found():

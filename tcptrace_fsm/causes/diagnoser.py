@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.causes.case import Case, host_text, log_of, path_of, view_of
 from tcptrace_fsm.causes.cause import CONFIDENCES, Cause, Diagnosis, Sufferer, Verdict, distinct, surest
+from tcptrace_fsm.causes.excluded import contradicted
 from tcptrace_fsm.causes.world import Ledger, World
 from tcptrace_fsm.core.finished import Block
 from tcptrace_fsm.core.grouping import Field, Places, picked, words_in_common
@@ -291,7 +292,11 @@ def diagnose(causes: Iterable[Cause], world: World, numbers: Callable[[Case], li
 
 def _answers(by_name: dict[str, Cause], case: Case, world: World) -> list[tuple[Cause, Verdict, list[str]]]:
     """What ails a connection: of causes that look alike only the one that fits best, with its rivals."""
-    verdicts = [(cause, v) for cause in by_name.values() if (v := cause.verdict(case, world)) is not None]
+    verdicts = [
+        (cause, v)
+        for cause in by_name.values()
+        if (v := cause.verdict(case, world)) is not None and not contradicted(cause, v, case)
+    ]
     verdicts.sort(key=lambda cv: (-cv[1].weight, -CONFIDENCES.index(cv[1].confidence)))
     answers: list[tuple[Cause, Verdict, list[str]]] = []
     for cause, verdict in verdicts:
