@@ -107,12 +107,6 @@ LONG_FILES: set[str] = set()
 # The kernels' functions are to become methods of one holder of their records.
 LONG_FUNCTIONS = {
     "kernels.pair": {"take"},
-    "kernels.acks": {"take_ack"},
-    "kernels.carried": {"take_sequence"},
-    "kernels.incarnations": {"route"},
-    "kernels.rows": {"new_row"},
-    "kernels.segment": {"take_segment"},
-    "kernels.track": {"track"},
 }
 
 

@@ -74,7 +74,7 @@ from tcptrace_fsm.kernels.layout import (
 )
 from tcptrace_fsm.kernels.moving import move_past, move_slots
 from tcptrace_fsm.kernels.points import collect_paths, end_paths
-from tcptrace_fsm.kernels.records import Segment, Tcb
+from tcptrace_fsm.kernels.records import Segment, Tcb, Tracker
 from tcptrace_fsm.kernels.replay import collect, replay_due
 from tcptrace_fsm.kernels.track import track
 from tcptrace_fsm.kernels.waits import end_waits
@@ -246,6 +246,7 @@ class Engine:
         self.places = {host: PROFILE_SIZE * n for n, host in enumerate(profile.hosts, 1)}
         self.hosts = words(2 * CHUNK)
         self.scratch = words(Tcb.size)
+        self.holder = words(Tracker.size)
         self.work = room(0)
         self.out = room(0)
         self.block = room(0)
@@ -316,7 +317,7 @@ class Engine:
         self.waits = grown(self.waits, control[K_WAITS] + WAITS_PER_SEGMENT * count * WAIT_SIZE)
         track(
             batch.segments, count, self.slots, self.past, self.rows, self.log, self.living, self.due,
-            self.streams, self.stream_slots, self.paths, self.waits, control,
+            self.streams, self.stream_slots, self.paths, self.waits, control, self.holder,
         )  # fmt: skip
         if control[K_WAITS] > WAITS_KEPT * WAIT_SIZE:
             self.ready.append(self._with_waits(Finished()))

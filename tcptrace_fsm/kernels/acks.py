@@ -61,81 +61,125 @@ def began_by_keepalive(x: int, y: int, rows: Words) -> int:
     return 1 if not rows[y + E_LAST_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST) else 0
 
 
-def take_ack(x: int, y: int, s: int, ack: int, now: int, overtaken: int, segments: Words, rows: Words) -> int:
-    """What the segment's acknowledgment and window say. Returns marks."""
-    flags = segments[s + S_FLAGS]
-    pure = 1 if segments[s + S_LEN] == 0 and not flags & (TCP_SYN | TCP_FIN | TCP_RST) else 0
-    # Behind the peer's FIN nothing follows that a window could keep back: hosts write there what they like.
-    idle = 1 if rows[y + E_FIN] >= 0 and ack >= rows[y + E_FIN] else 0
-    marks = 0
-    window = scaled_window(x, y, s, segments, rows)
-    before = rows[x + E_WINDOW]
-    # A SACK block above the ACK tells of a hole, whatever the window does (RFC 6675 section 2: DupAck).
-    holes = 0
-    if (
-        segments[s + S_SACKS]
-        and rows[y + E_BASE_KNOWN]
-        and widen(segments[s + S_SACK], rows[y + E_BASE], rows[y + E_NEXT]) > ack
-    ):
-        holes = 1
+def leaves_hole(y: int, s: int, ack: int, segments: Words, rows: Words) -> int:
+    """Whether a SACK block lies above the ACK: a hole, whatever the window does (RFC 6675 section 2); 1 or 0."""
+    if not segments[s + S_SACKS] or not rows[y + E_BASE_KNOWN]:
+        return 0
+    return 1 if widen(segments[s + S_SACK], rows[y + E_BASE], rows[y + E_NEXT]) > ack else 0
+
+
+def believe_damaged(y: int, ack: int, rows: Words) -> int:
+    """An ACK of what came damaged proves that it arrived whole: then it counts."""
     believed = rows[y + E_CHECKSUMS] >> SUMS_END_SHIFT
     if rows[y + E_NEXT] < believed <= ack:
         rows[y + E_CHECKSUMS] |= SUMS_BELIEVED
         rows[y + E_BYTES] += believed - rows[y + E_NEXT]
         rows[y + E_UNIQUE] += believed - rows[y + E_NEXT]
         rows[y + E_NEXT] = believed
+    return 0
+
+
+def take_unseen(x: int, y: int, ack: int, pure: int, rows: Words) -> int:
+    """An ACK beyond all that was seen of its peer: of a keepalive's byte, or of what the capture lacks. Returns marks.
+
+    Nobody acknowledges beyond the window that it announced: such a number teaches nothing.
+    """
     if pure and ack == rows[y + E_NEXT] + 1 and began_by_keepalive(x, y, rows):
         rows[y + E_NEXT] = ack
         rows[y + E_KEEPALIVES] += 1
-        marks |= M_KEEPALIVE_ACK
-    elif ack > rows[y + E_NEXT]:
-        marks |= M_ACK_UNSEEN
-        if ack == rows[y + E_NEXT] + 1:
-            marks |= M_ACK_PLUS_ONE
-        # Nobody acknowledges beyond the window that it announced: such a number teaches nothing.
-        if (before >= 0 and rows[x + E_EDGE] >= 0 and ack <= rows[x + E_EDGE] + 1) or (
-            before < 0 and ack - rows[y + E_NEXT] < 1 << 30
-        ):
-            add_hole(y, rows[y + E_NEXT], ack, rows)
-            rows[y + E_NEXT] = ack
-        else:
+        return M_KEEPALIVE_ACK
+    marks = M_ACK_UNSEEN
+    if ack == rows[y + E_NEXT] + 1:
+        marks |= M_ACK_PLUS_ONE
+    window = rows[x + E_WINDOW]
+    if (window >= 0 and rows[x + E_EDGE] >= 0 and ack <= rows[x + E_EDGE] + 1) or (
+        window < 0 and ack - rows[y + E_NEXT] < 1 << 30
+    ):
+        add_hole(y, rows[y + E_NEXT], ack, rows)
+        rows[y + E_NEXT] = ack
+    return marks
+
+
+def take_new_ack(x: int, y: int, s: int, ack: int, hole: int, segments: Words, rows: Words) -> int:
+    """An ACK of more: a round trip, the oldest byte that still waits, SYN and FIN acknowledged. Returns marks."""
+    now = segments[s + S_TIME]
+    marks = 0
+    if segments[s + S_FATE] == FATE_ARRIVED:
+        take_samples(y, ack, segments[s + S_ARRIVAL], rows)  # from where it left to where its ACK came back
+    elif segments[s + S_FATE] != FATE_LOST:
+        take_samples(y, ack, now, rows)
+    rows[x + E_ACK] = ack
+    rows[x + E_ACK_TIME] = now
+    rows[x + E_DUP_RUN] = hole
+    rows[y + E_HEAD_TIME] = now if ack < rows[y + E_NEXT] else -1
+    if rows[y + E_BASE_KNOWN] >= BASE_PEER and not rows[x + E_STAGE] & ES_ACKS_SYN:
+        rows[x + E_STAGE] |= ES_ACKS_SYN
+        marks |= M_ACKS_SYN
+    if rows[y + E_FIN] >= 0 and ack >= rows[y + E_FIN] and not rows[x + E_STAGE] & ES_ACKS_FIN:
+        rows[x + E_STAGE] |= ES_ACKS_FIN
+        marks |= M_ACKS_FIN
+    return marks
+
+
+def take_same_ack(x: int, y: int, ack: int, window: int, hole: int, rows: Words) -> int:
+    """The same ACK again, and nothing else in the segment: what is it for? Returns a mark, or 0."""
+    before = rows[x + E_WINDOW]
+    last = rows[y + E_LAST_FLAGS]
+    if rows[x + E_STAGE] & ES_ACKS_FIN:
+        return M_ACK_AGAIN
+    if (window == before or hole) and ack < rows[y + E_NEXT] and window != 0:
+        rows[x + E_DUP_RUN] += 1
+        rows[x + E_DUPLICATE_ACKS] += 1
+        return M_DUPLICATE_ACK
+    if (window > before >= 0 or (window < before < 0)) and rows[x + E_STAGE] & ES_PLAIN:
+        return M_WINDOW_UPDATE
+    if (
+        window == before
+        and rows[y + E_LAST_LEN] <= 1
+        and rows[y + E_LAST_SEQ] == low32(rows[y + E_BASE] + rows[y + E_NEXT] - 1)
+        and not last & (TCP_SYN | TCP_FIN | TCP_RST)
+        and not (rows[y + E_LAST_LEN] and last & TCP_PSH and window)
+    ):
+        return M_ZERO_WINDOW_PROBE_ACK if window == 0 else M_KEEPALIVE_ACK
+    return 0
+
+
+def take_window(x: int, ack: int, window: int, idle: int, rows: Words) -> int:
+    """The window of a segment that is not older than its sender's last one. Returns marks."""
+    marks = 0
+    before = rows[x + E_WINDOW]
+    if before == 0 and window != 0 and rows[x + E_ZERO_WINDOWS]:
+        marks |= M_WINDOW_OPENED
+    rows[x + E_WINDOW] = window
+    edge = ack + window
+    if window >= 0:
+        if edge < rows[x + E_EDGE] - 16384 and window < before and ack >= rows[x + E_ACK] and not idle:
+            marks |= M_WINDOW_SHRUNK
+        if edge > rows[x + E_EDGE]:
+            rows[x + E_EDGE] = edge
+    return marks
+
+
+def take_ack(x: int, y: int, s: int, ack: int, overtaken: int, segments: Words, rows: Words) -> int:
+    """What the segment's acknowledgment and window say (RFC 9293 3.10.7.4, fifth check). Returns marks."""
+    flags = segments[s + S_FLAGS]
+    pure = 1 if segments[s + S_LEN] == 0 and not flags & (TCP_SYN | TCP_FIN | TCP_RST) else 0
+    # Behind the peer's FIN nothing follows that a window could keep back: hosts write there what they like.
+    idle = 1 if rows[y + E_FIN] >= 0 and ack >= rows[y + E_FIN] else 0
+    marks = 0
+    window = scaled_window(x, y, s, segments, rows)
+    hole = leaves_hole(y, s, ack, segments, rows)
+    believe_damaged(y, ack, rows)
+    if ack > rows[y + E_NEXT]:
+        marks |= take_unseen(x, y, ack, pure, rows)
+        if ack > rows[y + E_NEXT]:
             return marks
     if ack > rows[x + E_ACK]:
-        if segments[s + S_FATE] == FATE_ARRIVED:
-            take_samples(y, ack, segments[s + S_ARRIVAL], rows)  # from where it left to where its ACK came back
-        elif segments[s + S_FATE] != FATE_LOST:
-            take_samples(y, ack, now, rows)
-        rows[x + E_ACK] = ack
-        rows[x + E_ACK_TIME] = now
-        rows[x + E_DUP_RUN] = holes
-        rows[y + E_HEAD_TIME] = now if ack < rows[y + E_NEXT] else -1
-        if rows[y + E_BASE_KNOWN] >= BASE_PEER and not rows[x + E_STAGE] & ES_ACKS_SYN:
-            rows[x + E_STAGE] |= ES_ACKS_SYN
-            marks |= M_ACKS_SYN
-        if rows[y + E_FIN] >= 0 and ack >= rows[y + E_FIN] and not rows[x + E_STAGE] & ES_ACKS_FIN:
-            rows[x + E_STAGE] |= ES_ACKS_FIN
-            marks |= M_ACKS_FIN
-    elif ack == rows[x + E_ACK]:
-        if pure and not overtaken:
-            last = rows[y + E_LAST_FLAGS]
-            if rows[x + E_STAGE] & ES_ACKS_FIN:
-                marks |= M_ACK_AGAIN
-            elif (window == before or holes) and ack < rows[y + E_NEXT] and window != 0:
-                rows[x + E_DUP_RUN] += 1
-                rows[x + E_DUPLICATE_ACKS] += 1
-                marks |= M_DUPLICATE_ACK
-            elif (window > before >= 0 or (window < before < 0)) and rows[x + E_STAGE] & ES_PLAIN:
-                marks |= M_WINDOW_UPDATE
-            elif (
-                window == before
-                and rows[y + E_LAST_LEN] <= 1
-                and rows[y + E_LAST_SEQ] == low32(rows[y + E_BASE] + rows[y + E_NEXT] - 1)
-                and not last & (TCP_SYN | TCP_FIN | TCP_RST)
-                and not (rows[y + E_LAST_LEN] and last & TCP_PSH and window)
-            ):
-                marks |= M_ZERO_WINDOW_PROBE_ACK if window == 0 else M_KEEPALIVE_ACK
-    else:
+        marks |= take_new_ack(x, y, s, ack, hole, segments, rows)
+    elif ack < rows[x + E_ACK]:
         marks |= M_ACK_OLD
+    elif pure and not overtaken:
+        marks |= take_same_ack(x, y, ack, window, hole, rows)
     if segments[s + S_SACKS] and rows[y + E_BASE_KNOWN]:
         left = widen(segments[s + S_SACK], rows[y + E_BASE], rows[y + E_NEXT])
         if left < ack:
@@ -145,15 +189,7 @@ def take_ack(x: int, y: int, s: int, ack: int, now: int, overtaken: int, segment
         rows[x + E_ZERO_WINDOWS] += 1
         marks |= M_ZERO_WINDOW
     if not flags & TCP_RST and ack >= rows[x + E_LAST_ACK] and not overtaken:
-        if before == 0 and window != 0 and rows[x + E_ZERO_WINDOWS]:
-            marks |= M_WINDOW_OPENED
-        rows[x + E_WINDOW] = window
-        edge = ack + window
-        if window >= 0:
-            if edge < rows[x + E_EDGE] - 16384 and window < before and ack >= rows[x + E_ACK] and not idle:
-                marks |= M_WINDOW_SHRUNK
-            if edge > rows[x + E_EDGE]:
-                rows[x + E_EDGE] = edge
+        marks |= take_window(x, ack, window, idle, rows)
     return marks
 
 

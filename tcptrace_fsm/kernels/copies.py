@@ -120,8 +120,9 @@ def renumber(c: int, x: int, y: int, s: int, segments: Words, rows: Words, log: 
     return 1
 
 
-def sent_before(x: int, y: int, seq: int, end: int, s: int, now: int, segments: Words, rows: Words) -> int:
+def sent_before(x: int, y: int, seq: int, end: int, s: int, segments: Words, rows: Words) -> int:
     """Marks for a segment that begins below what its sender has already sent."""
+    now = segments[s + S_TIME]
     length = segments[s + S_LEN]
     flags = segments[s + S_FLAGS]
     if length <= 1 and seq == rows[x + E_NEXT] - 1 and not flags & (TCP_SYN | TCP_FIN):

@@ -23,6 +23,7 @@ from tcptrace_fsm.kernels.zeek import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Tracker
 
 __all__ = ["hatch_due", "let_go_of_hatched"]
 
@@ -172,12 +173,13 @@ def hatch(e: int, rows: Words, log: Words, living: Words, waits: Words, control:
     return c
 
 
-def grow_up(
-    e: int, slot: int, slots: Words, rows: Words, log: Words, living: Words, waits: Words, control: Words
-) -> int:
+def grow_up(e: int, slot: int, tracker: Tracker) -> int:
     """Something came for an embryo's four-tuple: a row takes its place. Returns it."""
-    c = hatch(e, rows, log, living, waits, control)
-    slots[slot + 1] = c + 1
+    rows = tracker.rows
+    living = tracker.living
+    control = tracker.control
+    c = hatch(e, rows, tracker.log, living, tracker.waits, control)
+    tracker.slots[slot + 1] = c + 1
     living[rows[e + EM_LIVING]] = c
     rows[c + C_LIVING] = rows[e + EM_LIVING]
     rows[e + EM_HASH] = control[K_EMBRYO_FREE]

@@ -15,6 +15,7 @@ from tcptrace_fsm.kernels.timeline import latest_since
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Tracker
 
 __all__ = ["expire", "make_all_due", "release"]
 
@@ -60,32 +61,23 @@ def lies_near(number: int, x: int, rows: Words) -> int:
     return 1 if -ELSEWHERE <= off <= ELSEWHERE else 0
 
 
-def succeed(
-    c: int,
-    s: int,
-    h: int,
-    slot: int,
-    moment: int,
-    segments: Words,
-    slots: Words,
-    rows: Words,
-    living: Words,
-    due: Words,
-    control: Words,
-) -> int:
+def succeed(c: int, s: int, h: int, slot: int, moment: int, tracker: Tracker) -> int:
     """A new row for the four-tuple of ``c``, which is over and judged as of ``moment``. Returns it.
 
     A connection that lingers behind ``c`` is judged in its own time, as where the sweep had come by first.
     """
+    rows = tracker.rows
+    due = tracker.due
+    control = tracker.control
     old = -1 if rows[c + C_FLAGS] & CF_EMBRYO else rows[c + C_OLDER]
     if old >= 0:
         rows[old + C_NEWER] = -1
         rows[c + C_OLDER] = -1
     use = rows[c + C_ID] << PAST_SHIFT | (0 if rows[c + C_FLAGS] & CF_EMBRYO else rows[c + C_INCARNATION])
     make_due(c, moment, rows, due, control)
-    c = open_connection(s, h, segments, rows, living, control)
+    c = open_connection(s, h, tracker.segments, rows, tracker.living, control)
     follow(c, use, rows, control)
-    slots[slot + 1] = c + 1
+    tracker.slots[slot + 1] = c + 1
     return c
 
 

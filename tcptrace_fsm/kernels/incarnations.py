@@ -14,6 +14,7 @@ from tcptrace_fsm.kernels.zeek import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Tracker
 
 
 def is_over(c: int, rows: Words) -> int:
@@ -60,19 +61,12 @@ def fits(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
     return fitting
 
 
-def new_incarnation(
-    old: int,
-    s: int,
-    h: int,
-    slot: int,
-    segments: Words,
-    slots: Words,
-    rows: Words,
-    living: Words,
-    due: Words,
-    control: Words,
-) -> int:
+def new_incarnation(old: int, s: int, h: int, slot: int, tracker: Tracker) -> int:
     """A new row for the tuple of ``old``, opened by the SYN at hand; ``old`` lingers behind it."""
+    segments = tracker.segments
+    rows = tracker.rows
+    due = tracker.due
+    control = tracker.control
     attempt = -1
     older = rows[old + C_OLDER]
     if older >= 0 and rows[old + C_FLAGS] & CF_MET_OLD and only_asked(old, rows):
@@ -81,7 +75,7 @@ def new_incarnation(
         make_due(older, segments[s + S_TIME], rows, due, control)
         rows[older + C_NEWER] = -1
         rows[old + C_OLDER] = -1
-    c = open_connection(s, h, segments, rows, living, control)
+    c = open_connection(s, h, segments, rows, tracker.living, control)
     rows[c + C_OLDER] = old
     rows[old + C_NEWER] = c
     rows[old + C_COMPLETENESS] &= ~COMPLETE_CALM
@@ -104,17 +98,19 @@ def new_incarnation(
         rows[attempt + C_NEWER] = -1
         rows[c + C_OLDER] = older
         rows[older + C_NEWER] = c
-    slots[slot + 1] = c + 1
+    tracker.slots[slot + 1] = c + 1
     return c
 
 
-def discard(
-    c: int, slot: int, slots: Words, rows: Words, log: Words, living: Words, paths: Words, control: Words
-) -> int:
+def discard(c: int, slot: int, tracker: Tracker) -> int:
     """A pending SYN came to nothing: hand its log to the connection it fell into, while there is room there.
 
     Returns that row.
     """
+    rows = tracker.rows
+    log = tracker.log
+    paths = tracker.paths
+    control = tracker.control
     old = rows[c + C_OLDER]
     swapped = 0 if rows[old + C_PORTS] == rows[c + C_PORTS] else 1
     full = 1 if rows[old + C_LOG_COUNT] + rows[c + C_LOG_COUNT] > 64 * control[K_LOG_LIMIT] else 0
@@ -169,8 +165,8 @@ def discard(
     rows[old + C_STREAM_NOW] = rows[c + C_STREAM_NOW]
     rows[old + C_FLAGS] &= ~CF_SPLIT
     rows[old + C_TAKEN_OVER] = -1
-    slots[slot + 1] = old + 1
-    free_row(c, rows, living, control)
+    tracker.slots[slot + 1] = old + 1
+    free_row(c, rows, tracker.living, control)
     return old
 
 
@@ -217,105 +213,117 @@ def given_up_before(x: int, y: int, s: int, segments: Words, rows: Words) -> int
     return 1 if rows[x + E_LAST_SEQ] == low32(segments[s + S_SEQ] + 1) and apart < ANSWER_DUE * MILLISECOND else 0
 
 
-def route(
-    newest: int,
-    s: int,
-    h: int,
-    slot: int,
-    segments: Words,
-    slots: Words,
-    rows: Words,
-    log: Words,
-    living: Words,
-    due: Words,
-    paths: Words,
-    control: Words,
-) -> int:
+def is_part_of_opening(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether a SYN whose ISN is new is of the connection's own opening all the same: 1 or 0."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    if side == SERVER and not rows[y + E_STAGE] & (ES_PLAIN | ES_SYN_ACK) and not rows[x + E_SEGMENTS]:
+        return 1  # simultaneous open
+    if rows[x + E_BASE_KNOWN] == BASE_NONE and not rows[x + E_SEGMENTS] and rows[c + C_ROLE_BASIS] > ROLE_SYN:
+        return 1  # the SYN of a connection whose SYN+ACK was stamped first
+    return given_up_before(x, y, s, segments, rows) if side == CLIENT else 0
+
+
+def begins_again(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether a SYN with the ISN of its sender opens a new connection, and is no retransmission: 1 or 0.
+
+    The attempt must have had its answer. No answer are an RST that the SYN's sender itself sends, and one whose ACK is
+    not acceptable (RFC 9293 3.10.7.3).
+    """
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    opening = 1 if rows[x + E_SEGMENTS] == rows[x + E_SYNS] + rows[x + E_RSTS] else 0
+    if (
+        rows[x + E_SEGMENTS]
+        and rows[y + E_SEGMENTS]
+        and is_over(c, rows)
+        and (not opening or rows[c + C_FLAGS] & CF_REFUSED)
+        and not is_replayed(c, x, s, segments, rows)
+    ):
+        return 1
+    if opening and rows[y + E_SEGMENTS] and not rows[y + E_STAGE] & ES_SYN:
+        unlearn(x, y, rows)
+    return 0
+
+
+def route_syn(newest: int, s: int, h: int, slot: int, tracker: Tracker) -> int:
+    """Which incarnation a SYN belongs to; a new one where its ISN is new, pending while the old one lives."""
+    segments = tracker.segments
+    rows = tracker.rows
+    side = 1 - is_client(rows, newest, segments, s)
+    x = newest + C_ENDPOINTS + side * ENDPOINT_SIZE
+    if rows[x + E_BASE_KNOWN] >= BASE_PEER and segments[s + S_SEQ] == rows[x + E_BASE]:
+        if begins_again(newest, side, s, segments, rows):
+            return new_incarnation(newest, s, h, slot, tracker)
+        return newest
+    if rows[newest + C_FLAGS] & CF_PENDING:
+        if side == SERVER:
+            return newest
+        newest = discard(newest, slot, tracker)  # yet another ISN: the pending attempt was given up
+    elif is_part_of_opening(newest, side, s, segments, rows):
+        return newest
+    over = is_over(newest, rows)
+    c = new_incarnation(newest, s, h, slot, tracker)
+    if not over:
+        rows[c + C_FLAGS] |= CF_PENDING
+    return c
+
+
+def fits_old(old: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether a segment's numbers lie in the windows of the incarnation before: 1 or 0."""
+    return 1 if fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1 else 0
+
+
+def resets_old(newest: int, old: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether an RST answers, to the number, what the old connection last said, and not the new one: 1 or 0."""
+    side = 1 - is_client(rows, newest, segments, s)
+    x = newest + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = newest + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    was = 1 - is_client(rows, old, segments, s)
+    sender = old + C_ENDPOINTS + was * ENDPOINT_SIZE
+    answered = old + C_ENDPOINTS + (1 - was) * ENDPOINT_SIZE
+    if rows[answered + E_ACK] < 0 or low32(rows[sender + E_BASE] + rows[answered + E_ACK]) != segments[s + S_SEQ]:
+        return 0
+    return 0 if rows[y + E_ACK] >= 0 and low32(rows[x + E_BASE] + rows[y + E_ACK]) == segments[s + S_SEQ] else 1
+
+
+def route(newest: int, s: int, h: int, slot: int, tracker: Tracker) -> int:
     """Which incarnation of a known four-tuple a segment belongs to; opens one where it must. Returns its row."""
+    segments = tracker.segments
+    rows = tracker.rows
     flags = segments[s + S_FLAGS]
+    if flags & TCP_SYN and not flags & (TCP_ACK | TCP_RST):
+        return route_syn(newest, s, h, slot, tracker)
+    old = rows[newest + C_OLDER]
+    if old < 0:
+        return newest
     side = 1 - is_client(rows, newest, segments, s)
     x = newest + C_ENDPOINTS + side * ENDPOINT_SIZE
     y = newest + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
     pending = rows[newest + C_FLAGS] & CF_PENDING
-    old = rows[newest + C_OLDER]
-    if flags & TCP_SYN and not flags & (TCP_ACK | TCP_RST):
-        if rows[x + E_BASE_KNOWN] >= BASE_PEER and segments[s + S_SEQ] == rows[x + E_BASE]:
-            # The same ISN: a retransmission, unless the attempt has already had its answer. No answer are an RST that
-            # the SYN's sender itself sends, and one whose ACK is not acceptable (RFC 9293 3.10.7.3).
-            opening = 1 if rows[x + E_SEGMENTS] == rows[x + E_SYNS] + rows[x + E_RSTS] else 0
-            if (
-                rows[x + E_SEGMENTS]
-                and rows[y + E_SEGMENTS]
-                and is_over(newest, rows)
-                and (not opening or rows[newest + C_FLAGS] & CF_REFUSED)
-                and not is_replayed(newest, x, s, segments, rows)
-            ):
-                return new_incarnation(newest, s, h, slot, segments, slots, rows, living, due, control)
-            if opening and rows[y + E_SEGMENTS] and not rows[y + E_STAGE] & ES_SYN:
-                unlearn(x, y, rows)
-            return newest
-        if pending:
-            if side == CLIENT:  # yet another ISN: the pending attempt was given up
-                newest = discard(newest, slot, slots, rows, log, living, paths, control)
-            else:
-                return newest
-        elif side == SERVER and not rows[y + E_STAGE] & (ES_PLAIN | ES_SYN_ACK) and not rows[x + E_SEGMENTS]:
-            return newest  # simultaneous open
-        elif (
-            rows[x + E_BASE_KNOWN] == BASE_NONE and not rows[x + E_SEGMENTS] and rows[newest + C_ROLE_BASIS] > ROLE_SYN
-        ):
-            return newest  # the SYN of a connection whose SYN+ACK was stamped first
-        elif side == CLIENT and given_up_before(x, y, s, segments, rows):
-            return newest
-        if is_over(newest, rows):
-            return new_incarnation(newest, s, h, slot, segments, slots, rows, living, due, control)
-        c = new_incarnation(newest, s, h, slot, segments, slots, rows, living, due, control)
-        rows[c + C_FLAGS] |= CF_PENDING
-        return c
-    if old < 0:
-        return newest
-    if flags & TCP_RST and not pending and not (rows[x + E_STAGE] | rows[y + E_STAGE]) & ES_PLAIN:
-        # Does it answer, to the number, what the old connection last said?
-        was = 1 - is_client(rows, old, segments, s)
-        answered = old + C_ENDPOINTS + (1 - was) * ENDPOINT_SIZE
-        if (
-            rows[answered + E_ACK] >= 0
-            and low32(rows[old + C_ENDPOINTS + was * ENDPOINT_SIZE + E_BASE] + rows[answered + E_ACK])
-            == segments[s + S_SEQ]
-            and not (rows[y + E_ACK] >= 0 and low32(rows[x + E_BASE] + rows[y + E_ACK]) == segments[s + S_SEQ])
-        ):
-            return old
+    if (
+        flags & TCP_RST
+        and not pending
+        and not (rows[x + E_STAGE] | rows[y + E_STAGE]) & ES_PLAIN
+        and resets_old(newest, old, s, segments, rows)
+    ):
+        return old
     if flags & TCP_ACK and rows[y + E_BASE_KNOWN] == BASE_SYN:
         answered = widen(segments[s + S_ACK], rows[y + E_BASE], 1)
         if 1 <= answered <= rows[y + E_NEXT]:
             if flags & (TCP_SYN | TCP_RST) or not pending:
                 return newest
-        elif (
-            rows[y + E_SEGMENTS] == rows[y + E_SYNS]
-            and fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1
-        ):
+        elif rows[y + E_SEGMENTS] == rows[y + E_SYNS] and fits_old(old, s, segments, rows):
             rows[newest + C_FLAGS] |= CF_MET_OLD
             return old  # the new SYN met the old connection, which answers with its own numbers
     if pending:
         # The old connection goes on: by its own numbers, and from the very side that sent the SYN.
-        if (
-            side == CLIENT
-            and not flags & TCP_RST
-            and fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1
-        ):
-            return discard(newest, slot, slots, rows, log, living, paths, control)
+        if side == CLIENT and not flags & TCP_RST and fits_old(old, s, segments, rows):
+            return discard(newest, slot, tracker)
         if side == CLIENT and segments[s + S_SEQ] == low32(rows[x + E_BASE] + 1):
             return newest
         return old
-    if (
-        rows[x + E_BASE_KNOWN] >= BASE_PEER
-        and rows[y + E_BASE_KNOWN] >= BASE_PEER
-        and fits(newest, side, s, segments, rows) == 1
-    ):
+    fitting = fits(newest, side, s, segments, rows)
+    if rows[x + E_BASE_KNOWN] >= BASE_PEER and rows[y + E_BASE_KNOWN] >= BASE_PEER and fitting == 1:
         return newest
-    if (
-        fits(old, 1 - is_client(rows, old, segments, s), s, segments, rows) == 1
-        and fits(newest, side, s, segments, rows) != 1
-    ):
-        return old
-    return newest
+    return old if fitting != 1 and fits_old(old, s, segments, rows) else newest

@@ -5,8 +5,8 @@ Uncompiled, the same names read and write the same words in memory, and refuse p
 
 * A record over words that :mod:`.layout` numbers names those fields of it that are used here: :class:`Connection`,
   :class:`Endpoint`, :class:`Transition`, :class:`Timers`.
-* A record of the replay's own is declared here in full, in order: :class:`Segment` and :class:`Tcb`. All fields are
-  ``int64``, or stand for other records.
+* A record of the kernels' own is declared here in full, in order: :class:`Segment`, :class:`Tcb` and :class:`Tracker`.
+  All fields are ``int64``, or stand for arrays or other records.
 
 ``tcb.log[w]`` is a record in C and not its address: it may be read or written field by field, and copied to another
 place, but not kept under a name of its own.
@@ -220,6 +220,30 @@ class Segment:
             setattr(self, name, 0)
 
 
+class Tracker:
+    """The tables that the tracker works on, and what it remembers while one segment is at hand."""
+
+    segments: Words  # the batch
+    slots: Words  # finds rows by their four-tuple
+    past: Words  # earlier uses of four-tuples
+    rows: Words
+    log: Words
+    living: Words
+    due: Words
+    streams: Words  # Wireshark's
+    known: Words  # finds them
+    paths: Words
+    waits: Words
+    control: Words
+    next_id: int  # the next conn_id, and the next stream, before the segment at hand
+    next_stream: int
+
+    size: ClassVar[int]
+
+
+Tracker.size = len(Tracker.__annotations__) - 1
+
+
 class Tcb:
     """The endpoint at hand: what its transmission control block holds (RFC 9293 3.3.1), and what its segments prove.
 
@@ -330,6 +354,11 @@ def begin_anew(tcb: Tcb) -> int:
 def tcb_in(scratch: Words) -> Tcb:  # noqa: ARG001
     """The holder; compiled, it lies in ``scratch``."""
     return Tcb()
+
+
+def tracker_in(scratch: Words) -> Tracker:  # noqa: ARG001
+    """The tracker's holder; compiled, it lies in ``scratch``."""
+    return Tracker()
 
 
 def segments_in(work: Words) -> Records[Segment]:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
 
-def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Words, control: Words) -> int:
-    """A fresh row for the segment's four-tuple; its source is the client unless ``swap``. Returns the word offset."""
+def vacant_row(rows: Words, control: Words) -> int:
+    """A row of zeros: one that was given back, or the next of those never used. Returns its word offset."""
     c = control[K_ROW_FREE]
     if c >= 0:
         control[K_ROW_FREE] = rows[c + C_OLDER]
@@ -28,6 +28,11 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
     while k < CONNECTION_SIZE:
         rows[c + k] = 0
         k += 1
+    return c
+
+
+def write_tuple(c: int, s: int, swap: int, segments: Words, rows: Words) -> int:
+    """The segment's four-tuple as that of a row: its source is the client unless ``swap``."""
     ports = segments[s + S_PORTS]
     rows[c + C_NET] = segments[s + S_NET]
     if swap:
@@ -42,6 +47,45 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
         rows[c + C_CLIENT_LO] = segments[s + S_SRC_LO]
         rows[c + C_SERVER_HI] = segments[s + S_DST_HI]
         rows[c + C_SERVER_LO] = segments[s + S_DST_LO]
+    return 0
+
+
+def begin_endpoint(e: int, rows: Words) -> int:
+    """What of an endpoint is not zero before its first segment."""
+    rows[e + E_ACK] = -1
+    rows[e + E_LAST_ACK] = -1
+    rows[e + E_WINDOW] = -1
+    rows[e + E_EDGE] = -1
+    rows[e + E_SHIFT] = -1
+    rows[e + E_FIN] = -1
+    rows[e + E_LAST_TIME] = -1
+    rows[e + E_RUN] = -1
+    rows[e + E_MSS] = -1
+    rows[e + E_TSVAL] = -1
+    rows[e + E_TTL] = -1
+    rows[e + E_IP_ID] = -1
+    rows[e + E_FIN_TSVAL] = -1
+    rows[e + E_FIN_IP_ID] = -1
+    rows[e + E_LAST_SEQ] = -1
+    rows[e + E_LAST_LEN] = -1
+    rows[e + E_HEAD_TIME] = -1
+    rows[e + E_ACK_TIME] = -1
+    rows[e + E_BACKOFF_SEQ] = -1
+    rows[e + E_BUSY_SINCE] = -1
+    rows[e + E_BLOCKED_SINCE] = -1
+    rows[e + E_RTT_MIN] = -1
+    rows[e + E_SYN_TSVAL] = -1
+    rows[e + E_SACK_LOW] = -1
+    rows[e + E_SACK_HIGH] = -1
+    rows[e + E_OUTSIDE_FRAME] = -1
+    rows[e + E_ICMP] = -1
+    return 0
+
+
+def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Words, control: Words) -> int:
+    """A fresh row for the segment's four-tuple; its source is the client unless ``swap``. Returns the word offset."""
+    c = vacant_row(rows, control)
+    write_tuple(c, s, swap, segments, rows)
     rows[c + C_HASH] = h
     rows[c + C_OLDER] = -1
     rows[c + C_NEWER] = -1
@@ -64,37 +108,8 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
     rows[c + C_LIVING] = control[K_LIVE]
     living[control[K_LIVE]] = c
     control[K_LIVE] += 1
-    side = 0
-    while side < 2:
-        e = c + C_ENDPOINTS + side * ENDPOINT_SIZE
-        rows[e + E_ACK] = -1
-        rows[e + E_LAST_ACK] = -1
-        rows[e + E_WINDOW] = -1
-        rows[e + E_EDGE] = -1
-        rows[e + E_SHIFT] = -1
-        rows[e + E_FIN] = -1
-        rows[e + E_LAST_TIME] = -1
-        rows[e + E_RUN] = -1
-        rows[e + E_MSS] = -1
-        rows[e + E_TSVAL] = -1
-        rows[e + E_TTL] = -1
-        rows[e + E_IP_ID] = -1
-        rows[e + E_FIN_TSVAL] = -1
-        rows[e + E_FIN_IP_ID] = -1
-        rows[e + E_LAST_SEQ] = -1
-        rows[e + E_LAST_LEN] = -1
-        rows[e + E_HEAD_TIME] = -1
-        rows[e + E_ACK_TIME] = -1
-        rows[e + E_BACKOFF_SEQ] = -1
-        rows[e + E_BUSY_SINCE] = -1
-        rows[e + E_BLOCKED_SINCE] = -1
-        rows[e + E_RTT_MIN] = -1
-        rows[e + E_SYN_TSVAL] = -1
-        rows[e + E_SACK_LOW] = -1
-        rows[e + E_SACK_HIGH] = -1
-        rows[e + E_OUTSIDE_FRAME] = -1
-        rows[e + E_ICMP] = -1
-        side += 1
+    begin_endpoint(c + C_ENDPOINTS, rows)
+    begin_endpoint(c + C_ENDPOINTS + ENDPOINT_SIZE, rows)
     return c
 
 

@@ -160,13 +160,206 @@ def plain_marks() -> int:
     return routine | M_TIME_BACK
 
 
+def copy_mark(c: int, side: int, s: int, ack: int, segments: Words, rows: Words, log: Words) -> int:
+    """Whether a segment is in the capture for another time: the mark that says whose copy it is, or 0."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    if segments[s + S_FATE] == FATE_COPY:
+        return M_NETWORK_DUPLICATE
+    if not rows[x + E_SEGMENTS]:
+        return 0
+    if is_replayed(c, x, s, segments, rows) or is_capture_duplicate(c, x, y, s, ack, segments, rows):
+        return M_CAPTURE_DUPLICATE
+    if is_renumbered(c, x, side, s, segments, rows):
+        if not rows[c + C_FLAGS] & CF_RENUMBERED:
+            renumber(c, x, y, s, segments, rows, log)
+        return M_CAPTURE_DUPLICATE
+    return 0
+
+
+def count_copy(c: int, x: int, s: int, marks: int, segments: Words, rows: Words) -> int:
+    """A copy is seen and not taken: it moves the connection's time, and no number."""
+    if marks & M_NETWORK_DUPLICATE:
+        rows[x + E_SEGMENTS] += 1  # what the capture alone has twice was sent once
+    if segments[s + S_TIME] > rows[c + C_LAST_TIME]:
+        rows[c + C_LAST_TIME] = segments[s + S_TIME]
+    rows[c + C_LAST_FRAME] = segments[s + S_FRAME]
+    rows[c + C_MARKS] |= marks
+    return marks
+
+
+def has_older_stamp(x: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether the sender's timestamp has run back: PAWS drops such a segment (RFC 7323 section 5.3); 1 or 0."""
+    if not segments[s + S_OPTIONS] & OPT_TIMESTAMPS or segments[s + S_FLAGS] & TCP_RST:
+        return 0
+    return 1 if rows[x + E_TSVAL] >= 0 and newer(rows[x + E_TSVAL], segments[s + S_TSVAL]) else 0
+
+
+def take_reset(c: int, side: int, s: int, seq: int, ack: int, segments: Words, rows: Words) -> int:
+    """An RST: where it lies, what it answers, and whether it refuses a SYN (second check). Returns marks."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    now = segments[s + S_TIME]
+    rows[x + E_RSTS] += 1
+    marks = take_rst(x, y, seq, rows) | is_reply(x, y, s, segments, rows)
+    if marks & M_REPLY_RST and is_drawn(x, y, segments[s + S_FLAGS], seq, now, rows):
+        marks |= M_RST_DRAWN
+    if 1 <= ack <= rows[y + E_NEXT] and not rows[x + E_STAGE] and rows[y + E_SEGMENTS] == rows[y + E_SYNS]:
+        rows[c + C_FLAGS] |= CF_REFUSED
+        if rows[c + C_OLDER] >= 0 and rows[rows[c + C_OLDER] + C_LIFE] == LIFE_LIVE:
+            rows[rows[c + C_OLDER] + C_REFUSED] = now
+    return marks
+
+
+def take_bad_answer(x: int, seq: int, rows: Words) -> int:
+    """A SYN+ACK that acknowledges what was never sent: its numbers are of another connection. Returns marks."""
+    rows[x + E_SYNS] += 1
+    marks = M_ACK_BEYOND | M_BASE_CHANGED
+    if rows[x + E_STAGE] & ES_SYN and seq == 0:
+        marks |= M_SYN_ACK_AGAIN
+    return marks
+
+
+def take_numbers(c: int, side: int, s: int, seq: int, ack: int, segments: Words, rows: Words) -> int:
+    """What its sender's numbers say, unless nobody takes the segment. Returns marks.
+
+    Not taken: an ACK of what was never sent, no ACK at all (both fifth check), what is of an earlier connection, and
+    what is damaged.
+    """
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    flags = segments[s + S_FLAGS]
+    if rows[y + E_FIN] >= 0 and rows[y + E_BASE_KNOWN] == BASE_SYN and ack > rows[y + E_FIN]:
+        return M_ACK_BEYOND
+    if not flags & (TCP_SYN | TCP_ACK):
+        return M_ODD_FLAGS
+    if is_from_before(x, s, segments, rows):
+        return M_ACK_BEYOND | (M_FIN_OLD if flags & TCP_FIN else 0)
+    if segments[s + S_CHECKSUM] == CHECKSUM_BAD and is_damaged(x, y, s, segments, rows):
+        end = seq + segments[s + S_LEN]
+        if end > rows[x + E_CHECKSUMS] >> SUMS_END_SHIFT:
+            rows[x + E_CHECKSUMS] &= (1 << SUMS_END_SHIFT) - 1
+            rows[x + E_CHECKSUMS] |= end << SUMS_END_SHIFT
+        return M_BAD_CHECKSUM
+    return take_sequence(c, side, s, seq, segments, rows)
+
+
+def is_late_ack(x: int, s: int, seq: int, marks: int, segments: Words, rows: Words) -> int:
+    """Whether a pure ACK begins below what its sender has sent, and so was overtaken on its way: 1 or 0."""
+    if segments[s + S_LEN] or segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN):
+        return 0
+    return 1 if seq < rows[x + E_NEXT] and not marks & (M_KEEPALIVE | M_ZERO_WINDOW_PROBE) else 0
+
+
+def take_flags(x: int, s: int, marks: int, segments: Words, rows: Words, control: Words) -> int:
+    """What flags and time alone say: after an RST, behind the clock, flags that do not go together. Returns marks."""
+    flags = segments[s + S_FLAGS]
+    more = 0
+    if rows[x + E_STAGE] & ES_RST and not flags & TCP_RST:
+        more |= M_AFTER_RST
+    if segments[s + S_TIME] < control[K_NOW]:
+        more |= M_TIME_BACK
+    if (
+        (flags & TCP_SYN and flags & (TCP_FIN | TCP_RST | TCP_URG))
+        or not flags & (TCP_SYN | TCP_RST | TCP_ACK)
+        or flags & (TCP_FIN | TCP_RST) == TCP_FIN | TCP_RST
+    ):
+        more |= M_ODD_FLAGS
+    if not flags & (TCP_SYN | TCP_RST) and not rows[x + E_STAGE] & ES_PLAIN and not marks & M_BAD_CHECKSUM:
+        rows[x + E_STAGE] |= ES_PLAIN
+        more |= M_FIRST_PLAIN
+    return more
+
+
+def learn_from_fin(x: int, s: int, marks: int, segments: Words, rows: Words) -> int:
+    """A FIN: the same one again, or the first, and whether it was sent before (eighth check). Returns marks."""
+    stamped = segments[s + S_OPTIONS] & OPT_TIMESTAMPS
+    if marks & M_FIN_AGAIN:
+        # A sender that repeats its FIN gives it a new timestamp and a new identification.
+        if (rows[x + E_FIN_TSVAL] >= 0 and stamped and segments[s + S_TSVAL] == rows[x + E_FIN_TSVAL]) or (
+            rows[x + E_FIN_IP_ID] > 0 and segments[s + S_IP_ID] == rows[x + E_FIN_IP_ID]
+        ):
+            return M_NETWORK_DUPLICATE
+        return 0
+    if marks & (M_BAD_CHECKSUM | M_ACK_BEYOND):
+        return 0
+    rows[x + E_FIN_TSVAL] = segments[s + S_TSVAL] if stamped else -1
+    rows[x + E_FIN_IP_ID] = segments[s + S_IP_ID]
+    # Hosts that number a connection's packets one by one show when one of them did not pass here.
+    skipped = segments[s + S_IP_ID] - rows[x + E_IP_ID]
+    if 2 <= skipped <= 3 and rows[x + E_IP_ID] > 0 and rows[x + E_LAST_LEN] <= ETHERNET_MSS and rows[x + E_FINS] < 2:
+        return M_SENT_BEFORE
+    return 0
+
+
+def take_half_closed(x: int, s: int, marks: int, segments: Words, rows: Words) -> int:
+    """What comes from a side that has acknowledged its peer's FIN: data still, or its own FIN late. Returns marks."""
+    more = 0
+    if segments[s + S_LEN] and not marks & M_RETRANSMISSION:
+        more |= M_HALF_CLOSE_DATA
+    if (
+        segments[s + S_FLAGS] & TCP_FIN
+        and not marks & (M_FIN_AGAIN | M_ACKS_FIN)
+        and segments[s + S_TIME] - rows[x + E_ACK_TIME] >= 5000 * MILLISECOND
+    ):
+        more |= M_CLOSE_SLOW
+    return more
+
+
+def take_opening(c: int, side: int, s: int, ack: int, segments: Words, rows: Words) -> int:
+    """When the parts of the handshake passed here, and of which kind it is."""
+    flags = segments[s + S_FLAGS]
+    now = segments[s + S_TIME]
+    if flags & TCP_RST:
+        return 0
+    if not flags & TCP_SYN:
+        if rows[c + C_HANDSHAKE_ACK_TIME] < 0 and side == CLIENT and rows[c + C_SYN_ACK_TIME] >= 0 and flags & TCP_ACK:
+            rows[c + C_HANDSHAKE_ACK_TIME] = now
+        return 0
+    if flags & TCP_ACK:
+        if rows[c + C_SYN_ACK_TIME] < 0:
+            rows[c + C_SYN_ACK_TIME] = now
+            if rows[c + C_OLDER] >= 0 and rows[rows[c + C_OLDER] + C_LIFE] == LIFE_LIVE:
+                rows[rows[c + C_OLDER] + C_ACCEPTED] = now
+        if rows[c + C_FLAGS] & CF_DATA_IN_SYN and side == SERVER and ack > 1:
+            rows[c + C_FLAGS] |= CF_FAST_OPEN
+    elif rows[c + C_SYN_TIME] < 0:
+        rows[c + C_SYN_TIME] = now
+    if side == SERVER and not flags & TCP_ACK:
+        rows[c + C_FLAGS] |= CF_SIMULTANEOUS_OPEN
+    return 0
+
+
+def place_in_log(c: int, s: int, marks: int, segments: Words, rows: Words, control: Words) -> int:
+    """Where a segment is logged: 1 in a record of its own, 2 in that of a run, 0 nowhere."""
+    flags = segments[s + S_FLAGS]
+    important = 1 if flags & (TCP_SYN | TCP_FIN | TCP_RST) else 0
+    if flags & (TCP_FIN | TCP_RST):
+        rows[c + C_FLAGS] |= CF_CLOSING
+    stage = rows[c + C_FLAGS]
+    notable = marks & ~plain_marks()
+    if not important and not notable:
+        return 2 if stage & CF_CLOSING or not stage & CF_SETTLED else 0
+    if important or notable & (M_FIRST_PLAIN | M_ACKS_SYN | M_ACKS_FIN) or rows[c + C_LOG_COUNT] < control[K_LOG_LIMIT]:
+        return 1 if rows[c + C_LOG_COUNT] < 64 * control[K_LOG_LIMIT] else 0
+    rows[c + C_FLAGS] |= CF_LOG_FULL
+    return 0
+
+
+def joins_run(x: int, s: int, segments: Words, rows: Words, log: Words) -> int:
+    """Let the run of its sender stand for one more segment, where there is one of that fate: 1 or 0."""
+    if rows[x + E_RUN] < 0 or log[rows[x + E_RUN] + L_FATE] & LOG_FATE_MASK != segments[s + S_FATE]:
+        return 0
+    extend_run(rows[x + E_RUN], s, segments, log)
+    return 1
+
+
 def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: Words, control: Words) -> int:
-    """Everything that one segment changes in its connection. Returns its marks."""
+    """Everything that one segment changes in its connection, in the order of RFC 9293 3.10.7.4. Returns its marks."""
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
     y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
     now = segments[s + S_TIME]
     flags = segments[s + S_FLAGS]
-    length = segments[s + S_LEN]
     bad_answer = is_bad_answer(y, s, segments, rows)
     if not bad_answer:
         place(x, y, s, segments, rows)
@@ -178,175 +371,50 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         ack = widen(segments[s + S_ACK], rows[y + E_BASE], rows[y + E_NEXT])
         if ack < 0:
             ack = 0
-    marks = 0
-    if segments[s + S_FATE] == FATE_COPY:
-        marks = M_NETWORK_DUPLICATE
-    elif rows[x + E_SEGMENTS] and is_replayed(c, x, s, segments, rows):
-        marks = M_CAPTURE_DUPLICATE
-    elif rows[x + E_SEGMENTS] and is_capture_duplicate(c, x, y, s, ack, segments, rows):
-        marks = M_CAPTURE_DUPLICATE
-    elif rows[x + E_SEGMENTS] and is_renumbered(c, x, side, s, segments, rows):
-        marks = M_CAPTURE_DUPLICATE
-        if not rows[c + C_FLAGS] & CF_RENUMBERED:
-            renumber(c, x, y, s, segments, rows, log)
+    marks = copy_mark(c, side, s, ack, segments, rows, log)
     if marks:
-        if marks & M_NETWORK_DUPLICATE:
-            rows[x + E_SEGMENTS] += 1  # what the capture alone has twice was sent once
-        if now > rows[c + C_LAST_TIME]:
-            rows[c + C_LAST_TIME] = now
-        rows[c + C_LAST_FRAME] = segments[s + S_FRAME]
         if not rows[c + C_MARKS] & marks:
             log_segment(c, x, side, s, seq, ack, marks, segments, rows, log, control)
             rows[x + E_RUN] = -1
             rows[y + E_RUN] = -1
-        rows[c + C_MARKS] |= marks
-        return marks
-    overtaken = 0
-    if (
-        segments[s + S_OPTIONS] & OPT_TIMESTAMPS
-        and rows[x + E_TSVAL] >= 0
-        and newer(rows[x + E_TSVAL], segments[s + S_TSVAL])
-        and not flags & TCP_RST
-    ):
-        overtaken = 1
-        marks |= M_PAWS
+        return count_copy(c, x, s, marks, segments, rows)
+    overtaken = has_older_stamp(x, s, segments, rows)
+    marks = M_PAWS if overtaken else 0
     if flags & TCP_RST:
-        rows[x + E_RSTS] += 1
-        marks |= take_rst(x, y, seq, rows) | is_reply(x, y, s, segments, rows)
-        if marks & M_REPLY_RST and is_drawn(x, y, flags, seq, now, rows):
-            marks |= M_RST_DRAWN
-        if 1 <= ack <= rows[y + E_NEXT] and not rows[x + E_STAGE] and rows[y + E_SEGMENTS] == rows[y + E_SYNS]:
-            rows[c + C_FLAGS] |= CF_REFUSED
-            if rows[c + C_OLDER] >= 0 and rows[rows[c + C_OLDER] + C_LIFE] == LIFE_LIVE:
-                rows[rows[c + C_OLDER] + C_REFUSED] = now
+        marks |= take_reset(c, side, s, seq, ack, segments, rows)
     elif bad_answer:
-        rows[x + E_SYNS] += 1
-        marks |= M_ACK_BEYOND | M_BASE_CHANGED
-        if rows[x + E_STAGE] & ES_SYN and seq == 0:
-            marks |= M_SYN_ACK_AGAIN
-    elif rows[y + E_FIN] >= 0 and rows[y + E_BASE_KNOWN] == BASE_SYN and ack > rows[y + E_FIN]:
-        marks |= M_ACK_BEYOND
-    elif not flags & (TCP_SYN | TCP_ACK):
-        marks |= M_ODD_FLAGS  # nobody takes a segment without ACK (RFC 9293 3.10.7.4, fifth check)
-    elif is_from_before(x, s, segments, rows):
-        marks |= M_ACK_BEYOND | (M_FIN_OLD if flags & TCP_FIN else 0)
-    elif segments[s + S_CHECKSUM] == CHECKSUM_BAD and is_damaged(x, y, s, segments, rows):
-        marks |= M_BAD_CHECKSUM
-        if seq + length > rows[x + E_CHECKSUMS] >> SUMS_END_SHIFT:
-            rows[x + E_CHECKSUMS] &= (1 << SUMS_END_SHIFT) - 1
-            rows[x + E_CHECKSUMS] |= (seq + length) << SUMS_END_SHIFT
+        marks |= take_bad_answer(x, seq, rows)
     else:
-        marks |= take_sequence(c, x, y, side, s, seq, now, segments, rows)
+        marks |= take_numbers(c, side, s, seq, ack, segments, rows)
     if segments[s + S_CHECKSUM]:
         learn_sum(x, y, s, segments, rows)
     if ack >= 0 and not marks & (M_BAD_CHECKSUM | M_ACK_BEYOND) and not flags & TCP_RST:
-        # A pure ACK that begins below what its sender has sent was overtaken too.
-        late = overtaken
-        if (
-            not length
-            and not flags & (TCP_SYN | TCP_FIN)
-            and seq < rows[x + E_NEXT]
-            and not marks & (M_KEEPALIVE | M_ZERO_WINDOW_PROBE)
-        ):
-            late = 1
-        marks |= take_ack(x, y, s, ack, now, late, segments, rows)
+        late = 1 if overtaken or is_late_ack(x, s, seq, marks, segments, rows) else 0
+        marks |= take_ack(x, y, s, ack, late, segments, rows)
     if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and not overtaken and not marks & (M_BASE_CHANGED | M_ACK_BEYOND):
         rows[x + E_TSVAL] = segments[s + S_TSVAL]
-    if rows[x + E_STAGE] & ES_RST and not flags & TCP_RST:
-        marks |= M_AFTER_RST
-    if now < control[K_NOW]:
-        marks |= M_TIME_BACK
-    if (
-        (flags & TCP_SYN and flags & (TCP_FIN | TCP_RST | TCP_URG))
-        or not flags & (TCP_SYN | TCP_RST | TCP_ACK)
-        or flags & (TCP_FIN | TCP_RST) == TCP_FIN | TCP_RST
-    ):
-        marks |= M_ODD_FLAGS
-    if not flags & (TCP_SYN | TCP_RST) and not rows[x + E_STAGE] & ES_PLAIN and not marks & M_BAD_CHECKSUM:
-        rows[x + E_STAGE] |= ES_PLAIN
-        marks |= M_FIRST_PLAIN
-    if flags & TCP_FIN and marks & M_FIN_AGAIN:
-        # A sender that repeats its FIN gives it a new timestamp and a new identification.
-        if (
-            rows[x + E_FIN_TSVAL] >= 0
-            and segments[s + S_OPTIONS] & OPT_TIMESTAMPS
-            and segments[s + S_TSVAL] == rows[x + E_FIN_TSVAL]
-        ) or (rows[x + E_FIN_IP_ID] > 0 and segments[s + S_IP_ID] == rows[x + E_FIN_IP_ID]):
-            marks |= M_NETWORK_DUPLICATE
-    elif flags & TCP_FIN and not marks & (M_BAD_CHECKSUM | M_ACK_BEYOND):
-        rows[x + E_FIN_TSVAL] = segments[s + S_TSVAL] if segments[s + S_OPTIONS] & OPT_TIMESTAMPS else -1
-        rows[x + E_FIN_IP_ID] = segments[s + S_IP_ID]
-        # Hosts that number a connection's packets one by one show when one of them did not pass here.
-        skipped = segments[s + S_IP_ID] - rows[x + E_IP_ID]
-        if (
-            2 <= skipped <= 3
-            and rows[x + E_IP_ID] > 0
-            and rows[x + E_LAST_LEN] <= ETHERNET_MSS
-            and rows[x + E_FINS] < 2
-        ):
-            marks |= M_SENT_BEFORE
+    marks |= take_flags(x, s, marks, segments, rows, control)
+    if flags & TCP_FIN:
+        marks |= learn_from_fin(x, s, marks, segments, rows)
     if rows[x + E_STAGE] & ES_ACKS_FIN and not flags & TCP_RST:
-        if length and not marks & M_RETRANSMISSION:
-            marks |= M_HALF_CLOSE_DATA
-        if (
-            flags & TCP_FIN
-            and not marks & (M_FIN_AGAIN | M_ACKS_FIN)
-            and now - rows[x + E_ACK_TIME] >= 5000 * MILLISECOND
-        ):
-            marks |= M_CLOSE_SLOW
+        marks |= take_half_closed(x, s, marks, segments, rows)
     if flags & TCP_RST:
         rows[x + E_STAGE] |= ES_RST
-    # handshake as seen here
-    if flags & TCP_SYN and not flags & TCP_RST and not bad_answer:
-        if flags & TCP_ACK:
-            if rows[c + C_SYN_ACK_TIME] < 0:
-                rows[c + C_SYN_ACK_TIME] = now
-                if rows[c + C_OLDER] >= 0 and rows[rows[c + C_OLDER] + C_LIFE] == LIFE_LIVE:
-                    rows[rows[c + C_OLDER] + C_ACCEPTED] = now
-            if rows[c + C_FLAGS] & CF_DATA_IN_SYN and side == SERVER and ack > 1:
-                rows[c + C_FLAGS] |= CF_FAST_OPEN
-        elif rows[c + C_SYN_TIME] < 0:
-            rows[c + C_SYN_TIME] = now
-        if side == SERVER and not flags & TCP_ACK:
-            rows[c + C_FLAGS] |= CF_SIMULTANEOUS_OPEN
-    elif (
-        rows[c + C_HANDSHAKE_ACK_TIME] < 0
-        and side == CLIENT
-        and rows[c + C_SYN_ACK_TIME] >= 0
-        and flags & TCP_ACK
-        and not flags & TCP_RST
-    ):
-        rows[c + C_HANDSHAKE_ACK_TIME] = now
+    if not bad_answer:
+        take_opening(c, side, s, ack, segments, rows)
     if rows[x + E_WINDOW] == 0 and rows[y + E_BLOCKED_SINCE] < 0:
         rows[y + E_BLOCKED_SINCE] = now
-    if length or flags & TCP_FIN:
+    if segments[s + S_LEN] or flags & TCP_FIN:
         join_train(x, y, now, rows)
     count_numbers(x, s, 0 if marks & (M_GAP | M_RETRANSMISSION | M_OUT_OF_ORDER) else 1, segments, rows)
     be_last(c, x, s, ack, now, segments, rows)
     rows[c + C_MARKS] |= marks
-    # the log
-    important = 1 if flags & (TCP_SYN | TCP_FIN | TCP_RST) else 0
-    if flags & (TCP_FIN | TCP_RST):
-        rows[c + C_FLAGS] |= CF_CLOSING
-    stage = rows[c + C_FLAGS]
-    notable = marks & ~plain_marks()
-    if important or notable:
-        if (
-            important
-            or notable & (M_FIRST_PLAIN | M_ACKS_SYN | M_ACKS_FIN)
-            or rows[c + C_LOG_COUNT] < control[K_LOG_LIMIT]
-        ):
-            if rows[c + C_LOG_COUNT] < 64 * control[K_LOG_LIMIT]:
-                log_segment(c, x, side, s, seq, ack, marks, segments, rows, log, control)
-                rows[x + E_RUN] = -1
-                rows[y + E_RUN] = -1
-        else:
-            rows[c + C_FLAGS] |= CF_LOG_FULL
-    elif stage & CF_CLOSING or not stage & CF_SETTLED:
-        if rows[x + E_RUN] >= 0 and log[rows[x + E_RUN] + L_FATE] & LOG_FATE_MASK == segments[s + S_FATE]:
-            extend_run(rows[x + E_RUN], s, segments, log)
-        else:
-            rows[x + E_RUN] = log_segment(c, x, side, s, seq, ack, marks, segments, rows, log, control)
-    if not stage & CF_SETTLED and rows[x + E_STAGE] & rows[y + E_STAGE] & ES_PLAIN:
+    where = place_in_log(c, s, marks, segments, rows, control)
+    if where == 1 or (where == 2 and not joins_run(x, s, segments, rows, log)):
+        r = log_segment(c, x, side, s, seq, ack, marks, segments, rows, log, control)
+        rows[x + E_RUN] = r if where == 2 else -1
+        if where == 1:
+            rows[y + E_RUN] = -1
+    if not rows[c + C_FLAGS] & CF_SETTLED and rows[x + E_STAGE] & rows[y + E_STAGE] & ES_PLAIN:
         rows[c + C_FLAGS] |= CF_SETTLED
     return marks

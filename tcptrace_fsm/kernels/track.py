@@ -27,6 +27,7 @@ from tcptrace_fsm.kernels.log import *
 from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.plain import *
 from tcptrace_fsm.kernels.points import take_path
+from tcptrace_fsm.kernels.records import Tracker, tracker_in
 from tcptrace_fsm.kernels.rows import *
 from tcptrace_fsm.kernels.rtt import *
 from tcptrace_fsm.kernels.segment import *
@@ -44,179 +45,156 @@ if TYPE_CHECKING:
 __all__ = ["track"]
 
 
-def track(
-    segments_words: Words,
-    count: int,
-    slots_words: Words,
-    past_words: Words,
-    rows_words: Words,
-    log_words: Words,
-    living_words: Words,
-    due_words: Words,
-    streams_words: Words,
-    known_words: Words,
-    paths_words: Words,
-    waits_words: Words,
-    control_words: Words,
-) -> int:
-    """Take ``count`` segments.
+def fetch_slot(ahead: int, tracker: Tracker) -> int:
+    """Hash a segment that comes later, and have its slots ready by then."""
+    segments = tracker.segments
+    control = tracker.control
+    h = hash_of(segments, ahead, control[K_SEED])
+    segments[ahead + S_CONNECTION] = h
+    prefetch(tracker.slots, 2 * (h & (control[K_SLOTS] - 1)))
+    if segments[ahead + S_FLAGS] & TCP_SYN:
+        prefetch(tracker.past, PAST_SIZE * (h & (control[K_PAST] - 1)))
+        prefetch(tracker.known, 2 * (h & (control[K_STREAM_SLOTS] - 1)))
+    return h
 
-    The caller makes room first: for ``2 * count`` more rows and blocks of log records, ``count`` in ``due``, one more
-    than that in ``living``, ``count`` streams, ``WAITS_PER_SEGMENT * count`` waits, twice ``count`` slots and, with
-    two capture points, path records.
 
-    Parameters
-    ----------
-    segments, slots, past, rows, log, living, due, streams, known, paths, waits, control : int64 arrays
-        Records as laid out in :mod:`.layout`; ``living`` lists the live rows, ``due`` those that are over, ``known``
-        finds Wireshark's streams.
+def fetch_row(ahead: int, tracker: Tracker) -> int:
+    """Have the row ready that a segment will need; its slots are."""
+    rows = tracker.rows
+    h = tracker.segments[ahead + S_CONNECTION]
+    c = tracker.slots[2 * (h & (tracker.control[K_SLOTS] - 1)) + 1] - 1
+    if c >= 0:
+        prefetch(rows, c)
+        prefetch(rows, c + 8)
+        prefetch(rows, c + 16)
+        prefetch(rows, c + 24)
+        prefetch(rows, c + C_WAIT_DONE)
+        prefetch(rows, c + C_RUN)
+        k = c + C_ENDPOINTS
+        while k < c + C_ENDPOINTS + 40:
+            prefetch(rows, k)
+            prefetch(rows, k + ENDPOINT_SIZE)
+            k += 8
+    return c
 
-    Returns
-    -------
-    int
-        Number of rows that became due.
+
+def take_broken(s: int, h: int, tracker: Tracker) -> int:
+    """What no connection takes: a broken segment, which Wireshark counts, or one that an ICMP error quotes."""
+    segments = tracker.segments
+    slots = tracker.slots
+    rows = tracker.rows
+    control = tracker.control
+    slot = find(slots, control[K_SLOTS], h, rows, segments, s)
+    if slots[slot + 1] and is_waiting(slots[slot + 1] - 1, rows):
+        grow_up(slots[slot + 1] - 1, slot, tracker)
+    completeness = join_broken(s, segments, tracker.streams, tracker.known, control)
+    if completeness >= 0:
+        complete_rows(s, h, completeness, segments, slots, rows, control)
+    if segments[s + S_FLAGS] & TCP_QUOTED:
+        take_icmp(s, h, segments, slots, rows, tracker.log, control)
+    segments[s + S_CONNECTION] = -1
+    segments[s + S_SIDE] = 0
+    segments[s + S_MARKS] = M_BEGINS_STREAM if control[K_NEXT_STREAM] > tracker.next_stream else 0
+    return 0
+
+
+def begin_tuple(s: int, h: int, slot: int, tracker: Tracker) -> int:
+    """The first segment of a four-tuple that nothing living has: an embryo, or a row. Returns it."""
+    segments = tracker.segments
+    rows = tracker.rows
+    control = tracker.control
+    c = (
+        keep_syn(s, h, segments, tracker.past, rows, tracker.living, control)
+        if is_plain_syn(s, segments, control)
+        else -1
+    )
+    if c < 0:
+        c = open_connection(s, h, segments, rows, tracker.living, control)
+        follow(c, recall(tracker.past, control[K_PAST], rows, c), rows, control)
+    tracker.slots[slot] = h
+    tracker.slots[slot + 1] = c + 1
+    control[K_USED] += 1
+    return c
+
+
+def incarnation_of(s: int, h: int, slot: int, tracker: Tracker) -> int:
+    """The incarnation that a segment belongs to whose four-tuple is known; a new one where that is over. Returns it.
+
+    Whether the sweep has come by already must make no difference.
     """
-    segments = pointer(segments_words)
-    slots = pointer(slots_words)
-    past = pointer(past_words)
-    rows = pointer(rows_words)
-    log = pointer(log_words)
-    living = pointer(living_words)
-    due = pointer(due_words)
-    streams = pointer(streams_words)
-    known = pointer(known_words)
-    paths = pointer(paths_words)
-    waits = pointer(waits_words)
-    control = pointer(control_words)
-    s = 0
-    while s < count * SEGMENT_SIZE:
-        # Fetch what the segments after this one will need, in two steps: their slots, then their rows.
-        ahead = s + 24 * SEGMENT_SIZE
-        if ahead < count * SEGMENT_SIZE:
-            segments[ahead + S_CONNECTION] = hash_of(segments, ahead, control[K_SEED])
-            prefetch(slots, 2 * (segments[ahead + S_CONNECTION] & (control[K_SLOTS] - 1)))
-            if segments[ahead + S_FLAGS] & TCP_SYN:
-                prefetch(past, PAST_SIZE * (segments[ahead + S_CONNECTION] & (control[K_PAST] - 1)))
-                prefetch(known, 2 * (segments[ahead + S_CONNECTION] & (control[K_STREAM_SLOTS] - 1)))
-        ahead = s + 12 * SEGMENT_SIZE
-        if s >= 12 * SEGMENT_SIZE and ahead < count * SEGMENT_SIZE:
-            c = slots[2 * (segments[ahead + S_CONNECTION] & (control[K_SLOTS] - 1)) + 1] - 1
-            if c >= 0:
-                prefetch(rows, c)
-                prefetch(rows, c + 8)
-                prefetch(rows, c + 16)
-                prefetch(rows, c + 24)
-                prefetch(rows, c + C_WAIT_DONE)
-                prefetch(rows, c + C_RUN)
-                k = c + C_ENDPOINTS
-                while k < c + C_ENDPOINTS + 40:
-                    prefetch(rows, k)
-                    prefetch(rows, k + ENDPOINT_SIZE)
-                    k += 8
-        h = segments[s + S_CONNECTION] if s >= 24 * SEGMENT_SIZE else hash_of(segments, s, control[K_SEED])
-        names = control[K_NEXT_ID]
-        stream = control[K_NEXT_STREAM]
-        leapt = move_clock(s, segments, control)
-        if leapt:
-            close_books(leapt, rows, living, due, control)
-        if segments[s + S_FLAGS] & TCP_CLOCK:
-            segments[s + S_CONNECTION] = -1
-            segments[s + S_MARKS] = 0
-            s += SEGMENT_SIZE
-            continue
-        if segments[s + S_FLAGS] & TCP_BROKEN:
-            slot = find(slots, control[K_SLOTS], h, rows, segments, s)
-            if slots[slot + 1] and is_waiting(slots[slot + 1] - 1, rows):
-                grow_up(slots[slot + 1] - 1, slot, slots, rows, log, living, waits, control)
-            completeness = join_broken(s, segments, streams, known, control)
-            if completeness >= 0:
-                complete_rows(s, h, completeness, segments, slots, rows, control)
-            if segments[s + S_FLAGS] & TCP_QUOTED:
-                take_icmp(s, h, segments, slots, rows, log, control)
-            segments[s + S_CONNECTION] = -1
-            segments[s + S_SIDE] = 0
-            segments[s + S_MARKS] = M_BEGINS_STREAM if control[K_NEXT_STREAM] > stream else 0
-            s += SEGMENT_SIZE
-            continue
-        slot = find(slots, control[K_SLOTS], h, rows, segments, s)
-        if not slots[slot + 1]:
-            c = keep_syn(s, h, segments, past, rows, living, control) if is_plain_syn(s, segments, control) else -1
-            if c < 0:
-                c = open_connection(s, h, segments, rows, living, control)
-                follow(c, recall(past, control[K_PAST], rows, c), rows, control)
-            slots[slot] = h
-            slots[slot + 1] = c + 1
-            control[K_USED] += 1
-        else:
-            # Whether the sweep has come by already must make no difference.
-            c = slots[slot + 1] - 1
-            if is_waiting(c, rows):
-                c = grow_up(c, slot, slots, rows, log, living, waits, control)
-            over = 1 if rows[c + C_FLAGS] & CF_EMBRYO else 0  # a lone SYN on which the books are closed
-            moment = rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
-            if not over and is_shut(c, rows):
-                c = discard(c, slot, slots, rows, log, living, paths, control)
-                over = 1
-                moment = rows[c + C_OVER_TIME]
-            old = -1 if over else rows[c + C_OLDER]
-            if old >= 0 and is_spent(old, rows, control):
-                make_due(old, rows[old + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
-                rows[old + C_NEWER] = -1
-                rows[c + C_OLDER] = -1
-            if not over and is_left_behind(c, rows, control):
-                x = c + C_ENDPOINTS + (1 - is_client(rows, c, segments, s)) * ENDPOINT_SIZE
-                over = 1 - is_replayed(c, x, s, segments, rows)
-            if over or is_spent(c, rows, control):
-                c = succeed(c, s, h, slot, moment, segments, slots, rows, living, due, control)
-            elif is_elsewhere(c, s, segments, rows):
-                c = succeed(c, s, h, slot, segments[s + S_TIME], segments, slots, rows, living, due, control)
-            elif rows[c + C_OLDER] >= 0 or (segments[s + S_FLAGS] & TCP_SYN):
-                c = route(c, s, h, slot, segments, slots, rows, log, living, due, paths, control)
-        if rows[c + C_FLAGS] & CF_EMBRYO:
-            join_embryo(c, s, segments, rows, streams, known, control)
-            label(c, CLIENT, s, 0, names, stream, segments, rows, control)
-            s += SEGMENT_SIZE
-            continue
-        if control[K_BEHIND]:
-            rows[c + C_FLAGS] |= CF_BEHIND
-        elif rows[c + C_FLAGS] & CF_BEHIND:
-            rows[c + C_FLAGS] ^= CF_BEHIND
-        hold_time(c, s, segments, rows, control)
-        side = 1 - is_client(rows, c, segments, s)
-        if rows[c + C_ID] < 0:
-            if not rows[c + C_FLAGS] & CF_PENDING:
-                give_id(c, rows, control)
-            elif side == SERVER:
-                confirm(c, rows, control)
-        marks = 0
-        before = rows[c + C_LAST_TIME]
-        if not predicted(c, side, s, segments, rows, control):
-            marks = take_segment(c, side, s, segments, rows, log, control)
-        response = account(c, side, s, marks, before, segments, rows, waits, control)
-        if response >= 0:
-            rtt_sample(c + C_RESPONSE_MIN - E_RTT_MIN, response, rows)
-            count_half(c, response, rows)
-        if not plain_to_wireshark(c, s, segments, rows, control):
-            join_wireshark(c, s, segments, rows, streams, known, control)
-        if not plain_to_zeek(c, side, s, segments, rows):
-            join_zeek(c, side, s, segments, rows)
-        if segments[s + S_FATE]:
-            take_path(c, side, s, marks, segments, rows, paths, control)
-        label(c, side, s, marks, names, stream, segments, rows, control)
-        s += SEGMENT_SIZE
-    return control[K_DUE]
+    segments = tracker.segments
+    rows = tracker.rows
+    control = tracker.control
+    c = tracker.slots[slot + 1] - 1
+    if is_waiting(c, rows):
+        c = grow_up(c, slot, tracker)
+    over = 1 if rows[c + C_FLAGS] & CF_EMBRYO else 0  # a lone SYN on which the books are closed
+    moment = rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
+    if not over and is_shut(c, rows):
+        c = discard(c, slot, tracker)
+        over = 1
+        moment = rows[c + C_OVER_TIME]
+    old = -1 if over else rows[c + C_OLDER]
+    if old >= 0 and is_spent(old, rows, control):
+        make_due(old, rows[old + C_LAST_TIME] + control[K_LINGER_SYN], rows, tracker.due, control)
+        rows[old + C_NEWER] = -1
+        rows[c + C_OLDER] = -1
+    if not over and is_left_behind(c, rows, control):
+        x = c + C_ENDPOINTS + (1 - is_client(rows, c, segments, s)) * ENDPOINT_SIZE
+        over = 1 - is_replayed(c, x, s, segments, rows)
+    if over or is_spent(c, rows, control):
+        return succeed(c, s, h, slot, moment, tracker)
+    if is_elsewhere(c, s, segments, rows):
+        return succeed(c, s, h, slot, segments[s + S_TIME], tracker)
+    if rows[c + C_OLDER] >= 0 or segments[s + S_FLAGS] & TCP_SYN:
+        return route(c, s, h, slot, tracker)
+    return c
 
 
-def label(
-    c: int, side: int, s: int, marks: int, names: int, stream: int, segments: Words, rows: Words, control: Words
-) -> int:
-    """Write to a segment what was found of it; ``names`` and ``stream`` are the next of their kind before it."""
-    segments[s + S_CONNECTION] = rows[c + C_ID]
+def take_in(c: int, s: int, tracker: Tracker) -> int:
+    """Everything that a segment changes in the connection that it belongs to."""
+    segments = tracker.segments
+    rows = tracker.rows
+    waits = tracker.waits
+    control = tracker.control
+    if control[K_BEHIND]:
+        rows[c + C_FLAGS] |= CF_BEHIND
+    elif rows[c + C_FLAGS] & CF_BEHIND:
+        rows[c + C_FLAGS] ^= CF_BEHIND
+    hold_time(c, s, segments, rows, control)
+    side = 1 - is_client(rows, c, segments, s)
+    if rows[c + C_ID] < 0:
+        if not rows[c + C_FLAGS] & CF_PENDING:
+            give_id(c, rows, control)
+        elif side == SERVER:
+            confirm(c, rows, control)
+    marks = 0
+    before = rows[c + C_LAST_TIME]
+    if not predicted(c, side, s, segments, rows, control):
+        marks = take_segment(c, side, s, segments, rows, tracker.log, control)
+    response = account(c, side, s, marks, before, segments, rows, waits, control)
+    if response >= 0:
+        rtt_sample(c + C_RESPONSE_MIN - E_RTT_MIN, response, rows)
+        count_half(c, response, rows)
+    if not plain_to_wireshark(c, s, segments, rows, control):
+        join_wireshark(c, s, segments, rows, tracker.streams, tracker.known, control)
+    if not plain_to_zeek(c, side, s, segments, rows):
+        join_zeek(c, side, s, segments, rows)
+    if segments[s + S_FATE]:
+        take_path(c, side, s, marks, segments, rows, tracker.paths, control)
+    return label(c, side, s, marks, tracker)
+
+
+def label(c: int, side: int, s: int, marks: int, tracker: Tracker) -> int:
+    """Write to a segment what was found of it."""
+    segments = tracker.segments
+    control = tracker.control
+    segments[s + S_CONNECTION] = tracker.rows[c + C_ID]
     segments[s + S_SIDE] = side
     segments[s + S_MARKS] = marks
-    if control[K_NEXT_ID] > names:
+    if control[K_NEXT_ID] > tracker.next_id:
         segments[s + S_MARKS] |= M_NAMES
-    if control[K_NEXT_STREAM] > stream:
+    if control[K_NEXT_STREAM] > tracker.next_stream:
         segments[s + S_MARKS] |= M_BEGINS_STREAM
     return marks
 
@@ -302,3 +280,84 @@ def complete_rows(s: int, h: int, completeness: int, segments: Words, slots: Wor
             rows[c + C_COMPLETENESS] = completeness
         c = rows[c + C_OLDER]
     return 0
+
+
+def track(
+    segments_words: Words,
+    count: int,
+    slots_words: Words,
+    past_words: Words,
+    rows_words: Words,
+    log_words: Words,
+    living_words: Words,
+    due_words: Words,
+    streams_words: Words,
+    known_words: Words,
+    paths_words: Words,
+    waits_words: Words,
+    control_words: Words,
+    holder_words: Words,
+) -> int:
+    """Take ``count`` segments.
+
+    The caller makes room first: for ``2 * count`` more rows and blocks of log records, ``count`` in ``due``, one more
+    than that in ``living``, ``count`` streams, ``WAITS_PER_SEGMENT * count`` waits, twice ``count`` slots and, with
+    two capture points, path records.
+
+    Parameters
+    ----------
+    segments, slots, past, rows, log, living, due, streams, known, paths, waits, control, holder : int64 arrays
+        Records as laid out in :mod:`.layout`; ``living`` lists the live rows, ``due`` those that are over, ``known``
+        finds Wireshark's streams, ``holder`` is room for a record.
+
+    Returns
+    -------
+    int
+        Number of rows that became due.
+    """
+    tracker = tracker_in(holder_words)
+    tracker.segments = pointer(segments_words)
+    tracker.slots = pointer(slots_words)
+    tracker.past = pointer(past_words)
+    tracker.rows = pointer(rows_words)
+    tracker.log = pointer(log_words)
+    tracker.living = pointer(living_words)
+    tracker.due = pointer(due_words)
+    tracker.streams = pointer(streams_words)
+    tracker.known = pointer(known_words)
+    tracker.paths = pointer(paths_words)
+    tracker.waits = pointer(waits_words)
+    tracker.control = pointer(control_words)
+    segments = tracker.segments
+    slots = tracker.slots
+    rows = tracker.rows
+    control = tracker.control
+    end = count * SEGMENT_SIZE
+    s = 0
+    while s < end:
+        # Fetch what the segments after this one will need, in two steps: their slots, then their rows.
+        if s + 24 * SEGMENT_SIZE < end:
+            fetch_slot(s + 24 * SEGMENT_SIZE, tracker)
+        if s >= 12 * SEGMENT_SIZE and s + 12 * SEGMENT_SIZE < end:
+            fetch_row(s + 12 * SEGMENT_SIZE, tracker)
+        h = segments[s + S_CONNECTION] if s >= 24 * SEGMENT_SIZE else hash_of(segments, s, control[K_SEED])
+        tracker.next_id = control[K_NEXT_ID]
+        tracker.next_stream = control[K_NEXT_STREAM]
+        leapt = move_clock(s, segments, control)
+        if leapt:
+            close_books(leapt, rows, tracker.living, tracker.due, control)
+        if segments[s + S_FLAGS] & TCP_CLOCK:
+            segments[s + S_CONNECTION] = -1
+            segments[s + S_MARKS] = 0
+        elif segments[s + S_FLAGS] & TCP_BROKEN:
+            take_broken(s, h, tracker)
+        else:
+            slot = find(slots, control[K_SLOTS], h, rows, segments, s)
+            c = incarnation_of(s, h, slot, tracker) if slots[slot + 1] else begin_tuple(s, h, slot, tracker)
+            if rows[c + C_FLAGS] & CF_EMBRYO:
+                join_embryo(c, s, segments, rows, tracker.streams, tracker.known, control)
+                label(c, CLIENT, s, 0, tracker)
+            else:
+                take_in(c, s, tracker)
+        s += SEGMENT_SIZE
+    return control[K_DUE]
