@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 from array import array
 from random import Random
 
 import pytest
 
 from tcptrace_fsm.core import grouping
-from tcptrace_fsm.core.grouping import Field, Order, in_order, words_in_common
+from tcptrace_fsm.core.grouping import Field, Order, Records, in_order, picked, steps_of, words_in_common
+from tcptrace_fsm.kernels.layout import CONNECTION_SIZE
 from tests.kernels import Watched, uncompiled
 
-KERNELS = ("arrange_records", "group_records", "part_alone", "pick_words")
+KERNELS = ("arrange_records", "count_steps", "count_up", "group_records", "multiply", "part_alone", "pick_words")
 
 
 @pytest.fixture(params=["installed", "uncompiled"])
@@ -66,3 +68,48 @@ def test_a_group_is_found_by_its_words(seed):
     assert order.distinct == len(set(pairs))
     for wanted in ((a, b) for a in range(-4, 4) for b in range(-1, 5)):
         assert list(order.equal_to(wanted)) == [i for i, pair in enumerate(pairs) if pair == wanted]
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.usefixtures("each")
+def test_what_records_have_in_common_changes_nothing_but_the_work(seed):
+    """Words that are alike in all records, or in some bits only, are picked and grouped by as others are."""
+    rng = Random(seed)
+    count = rng.choice((1, 2, 40, 90))
+    plain = array("q", [7, -1, rng.randrange(9), 1 << 40] * (CONNECTION_SIZE // 4)) * count
+    for word in (1, 6, 9):
+        for i in range(count):
+            plain[i * CONNECTION_SIZE + word] = rng.choice((-1, 0x10005, 0x20005, 5))
+    records = Records.of(memoryview(plain), count)
+    starts = grouping.counting(count, CONNECTION_SIZE)
+    starts = starts[: rng.randrange(count + 1)]
+    fields = [Field(0), Field(1), Field(2, 1, 3), Field(6, 16, 255), Field(9, 0, 4), Field(3, 40)]
+    for some in (fields, fields[:1], fields[2:3], fields[1:4], fields[-2:]):
+        assert picked(records, starts, some) == picked(plain, starts, some)
+        grouped = [(key, list(numbers)) for key, numbers in words_in_common(records, starts, some)]
+        assert grouped == [(key, list(numbers)) for key, numbers in words_in_common(plain, starts, some)]
+    assert records.share(Field(0))
+    records[CONNECTION_SIZE * (count - 1)] = 8
+    assert not records.share(Field(0))
+    assert list(picked(records, grouping.counting(count, CONNECTION_SIZE), fields[:1])) == [7] * (count - 1) + [8]
+    assert pickle.loads(pickle.dumps(records)) == array("q", records)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.usefixtures("each")
+def test_many_records_are_put_in_order_as_few_are(seed):
+    """By bytes, the sign among them, words of few distinct bytes and of many."""
+    rng = Random(seed)
+    rows = [(rng.choice((-1, 0, 1)), rng.randrange(-(1 << 63), 1 << 63) >> rng.randrange(64), n) for n in range(300)]
+    order = Order(array("q", [n for row in rows for n in row]), 3, 2)
+    assert list(order.numbers) == sorted(range(300), key=lambda n: rows[n][:2])
+    assert order.distinct == len({row[:2] for row in rows})
+    assert [rows[n][:2] for n in order.firsts(9)] == sorted({row[:2] for row in rows})[:9]
+
+
+@pytest.mark.usefixtures("each")
+def test_values_are_counted_by_step_in_a_row():
+    """Negative ones too, of captures with relative times."""
+    assert steps_of(array("q", [3, 5, 14, 9]), 10) == [(0, 2), (1, 1), (0, 1)]
+    assert steps_of(array("q", [-3, 5]), 10) == [(-1, 1), (0, 1)]
+    assert steps_of(array("q"), 10) == []

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING, TypeVar, overload
 
-from tcptrace_fsm.core.grouping import Field, Order, in_order, picked, words_in_common
+from tcptrace_fsm.core.grouping import Field, Order, in_order, multiplied, picked, words_in_common
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
     C_CLIENT_LO,
@@ -270,7 +270,7 @@ class Briefs:
 
     @cached_property
     def _starts(self) -> array[int]:
-        return array("q", [row * BRIEF_SIZE for row in self.rows])
+        return multiplied(self.rows, BRIEF_SIZE)
 
     def those(self, chosen: Iterable[int]) -> Briefs:
         """Some of them: one number for each, 0 if it is left out."""

@@ -17,7 +17,7 @@ from tcptrace_fsm.causes.case import Case, host_text, log_of, path_of, view_of
 from tcptrace_fsm.causes.cause import CONFIDENCES, Cause, Diagnosis, Sufferer, Verdict, distinct, surest
 from tcptrace_fsm.causes.excluded import contradicted
 from tcptrace_fsm.causes.world import Ledger, World
-from tcptrace_fsm.core.finished import Block
+from tcptrace_fsm.core.finished import Block, end_of
 from tcptrace_fsm.core.grouping import Field, Places, picked, words_in_common
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.findings.keys import alike as by_key
@@ -33,10 +33,12 @@ from tcptrace_fsm.kernels.layout import (
     C_SERVER_HI,
     C_SERVER_LO,
     C_TRANSITIONS,
+    CLIENT,
     CLOSING_NORMAL,
     CONNECTION_SIZE,
     E_STAGE,
     ES_DATA,
+    SERVER,
     TRANSITION_SIZE,
 )
 from tcptrace_fsm.text.counts import agreed
@@ -246,6 +248,9 @@ def _alike(block: Block) -> dict[Key, Places]:
 def _one_way(block: Block) -> Places:
     """Connections that look healthy, and in which only the client said anything."""
     words = block.words
+    stages = [end_of(0, side) + E_STAGE for side in (CLIENT, SERVER)]
+    if all(map(block.shared, stages)) and not words[stages[CLIENT]] & ES_DATA:
+        return Places()
     quiet = [i for i, (a, b) in enumerate(block.both(E_STAGE)) if a & ES_DATA and not b & ES_DATA]
     if not quiet:
         return Places()

@@ -24,7 +24,7 @@ from tcptrace_fsm.causes.briefs import (
     Briefs,
     kept,
 )
-from tcptrace_fsm.core.grouping import Field, Order, in_order, picked, words_in_common
+from tcptrace_fsm.core.grouping import Field, Order, counting, in_order, picked, words_in_common
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
     C_CLIENT_LO,
@@ -119,7 +119,7 @@ class Ledger:
 
     def order(self) -> array[int]:
         """The rows of the connections that are kept in short, in order of time."""
-        rows = array("q", range(len(self.words) // BRIEF_SIZE))
+        rows = counting(len(self.words) // BRIEF_SIZE)
         began = Briefs(self.words, rows).picked(kept((C_FIRST_TIME, C_FIRST_FRAME)))
         return Order(began, 2, 2).numbers[:MOST_BRIEFS]
 

@@ -11,6 +11,7 @@ from array import array
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tcptrace_fsm.core.finished import Block, Finished
+from tcptrace_fsm.core.grouping import Records
 from tcptrace_fsm.core.room import grown, room
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels.embryos import hatch_due, let_go_of_hatched
@@ -392,7 +393,7 @@ class Engine:
         count = control[K_DUE]
         if count:
             start, stop = self._settled, min(count, self._settled + CHUNK)
-            self._hatch(start, stop)
+            lone = self._hatch(start, stop)
             if self.two_points and not start:
                 end_paths(count, self.due, self.rows, self.paths)
             longest = control[K_LONGEST]
@@ -410,7 +411,9 @@ class Engine:
             end_waits(start, end, self.due, self.rows, self.waits, control)
             self.block = grown(self.block, (end - start) * CONNECTION_SIZE)
             size = collect(start, end, self.due, self.rows, self.block)
-            records, transitions = copied(self.block, size), copied(self.out, self.scratch[0] * TRANSITION_SIZE)
+            # In a flood, what all its connections have in common is looked at once.
+            records = Records.of(self.block, end - start) if lone == stop - start else copied(self.block, size)
+            transitions = copied(self.out, self.scratch[0] * TRANSITION_SIZE)
             done = self._with_waits(Finished(records, end - start, transitions, len(transitions) // TRANSITION_SIZE))
             if self.two_points:
                 done.paths = words((end - start) * PATH_SIZE)
@@ -436,14 +439,14 @@ class Engine:
             if last.holds_anything:
                 self.ready.append(last)
 
-    def _hatch(self, start: int, stop: int) -> None:
-        """Make rows of the lone SYNs among those that are due."""
+    def _hatch(self, start: int, stop: int) -> int:
+        """Make rows of the lone SYNs among those that are due; how many there were."""
         control, count = self.control, stop - start
         self.rows = grown(self.rows, control[K_ROW_TOP] + count * CONNECTION_SIZE)
         self.log = grown(self.log, control[K_LOG_TOP] + count * LOG_BLOCK)
         self.living = grown(self.living, control[K_LIVE] + 1)
         self.waits = grown(self.waits, control[K_WAITS] + WAITS_PER_SEGMENT * count * WAIT_SIZE)
-        hatch_due(start, stop, self.due, self.rows, self.log, self.living, self.waits, control)
+        return hatch_due(start, stop, self.due, self.rows, self.log, self.living, self.waits, control)
 
     def _place(self, start: int, stop: int) -> None:
         """Note at whose host the capture of the due connections was taken."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from tcptrace_fsm.core.grouping import Field, picked
+from tcptrace_fsm.core.grouping import Field, Records, counting, picked
 from tcptrace_fsm.kernels.layout import C_ENDPOINTS, C_ID, CLIENT, CONNECTION_SIZE, ENDPOINT_SIZE, SERVER
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Block:
     @cached_property
     def starts(self) -> array[int]:
         """Where each record begins."""
-        return array("q", range(0, self.count * CONNECTION_SIZE, CONNECTION_SIZE))
+        return counting(self.count, CONNECTION_SIZE)
 
     def column(self, word: int) -> array[int]:
         """One word of every record; not to be changed, for others may ask for it too."""
@@ -152,6 +152,10 @@ class Block:
     def both(self, word: int) -> Iterator[tuple[int, int]]:
         """One word of both endpoints, for every record: client's, server's."""
         return zip(self.column(end_of(0, CLIENT) + word), self.column(end_of(0, SERVER) + word), strict=True)
+
+    def shared(self, word: int) -> bool:
+        """Whether a word is known to be the same in every record."""
+        return isinstance(self.words, Records) and self.words.share(Field(word))
 
     def once(self, what: str, make: Callable[[Block], T]) -> T:
         """Something that is made of the block for whoever asks first, and kept for the others."""

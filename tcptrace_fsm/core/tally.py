@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import insort
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm.core.grouping import Field, words_in_common
+from tcptrace_fsm.core.grouping import Field, counting, words_in_common
 from tcptrace_fsm.core.services import Services
 from tcptrace_fsm.core.words import CLOSINGS, OPENINGS, SEVERITIES, SIDES, STATES
 from tcptrace_fsm.kernels import layout as k
@@ -95,7 +94,7 @@ class Tally:
     def take(self, finished: Finished) -> None:
         """Take the connections that are over."""
         block = finished.connections
-        starts = array("q", range(0, finished.count * k.CONNECTION_SIZE, k.CONNECTION_SIZE))
+        starts = counting(finished.count, k.CONNECTION_SIZE)
         for way, members in words_in_common(block, starts, WAYS_OVER):
             self._ways[way] += len(members)
         if finished.paths is not None:

@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm.core.grouping import Field, Order, in_order, picked
+from tcptrace_fsm.core.grouping import Field, Order, counting, in_order, picked
 from tcptrace_fsm.findings import groups as limits
 from tcptrace_fsm.findings.groups import Name
 from tcptrace_fsm.findings.survey import Collector
@@ -55,7 +55,7 @@ class Columns:
 
     def __init__(self, records: array[int]) -> None:
         self.records = records
-        self.starts = array("q", range(0, len(records), ATTEMPT_SIZE))
+        self.starts = counting(len(records) // ATTEMPT_SIZE, ATTEMPT_SIZE)
         self.ids = records[A_ID::ATTEMPT_SIZE]
         self.frames = records[A_FRAME::ATTEMPT_SIZE]
         self.firsts = records[A_FIRST::ATTEMPT_SIZE]
@@ -160,7 +160,7 @@ class _Names(Sequence[Name]):
         if len(self) <= limits.MOST_MEMBERS:
             return set(self)
         fields = [Field(self._word + i) for i in range(self._width)]
-        words = picked(self._records, array("q", range(0, len(self._records), ATTEMPT_SIZE)), fields)
+        words = picked(self._records, counting(len(self), ATTEMPT_SIZE), fields)
         chosen = in_order(Order(words, self._width, self._width).firsts(limits.MOST_MEMBERS), words, self._width)
         return set(zip(*(chosen[i :: self._width] for i in range(self._width)), strict=True))
 

@@ -45,6 +45,8 @@ def longer(block: Block) -> list[tuple[int, int, int]]:
     found = []
     for side in (CLIENT, SERVER):
         own, peer = end_of(0, side), end_of(0, 1 - side)
+        if block.shared(own + E_LONGEST) and not block.words[own + E_LONGEST]:
+            continue
         longest, most = block.column(own + E_LONGEST), block.column(peer + E_MSS)
         if max(most, default=0) > 0 and any(map(gt, longest, most)):
             pairs = enumerate(zip(longest, most, strict=True))

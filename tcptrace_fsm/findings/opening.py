@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import MET_OLD
 from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS
-from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, Wording, mask, name_of, span
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, Wording, mask, names_of, span
 from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
     C_TAKEN_BY,
@@ -24,7 +24,6 @@ from tcptrace_fsm.kernels.layout import (
     OPENING_REFUSED,
     OPENING_SIMULTANEOUS,
     OPENING_UNANSWERED,
-    SERVER,
 )
 
 if TYPE_CHECKING:
@@ -66,8 +65,9 @@ def refused(c: View) -> Iterator[Hit]:
 def refusal(words: array[int], c: int, tries: int, after: int) -> str:
     """In words: an RST, ``after`` ns after the first of so many SYNs."""
     again = f" after {tries} SYNs" if tries > 1 else ""
+    client, server = names_of(words, c)
     return (
-        f"{name_of(words, c, SERVER)} refused {name_of(words, c, CLIENT)} with RST{again}, {span(after)} after the "
+        f"{server} refused {client} with RST{again}, {span(after)} after the "
         "SYN: nothing listens on that port, or a firewall rejects"
     )
 
@@ -104,8 +104,9 @@ def never_answered(words: array[int], c: int, often: int, lasted: int, silence: 
     then = f"then {span(silence)} of silence"
     if often > 1 and silence < SYN_TIMER:
         then = f"no answer in {span(waited)}, up to where the capture ends or the port is used anew"
+    client, server = names_of(words, c)
     message = (
-        f"{name_of(words, c, SERVER)} never answered {name_of(words, c, CLIENT)}: {tries}, {then}; a firewall drops "
+        f"{server} never answered {client}: {tries}, {then}; a firewall drops "
         "them, the host is down, or the answers take another way"
     )
     return message, severity
@@ -184,8 +185,9 @@ def isn_changed(c: View) -> Iterator[Hit]:
 
 def changed(words: array[int], c: int, often: int, waited: int) -> tuple[str, str | None]:
     """In words: ``waited`` ns after the last of so many SYNs one with another ISN."""
+    client, server = names_of(words, c)
     message = (
-        f"{name_of(words, c, CLIENT)} sent {name_of(words, c, SERVER)} a SYN with another ISN "
+        f"{client} sent {server} a SYN with another ISN "
         f"(frame {words[c + C_TAKEN_FRAME]}) {span(waited)} after its "
         f"{'unanswered SYN' if often == 1 else f'{often} unanswered SYNs'}: a new attempt from the same port, or "
         "something on the path rewrites sequence numbers"

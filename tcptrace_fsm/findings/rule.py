@@ -16,7 +16,7 @@ from tcptrace_fsm.core.words import SEVERITIES, SIDES
 from tcptrace_fsm.findings.icmp import IcmpError
 from tcptrace_fsm.findings.keys import Key, mask, notable
 from tcptrace_fsm.findings.needs import doubtful
-from tcptrace_fsm.findings.view import Change, End, Segment, View, artefact_of, median, name_of, segments_of
+from tcptrace_fsm.findings.view import Change, End, Segment, View, artefact_of, median, name_of, names_of, segments_of
 from tcptrace_fsm.kernels.layout import C_ID
 from tcptrace_fsm.tcp.machine import Basis
 from tcptrace_fsm.text.counts import agreed
@@ -45,6 +45,7 @@ __all__ = [
     "mask",
     "median",
     "name_of",
+    "names_of",
     "notable",
     "segments_of",
     "span",

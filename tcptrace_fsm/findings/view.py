@@ -409,6 +409,16 @@ def name_of(words: array[int], c: int, side: int) -> str:
     return socket_text(server_high, server_low, ports & 65535, six=bool(net & 1))
 
 
+def names_of(words: array[int], c: int) -> tuple[str, str]:
+    """The same of the client and of the server."""
+    net, ports, client_low, server_low, client_high, server_high = words[c + C_NET : c + C_SERVER_HI + 1]
+    six = bool(net & 1)
+    return (
+        socket_text(client_high, client_low, ports >> 16, six=six),
+        socket_text(server_high, server_low, ports & 65535, six=six),
+    )
+
+
 COPIED, UNSEEN = mask(MARK_CAPTURE_DUPLICATE), mask(MARK_ACK_UNSEEN)
 BACK, GAP = mask(MARK_TIME_BACK), mask(MARK_GAP)
 SUSPECT, PARTIAL = COPIED | UNSEEN | BACK, CF_MIDSTREAM | CF_LOG_FULL

@@ -14,7 +14,16 @@ from tcptrace_fsm.kernels.memory import *
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["arrange_records", "count_steps", "group_records", "part_alone", "pick_attempts", "pick_words"]
+__all__ = [
+    "arrange_records",
+    "count_steps",
+    "count_up",
+    "group_records",
+    "multiply",
+    "part_alone",
+    "pick_attempts",
+    "pick_words",
+]
 
 
 def pick_words(count: int, starts: Words, block: Words, fields: int, wanted: Words, out: Words) -> int:
@@ -32,6 +41,26 @@ def pick_words(count: int, starts: Words, block: Words, fields: int, wanted: Wor
             f += 3
         i += 1
     return k
+
+
+def count_up(count: int, step: int, out: Words) -> int:
+    """Write 0, ``step``, twice ``step``, and so on: so many numbers. Returns what comes next."""
+    at = 0
+    i = 0
+    while i < count:
+        out[i] = at
+        at += step
+        i += 1
+    return at
+
+
+def multiply(count: int, factor: int, numbers: Words, out: Words) -> int:
+    """Multiply so many numbers; ``out`` may be the same. Returns how many there are."""
+    i = 0
+    while i < count:
+        out[i] = numbers[i] * factor
+        i += 1
+    return count
 
 
 def comes_before(a: int, b: int, width: int, records: Words) -> int:

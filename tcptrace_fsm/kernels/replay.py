@@ -46,7 +46,7 @@ from tcptrace_fsm.kernels.waits import is_waited_for
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["collect", "interesting", "replay_due"]
+__all__ = ["collect", "interesting", "replay_due", "tell_apart"]
 
 
 def own_first(tcb: Tcb, i: int, j: int) -> int:
@@ -287,6 +287,20 @@ def collect(start: int, end: int, due_words: Words, rows_words: Words, block_wor
         w += CONNECTION_SIZE
         i += 1
     return w
+
+
+def tell_apart(count: int, block_words: Words, differs_words: Words) -> int:
+    """Write for each word of a record the bits in which not all of ``count`` records agree. Returns how many words."""
+    block = pointer(block_words)
+    differs = pointer(differs_words)
+    w = CONNECTION_SIZE
+    while w < count * CONNECTION_SIZE:
+        k = 0
+        while k < CONNECTION_SIZE:
+            differs[k] |= block[w + k] ^ block[k]
+            k += 1
+        w += CONNECTION_SIZE
+    return CONNECTION_SIZE
 
 
 def interesting(count: int, boring: int, block_words: Words, chosen_words: Words) -> int:

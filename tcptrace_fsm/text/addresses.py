@@ -41,6 +41,8 @@ def socket_text(high: int, low: int, port: int, *, six: bool) -> str:
     >>> socket_text(0x20010DB8 << 32, 1, 80, six=True)
     '[2001:db8::1]:80'
     """
+    if not six:
+        return f"{low >> 24 & 255}.{low >> 16 & 255}.{low >> 8 & 255}.{low & 255}:{port}"
     return with_port(address_text(high, low, six=six), port)
 
 
