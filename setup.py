@@ -146,6 +146,9 @@ RECORDS = """
 cdef inline Tracker* tracker_in(long long* scratch) noexcept nogil:
     return <Tracker*> scratch
 
+cdef inline Pairing* pairing_in(long long* scratch) noexcept nogil:
+    return <Pairing*> scratch
+
 cdef inline Tcb* tcb_in(long long* scratch) noexcept nogil:
     return <Tcb*> scratch
 
@@ -201,7 +204,7 @@ def structs(values: dict[str, int]) -> list[str]:
     tree = ast.parse((KERNELS / "records.py").read_text(encoding="utf-8"))
     classes = [n for n in tree.body if isinstance(n, ast.ClassDef)]
     lines: list[str] = []
-    for record in (c for c in classes if c.keywords or c.name in {"Segment", "Tcb", "Tracker"}):
+    for record in (c for c in classes if c.keywords or c.name in {"Segment", "Tcb", "Tracker", "Pairing"}):
         declared = [n for n in record.body if isinstance(n, ast.AnnAssign)]
         fields = [n for n in declared if "ClassVar" not in ast.unparse(n.annotation)]
         named = {n.target.id: ast.unparse(n.annotation) for n in fields}

@@ -78,7 +78,7 @@ def test_what_the_package_takes_from_a_kernel_is_shown_by_it():
     assert sorted(t for t in taken if t[1] not in shown[t[0]]) == []
 
 
-RECORDS = {"Connection", "Endpoint", "Timers", "Transition", "Segment", "Tcb", "Tracker"}
+RECORDS = {"Connection", "Endpoint", "Timers", "Transition", "Segment", "Tcb", "Tracker", "Pairing"}
 
 
 def test_each_record_has_its_size_by_the_layout():

@@ -10,6 +10,7 @@ from tcptrace_fsm.kernels.ways import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Pairing
 
 # No __all__: only other kernels call these.
 
@@ -71,8 +72,14 @@ def arrive(m: int, held: Words, ways: Words, ctl: Words) -> int:
     return 0
 
 
-def keep(s: int, point: int, bucket: int, segments: Words, held: Words, buckets: Words, ways: Words, ctl: Words) -> int:
-    """Let a segment wait. Returns its record."""
+def keep(s: int, pairing: Pairing) -> int:
+    """Let the segment at hand wait. Returns its record."""
+    segments = pairing.segments
+    held = pairing.held
+    buckets = pairing.buckets
+    ways = pairing.ways
+    ctl = pairing.ctl
+    bucket = pairing.bucket
     number = ctl[V_TAIL] + 1
     ctl[V_TAIL] = number
     m = slot(number, ctl)
@@ -88,7 +95,7 @@ def keep(s: int, point: int, bucket: int, segments: Words, held: Words, buckets:
     held[m + S_ARRIVAL_FRAME] = -1
     held[m + S_LOST] = 0
     held[m + S_OFFSET] = -1  # the bytes of its capture are not at hand
-    held[m + H_POINT] = point
+    held[m + H_POINT] = pairing.point
     held[m + H_BUCKET] = bucket
     held[m + H_OLDER] = buckets[bucket]
     if buckets[bucket]:

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.kernels.held import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
+from tcptrace_fsm.kernels.records import Pairing, pairing_in
 from tcptrace_fsm.kernels.sequence import *
 from tcptrace_fsm.kernels.table import *
+from tcptrace_fsm.kernels.unmatched import *
 from tcptrace_fsm.kernels.ways import *
 
 if TYPE_CHECKING:
@@ -131,21 +133,25 @@ def twice_captured(m: int, held: Words, s: int, segments: Words) -> int:
     return 1 if segments[s + S_LEN] or segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST) else 0
 
 
-def cover(g: int, point: int, s: int, strict: int, segments: Words, held: Words, ways: Words, ctl: Words) -> int:
+def cover(s: int, strict: int, pairing: Pairing) -> int:
     """Let a segment, as seen at its receiver's point, cover the sequence space of those that were sent.
 
     Those of one train that was cut or joined on the way carry the same ACK and timestamps (``strict``), unless a
     network card has brought them up to date. Returns how much of the segment's own space was found.
     """
+    segments = pairing.segments
+    held = pairing.held
+    ways = pairing.ways
+    ctl = pairing.ctl
     size = units(s, segments)
     found = 0
-    u = ways[g + G_FIRST]
+    u = ways[pairing.way + G_FIRST]
     steps = 0
     while u and found < size and steps < 1024:
         m = slot(u, ctl)
         u = held[m + H_AFTER]
         steps += 1
-        if held[m + H_POINT] == point or (
+        if held[m + H_POINT] == pairing.point or (
             strict
             and (
                 held[m + S_ACK] != segments[s + S_ACK]
@@ -193,203 +199,134 @@ def acknowledge(back: int, ack: int, held: Words, ways: Words, ctl: Words) -> in
     return 0
 
 
-def take(s: int, point: int, segments: Words, held: Words, buckets: Words, ways: Words, ctl: Words) -> int:
-    """Take the next segment of the capture at ``point``: find its counterpart, or let it wait. Returns 0."""
-    now = segments[s + S_TIME]
-    if now > ctl[V_NOW]:
-        ctl[V_NOW] = now
-    bucket = content(s, segments, ctl[V_SEED]) & (ctl[V_BUCKETS] - 1)
+def know_way(s: int, pairing: Pairing) -> int:
+    """Which direction a segment goes in, and who is known to send there: its sender's point + 1, 0 for nobody."""
+    segments = pairing.segments
+    ways = pairing.ways
+    ctl = pairing.ctl
     g = way_of(s, segments, ways, ctl)
     back = way_back(s, segments, ways, ctl)
-    ways[g + G_TIME] = now
-    ways[back + G_TIME] = now
+    ways[g + G_TIME] = segments[s + S_TIME]
+    ways[back + G_TIME] = segments[s + S_TIME]
     if not ways[g + G_POINT]:
         known = ways[hosts_of(s, segments, 0, ways, ctl) + G_POINT]
         if known:
             ways[g + G_POINT] = known
             ways[back + G_POINT] = 3 - known
-    at = ways[g + G_POINT]
-    sends = 1 if at == point + 1 else 0
-    gets = 1 if at and not sends else 0
-    best = -1
-    good = 0  # 1 where the best can have got here by now
-    again = 0
-    copied = 0
-    q = buckets[bucket]
+    pairing.way = g
+    pairing.back = back
+    pairing.at = ways[g + G_POINT]
+    return pairing.at
+
+
+def find_counterpart(s: int, sends: int, gets: int, pairing: Pairing) -> int:
+    """Look for the record of the other point that is the same segment; -1 for none. What else is seen stays noted."""
+    segments = pairing.segments
+    held = pairing.held
+    ctl = pairing.ctl
+    now = segments[s + S_TIME]
+    pairing.best = -1
+    pairing.good = 0
+    pairing.again = 0
+    pairing.copied = 0
+    q = pairing.buckets[pairing.bucket]
     steps = 0
-    while q and steps < 256 and not good:
+    while q and steps < 256 and not pairing.good:
         m = slot(q, ctl)
         q = held[m + H_OLDER]
         steps += 1
         if not same(m, held, s, segments):
             continue
-        if held[m + H_POINT] == point:
+        if held[m + H_POINT] == pairing.point:
             if held[m + S_FATE] != FATE_COPY and twice_captured(m, held, s, segments):
-                again = 1
+                pairing.again = 1
             continue
         if ctl[V_NUMBERED] and held[m + S_IP_ID] != segments[s + S_IP_ID]:
             continue
         if held[m + H_OPEN] == OPEN_SETTLED:
-            copied = 1
+            pairing.copied = 1
             continue
         apart = now - held[m + S_TIME]
         if (gets and apart < -MILLISECOND) or (sends and apart > MILLISECOND):
             continue  # nothing arrives before it was sent
-        if best < 0:
-            best = m
+        if pairing.best < 0:
+            pairing.best = m
         if gets and apart >= ctl[V_LEAST] - ctl[V_LEAST] // 8:
-            best = m  # the latest that can have got here
-            good = 1
-    if again and not good:
-        m = keep(s, point, bucket, segments, held, buckets, ways, ctl)
+            pairing.best = m  # the latest that can have got here
+            pairing.good = 1
+    return pairing.best
+
+
+def meet(s: int, sends: int, pairing: Pairing) -> int:
+    """A segment and its counterpart: it has arrived, where the one of both that is not its sender's has it."""
+    segments = pairing.segments
+    held = pairing.held
+    m = pairing.best
+    now = segments[s + S_TIME]
+    if sends or (not pairing.at and now < held[m + S_TIME]):
+        # Its sender's own capture stamped it behind the other one: its record takes the place.
+        arrival = held[m + S_TIME]
+        frame = held[m + S_FRAME]
+        k = 0
+        while k < S_FATE:
+            held[m + k] = segments[s + k]
+            k += 1
+        held[m + S_OFFSET] = -1
+        held[m + H_POINT] = pairing.point
+        held[m + S_ARRIVAL] = arrival
+        held[m + S_ARRIVAL_FRAME] = frame
+    else:
+        held[m + S_ARRIVAL] = now
+        held[m + S_ARRIVAL_FRAME] = segments[s + S_FRAME]
+    if not pairing.at:
+        learn(m, held[m + H_POINT], held, pairing.ways, pairing.ctl)
+    return arrive(m, held, pairing.ways, pairing.ctl)
+
+
+def let_wait(s: int, gets: int, pairing: Pairing) -> int:
+    """A segment without counterpart: it covers what was sent in other pieces, is a copy, or waits."""
+    segments = pairing.segments
+    held = pairing.held
+    ways = pairing.ways
+    ctl = pairing.ctl
+    top = ways[pairing.way + G_TOP]
+    size = units(s, segments)
+    if gets and size and not pairing.copied:
+        if cover(s, 1, pairing) or cover(s, 0, pairing):
+            return 0
+        end = low32(segments[s + S_SEQ] + size)
+        if segments[s + S_LEN] and top >= 0 and after(end, top) <= 0:
+            pairing.copied = 1
+    m = keep(s, pairing)
+    if gets and pairing.copied:
+        held[m + S_ARRIVAL] = segments[s + S_TIME]
+        held[m + S_ARRIVAL_FRAME] = segments[s + S_FRAME]
         settle(m, FATE_COPY, held, ways, ctl)
-        return 0
+    elif size and not gets:
+        open_up(m, held, ways, ctl)
+    return 1
+
+
+def take(s: int, point: int, segments: Words, pairing: Pairing) -> int:
+    """Take the next segment of the capture at ``point``: find its counterpart, or let it wait. Returns 0."""
+    ctl = pairing.ctl
+    pairing.segments = segments
+    pairing.point = point
+    if segments[s + S_TIME] > ctl[V_NOW]:
+        ctl[V_NOW] = segments[s + S_TIME]
+    pairing.bucket = content(s, segments, ctl[V_SEED]) & (ctl[V_BUCKETS] - 1)
+    at = know_way(s, pairing)
+    sends = 1 if at == point + 1 else 0
+    gets = 1 if at and not sends else 0
+    best = find_counterpart(s, sends, gets, pairing)
+    if pairing.again and not pairing.good:
+        return settle(keep(s, pairing), FATE_COPY, pairing.held, pairing.ways, ctl)
     if best >= 0:
-        if sends or (not at and now < held[best + S_TIME]):
-            # Its sender's own capture stamped it behind the other one: its record takes the place.
-            arrival = held[best + S_TIME]
-            frame = held[best + S_FRAME]
-            k = 0
-            while k < S_FATE:
-                held[best + k] = segments[s + k]
-                k += 1
-            held[best + S_OFFSET] = -1
-            held[best + H_POINT] = point
-            held[best + S_ARRIVAL] = arrival
-            held[best + S_ARRIVAL_FRAME] = frame
-        else:
-            held[best + S_ARRIVAL] = now
-            held[best + S_ARRIVAL_FRAME] = segments[s + S_FRAME]
-        if not at:
-            learn(best, held[best + H_POINT], held, ways, ctl)
-        arrive(best, held, ways, ctl)
+        meet(s, sends, pairing)
     else:
-        size = units(s, segments)
-        found = 0
-        if gets and size and not copied:
-            found = cover(g, point, s, 1, segments, held, ways, ctl)
-            if not found:
-                found = cover(g, point, s, 0, segments, held, ways, ctl)
-            end = low32(segments[s + S_SEQ] + size)
-            if not found and segments[s + S_LEN] and ways[g + G_TOP] >= 0 and after(end, ways[g + G_TOP]) <= 0:
-                copied = 1
-        if not found:
-            m = keep(s, point, bucket, segments, held, buckets, ways, ctl)
-            if gets and copied:
-                held[m + S_ARRIVAL] = now
-                held[m + S_ARRIVAL_FRAME] = segments[s + S_FRAME]
-                settle(m, FATE_COPY, held, ways, ctl)
-            elif size and not gets:
-                open_up(m, held, ways, ctl)
+        let_wait(s, gets, pairing)
     if sends and segments[s + S_FLAGS] & TCP_ACK:
-        acknowledge(back, segments[s + S_ACK], held, ways, ctl)
-    return 0
-
-
-# --- judging ----------------------------------------------------------------------------------------------------------
-
-
-def running(point: int, time: int, ctl: Words) -> int:
-    """Whether the capture at ``point`` was certainly being taken at that time: 1 or 0."""
-    return 1 if ctl[V_BEGAN + point] <= time <= ctl[V_ENDED + point] else 0
-
-
-def lacking(point: int, ctl: Words) -> int:
-    """Whether the capture at ``point`` lacks frames that passed there: then what it does not show proves nothing."""
-    return 1 if ctl[V_MISSES + point] or ctl[V_FOUND + point] else 0
-
-
-def passed_over(m: int, held: Words, ways: Words) -> int:
-    """Whether a segment that only its receiver's point has fits what its sender's capture shows as missing: 1 or 0.
-
-    A pure ACK leaves no gap; that somebody makes one up is less likely than that a capture lacks one.
-    """
-    flags = held[m + S_FLAGS]
-    if flags & (TCP_SYN | TCP_RST):
-        return 0
-    size = units(m, held)
-    if not size:
-        return 1
-    g = held[m + H_WAY] - 1
-    seq = held[m + S_SEQ]
-    end = low32(seq + size)
-    if ways[g + G_NEXT] < 0 or after(seq, ways[g + G_NEXT]) >= 0:
-        return 1
-    k = G_HOLES
-    while k < WAY_ENTRY:
-        if ways[g + k] >= 0 and after(seq, ways[g + k]) >= 0 and after(end, ways[g + k + 1]) <= 0:
-            return 1
-        k += 2
-    return 0
-
-
-def judge(m: int, held: Words, ways: Words, ctl: Words) -> int:
-    """No counterpart will come any more: what became of the segment, by what is known now."""
-    point = held[m + H_POINT]
-    other = 1 - point
-    at = ways[held[m + H_WAY] - 1 + G_POINT]
-    time = held[m + S_TIME]
-    if not at:
-        return settle(m, FATE_UNKNOWN, held, ways, ctl)
-    if at != point + 1:
-        held[m + S_ARRIVAL] = time
-        held[m + S_ARRIVAL_FRAME] = held[m + S_FRAME]
-        if running(other, time - ctl[V_LEAST], ctl) and not lacking(other, ctl) and not passed_over(m, held, ways):
-            return settle(m, FATE_FOREIGN, held, ways, ctl)
-        # Its sender's capture lacks it. It left at least so long before.
-        held[m + S_TIME] = time - ctl[V_LEAST]
-        if held[m + S_TIME] < ctl[V_LAST]:
-            held[m + S_TIME] = ctl[V_LAST] if ctl[V_LAST] < time else time
-        ctl[V_FOUND + other] += running(other, time - ctl[V_LEAST], ctl)
-        return settle(m, FATE_ARRIVED, held, ways, ctl)
-    if held[m + H_OPEN] == OPEN_ACKED:
-        held[m + S_ARRIVAL] = time + ctl[V_LEAST]
-        ctl[V_FOUND + other] += running(other, time + ctl[V_LEAST], ctl)
-        return settle(m, FATE_MISSED, held, ways, ctl)
-    missing = units(m, held) - held[m + H_COVERED]
-    if held[m + H_COVERED] and (held[m + H_END_SEEN] or not held[m + S_FLAGS] & TCP_FIN):
-        held[m + S_LOST] = missing
-        return settle(m, FATE_PARTLY, held, ways, ctl)
-    if not held[m + H_COVERED]:
-        if not running(other, time + ctl[V_LEAST], ctl):
-            return settle(m, FATE_UNKNOWN, held, ways, ctl)
-        if lacking(other, ctl) and not held[m + H_AGAIN]:
-            return settle(m, FATE_UNKNOWN, held, ways, ctl)
-    held[m + S_LOST] = missing if missing < held[m + S_LEN] else held[m + S_LEN]
-    held[m + S_ARRIVAL] = -1
-    held[m + S_ARRIVAL_FRAME] = -1
-    return settle(m, FATE_LOST, held, ways, ctl)
-
-
-def give_out(at: int, held: Words, ways: Words, out: Words, ctl: Words) -> int:
-    """Write the oldest waiting record to ``out``; it is remembered for a while."""
-    number = ctl[V_HEAD] + 1
-    m = slot(number, ctl)
-    if held[m + H_OPEN] != OPEN_SETTLED:
-        judge(m, held, ways, ctl)
-    k = 0
-    while k < SEGMENT_SIZE:
-        out[at + k] = held[m + k]
-        k += 1
-    if held[m + S_TIME] > ctl[V_LAST]:
-        ctl[V_LAST] = held[m + S_TIME]
-    ctl[V_HEAD] = number
-    return 0
-
-
-def forget(held: Words, buckets: Words, ways: Words, ctl: Words) -> int:
-    """Let go of the oldest record that was given out."""
-    ctl[V_KEPT] += 1
-    m = slot(ctl[V_KEPT], ctl)
-    older = held[m + H_OLDER]
-    newer = held[m + H_NEWER]
-    if older:
-        held[slot(older, ctl) + H_NEWER] = newer
-    if newer:
-        held[slot(newer, ctl) + H_OLDER] = older
-    else:
-        buckets[held[m + H_BUCKET]] = older
-    ways[held[m + H_WAY] - 1 + G_HELD] -= 1
+        acknowledge(pairing.back, segments[s + S_ACK], pairing.held, pairing.ways, ctl)
     return 0
 
 
@@ -403,6 +340,7 @@ def pair(
     ways_words: Words,
     out_words: Words,
     ctl_words: Words,
+    holder_words: Words,
 ) -> int:
     """Go on with both captures until one of them has to be read on, or the output is full.
 
@@ -416,6 +354,8 @@ def pair(
         Takes ``V_OUT_ROOM`` segment records.
     ctl : int64 array
         ``V_...``
+    holder : int64 array
+        Room for a record.
 
     Returns
     -------
@@ -429,6 +369,11 @@ def pair(
     ways = pointer(ways_words)
     out = pointer(out_words)
     ctl = pointer(ctl_words)
+    pairing = pairing_in(holder_words)
+    pairing.held = held
+    pairing.buckets = buckets
+    pairing.ways = ways
+    pairing.ctl = ctl
     written = 0
     while written < ctl[V_OUT_ROOM]:
         if ctl[V_HEAD] < ctl[V_TAIL]:
@@ -453,9 +398,9 @@ def pair(
         if j >= second_count or (
             i < first_count and first[i * SEGMENT_SIZE + S_TIME] <= second[j * SEGMENT_SIZE + S_TIME]
         ):
-            take(i * SEGMENT_SIZE, 0, first, held, buckets, ways, ctl)
+            take(i * SEGMENT_SIZE, 0, first, pairing)
             ctl[V_FIRST_NEXT] = i + 1
         else:
-            take(j * SEGMENT_SIZE, 1, second, held, buckets, ways, ctl)
+            take(j * SEGMENT_SIZE, 1, second, pairing)
             ctl[V_SECOND_NEXT] = j + 1
     return written

@@ -5,8 +5,8 @@ Uncompiled, the same names read and write the same words in memory, and refuse p
 
 * A record over words that :mod:`.layout` numbers names those fields of it that are used here: :class:`Connection`,
   :class:`Endpoint`, :class:`Transition`, :class:`Timers`.
-* A record of the kernels' own is declared here in full, in order: :class:`Segment`, :class:`Tcb` and :class:`Tracker`.
-  All fields are ``int64``, or stand for arrays or other records.
+* A record of the kernels' own is declared here in full, in order: :class:`Segment`, :class:`Tcb`, :class:`Tracker`
+  and :class:`Pairing`. All fields are ``int64``, or stand for arrays or other records.
 
 ``tcb.log[w]`` is a record in C and not its address: it may be read or written field by field, and copied to another
 place, but not kept under a name of its own.
@@ -244,6 +244,30 @@ class Tracker:
 Tracker.size = len(Tracker.__annotations__) - 1
 
 
+class Pairing:
+    """The tables by which two captures are compared, and what is found of the segment at hand."""
+
+    held: Words  # what waits for its counterpart
+    buckets: Words  # finds it by its content
+    ways: Words  # and by its direction
+    ctl: Words  # V_...
+    segments: Words  # of the capture at hand
+    point: int  # which of the two that is
+    bucket: int  # where the segment at hand is found
+    way: int  # its direction, and the other one
+    back: int
+    at: int  # its sender's point + 1, 0 where nobody knows
+    best: int  # its counterpart, -1 for none
+    good: int  # 1 where that can have got here by now
+    again: int  # 1 where this point has the same frame already
+    copied: int  # 1 where its counterpart has met another copy of it
+
+    size: ClassVar[int]
+
+
+Pairing.size = len(Pairing.__annotations__) - 1
+
+
 class Tcb:
     """The endpoint at hand: what its transmission control block holds (RFC 9293 3.3.1), and what its segments prove.
 
@@ -359,6 +383,11 @@ def tcb_in(scratch: Words) -> Tcb:  # noqa: ARG001
 def tracker_in(scratch: Words) -> Tracker:  # noqa: ARG001
     """The tracker's holder; compiled, it lies in ``scratch``."""
     return Tracker()
+
+
+def pairing_in(scratch: Words) -> Pairing:  # noqa: ARG001
+    """The holder of a comparison; compiled, it lies in ``scratch``."""
+    return Pairing()
 
 
 def segments_in(work: Words) -> Records[Segment]:

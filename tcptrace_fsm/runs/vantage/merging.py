@@ -9,6 +9,7 @@ import numpy as np
 
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.kernels.pair import know_hosts, pair, tidy_ways
+from tcptrace_fsm.kernels.records import Pairing
 from tcptrace_fsm.runs.vantage.clocks import FOREVER
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def merge(
     ctl[k.V_WAYS] = 1 << max(15, (8 * points.host_count).bit_length())
     ways = array("q", bytes(8 * k.WAY_ENTRY * ctl[k.V_WAYS]))
     know_hosts(points.host_count, points.hosts, ways, ctl)
+    holder = array("q", bytes(8 * Pairing.size))
     batch = Merged(room)
     one, other = readers
     while True:
@@ -121,7 +123,7 @@ def merge(
         if ctl[k.V_TAIL] - ctl[k.V_HEAD] >= ctl[k.V_ROOM] // 2 and ctl[k.V_ROOM] < ring:
             held = _more_room(held, ctl)
         batch.count = pair(
-            one.segments, one.count, other.segments, other.count, held, buckets, ways, batch.segments, ctl
+            one.segments, one.count, other.segments, other.count, held, buckets, ways, batch.segments, ctl, holder
         )
         batch.last_time = ctl[k.V_LAST]
         if batch.count:
