@@ -72,6 +72,41 @@ BEFORE = """
 """
 
 
+TOO_LATE = """
+    0.050 < P. 1:201(200)    ack 101  id 503
+    0.060 > .  101:101(0)    ack 201  id 104
+    5.000 < F. 201:201(0)    ack {0}  id 504
+    5.010 > .  {0}:{0}(0)    ack 202  id {1}
+    17.00 > P. 101:301(200)  ack 202  id {2}
+    17.01 < R  202:202(0)             id 0
+"""
+NEXT_ONE = """
+    1.000 > F. 101:101(0) ack 1
+    1.010 < F. 1:1(0)     ack 102
+    1.020 > .  102:102(0) ack 2
+    1.500 < S. 0:0(0)     ack 70000
+"""
+UNACKNOWLEDGED = """
+    0.000 > S  0:0(0)            win 64240
+    0.010 < S. 0:0(0)     ack 1  win 64240
+    0.015 > .  1:1(0)       ack 1 win 64240
+    0.020 > .  1:1461(1460) ack 1 win 64240
+    0.021 > .  900001:901461(1460) ack 1 win 64240
+    {0}
+"""
+STAMPED_LATE = COUNTED + "".join(
+    f"1.{n}00 < . 1:1(0) ack {101 + 1000 * (n + 1)} <ts {5100 + n}/{{0}}>\n"
+    f"1.{n}30 > . {101 + 1000 * n}:{1101 + 1000 * n}(1000) ack 1 <ts {1100 + n}/5000>\n"
+    for n in range(4)
+)
+REPEATED = """
+    1.000 > P. 101:201(100) ack 1 id 104
+    {0:.1f} > P. 101:201(100) ack 1 id 105
+    3.000 > P. 101:201(100) ack 1 id 106
+    3.010 < .  1:1(0)  ack 201 id 503
+"""
+
+
 def severities(text: str, kind: str) -> list[str]:
     return [f.severity for f in run(text, rules=True).findings if f.kind == kind]
 
@@ -110,6 +145,18 @@ def causes(text: str) -> dict[str, str]:
         ("keepalive_unanswered", COUNTED + KEPT_ALIVE.format(1), COUNTED + KEPT_ALIVE.format(2)),
         # A FIN that was due again long ago has been acknowledged.
         ("stuck_closing", COUNTED + CROSSED.format(1.02), COUNTED + CROSSED.format(9)),
+        # The SYN that this SYN+ACK answers is not here: both had closed.
+        ("synack_ack_changed", COUNTED + NEXT_ONE.splitlines()[-1], COUNTED + NEXT_ONE),
+        # Of a receiver whose ACKs are not here nobody knows the window.
+        (
+            "out_of_window_segment",
+            UNACKNOWLEDGED.format("0.030 < . 1:1(0) ack 1461 win 64240"),
+            UNACKNOWLEDGED.format("0.030 < R. 1:1(0) ack 0"),
+        ),
+        # The ACK echoes a timestamp as late as that of the data: these had been sent.
+        ("optimistic_ack", STAMPED_LATE.format(1050), STAMPED_LATE.format(1105)),
+        # When something was sent by a clock that was set back, nobody knows.
+        ("rto_retransmission", COUNTED + REPEATED.format(1.3), COUNTED + REPEATED.format(9.3)),
         # A client that has acknowledged the SYN+ACK had one.
         ("data_before_established", BEFORE.format(""), BEFORE.format("0.025 > . 1:1(0) ack 1")),
     ],
@@ -136,6 +183,37 @@ def test_data_after_the_reset_of_their_sender_meet_no_other_name():
     text = COUNTED + RESET_TWICE
     assert "nat_not_undone" not in causes(text)
     assert "nat_not_undone" in causes(COUNTED + RESET_TWICE.split("\n", 2)[2])
+
+
+def test_what_was_overtaken_is_no_request_behind_a_close():
+    """The FIN acknowledges it; or its number shows that it was sent before."""
+    assert "reused_after_close" in causes(COUNTED + TOO_LATE.format(101, 105, 106))
+    assert "reused_after_close" not in causes(COUNTED + TOO_LATE.format(101, 106, 105))
+    assert "reused_after_close" not in causes(COUNTED + TOO_LATE.format(301, 105, 106))
+
+
+@pytest.mark.parametrize("beyond", [100_000, 40_000_000])
+def test_bytes_that_the_capture_lacks_are_no_other_numbers(beyond):
+    """A block of SACK names bytes that were not seen, or what cannot be of the connection."""
+    sacks = "".join(f"1.{n} < . 1:1(0) ack 101 <sack {beyond}:{beyond + 1000 + n}>\n" for n in range(9))
+    text = (
+        COUNTED + "0.9 > P. 101:1101(1000) ack 1\n" + sacks + "2.9 > P. 101:1101(1000) ack 1\n3.0 < . 1:1(0) ack 1101\n"
+    )
+    assert ("numbers_rewritten" in causes(text)) == (beyond > 1 << 24)
+
+
+def test_a_copy_of_a_syn_asks_nobody_again():
+    """Of a SYN whose answer is reset: the same packet again shows no other name."""
+    text = """
+        0.000 > S  0:0(0)       id 7
+        0.100 < S. 0:0(0) ack 1
+        0.101 > R  1:1(0)
+        0.105 > S  0:0(0)       id {}
+        0.200 < S. 0:0(0) ack 1
+        0.201 > R  1:1(0)
+    """
+    assert "nat_not_undone" in causes(text.format(8))
+    assert "nat_not_undone" not in causes(text.format(7))
 
 
 @pytest.mark.parametrize("ahead", [3600, 90_000])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.talk import WORDS, alternates, is_free, last_burst, median_response, pending
 from tcptrace_fsm.findings.abort import LAST_WORDS, aborts
-from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
+from tcptrace_fsm.findings.evidence import HANDSHAKE, overtaken, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_IDLE,
@@ -51,7 +51,12 @@ def late_data(end: End) -> tuple[Segment, list[Segment], Segment] | None:
     fin, rst = fin_then_rst(end)
     if fin is None or rst is None:
         return None
-    late = [s for s in end.peer.segments if s.length and fin.frame < s.frame < rst.frame]
+    # What was overtaken on its way had been sent before, and what is acknowledged had arrived.
+    late = [
+        s
+        for s in end.peer.segments
+        if s.length and fin.frame < s.frame < rst.frame and s.seq + s.length > fin.ack and not overtaken(s, end.peer)
+    ]
     return (fin, late, rst) if late else None
 
 

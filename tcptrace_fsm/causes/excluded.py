@@ -61,7 +61,7 @@ EXCLUDED: dict[str, Excluded] = {
         Excluded(frozenset({"connection_refused"})),
     ),
     # Who resets what he does not know is there.
-    **dict.fromkeys(("peer_vanished", "path_dead"), Excluded(FORGOTTEN | {"connection_refused"})),
+    "peer_vanished": Excluded(FORGOTTEN | {"connection_refused"}),
     # A close that came in the end was not forgotten.
     **dict.fromkeys(
         ("close_wait_leak", "fin_wait_2_stuck"),

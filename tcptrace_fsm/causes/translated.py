@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.attempts import syns_of
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.injected import concerns_reset, drawn_by, round_trip
-from tcptrace_fsm.findings.evidence import heard, hops
+from tcptrace_fsm.findings.evidence import heard, hops, is_copy
 from tcptrace_fsm.findings.gone_on import goes_on
 from tcptrace_fsm.findings.handshake import is_plain
 from tcptrace_fsm.findings.rule import SECOND, span
@@ -193,6 +193,8 @@ def disowned(case: Case) -> Verdict | None:
     for rst in (s for s in case.sent(CLIENT) if s.rst and s.seq == 1 and not s.flags & TCP_ACK):
         answer = case.view.before(rst, side=SERVER)
         again = case.view.after(rst, side=CLIENT)
+        if again and is_copy(again, case.view.client):
+            continue
         if answer and answer.syn_ack and answer.ack == 1 and again and again.syn and again.seq == 0:
             resets.append((answer, rst, again))
     if not resets:

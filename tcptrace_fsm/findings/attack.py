@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.evidence import HANDSHAKE, older
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, BOTH_SYNS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
@@ -112,7 +112,9 @@ def optimistic(c: View) -> Iterator[Hit]:
                     ),
                     None,
                 )
-                echoed = data and data.options & ack.options & OPT_TIMESTAMPS and ack.tsecr == data.tsval
+                # It had had something that was sent as late: the data's direction is stamped late.
+                stamped = data and data.options & ack.options & OPT_TIMESTAMPS
+                echoed = data and stamped and not older(ack.tsecr, data.tsval)
                 if data and not echoed and data.time - ack.time >= 2 * MILLISECOND:
                     early.append((ack, data))
         if len(early) >= 3 and not c[C_MARKS] >> MARK_CAPTURE_DUPLICATE & 1:  # copies may bear another clock's stamps

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from operator import sub
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
+from tcptrace_fsm.findings.lacking import leap
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, span
 from tcptrace_fsm.findings.survey import Found, Group
 from tcptrace_fsm.findings.whole_capture import One, fault
@@ -15,30 +15,20 @@ from tcptrace_fsm.kernels.layout import (
     C_FIRST_TIME,
     C_ID,
     C_LAST_TIME,
-    C_LOG_HEAD,
     C_ROLE_BASIS,
     C_SYN_ACK_TIME,
     C_SYN_TIME,
     CLIENT,
     CONNECTION_SIZE,
     E_SYNS,
-    L_INFO,
-    L_NEXT,
-    L_TIME,
-    L_TSVAL,
-    LOG_SIDE_SHIFT,
     MARK_CAPTURE_DUPLICATE,
     MARK_TIME_BACK,
     MILLISECOND,
     ROLE_SYN_ACK,
-    SERVER,
 )
 
 if TYPE_CHECKING:
-    from array import array
-
     from tcptrace_fsm.core.finished import Block
-    from tcptrace_fsm.kernels import Words
 
 __all__ = ["RULES", "SURVEYS"]
 
@@ -109,30 +99,6 @@ def measure_leaps(block: Block) -> None:
     for i, (ns, conn_id) in enumerate(zip(lasted, ids, strict=True)):
         if ns >= 10 * SECOND and conn_id < MEASURED:
             words[i * CONNECTION_SIZE + C_CLOCK_LEAP] = leap(words, i * CONNECTION_SIZE, log)
-
-
-def leap(words: array[int], c: int, log: Words) -> int:
-    """By how much the capture's clock ran on in a connection while its endpoints' clocks did not, ns; or 0."""
-    stamps: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
-    r = words[c + C_LOG_HEAD]
-    while r >= 0 and len(stamps[0]) + len(stamps[1]) < 1000:
-        if log[r + L_TSVAL] >= 0:
-            stamps[log[r + L_INFO] >> LOG_SIDE_SHIFT & 1].append((log[r + L_TIME], log[r + L_TSVAL]))
-        r = log[r + L_NEXT]
-    return min(too_long(stamps[CLIENT]), too_long(stamps[SERVER]))
-
-
-def too_long(stamps: list[tuple[int, int]]) -> int:
-    """The longest wait between segments, less what the timestamps say it was; 0 where they agree or cannot tell."""
-    waits = [(after[0] - before[0], after[1] - before[1] & 0xFFFFFFFF) for before, after in pairwise(stamps)]
-    if not waits:
-        return 0
-    wait, ticks = max(waits)
-    rates = [t * SECOND / ns for ns, t in waits if ns >= 50 * MILLISECOND and ns != wait and t < 1 << 31]
-    # Nobody's clock ticks more slowly than once a second (RFC 7323 section 5.4).
-    rate = max(rates, default=1.0)
-    surplus = int(wait - ticks * SECOND / max(rate, 1.0))
-    return surplus if surplus > 2 * SECOND and 2 * surplus > wait else 0
 
 
 class Reversed(One):

@@ -7,29 +7,39 @@ tells is that ACKs, or a FIN, are missing.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.layout import (
-    C_LAST_TIME,
-    C_MARKS,
+    C_FLAGS,
+    C_LOG_HEAD,
+    CF_SET_BACK,
+    CLIENT,
     E_LAST_FLAGS,
-    E_LAST_TIME,
     END_STACK,
-    MARK_TIME_BACK,
+    L_INFO,
+    L_NEXT,
+    L_TIME,
+    L_TSVAL,
+    LOG_SIDE_SHIFT,
+    MILLISECOND,
     NUMBERED_SHIFT,
+    SERVER,
     SKIPPED_SHIFT,
     STACK_LINUX,
 )
 from tcptrace_fsm.text.durations import SECOND
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.findings.view import End, View
+    from array import array
 
-__all__ = ["SET_BACK", "clock_set_back", "lacks", "skips_packets"]
+    from tcptrace_fsm.findings.view import End, View
+    from tcptrace_fsm.kernels import Words
+
+__all__ = ["lacks", "leap", "mistimed", "skips_packets"]
 
 COUNTED = 3  # steps forward by one or a few: so a host goes on that numbers the packets of each connection for itself
 STEPS_MASK = (1 << SKIPPED_SHIFT - NUMBERED_SHIFT) - 1
-SET_BACK = SECOND  # by less, queues and interfaces put packets out of order
 
 
 def skips_packets(end: End) -> bool:
@@ -42,18 +52,41 @@ def skips_packets(end: End) -> bool:
     return skips > 0 and skips + steps >= COUNTED and end[END_STACK] == STACK_LINUX
 
 
-def clock_set_back(view: View) -> int:
-    """By how much a segment of the connection is stamped before one that stands before it, ns."""
-    if not view[C_MARKS] >> MARK_TIME_BACK & 1:
+def leap(words: array[int], c: int, log: Words) -> int:
+    """By how much the capture's clock ran on in a connection while its endpoints' clocks did not, ns; or 0."""
+    stamps: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+    r = words[c + C_LOG_HEAD]
+    while r >= 0 and len(stamps[0]) + len(stamps[1]) < 1000:
+        if log[r + L_TSVAL] >= 0:
+            stamps[log[r + L_INFO] >> LOG_SIDE_SHIFT & 1].append((log[r + L_TIME], log[r + L_TSVAL]))
+        r = log[r + L_NEXT]
+    return min(too_long(stamps[CLIENT]), too_long(stamps[SERVER]))
+
+
+def too_long(stamps: list[tuple[int, int]]) -> int:
+    """The longest wait between segments, less what the timestamps say it was; 0 where they agree or cannot tell."""
+    waits = [(after[0] - before[0], after[1] - before[1] & 0xFFFFFFFF) for before, after in pairwise(stamps)]
+    if not waits:
         return 0
-    latest = 0
-    most = view[C_LAST_TIME] - max(end[E_LAST_TIME] for end in view.ends)
-    for s in view.segments:
-        most = max(most, latest - s.time)
-        latest = max(latest, s.time, s.last_time)
-    return most
+    wait, ticks = max(waits)
+    rates = [t * SECOND / ns for ns, t in waits if ns >= 50 * MILLISECOND and ns != wait and t < 1 << 31]
+    # Nobody's clock ticks more slowly than once a second (RFC 7323 section 5.4).
+    rate = max(rates, default=1.0)
+    surplus = int(wait - ticks * SECOND / max(rate, 1.0))
+    return surplus if surplus > 2 * SECOND and 2 * surplus > wait else 0
+
+
+def clock_ran_on(view: View) -> bool:
+    """The same, of a connection that rules look at."""
+    stamps = ([(s.time, s.tsval) for s in end.segments if s.tsval >= 0] for end in view.ends)
+    return all(too_long(some) for some in stamps)
+
+
+def mistimed(view: View) -> bool:
+    """Whether the stamps of a connection are known to be wrong: behind each other, or by the clocks of both ends."""
+    return view.once("mistimed", lambda c: bool(c[C_FLAGS] & CF_SET_BACK) or clock_ran_on(c))
 
 
 def lacks(view: View) -> bool:
     """Whether the capture is known to lack packets of a connection without bytes, or not to know its times."""
-    return view.once("lacks", lambda c: clock_set_back(c) >= SET_BACK or any(map(skips_packets, c.ends)))
+    return view.once("lacks", lambda c: mistimed(c) or any(map(skips_packets, c.ends)))

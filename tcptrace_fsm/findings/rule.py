@@ -17,7 +17,7 @@ from tcptrace_fsm.findings.icmp import IcmpError
 from tcptrace_fsm.findings.keys import Key, mask, notable
 from tcptrace_fsm.findings.needs import doubtful
 from tcptrace_fsm.findings.view import Change, End, Segment, View, artefact_of, median, name_of, names_of, segments_of
-from tcptrace_fsm.kernels.layout import C_ID
+from tcptrace_fsm.kernels.layout import C_FLAGS, C_ID, CF_SET_BACK
 from tcptrace_fsm.tcp.machine import Basis
 from tcptrace_fsm.text.counts import agreed
 from tcptrace_fsm.text.durations import SECOND, span
@@ -196,7 +196,9 @@ class Rule:
         message, severity = self.wording.word(found, words, c)
         artefact = artefact_of(words, c, lost)
         severity = severity or self.severity
-        if artefact and severity == "high":
+        if words[c + C_FLAGS] & CF_SET_BACK and severity in {"medium", "high"}:
+            severity = "low"  # when it was sent nobody knows
+        elif artefact and severity == "high":
             severity = "medium"
         shown = tuple(frames) if len(frames) == 1 else tuple(sorted(set(frames)))
         return _FINDING(
@@ -210,7 +212,8 @@ class Rule:
         basis = hit.basis if hit.basis is not None else hit.at.basis if isinstance(hit.at, Change) else Basis.SENT
         artefact = view.artefact
         severity = hit.severity or self.severity
-        if self.fragile and severity in {"medium", "high"} and doubtful(view):
+        loud = severity in {"medium", "high"}
+        if loud and (view[C_FLAGS] & CF_SET_BACK or (self.fragile and doubtful(view))):
             severity = "low"
         elif artefact and severity == "high":
             severity = "medium"  # what the capture itself may have done is not shouted

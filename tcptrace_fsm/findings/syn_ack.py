@@ -20,8 +20,20 @@ from tcptrace_fsm.text.counts import off_by
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tcptrace_fsm.findings.rule import Segment
+
 
 __all__ = ["RULES"]
+
+
+def of_this(c: View) -> list[Segment]:
+    """The server's SYN+ACKs, less those that come when both have closed.
+
+    These answer the SYN of the next connection on the ports, which the capture lacks.
+    """
+    fins = [next((s.frame for s in end.segments if s.fin), None) for end in c.ends]
+    closed = max(f for f in fins if f is not None) if None not in fins else None
+    return [s for s in syn_acks(c.server) if closed is None or s.frame < closed]
 
 
 def bad_ack(c: View) -> Iterator[Hit]:
@@ -29,7 +41,7 @@ def bad_ack(c: View) -> Iterator[Hit]:
     syn = first_syn(c)
     if syn is None:
         return
-    bad = [s for s in syn_acks(c.server) if s.frame > syn.frame and not 1 <= s.ack <= 1 + syn.length]
+    bad = [s for s in of_this(c) if s.frame > syn.frame and not 1 <= s.ack <= 1 + syn.length]
     if bad:
         rst = next((s for s in c.client.segments if s.rst and s.frame > bad[0].frame), None)
         then = f"; {c.client.name} answered with RST" if rst else ""
@@ -83,7 +95,7 @@ def isn_changed(c: View) -> Iterator[Hit]:
 
 def ack_changed(c: View) -> Iterator[Hit]:
     """SYN+ACKs of one SYN with different ACKs."""
-    answers = [s for s in syn_acks(c.server) if not s.seq]
+    answers = [s for s in of_this(c) if not s.seq]
     if any(s.length for s in c.client.segments if s.syn):
         return  # data in the SYN may be acknowledged or not
     other = [s for s in answers if s.ack != answers[0].ack]

@@ -205,7 +205,8 @@ def outside(c: View) -> Iterator[Hit]:
     """Data that begin beyond any window ever announced, one finding per sender."""
     for end in c.ends:
         sent = [s for s in beyond(end) if s.seq > end.peer[E_EDGE]]
-        if sent and end.peer[E_ACK] < sent[0].end:  # what was acknowledged had room
+        # What was acknowledged had room; and of whoever has acknowledged nothing here, no window is known.
+        if sent and 1 < end.peer[E_ACK] < sent[0].end:
             yield Hit(
                 end.side,
                 sent[0],

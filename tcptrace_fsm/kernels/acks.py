@@ -31,7 +31,8 @@ def take_sacks(x: int, y: int, s: int, ack: int, segments: Words, rows: Words) -
     while i < segments[s + S_SACKS]:
         left = widen(segments[s + S_SACK + 2 * i], rows[y + E_BASE], rows[y + E_NEXT])
         right = left + low32(segments[s + S_SACK + 2 * i + 1] - segments[s + S_SACK + 2 * i])
-        if right > most or left < 0 or left < ack - bit(30):
+        # Bytes or ACKs that the capture lacks make a block lie a little outside; another's numbers, far.
+        if right > most + ELSEWHERE or left < 0 or left < ack - bit(30):
             outside = 1
         elif left > ack:
             if lowest < 0 or left < lowest:

@@ -394,6 +394,8 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and not overtaken and not marks & (M_BASE_CHANGED | M_ACK_BEYOND):
         rows[x + E_TSVAL] = segments[s + S_TSVAL]
     marks |= take_flags(x, s, marks, segments, rows, control)
+    if marks & M_TIME_BACK and now < rows[c + C_LAST_TIME] - STAMPED_BACK * MILLISECOND:
+        rows[c + C_FLAGS] |= CF_SET_BACK
     if flags & TCP_FIN:
         marks |= learn_from_fin(x, s, marks, segments, rows)
     if rows[x + E_STAGE] & ES_ACKS_FIN and not flags & TCP_RST:

@@ -41,8 +41,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.core.engine import Engine, both_hosts
 from tcptrace_fsm.core.judges import Judge
-from tcptrace_fsm.findings.capture_order import leap
 from tcptrace_fsm.findings.evidence import prompt
+from tcptrace_fsm.findings.lacking import leap
 from tcptrace_fsm.findings.rule import SECOND, View, mask, notable
 from tcptrace_fsm.kernels.layout import (
     C_ACCEPTED,

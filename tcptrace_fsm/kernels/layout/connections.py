@@ -211,6 +211,7 @@ CF_MET_OLD = 16384  # its SYN was answered by the connection before it, with tha
 CF_REPLAYED = 32768  # its segments come once more, with the stamps that they had: the capture holds itself twice
 CF_BEHIND = 65536  # its latest segment was far behind the clock, which may yet prove to have been set back
 CF_EMBRYO = 131072  # no row: the few words that are kept of a lone SYN
+CF_SET_BACK = 262144  # a segment of it is stamped a second or more before one that stands before it
 CF_BARE_LINK = 4096  # taken on a link without addresses: one end of that is the host that captures
 
 BASE_NONE = 0
