@@ -207,13 +207,13 @@ def nobody_waits(case: Case, end: End, fin: Segment, late: list[Segment]) -> boo
     It closed at once behind its last words, or with the answer to them begun; and what came then is too little for
     an answer, or no more of that one, but something of the server's own: TLS session tickets, an event, a farewell.
     """
-    spoke, heard = case[C_WAIT_SPOKE], end[E_ACK_TIME]
-    if end.side != CLIENT or case.midstream or spoke <= 0:
+    sent, acked = case[C_WAIT_SPOKE], end[E_ACK_TIME]
+    if end.side != CLIENT or case.midstream or sent <= 0:
         return False
     few = sum(s.length for s in late) <= LATE
-    if 0 <= fin.time - spoke <= MOMENT // 2:
+    if 0 <= fin.time - sent <= MOMENT // 2:
         return few
-    return spoke < heard and (few or late[0].time - heard >= max(4 * MOMENT, 4 * prompt(end.peer)))
+    return sent < acked and (few or late[0].time - acked >= max(4 * MOMENT, 4 * prompt(end.peer)))
 
 
 def news(case: Case, lost: int) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.causes.attempts import answer_of, at_server, syns_of
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
-from tcptrace_fsm.findings.evidence import heard
+from tcptrace_fsm.findings.evidence import genuine
 from tcptrace_fsm.findings.handshake import Handshake, is_plain
 from tcptrace_fsm.findings.rule import SECOND, Segment, span
 from tcptrace_fsm.kernels.layout import (
@@ -88,7 +88,7 @@ def stalled(case: Case) -> Stalled | None:
     if not h.answers:
         return None
     first = h.answers[0]
-    reaction = next((s for s in heard(h.server) if s.frame > first.frame and not s.flags & TCP_SYN), None)
+    reaction = next((s for s in genuine(h.server) if s.frame > first.frame and not s.flags & TCP_SYN), None)
     until = reaction.frame if reaction else 1 << 63
     again = [s for s in h.answers[1:] if s.has(MARK_SYN_ACK_AGAIN) and s.frame < until]
     if h.ack and h.ack.frame < (again[-1].frame if again else 0):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.stall import REPEATED, stalls
-from tcptrace_fsm.findings.data import unheard
+from tcptrace_fsm.findings.data import unanswered
 from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
 from tcptrace_fsm.findings.forgotten import last_heard
 from tcptrace_fsm.findings.rule import SECOND, mask, span
@@ -132,8 +132,8 @@ def forgotten(case: Case, world: World) -> Verdict | None:
         if stall.alive or stall.lasted < 2 * SECOND:
             continue
         first = stall.copies[0]
-        heard = stall.peer[E_LAST_TIME]
-        silence = first.time - heard
+        latest = stall.peer[E_LAST_TIME]
+        silence = first.time - latest
         if silence < 2 * QUIET:
             continue
         what = f"{stall.size:,} bytes" if stall.size else "its FIN"
@@ -281,7 +281,7 @@ def vanished(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             wanted = mask(mark)
             probes = [s for s in end.segments if s.marks & wanted and s.time > peer[E_LAST_TIME]]
             if mark == MARK_KEEPALIVE and case.both_directions:
-                probes = unheard(end)
+                probes = unanswered(end)
             elif probes:  # an echo that moves on shows an answer, though it is not here
                 probes = [s for s in probes if s.tsecr == probes[-1].tsecr]
             if len(probes) < 3 or any(s.rst and s.side != end.side for s in case.segments):

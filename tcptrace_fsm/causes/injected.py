@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.causes.attempts import syns_of
 from tcptrace_fsm.causes.cause import Cause, Verdict
-from tcptrace_fsm.findings.evidence import FAR, HANDSHAKE, heard, hops
+from tcptrace_fsm.findings.evidence import FAR, HANDSHAKE, genuine, hops
 from tcptrace_fsm.findings.gone_on import goes_on, overtaking
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
@@ -84,13 +84,13 @@ class Forged(NamedTuple):
 
 def forged(case: Case, end: End) -> Forged | None:
     """What speaks against an end's having sent the RSTs in its name."""
-    rsts = [s for s in heard(end.segments) if s.rst]
+    rsts = [s for s in genuine(end.segments) if s.rst]
     if not rsts or drawn_by(end, rsts[0]):
         return None
     first = rsts[0]
-    if any(s.rst and s.frame < first.frame for s in heard(end.peer.segments)):
+    if any(s.rst and s.frame < first.frame for s in genuine(end.peer.segments)):
         return None  # it answers what came after the other side's RST
-    others = [s for s in heard(end.segments) if not s.rst]
+    others = [s for s in genuine(end.segments) if not s.rst]
     evidence: list[str] = []
     points = 0
     after = goes_on(end, first)
@@ -140,7 +140,7 @@ def refuses(end: End, rst: Segment) -> bool:
 
 def odd_numbers(end: End, rsts: list[Segment]) -> list[Segment]:
     """RSTs beside one another at different numbers, some of which their sender had not reached."""
-    acks = {s.ack for s in heard(end.peer.segments)}
+    acks = {s.ack for s in genuine(end.peer.segments)}
     if len({s.seq for s in rsts}) < 2:
         return []
     return [s for s in rsts if s.has(MARK_RST_INEXACT, MARK_RST_OUTSIDE) and s.seq not in acks]
@@ -197,7 +197,7 @@ def suspected(case: Case, end: End, found: Forged) -> Verdict:
     first = found.rsts[0]
     n = len(found.rsts)
     obeyed = any(x.event is Event.RCV_RST and x.side != end.side for x in case.view.changes) or bool(
-        [s for s in heard(end.peer.segments) if s.rst and s.frame > first.frame]
+        [s for s in genuine(end.peer.segments) if s.rst and s.frame > first.frame]
     )
     # the system of a client that speaks TCP by other means, or under another name, resets what it does not know
     unknown = refuses(end, first)

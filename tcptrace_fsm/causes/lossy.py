@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
-from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls, unheard
+from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls, unanswered
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.rule import SECOND, mask, span
 from tcptrace_fsm.kernels.layout import (
@@ -84,7 +84,7 @@ def dead_path(case: Case, world: World) -> Verdict | None:
 def one_way_dead(case: Case) -> Verdict | None:
     """One direction carries nothing any more: one end repeats in vain, the other what had been acknowledged."""
     for stall in stalls(case):
-        again = unheard(stall)
+        again = unanswered(stall)
         if len(again) < 3 or stall.lasted < PATIENCE or stall.sacked or damaged(stall):
             continue
         what = f"{stall.size:,} bytes" if stall.size else "its FIN"

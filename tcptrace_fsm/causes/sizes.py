@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
-from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls, unheard
+from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls, unanswered
 from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
@@ -52,7 +52,7 @@ def too_big(case: Case, world: World) -> Verdict | None:
         small = stall.sacked or _talks_on(stall)
         if stall.size < LARGE or stall.answered or damaged(stall) or stall.lasted < PATIENCE:
             continue
-        if len(unheard(stall)) > 2:
+        if len(unanswered(stall)) > 2:
             continue  # ACKs, small as they are, do not get through either
         if delivered >= 3 * stall.size:
             continue  # segments of that size did get through

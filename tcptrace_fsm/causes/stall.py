@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.findings.rule import End, Segment, View
 
-__all__ = ["PATIENCE", "REPEATED", "Stall", "damaged", "stalls", "unheard"]
+__all__ = ["PATIENCE", "REPEATED", "Stall", "damaged", "stalls", "unanswered"]
 
 PATIENCE = 3 * SECOND  # a stall that is shorter may still be ordinary loss
 REPEATED = frozenset(
@@ -128,7 +128,7 @@ def damaged(stall: Stall) -> list[Segment]:
     return [s for s in stall.copies if s.marks & bad]
 
 
-def unheard(stall: Stall) -> list[Segment]:
+def unanswered(stall: Stall) -> list[Segment]:
     """What the peer sent again meanwhile although it had been acknowledged: the ACKs do not reach it either.
 
     Not where a segment with an old timestamp came: a receiver that refuses those takes no ACK of them.

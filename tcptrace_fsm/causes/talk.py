@@ -238,8 +238,8 @@ def is_heartbeat(case: Case, late: Slowest) -> bool:
     turns = case[C_REQUESTS] - 1
     if 3 * (case[C_UNHURRIED] >> 32) < 2 * turns or late.after < 2 * AT_ONCE:
         return False
-    said, heard = case.client[E_UNIQUE] // case[C_REQUESTS], case.server[E_UNIQUE] // case[C_RESPONSES]
-    return late.asked <= WORDS or 3 * abs(said - heard) <= max(said, heard)
+    asked, answered = case.client[E_UNIQUE] // case[C_REQUESTS], case.server[E_UNIQUE] // case[C_RESPONSES]
+    return late.asked <= WORDS or 3 * abs(asked - answered) <= max(asked, answered)
 
 
 def by_others(case: Case, world: World, late: Slowest) -> str | None:

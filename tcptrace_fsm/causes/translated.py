@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.attempts import syns_of
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.injected import concerns_reset, drawn_by, round_trip
-from tcptrace_fsm.findings.evidence import heard, hops, is_copy
+from tcptrace_fsm.findings.evidence import genuine, hops, is_copy
 from tcptrace_fsm.findings.gone_on import goes_on
 from tcptrace_fsm.findings.handshake import is_plain
 from tcptrace_fsm.findings.rule import SECOND, span
@@ -219,19 +219,19 @@ def disowned(case: Case) -> Verdict | None:
 
 def told(end: End, rst: Segment) -> bool:
     """Whether its peer had reset the connection before ``end`` did: what comes after that belongs to none."""
-    return any(s.rst and s.frame < rst.frame for s in heard(end.peer.segments))
+    return any(s.rst and s.frame < rst.frame for s in genuine(end.peer.segments))
 
 
 def replied_to_stranger(case: Case) -> Verdict | None:
     """An RST answers one segment that its receiver could not assign, from an end that was there a moment before."""
     for end in case.view.ends:
-        rst = next((s for s in heard(end.segments) if s.rst), None)
+        rst = next((s for s in genuine(end.segments) if s.rst), None)
         if rst is None or told(end, rst) or any(s.fin for s in case.segments if s.frame < rst.frame):
             continue
         if any(s.rst and s.flags & TCP_ACK for s in end.segments) or any(s.has(MARK_PAWS) for s in case.segments):
             continue  # it aborted; or segments overtake one another
         drew = drawn_by(end, rst)
-        others = [s for s in heard(end.segments) if not s.rst and s.frame < rst.frame]
+        others = [s for s in genuine(end.segments) if not s.rst and s.frame < rst.frame]
         if (
             drew is None
             or drew.syn_ack
@@ -277,7 +277,7 @@ def replied_to_stranger(case: Case) -> Verdict | None:
 def unknown_at_once(case: Case) -> Verdict | None:
     """Ordinary data met an RST without ACK, from an end that had been there in the same second."""
     for end in case.view.ends:
-        rst = next((s for s in heard(end.segments) if s.rst), None)
+        rst = next((s for s in genuine(end.segments) if s.rst), None)
         if rst is None or rst.flags & TCP_ACK or not rst.has(MARK_RST_DRAWN) or not end.peer[E_UNIQUE]:
             continue
         if (
@@ -286,7 +286,7 @@ def unknown_at_once(case: Case) -> Verdict | None:
             or any(s.flags & TCP_ACK for s in end.segments if s.rst)
         ):
             continue
-        others = [s for s in heard(end.segments) if not s.rst and s.frame < rst.frame]
+        others = [s for s in genuine(end.segments) if not s.rst and s.frame < rst.frame]
         if not any(is_plain(s) for s in others) or hops(others[-1].ttl) != hops(rst.ttl) or end.side != CLIENT:
             continue  # a server's queue may have overflowed
         acked = max(s.ack for s in others)

@@ -65,19 +65,19 @@ def unreachable(case: Case) -> IcmpError | None:
 
 
 def stopped(case: Case, world: World) -> bool:
-    """Whether connections to other ports of the host stand still too, and nothing of it is heard since the SYN."""
+    """Whether connections to other ports of the host stand still too, and nothing of it is seen since the SYN."""
     began = syns_of(case)[0].time
 
     def make() -> tuple[int, bool]:
         mine = [c for c in world.cases if c.server_host == case.server_host]
         sound = world.to_host(case.server_host).answered
         ids, times = sound.column(C_ID), sound.column(C_LAST_TIME)
-        heard = [time for number, time in zip(ids, times, strict=True) if number not in world.cases_by_id]
-        heard += [c.server[E_LAST_TIME] for c in mine]
-        return max(heard, default=0), any(not s.alive and s.end.side == CLIENT for c in mine for s in stalls(c))
+        latest = [time for number, time in zip(ids, times, strict=True) if number not in world.cases_by_id]
+        latest += [c.server[E_LAST_TIME] for c in mine]
+        return max(latest, default=0), any(not s.alive and s.end.side == CLIENT for c in mine for s in stalls(c))
 
-    heard, dead = world.once(("stopped", case.server_host), make)
-    return dead and heard < began
+    since, dead = world.once(("stopped", case.server_host), make)
+    return dead and since < began
 
 
 def alive(case: Case, world: World) -> str | None:

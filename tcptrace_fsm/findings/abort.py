@@ -10,7 +10,7 @@ from tcptrace_fsm.findings.evidence import (
     asked_in_vain,
     bytes_lost,
     follows_own_syn,
-    heard,
+    genuine,
     persisting,
     prompt,
     reset_of,
@@ -104,7 +104,7 @@ def each_abort(c: View) -> Iterator[Abort]:
             continue
         change, rst = found
         peer = end.peer
-        later = [s.seq for s in heard(peer.segments) if s.length and s.frame > rst.frame]
+        later = [s.seq for s in genuine(peer.segments) if s.length and s.frame > rst.frame]
         sent = min([peer[E_NEXT], *later]) - (peer[E_FIN] >= 0)
         fin = next((s for s in peer.segments if s.fin and s.frame < rst.frame), None)
         recent = rst.time - end[E_ACK_TIME] <= prompt(end)
@@ -206,14 +206,14 @@ def late_data(end: End) -> tuple[Segment, Segment, Segment] | None:
     Data that it had not received before, or a FIN beyond such data. A socket that is closed answers them by RST at
     once, in whatever state it is (RFC 9293 3.6.1).
     """
-    fin = next((s for s in heard(end.segments) if s.fin), None)
-    rst = next((s for s in heard(end.segments) if s.rst and fin and s.frame > fin.frame), None)
+    fin = next((s for s in genuine(end.segments) if s.fin), None)
+    rst = next((s for s in genuine(end.segments) if s.rst and fin and s.frame > fin.frame), None)
     if fin is None or rst is None:
         return None
     cause = answered_by(rst, end)
     if cause is None or cause.flags & TCP_SYN:
         return None
-    received = max([s.ack for s in heard(end.segments) if not s.rst and s.frame < rst.frame], default=-1)
+    received = max([s.ack for s in genuine(end.segments) if not s.rst and s.frame < rst.frame], default=-1)
     received = max(received, end[E_ACK] if end[E_ACK_TIME] < rst.time else -1)
     if cause.length and cause.seq + cause.length > received:
         return rst, cause, fin

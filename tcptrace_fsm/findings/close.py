@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE, heard
+from tcptrace_fsm.findings.evidence import HANDSHAKE, genuine
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.findings.stuck import SLOW
@@ -42,7 +42,7 @@ def half_close(c: View) -> Iterator[Hit]:
             continue
         fin = next((s for s in end.segments if s.fin), None)
         data = [
-            s for s in heard(end.peer.segments) if s.length and s.ack >= end[E_FIN] and not s.has(MARK_RETRANSMISSION)
+            s for s in genuine(end.peer.segments) if s.length and s.ack >= end[E_FIN] and not s.has(MARK_RETRANSMISSION)
         ]
         if fin is None or not data:
             continue
@@ -109,7 +109,7 @@ def final_ack_missing(c: View) -> Iterator[Hit]:
     """The last FIN is neither acknowledged nor repeated."""
     for end in c.ends:
         left = end.left(State.LAST_ACK)
-        fin = next((s for s in heard(end.segments) if s.fin), None)
+        fin = next((s for s in genuine(end.segments) if s.fin), None)
         if left is None or left.event is not Event.RCV_ACK_OF_FIN or left.basis is not Basis.INFERRED or fin is None:
             continue
         if end.peer[E_SEGMENTS] and c.end - fin.time >= UNREPEATED:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.rule import End
 
-__all__ = ["RULES", "unheard"]
+__all__ = ["RULES", "unanswered"]
 
 DEAD = 2  # two keepalives without an answer, and an RST, are a death
 DOUBTFUL = 3  # from three on, an end of the capture does not explain it
@@ -79,7 +79,7 @@ def answering(c: View) -> Iterator[Hit]:
             )
 
 
-def unheard(end: End) -> list[Segment]:
+def unanswered(end: End) -> list[Segment]:
     """Keepalives after which nothing came from the peer any more."""
     asked = in_vain([s for s in keepalives(end) if s.time > end.peer[E_LAST_TIME] >= 0])
     # Who acknowledges more afterwards has heard from its peer meanwhile, though the capture has not.
@@ -107,7 +107,7 @@ def own_rst(end: End, after: Segment) -> Segment | None:
 def died(c: View) -> Iterator[Hit]:
     """Keepalives without an answer, then an RST from their sender."""
     for end in c.ends:
-        asked = unheard(end)
+        asked = unanswered(end)
         rst = own_rst(end, asked[-1]) if len(asked) >= DEAD else None
         if rst:
             silent = rst.time - end.peer[E_LAST_TIME]
@@ -124,7 +124,7 @@ def died(c: View) -> Iterator[Hit]:
 def ignored(c: View) -> Iterator[Hit]:
     """Keepalives without an answer, and no RST so far."""
     for end in c.ends:
-        asked = unheard(end)
+        asked = unanswered(end)
         if len(asked) < DEAD or own_rst(end, asked[-1]):
             continue
         silent = c.end - end.peer[E_LAST_TIME]

@@ -51,7 +51,7 @@ __all__ = [
     "asked_in_vain",
     "bytes_lost",
     "follows_own_syn",
-    "heard",
+    "genuine",
     "hops",
     "is_copy",
     "older",
@@ -132,7 +132,7 @@ BEGUN_IDLE = """
 """
 
 
-def heard(segments: Iterable[Segment]) -> list[Segment]:
+def genuine(segments: Iterable[Segment]) -> list[Segment]:
     """The segments that were sent as part of the connection: no copies that the capture made, no damaged ones."""
     return [s for s in segments if not s.marks & NOBODYS]
 
@@ -160,7 +160,7 @@ def overtaken(s: Segment, end: End) -> bool:
         return True
     return any(
         older(s.tsval, x.tsval) or (s.ip_id > 0 and 0 < x.ip_id - s.ip_id < FAR and hops(x.ttl) == hops(s.ttl))
-        for x in heard(end.segments)
+        for x in genuine(end.segments)
         if x.frame < s.frame
     )
 
@@ -188,7 +188,7 @@ def reply_time(end: End) -> int:
 
 def spoke(end: End, before: Segment) -> bool:
     """Whether ``end`` had sent anything but SYNs before a segment: it had been there, past the handshake."""
-    return any(not s.flags & (TCP_SYN | TCP_RST) and s.frame < before.frame for s in heard(end.segments))
+    return any(not s.flags & (TCP_SYN | TCP_RST) and s.frame < before.frame for s in genuine(end.segments))
 
 
 def follows_own_syn(rst: Segment, end: End) -> bool:
@@ -211,12 +211,12 @@ def answered_by(rst: Segment, end: End) -> Segment | None:
     it acknowledge, too: then it mirrors both numbers. Of several segments in a row each draws a reset of its own, the
     first the first; what was acknowledged before draws none, unless it came once more.
     """
-    before = [s for s in heard(end.segments) if not s.rst and s.frame < rst.frame]
+    before = [s for s in genuine(end.segments) if not s.rst and s.frame < rst.frame]
     acknowledged = max([s.ack for s in before], default=-1)
     within = reply_time(end)
     fitting = [
         s
-        for s in heard(end.peer.segments)
+        for s in genuine(end.peer.segments)
         if s.frame < rst.frame
         and not s.rst
         and (s.length or s.flags & (TCP_FIN | TCP_SYN) or s.marks & PROBES)
@@ -254,14 +254,14 @@ def answered_with_reset(end: End) -> tuple[Change, Segment] | None:
 
 
 def asked_in_vain(end: End, before: Segment) -> list[Segment]:
-    """What ``end`` asked (probes, retransmissions) since its peer was last heard, up to ``before``.
+    """What ``end`` asked (probes, retransmissions) since its peer last sent anything, up to ``before``.
 
     Plain answers are not in the log; the row tells when the last of them came.
     """
     latest = (end.peer[E_LAST_TIME], end.peer[E_ACK_TIME])
     heard_at = max([t for t in latest if t <= before.time], default=-1)
     asked: list[Segment] = []
-    for s in heard(end.view.segments):
+    for s in genuine(end.view.segments):
         if s.frame >= before.frame:
             break
         if s.side != end.side:

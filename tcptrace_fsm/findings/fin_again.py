@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, outdated, times, when_closing
+from tcptrace_fsm.findings.evidence import HANDSHAKE, genuine, outdated, times, when_closing
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, Wording, mask, name_of, span
 from tcptrace_fsm.kernels.layout import (
@@ -50,7 +50,7 @@ def fins_of(end: End) -> list[Segment]:
     """Its FINs, without copies that the capture or the network made: no timer is as quick as those."""
     fins: list[Segment] = []
     latest = -COPIED
-    for s in heard(end.segments):
+    for s in genuine(end.segments):
         if s.fin and not s.has(MARK_NETWORK_DUPLICATE):
             if s.time - latest >= COPIED or s.end != fins[0].end:
                 fins.append(s)
@@ -67,12 +67,12 @@ def lost_last_ack(end: End) -> tuple[Segment, Segment, bool] | None:
     fins = fins_of(end.peer)
     if not end.entered(State.TIME_WAIT) or not fins:
         return None
-    acks = [s for s in heard(end.segments) if not s.rst and s.ack >= end.peer[E_FIN]]
+    acks = [s for s in genuine(end.segments) if not s.rst and s.ack >= end.peer[E_FIN]]
     if not acks:
         return None
     # What comes within a round trip of that ACK had left before the ACK could be there.
     since = acks[0].time + max(COPIED, end[E_RTT_MIN])
-    later = [s for s in heard(end.peer.segments) if s.time > since and not s.has(MARK_NETWORK_DUPLICATE)]
+    later = [s for s in genuine(end.peer.segments) if s.time > since and not s.has(MARK_NETWORK_DUPLICATE)]
     again = next((s for s in later if s.fin or (s.length and s.has(MARK_SPURIOUS) and not outdated(s, fins[0]))), None)
     if again:
         return acks[0], again, True
@@ -114,7 +114,7 @@ def word_last_ack(found: Detected, words: array[int], c: int) -> tuple[str, str 
 def answers_fin(end: End, fin: Segment) -> bool:
     """Whether a repeated FIN is the first to acknowledge the peer's, which it crossed: that is what it is sent for."""
     peer_fin = end.peer[E_FIN]
-    return fin.ack >= peer_fin > 0 and all(s.ack < peer_fin for s in heard(end.segments) if s.frame < fin.frame)
+    return fin.ack >= peer_fin > 0 and all(s.ack < peer_fin for s in genuine(end.segments) if s.frame < fin.frame)
 
 
 def fin_retransmission(c: View) -> Iterator[Hit]:
@@ -140,7 +140,7 @@ def fin_storm(c: View) -> Iterator[Hit]:
         if end[E_FINS] < STORM:
             continue
         row: list[Segment] = []
-        for s in heard(end.segments):
+        for s in genuine(end.segments):
             if s.fin:
                 row = [*row, s] if row and s.time - row[-1].time < SECOND else [s]
             if len(row) == STORM:

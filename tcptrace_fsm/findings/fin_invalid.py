@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, times, when_closing
+from tcptrace_fsm.findings.evidence import HANDSHAKE, genuine, times, when_closing
 from tcptrace_fsm.findings.fin_again import fins_of, when_fin_again
 from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS, BOTH_SYNS
 from tcptrace_fsm.findings.rule import Hit, Key, Rule, View, mask, span
@@ -43,7 +43,7 @@ def fin_without_ack(c: View) -> Iterator[Hit]:
     """A bare FIN."""
     wanted = TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK | TCP_URG
     for end in c.ends:
-        bare = [s for s in heard(end.segments) if s.flags & wanted == TCP_FIN]
+        bare = [s for s in genuine(end.segments) if s.flags & wanted == TCP_FIN]
         if bare:
             yield Hit(
                 end.side,
@@ -78,7 +78,7 @@ def inappropriate_fin(c: View) -> Iterator[Hit]:
     for end in c.ends:
         syn = next((s for s in end.segments if s.syn), None)
         fin = next(
-            (s for s in heard(end.segments) if s.flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK) == TCP_FIN), None
+            (s for s in genuine(end.segments) if s.flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK) == TCP_FIN), None
         )
         if syn is None or fin is None or fin.frame < syn.frame:
             continue
@@ -99,9 +99,9 @@ def fin_out_of_window(c: View) -> Iterator[Hit]:
         edge = end.peer[E_EDGE]
         if edge < 0 or not end[E_BASE_KNOWN] == end.peer[E_BASE_KNOWN] == BASE_SYN:
             continue
-        beyond = [s for s in heard(end.segments) if s.fin and s.seq > edge and end.peer[E_ACK] < s.end - 1]
+        beyond = [s for s in genuine(end.segments) if s.fin and s.seq > edge and end.peer[E_ACK] < s.end - 1]
         if beyond:
-            answer = next((s for s in heard(end.peer.segments) if s.frame > beyond[0].frame and not s.rst), None)
+            answer = next((s for s in genuine(end.peer.segments) if s.frame > beyond[0].frame and not s.rst), None)
             yield Hit(
                 end.side,
                 beyond[0],
@@ -133,7 +133,7 @@ def fin_seq_changed(c: View) -> Iterator[Hit]:
 def data_beyond_fin(c: View) -> Iterator[Hit]:
     """Data behind the sender's own FIN."""
     for end in c.ends:
-        beyond = [s for s in heard(end.segments) if s.has(MARK_BEYOND_FIN)]
+        beyond = [s for s in genuine(end.segments) if s.has(MARK_BEYOND_FIN)]
         fin = next((s for s in end.segments if s.fin), None)
         if beyond and fin:
             yield Hit(
@@ -151,7 +151,7 @@ def fin_ack_invalid(c: View) -> Iterator[Hit]:
     for end in c.ends:
         reach = max([65535 << max(end[E_SHIFT], 0), *(s.window for s in end.segments)])
         highest = -1
-        for s in heard(end.segments):
+        for s in genuine(end.segments):
             if s.fin and s.flags & TCP_ACK:
                 beyond = s.has(MARK_ACK_UNSEEN) and 0 <= end[E_EDGE] < s.ack - 1 and s.ack > end.peer[E_NEXT]
                 before = s.has(MARK_ACK_OLD) and (s.ack < highest - reach or s.ack == 0 < highest)

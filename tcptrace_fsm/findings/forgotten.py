@@ -10,7 +10,7 @@ from tcptrace_fsm.findings.evidence import (
     HANDSHAKE,
     answered_by,
     follows_own_syn,
-    heard,
+    genuine,
     reply_time,
     reset_of,
     spoke,
@@ -53,15 +53,15 @@ SILENT = SECOND  # who was heard a moment ago has not crashed since
 def after_time_wait_loss(c: View) -> Iterator[Hit]:
     """A reset, in answer to a FIN that came again, from an endpoint that had acknowledged it: its TIME_WAIT is gone."""
     for end in c.ends:
-        own = next((s for s in heard(end.segments) if s.fin), None)
-        rst = next((s for s in heard(end.segments) if s.rst and own and s.frame > own.frame), None)
+        own = next((s for s in genuine(end.segments) if s.fin), None)
+        rst = next((s for s in genuine(end.segments) if s.rst and own and s.frame > own.frame), None)
         cause = answered_by(rst, end) if rst else None
         if rst is None or cause is None or not cause.fin:
             continue
-        first = next((s for s in heard(end.peer.segments) if s.fin), cause)
+        first = next((s for s in genuine(end.peer.segments) if s.fin), cause)
         if first.frame == cause.frame or first.ack < end[E_FIN] or state_at(end.peer, rst.time) is State.TIME_WAIT:
             continue  # it came once only; or its sender had closed first, and this end last
-        last_ack = next((s for s in heard(end.segments) if not s.rst and s.ack >= cause.end), None)
+        last_ack = next((s for s in genuine(end.segments) if not s.rst and s.ack >= cause.end), None)
         if (last_ack.frame > cause.frame) if last_ack else not alive_at(end, first):
             continue
         lived = rst.time - (last_ack or first).time
@@ -89,15 +89,15 @@ def after_fin_wait_2(c: View) -> Iterator[Hit]:
     """A reset, in answer to a first FIN without data, from an endpoint that had closed long before."""
     for end in c.ends:
         entered = end.entered(State.FIN_WAIT_2)
-        own = next((s for s in heard(end.segments) if s.fin), None)
-        rst = next((s for s in heard(end.segments) if s.rst and own and s.frame > own.frame), None)
+        own = next((s for s in genuine(end.segments) if s.fin), None)
+        rst = next((s for s in genuine(end.segments) if s.rst and own and s.frame > own.frame), None)
         cause = answered_by(rst, end) if rst else None
         if entered is None or rst is None or cause is None or not cause.fin or late_data(end):
             continue
         if any(s.ack >= cause.end and not s.rst for s in end.segments) or cause.ack < end[E_FIN]:
             continue
         waited = rst.time - entered.time
-        first = next((s for s in heard(end.peer.segments) if s.fin), cause)
+        first = next((s for s in genuine(end.peer.segments) if s.fin), cause)
         if waited < SECOND or alive_at(end, first):
             continue  # nothing runs out so soon
         yield Hit(
@@ -122,7 +122,7 @@ def discovered(end: End) -> tuple[Segment, int] | None:
     rst = reset_of(end, change) if change else None
     if rst is None and any(s.syn_ack for s in end.segments):
         # It had offered the connection and said no more; a living one would have taken what came, in whatever state.
-        first = next((s for s in heard(end.segments) if s.rst), None)
+        first = next((s for s in genuine(end.segments) if s.rst), None)
         if first and not spoke(end, first) and answered_by(first, end) and first.time - last_heard(end, first) > SILENT:
             rst = first
     elif rst is None or not (rst.has(MARK_RST_DRAWN) or not rst.reply_rst or follows_own_syn(rst, end)):
@@ -162,7 +162,7 @@ def reply_rst(c: View) -> Iterator[Hit]:
     """Any other RST that says: there is no such connection here."""
     for end in c.ends:
         found = discovered(end)
-        rst = found[0] if found else next((s for s in heard(end.segments) if s.rst), None)
+        rst = found[0] if found else next((s for s in genuine(end.segments) if s.rst), None)
         if rst is None or (not found and (not rst.reply_rst or any(x.frame == rst.frame for x in end.changes))):
             continue
         cause = c.before(rst, side=end.peer.side)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import heard, hops, overtaken
+from tcptrace_fsm.findings.evidence import genuine, hops, overtaken
 from tcptrace_fsm.findings.rule import SECOND
 from tcptrace_fsm.kernels.layout import (
     E_OUT_OF_ORDER,
@@ -33,11 +33,11 @@ def overtaking(end: End) -> bool:
 
 def goes_on(end: End, rst: Segment) -> Segment | None:
     """What ``end`` says after an RST that it cannot have meant."""
-    earlier = [s for s in heard(end.segments) if s.frame <= rst.frame]
+    earlier = [s for s in genuine(end.segments) if s.frame <= rst.frame]
     acked = max((s.ack for s in earlier), default=-1)
     late = LATE if overtaking(end) else OVERTAKEN
     closed = any(s.fin for s in earlier)
-    for s in heard(end.segments):
+    for s in genuine(end.segments):
         if s.frame <= rst.frame or s.rst or s.syn or not s.has(MARK_AFTER_RST):
             continue
         beyond = s.length and s.end > rst.seq and not rst.reply_rst  # who resets so has sent nothing there

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE, heard, times, when_aborted
+from tcptrace_fsm.findings.evidence import HANDSHAKE, genuine, times, when_aborted
 from tcptrace_fsm.findings.forgotten import when_reset
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
@@ -38,7 +38,7 @@ def rst_in_handshake(c: View) -> Iterator[Hit]:
     """The client answers the SYN+ACK by RST."""
     syn = next((s for s in c.client.segments if s.syn), None)
     answer = next((s for s in c.server.segments if s.syn_ack), None)
-    rst = next((s for s in heard(c.client.segments) if s.rst), None)
+    rst = next((s for s in genuine(c.client.segments) if s.rst), None)
     if syn is None or answer is None or rst is None or not syn.frame < answer.frame < rst.frame:
         return
     if any(not s.flags & (TCP_SYN | TCP_RST) for s in c.client.segments if s.frame < rst.frame):
@@ -68,13 +68,13 @@ def rst_no_session(c: View) -> Iterator[Hit]:
 def rst_lost_suspected(c: View) -> Iterator[Hit]:
     """An endpoint that was reset goes on repeating, and is reset once more."""
     for end in c.ends:
-        resets = [s for s in heard(end.segments) if s.rst]
+        resets = [s for s in genuine(end.segments) if s.rst]
         if len(resets) < 2:
             continue
         first, last = resets[0], resets[-1]
         again = [
             s
-            for s in heard(end.peer.segments)
+            for s in genuine(end.peer.segments)
             if first.time + TIMEOUT <= s.time < last.time and s.has(MARK_RETRANSMISSION, MARK_FIN_AGAIN)
         ]
         if again:
@@ -92,7 +92,7 @@ def rst_storm(c: View) -> Iterator[Hit]:
     for end in c.ends:
         if end[E_RSTS] < STORM:
             continue
-        resets = [s for s in heard(end.segments) if s.rst]
+        resets = [s for s in genuine(end.segments) if s.rst]
         row: list[Segment] = []
         for s in resets:
             row = [*row, s] if row and s.time - row[-1].time < SECOND else [s]
@@ -117,7 +117,7 @@ def rst_storm(c: View) -> Iterator[Hit]:
 def rst_with_data(c: View) -> Iterator[Hit]:
     """An RST that carries payload."""
     for end in c.ends:
-        loaded = [s for s in heard(end.segments) if s.rst and s.length]
+        loaded = [s for s in genuine(end.segments) if s.rst and s.length]
         if loaded:
             yield Hit(
                 end.side,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.findings.evidence import (
     HANDSHAKE,
     answered_by,
-    heard,
+    genuine,
     is_copy,
     overtaken,
     prompt,
@@ -51,7 +51,7 @@ UNSYNCHRONIZED = (State.CLOSED, State.LISTEN, State.SYN_SENT, State.SYN_RECEIVED
 
 def talks_on(end: End) -> tuple[Segment, Segment] | None:
     """An RST that ``end`` cannot have meant: the RST, and what ``end`` says after it."""
-    resets = (s for s in heard(end.segments) if s.rst)
+    resets = (s for s in genuine(end.segments) if s.rst)
     rst = next((s for s in resets if state_at(end, s.time) not in UNSYNCHRONIZED or ends_opening(end, s)), None)
     later = goes_on(end, rst) if rst else None
     return (rst, later) if rst and later else None
@@ -73,13 +73,13 @@ def ends_opening(end: End, rst: Segment) -> bool:
 def mistaken(end: End, rst: Segment) -> bool:
     """Whether ``end`` itself refused by it a segment of no connection that it has: one that lies beyond any window."""
     asked = answered_by(rst, end)
-    own = {s.ttl for s in heard(end.segments) if not s.rst}
+    own = {s.ttl for s in genuine(end.segments) if not s.rst}
     return asked is not None and asked.has(MARK_OUT_OF_WINDOW) and (rst.ttl < 0 or rst.ttl in own)
 
 
 def scattered(end: End) -> list[Segment]:
     """Resets of ``end`` within a second at several numbers, the first right, others where it has never been."""
-    resets = [s for s in heard(end.segments) if s.rst]
+    resets = [s for s in genuine(end.segments) if s.rst]
     if not resets or resets[0].seq != end.peer[E_ACK] or end[E_NEXT] > resets[0].seq:
         return []
     if not whole(end.view):
@@ -135,7 +135,7 @@ def rst_ignored(c: View) -> Iterator[Hit]:
         rst, later = found
         if rst.has(MARK_RST_INEXACT, MARK_RST_OUTSIDE) or took_effect(end.peer, rst):
             continue
-        answer = next((s for s in heard(end.peer.segments) if s.last_time > rst.time + OVERTAKEN and not s.rst), None)
+        answer = next((s for s in genuine(end.peer.segments) if s.last_time > rst.time + OVERTAKEN and not s.rst), None)
         if answer and not (is_copy(later, end) or is_copy(answer, end.peer) or overtaken(answer, end.peer)):
             yield Hit(
                 end.side,
@@ -148,10 +148,10 @@ def rst_ignored(c: View) -> Iterator[Hit]:
 
 def misplaced(end: End, mark: int) -> list[Segment]:
     """RSTs of ``end`` with a mark, unless ``end`` proved by an exact one that it meant it."""
-    resets = [s for s in heard(end.segments) if s.rst]
+    resets = [s for s in genuine(end.segments) if s.rst]
     if any(not s.has(MARK_RST_INEXACT, MARK_RST_OUTSIDE) for s in resets):
         return []
-    answers = {s.ack for s in heard(end.peer.segments)}
+    answers = {s.ack for s in genuine(end.peer.segments)}
     return [s for s in resets if s.has(mark) and not (s.reply_rst and s.seq in answers)]
 
 
@@ -195,7 +195,7 @@ def rst_out_of_window(c: View) -> Iterator[Hit]:
 
 def lives_on(c: View, rst: Segment) -> bool:
     """Whether the connection lived on after a reset."""
-    return any(s.last_frame > rst.frame and not s.rst for s in heard(c.segments))
+    return any(s.last_frame > rst.frame and not s.rst for s in genuine(c.segments))
 
 
 def challenge(end: End, rst: Segment) -> Segment | None:
@@ -209,7 +209,7 @@ def challenge(end: End, rst: Segment) -> Segment | None:
 def rst_challenged(c: View) -> Iterator[Hit]:
     """An inexact RST draws an ACK."""
     for end in c.ends:
-        for rst in (s for s in heard(end.segments) if s.rst and s.has(MARK_RST_INEXACT)):
+        for rst in (s for s in genuine(end.segments) if s.rst and s.has(MARK_RST_INEXACT)):
             answer = challenge(end, rst)
             if answer:
                 yield Hit(
@@ -228,7 +228,7 @@ def rst_bad_ack(c: View) -> Iterator[Hit]:
         peer = end.peer
         if peer[E_BASE_KNOWN] < BASE_SYN:
             continue
-        for s in heard(end.segments):
+        for s in genuine(end.segments):
             if not s.rst or not s.flags & TCP_ACK or s.ack < 0:
                 continue
             asked = state_at(peer, s.time) is State.SYN_SENT

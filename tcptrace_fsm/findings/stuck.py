@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import BEGUN_IDLE, HANDSHAKE, heard, times
+from tcptrace_fsm.findings.evidence import BEGUN_IDLE, HANDSHAKE, genuine, times
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, FIRST_FIN, WHOLE
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
@@ -99,10 +99,10 @@ def unanswered_fin(end: End, state: State) -> tuple[Segment, list[Segment], bool
     gave_up = left is not None and left.event is Event.TIMEOUT_RETRANSMISSION
     if not gave_up and end.state is not state:
         return None
-    fins = heard(s for s in end.segments if s.fin)
+    fins = genuine(s for s in end.segments if s.fin)
     if not fins or end.peer[E_ACK] >= end[E_FIN]:
         return None
-    again = [s for s in heard(end.segments) if s.frame > fins[0].frame and s.has(MARK_FIN_AGAIN, MARK_RETRANSMISSION)]
+    again = [s for s in genuine(end.segments) if s.frame > fins[0].frame and s.has(MARK_FIN_AGAIN, MARK_RETRANSMISSION)]
     return (fins[0], again, gave_up) if len(again) > 1 or gave_up else None
 
 

@@ -8,7 +8,7 @@ from tcptrace_fsm.findings.evidence import (
     CLOSED_BY_CLIENT,
     CLOSED_BY_SERVER,
     MET_OLD,
-    heard,
+    genuine,
     state_at,
     when_aborted,
 )
@@ -82,7 +82,7 @@ def killed_by_reset(end: End) -> tuple[Change, Change, Segment | None, Segment |
     entered, killed = end.entered(State.TIME_WAIT), end.left(State.TIME_WAIT)
     if entered is None or killed is None or killed.event is not Event.RCV_RST:
         return None
-    last_acks = [s for s in heard(end.segments) if not s.rst and s.last_time <= killed.time][1:]
+    last_acks = [s for s in genuine(end.segments) if not s.rst and s.last_time <= killed.time][1:]
     repeated = next((s for s in reversed(last_acks) if s.has(MARK_ACK_AGAIN) and s.time > entered.time), None)
     drew = end.view.before(repeated, side=end.peer.side) if repeated else None
     return entered, killed, repeated, drew

@@ -11,7 +11,7 @@ from tcptrace_fsm.findings.evidence import (
     answered_by,
     answered_with_reset,
     asked_in_vain,
-    heard,
+    genuine,
     persisting,
     reset_of,
     times,
@@ -49,7 +49,7 @@ TELLING = 5 * SECOND  # a lifetime bound below that says nothing
 def rto_initial_unusual(c: View) -> Iterator[Hit]:
     """The gap before the first repetition of a SYN that nobody answered."""
     for end in c.ends:
-        syns = [s for s in heard(end.segments) if s.syn]
+        syns = [s for s in genuine(end.segments) if s.syn]
         if len(syns) < 2 or syns[0].seq != syns[1].seq:
             continue
         if any(syns[0].frame < s.frame < syns[1].frame for s in end.peer.segments):
@@ -95,7 +95,7 @@ def time_wait_lifetime(c: View) -> Iterator[Hit]:
             continue
         found = answered_with_reset(end)
         rst = found[1] if found and found[0].event is Event.TIMEOUT_2MSL else None
-        later = [s for s in heard(end.segments) if not s.rst and s.last_time > entered.time]
+        later = [s for s in genuine(end.segments) if not s.rst and s.last_time > entered.time]
         alive = later[-1].last_time - entered.time if later else 0
         if rst is None and alive < TELLING:
             continue
@@ -113,7 +113,7 @@ def time_wait_lifetime(c: View) -> Iterator[Hit]:
 def keepalive_schedule(c: View) -> Iterator[Hit]:
     """Idle time and interval of an endpoint's keepalives."""
     for end in c.ends:
-        probes = [s for s in heard(end.segments) if s.has(MARK_KEEPALIVE)]
+        probes = [s for s in genuine(end.segments) if s.has(MARK_KEEPALIVE)]
         if len(probes) < 2 or probes[1].time - probes[0].time < MILLISECOND:
             continue  # no timer is as quick: a clock that stands still
         gaps: dict[bool, list[int]] = {True: [], False: []}
@@ -166,7 +166,7 @@ def persist_timeout_abort(c: View) -> Iterator[Hit]:
         rst = given_up(end)
         if rst is None or not persisting(end, rst):
             continue
-        probes = [s for s in heard(end.segments) if s.has(MARK_ZERO_WINDOW_PROBE) and s.frame < rst.frame]
+        probes = [s for s in genuine(end.segments) if s.has(MARK_ZERO_WINDOW_PROBE) and s.frame < rst.frame]
         yield Hit(
             end.side,
             rst,

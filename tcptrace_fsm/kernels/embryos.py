@@ -115,12 +115,12 @@ def join_embryo(e: int, s: int, segments: Words, rows: Words, streams: Words, kn
     stream = find_stream(h, streams, known, control)
     stream = enter_stream(stream, h, s, segments, streams, known, control)
     rows[e + C_STREAM] = stream
-    told = complete_stream(stream, s, segments, streams, control)
-    rows[e + EM_COMPLETENESS] = told
+    completeness = complete_stream(stream, s, segments, streams, control)
+    rows[e + EM_COMPLETENESS] = completeness
     w = (stream & (control[K_STREAM_MOST] - 1)) * STREAM_SIZE
-    if streams[w + W_BITS] & W_BASES and streams[w + W_BITS] & 63 == told & 63:
+    if streams[w + W_BITS] & W_BASES and streams[w + W_BITS] & 63 == completeness & 63:
         rows[e + EM_COMPLETENESS] |= COMPLETE_CALM
-    segments[s + S_STREAM] = stream << STREAM_SHIFT | (told & 63)
+    segments[s + S_STREAM] = stream << STREAM_SHIFT | (completeness & 63)
     return stream
 
 

@@ -237,20 +237,20 @@ def met_hole(tcb: Tcb, w: int) -> int:
 
     It sends a pure ACK for the second time only because of what it got (RFC 5681 section 4.2).
     """
-    v = tcb.heard  # for growing ``w`` this is linear altogether
+    v = tcb.scanned  # for growing ``w`` this is linear altogether
     least = tcb.log[w].time + 2 * tcb.half - tcb.slack
     while v < tcb.n and (v < w or tcb.log[v].time < least):
         if tcb.log[v].side == tcb.side and is_real(tcb, v) and not tcb.log[v].flags & TCP_RST:
-            tcb.heard_ack = tcb.log[v].ack
+            tcb.scanned_ack = tcb.log[v].ack
         v += 1
     v = next_of(tcb, tcb.side, v)
-    tcb.heard = v
+    tcb.scanned = v
     if v >= tcb.n or tcb.log[v].time > tcb.log[w].time + 2 * tcb.half + tcb.slack:
         return 0
     flags = tcb.log[v].flags
     if flags & (TCP_SYN | TCP_FIN | TCP_RST) or tcb.log[v].length or not is_real(tcb, v):
         return 0
-    return 1 if 0 <= tcb.log[v].ack < tcb.log[w].seq and tcb.log[v].ack == tcb.heard_ack else 0
+    return 1 if 0 <= tcb.log[v].ack < tcb.log[w].seq and tcb.log[v].ack == tcb.scanned_ack else 0
 
 
 def find_filling(tcb: Tcb, copy: int, proof: int) -> int:

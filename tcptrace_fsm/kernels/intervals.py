@@ -94,8 +94,8 @@ def purpose_of(c: int, bits: int, rows: Words) -> int:
     last = SERVER if bits & WB_SERVER_LAST else CLIENT
     if bits & WB_BLOCKED << last:
         return WAIT_WINDOW * 2 + 1 - last
-    heard = rows[c + C_ENDPOINTS + (1 - last) * ENDPOINT_SIZE + E_ACK]
-    if heard < rows[c + C_WAIT_SEEN + last] and bits & (WB_LOSS | WB_REPEATED) << last:
+    acked = rows[c + C_ENDPOINTS + (1 - last) * ENDPOINT_SIZE + E_ACK]
+    if acked < rows[c + C_WAIT_SEEN + last] and bits & (WB_LOSS | WB_REPEATED) << last:
         return WAIT_RETRANSMISSION * 2 + last
     # A client that asks once, or is used to answers, waits for one. One that talks on and on expects none.
     if bits & WB_SPOKEN and last == CLIENT and (bits & WB_SERVER_SPOKE or rows[c + C_BURSTS] < 2):

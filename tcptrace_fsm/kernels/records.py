@@ -348,8 +348,8 @@ class Tcb:
     fin_after: int = 0  # 1 where its own FIN, lost or overtaken on its way here, was sent after it had taken the peer's
     fin_early: int = -1  # its FIN that does not acknowledge its peer's, passing behind that which does; -1 for none
     rst_number: int = 0  # the IP identification of its first RST, + 1; 0 for none
-    heard: int = 0  # up to where its own segments were looked at, and the last ACK of those
-    heard_ack: int = 0
+    scanned: int = 0  # up to where its own segments were looked at, and the last ACK of those
+    scanned_ack: int = 0
     earliest: int = 0  # the earliest moment of its latest change
     resets: int = 0  # how many reply RSTs it sent after its FIN
     less: int = (

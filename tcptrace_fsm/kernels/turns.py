@@ -99,7 +99,7 @@ def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, 
             purpose = WAIT_RETRANSMISSION * 2 + side
     elif rows[y + E_ACK] >= rows[c + C_WAIT_SEEN + side] and acked >= spoke:
         if clock - acked <= at_once and (not bits & WB_SHORT << side or length < segment_room(y, rows)):
-            # It went on as soon as it heard of the ACK.
+            # It went on as soon as the ACK reached it.
             purpose = WAIT_TRANSFER * 2 + side
             shift = rows[y + E_SHIFT] if rows[y + E_SHIFT] > 0 else 0
             if there >= 0 and length < segment_room(y, rows) and length == rows[y + E_WINDOW] >> shift:
@@ -200,7 +200,7 @@ def take_data(c: int, side: int, s: int, bits: int, segments: Words, rows: Words
         spend(c, there if there < clock else clock, WAIT_TRANSFER * 2 + last, frame, rows, waits, control)
         spend(c, clock, WAIT_APPLICATION * 2 + side, frame, rows, waits, control)
     elif last != side:
-        # It speaks without having heard what its peer said meanwhile.
+        # It sends before it has what its peer sent meanwhile.
         ways = 20 * MILLISECOND
         if rows[c + C_WAIT_WAY] >= 0 and rows[c + C_WAIT_WAY + 1] >= 0:
             ways = rows[c + C_WAIT_WAY] + rows[c + C_WAIT_WAY + 1] + 5 * MILLISECOND
@@ -267,14 +267,14 @@ def speak_on(c: int, side: int, s: int, bits: int, segments: Words, rows: Words)
     return bits
 
 
-def reacted(c: int, heard: int, rows: Words) -> int:
-    """The client speaks after the server: take note how soon and, if it has heard that, whether in its own time."""
+def reacted(c: int, acked: int, rows: Words) -> int:
+    """The client sends after the server: note how soon and, if it acknowledged that, whether in its own time."""
     took = rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + 1]
     if rows[c + C_RESPONSES] and not rows[c + C_SLOWEST] >> SLOWEST_NEXT_SHIFT:
-        after = took if heard and took >= 0 else bit(60)
+        after = took if acked and took >= 0 else bit(60)
         after = min(after // MILLISECOND + 1, 262143)
         rows[c + C_SLOWEST] += after << SLOWEST_NEXT_SHIFT
-    if not heard:
+    if not acked:
         return took
     every = rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE]
     off = every - rows[c + C_ASK_EVERY]
@@ -291,15 +291,15 @@ def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) ->
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
     y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
     last = SERVER if bits & WB_SERVER_LAST else CLIENT
-    heard = 1 if rows[x + E_LAST_ACK] >= rows[c + C_WAIT_SEEN + 1 - side] else 0
+    acked = 1 if rows[x + E_LAST_ACK] >= rows[c + C_WAIT_SEEN + 1 - side] else 0
     if side == CLIENT and (not bits & WB_SPOKEN or last == SERVER):
         rows[c + C_REQUESTS] += 1
         rows[c + C_BURSTS] = 1
         if bits & WB_SPOKEN:
-            reacted(c, heard, rows)
-        if not heard and bits & WB_SPOKEN:
+            reacted(c, acked, rows)
+        if not acked and bits & WB_SPOKEN:
             rows[c + C_CROSSED] += 1
-    elif not heard and bits & WB_SPOKEN and last != side and rows[c + C_WAIT_SPOKE + 1] <= rows[c + C_WAIT_SPOKE]:
+    elif not acked and bits & WB_SPOKEN and last != side and rows[c + C_WAIT_SPOKE + 1] <= rows[c + C_WAIT_SPOKE]:
         rows[c + C_CROSSED] += 1
     end_round(c, side, last, rows)
     if side == SERVER:
@@ -308,7 +308,7 @@ def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) ->
     if last != side or 3 * silent >= rows[c + C_WAIT_WAY + side]:
         rows[c + C_WAIT_ROUND] = rows[c + C_WAIT_SEEN + side]
     bits &= ~(WB_REFUSED | WB_RELIEVED)
-    if side == CLIENT or not bits & WB_SPOKEN or heard:
+    if side == CLIENT or not bits & WB_SPOKEN or acked:
         bits = bits & ~WB_SERVER_LAST | (WB_SERVER_LAST if side == SERVER else 0)
     bits = (bits | WB_SPOKEN) & ~((WB_MORE | WB_SHORT | WB_REPEATED) << side)
     if segments[s + S_LEN] < segment_room(y, rows):

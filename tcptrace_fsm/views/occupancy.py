@@ -209,13 +209,13 @@ def _sweep(connections: Words, changes: Words, host: Words) -> _Changes:
     left[1:] = changes[:-1, 4]
     left[first] = changes[first, 3]
     listening = first[(end[first] & 1 == k.SERVER) & (changes[first, 3] == State.LISTEN)]
-    heard, since = _listeners(connections, end[listening] >> 1, time[listening])
+    listeners, since = _listeners(connections, end[listening] >> 1, time[listening])
     column = _COLUMN_OF_ENDPOINT
     made = [
         (begun, host, column[begin_state], 1),
         (time, host[end], column[left], -1),
         (time, host[end], column[changes[:, 4]], 1),
-        (since, host[2 * heard + k.SERVER], np.full(len(heard), _COLUMN[State.LISTEN]), 1),
+        (since, host[2 * listeners + k.SERVER], np.full(len(listeners), _COLUMN[State.LISTEN]), 1),
     ]
     parts = []
     for when, where, what, by in made:
