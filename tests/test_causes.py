@@ -133,3 +133,25 @@ def test_a_diagnosis_explains_what_surveys_found_of_many_connections():
     first = diagnoses(CATALOGUE["close_wait_leak"].example)[0]
     assert first.cause == "close_wait_leak"
     assert "close_wait_leak" in first.findings
+
+
+REFUSED = """
+    0.000 > S  0:0(0)
+    0.010 < S. 0:0(0)         ack 1
+    0.020 > .  1:1(0)         ack 1
+    0.030 > P. 1:101(100)     ack 1
+    0.040 < .  1:1(0)         ack 101
+    0.050 > P. 101:201(100)   ack 1
+    0.060 < .  1:1(0)         ack 201
+""" + "".join(f"{t} > P. 201:301(100) ack 1\n{t + 0.01} < . 1:1(0) ack 201\n" for t in (3.0, 3.3, 3.9, 5.1, 7.5))
+
+
+def test_where_segments_are_missing_an_ack_may_be_among_them():
+    """Copies that look refused were perhaps taken, in a capture that lacks segments of one direction."""
+    assert [(d.cause, d.severity, d.confidence) for d in diagnoses(REFUSED)] == [
+        ("segments_rejected", "high", "likely")
+    ]
+    some = REFUSED.replace("0.050 > P. 101:201(100)   ack 1\n", "")
+    for found in (diagnoses(some), diagnoses(REFUSED, lost="it dropped frames")):
+        assert "segments_rejected" not in {d.cause for d in found}
+        assert any("segments_rejected" in d.alternatives for d in found)

@@ -266,6 +266,15 @@ WAITED_FOR = {
         several(0.02, 0.03, 0.01) + later(talk([(0.3, CLIENT, 400), (6.0, SERVER, 900)], end=20)),
         "server_slow",
     ),
+    "pages of somebody who reads each for longer than it took": (
+        talk(
+            [
+                *((1.0, CLIENT, 600), (4.3, SERVER, 20_000), (14.0, CLIENT, 600), (20.5, SERVER, 20_000)),
+                *((35.0, CLIENT, 600), (39.9, SERVER, 20_000)),
+            ]
+        ),
+        "server_slow",
+    ),
     "a greeting, and the talk goes on at once": (
         talk([(8.2, SERVER, 70), *asked(0.01, 0.01, 0.01, start=8.3, size=30)]),
         "server_slow",

@@ -391,8 +391,12 @@ def expected(case: Case, world: World, waited: int, last: Segment | None) -> str
     """What shows that the last words of a client were a request that wanted an answer, in words; None for nothing."""
     n, asked = case[C_RESPONSES], last_burst(case)
     gave_up = last is not None and last.side == CLIENT
-    if case[C_PAUSES] or not alternates(case, waited) or asked > JOB:
+    if case[C_PAUSES] or not alternates(case, waited):
         return None  # what it says is not always answered
+    if last is not None and last.rst and last.side == SERVER and not n and asked > WORDS:
+        return f"the server's side gave up after {span(waited)}, and did not close in order ({case.frames(last)})"
+    if asked > JOB:
+        return None
     answers, connections = answered_elsewhere(case, world, waited // 2)
     if asked > WORDS and answers >= 3 and connections >= 3:
         return f"in {connections} other connections the same service answered {answers} requests"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.findings.rule import Change, Segment
     from tcptrace_fsm.findings.view import View
 
-__all__ = ["CONFIDENCES", "PLACES", "Cause", "Diagnosis", "Sufferer", "Verdict", "surest"]
+__all__ = ["CONFIDENCES", "INCOMPLETE", "PLACES", "Cause", "Diagnosis", "Sufferer", "Verdict", "surest"]
 
 GROUPS = ("service", "pair", "client", "server", "capture")
 INCOMPLETE = (

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.causes.cause import INCOMPLETE, Cause, Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, damaged, stalls
 from tcptrace_fsm.findings.evidence import HANDSHAKE, older
-from tcptrace_fsm.findings.rule import span
+from tcptrace_fsm.findings.needs import doubtful
+from tcptrace_fsm.findings.rule import mask, span
 from tcptrace_fsm.kernels.layout import (
+    C_MARKS,
     C_OPENING,
     E_ACK,
     E_DUPLICATE_ACKS,
@@ -18,6 +20,7 @@ from tcptrace_fsm.kernels.layout import (
     E_OUTSIDE_FRAME,
     E_RETRANSMITTED,
     E_SACKS_OUTSIDE,
+    MARK_ACK_UNSEEN,
     MARK_BAD_CHECKSUM,
     MARK_OUT_OF_WINDOW,
     MARK_PAWS,
@@ -32,6 +35,16 @@ __all__ = ["CAUSES"]
 
 
 def rejected(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+    """Segments arrive again and again, and are not taken; what a capture lacks may be the ACK of them."""
+    found = refused(case) or too_old(case)
+    if found is None:
+        return far_off(case)
+    if found.confidence == "proved" or not doubtful(case.view):
+        return found
+    return found._replace(weight=30, confidence="possible", severity="low", against=(*found.against, INCOMPLETE))
+
+
+def refused(case: Case) -> Verdict | None:
     """Each repetition arrives, for it is answered at once by an old ACK, and is not taken."""
     for stall in stalls(case):
         if not stall.answered or not stall.alive or stall.sacked or damaged(stall) or stall.peer[E_SACKS_OUTSIDE]:
@@ -66,7 +79,7 @@ def rejected(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             alternatives=() if old else ("numbers_rewritten", "path_loss"),
             at=stall.copies[0],
         )
-    return too_old(case) or far_off(case)
+    return None
 
 
 def too_old(case: Case) -> Verdict | None:
@@ -118,6 +131,8 @@ def far_off(case: Case) -> Verdict | None:
         copies = [s for s in end.segments if far and s.length and s.seq == far[0].seq]
         if len(copies) < 3 or peer[E_DUPLICATE_ACKS] < len(copies) - 2 or peer[E_ACK] > far[0].seq:
             continue
+        if case.view.lost or case[C_MARKS] & mask(MARK_ACK_UNSEEN):
+            continue  # the capture lacks segments: the ACKs that took them may be among those
         beyond = far[0].seq - max(peer[E_ACK], 1)
         lasted = copies[-1].time - copies[0].time
         return Verdict(

@@ -71,6 +71,7 @@ __all__ = [
 SECOND = 1_000_000_000
 WORDS = 64  # bytes: less may be no request at all: an acknowledgment or a keepalive of the application's protocol
 ANSWER = 256  # bytes: what a server says when it closes of its own accord is shorter
+PAGE = 8000  # bytes: news and acknowledgments are shorter
 AT_ONCE = 50 * MILLISECOND  # no person is so quick: a program goes on as it always does
 CLASSES = 32  # of C_RESPONSE_HALVES
 
@@ -218,6 +219,8 @@ def by_habit(case: Case, late: Slowest) -> str | None:
 def by_nature(case: Case, world: World, late: Slowest) -> str | None:
     """All answers take about as long, whatever the clock says, and the client asks again soon."""
     n, worst, least = case[C_RESPONSES], case[C_RESPONSE_MAX], case[C_RESPONSE_MIN]
+    if n >= 3 and 4 * least >= worst and case.server[E_UNIQUE] >= n * PAGE >= n * 4 * late.asked:
+        return f"all {n} answers took about as long, and are as large as only what was asked for is"
     if (case[C_UNHURRIED] & 0xFFFFFFFF) * 4 >= n or late.after > worst // 4 or is_heartbeat(case, late):
         return None
     others = [c for c in world.cases_of(case.service) if c[C_RESPONSES]]
