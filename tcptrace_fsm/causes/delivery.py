@@ -36,9 +36,9 @@ __all__ = ["CAUSES"]
 
 def rejected(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """Segments arrive again and again, and are not taken; what a capture lacks may be the ACK of them."""
-    found = refused(case) or too_old(case)
+    found = refused(case)
     if found is None:
-        return far_off(case)
+        return too_old(case) or far_off(case)
     if found.confidence == "proved" or not doubtful(case.view):
         return found
     return found._replace(weight=30, confidence="possible", severity="low", against=(*found.against, INCOMPLETE))
