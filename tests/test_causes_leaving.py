@@ -145,3 +145,23 @@ def test_a_job_is_no_request():
     """What is sent to a printer wants no answer; a request does."""
     assert loud(jobs(9000)) == []
     assert [cause for cause, _ in loud(jobs(300))] == ["half_close_unsupported"]
+
+
+ANSWERED = """
+    port 40010 9100
+    8.000 > S  0:0(0)
+    8.010 < S. 0:0(0)       ack 1
+    8.020 > .  1:1(0)       ack 1
+    8.030 > P. 1:{end}({size}) ack 1
+    8.040 < P. 1:201(200)   ack {end}
+    8.050 > F. {end}:{end}(0) ack 201
+    8.060 < F. 201:201(0)   ack {last}
+    8.070 > .  {last}:{last}(0) ack 202
+"""
+
+
+def test_what_some_get_no_answer_to_may_want_none():
+    """The same service answers what is asked in another size: what it does not answer may be pushed, not asked."""
+    same, other = (ANSWERED.format(size=size, end=1 + size, last=2 + size) for size in (300, 350))
+    assert loud(jobs(300) + other) == loud(jobs(9000) + other) == []
+    assert [cause for cause, _ in loud(jobs(300) + same)] == ["half_close_unsupported"]

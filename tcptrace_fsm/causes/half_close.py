@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.causes.briefs import CLIENT_BYTES, SERVER_BYTES
 from tcptrace_fsm.causes.cause import Cause, Verdict
@@ -21,17 +21,26 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES"]
 
-FIRST_FLIGHT = 14_600  # bytes: what may be sent before anything is acknowledged, RFC 6928
 REQUEST = 2_920  # bytes: what fills more than two segments is a job, a message, a file rather than a request
 
 
-def answers(case: Case, world: World) -> tuple[int, int, Brief | None]:
-    """The connections to a service that opened, how many requests got no byte back, and the first that did."""
+class Answers(NamedTuple):
+    """Of the connections to a service that opened: how many, how many requests got no byte back, and what did."""
+
+    opened: int
+    silent: int
+    first: Brief | None  # to be answered
+    sizes: frozenset[int]  # of what was answered, bytes
+
+
+def answers(case: Case, world: World) -> Answers:
+    """Which requests to a service were answered."""
     alike = world.to_service(case.service).opened
-    asked, answered = alike.column(CLIENT_BYTES), alike.column(SERVER_BYTES)
-    silent = sum(0 < sent <= FIRST_FLIGHT and not got for sent, got in zip(asked, answered, strict=True))
-    first = next((i for i, got in enumerate(answered) if got), None)
-    return len(alike), silent, None if first is None else alike[first]
+    pairs = list(zip(alike.column(CLIENT_BYTES), alike.column(SERVER_BYTES), strict=True))
+    silent = sum(0 < sent <= REQUEST and not got for sent, got in pairs)
+    first = next((i for i, (_, got) in enumerate(pairs) if got), None)
+    sizes = frozenset(sent for sent, got in pairs if got)
+    return Answers(len(alike), silent, None if first is None else alike[first], sizes)
 
 
 def unanswered_half_close(case: Case, world: World) -> Verdict | None:
@@ -43,12 +52,12 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
     answer = next((s for s in server.segments if s.fin or s.rst), None)
     if fin is None or answer is None or answer.ack < client[E_FIN] or any(s.rst for s in client.segments):
         return None  # FINs that cross answer nothing
-    if client[E_UNIQUE] > FIRST_FLIGHT:
+    if client[E_UNIQUE] > REQUEST:
         return None  # an upload, rather than a request
     if answer.time - fin.time > max(2 * prompt(server), SECOND) or fin.time - case.first_time > 30 * SECOND:
         return None
-    alike, silent, answered = world.once(("answers", case.service), lambda: answers(case, world))
-    if answered is None and (silent < 2 or answer.rst or client[E_UNIQUE] > REQUEST):
+    others = world.once(("answers", case.service), lambda: answers(case, world))
+    if others.first is None and (others.silent < 2 or answer.rst):
         return None  # a protocol that only ever pushes looks the same
     how = "reset" if answer.rst else "closed"
     evidence = [
@@ -56,16 +65,20 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
             f"{client.name} sent {client[E_UNIQUE]:,} bytes and its FIN ({case.frames(fin)}); {server.name} "
             f"{how} {span(answer.time - fin.time)} later without a byte of answer ({case.frames(answer)})"
         ),
-        f"{silent:,} of {alike:,} connections to {server.name} asked and got no byte back",
+        f"{others.silent:,} of {others.opened:,} connections to {server.name} asked and got no byte back",
     ]
-    if answered is not None:
-        evidence.append(f"others were: connection {answered.conn_id} got {answered.server_bytes:,} bytes")
+    if others.first is not None:
+        got = f"{others.first.server_bytes:,} bytes"
+        evidence.append(f"others were answered: connection {others.first.conn_id} got {got}")
+    # Where some are answered and some are not, these may be pushes of another kind, unless the same was answered.
+    another = others.first is not None and client[E_UNIQUE] not in others.sizes
     return Verdict(
         40,
         "possible",
         tuple(evidence),
         f"{server.name} does not answer a client that closes its direction first",
         alternatives=("aborted_by_application",) if answer.rst else ("request_unanswered",),
+        severity="low" if another else None,
         at=fin,
     )
 
@@ -79,7 +92,7 @@ CAUSES = (
         summary="A client closes its direction behind its request, as it may, and the server, or a proxy before it, "
         "takes that for the end of all: it closes without an answer.",
         predicts=("request, FIN, and the server's FIN or RST within a round trip, without a byte",),
-        forbids=("an answer", "a protocol that never answers", "more than a first flight of data: an upload"),
+        forbids=("an answer", "a protocol that never answers", "more than two segments of data: an upload"),
         look_alikes={
             "request_unanswered": "the client's direction stays open",
             "closed_with_unread_data": "data were unread when the RST came",
