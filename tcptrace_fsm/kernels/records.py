@@ -328,23 +328,20 @@ class Tcb:
     latest: int = -1  # its own latest segment so far, -1 for none
     own_ack: int = -1  # the highest ACK that it, and that its peer, has sent so far; -1 for none
     peer_ack: int = -1
-    next_own: int = (
-        -1
-    )  # its next segment in the log, and its peer's next RST: what was looked for is not looked for again
+    # its next segment in the log, and its peer's next RST: what was looked for is not looked for again
+    next_own: int = -1
     next_rst: int = -1
     syn_ack_tsval: int = -1  # TSval of its first SYN+ACK, -1 for none
     overlooked: int = 0  # 1 where what should have been acknowledged at once never was, at the endpoint's own host
     challenge: int = -1  # capture time of its latest pure ACK that repeats the one before, -1 for none
     syn_ack: int = -1  # its latest SYN+ACK so far, -1 for none
     own_next: int = -1  # one past the highest that it has sent so far, -1 for nothing
-    turned_away: int = (
-        -1
-    )  # capture time of the peer's latest segment that could not complete the handshake, -1 for none
+    # capture time of the peer's latest segment that could not complete the handshake, -1 for none
+    turned_away: int = -1
     shut: int = 0  # 1 where what it had to send at last was held back by a shut window
     fin_unheard: int = 0  # 1 where it answered by RST what its peer had sent before it heard of the endpoint's FIN
-    overtaken: int = (
-        0  # its peer's last segment that came late, and was sent before its peer heard of the endpoint's FIN
-    )
+    # its peer's last segment that came late, and was sent before its peer heard of the endpoint's FIN
+    overtaken: int = 0
     fin_after: int = 0  # 1 where its own FIN, lost or overtaken on its way here, was sent after it had taken the peer's
     fin_early: int = -1  # its FIN that does not acknowledge its peer's, passing behind that which does; -1 for none
     rst_number: int = 0  # the IP identification of its first RST, + 1; 0 for none
@@ -352,9 +349,8 @@ class Tcb:
     scanned_ack: int = 0
     earliest: int = 0  # the earliest moment of its latest change
     resets: int = 0  # how many reply RSTs it sent after its FIN
-    less: int = (
-        0  # its latest segment that does not acknowledge the peer's FIN, before the one that does, and when sent
-    )
+    # its latest segment that does not acknowledge the peer's FIN, before the one that does, and when sent
+    less: int = 0
     less_at: int = 0
 
     size: ClassVar[int]
