@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from tcptrace_fsm.capture.codes import FILE_SHIFT, FRAME_MASK
+from tcptrace_fsm.core.grouping import Field, Records, counting, picked
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.kernels.columns import scatter
 from tcptrace_fsm.tables import schema
@@ -26,7 +27,7 @@ from tcptrace_fsm.tables.waits import WAIT_WORDS
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -101,16 +102,29 @@ def missing_of(column: Any) -> NDArray[np.bool_]:
     return np.equal(bits[column.offset : column.offset + len(column)], 0)
 
 
-def with_seconds(table: Any, name: str) -> Any:
-    """Append each duration in seconds: parquet has no type for durations, and not every reader knows Arrow's."""
+def with_seconds(table: Any, name: str, kept: dict[str, tuple[Any, Any]] | None = None) -> Any:
+    """Append each duration in seconds: parquet has no type for durations, and not every reader knows Arrow's.
+
+    ``kept`` holds those of an earlier row group: a column that is in the same memory is not divided again.
+    """
     arrays, fields = list(table.columns), list(table.schema)
+    kept = {} if kept is None else kept
     for column in schema.seconds(name):
-        lengths = table.column(column.name.removesuffix("_s")).combine_chunks()
-        values = words(lengths.view(pa.int64())) / 1e9
-        missing = missing_of(lengths) if lengths.null_count else None
+        chunked = table.column(column.name.removesuffix("_s"))
+        lengths = chunked.chunk(0) if chunked.num_chunks == 1 else chunked.combine_chunks()
+        old = kept.get(column.name)
+        if old is None or _memory(old[0]) != _memory(lengths):
+            values = words(lengths.view(pa.int64())) / 1e9
+            missing = missing_of(lengths) if lengths.null_count else None
+            old = kept[column.name] = (lengths, numbers(values, missing))
         fields.append(pa.field(column.name, pa.float64(), nullable=column.nullable))
-        arrays.append(numbers(values, missing))
+        arrays.append(old[1])
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=table.schema.metadata))
+
+
+def _memory(column: Any) -> tuple[Any, ...]:
+    """Where an array of numbers lies."""
+    return len(column), column.offset, *(part and part.address for part in column.buffers())
 
 
 def plain(table: Any, name: str) -> Any:
@@ -193,8 +207,44 @@ SOURCES: dict[str, Source] = {
 }
 
 
+class Columns(dict[int, "Words"]):
+    """The rows of a row group, column by column.
+
+    Attributes
+    ----------
+    common : dict of int to int
+        The words that are the same in all rows; their columns are made when somebody asks for them.
+    count : int
+    read : set of int
+        The words that were asked for.
+    """
+
+    def __init__(self, columns: Iterable[tuple[int, Words]], common: dict[int, int], count: int) -> None:
+        super().__init__(columns)
+        self.common = common
+        self.count = count
+        self.read: set[int] = set()
+
+    def __getitem__(self, word: int) -> Words:
+        self.read.add(word)
+        if word in self.common:
+            return np.full(self.count, self.common[word], dtype=np.int64)
+        return super().__getitem__(word)
+
+
+class Part(NamedTuple):
+    """Some records of a row group: ``words`` of each, and what all of them have in common."""
+
+    block: array[int]
+    count: int  # type: ignore[assignment]  # a tuple has a method of that name
+    words: tuple[int, ...]
+    common: dict[int, int]
+
+
 class Rows:
     """Collects records until there are enough for a row group, keeping only the words that some column reads.
+
+    Of records that are known to be much alike, a flood's, only the words are kept that differ.
 
     Parameters
     ----------
@@ -205,33 +255,59 @@ class Rows:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._words = np.array(source.words, dtype=np.int64)
-        self._parts: list[tuple[array[int], int]] = []
+        self._whole = tuple(range(source.size))
+        self._parts: list[Part] = []
         self._paths: list[array[int] | None] = []
         self.count = 0
 
     def add(self, block: array[int], count: int, paths: array[int] | None = None) -> None:
         """Take the first ``count`` records of a block, which is kept, and what two capture points tell of them."""
         if count:
-            self._parts.append((block, count))
+            part = Part(block, count, self._whole, {})
+            if isinstance(block, Records):
+                part = self._condensed(block, count)
+            self._parts.append(part)
             self._paths.append(paths)
             self.count += count
 
-    def take(self) -> dict[int, Words]:
+    def _condensed(self, block: Records, count: int) -> Part:
+        """Keep of records what differs among them."""
+        source = self._source
+        common = {w: block[w] for w in source.words if w != source.key and block.share(Field(w))}
+        words = tuple(w for w in source.words if w not in common)
+        return Part(picked(block, counting(count, source.size), [Field(w) for w in words]), count, words, common)
+
+    def take(self) -> Columns:
         """Hand out what was collected, by word of the record, ordered by conn_id; begin anew."""
-        size, count = self._source.size, self.count
-        keys = [np.frombuffer(block, np.int64, n * size)[self._source.key :: size] for block, n in self._parts]
+        source, count = self._source, self.count
+        keys = [
+            np.frombuffer(block, np.int64, n * len(held))[held.index(source.key) :: len(held)]
+            for block, n, held, _ in self._parts
+        ]
         places = np.arange(count)
         key = np.concatenate(keys) if keys else places
         if (key[1:] < key[:-1]).any():
             places[np.argsort(key, kind="stable")] = np.arange(count)
+        common: dict[int, int] = {}
+        if self._parts:
+            common = dict(set.intersection(*(set(part.common.items()) for part in self._parts)))
+        wanted = [word for word in source.words if word not in common]
         # Columns that lie a round number of bytes apart would fight for the same lines of the processor's cache.
         stride = count + 8 + (count & 1)
-        columns = np.empty((len(self._words), stride), dtype=np.int64)
+        columns = np.empty((len(wanted), stride), dtype=np.int64)
         begin = 0
-        for block, n in self._parts:
-            begin = scatter(n, size, block, len(self._words), self._words, begin, places, stride, columns.reshape(-1))
-        made = dict(zip(self._source.words, columns[:, :count], strict=True))
+        for block, n, held, alike in self._parts:
+            chosen = [j for j, word in enumerate(wanted) if word not in alike]
+            for j in {*range(len(wanted))}.difference(chosen):
+                columns[j, places[begin : begin + n]] = alike[wanted[j]]
+            at = np.array([held.index(wanted[j]) for j in chosen], dtype=np.int64)
+            if len(chosen) == len(wanted):
+                scatter(n, len(held), block, len(at), at, begin, places, stride, columns.reshape(-1))
+            else:
+                records = np.frombuffer(block, np.int64, n * len(held)).reshape(n, -1)
+                columns[np.array(chosen)[:, None], places[begin : begin + n]] = records[:, at].T
+            begin += n
+        made = Columns(zip(wanted, columns[:, :count], strict=True), common, count)
         made.update(self._path_words(places))
         self._parts, self._paths, self.count = [], [], 0
         return made
@@ -242,14 +318,24 @@ class Rows:
             return {}
         words = np.full((k.PATH_SIZE, self.count), -1, dtype=np.int64)
         begin = 0
-        for (_, n), paths in zip(self._parts, self._paths, strict=True):
+        for (_, n, *_), paths in zip(self._parts, self._paths, strict=True):
             if paths is not None:
                 words[:, places[begin : begin + n]] = np.frombuffer(paths, np.int64, n * k.PATH_SIZE).reshape(n, -1).T
             begin += n
         return {k.CONNECTION_SIZE + i: words[i] for i in range(k.PATH_SIZE)}
 
 
-def build(name: str, rows: dict[int, Words], origins: Origins | None = None) -> Any:
+class Kept(NamedTuple):
+    """A column that was made of nothing but words that all rows have in common: of so many rows, of these words."""
+
+    count: int  # type: ignore[assignment]  # a tuple has a method of that name
+    words: dict[int, int]
+    values: Any
+
+
+def build(
+    name: str, rows: dict[int, Words], origins: Origins | None = None, kept: dict[str, Kept] | None = None
+) -> Any:
     """Make the Arrow table of these rows.
 
     Parameters
@@ -260,18 +346,33 @@ def build(name: str, rows: dict[int, Words], origins: Origins | None = None) -> 
         Values by word of the record, as :meth:`Rows.take` gives them.
     origins : Origins or None
         Of several captures: which frame of which stands at each position.
+    kept : dict or None
+        Columns of earlier row groups, for those that come out the same again.
 
     """
     declared = schema.declared(name, files=origins is not None)
     arrays = []
     for column in declared:
-        if column.word is None:
-            arrays.append(DERIVED[column.name](rows))
-        elif origins is not None and (column.frames or column.after):
-            arrays.append(_place(column, origins.codes(rows[column.word]), origins))
-        else:
-            arrays.append(_column(column, rows[column.word]))
+        if kept is None or not isinstance(rows, Columns):
+            arrays.append(_made(column, rows, origins))
+            continue
+        old = kept.get(column.name)
+        if old is None or old.count != rows.count or not old.words.items() <= rows.common.items():
+            rows.read = set()
+            old = Kept(rows.count, {}, _made(column, rows, origins))
+            if rows.read <= rows.common.keys():
+                kept[column.name] = old._replace(words={word: rows.common[word] for word in rows.read})
+        arrays.append(old.values)
     return assemble(name, arrays, files=origins is not None)
+
+
+def _made(column: schema.Column, rows: dict[int, Words], origins: Origins | None) -> Any:
+    """One column."""
+    if column.word is None:
+        return DERIVED[column.name](rows)
+    if origins is not None and (column.frames or column.after):
+        return _place(column, origins.codes(rows[column.word]), origins)
+    return _column(column, rows[column.word])
 
 
 def assemble(name: str, arrays: Sequence[Any], *, files: bool = False) -> Any:

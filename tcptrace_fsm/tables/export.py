@@ -75,6 +75,7 @@ class Export:
         self._temporary: dict[str, Path] = {}
         self._writers: dict[str, TableWriter] = {}
         self._rows: dict[str, Any] = {}
+        self._kept: dict[str, dict[str, Any]] = {}
         self._findings: list[Any] = []
         self._diagnoses: list[Diagnosis] = []
         self._segments: Any = None
@@ -150,7 +151,7 @@ class Export:
 
         for name, rows in self._rows.items():
             if rows.count >= SOURCES[name].group or (everything and (rows.count or name not in self._given)):
-                self._writers[name].write(build(name, rows.take(), self._origins))
+                self._writers[name].write(build(name, rows.take(), self._origins, self._kept.setdefault(name, {})))
         if "anomalies" in self.tables and (everything or len(self._findings) >= FINDINGS_GROUP):
             self._writers["anomalies"].write(findings_table(self._findings, self._origins))
             self._findings = []

@@ -46,6 +46,7 @@ class ParquetTable:
         self._path = path
         self._name = name
         self._writer: Any = None
+        self._seconds: dict[str, tuple[Any, Any]] = {}
 
     def write(self, table: Any) -> None:
         """Write one row group."""
@@ -57,7 +58,7 @@ class ParquetTable:
         from tcptrace_fsm.tables.columns import arrow_schema, has_files, with_seconds
 
         files = has_files(table, self._name)
-        table = with_seconds(table, self._name)
+        table = with_seconds(table, self._name, self._seconds)
         if self._writer is None:
             columns = (*schema.declared(self._name, files=files), *schema.seconds(self._name))
             numbers: dict[str, str] = {}
