@@ -183,7 +183,13 @@ WITH_TABLES = {
         "runs/leaps",
         "runs/shares",
     ),
-    *("runs/vantage/clocks", "runs/vantage/comparison", "runs/vantage/merging", "runs/vantage/sample"),
+    *(
+        "runs/vantage/clocks",
+        "runs/vantage/comparison",
+        "runs/vantage/merging",
+        "runs/vantage/sample",
+        "runs/vantage/translation",
+    ),
     *("views/collector", "views/undecided", "views/occupancy", "views/pagedata", "views/series"),
 }
 

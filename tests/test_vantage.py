@@ -531,13 +531,6 @@ def test_captures_of_different_times_are_told_so(tmp_path, capsys):
     assert "not taken at the same time" in capsys.readouterr().err
 
 
-def test_translated_addresses_are_told_so(tmp_path, capsys):
-    one, other = two_points.captures(two_points.converse(Network(seed=1)), Clock())
-    translated = [(time, content.replace(bytes([10, 0, 0, 1]), bytes([192, 0, 2, 1])), n) for time, content, n in other]
-    assert refused(*two_files(tmp_path, one, translated)) == 2
-    assert "NAT" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("count", [1, 3])
 def test_two_captures_are_wanted(tmp_path, capsys, count):
     one = two_points.captures(two_points.converse(Network(seed=1)), Clock())[0]

@@ -9,9 +9,12 @@ import heapq
 import random
 import struct
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests import builders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
@@ -213,13 +216,23 @@ class Clock:
         return time + self.offset + round(self.drift * (time - BEGIN))
 
 
-def frame(packet: Packet, *, seq: int | None = None, length: int | None = None, fin: bool | None = None) -> bytes:
+Names = tuple[tuple[str, int], tuple[str, int]]  # address and port of the client, and of the server
+
+
+def frame(
+    packet: Packet,
+    *,
+    seq: int | None = None,
+    length: int | None = None,
+    fin: bool | None = None,
+    names: Names | None = None,
+) -> bytes:
     """A packet as bytes; or a piece of it."""
     options = b""
     if packet.stamps:
         options = b"\1\1\x08\x0a" + struct.pack("!II", *packet.stamps)
     flags = packet.flags if fin is None or fin else packet.flags.replace("F", "")
-    client, server = packet.port, 80
+    (client_ip, client), (server_ip, server) = names or ((HOSTS[0], packet.port), (HOSTS[1], 80))
     segment = builders.tcp(
         bytes(packet.length if length is None else length),
         src_port=server if packet.side else client,
@@ -230,23 +243,30 @@ def frame(packet: Packet, *, seq: int | None = None, length: int | None = None, 
         window=1000,
         options=options,
     )
-    one, other = HOSTS if packet.side == 0 else HOSTS[::-1]
+    one, other = (client_ip, server_ip) if packet.side == 0 else (server_ip, client_ip)
     return builders.ethernet(builders.ipv4(segment, src=one, dst=other, ident=packet.ident))
 
 
 def captures(
-    packets: list[Packet], clock: Clock, *, dropped: tuple[set[int], set[int]] = (set(), set())
+    packets: list[Packet],
+    clock: Clock,
+    *,
+    dropped: tuple[set[int], set[int]] = (set(), set()),
+    translated: Callable[[Packet], Names] | None = None,
 ) -> tuple[list[tuple[int, bytes, int]], list[tuple[int, bytes, int]]]:
-    """What each point captures: (its clock's time, bytes, number of the packet), without the dropped packets."""
+    """What each point captures: (its clock's time, bytes, number of the packet), without the dropped packets.
+
+    At the second point a packet bears the names that ``translated`` gives it.
+    """
     points: tuple[list[tuple[int, bytes, int]], list[tuple[int, bytes, int]]] = ([], [])
     for number, packet in enumerate(packets):
-        content = frame(packet)
+        content = frame(packet), frame(packet, names=translated(packet) if translated else None)
         times = [(packet.side, packet.sent)]
         if packet.arrived is not None:
             times += [(1 - packet.side, time) for time in (packet.arrived, *packet.copies)]
         for point, time in times:
             if number not in dropped[point]:
-                points[point].append((clock(time) if point else time, content, number))
+                points[point].append((clock(time) if point else time, content[point], number))
     for point in points:
         point.sort(key=lambda taken: taken[0])
     return points

@@ -283,6 +283,10 @@ def between_text(vantage: dict[str, Any]) -> Iterator[tuple[str, str]]:
     else:
         both = sum(vantage["seen_at_both"].values())
         yield "two points", f"{count(both, 'segment')} of {count(vantage['connections_at_both'], 'connection')} at both"
+    if vantage["translated"]:
+        names, number = vantage["translated"]["example"], vantage["translated"]["connections"]
+        likewise = f"; {count(number - 1, 'other connection')} likewise" if number > 1 else ""
+        yield "translated", f"{names['first']} is {names['second']} at the second point{likewise}"
     there, back = (tuple(vantage[name][way] for name in _LOST) for way in WAYS)
     lost = [f"{a + b:,} {where} ({a:,} of the clients', {b:,} of the servers')" for a, b, where in zip(
         there, back, _LOST.values(), strict=True) if a + b]  # fmt: skip

@@ -17,6 +17,7 @@ from tcptrace_fsm.runs.vantage.sample import (
     DST_LO,
     FRAME,
     IP_ID,
+    NAMES,
     NET,
     SAMPLE,
     SRC_HI,
@@ -25,8 +26,10 @@ from tcptrace_fsm.runs.vantage.sample import (
     TTL,
     Sample,
     mixed,
+    names_key,
     survey,
 )
+from tcptrace_fsm.runs.vantage.translation import Translation, find_translation
 from tcptrace_fsm.text.durations import SECOND
 
 if TYPE_CHECKING:
@@ -68,6 +71,8 @@ class Comparison(NamedTuple):
         Frames of the first capture: those of the second count on from there.
     empty : str
         Name of the capture that holds no TCP segment; empty for none.
+    translation : Translation or None
+        What connections of the second capture are called in the first, where they have other names.
 
     """
 
@@ -84,6 +89,7 @@ class Comparison(NamedTuple):
     plain_nets: bool
     frames: int
     empty: str
+    translation: Translation | None = None
 
     def place(self, origins: Origins) -> None:
         """Tell which frame of which capture stands at each position."""
@@ -110,6 +116,7 @@ class Comparison(NamedTuple):
             "both_ways": self.clock.both_ways,
             "lacks_frames": list(self.lacks),
             "empty": self.empty or None,
+            "translated": self.translation.summary() if self.translation is not None else None,
         }
 
 
@@ -209,6 +216,10 @@ def compare(first: str, second: str, profile: Profile, limit: int = SAMPLE) -> C
             (one.name, other.name), clock, 0, hosts, count, *always, (one.lacks, other.lacks),
             SECOND, numbered=False, plain_nets=True, frames=shared, empty=empty.name if full.segments else "",
         )  # fmt: skip
+    translation = find_translation(one, other)
+    if translation is not None:
+        rows = other.all()[2]
+        other.rename(*translation.rename(names_key(rows[:, NAMES]), rows[:, FRAME]))
     a, b = _common(one, other)
     if not len(a):
         raise UsageError(_nothing_in_common(one, other))
@@ -223,15 +234,12 @@ def compare(first: str, second: str, profile: Profile, limit: int = SAMPLE) -> C
     window = min(3 * longest // 2 + SECOND // 2, 300 * SECOND)
     return Comparison(
         (one.name, other.name), clock, len(a), hosts, count, began, ended, (one.lacks, other.lacks),
-        window, numbered=bool(alike > 0.9), plain_nets=plain, frames=shared, empty="",
+        window, numbered=bool(alike > 0.9), plain_nets=plain, frames=shared, empty="", translation=translation,
     )  # fmt: skip
 
 
 def _nothing_in_common(one: Sample, other: Sample) -> str:
     sentence = f"{one.name} and {other.name} have no segment in common"
-    a, b = one.all()[1], other.all()[1]
-    if len(np.intersect1d(a, b)) > min(len(a), len(b)) // 4:
-        return f"{sentence}, but many that differ in their addresses only: what is translated (NAT) cannot be matched"
     times = (one.first_time, one.last_time, other.first_time, other.last_time)
     if None not in times:
         (a_first, a_last, b_first, b_last) = cast("tuple[int, int, int, int]", times)
@@ -269,9 +277,9 @@ def _spans(
         group_hash[ends if forward[row] else ends[2:] + ends[:2]] = bool(there[row]) == bool(forward[row])
     began, ended = [-FOREVER, -FOREVER], [FOREVER, FOREVER]
     for point, (shown, lacking) in enumerate(((other, one), (one, other))):
-        content, _, rows = shown.all()
+        content, unplaced, rows = shown.all()
         missing = ~np.isin(content, lacking.all()[0])
-        missing &= content <= min(shown.below, lacking.below)  # of the others the samples do not tell
+        missing &= unplaced <= min(shown.below, lacking.below)  # of the others the samples do not tell
         rows = rows[missing]
         first, last = np.array([lacking.first_time or 0]), np.array([lacking.last_time or 0])
         frames = np.array([0]), np.array([lacking.frames])

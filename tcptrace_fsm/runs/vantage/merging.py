@@ -65,6 +65,8 @@ class _Reader:
         if self._points.plain_nets:
             rows[:, k.S_NET] &= 1
         if self._point == 1:
+            if self._points.translation is not None:
+                self._points.translation.apply(rows)
             rows[:, k.S_TIME] -= self._points.clock.offsets(rows[:, k.S_FRAME], rows[:, k.S_TIME])
             rows[:, k.S_FRAME] += self._points.frames
 

@@ -26,8 +26,15 @@ SAMPLE = 1 << 18  # segments kept of each capture to compare them
 LASTING = k.TCP_FIN | k.TCP_SYN | k.TCP_RST | k.TCP_ACK | k.TCP_URG
 ODD = np.uint64(0x9E3779B97F4A7C15)
 # What is kept of a segment, and in which column.
-KEPT = (*(k.S_TIME, k.S_FRAME, k.S_SRC_HI, k.S_SRC_LO, k.S_DST_HI, k.S_DST_LO, k.S_NET, k.S_IP_ID, k.S_TTL),)
-TIME, FRAME, SRC_HI, SRC_LO, DST_HI, DST_LO, NET, IP_ID, TTL = range(len(KEPT))
+KEPT = (
+    *(k.S_TIME, k.S_FRAME, k.S_SRC_HI, k.S_SRC_LO, k.S_DST_HI, k.S_DST_LO, k.S_NET, k.S_IP_ID, k.S_TTL),
+    *(k.S_PORTS, k.S_ACK, k.S_TSVAL),
+)
+TIME, FRAME, SRC_HI, SRC_LO, DST_HI, DST_LO, NET, IP_ID, TTL, PORTS, ACK, TSVAL = range(len(KEPT))
+ENDS = (k.S_SRC_LO, k.S_DST_LO, k.S_PORTS, k.S_SRC_HI, k.S_DST_HI)
+NAMED = tuple(KEPT.index(word) for word in ENDS)
+NAMES = [NET, SRC_HI, SRC_LO, DST_HI, DST_LO, PORTS]
+SYN_SHIFT = np.uint64(6)  # SYNs are kept rather than others: by them a connection that is translated is known
 
 
 def mixed(columns: Sequence[Words]) -> NDArray[np.uint64]:
@@ -39,8 +46,18 @@ def mixed(columns: Sequence[Words]) -> NDArray[np.uint64]:
     return h
 
 
+def names_key(names: Words) -> NDArray[np.uint64]:
+    """Hash network, addresses and ports, as in ``NAMES``; the tunnel does not count."""
+    columns = np.ascontiguousarray(names.T)
+    columns[0] &= 1
+    return mixed(list(columns))
+
+
 class Sample:
-    """The segments of a capture whose content has the smallest hashes, and what else the first reading shows."""
+    """The segments of a capture whose content has the smallest hashes, and what else the first reading shows.
+
+    The hash that decides leaves addresses and ports out: both captures keep the same segments, translated or not.
+    """
 
     def __init__(self, limit: int = SAMPLE) -> None:
         self._limit = limit
@@ -65,10 +82,11 @@ class Sample:
         self.nets.update(np.unique(r[:, k.S_NET]).tolist())
         flags = r[:, k.S_FLAGS] & LASTING
         numbers = [np.ascontiguousarray(r[:, w]) for w in (k.S_SEQ, k.S_ACK, k.S_LEN, k.S_TSVAL, k.S_TSECR, k.S_WINDOW)]
-        ends = [np.ascontiguousarray(r[:, w]) for w in (k.S_SRC_LO, k.S_DST_LO, k.S_PORTS, k.S_SRC_HI, k.S_DST_HI)]
+        ends = [np.ascontiguousarray(r[:, w]) for w in ENDS]
         unplaced = mixed([flags, *numbers])
+        unplaced = np.where(flags & (k.TCP_SYN | k.TCP_ACK) == k.TCP_SYN, unplaced >> SYN_SHIFT, unplaced)
         content = mixed([unplaced.view(np.int64), *ends])
-        chosen = content <= self._below
+        chosen = unplaced <= self._below
         self._parts.append((content[chosen], unplaced[chosen], r[chosen][:, KEPT]))
         self._count += int(chosen.sum())
         if self._count > 2 * self._limit:
@@ -81,11 +99,18 @@ class Sample:
 
     def _shrink(self) -> None:
         content, unplaced, rows = self.all()
-        order = np.argpartition(content, self._limit)[: self._limit]
+        order = np.argpartition(unplaced, self._limit)[: self._limit]
         order.sort()
         self._parts = [(content[order], unplaced[order], rows[order])]
         self._count = self._limit
-        self._below = content[order].max()
+        self._below = unplaced[order].max()
+
+    def rename(self, found: NDArray[np.bool_], names: Words) -> None:
+        """Give the segments that were found other names, as in ``NAMES``."""
+        content, unplaced, rows = self.all()
+        rows[np.flatnonzero(found)[:, None], NAMES[1:]] = names[:, 1:]
+        content[found] = mixed([unplaced[found].view(np.int64), *(rows[found, column] for column in NAMED)])
+        self._parts = [(content, unplaced, rows)]
 
     def all(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64], Words]:
         """Return hashes of content, the same without addresses and ports, and the kept words, one row per segment."""
