@@ -97,7 +97,7 @@ def batch(segments):
 class FakeCapture:
     """Yields the given batches; its attributes are those of a capture of so many frames."""
 
-    times_held = 0
+    times_held = stray_stamps = 0
 
     def __init__(self, batches=(), name="fake.pcap", frames=9, truncated=None, outcomes=None, links=None):
         self.name, self.format, self.compression, self.link_types = name, "pcap", "", [1]

@@ -71,7 +71,7 @@ from tcptrace_fsm.kernels.layout import (
     WALK_TICK,
     WALK_TIMELESS,
 )
-from tcptrace_fsm.kernels.walk import walk_pcap, walk_pcapng, walk_snoop
+from tcptrace_fsm.kernels.walk import settle_stamps, walk_pcap, walk_pcapng, walk_snoop
 
 if TYPE_CHECKING:
     import os
@@ -110,8 +110,8 @@ class Capture:
         ``pcap``, ``pcapng`` or ``snoop``.
     link_types : list of int
         LINKTYPE_ numbers in the order met.
-    frames : int
-        Frames read.
+    frames, stray_stamps : int
+        Frames read; those that alone are stamped a day or more away from their neighbours, see `settle_stamps`.
     truncated : str or None
         Why reading ended early, with the byte offset in the decompressed stream.
     outcomes : int64[OUTCOMES]
@@ -147,7 +147,7 @@ class Capture:
         self._started = False
         self.format = ""
         self.link_types: list[int] = []
-        self.frames = 0
+        self.frames = self.stray_stamps = 0
         self.truncated: str | None = None
         self.outcomes = array("q", bytes(8 * OUTCOMES))
         self.interfaces: list[Interface] = []
@@ -255,12 +255,11 @@ class Capture:
             while True:
                 ctl = self._ctl
                 ctl[WALK_END] = self._chunk.end
-                if self.format == "pcap":
-                    count = walk_pcap(self._chunk.data, batch.frames, ctl)
-                elif self.format == "snoop":
-                    count = walk_snoop(self._chunk.data, batch.frames, ctl)
-                else:
+                if self.format == "pcapng":
                     count = walk_pcapng(self._chunk.data, batch.frames, self._table, ctl)
+                else:
+                    walk = walk_pcap if self.format == "pcap" else walk_snoop
+                    count = walk(self._chunk.data, batch.frames, ctl)
                 if count:
                     self._decode(batch, count)
                     yield batch
@@ -441,6 +440,7 @@ class Capture:
     # --- decoding ---
 
     def _decode(self, batch: Batch, count: int) -> None:
+        self.stray_stamps = settle_stamps(batch.frames, count, self._ctl)
         batch.data = self._chunk.data
         batch.first_frame = self.frames + 1
         batch.frame_count = count

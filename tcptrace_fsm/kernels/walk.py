@@ -17,7 +17,7 @@ from tcptrace_fsm.kernels.memory import *
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Buffer, Words
 
-__all__ = ["walk_pcap", "walk_pcapng", "walk_snoop"]
+__all__ = ["settle_stamps", "walk_pcap", "walk_pcapng", "walk_snoop"]
 
 
 def number(data: Buffer, at: int, swapped: int) -> int:
@@ -333,3 +333,58 @@ def walk_pcapng(data: Buffer, frames: Words, interfaces: Words, ctl: Words) -> i
     ctl[WALK_NEED] = need
     ctl[WALK_REASON] = reason
     return count
+
+
+def apart(one: int, other: int) -> int:
+    """Whether two times lie a day or more apart: 1 or 0."""
+    return 1 if one - other > DAY * MILLISECOND or other - one > DAY * MILLISECOND else 0
+
+
+def settle_stamps(frames: Words, count: int, ctl: Words) -> int:
+    """Give a frame that alone is stamped a day or more away from its neighbours the time of the one before.
+
+    The clock is judged by what follows: one stamp says nothing, neither of it nor of what was open then. The first
+    frame of a capture gets the time of the second where it is ahead of that and of the third. The last of those that
+    were walked is taken as it is.
+
+    Parameters
+    ----------
+    frames : int64[]
+        Frame records, as walked.
+    count : int
+    ctl : int64[WALK_SIZE]
+        ``WALK_EARLIEST`` and ``WALK_LATEST`` are corrected; ``WALK_STRAY`` and what follows it go on.
+
+    Returns
+    -------
+    int
+        How many there have been in the capture.
+
+    """
+    before = ctl[WALK_BEFORE] - 1
+    least = ctl[WALK_LEAST] - 1
+    greatest = ctl[WALK_GREATEST] - 1
+    i = 0
+    while i < count:
+        time = frames[i * FRAME_SIZE + F_TIME]
+        if i + 1 < count and (before < 0 or apart(time, before)):
+            after = frames[(i + 1) * FRAME_SIZE + F_TIME]
+            agree = 0
+            if before >= 0:
+                agree = 1 - apart(before, after)
+            elif time > after and i + 2 < count:
+                agree = 1 - apart(after, frames[(i + 2) * FRAME_SIZE + F_TIME])
+            if agree and apart(time, after):
+                time = before if before >= 0 else after
+                frames[i * FRAME_SIZE + F_TIME] = time
+                ctl[WALK_STRAY] += 1
+        least = time if least < 0 else min(least, time)
+        greatest = max(greatest, time)
+        before = time
+        i += 1
+    ctl[WALK_BEFORE] = before + 1
+    ctl[WALK_LEAST] = least + 1
+    ctl[WALK_GREATEST] = greatest + 1
+    ctl[WALK_EARLIEST] = least
+    ctl[WALK_LATEST] = greatest
+    return ctl[WALK_STRAY]

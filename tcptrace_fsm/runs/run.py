@@ -242,6 +242,8 @@ class Run:
         summary["connections"]["judged_early"] = self.hurried
         if held := self.times_held + sum(getattr(capture, "times_held", 0) for capture in self.captures):
             summary["times_held"] = held
+        if strays := sum(getattr(capture, "stray_stamps", 0) for capture in self.captures):
+            summary["stray_stamps"] = strays
         if self.leapt:
             summary["leaps_by_days"] = True
         if self.origins is not None:

@@ -65,6 +65,7 @@ class Facts:
     truncated: str | None
     dropped: int | None
     times_held: int
+    stray_stamps: int
     outcomes: list[int]
     unsupported_links: dict[int, int]
     broken_headers: int

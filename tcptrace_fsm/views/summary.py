@@ -216,6 +216,8 @@ def facts(summary: dict[str, Any], span: tuple[int | None, int | None]) -> Itera
             yield "", f"cut short: {capture['truncated']}"
     if summary.get("leaps_by_days"):
         yield "", "its time leaps by a day or more: what was open before is judged as of then"
+    if strays := summary.get("stray_stamps"):
+        yield "", f"{count(strays, 'frame')} stamped a day or more away from those around: taken as of the one before"
     connections, frames = summary["connections"], summary["frames"]
     segments = count(frames["tcp"], "segment")
     if not connections["count"]:

@@ -50,7 +50,11 @@ WALK_INTERFACE = 17  # its interface,
 WALK_CAPTURED = 18  # bytes captured, and on the wire
 WALK_ORIGINAL = 19
 WALK_HELD = 20  # pcapng: times that lay outside 0 ... 2**62 ns
-WALK_SIZE = 21
+WALK_STRAY = 21  # frames stamped a day or more away from those before and after them, which agree
+WALK_BEFORE = 22  # of the frames before, settled: time of the last, least and greatest time, ns plus 1 each; 0: none
+WALK_LEAST = 23
+WALK_GREATEST = 24
+WALK_SIZE = 25
 
 STATUS_MORE = 0  # the next record is not wholly in the chunk
 STATUS_FULL = 1  # the frames array is full
