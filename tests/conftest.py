@@ -16,10 +16,26 @@ settings.register_profile("tcptrace-fsm", deadline=None, print_blob=True)
 settings.load_profile("tcptrace-fsm")
 # The second of two runs: what is drawn anew there adds little, and takes minutes in plain Python under coverage.
 settings.register_profile("again", settings.get_profile("tcptrace-fsm"), max_examples=25)
+settings.register_profile("few", settings.get_profile("tcptrace-fsm"), max_examples=10)
 
 
-def pytest_collection_modifyitems(items):
-    """Leave tests with drawn examples out of the coverage.
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="also the tests marked slow, and all drawn examples")
+
+
+def pytest_configure(config):
+    """Who names files, tests or marks wants all of them; who names none, those that take less than two minutes."""
+    option = config.option
+    if hasattr(config, "workerinput"):
+        pass  # a worker of xdist has its options from whom it works for
+    elif config.args_source is pytest.Config.ArgsSource.ARGS or option.markexpr or option.keyword:
+        option.all = True
+    if not option.all and not config.getoption("--hypothesis-profile", None):
+        settings.load_profile("few")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what takes long, unless all is wanted; and leave tests with drawn examples out of the coverage.
 
     The same kernels in plain Python a hundred times over take three times as long when each line is watched, and the
     lines that count are reached by the tests whose examples are written down.
@@ -27,6 +43,14 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if is_hypothesis_test(getattr(item, "obj", None)):
             item.add_marker("no_cover")
+    if not config.option.all:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+
+
+def pytest_report_header(config):
+    return None if config.option.all else "without the tests marked slow: --all runs them too"
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

@@ -186,6 +186,7 @@ def test_findings_and_diagnoses_are_said_where_they_show():
     }
 
 
+@pytest.mark.slow
 def test_a_pipe_to_a_pipe_and_compression(tmp_path, capsys):
     done = subprocess.run(
         [sys.executable, "-m", "tcptrace_fsm", "annotate", "-", "-o", "-"],
@@ -218,6 +219,7 @@ def test_it_does_not_write_over_its_input(tmp_path, capsys):
     assert (tmp_path / "in.pcap").read_bytes() == content
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=40), st.binary(max_size=40), st.lists(st.text(max_size=20), max_size=3))
 def test_no_options_however_damaged_are_lost(content, options, texts):
     block = b.packet(5, content, options=options)
@@ -232,6 +234,7 @@ def test_no_options_however_damaged_are_lost(content, options, texts):
     assert now in wanted or now == was + ours + b.option(0, b""), "ours stand together, and options end"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
 @pytest.mark.parametrize("name", ["lost_time_wait.pcap", "straight_to_time_wait.pcapng", "data_lost.pcapng"])
 def test_tshark_reads_the_same_frames_and_the_comments(tmp_path, capsys, name):

@@ -54,6 +54,7 @@ def test_coded():
     assert made.to_pylist() == ["b", "a", "b", None]
 
 
+@pytest.mark.slow
 def test_tables_are_written_without_pandas(tmp_path):
     """What takes longest to import is not imported."""
     code = (

@@ -298,6 +298,7 @@ def test_chunks_make_no_difference(name, chunk_size):
         assert getattr(bits, attribute) == getattr(whole, attribute)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLES)
 def test_cut_at_every_offset(name):
     """Cut anywhere: an error inside the file header, afterwards the frames before the cut and a word about it."""
@@ -508,6 +509,7 @@ def test_what_follows_a_compressed_stream():
     assert capture.truncated.endswith("what follows the gzip stream is not gzip")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", COMPRESSORS)
 def test_compression_bomb(kind):
     """64 MB of zeros in blocks that nobody reads, from a small file: bounded memory."""

@@ -255,6 +255,7 @@ def test_ctrl_c_while_feeding_waits_for_the_batch(monkeypatch, capsys):
     assert "Ctrl-C" in err
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error(capture):
     for command in (["analyze", capture], ["netstat", capture], ["rules"], ["--help"]):
         process = subprocess.Popen(

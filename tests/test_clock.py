@@ -88,6 +88,7 @@ def late_and_over(late: int, other: int) -> array:
     )
 
 
+@pytest.mark.slow
 @relaxed
 @example(LONG_OVER_THEN_SET_BACK, 1)
 @example(UNDECIDED_AT_A_LEAP, 1)
@@ -123,6 +124,7 @@ def share(segments: array, number: int, of: int, step: int) -> list:
     return found
 
 
+@pytest.mark.slow
 @relaxed
 @example(LONG_OVER_THEN_SET_BACK, 7)
 @example(UNDECIDED_AT_A_LEAP, 2)

@@ -42,6 +42,7 @@ WHOLE = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(RULES.keys() - {"optimistic_ack"}))
 @pytest.mark.parametrize("how", HOW, ids=["any", "four", "router"])
 def test_what_is_found_in_a_capture_is_found_in_one_that_holds_all_twice(kind, how):

@@ -102,6 +102,7 @@ def test_what_goes_on_the_next_day_is_a_connection_of_its_own(what):
     assert not [f.message for f in outcome.findings if re.search(r"\d d\b", f.message)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", UNFINISHED)
 def test_two_processes_close_the_same_books(what, tmp_path):
     text = UNFINISHED[what] + "".join(later(CLOSED, n * DAY * 1.5, 40000 + n) for n in range(1, 4))
@@ -142,6 +143,7 @@ def test_days_in_the_wrong_order_are_two_captures(split, tmp_path):
     assert len(trace.connections) >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("days", [(), (0.9,), (1.5,), (1.5, 3, 9), (-2,)])
 def test_the_first_screen_tells_of_days_without_a_segment(days, jobs, tmp_path):

@@ -30,6 +30,7 @@ def test_the_readme_shows_what_the_command_prints():
     assert same, f"the first screen in README.md is out of date; write it anew with: {docs.COMMAND}"
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_is_out_of_date_and_nothing_else(tmp_path, monkeypatch, capsys):
     (tmp_path / "docs").mkdir()
     (tmp_path / "sample_pcaps").symlink_to(ROOT / "sample_pcaps")

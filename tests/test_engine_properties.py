@@ -115,6 +115,7 @@ STAMPED_BACK = parse(
 """The first moment once more, as in a capture that was appended to itself; and it goes on behind what was seen."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", SHORT_WAYS)
 @relaxed
 @example(BEYOND)

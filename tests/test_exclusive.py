@@ -85,6 +85,7 @@ DISTORTED = {
 PAIRS = [(kind, how) for n, kind in enumerate(RULES) for m, how in enumerate(DISTORTED) if (n + m) % 4 == 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "how"), PAIRS)
 def test_what_is_said_of_examples_does_not_contradict_itself(kind, how):
     """Nor of the counterexamples, whatever a capture does to them."""
@@ -100,6 +101,7 @@ def test_what_is_said_of_examples_does_not_contradict_itself(kind, how):
 STEPS = st.sampled_from((0, 1000, MILLISECOND, 10 * MILLISECOND, 200 * MILLISECOND, SECOND, 7 * SECOND, 90 * SECOND))
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(conversations(steps=STEPS) | conversations(steps=STEPS, orderly=True))
 def test_what_is_said_of_anything_does_not_contradict_itself(segments):
@@ -115,6 +117,7 @@ def test_what_is_said_of_anything_does_not_contradict_itself(segments):
 CAUSE_PAIRS = [(name, how) for n, name in enumerate(CAUSES) for m, how in enumerate(DISTORTED) if (n + m) % 3 == 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "how"), CAUSE_PAIRS)
 def test_what_is_said_of_examples_of_causes_does_not_contradict_itself(name, how):
     """Nor of what looks like them, whatever a capture does to them."""

@@ -142,6 +142,7 @@ def test_compression_follows_the_outputs_name(tmp_path, capsys):
         assert unpack((tmp_path / name).read_bytes()) == wanted
 
 
+@pytest.mark.slow
 def test_a_pipe_to_a_pipe(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tcptrace_fsm", "extract", "-", "1", "-o", "-"],
@@ -308,6 +309,7 @@ def test_frames_are_counted_as_the_analysis_counts_them(kind, frames, cut):
     assert cut_short.startswith(b"".join(piece.content for piece in pieces))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
 @pytest.mark.parametrize("name", ["same_port_again.pcap", "straight_to_time_wait.pcapng", "data_lost.pcapng"])
 def test_tshark_reads_the_same_frames(tmp_path, capsys, name):

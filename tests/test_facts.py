@@ -6,6 +6,7 @@ from array import array
 from itertools import chain
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -69,6 +70,7 @@ def test_no_example_loses_a_finding_by_a_fact():
         assert {facts >> fact & 1 for facts in doubter.facts} == {0, 1}
 
 
+@pytest.mark.slow
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(st.one_of(conversations(), anything()), min_size=1, max_size=3))
 def test_no_conversation_loses_a_finding_by_a_fact(talks):

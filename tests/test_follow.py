@@ -128,6 +128,7 @@ def left_in(pipe):
     return int.from_bytes(fcntl.ioctl(pipe.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_findings_come_at_once_and_ctrl_c_ends_it_all_well(tmp_path):
     """The command line: a growing file, replaced by another one; one line for each finding, then the summary."""
@@ -156,6 +157,7 @@ def test_findings_come_at_once_and_ctrl_c_ends_it_all_well(tmp_path):
     assert summary["frames"]["tcp"] == 16
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="asks a pipe how much is in it")
 def test_a_live_pipe(tmp_path):
     """tcpdump -w - | tcptrace-fsm analyze --follow -: what comes is read at once; Ctrl-C ends it with what came."""

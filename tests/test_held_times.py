@@ -106,6 +106,7 @@ def late(years: int) -> bytes:
     return make.pcap(frames)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.parametrize("years, held", [(9, None), (20, 1)])
 def test_the_summary_counts_them_and_one_line_says_so(years, held, jobs, tmp_path, capsys):

@@ -44,6 +44,7 @@ def completed(words, **environment):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words, offered",
     [

@@ -50,6 +50,7 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
     return bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize("seed", range(8))
 def test_damaged_captures_give_tables_or_one_line(seed, tmp_path, capsys):

@@ -88,6 +88,7 @@ def harmless(text: str) -> None:
     assert not CONTROL.search(text), repr(text[max(CONTROL.search(text).start() - 80, 0) :][:160])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [["analyze"], ["analyze", "--json"], ["analyze", "--all"], ["connections"], ["connections", "--json"], ["netstat"],
@@ -106,6 +107,7 @@ def test_terminals(arguments, capture, monkeypatch, capsys):
         assert json.loads(said.out)["captures"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_tables(form, capture, tmp_path, monkeypatch):
     """No cell is a formula, no text steers a terminal; two captures, so that their names are columns."""
@@ -132,6 +134,7 @@ def test_tables(form, capture, tmp_path, monkeypatch):
     harmless((tmp_path / "summary.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_pages(capture, tmp_path, monkeypatch):
     """The probe makes no element, no handler, no control character."""
     monkeypatch.chdir(capture.parent)
@@ -144,6 +147,7 @@ def test_pages(capture, tmp_path, monkeypatch):
     assert not found.handlers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["ladder", "diagram"])
 def test_pictures(command, capture, tmp_path, monkeypatch):
     monkeypatch.chdir(capture.parent)

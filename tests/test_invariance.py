@@ -197,6 +197,7 @@ def answers(text, change):
     return sorted(found, key=repr)
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover  # every example nine times: its lines are reached by the tests of its rule
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_answer_stays(name):
@@ -225,6 +226,7 @@ def everything(text):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not compiled(), reason="the kernels in use are plain Python already")
 def test_the_answer_is_the_same_whether_kernels_are_compiled():
     """Of every conversation each word of its connections, transitions and waits, each finding and diagnosis."""

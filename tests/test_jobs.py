@@ -37,11 +37,13 @@ def check(one, other):
     assert ours == theirs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [2, 3])
 def test_several_processes_give_the_same_tables(files, alone, jobs):
     check(tf.analyze(files, jobs=jobs), alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given", [{"taken_at": ["192.0.2.1"]}, {"filter": "host 192.0.2.1"}, {"taken_at": ["10.0.0.1"], "filter": "tcp"}]
 )
@@ -54,6 +56,7 @@ def test_what_is_asked_for_reaches_every_process(files, alone, given):
     assert len(one.transitions) != len(alone.transitions) or not one.transitions.equals(alone.transitions)
 
 
+@pytest.mark.slow
 def test_the_command_line_hands_them_on(files, tmp_path):
     """--filter and --taken-at beside --jobs."""
     pytest.importorskip("cypcap")
@@ -77,6 +80,7 @@ def test_a_filter_that_is_none_is_told_in_one_line(files, capsys):
     assert "filter" in err
 
 
+@pytest.mark.slow
 def test_a_clock_that_was_set_back(tmp_path):
     """Each process is told the clock of the whole timeline, and goes back with it."""
     (path,) = rotated(tmp_path, FRAMES + [(time - 100 * SECOND, frame) for time, frame in FRAMES], [])
@@ -91,6 +95,7 @@ def test_all_samples_in_two_processes():
     check(tf.analyze(SAMPLES, jobs=2), tf.analyze(SAMPLES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 def test_the_same_files_are_written(files, tmp_path, form):
     read = pd.read_parquet if form == "parquet" else pd.read_csv
@@ -109,6 +114,7 @@ def test_the_same_files_are_written(files, tmp_path, form):
     assert one == two
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_told_in_one_line(tmp_path, capsys):
     (tmp_path / "no.pcap").write_text("nothing that could be read")
     assert cli.run_command(["analyze", str(tmp_path / "no.pcap"), "--jobs", "2"]) == 1
@@ -123,6 +129,7 @@ def test_what_makes_no_sense_is_refused(arguments, capsys):
     assert "--jobs" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_told_of(files, monkeypatch):
     from tcptrace_fsm.errors import WorkerError
     from tcptrace_fsm.runs import jobs
@@ -137,6 +144,7 @@ def test_a_killed_process_is_told_of(files, monkeypatch):
         tf.analyze(files, jobs=2)
 
 
+@pytest.mark.slow
 def test_a_cut_off_file_is_analysed_up_to_the_cut(tmp_path, capfd):
     paths = rotated(tmp_path, FRAMES, [100, 200])
     paths[1].write_bytes(paths[1].read_bytes()[:-7])
@@ -146,6 +154,7 @@ def test_a_cut_off_file_is_analysed_up_to_the_cut(tmp_path, capfd):
     assert f"warning: {paths[1]}" in err
 
 
+@pytest.mark.slow
 def test_an_empty_capture(tmp_path):
     (tmp_path / "empty.pcap").write_bytes(b.pcap([]))
     check(tf.analyze(tmp_path / "empty.pcap", jobs=2), tf.analyze(tmp_path / "empty.pcap"))

@@ -301,6 +301,7 @@ SEGMENT = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(SEGMENT, max_size=12))
 def test_streams_are_those_of_the_naive_twin(segments):
@@ -446,6 +447,7 @@ def same_frames(path):
 needs_tshark = pytest.mark.skipif(not shutil.which("tshark"), reason="no tshark")
 
 
+@pytest.mark.slow
 @needs_tshark
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_frames_have_tsharks_streams_and_lengths(name, tmp_path):
@@ -453,6 +455,7 @@ def test_hostile_frames_have_tsharks_streams_and_lengths(name, tmp_path):
     same_frames(written(tmp_path / "hostile.pcap", HOSTILE[name]))
 
 
+@pytest.mark.slow
 @needs_tshark
 @pytest.mark.parametrize("seed", range(6))
 def test_frames_with_random_bytes_have_tsharks_streams_and_lengths(seed, tmp_path):
@@ -477,6 +480,7 @@ def test_frames_with_random_bytes_have_tsharks_streams_and_lengths(seed, tmp_pat
     same_frames(path)
 
 
+@pytest.mark.slow
 @needs_tshark
 def test_streams_lengths_and_completeness_are_tsharks(tmp_path):
     """The sample captures, frame by frame."""

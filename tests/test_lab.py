@@ -72,6 +72,7 @@ def recordings(tmp_path_factory):
     return out, {m["scenario"]: m for m in metas}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_both_witnesses_agree(recordings, name):
     """No error, no tracepoint lost, rows chain and are legal, and the poll never saw a state that they exclude."""
@@ -148,6 +149,7 @@ def on_the_bench(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTED)
 def test_the_kernel_on_the_bench_says_the_same(on_the_bench, name):
     """ICMP errors, mapped addresses, a peer that answers within microseconds: the analyser goes the kernel's way."""
@@ -174,6 +176,7 @@ QUICK_PLAYS = (
 )
 
 
+@pytest.mark.slow
 def test_who_was_waited_for_is_who_slept(waited):
     """At each of the three capture points; a busy machine may add a wait of its own to one connection in ten."""
     for name in ("who", "covered", "responses", "quiet", "cause"):

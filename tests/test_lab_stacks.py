@@ -24,6 +24,7 @@ SCENES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stack", build.STACKS)
 @pytest.mark.parametrize("scene", SCENES)
 def test_states_are_those_that_the_stack_tells(stack, scene, tmp_path):

@@ -113,6 +113,7 @@ def test_segments_that_crossed_are_drawn_across_one_another():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda p: p.stem)
 @pytest.mark.parametrize("width", [60, 75, 100, 140])
 def test_no_line_is_too_long_and_colours_change_nothing_else(path, width):

@@ -309,6 +309,7 @@ def test_both_directions_share_a_path(name):
     assert one(turned) == path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TUNNELS)
 def test_tunnels_cut_anywhere_have_an_outcome(name):
     """A snapshot may end in any header; the frame is counted once, and never raises."""
@@ -322,6 +323,7 @@ def test_tunnels_cut_anywhere_have_an_outcome(name):
     assert whole == 5  # with no byte of the payload, with one, ... with four
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("entry", "sample"), ENTRIES, ids=id_of)
 def test_samples_cut_anywhere_have_an_outcome(entry, sample):
     """The same for whatever a layer reads: never an exception, never two outcomes."""

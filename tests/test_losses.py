@@ -78,6 +78,7 @@ def blocks_of_sample():
     return blocks, time // 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("way", ["compressed", "beside another", "first of two sections"])
 def test_losses_that_no_end_tells_are_told_when_met(tmp_path, way, jobs):
@@ -93,6 +94,7 @@ def test_losses_that_no_end_tells_are_told_when_met(tmp_path, way, jobs):
     assert found["possible_artefact"] == "the capturing machine lost 4,000 frames, by its own count"
 
 
+@pytest.mark.slow
 def test_findings_made_long_before_bear_it_in_mind_too(tmp_path):
     """The statistics stand at the end; the connection was over, judged and handed out hours before."""
     blocks, last = blocks_of_sample()

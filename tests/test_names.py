@@ -62,6 +62,7 @@ def harmless(content: bytes) -> str:
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_name_of_a_capture(name, evil, tmp_path, capfdbinary):
     """Whatever the capture is called, the command does its work and repeats no control character."""
@@ -90,6 +91,7 @@ def test_the_name_of_an_output(name, tmp_path, capfdbinary):
     assert list(folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("content", [None, b"", b"no capture"], ids=["missing", "empty", "text"])
 def test_the_name_in_an_error(name, content, tmp_path, capfdbinary):
@@ -139,6 +141,7 @@ def test_what_makes_no_sense_is_repeated_escaped(arguments, capfdbinary):
 
 
 # How names are given is over before there are processes.
+@pytest.mark.slow
 @pytest.mark.parametrize("given, jobs", [("directory", "1"), ("pattern", "1"), ("each", "1"), ("directory", "2")])
 def test_a_name_that_is_no_text_stops_nobody(given, jobs, evil, tmp_path, capfdbinary):
     """Beside others, all of them are read; and the tables name it, in UTF-8."""
@@ -162,6 +165,7 @@ def test_a_name_that_is_no_text_stops_nobody(given, jobs, evil, tmp_path, capfdb
         harmless(path.read_bytes())
 
 
+@pytest.mark.slow
 def test_names_on_a_terminal_that_shows_colours(evil):
     """What the program itself sends to a terminal are colours; the name's own sequences are not among them."""
     environment = {**os.environ, "PYTHONPATH": str(HOME), "FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "200"}

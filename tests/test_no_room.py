@@ -59,6 +59,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", place], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 def test_a_full_disk_leaves_nothing(form, small_disk, large):
     """Tables, and the spool of segments."""
@@ -66,6 +67,7 @@ def test_a_full_disk_leaves_nothing(form, small_disk, large):
     assert list(small_disk.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_tables_of_before(small_disk, large):
     """Old and whole."""
     assert tool(f"TOOL analyze {SAMPLE} -q -o {small_disk}/out --tables {ALL}").returncode == 0
@@ -74,6 +76,7 @@ def test_a_full_disk_leaves_the_tables_of_before(small_disk, large):
     assert {path.name: path.read_bytes() for path in (small_disk / "out").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_for_what_several_processes_put_aside(small_disk, large, tmp_path):
     """Their temporary folder is full, the place of the tables is not."""
     done = tool(f"TOOL analyze {large} -q -o {tmp_path}/out --jobs 2 --tables {ALL}", TMPDIR=str(small_disk))
@@ -84,6 +87,7 @@ def test_a_full_disk_for_what_several_processes_put_aside(small_disk, large, tmp
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     ["analyze {} -q -o OUT/tables --tables segments", "analyze {} -q -o OUT/tables --tables segments --format csv",
@@ -102,6 +106,7 @@ def test_a_limit_on_the_size_of_files(command, large, tmp_path):
     assert not [path for path in out.rglob("*") if path.is_file() and path.name != "file"] or done.returncode == 0
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_goes_with_the_next(tmp_path):
     """Nothing of it stays in the folder of the tables."""
     out = tmp_path / "out"

@@ -68,6 +68,7 @@ def test_counts_are_those_of_netstat_at_any_moment(done, host, halves):
     assert [dict(row) for _, row in rows.iterrows()] == [listed(done, at, host) for at in times]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(finished(), st.sampled_from((None, *HOSTS)))
 def test_a_row_holds_until_the_next(done, host):
@@ -78,6 +79,7 @@ def test_a_row_holds_until_the_next(done, host):
     assert (rows.to_numpy() >= 0).all()
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(finished())
 def test_hosts_add_up(done):
@@ -89,6 +91,7 @@ def test_hosts_add_up(done):
         pd.testing.assert_frame_equal(own, sweep.frame(host=host), check_freq=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda p: p.name)
 def test_real_captures_count_as_netstat_shows(path):
     trace = tf.analyze(str(path))

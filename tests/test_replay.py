@@ -774,6 +774,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_the_replay_is_linear_in_the_log(kind):
     """Four times as many segments take about four times as many steps, whatever they are."""

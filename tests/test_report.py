@@ -312,6 +312,7 @@ def test_the_ladder_it_names_is_the_one_it_would_show(tmp_path, capsys):
     assert "TIME_WAIT" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_standard_input_is_read_once_and_drawn_all_the_same(tmp_path):
     out = tmp_path / "page.html"
     command = [sys.executable, "-m", "tcptrace_fsm", "report", "-", "-o", str(out)]
@@ -320,6 +321,7 @@ def test_standard_input_is_read_once_and_drawn_all_the_same(tmp_path):
     assert '<h1 id="title">standard input</h1>' in out.read_text()
 
 
+@pytest.mark.slow
 def test_a_pipe_by_name_is_copied(tmp_path):
     out = tmp_path / "page.html"
     command = f'{sys.executable} -m tcptrace_fsm report <(cat "{LOST}") -o "{out}"'

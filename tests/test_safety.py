@@ -29,6 +29,7 @@ def tool(*arguments, cwd=None, **more):
     )
 
 
+@pytest.mark.slow
 def test_workers_take_no_module_from_the_folder_of_the_capture(tmp_path):
     """A numpy.py beside the capture does not run, with several processes as with one."""
     shutil.copy(CAPTURE, tmp_path / "a.pcap")
@@ -48,6 +49,7 @@ PICTURES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", PICTURES, ids=lambda c: c[0])
 def test_a_device_is_written_through(command, tmp_path):
     """What is no regular file stays what it is, and gets the bytes."""
@@ -131,6 +133,7 @@ def test_an_earlier_runs_tables_are_replaced_and_other_files_stay(tmp_path):
     assert (tmp_path / "segments.csv").read_text() == "theirs\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("command", [["analyze", CAPTURE], ["ladder", CAPTURE, "0"], ["rules"]], ids=lambda c: c[0])
 def test_a_full_device_on_standard_output_is_one_line(command):
@@ -145,6 +148,7 @@ def test_a_full_device_on_standard_output_is_one_line(command):
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
+@pytest.mark.slow
 def test_a_limit_on_the_size_of_files_is_one_line_and_leaves_nothing(tmp_path):
     """The tables are whole or absent, and the reason is told."""
     script = f"ulimit -f 1; exec {sys.executable} -m tcptrace_fsm report {CAPTURE} -o {tmp_path}/page.html"
@@ -159,6 +163,7 @@ def test_a_limit_on_the_size_of_files_is_one_line_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
 def test_closed_standard_streams_make_no_traceback(closed, tmp_path):
     """A caller may close any of them."""
@@ -173,6 +178,7 @@ def test_closed_standard_streams_make_no_traceback(closed, tmp_path):
     assert (tmp_path / "out" / "summary.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_nothing_half_written(number, tmp_path):
     """Stopped while it reads a pipe that never ends: no temporary file stays, and the status says which signal."""

@@ -58,6 +58,7 @@ def tried(how: str, arguments: str, folder: Path) -> subprocess.CompletedProcess
 TRIED = [(name, how) for name, (_, answers) in COMMANDS.items() for how in STREAMS if answers or how != "errors full"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, how", TRIED)
 def test_streams_that_take_nothing(name, how, tmp_path):
     """What cannot be written to standard output is told by the status; all else is done as ever."""
@@ -67,6 +68,7 @@ def test_streams_that_take_nothing(name, how, tmp_path):
     assert done.returncode == (4 if lost else 0), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", STREAMS)
 @pytest.mark.parametrize("name", WRONG)
 def test_errors_keep_their_status_where_nobody_can_be_told(name, how, tmp_path):
@@ -74,6 +76,7 @@ def test_errors_keep_their_status_where_nobody_can_be_told(name, how, tmp_path):
     assert tried(STREAMS[how], arguments, tmp_path).returncode == status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["-v 60000", "-n 5"])
 @pytest.mark.parametrize("name", ["analyze", "analyze -o", "analyze --jobs", "annotate"])
 def test_little_memory_and_few_descriptors(name, limit, tmp_path):

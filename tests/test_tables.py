@@ -94,6 +94,7 @@ addresses = st.one_of(
 ports = st.integers(0, 65535)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(addresses, ports, ports), max_size=8))
 def test_community_ids_are_those_of_the_slow_twin(tuples):
     """And both are those of the library that the authors of the specification publish."""

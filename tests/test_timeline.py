@@ -61,6 +61,7 @@ relaxed = settings(
 )
 
 
+@pytest.mark.slow
 @relaxed
 @given(st.sets(st.integers(1, len(FRAMES) - 1), min_size=1, max_size=9))
 def test_rotated_files_give_what_one_capture_gives(tmp_path_factory, whole, cuts):
@@ -73,6 +74,7 @@ def test_rotated_files_give_what_one_capture_gives(tmp_path_factory, whole, cuts
     check_same(analysed(paths), whole, numbered)
 
 
+@pytest.mark.slow
 @relaxed
 @given(st.lists(st.integers(0, 4), min_size=len(FRAMES), max_size=len(FRAMES)), st.integers(1, 5))
 def test_captures_side_by_side_give_what_one_capture_gives(tmp_path_factory, whole, whose, most):
@@ -88,6 +90,7 @@ def test_captures_side_by_side_give_what_one_capture_gives(tmp_path_factory, who
     check_same(analysed(paths), whole, numbered)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.pcap")), ids=lambda path: path.stem)
 def test_a_real_capture_in_three_files(path, tmp_path):
     header, frames = pcap_frames(path)
@@ -186,6 +189,7 @@ stretch = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.lists(stretch, min_size=2, max_size=5), st.integers(1, 5))
 def test_what_is_read_piece_by_piece_is_in_the_declared_order(captures, step):

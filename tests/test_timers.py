@@ -703,6 +703,7 @@ def test_a_file_in_which_a_host_contradicts_itself(tmp_path):
     assert not (trace.transitions["basis"] == "learned").any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [2, 3])
 def test_several_processes_teach_and_tell_the_same(files, jobs):
     one, other = (tf.analyze(files, learn_timers=True, jobs=n) for n in (1, jobs))
@@ -758,6 +759,7 @@ def test_netstat_counts_by_the_hosts_own_timer(whole):
     assert (abs(left - (usual - 4)) < 0.1).sum() >= 3, "those that nothing has restarted"
 
 
+@pytest.mark.slow
 def test_the_command_line_says_what_was_learned(whole, capsys):
     assert cli.run_command(["analyze", str(whole), "--learn-timers"]) == 0
     out = " ".join(capsys.readouterr().out.split())

@@ -52,6 +52,7 @@ def least_round_trip(packets):
 # --- what was lost ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
@@ -304,6 +305,7 @@ def test_the_uncompiled_kernel_keeps_within_its_arrays_and_finds_the_same(pair_o
     assert merged(pair_of_files, known, ring=64, seed=5) == expected
 
 
+@pytest.mark.slow
 def test_ways_that_nothing_waits_on_are_forgotten(tmp_path):
     frames = []
     for i in range(40000):

@@ -69,6 +69,7 @@ def test_no_time_is_negative_and_indices_are_in_bounds(segments):
         assert connection["C_LONGEST_WAIT"] >= 0
 
 
+@pytest.mark.slow
 @relaxed
 @given(conversations())
 def test_the_uncompiled_twin_gives_the_same_words(segments):

@@ -77,6 +77,7 @@ def scripted(name: str) -> str:
     return example
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_what_is_said_of_an_example_is_fit_to_read(name, tmp_path):
     """No negative time, none longer than the capture, no "1 connections", no number of five digits in one piece."""
@@ -86,6 +87,7 @@ def test_what_is_said_of_an_example_is_fit_to_read(name, tmp_path):
     assert [said for said in shown if misread(said[1], lasted)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_equal_stamps_measure_nothing(name, tmp_path):
     """A capture whose stamps are all alike: nobody has waited, not even for less than a microsecond."""

@@ -34,12 +34,14 @@ def comparison():
     made.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_what_was_once_told_apart(path, comparison):
     """Each input that made a difference makes none."""
     assert comparison.differences(path.read_bytes(), {**USUAL, **GIVEN.get(path.stem, {})}) == []
 
 
+@pytest.mark.slow
 def test_a_few_inputs(comparison):
     """`python -m tests.fuzz compare` does the same for as long as it is let."""
     begun = seeds()
