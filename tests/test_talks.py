@@ -166,6 +166,26 @@ NOBODY_WAITS = {
             for word in ((at, SERVER, 400), (at + 0.003, CLIENT, 21))
         ]
     ),
+    "messages that come at any time, each acknowledged in as many words as a request has": talk(
+        SETUP
+        + [
+            word
+            for at, side, n in own_times((SERVER, 900, 0.1, 7, 60), seed=7)
+            for word in ((2 + at, side, n), (2.03 + at, CLIENT, 95))
+        ]
+    ),
+    "locks that are granted when they are free": talk(
+        [
+            word
+            for i, took in enumerate((0.001, 0.002, 4.3, 0.001, 0.001, 6.8, 0.001, 0.002, 0.001, 0.002))
+            for word in ((0.2 + 9.0 * i, CLIENT, 48), (0.22 + 9.0 * i + took, SERVER, 36))
+        ]
+    ),
+    "a poll that its client leaves, beside pages that come at once": several(0.02, 0.03, 0.01)
+    + later(closing(talk([*asked(0.01, 0.01, size=300), (2.0, CLIENT, 430)]), 15.37, 1031, 601)),
+    "a job for a printer, and a close when it has been printed": closing(
+        talk([(0.1 + 0.01 * i, CLIENT, 9000) for i in range(20)]), 14.3, 180_001, 1
+    ),
     "a poll that has been answered once, and begins again": talk(
         [*SETUP, POLL, (14.0, SERVER, 300), (14.01, CLIENT, 420)], end=26
     ),
@@ -250,6 +270,17 @@ NOBODY_WAITS = {
 
 WAITED_FOR = {
     "one of twenty requests": (talk(asked(*[0.01] * 11, 5.0, *[0.02] * 8, size=300)), "server_slow"),
+    "one of forty small ones that follow at once, and differ": (
+        talk(
+            [
+                word
+                for i in range(40)
+                for at in (0.1 + 0.03 * i + 4.2 * (i > 25),)
+                for word in ((at, CLIENT, 24 + i), (at + 0.021 + 4.2 * (i == 25), SERVER, 120))
+            ]
+        ),
+        "server_slow",
+    ),
     "one of twelve, of somebody who reads for long": (
         talk(asked(*[0.03] * 6, 4.4, *[0.02] * 5, think=9.1, size=500)),
         "server_slow",

@@ -17,18 +17,19 @@ from tcptrace_fsm.causes.talk import (
     alternates,
     answered_elsewhere,
     has_turns,
+    is_long_poll,
     last_burst,
     median_response,
     off_the_clock,
     proof,
     quick_answers,
-    slowest,
     way_and_back,
 )
 from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
     C_ASK_EVERY,
     C_CROSSED,
+    C_HANDSHAKE_ACK_TIME,
     C_LEAST_REQUEST,
     C_LONGEST_AFTER,
     C_LONGEST_BEFORE,
@@ -61,7 +62,6 @@ from tcptrace_fsm.kernels.layout import (
     MARK_BAD_CHECKSUM,
     MARK_GAP,
     MILLISECOND,
-    RESPONSE_ALIKE,
     SERVER,
     WAIT_APPLICATION,
     WB_SERVER_LAST,
@@ -100,41 +100,6 @@ def half_took(median: int) -> str:
 
 
 # --- slow answers -----------------------------------------------------------------------------------------------------
-def is_long_poll(case: Case, world: World) -> bool:
-    """Whether its answers come when a time is over, by design: alike to the clock, or alike here and quick elsewhere.
-
-    A long poll is held until something happens, or until its time is over: the slowest answers take that time, others
-    any less. What works for long takes its own time each time.
-    """
-    worst, least = case[C_RESPONSE_MAX], case[C_RESPONSE_MIN]
-    others = world.cases_of(case.service)
-    if case[C_RESPONSES] >= 2 and worst - least <= max(worst // 40, RESPONSE_ALIKE):
-        quick = any(
-            other is not case and other[C_RESPONSES] >= 5 and other[C_RESPONSE_MAX] < SECOND for other in others
-        )
-        if quick:
-            return True
-    limit = max(other[C_RESPONSE_MAX] for other in others)
-    as_a_rule = 4 * median_response(case) >= worst
-    near = limit - worst <= RESPONSE_ALIKE or as_a_rule
-    return case[C_RESPONSES] >= 2 and near and is_set(limit, others, as_a_rule=as_a_rule)
-
-
-def is_set(limit: int, cases: list[Case], *, as_a_rule: bool) -> bool:
-    """Whether the slowest answers of a service took the same time, one that somebody has set.
-
-    So short a time may be the server's own, or that of something behind it which some requests run into, as those for
-    a name that nobody knows. Many that are alike to a whole second ``as_a_rule`` are not; nor is what comes each whole
-    second, whatever the client says in between.
-    """
-    alike = [case for case in cases if case[C_RESPONSES] >= 2 and limit - case[C_RESPONSE_MAX] <= RESPONSE_ALIKE]
-    count = sum(slowest(case).alike for case in alike)
-    if limit >= 19 * SECOND:
-        return count >= 2 - as_a_rule and off_the_clock(limit, 5 * SECOND) <= SECOND // 10
-    ways = {way_and_back(case) for case in alike}
-    return as_a_rule and count >= 5 and any(off_the_clock(limit + way, SECOND) <= SECOND // 50 for way in (0, *ways))
-
-
 def one_sided_talk(case: Case) -> bool:
     """Whether what the server sends may be no answer: words are left without one, or the server speaks unasked."""
     worst = case[C_RESPONSE_MAX]
@@ -389,8 +354,10 @@ def request_unanswered(case: Case, world: World) -> Verdict | None:
 
 def expected(case: Case, world: World, waited: int, last: Segment | None) -> str | None:
     """What shows that the last words of a client were a request that wanted an answer, in words; None for nothing."""
-    n, asked = case[C_RESPONSES], last_burst(case)
+    n = case[C_RESPONSES]
+    asked = last_burst(case) if n else case.client[E_UNIQUE]
     gave_up = last is not None and last.side == CLIENT
+    patient = last is not None and gave_up and is_patience(case, last.time)
     if case[C_PAUSES] or not alternates(case, waited):
         return None  # what it says is not always answered
     if last is not None and last.rst and last.side == SERVER and not n and asked > WORDS:
@@ -398,18 +365,28 @@ def expected(case: Case, world: World, waited: int, last: Segment | None) -> str
     if asked > JOB:
         return None
     answers, connections = answered_elsewhere(case, world, waited // 2)
-    if asked > WORDS and answers >= 3 and connections >= 3:
+    # While the capture lasts it may yet be answered: a poll is, in a minute.
+    over = (last is not None and last.side == SERVER) or patient or (last is None and waited >= MINUTE)
+    if over and asked > WORDS and answers >= 3 and connections >= 3:
         return f"in {connections} other connections the same service answered {answers} requests"
     if not n:
-        # While the capture lasts its only words may yet be answered: a poll is, in a minute.
-        if gave_up and (waited >= 10 * SECOND or off_the_clock(waited, SECOND) <= SECOND // 20):
+        if patient or (gave_up and waited >= 10 * SECOND and not answers):
             return f"the client said nothing else, waited for {span(waited)} and gave up ({case.frames(last)})"
         return f"the client waits for {span(waited)}" if last is None and waited >= MINUTE else None
     if n >= 3 and 4 * case[C_RESPONSE_MAX] <= waited and asked >= max(WORDS + 1, 3 * case[C_LEAST_REQUEST] // 4):
         return f"all {n} requests before, as long as this, were answered within {span(case[C_RESPONSE_MAX])}"
-    if gave_up and asked > 2 * WORDS and 4 * case[C_RESPONSE_MAX] <= waited:
+    if patient and asked > 2 * WORDS and 4 * case[C_RESPONSE_MAX] <= waited:
         return f"the client waited for {span(waited)} and gave up ({case.frames(last)})"
     return None
+
+
+def is_patience(case: Case, end: int) -> bool:
+    """Whether a client closed when a time was over that somebody has set: whole seconds, since it asked or began.
+
+    Who has lost interest, and leaves a poll or a page, does so at any time.
+    """
+    began = (case[C_WAIT_SPOKE], case.first_time, case[C_HANDSHAKE_ACK_TIME])
+    return min(off_the_clock(end - time, SECOND) for time in began if time > 0) <= SECOND // 100
 
 
 def is_like_the_others(case: Case, waited: int) -> bool:

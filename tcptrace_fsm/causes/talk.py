@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.kernels.layout import (
     C_CROSSED,
+    C_LEAST_REQUEST,
     C_PAUSE,
     C_REQUESTS,
     C_RESPONSE_HALVES,
@@ -39,6 +40,7 @@ from tcptrace_fsm.kernels.layout import (
     CLIENT,
     E_UNIQUE,
     MILLISECOND,
+    RESPONSE_ALIKE,
     SERVER,
     SLOWEST_ASKED_SHIFT,
     SLOWEST_NEXT_SHIFT,
@@ -58,6 +60,7 @@ __all__ = [
     "answered_elsewhere",
     "has_turns",
     "is_free",
+    "is_long_poll",
     "last_burst",
     "median_response",
     "off_the_clock",
@@ -173,6 +176,42 @@ def is_free(case: Case) -> bool:
     return 3 * crossed > case[C_REQUESTS] or unasked >= 2 or (unasked > 0 and case[C_PAUSE] >= SECOND // 4)
 
 
+# --- long polls -------------------------------------------------------------------------------------------------------
+def is_long_poll(case: Case, world: World) -> bool:
+    """Whether its answers come when a time is over, by design: alike to the clock, or alike here and quick elsewhere.
+
+    A long poll is held until something happens, or until its time is over: the slowest answers take that time, others
+    any less. What works for long takes its own time each time.
+    """
+    worst, least = case[C_RESPONSE_MAX], case[C_RESPONSE_MIN]
+    others = world.cases_of(case.service)
+    if case[C_RESPONSES] >= 2 and worst - least <= max(worst // 40, RESPONSE_ALIKE):
+        quick = any(
+            other is not case and other[C_RESPONSES] >= 5 and other[C_RESPONSE_MAX] < SECOND for other in others
+        )
+        if quick:
+            return True
+    limit = max(other[C_RESPONSE_MAX] for other in others)
+    as_a_rule = 4 * median_response(case) >= worst
+    near = limit - worst <= RESPONSE_ALIKE or as_a_rule
+    return case[C_RESPONSES] >= 2 and near and is_set(limit, others, as_a_rule=as_a_rule)
+
+
+def is_set(limit: int, cases: list[Case], *, as_a_rule: bool) -> bool:
+    """Whether the slowest answers of a service took the same time, one that somebody has set.
+
+    So short a time may be the server's own, or that of something behind it which some requests run into, as those for
+    a name that nobody knows. Many that are alike to a whole second ``as_a_rule`` are not; nor is what comes each whole
+    second, whatever the client says in between.
+    """
+    alike = [case for case in cases if case[C_RESPONSES] >= 2 and limit - case[C_RESPONSE_MAX] <= RESPONSE_ALIKE]
+    count = sum(slowest(case).alike for case in alike)
+    if limit >= 19 * SECOND:
+        return count >= 2 - as_a_rule and off_the_clock(limit, 5 * SECOND) <= SECOND // 10
+    ways = {way_and_back(case) for case in alike}
+    return as_a_rule and count >= 5 and any(off_the_clock(limit + way, SECOND) <= SECOND // 50 for way in (0, *ways))
+
+
 # --- proofs -----------------------------------------------------------------------------------------------------------
 def proof(case: Case, world: World) -> str | None:
     """What shows that the client waited for the slowest answer, in words; None if nothing does."""
@@ -182,9 +221,24 @@ def proof(case: Case, world: World) -> str | None:
     late = slowest(case)
     if late.asked <= WORDS and 4 * late.asked * case[C_REQUESTS] < case.client[E_UNIQUE]:
         return None  # much less than its requests have
-    if late.asked <= WORDS and 0 <= late.after < AT_ONCE:
-        return None  # a few words as soon as it hears anything: acknowledgments are so
+    if late.asked <= WORDS and (is_acknowledged(case, late) or case.server[E_UNIQUE] <= WORDS * case[C_RESPONSES]):
+        return None
     return by_leave(case) or by_habit(case, late) or by_nature(case, world, late) or by_others(case, world, late)
+
+
+def is_acknowledged(case: Case, late: Slowest) -> bool:
+    """Whether few words as soon as it hears anything may be acknowledgments, which are all alike."""
+    quick = quick_answers(case, soon_enough(case))
+    alike = late.asked < case[C_LEAST_REQUEST] + 8 or quick < 16 * (case[C_RESPONSES] - quick)
+    return alike and 0 <= late.after < AT_ONCE
+
+
+def soon_enough(case: Case) -> int:
+    """Up to how long answers were given at once, ns, compared with the slowest.
+
+    Of what comes by chance half take less than a third of the longest, but few take so little.
+    """
+    return max(case[C_RESPONSE_MAX] // 16, 2 * AT_ONCE)
 
 
 def by_leave(case: Case) -> str | None:
@@ -205,7 +259,7 @@ def by_leave(case: Case) -> str | None:
 def by_habit(case: Case, late: Slowest) -> str | None:
     """Others were answered at once, and the client went on soon, or so many were that it is no chance."""
     n, worst = case[C_RESPONSES], case[C_RESPONSE_MAX]
-    quick = quick_answers(case, worst // 4)
+    quick = quick_answers(case, soon_enough(case))
     slow = n - quick
     soon = 0 <= late.after <= worst // 4
     polls = 0 <= late.after < AT_ONCE and (pending(case) or slow > 1)  # each as soon as it has the one before
