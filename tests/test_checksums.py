@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tcptrace_fsm.capture.scripted import parse
+from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.findings.capture_point import SURVEYS
 from tcptrace_fsm.kernels import layout as at
+from tcptrace_fsm.runs.run import new_engine
 from tests.strategies import check, run, watched_engine
 from tests.test_anomalies import findings
 from tests.test_icmp import views
@@ -111,3 +113,68 @@ def test_offload_says_a_whole_sentence(kind):
         "offload_rx": "put together by the receiving host's card (GRO, LRO)",
     }
     assert message.endswith(f": {what[kind]}; they are not what was on the wire")
+
+
+def diagnosed(text):
+    """Each cause of a conversation, with its severity."""
+    engine = new_engine(Settings())
+    engine.feed(parse(text))
+    engine.finish()
+    found = {}
+    while (done := engine.take()) is not None:
+        found |= {d.cause: d.severity for d in done.diagnoses}
+    return found
+
+
+ELSEWHERE = (
+    OPEN
+    + """
+    0.030 > P. 1:101(100)   ack 1{0}
+    0.040 < P. 1:101(100)   ack 101
+    0.050 > .  101:101(0)   ack 101
+    port 40001 81
+    isn 5 6
+"""
+)
+UNANSWERED = "1.000 > S 0:0(0){0}\n2.000 > S 0:0(0){0}\n4.000 > S 0:0(0){0}\n8.000 > S 0:0(0){0}\nend 20\n"
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "syns", "expected"),
+    [
+        # The host computes right ones: its SYNs are broken, and nobody is to blame for silence.
+        ("", " bad", {"damaged_in_path": "high"}),
+        # It has wrong ones elsewhere, which are acknowledged: its card puts them right, and the silence is another's.
+        (" bad", " bad", {"syn_filtered": "medium"}),
+        ("", "", {"syn_filtered": "medium"}),
+    ],
+)
+def test_whether_syns_are_broken_is_told_by_what_the_host_sends_elsewhere(elsewhere, syns, expected):
+    text = ELSEWHERE.format(elsewhere) + UNANSWERED.format(syns)
+    assert diagnosed(text) == expected
+    (finding,) = [f for f in findings(text) if f.kind == "syn_no_response"]
+    assert ("checksums are wrong" in finding.message, finding.severity) == (bool(syns), "low" if syns else "medium")
+
+
+def test_syns_of_a_host_that_sends_nothing_else_are_not_judged():
+    """Its card may put the checksums right, or not: both are said, and neither above low."""
+    assert diagnosed(UNANSWERED.format(" bad")) == {"syn_filtered": "low"}
+
+
+@pytest.mark.parametrize("more", ["", "0.300 > P. 101:201(100) ack 1\n0.310 < . 1:1(0) ack 201\n"])
+def test_a_damaged_rst_ends_nothing(more):
+    """Nobody takes it: it is neither ignored as forged nor the end of the connection."""
+    text = OPEN + "0.030 > P. 1:101(100) ack 1\n0.040 < . 1:1(0) ack 101\n0.200 < R. 1:1(0) ack 101 bad\n" + more
+    connection = only(text)
+    assert connection.states == ("ESTABLISHED", "ESTABLISHED")
+    assert connection.end("server", "E_RSTS") == 0
+    kinds = {f.kind for f in findings(text)}
+    assert "bad_checksum" in kinds
+    assert not kinds & {"rst_ignored", "rst_injection_suspected", "linger_zero_close", "abort_rst"}
+
+
+def test_a_rst_whose_sender_never_has_right_checksums_is_taken():
+    """They are computed behind the capture point."""
+    text = OPEN.replace("< S. 0:0(0)     ack 1 ", "< S. 0:0(0) ack 1 bad ")
+    text += "0.030 > P. 1:101(100) ack 1\n0.040 < . 1:1(0) ack 101 bad\n0.200 < R. 1:1(0) ack 101 bad\n"
+    assert only(text).states == ("CLOSED", "CLOSED")

@@ -11,6 +11,7 @@ from tcptrace_fsm.kernels.layout import (
     C_MARKS,
     C_OPENING,
     C_VANTAGE,
+    CHECKSUM_BAD,
     CLIENT,
     E_TTL,
     MARK_CAPTURE_DUPLICATE,
@@ -26,6 +27,9 @@ from tcptrace_fsm.kernels.layout import (
     OPT_SCALE,
     OPT_TIMESTAMPS,
     SERVER,
+    SUMS_BAD,
+    SUMS_GOOD,
+    SUMS_OFFLOADED,
     TCP_CWR,
     TCP_ECE,
     VANTAGE_NEAR_SERVER,
@@ -200,3 +204,23 @@ def harm(case: Case, world: World, failed: int) -> str:
     if failed <= 2 and world.total >= FEW * failed:
         return "low"
     return "medium"
+
+
+def sums_elsewhere(case: Case, world: World) -> int:
+    """Which checksums the client's host sends on other connections: ``SUMS_...`` bits."""
+    found = 0
+    for brief in world.from_host(case.client_host):
+        if brief.conn_id != case.conn_id:
+            found |= brief.client_checksums & (SUMS_GOOD | SUMS_OFFLOADED | SUMS_BAD)
+    return found
+
+
+def broken_syns(case: Case, world: World) -> bool:
+    """Whether all SYNs of a connection have wrong checksums, and no card behind the capture point puts them right.
+
+    That one does is seen by what the same host sends on other connections.
+    """
+    syns = syns_of(case)
+    if not syns or any(s.checksum != CHECKSUM_BAD for s in syns):
+        return False
+    return not sums_elsewhere(case, world) & (SUMS_OFFLOADED | SUMS_BAD)

@@ -35,6 +35,7 @@ from tcptrace_fsm.kernels.layout import (
     CLIENT,
     E_BASE,
     E_BASE_KNOWN,
+    E_CHECKSUMS,
     E_MSS,
     E_OPTIONS,
     E_SEGMENTS,
@@ -103,7 +104,7 @@ _WORDS = (
         end_word(SERVER, E_BASE),
         end_word(SERVER, E_BASE_KNOWN),
     ),
-    *(C_RESPONSES, C_RESPONSE_MAX),
+    *(C_RESPONSES, C_RESPONSE_MAX, end_word(CLIENT, E_CHECKSUMS)),
 )
 CLIENT_SEGMENTS, SERVER_SEGMENTS = end_word(CLIENT, E_SEGMENTS), end_word(SERVER, E_SEGMENTS)
 CLIENT_BYTES, SERVER_BYTES = end_word(CLIENT, E_UNIQUE), end_word(SERVER, E_UNIQUE)
@@ -176,6 +177,8 @@ class Brief:
     client_segments = _Word(end_word(CLIENT, E_SEGMENTS))
     server_segments = _Word(end_word(SERVER, E_SEGMENTS))
     client_syns = _Word(end_word(CLIENT, E_SYNS))
+    client_checksums = _Word(end_word(CLIENT, E_CHECKSUMS))
+    """``SUMS_...`` bits of what the client sent."""
     client_bytes = _Word(end_word(CLIENT, E_UNIQUE))
     server_bytes = _Word(end_word(SERVER, E_UNIQUE))
     client_base = _Word(end_word(CLIENT, E_BASE))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.causes.attempts import broken_syns, sums_elsewhere, syns_of
+from tcptrace_fsm.causes.case import host_text
 from tcptrace_fsm.causes.cause import INCOMPLETE, Cause, Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, damaged, stalls
 from tcptrace_fsm.findings.evidence import HANDSHAKE, older
@@ -25,6 +27,8 @@ from tcptrace_fsm.kernels.layout import (
     MARK_OUT_OF_WINDOW,
     MARK_PAWS,
     OPENING_INCOMPLETE,
+    OPENING_UNANSWERED,
+    SUMS_GOOD,
 )
 
 if TYPE_CHECKING:
@@ -181,8 +185,31 @@ def broken_answers(case: Case) -> Verdict | None:
     )
 
 
-def broken(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+def unheard_syns(case: Case, world: World) -> Verdict | None:
+    """SYNs with wrong checksums that nobody answers, of a host whose other segments are right."""
+    syns = syns_of(case)
+    if len(syns) < 2 or not broken_syns(case, world) or not sums_elsewhere(case, world) & SUMS_GOOD:
+        return None
+    return Verdict(
+        85,
+        "likely",
+        (
+            f"{len(syns)} SYNs of {case.client.name} have wrong checksums ({case.frames(*syns)})",
+            (
+                f"what {host_text(case.client_host)} sends on other connections is right: no network card computes "
+                "checksums behind this point"
+            ),
+        ),
+        f"the SYNs of {case.client.name} are damaged before they arrive: {len(syns)} with wrong checksums, and "
+        f"{case.server.name} answers none",
+        at=syns[0],
+    )
+
+
+def broken(case: Case, world: World) -> Verdict | None:
     """What arrives is damaged: wrong checksums, never acknowledged."""
+    if case[C_OPENING] == OPENING_UNANSWERED:
+        return unheard_syns(case, world)
     if case[C_OPENING] == OPENING_INCOMPLETE:
         return broken_answers(case) if case.has("bad_checksum") else None
     for stall in stalls(case):
@@ -367,11 +394,15 @@ CAUSES = (
             "path_dead": "nothing arrives",
             "peer_vanished": "nothing comes back from the peer, damaged or not",
             "handshake_lost_in_path": "the SYN+ACKs that pass are right",
+            "syn_filtered": "the SYNs are right",
+            "host_unreachable": "the SYNs are right",
         },
         explains=REPEATED
         | frozenset(
             {
                 "bad_checksum",
+                "syn_no_response",
+                "syn_retry_exhausted",
                 "stuck_close_wait",
                 "stuck_fin_wait_2",
             }

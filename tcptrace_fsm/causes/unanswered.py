@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.attempts import (
     at_server,
+    broken_syns,
     features,
     harm,
     neighbours,
@@ -120,16 +121,19 @@ def syn_filtered(case: Case, world: World) -> Verdict | None:
         )
     if at_server(case, world):
         evidence.append("the SYN was seen at the server's host: its own filter drops it")
+    wrong = broken_syns(case, world)
+    if wrong:
+        against.append("their checksums are wrong: whoever gets them drops them")
     repeated = len(syns_of(case)) > 1 or len(beside.failed) > FEW
     return Verdict(
         60 if up else 35,
-        "likely" if up and repeated else "possible",
+        "likely" if up and repeated and not wrong else "possible",
         tuple(evidence),
         f"SYNs to {case.service_text} are dropped without a word: {counts.unanswered} of {counts.total} connections "
         "had no answer at all",
         tuple(against),
         tuple(alternatives),
-        harm(case, world, counts.unanswered),
+        "low" if wrong else harm(case, world, counts.unanswered),
         "server" if at_server(case, world) else None,
     )
 

@@ -9,6 +9,7 @@ from tcptrace_fsm.findings.evidence import MET_OLD
 from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, Wording, mask, names_of, span
 from tcptrace_fsm.kernels.layout import (
+    C_ENDPOINTS,
     C_FLAGS,
     C_TAKEN_BY,
     C_TAKEN_FRAME,
@@ -19,11 +20,15 @@ from tcptrace_fsm.kernels.layout import (
     DETECT_ISN_CHANGED,
     DETECT_NO_RESPONSE,
     DETECT_REFUSED,
+    E_CHECKSUMS,
     E_SYNS,
     MARK_SYN_AGAIN,
     OPENING_REFUSED,
     OPENING_SIMULTANEOUS,
     OPENING_UNANSWERED,
+    SUMS_BAD,
+    SUMS_GOOD,
+    SUMS_OFFLOADED,
 )
 
 if TYPE_CHECKING:
@@ -105,10 +110,12 @@ def never_answered(words: array[int], c: int, often: int, lasted: int, silence: 
     if often > 1 and silence < SYN_TIMER:
         then = f"no answer in {span(waited)}, up to where the capture ends or the port is used anew"
     client, server = names_of(words, c)
-    message = (
-        f"{server} never answered {client}: {tries}, {then}; a firewall drops "
-        "them, the host is down, or the answers take another way"
-    )
+    why = "a firewall drops them, the host is down, or the answers take another way"
+    if words[c + C_ENDPOINTS + E_CHECKSUMS] & (SUMS_GOOD | SUMS_OFFLOADED | SUMS_BAD) == SUMS_BAD:
+        # No network card has them put right, or one does behind this point.
+        why = "their checksums are wrong, and who gets them so drops them"
+        severity = severity or "low"
+    message = f"{server} never answered {client}: {tries}, {then}; {why}"
     return message, severity
 
 

@@ -380,7 +380,9 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         return count_copy(c, x, s, marks, segments, rows)
     overtaken = has_older_stamp(x, s, segments, rows)
     marks = M_PAWS if overtaken else 0
-    if flags & TCP_RST:
+    if flags & TCP_RST and segments[s + S_CHECKSUM] == CHECKSUM_BAD and is_damaged(x, y, s, segments, rows):
+        marks |= M_BAD_CHECKSUM
+    elif flags & TCP_RST:
         marks |= take_reset(c, side, s, seq, ack, segments, rows)
     elif bad_answer:
         marks |= take_bad_answer(x, seq, rows)
@@ -400,7 +402,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         marks |= learn_from_fin(x, s, marks, segments, rows)
     if rows[x + E_STAGE] & ES_ACKS_FIN and not flags & TCP_RST:
         marks |= take_half_closed(x, s, marks, segments, rows)
-    if flags & TCP_RST:
+    if flags & TCP_RST and not marks & M_BAD_CHECKSUM:
         rows[x + E_STAGE] |= ES_RST
     if not bad_answer:
         take_opening(c, side, s, ack, segments, rows)
