@@ -80,7 +80,9 @@ def test_what_records_have_in_common_changes_nothing_but_the_work(seed):
     for word in (1, 6, 9):
         for i in range(count):
             plain[i * CONNECTION_SIZE + word] = rng.choice((-1, 0x10005, 0x20005, 5))
-    records = Records.of(memoryview(plain), count)
+    records = Records.blank(count)
+    records[:] = plain
+    records.compare()
     starts = grouping.counting(count, CONNECTION_SIZE)
     starts = starts[: rng.randrange(count + 1)]
     fields = [Field(0), Field(1), Field(2, 1, 3), Field(6, 16, 255), Field(9, 0, 4), Field(3, 40)]

@@ -11,10 +11,10 @@ from array import array
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tcptrace_fsm.core.finished import Block, Finished
-from tcptrace_fsm.core.grouping import Records
+from tcptrace_fsm.core.grouping import Records, counting
 from tcptrace_fsm.core.room import grown, room
 from tcptrace_fsm.errors import UsageError
-from tcptrace_fsm.kernels.embryos import hatch_due, let_go_of_hatched
+from tcptrace_fsm.kernels.embryos import embryos_among, free_logs, hatch_apart, hatch_due, let_go_of_hatched
 from tcptrace_fsm.kernels.ending import expire, make_all_due, release
 from tcptrace_fsm.kernels.layout import (
     BASIS_LEARNED,
@@ -393,26 +393,14 @@ class Engine:
         count = control[K_DUE]
         if count:
             start, stop = self._settled, min(count, self._settled + CHUNK)
-            lone = self._hatch(start, stop)
-            if self.two_points and not start:
-                end_paths(count, self.due, self.rows, self.paths)
             longest = control[K_LONGEST]
-            if self.taken_at:
-                self._place(start, stop)
-            if self.places:
-                self._find_timers(start, stop)
             self.work = grown(self.work, longest * Segment.size)
             self.out = grown(self.out, (24 + 2 * longest + 16 * (stop - start)) * TRANSITION_SIZE)
-            end = replay_due(
-                start, stop, len(self.out), self.due, self.rows, self.log, self.timers, self.hosts, self.table,
-                self.out, self.scratch, self.work,
-            )  # fmt: skip
-            self.waits = grown(self.waits, control[K_WAITS] + WAITS_PER_SEGMENT * (end - start) * WAIT_SIZE)
-            end_waits(start, end, self.due, self.rows, self.waits, control)
-            self.block = grown(self.block, (end - start) * CONNECTION_SIZE)
-            size = collect(start, end, self.due, self.rows, self.block)
-            # In a flood, what all its connections have in common is looked at once.
-            records = Records.of(self.block, end - start) if lone == stop - start else copied(self.block, size)
+            self.log = grown(self.log, control[K_LOG_TOP] + (stop - start) * LOG_BLOCK)
+            self.waits = grown(self.waits, control[K_WAITS] + 2 * WAITS_PER_SEGMENT * (stop - start) * WAIT_SIZE)
+            plain = not (self.two_points or self.taken_at or self.places)
+            apart = plain and embryos_among(start, stop, self.due, self.rows) == stop - start
+            end, records = self._replay_apart(start, stop) if apart else self._replay(start, stop)
             transitions = copied(self.out, self.scratch[0] * TRANSITION_SIZE)
             done = self._with_waits(Finished(records, end - start, transitions, len(transitions) // TRANSITION_SIZE))
             if self.two_points:
@@ -425,7 +413,10 @@ class Engine:
             for judge in self.judges:
                 judge.gather(block)
             self.ready.append(done)
-            let_go_of_hatched(start, end, self.due, self.rows, self.log, control)
+            if apart:
+                free_logs(end - start, records, self.log, control)
+            else:
+                let_go_of_hatched(start, end, self.due, self.rows, self.log, control)
             self._settled = end
             if end == count:
                 self._make_room_for_past(count)
@@ -439,14 +430,43 @@ class Engine:
             if last.holds_anything:
                 self.ready.append(last)
 
-    def _hatch(self, start: int, stop: int) -> int:
-        """Make rows of the lone SYNs among those that are due; how many there were."""
+    def _replay(self, start: int, stop: int) -> tuple[int, array[int]]:
+        """Replay some of those that are due: up to which, and their records."""
         control, count = self.control, stop - start
         self.rows = grown(self.rows, control[K_ROW_TOP] + count * CONNECTION_SIZE)
-        self.log = grown(self.log, control[K_LOG_TOP] + count * LOG_BLOCK)
         self.living = grown(self.living, control[K_LIVE] + 1)
-        self.waits = grown(self.waits, control[K_WAITS] + WAITS_PER_SEGMENT * count * WAIT_SIZE)
-        return hatch_due(start, stop, self.due, self.rows, self.log, self.living, self.waits, control)
+        hatch_due(start, stop, self.due, self.rows, self.log, self.living, self.waits, control)
+        if self.two_points and not start:
+            end_paths(control[K_DUE], self.due, self.rows, self.paths)
+        if self.taken_at:
+            self._place(start, stop)
+        if self.places:
+            self._find_timers(start, stop)
+        end = replay_due(
+            start, stop, len(self.out), self.due, self.rows, self.log, self.timers, self.hosts, self.table,
+            self.out, self.scratch, self.work,
+        )  # fmt: skip
+        end_waits(start, end, self.due, self.rows, self.waits, control)
+        self.block = grown(self.block, (end - start) * CONNECTION_SIZE)
+        return end, copied(self.block, collect(start, end, self.due, self.rows, self.block))
+
+    def _replay_apart(self, start: int, stop: int) -> tuple[int, array[int]]:
+        """The same of nothing but lone SYNs: a flood. Their rows are made where they are to be read.
+
+        What all of them have in common will be looked at once.
+        """
+        count = stop - start
+        records = Records.blank(count)
+        hatch_apart(start, count, self.due, self.rows, self.log, self.waits, self.control, records)
+        places = counting(count, CONNECTION_SIZE)
+        end = replay_due(
+            0, count, len(self.out), places, records, self.log, self.timers, self.hosts, self.table,
+            self.out, self.scratch, self.work,
+        )  # fmt: skip
+        assert end == count  # there is room for sixteen transitions of each
+        end_waits(0, count, places, records, self.waits, self.control)
+        records.compare()
+        return stop, records
 
     def _place(self, start: int, stop: int) -> None:
         """Note at whose host the capture of the due connections was taken."""

@@ -84,13 +84,17 @@ class Records(array):  # type: ignore[type-arg]  # it takes none at run time
     differs: array[int]
 
     @classmethod
-    def of(cls, words: memoryview, count: int) -> Self:
-        """A copy of so many records."""
-        made = cls("q")
-        made.frombytes(words[: count * CONNECTION_SIZE].cast("B"))
-        made.differs = array("q", bytes(8 * CONNECTION_SIZE))
-        tell_apart(count, words, made.differs)
+    def blank(cls, count: int) -> Self:
+        """So many records of zeros, to be written; :meth:`compare` is for when they are."""
+        made = cls("q", [0])
+        made *= count * CONNECTION_SIZE  # type: ignore[assignment]  # it stays what it is
+        made.differs = array("q", [ALL]) * CONNECTION_SIZE
         return made
+
+    def compare(self) -> None:
+        """See in what they differ."""
+        self.differs = array("q", bytes(8 * CONNECTION_SIZE))
+        tell_apart(len(self) // CONNECTION_SIZE, self, self.differs)
 
     def __setitem__(self, place: Any, value: Any) -> None:
         super().__setitem__(place, value)

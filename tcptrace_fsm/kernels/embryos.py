@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
     from tcptrace_fsm.kernels.records import Tracker
 
-__all__ = ["hatch_due", "let_go_of_hatched"]
+__all__ = ["embryos_among", "free_logs", "hatch_apart", "hatch_due", "let_go_of_hatched"]
 
 
 def is_plain_syn(s: int, segments: Words, control: Words) -> int:
@@ -157,20 +157,27 @@ def write_syn(e: int, rows: Words, control: Words) -> int:
 
 def hatch(e: int, rows: Words, log: Words, living: Words, waits: Words, control: Words) -> int:
     """The row that the tracker would have made of an embryo's SYN. Returns it; the embryo stays, and its place."""
-    now = control[K_NOW]
     s = write_syn(e, rows, control)
     c = new_row(s, rows[e + EM_HASH], 0, control, rows, living, control)
     control[K_LIVE] -= 1  # it takes the embryo's place, or none
-    rows[c + C_ID] = rows[e + C_ID]
-    rows[c + C_STREAM] = rows[e + C_STREAM]
-    rows[c + C_STREAM_NOW] = rows[e + C_STREAM]
-    rows[c + C_COMPLETENESS] = rows[e + EM_COMPLETENESS]
+    take_embryo(e, c, rows, rows, log, waits, control)
+    return c
+
+
+def take_embryo(e: int, c: int, embryos: Words, rows: Words, log: Words, waits: Words, control: Words) -> int:
+    """Have the new row ``c`` take the SYN of an embryo, which stands behind the control words."""
+    now = control[K_NOW]
+    s = CONTROL_SIZE
+    rows[c + C_ID] = embryos[e + C_ID]
+    rows[c + C_STREAM] = embryos[e + C_STREAM]
+    rows[c + C_STREAM_NOW] = embryos[e + C_STREAM]
+    rows[c + C_COMPLETENESS] = embryos[e + EM_COMPLETENESS]
     control[K_NOW] = control[s + S_TIME]  # as it was when it came
     take_segment(c, CLIENT, s, control, rows, log, control)
     account(c, CLIENT, s, 0, control[s + S_TIME], control, rows, waits, control)
     join_zeek(c, CLIENT, s, control, rows)
     control[K_NOW] = now
-    return c
+    return 0
 
 
 def grow_up(e: int, slot: int, tracker: Tracker) -> int:
@@ -229,6 +236,69 @@ def hatch_due(
             n += 1
         i += 1
     return n
+
+
+def embryos_among(start: int, stop: int, due_words: Words, rows_words: Words) -> int:
+    """How many of those that are due are embryos."""
+    due = pointer(due_words)
+    rows = pointer(rows_words)
+    n = 0
+    i = start
+    while i < stop:
+        if i + 8 < stop:
+            prefetch(rows, due[i + 8])
+            prefetch(rows, due[i + 8] + 8)
+        if rows[due[i] + C_FLAGS] & CF_EMBRYO:
+            n += 1
+        i += 1
+    return n
+
+
+def hatch_apart(
+    start: int, count: int, due_words: Words, rows_words: Words, log_words: Words, waits_words: Words,
+    control_words: Words, records_words: Words,
+) -> int:  # fmt: skip
+    """Make the rows of embryos that are due, nothing but embryos, where they are to be read: one after the other.
+
+    Parameters
+    ----------
+    start, count : int
+        Which of the due ones.
+    due, rows, log, waits, control : int64 arrays
+        As of :func:`tcptrace_fsm.kernels.track.track`; with room for as many blocks of log records.
+    records : int64[count * CONNECTION_SIZE]
+        Zeros.
+    """
+    due = pointer(due_words)
+    rows = pointer(rows_words)
+    log = pointer(log_words)
+    waits = pointer(waits_words)
+    control = pointer(control_words)
+    records = pointer(records_words)
+    c = 0
+    i = start
+    while i < start + count:
+        e = due[i]
+        begin_row(c, write_syn(e, rows, control), rows[e + EM_HASH], 0, control, records)
+        take_embryo(e, c, rows, records, log, waits, control)
+        records[c + C_LIVING] = -1 - e
+        records[c + C_LIFE] = LIFE_DUE
+        records[c + C_OVER_TIME] = rows[e + EM_OVER]
+        c += CONNECTION_SIZE
+        i += 1
+    return c
+
+
+def free_logs(count: int, records_words: Words, log_words: Words, control_words: Words) -> int:
+    """Free the logs of so many records that were made apart."""
+    records = pointer(records_words)
+    log = pointer(log_words)
+    control = pointer(control_words)
+    c = 0
+    while c < count * CONNECTION_SIZE:
+        free_log(c, records, log, control)
+        c += CONNECTION_SIZE
+    return c
 
 
 def let_go_of_hatched(

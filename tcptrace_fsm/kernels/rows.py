@@ -85,6 +85,15 @@ def begin_endpoint(e: int, rows: Words) -> int:
 def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Words, control: Words) -> int:
     """A fresh row for the segment's four-tuple; its source is the client unless ``swap``. Returns the word offset."""
     c = vacant_row(rows, control)
+    begin_row(c, s, h, swap, segments, rows)
+    rows[c + C_LIVING] = control[K_LIVE]
+    living[control[K_LIVE]] = c
+    control[K_LIVE] += 1
+    return c
+
+
+def begin_row(c: int, s: int, h: int, swap: int, segments: Words, rows: Words) -> int:
+    """What of a row, zeros so far, is not zero before its first segment is taken."""
     write_tuple(c, s, swap, segments, rows)
     rows[c + C_HASH] = h
     rows[c + C_OLDER] = -1
@@ -105,9 +114,6 @@ def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Wor
     rows[c + C_STREAM] = -1
     rows[c + C_STREAM_NOW] = -1
     rows[c + C_LIFE] = LIFE_LIVE
-    rows[c + C_LIVING] = control[K_LIVE]
-    living[control[K_LIVE]] = c
-    control[K_LIVE] += 1
     begin_endpoint(c + C_ENDPOINTS, rows)
     begin_endpoint(c + C_ENDPOINTS + ENDPOINT_SIZE, rows)
     return c
