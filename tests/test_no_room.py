@@ -67,7 +67,6 @@ def test_a_full_disk_leaves_nothing(form, small_disk, large):
     assert list(small_disk.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_a_full_disk_leaves_the_tables_of_before(small_disk, large):
     """Old and whole."""
     assert tool(f"TOOL analyze {SAMPLE} -q -o {small_disk}/out --tables {ALL}").returncode == 0
