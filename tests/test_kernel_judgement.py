@@ -83,6 +83,21 @@ def reset(after_ms: float) -> str:
     return OPEN + f"1.0 < R. 1:1(0) ack 101 id 503\n{1 + after_ms / 1000:.6f} < P. 1:11(10) ack 101 id 504\n"
 
 
+# The client has closed, which did not pass here: what it sends last begins behind a FIN, with no byte before that.
+SILENT = """
+    0.000 > S 0:0(0)
+    0.010 < S. 0:0(0) ack 1
+    0.020 > . 1:1(0)  ack 1
+    1.000 < F. 1:1(0) ack 1
+"""
+
+
+def forged(number: int, count: int = 1) -> str:
+    """RSTs in the server's name; its packet before them has number 503."""
+    resets = "".join(f"2.{k:03} < R. 1:1(0) ack 102 id {number + k}\n" for k in range(count))
+    return OPEN + "1.0 > F. 101:101(0) ack 1 id 4\n1.01 < . 1:1(0) ack 102 id 503\n" + resets
+
+
 def cut_off(after_ms: float) -> str:
     return f"0.0 > S 0:0(0)\n0.010 < S. 0:0(0) ack 1\nend {0.010 + after_ms / 1000:.6f}"
 
@@ -98,6 +113,19 @@ PASSED = {
         *("client", "FIN_WAIT_2", True),
     ),
     "just as long: it need not have": (closed(330, 503), "client", "FIN_WAIT_2", False),
+    "less than 200 ms: a FIN that was lost is not sent again yet, so an ACK went before": (
+        closed(199.9, 504),
+        *("client", "FIN_WAIT_2", True),
+    ),
+    "200 ms: it is, and that was the packet that is missing": (closed(200, 504), "client", "FIN_WAIT_2", False),
+    "220 ms, and twice the way there and back: it still is": (closed(240, 504), "client", "FIN_WAIT_2", False),
+    "more: no timer fits, so an ACK went before": (closed(240.1, 504), "client", "FIN_WAIT_2", True),
+    "an ACK that begins behind a FIN nobody saw": (SILENT + "1.001 > . 2:2(0) ack 2", "client", "CLOSING", True),
+    "one that begins where all was seen": (SILENT + "1.001 > . 1:1(0) ack 2", "client", "CLOSING", False),
+    "1024 numbers on: the host's own packet": (forged(503 + 1024), "server", "CLOSED", True),
+    "1025: another's": (forged(503 + 1025), "server", "CLOSED", False),
+    "32 of another's numbers": (forged(40000, 32), "server", "CLOSED", False),
+    "33: so many a host sends itself": (forged(40000, 33), "server", "CLOSED", True),
     "3 ms: what follows a reset was overtaken by it": (reset(3), "server", "CLOSED", True),
     "more: who talks on has not sent it": (reset(3.1), "server", "CLOSED", False),
     "less than 30 ms: one segment that is not here acknowledged and closed": (

@@ -19,8 +19,9 @@ NUMBERED_LEAST = 4
 NUMBERED_WITHIN = 1024
 # Three duplicate ACKs ask for a retransmission (RFC 5681 section 3.2).
 DUPLICATE_ACKS_ASK = 3
+# By less, queues and interfaces put segments out of order.
+STAMPED_BACK = 1000
 # Bytes in a segment to a host that has named no MSS: what an Ethernet frame holds (RFC 9293 section 3.7.1, RFC 894).
-STAMPED_BACK = 1000  # ms; by less, queues and interfaces put segments out of order
 ETHERNET_MSS = 1460
 # So much more sent than acknowledged, in bytes, fits no window that is in use: what acknowledges it was not captured.
 MUCH_UNACKED = 10 << 20
