@@ -63,6 +63,7 @@ LIKE = (
     *(Field(C_NET, 0, 1), Field(C_SERVER_HI), Field(C_SERVER_LO), Field(C_PORTS, 0, 65535)),
     *(Field(C_OPENING), Field(C_CLOSING)),
 )
+SPOKE = (*(Field(end_of(0, side) + E_STAGE, 0, ES_DATA) for side in (CLIENT, SERVER)), Field(C_CLOSING))
 BEGAN, NUMBER = (Field(C_FIRST_TIME),), (Field(C_ID),)
 NOTHING: frozenset[str] = frozenset()
 
@@ -247,18 +248,15 @@ def _alike(block: Block) -> dict[Key, Places]:
 
 def _one_way(block: Block) -> Places:
     """Connections that look healthy, and in which only the client said anything."""
-    words = block.words
-    stages = [end_of(0, side) + E_STAGE for side in (CLIENT, SERVER)]
-    if all(map(block.shared, stages)) and not words[stages[CLIENT]] & ES_DATA:
-        return Places()
-    quiet = [i for i, (a, b) in enumerate(block.both(E_STAGE)) if a & ES_DATA and not b & ES_DATA]
-    if not quiet:
+    found = words_in_common(block.words, block.starts, SPOKE)
+    quiet = next((members for what, members in found if what == (ES_DATA, 0, CLOSING_NORMAL)), None)
+    if quiet is None:
         return Places()
     seen = set(chain.from_iterable(places.starts for places in by_key(block).values()))
     begins = [0, *accumulate(block.column(C_TRANSITIONS))]
-    rows = ((i * CONNECTION_SIZE, begins[i] * TRANSITION_SIZE) for i in quiet)
-    chosen = [(c, t) for c, t in rows if c not in seen and words[c + C_CLOSING] == CLOSING_NORMAL]
-    return Places(array("q", [c for c, _ in chosen]), array("q", [t for _, t in chosen]))
+    chosen = [i for i in quiet if i * CONNECTION_SIZE not in seen]
+    starts = array("q", [i * CONNECTION_SIZE for i in chosen])
+    return Places(starts, array("q", [begins[i] * TRANSITION_SIZE for i in chosen]))
 
 
 class _Group(NamedTuple):

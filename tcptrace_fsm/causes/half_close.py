@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tcptrace_fsm.causes.briefs import CLIENT_BYTES, SERVER_BYTES
+from tcptrace_fsm.causes.briefs import CLIENT_BYTES, OPENED, SERVER_BYTES
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.findings.evidence import prompt
 from tcptrace_fsm.findings.rule import SECOND, span
-from tcptrace_fsm.kernels.layout import (
-    E_ACK,
-    E_FIN,
-    E_UNIQUE,
-)
+from tcptrace_fsm.kernels.layout import C_OPENING, E_ACK, E_FIN, E_UNIQUE
 
 if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterator
+
     from tcptrace_fsm.causes.briefs import Brief
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
@@ -30,17 +29,31 @@ class Answers(NamedTuple):
     opened: int
     silent: int
     first: Brief | None  # to be answered
-    sizes: frozenset[int]  # of what was answered, bytes
+    sent: array[int]  # bytes of each client
+    got: array[int]
+
+    def to(self, size: int) -> bool:
+        """Whether requests of this size were answered."""
+        return any(self.got[i] for i in those_of(self.sent, size))
+
+
+def those_of(values: array[int], value: int) -> Iterator[int]:
+    """Where a value stands among others: there may be very many, and few of them."""
+    at = -1
+    for _ in range(values.count(value)):
+        at = values.index(value, at + 1)
+        yield at
 
 
 def answers(case: Case, world: World) -> Answers:
     """Which requests to a service were answered."""
-    alike = world.to_service(case.service).opened
-    pairs = list(zip(alike.column(CLIENT_BYTES), alike.column(SERVER_BYTES), strict=True))
-    silent = sum(0 < sent <= REQUEST and not got for sent, got in pairs)
-    first = next((i for i, (_, got) in enumerate(pairs) if got), None)
-    sizes = frozenset(sent for sent, got in pairs if got)
-    return Answers(len(alike), silent, None if first is None else alike[first], sizes)
+    alike = world.to_service(case.service)
+    if not set(alike.column(C_OPENING)) <= set(OPENED):
+        alike = alike.opened
+    sent, got = alike.column(CLIENT_BYTES), alike.column(SERVER_BYTES)
+    silent = sum(0 < sent[i] <= REQUEST for i in those_of(got, 0))
+    first = next((i for i, n in enumerate(got) if n), None)
+    return Answers(len(alike), silent, None if first is None else alike[first], sent, got)
 
 
 def unanswered_half_close(case: Case, world: World) -> Verdict | None:
@@ -71,7 +84,7 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
         got = f"{others.first.server_bytes:,} bytes"
         evidence.append(f"others were answered: connection {others.first.conn_id} got {got}")
     # Where some are answered and some are not, these may be pushes of another kind, unless the same was answered.
-    another = others.first is not None and client[E_UNIQUE] not in others.sizes
+    another = others.first is not None and not others.to(client[E_UNIQUE])
     return Verdict(
         40,
         "possible",
