@@ -252,6 +252,38 @@ def test_a_narrow_window_does_not_scroll_sideways(opened):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+# Pairs of texts that lie on one another. Cells of the table are cut off where they end, and its caption is for ears.
+OVERLAPS = """() => {
+    const shown = (e) => e.checkVisibility({ contentVisibilityAuto: true }) && e.closest(".rows") === null;
+    const above = document.querySelector("dialog[open]") ?? document.body;
+    const leaves = [...above.querySelectorAll("*")]
+        .filter((e) => !e.childElementCount && e.textContent.trim() && shown(e));
+    const texts = leaves.map((e) => {
+        const range = document.createRange();
+        range.selectNodeContents(e);
+        return [e.textContent.trim(), [...range.getClientRects()]];
+    });
+    const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 3
+        && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4;
+    return texts.flatMap(([one, ones], i) => texts.slice(i + 1)
+        .filter(([, others]) => ones.some((a) => others.some((b) => meet(a, b))))
+        .map(([other]) => `${one} / ${other}`));
+}"""
+
+
+@pytest.mark.parametrize("fragment", ["", "#c0"])
+@pytest.mark.parametrize("width, media", [(390, "screen"), (640, "screen"), (1400, "screen"), (794, "print")])
+def test_no_text_lies_on_another(opened, fragment, width, media):
+    page = opened(fragment, viewport={"width": width, "height": 900})
+    if fragment:
+        page.locator("dialog canvas").first.wait_for()
+    if media == "print":
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media="print")
+    assert page.locator("h1, h2").count() > 0
+    assert page.evaluate(OVERLAPS) == []
+
+
 def test_on_paper_there_are_the_rows_and_no_buttons(opened):
     page = opened(color_scheme="dark")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
