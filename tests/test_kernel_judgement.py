@@ -92,6 +92,13 @@ SILENT = """
 """
 
 
+def from_behind(after_ms: float) -> str:
+    """The client answers the server's FIN, so long after it, by an ACK that counts a FIN of its own, seen later."""
+    answer = f"{1 + after_ms / 1000:.6f} > . 102:102(0) ack 2 id 6"
+    again = "1.3 > F. 101:101(0) ack 2 id 7\n1.31 < . 2:2(0) ack 102 id 504\n"
+    return OPEN + f"1.0 < F. 1:1(0) ack 101 id 503\n{answer}\n{again}"
+
+
 def forged(number: int, count: int = 1) -> str:
     """RSTs in the server's name; its packet before them has number 503."""
     resets = "".join(f"2.{k:03} < R. 1:1(0) ack 102 id {number + k}\n" for k in range(count))
@@ -122,6 +129,11 @@ PASSED = {
     "more: no timer fits, so an ACK went before": (closed(240.1, 504), "client", "FIN_WAIT_2", True),
     "an ACK that begins behind a FIN nobody saw": (SILENT + "1.001 > . 2:2(0) ack 2", "client", "CLOSING", True),
     "one that begins where all was seen": (SILENT + "1.001 > . 1:1(0) ack 2", "client", "CLOSING", False),
+    "50 ms and what the way may take: the first answer, and from behind the FIN": (
+        from_behind(63.4),
+        *("client", "CLOSING", True),
+    ),
+    "more: an answer to a copy, and the FIN came after": (from_behind(63.5), "client", "CLOSING", False),
     "1024 numbers on: the host's own packet": (forged(503 + 1024), "server", "CLOSED", True),
     "1025: another's": (forged(503 + 1025), "server", "CLOSED", False),
     "32 of another's numbers": (forged(40000, 32), "server", "CLOSED", False),
@@ -158,3 +170,14 @@ def test_where_nothing_tells_the_way_an_event_lies_within_250_ms():
     text = ONE_SIDED + "1.0300 > . 102:102(0) ack 2"
     change = run(text).connections[0].change("server", "CLOSE_WAIT")
     assert change.latest - change.time == 250_000_000
+
+
+@pytest.mark.parametrize("closed_before, answered_ms, taken_ms", [(True, 39, 34), (True, 41, 5), (False, 29, 5)])
+def test_only_a_fin_that_ends_the_connection_is_dated_by_its_answer(closed_before, answered_ms, taken_ms):
+    """The ACK of another may be delayed, until the application has something to say."""
+    text, end, state = OPEN, 101, "CLOSE_WAIT"
+    if closed_before:
+        text, end, state = text + "0.9 > F. 101:101(0) ack 1 id 4\n0.905 < . 1:1(0) ack 102 id 503\n", 102, "TIME_WAIT"
+    text += f"1.0 < F. 1:1(0) ack {end} id 504\n{1 + answered_ms / 1000} > . {end}:{end}(0) ack 2 id 5\n"
+    change = run(text).connections[0].change("client", state)
+    assert change.seconds == pytest.approx(1 + taken_ms / 1000)
