@@ -286,3 +286,32 @@ def test_an_outage_is_no_question_of_size():
     assert "mtu_black_hole" not in [d.cause for d in diagnoses(outage(1400))]
     vain = outage(1400).replace("19.91 < R 201:201(0) ttl 60", "29.9 > . 101:1501(1400) ack 201 ttl 64")
     assert told(vain)[0][0] == "mtu_black_hole"
+
+
+def lossy(port, at):
+    """Its next request, which has to be sent five times."""
+    copies = "".join(f"{at + d:.3f} > P. 101:201(100) ack 201 ttl 64\n" for d in (0.1, 0.31, 0.73, 1.57, 3.25))
+    return opened(port, at) + copies + f"{at + 3.26:.3f} < . 201:201(0) ack 201 ttl 60\n"
+
+
+@pytest.mark.parametrize(
+    ("ports", "words"),
+    [
+        ((40001,), "loses segments: 4 sent again"),
+        ((40001, 40002), "in 2 connections between these hosts: 6.3 s in all"),
+    ],
+)
+def test_the_losses_of_one_path_add_up(ports, words):
+    (found,) = diagnoses("".join(lossy(port, 10 * n) for n, port in enumerate(ports)) + "end 30\n")
+    assert (found.cause, len(found.connections)) == ("path_loss", len(ports))
+    assert words in found.message
+
+
+@pytest.mark.parametrize(("ignored", "causes"), [(2, []), (3, ["handshake_lost_in_path"])])
+def test_one_repeated_synack_needs_three_segments_that_had_no_effect(ignored, causes):
+    """Of two the second may be late. Data are among them."""
+    data = "".join(f"{0.03 + 0.3 * n:.3f} > P. 1:101(100) ack 1\n" for n in range(ignored - 1))
+    begun = "0 > S 0:0(0)\n0.01 < S. 0:0(0) ack 1\n0.02 > . 1:1(0) ack 1\n"
+    assert [
+        d.cause for d in diagnoses(begun + data + "1.02 < S. 0:0(0) ack 1\n1.03 > . 1:1(0) ack 1\nend 30\n")
+    ] == causes

@@ -217,8 +217,8 @@ def lost_by_all(sufferers: list[Sufferer], world: World) -> str:  # noqa: ARG001
         return worst.verdict.message
     cost = sum(s.verdict.amount for s in sufferers)
     return (
-        f"the path between {worst.case.client.name} and {worst.case.service_text} loses segments, and so do "
-        f"{len(sufferers) - 1} more connections between these hosts: {span(cost)} in all, most in connection "
+        f"the path between {worst.case.client.name} and {worst.case.service_text} loses segments, seen in "
+        f"{len(sufferers)} connections between these hosts: {span(cost)} in all, most in connection "
         f"{worst.case.conn_id} with {span(worst.verdict.amount)}"
         if cost
         else worst.verdict.message
