@@ -99,10 +99,10 @@ def from_behind(after_ms: float) -> str:
     return OPEN + f"1.0 < F. 1:1(0) ack 101 id 503\n{answer}\n{again}"
 
 
-def forged(number: int, count: int = 1) -> str:
-    """RSTs in the server's name; its packet before them has number 503."""
+def forged(number: int, count: int = 1, last: int = 503) -> str:
+    """RSTs in the server's name; its packet before them has number ``last``, and the one before that 502."""
     resets = "".join(f"2.{k:03} < R. 1:1(0) ack 102 id {number + k}\n" for k in range(count))
-    return OPEN + "1.0 > F. 101:101(0) ack 1 id 4\n1.01 < . 1:1(0) ack 102 id 503\n" + resets
+    return OPEN + f"1.0 > F. 101:101(0) ack 1 id 4\n1.01 < . 1:1(0) ack 102 id {last}\n" + resets
 
 
 def cut_off(after_ms: float) -> str:
@@ -136,6 +136,11 @@ PASSED = {
     "more: an answer to a copy, and the FIN came after": (from_behind(63.5), "client", "CLOSING", False),
     "1024 numbers on: the host's own packet": (forged(503 + 1024), "server", "CLOSED", True),
     "1025: another's": (forged(503 + 1025), "server", "CLOSED", False),
+    "two packets did not come here: they are numbered one by one all the same": (
+        forged(40000, last=505),
+        *("server", "CLOSED", False),
+    ),
+    "three: perhaps they are not": (forged(40000, last=506), "server", "CLOSED", True),
     "32 of another's numbers": (forged(40000, 32), "server", "CLOSED", False),
     "33: so many a host sends itself": (forged(40000, 33), "server", "CLOSED", True),
     "3 ms: what follows a reset was overtaken by it": (reset(3), "server", "CLOSED", True),
@@ -181,3 +186,11 @@ def test_only_a_fin_that_ends_the_connection_is_dated_by_its_answer(closed_befor
     text += f"1.0 < F. 1:1(0) ack {end} id 504\n{1 + answered_ms / 1000} > . {end}:{end}(0) ack 2 id 5\n"
     change = run(text).connections[0].change("client", state)
     assert change.seconds == pytest.approx(1 + taken_ms / 1000)
+
+
+def test_each_end_is_gone_when_it_shows_so_itself():
+    """A new SYN on the same ports: the client with that, the server when it answers as if it knew of nothing."""
+    anew = "70 > S 5000000:5000000(0) id 10\n70.04 < S. 9000000:9000000(0) ack 5000001 id 600\n"
+    old = run(OPEN + anew + "70.05 > . 5000001:5000001(0) ack 9000001 id 11").connections[0]
+    gone = [old.change(side, "CLOSED").seconds for side in ("client", "server")]
+    assert gone == pytest.approx([70, 70.04])
