@@ -107,6 +107,36 @@ REPEATED = """
 """
 
 
+OVERTAKEN_FAR = """
+    0.000 > S  0:0(0)              <ts 1000/0>
+    0.010 < S. 0:0(0)     ack 1    <ts 5000/1000>
+    0.020 > .  1:1(0)     ack 1    <ts 1020/5000>
+    0.030 > P. 1:101(100) ack 1    <ts 1030/5000>
+    0.040 < .  1:1(0)     ack 101  <ts 5040/1030>
+    0.050 > P. 101:201(100) ack 1  <ts 1090/5040>    # sent last, and first here
+    0.060 > P. 201:301(100) ack 1  <ts 1050/5040>
+    {0}
+"""
+CHAIN = """
+    0.000 > S  0:0(0)              <ts 1000/0>
+    0.010 < S. 0:0(0)     ack 1    <ts 5000/1000>
+    0.020 > .  1:1(0)     ack 1    <ts 1020/5000>
+    0.030 > P. 1:101(100) ack 1    <ts 1030/5000>
+    0.040 < .  1:1(0)     ack 101  <ts 5040/1030>
+    0.500 > P. 101:201(100) ack 1  <ts 1500/5040>
+    {0}.7 > P. 101:201(100) ack 1  <ts 1700/5040>
+    {0}.9 < P. 1:11(10)     ack 101  <ts 5900/1030>
+    {1}.1 > P. 101:201(100) ack 1  <ts 2100/5040>
+    {1}.9 > P. 101:201(100) ack 1  <ts 2900/5040>
+    {2}.5 > P. 101:201(100) ack 1  <ts 4500/5040>
+    {2}.6 < .  11:11(0)     ack 201  <ts 9600/4500>
+    {2}.7 > F. 201:201(0)   ack 11   <ts 4700/9600>
+    {2}.8 < F. 11:11(0)     ack 202  <ts 9800/4700>
+    {2}.9 > .  202:202(0)   ack 12   <ts 4900/9800>
+    {2}.95 < . 12:12(0)     ack 202  <ts 9950/4900>
+"""
+
+
 def severities(text: str, kind: str) -> list[str]:
     return [f.severity for f in run(text, rules=True).findings if f.kind == kind]
 
@@ -157,6 +187,14 @@ def causes(text: str) -> dict[str, str]:
         ("optimistic_ack", STAMPED_LATE.format(1050), STAMPED_LATE.format(1105)),
         # When something was sent by a clock that was set back, nobody knows.
         ("rto_retransmission", COUNTED + REPEATED.format(1.3), COUNTED + REPEATED.format(9.3)),
+        # What was acknowledged and never sent again was no old duplicate to its receiver.
+        (
+            "paws_reject_expected",
+            OVERTAKEN_FAR.format("0.070 < . 1:1(0) ack 201 <ts 5070/1090>"),
+            OVERTAKEN_FAR.format("0.070 < . 1:1(0) ack 301 <ts 5070/1090>"),
+        ),
+        # By the clocks of both ends an hour of it did not pass.
+        ("rto_retransmission", CHAIN.format(0, 1, 3), CHAIN.format(3600, 3601, 3603)),
         # A client that has acknowledged the SYN+ACK had one.
         ("data_before_established", BEFORE.format(""), BEFORE.format("0.025 > . 1:1(0) ack 1")),
     ],
@@ -214,6 +252,37 @@ def test_a_copy_of_a_syn_asks_nobody_again():
     """
     assert "nat_not_undone" in causes(text.format(8))
     assert "nat_not_undone" not in causes(text.format(7))
+
+
+@pytest.mark.parametrize("ident", [7, 8])
+def test_copies_of_syns_make_nobody_late(ident):
+    """Both taps have each segment, some ms apart: the same packet again is not the client's second try."""
+    text = "".join(
+        f"port {40000 + n} 80\nisn {n} 5\n{n}.0 > S 0:0(0) id 7\n{n}.01 < S. 0:0(0) ack 1 id 0\n"
+        f"{n}.{'02' if ident == 7 else '99'} > S 0:0(0) id {ident}\n{n}.995 < S. 0:0(0) ack 1 id 0\n"
+        f"{n}.9951 > . 1:1(0) ack 1\n"
+        for n in range(5)
+    )
+    assert ("handshake_lost_in_path" in causes(text)) == (ident == 8)
+
+
+def test_a_syn_that_nobody_repeats_may_have_been_answered():
+    """The capture may hold nothing but SYNs."""
+    text = "0.0 > S 0:0(0)\nport 40001 80\nisn 8 8\n60.0 > S 0:0(0)\nend 130\n"
+    assert "syn_filtered" not in causes(text)
+    assert "syn_filtered" in causes(text + "131.0 > S 0:0(0)\n" + "end 150\n".replace("end", "# end"))
+
+
+def test_a_leap_and_a_stamp_that_runs_back_are_one_connection():
+    """Of one connection the survey counts one."""
+    engine = new_engine(Settings())
+    engine.feed(parse(CHAIN.format(3600, 3601, 3603) + "3603.55 < . 11:11(0) ack 201 <ts 9600/4500>\n"))
+    engine.finish()
+    said = []
+    while (done := engine.take()) is not None:
+        said += [f.message for f in done.findings if f.kind == "timestamp_regression"]
+    assert len(said) == 1
+    assert "1 of 1 connection" in said[0]
 
 
 @pytest.mark.parametrize("ahead", [3600, 90_000])

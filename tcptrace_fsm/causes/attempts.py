@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tcptrace_fsm.findings.evidence import hops
+from tcptrace_fsm.findings.evidence import hops, is_copy
 from tcptrace_fsm.findings.keys import NEVER_OPENED
 from tcptrace_fsm.findings.rule import SECOND
 from tcptrace_fsm.kernels.layout import (
@@ -76,8 +76,9 @@ FEATURES = (
 
 
 def syns_of(case: Case) -> list[Segment]:
-    """The client's SYNs, without copies that the capture made."""
-    return [s for s in case.sent(CLIENT) if s.syn and not s.has(MARK_CAPTURE_DUPLICATE, MARK_STRAY_SYN)]
+    """The client's SYNs, without copies: those that the capture marked, and the same packet again."""
+    found = [s for s in case.sent(CLIENT) if s.syn and not s.has(MARK_CAPTURE_DUPLICATE, MARK_STRAY_SYN)]
+    return [s for s in found if not is_copy(s, case.view.client)] if len(found) > 1 else found
 
 
 def answer_of(case: Case) -> Segment | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tcptrace_fsm.causes.attempts import answer_of, at_server, syns_of
+from tcptrace_fsm.causes.attempts import RTO, answer_of, at_server, syns_of
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.findings.evidence import genuine
 from tcptrace_fsm.findings.handshake import Handshake, is_plain
@@ -219,7 +219,7 @@ def answers_lost(case: Case, syns: list[Segment], answer: Segment, repeated: lis
 def answer_lost(case: Case) -> bool:
     """Whether the client repeated its SYN a second later, and is much nearer than that: it did not have the answer."""
     syns, answer = syns_of(case), answer_of(case)
-    if answer is None or len(syns) < 2:
+    if answer is None or len(syns) < 2 or syns[1].time - syns[0].time < RTO:
         return False
     again = next((x for x in case.sent(SERVER) if x.syn_ack and x.frame > syns[1].frame), None)
     ack = next((x for x in case.sent(CLIENT) if is_plain(x) and again and x.frame > again.frame), None)

@@ -124,7 +124,8 @@ def syn_filtered(case: Case, world: World) -> Verdict | None:
     wrong = broken_syns(case, world)
     if wrong:
         against.append("their checksums are wrong: whoever gets them drops them")
-    repeated = len(syns_of(case)) > 1 or len(beside.failed) > FEW
+    again = len(syns_of(case)) > 1
+    repeated = again or len(beside.failed) > FEW
     return Verdict(
         60 if up else 35,
         "likely" if up and repeated and not wrong else "possible",
@@ -133,7 +134,8 @@ def syn_filtered(case: Case, world: World) -> Verdict | None:
         "had no answer at all",
         tuple(against),
         tuple(alternatives),
-        "low" if wrong else harm(case, world, counts.unanswered),
+        # A SYN that nobody repeats was given up at once, or the capture lacks what came of it.
+        "low" if wrong or not again else harm(case, world, counts.unanswered),
         "server" if at_server(case, world) else None,
     )
 

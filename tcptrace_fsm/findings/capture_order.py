@@ -15,6 +15,7 @@ from tcptrace_fsm.kernels.layout import (
     C_FIRST_TIME,
     C_ID,
     C_LAST_TIME,
+    C_MARKS,
     C_ROLE_BASIS,
     C_SYN_ACK_TIME,
     C_SYN_TIME,
@@ -63,9 +64,11 @@ class Backwards(One):
         leaps = block.column(C_CLOCK_LEAP)
         if not any(leaps):
             return
-        for i, (jump, conn_id) in enumerate(zip(leaps, block.column(C_ID), strict=True)):
+        rows = zip(leaps, block.column(C_ID), block.column(C_MARKS), strict=True)
+        for i, (jump, conn_id, marks) in enumerate(rows):
             if jump and conn_id < MEASURED:
-                self.group.add(block.words, i * CONNECTION_SIZE)
+                if not marks & mask(MARK_TIME_BACK):  # those are counted by that
+                    self.group.add(block.words, i * CONNECTION_SIZE)
                 self.group.reach("leap", jump)
 
     def found(self, group: Group, now: int) -> Found:

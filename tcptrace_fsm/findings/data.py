@@ -5,11 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.evidence import HANDSHAKE, older
 from tcptrace_fsm.findings.loss import bears, counted, times
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, median, span
 from tcptrace_fsm.kernels.layout import (
+    C_FLAGS,
+    CF_LOG_FULL,
+    E_ACK,
     E_LAST_TIME,
     E_SEGMENTS,
     E_TSVAL,
@@ -140,6 +143,16 @@ def ignored(c: View) -> Iterator[Hit]:
         )
 
 
+def taken(s: Segment, end: End) -> bool:
+    """Whether the peer has acknowledged a segment that was not sent again: it has taken this one.
+
+    Only what fills its gaps makes a receiver's own clock go on (RFC 7323 section 4.3): segments that others have
+    overtaken on a way that reorders much may look older than they are to it.
+    """
+    again = (x for x in end.segments if x.frame > s.frame and x.length and x.seq < s.end and x.end > s.seq)
+    return end.peer[E_ACK] >= s.end and next(again, None) is None
+
+
 def stale(c: View) -> Iterator[Hit]:
     """Data with a timestamp that went backwards, one finding per sender."""
     for end in c.ends:
@@ -151,16 +164,24 @@ def stale(c: View) -> Iterator[Hit]:
         if not old:
             continue
         new = [s for s in old if not s.has(MARK_RETRANSMISSION)]
+        if new and not c[C_FLAGS] & CF_LOG_FULL:
+            new = [s for s in new if not taken(s, end)]
+            old = [s for s in old if s in new or s.has(MARK_RETRANSMISSION)]
+            if not old:
+                continue
         first = (new or old)[0]
+        before = (x for x in end.segments if x.frame < first.frame and older(first.tsval, x.tsval))
+        seen = next(before, None)
         what = "new data" if new else "data that had been sent before: an old copy that came late"
         yield Hit(
             end.side,
             first,
-            f"{end.name} sent {what}, with timestamp {first.tsval} although {end[E_TSVAL]} had been seen "
+            f"{end.name} sent {what}, with timestamp {first.tsval} although "
+            f"{seen.tsval if seen else end[E_TSVAL]} had been seen "
             f"({times(len(old), c)}); "
             f"{end.peer.name} drops it as an old duplicate (PAWS)",
             [s for s in old if s is not first],
-            None if new else "low",
+            None if new and not c[C_FLAGS] & CF_LOG_FULL else "low",
         )
 
 

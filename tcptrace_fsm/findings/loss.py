@@ -10,6 +10,7 @@ from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, Wording, mask, name_of, span
 from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
+    C_MARKS,
     CF_LOG_FULL,
     DETECT_SPURIOUS,
     E_ACK,
@@ -17,6 +18,7 @@ from tcptrace_fsm.kernels.layout import (
     E_LAST_TIME,
     E_SACK_HIGH,
     E_SEGMENTS,
+    MARK_ACK_UNSEEN,
     MARK_DSACK,
     MARK_FAST,
     MARK_LOST_BEFORE,
@@ -195,7 +197,8 @@ def lost_before(c: View) -> Iterator[Hit]:
                 "ones passed "
                 "here first, the missing ones came only when sent again",
                 again[1:],
-                graded(len(again)),
+                # Where frames are missing here that arrived, those may have passed here too.
+                "low" if c[C_MARKS] & mask(MARK_ACK_UNSEEN) else graded(len(again)),
             )
 
 

@@ -15,6 +15,7 @@ from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.core.words import SEVERITIES, SIDES
 from tcptrace_fsm.findings.icmp import IcmpError
 from tcptrace_fsm.findings.keys import Key, mask, notable
+from tcptrace_fsm.findings.lacking import mistimed
 from tcptrace_fsm.findings.needs import doubtful
 from tcptrace_fsm.findings.view import Change, End, Segment, View, artefact_of, median, name_of, names_of, segments_of
 from tcptrace_fsm.kernels.layout import C_FLAGS, C_ID, CF_SET_BACK
@@ -213,7 +214,7 @@ class Rule:
         artefact = view.artefact
         severity = hit.severity or self.severity
         loud = severity in {"medium", "high"}
-        if loud and (view[C_FLAGS] & CF_SET_BACK or (self.fragile and doubtful(view))):
+        if loud and ((self.category != "capture" and mistimed(view)) or (self.fragile and doubtful(view))):
             severity = "low"
         elif artefact and severity == "high":
             severity = "medium"  # what the capture itself may have done is not shouted
