@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from array import array
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
+from tcptrace_fsm.capture import containers
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.kernels.walk import settle_stamps
 from tests import builders as make
@@ -76,34 +78,70 @@ def test_the_first_screen_tells_of_them(tmp_path):
 STEPS = st.sampled_from((0, 5, DAY // 2, DAY, DAY + 1, 2 * DAY, -5, -DAY, -DAY - 1, -3 * DAY))
 
 
-@given(st.lists(STEPS, max_size=12), st.integers(1, 5))
-def test_stamps_are_settled_alike_plain_and_compiled(steps, most):
-    """Beside a list: the compiled kernel and the plain one, so many frames at a time."""
+def settled_by_hand(times: list[int]) -> list[int]:
+    """What settling makes of them, all at once."""
+    out: list[int] = []
+    for i, time in enumerate(times):
+        before, after, third = out[-1] if out else None, *[*times[i + 1 : i + 3], None, None][:2]
+        found = time
+        if after is not None and abs(time - after) > DAY:
+            if before is None:
+                found = after if time > after and third is not None and abs(after - third) <= DAY else time
+            elif abs(time - before) > DAY >= abs(before - after):
+                found = before
+        out.append(found)
+    return out
+
+
+@given(st.lists(STEPS, max_size=12), st.integers(3, 6))
+def test_stamps_are_settled_alike_however_many_at_a_time(steps, most):
+    """Beside a list: the compiled kernel and the plain one; what is not settled yet comes again with what follows."""
     times = [10 * DAY]
     for step in steps:
         times.append(max(times[-1] + step, 0))
-    settled = []
     for settle in (settle_stamps, pure_kernels()["walk"].settle_stamps):
         ctl, out = array("q", bytes(8 * at.WALK_SIZE)), []
-        for begin in range(0, len(times), most):
-            part = times[begin : begin + most]
+        while len(out) < len(times):
+            part = times[len(out) : len(out) + most]
             frames = array("q", bytes(8 * at.FRAME_SIZE * len(part)))
             frames[at.F_TIME :: at.FRAME_SIZE] = array("q", part)
-            settle(frames, len(part), ctl)
-            out += frames[at.F_TIME :: at.FRAME_SIZE]
-        settled.append((out, list(ctl)))
-        assert (ctl[at.WALK_EARLIEST], ctl[at.WALK_LATEST]) == (min(out), max(out))
+            done = settle(frames, len(part), int(len(out) + len(part) == len(times)), ctl)
+            assert len(part) - (1 if out else 2) <= done <= len(part)
+            out += frames[at.F_TIME :: at.FRAME_SIZE][:done]
+            assert (ctl[at.WALK_EARLIEST], ctl[at.WALK_LATEST]) == (min(out, default=-1), max(out, default=-1))
+        assert out == settled_by_hand(times)
         assert ctl[at.WALK_STRAY] == sum(a != b for a, b in zip(out, times, strict=True))
-    assert settled[0] == settled[1]
-    out, before = settled[0][0], None
-    for i, time in enumerate(times):
-        expected = time
-        if (i + 1) % most and i + 1 < len(times):
-            after = times[i + 1]
-            if before is None:
-                agree = most > 2 and len(times) > 2 and abs(after - times[2]) <= DAY
-                expected = after if time - after > DAY and agree else time
-            elif abs(time - before) > DAY < abs(time - after) and abs(before - after) <= DAY:
-                expected = before
-        assert out[i] == expected
-        before = expected
+
+
+def pcapng(frames) -> bytes:
+    """With a simple packet and an old one among the others, names behind the fifth, and no statistics."""
+    blocks = [make.packet(*frame) for frame in frames]
+    blocks[2] = make.old_packet(*frames[2])
+    blocks[6] = make.simple_packet(frames[6][1])
+    return make.section() + make.interface() + b"".join([*blocks[:5], make.block(0xBAD, bytes(8)), *blocks[5:]])
+
+
+def read(data: bytes, size: int, batch: int):
+    """Times of all segments, and what the capture says of itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(containers, "BATCH_FRAMES", batch)
+        capture = containers.open_capture(io.BytesIO(data), chunk_size=size)
+        times = [
+            part.segments[i * at.SEGMENT_SIZE + at.S_TIME] for part in capture.segments() for i in range(part.count)
+        ]
+    return times, capture.frames, capture.stray_stamps, capture.first_time, capture.last_time, capture.truncated
+
+
+@pytest.mark.parametrize("size", [1, 200, 4096])
+@pytest.mark.parametrize("batch", [1, 3, 4096])
+@pytest.mark.parametrize("cut", [0, 30])
+@pytest.mark.parametrize("which", [(0,), (3,), (4,), (-1,), (3, 5, 7), (3, 4), (0, 1)])
+@pytest.mark.parametrize("form", [make.pcap, make.snoop, pcapng])
+def test_however_a_capture_is_read(form, which, cut, batch, size):
+    """In chunks and batches of any size, whole or cut short: the same times, frames and last words."""
+    frames = frames_of(CLOSED)
+    for n in which:
+        frames[n] = (frames[n][0] + 3 * 86400 * 10**6, frames[n][1])
+    data = form(frames)
+    data = data[: len(data) - cut]
+    assert read(data, size, batch) == read(data, 1 << 20, 4096)

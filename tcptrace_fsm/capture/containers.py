@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.capture.batches import BATCH_FRAMES, Batch
 from tcptrace_fsm.capture.chunks import Chunk
+from tcptrace_fsm.capture.counts import Counts
 from tcptrace_fsm.capture.headers import LONGEST_HEADER, read_header
 from tcptrace_fsm.capture.pcapng import (
     BLOCK_INTERFACE,
@@ -26,7 +27,6 @@ from tcptrace_fsm.capture.pcapng import (
     PCAPNG_MAGIC,
     SECTION_HEADER,
     Description,
-    Drops,
     Interface,
     Order,
     names,
@@ -36,7 +36,6 @@ from tcptrace_fsm.capture.pcapng import (
     read_section,
     read_statistics,
 )
-from tcptrace_fsm.capture.peeling import Peeler
 from tcptrace_fsm.capture.streams import Stream, StreamDamage, open_stream
 from tcptrace_fsm.errors import CaptureError
 from tcptrace_fsm.kernels.decode import decode
@@ -46,30 +45,32 @@ from tcptrace_fsm.kernels.layout import (
     DAMAGE_INTERFACE,
     DAMAGE_LENGTH,
     DAMAGE_PACKET_IN_BLOCK,
+    F_OFFSET,
+    FRAME_SIZE,
     IF_SIZE,
-    OUTCOME_ENCRYPTED,
-    OUTCOMES,
     STATUS_BLOCK,
     STATUS_DAMAGED,
     STATUS_FULL,
+    STATUS_MORE,
     STATUS_SKIP,
+    WALK_BEFORE,
     WALK_BEGIN,
     WALK_CAPACITY,
     WALK_EARLIEST,
     WALK_END,
     WALK_HEADER,
     WALK_HELD,
+    WALK_HELD_BEFORE,
     WALK_INTERFACES,
     WALK_LATEST,
     WALK_LENGTHS,
     WALK_LINK,
     WALK_NEED,
     WALK_REASON,
-    WALK_SIZE,
     WALK_STATUS,
     WALK_SWAPPED,
     WALK_TICK,
-    WALK_TIMELESS,
+    WALK_UNSTAMPED,
 )
 from tcptrace_fsm.kernels.walk import settle_stamps, walk_pcap, walk_pcapng, walk_snoop
 
@@ -79,14 +80,14 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from tcptrace_fsm.capture.filters import Filter
-    from tcptrace_fsm.capture.fragments import Fragments
 
 __all__ = ["Batch", "Capture", "Interface", "open_capture"]
 
+PACKET_HEAD = {"pcapng": 28, "snoop": 24}
+"""Bytes of a record before the packet, where that has a time."""
 MAX_NOTES = 1000
 """Comments and resolved names kept."""
 FOREVER = (1 << 63) - 1
-ESP = "encrypted IPsec (ESP)"
 
 DAMAGE = {
     DAMAGE_LENGTH: "a packet of {} bytes, more than any capture holds",
@@ -97,7 +98,7 @@ DAMAGE = {
 }
 
 
-class Capture:
+class Capture(Counts):
     """A capture being read; made by `open_capture`.
 
     The attributes are right for what has been read so far, and final after the iteration.
@@ -110,8 +111,8 @@ class Capture:
         ``pcap``, ``pcapng`` or ``snoop``.
     link_types : list of int
         LINKTYPE_ numbers in the order met.
-    frames, stray_stamps : int
-        Frames read; those that alone are stamped a day or more away from their neighbours, see `settle_stamps`.
+    frames : int
+        Frames read.
     truncated : str or None
         Why reading ended early, with the byte offset in the decompressed stream.
     outcomes : int64[OUTCOMES]
@@ -132,115 +133,28 @@ class Capture:
     """
 
     def __init__(self, stream: Stream, chunk_size: int, keep: Filter | None = None, *, broken: bool = False) -> None:
-        self._stream = stream
+        super().__init__(stream, broken=broken)
         self._keep = keep
         self._chunk = Chunk(stream, chunk_size)
-        self._ctl = array("q", bytes(8 * WALK_SIZE))
-        self._ctl[WALK_CAPACITY] = BATCH_FRAMES
+        self._ctl[WALK_CAPACITY] = max(3, BATCH_FRAMES)  # by the next two the first is judged
         self._ctl[WALK_EARLIEST] = FOREVER
         self._ctl[WALK_LATEST] = -1
         self._table = array("q", bytes(8 * IF_SIZE))
         self._order: Order = "big"
         self._sections = 0
-        self._drops = Drops()
         self._seen_links: set[int] = set()
         self._started = False
+        self._put_back = 0  # bytes of a frame that was walked, and is walked again with what follows it
+        self._ended: StreamDamage | None = None  # how reading ended, while a frame that was put back is still to come
+        self._last = False  # nothing follows any more
         self.format = ""
         self.link_types: list[int] = []
-        self.frames = self.stray_stamps = 0
+        self.frames = 0
         self.truncated: str | None = None
-        self.outcomes = array("q", bytes(8 * OUTCOMES))
         self.interfaces: list[Interface] = []
         self.comments: list[str] = []
         self.names: dict[str, str] = {}
-        self.peeler = Peeler(broken=broken)
         self._open()
-
-    @property
-    def name(self) -> str:
-        """The path as given, ``-`` for standard input."""
-        return self._stream.name
-
-    @property
-    def compression(self) -> str:
-        """How the file is compressed; empty for not at all."""
-        return self._stream.compression
-
-    @property
-    def bytes_read(self) -> int:
-        """Bytes of the file read so far, as they lie on the disk."""
-        return self._stream.consumed
-
-    @property
-    def waiting(self) -> bool:
-        """Whether bytes are being waited for at this moment."""
-        return self._stream.waiting
-
-    @property
-    def replaced(self) -> bool:
-        """Whether a file that was followed was cut, or gave its name to another one."""
-        return self._stream.replaced
-
-    @property
-    def size(self) -> int | None:
-        """Bytes of the file, where known."""
-        return self._stream.size
-
-    @property
-    def fragments(self) -> Fragments:
-        """What IP fragments wait for the rest."""
-        return self.peeler.fragments
-
-    @property
-    def unsupported_links(self) -> dict[int, int]:
-        """Frames of each LINKTYPE_ number that nothing here reads."""
-        return self.peeler.unsupported_links
-
-    @property
-    def broken_headers(self) -> int:
-        """Frames with a TCP header that is none."""
-        return self.peeler.broken_headers
-
-    @property
-    def icmp_errors(self) -> int:
-        """ICMP errors that quote a TCP segment."""
-        return self.peeler.icmp_errors
-
-    @property
-    def skipped(self) -> dict[str, int]:
-        """Frames that may hold TCP behind what is not decoded, by its name."""
-        encrypted = self.outcomes[OUTCOME_ENCRYPTED]
-        return {**self.peeler.skipped, ESP: encrypted} if encrypted else dict(self.peeler.skipped)
-
-    @property
-    def first_time(self) -> int | None:
-        """Least capture time, ns."""
-        return self._ctl[WALK_EARLIEST] if self._ctl[WALK_LATEST] >= 0 else None
-
-    @property
-    def last_time(self) -> int | None:
-        """Greatest capture time, ns."""
-        return self._ctl[WALK_LATEST] if self._ctl[WALK_LATEST] >= 0 else None
-
-    @property
-    def timeless(self) -> int:
-        """Frames without a time of their own (simple packet blocks); they got that of the frame before."""
-        return self._ctl[WALK_TIMELESS]
-
-    @property
-    def times_held(self) -> int:
-        """Frames whose time lay before 1970 or behind 2116; they got the time of that bound."""
-        return self._ctl[WALK_HELD]
-
-    @property
-    def received(self) -> int | None:
-        """Frames received by the capturing machine, by its last statistics; None where it says nothing."""
-        return self._drops.received
-
-    @property
-    def dropped(self) -> int | None:
-        """Frames lost by the capturing machine, by its last statistics; None where it says nothing."""
-        return self._drops.lost
 
     def segments(self) -> Iterator[Batch]:
         """Read on, a batch of frames at a time, in file order. A capture is read once.
@@ -260,6 +174,7 @@ class Capture:
                 else:
                     walk = walk_pcap if self.format == "pcap" else walk_snoop
                     count = walk(self._chunk.data, batch.frames, ctl)
+                count = self._settle(batch, count) if count else 0
                 if count:
                     self._decode(batch, count)
                     yield batch
@@ -284,12 +199,20 @@ class Capture:
                 return self._block()
             if status == STATUS_SKIP:
                 return self._skip(ctl[WALK_NEED])
-            if self._more(ctl[WALK_NEED]):
+            if self._ended is not None:
+                raise self._ended
+            if not self._last and self._more(ctl[WALK_NEED]):
                 return True
         except StreamDamage as reason:
+            if self._put_back:
+                self._ended, self._last = reason, True
+                return True
             ctl[WALK_BEGIN] = self._chunk.end
             self._stop(str(reason))
             return False
+        if self._put_back:
+            self._last = True
+            return True
         rest = self._chunk.end - ctl[WALK_BEGIN]
         if rest:
             self._stop(f"the capture ends {rest} bytes into a record of at least {ctl[WALK_NEED]}")
@@ -439,8 +362,21 @@ class Capture:
 
     # --- decoding ---
 
+    def _settle(self, batch: Batch, count: int) -> int:
+        """Settle the stamps of the frames walked; returns how many are. One that is not yet is walked again."""
+        ctl = self._ctl
+        follows = ctl[WALK_STATUS] in {STATUS_FULL, STATUS_MORE} and not self._last and not ctl[WALK_UNSTAMPED]
+        settled = settle_stamps(batch.frames, count, int(not follows), ctl)
+        self._put_back = 0
+        if settled < count:
+            head = ctl[WALK_HEADER] if self.format == "pcap" else PACKET_HEAD[self.format]
+            self._put_back = ctl[WALK_BEGIN] - batch.frames[settled * FRAME_SIZE + F_OFFSET] + head
+            ctl[WALK_BEGIN] -= self._put_back
+            ctl[WALK_NEED] += self._put_back
+            ctl[WALK_HELD] = ctl[WALK_HELD_BEFORE] if ctl[WALK_BEFORE] else 0
+        return settled
+
     def _decode(self, batch: Batch, count: int) -> None:
-        self.stray_stamps = settle_stamps(batch.frames, count, self._ctl)
         batch.data = self._chunk.data
         batch.first_frame = self.frames + 1
         batch.frame_count = count

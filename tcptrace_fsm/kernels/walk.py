@@ -241,7 +241,10 @@ def take_packet(data: Buffer, at: int, kind: int, frames: Words, f: int, interfa
     frames[f + F_CAPTURED] = ctl[WALK_CAPTURED]
     frames[f + F_ORIGINAL] = max(ctl[WALK_CAPTURED], ctl[WALK_ORIGINAL])
     frames[f + F_LINK] = interfaces[row + IF_LINK]
+    ctl[WALK_HELD_BEFORE] = ctl[WALK_HELD]
+    ctl[WALK_UNSTAMPED] = 0
     if kind == 3:
+        ctl[WALK_UNSTAMPED] = 1
         ctl[WALK_TIMELESS] += 1
     else:
         ctl[WALK_LAST_TIME] = stamp_to_ns(
@@ -340,25 +343,26 @@ def apart(one: int, other: int) -> int:
     return 1 if one - other > DAY * MILLISECOND or other - one > DAY * MILLISECOND else 0
 
 
-def settle_stamps(frames: Words, count: int, ctl: Words) -> int:
+def settle_stamps(frames: Words, count: int, last: int, ctl: Words) -> int:
     """Give a frame that alone is stamped a day or more away from its neighbours the time of the one before.
 
     The clock is judged by what follows: one stamp says nothing, neither of it nor of what was open then. The first
-    frame of a capture gets the time of the second where it is ahead of that and of the third. The last of those that
-    were walked is taken as it is.
+    frame of a capture gets the time of the second where it is ahead of that and of the third.
 
     Parameters
     ----------
     frames : int64[]
         Frame records, as walked.
     count : int
+    last : int
+        1 where nothing follows that could judge the last frame: then it is taken as it is.
     ctl : int64[WALK_SIZE]
         ``WALK_EARLIEST`` and ``WALK_LATEST`` are corrected; ``WALK_STRAY`` and what follows it go on.
 
     Returns
     -------
     int
-        How many there have been in the capture.
+        How many are settled: all, or all but the last; of the first two of a capture, perhaps none.
 
     """
     before = ctl[WALK_BEFORE] - 1
@@ -367,13 +371,17 @@ def settle_stamps(frames: Words, count: int, ctl: Words) -> int:
     i = 0
     while i < count:
         time = frames[i * FRAME_SIZE + F_TIME]
-        if i + 1 < count and (before < 0 or apart(time, before)):
-            after = frames[(i + 1) * FRAME_SIZE + F_TIME]
+        if before < 0 or apart(time, before):
+            if i + 1 == count and not last:
+                break
+            after = frames[(i + 1) * FRAME_SIZE + F_TIME] if i + 1 < count else time
             agree = 0
             if before >= 0:
                 agree = 1 - apart(before, after)
-            elif time > after and i + 2 < count:
-                agree = 1 - apart(after, frames[(i + 2) * FRAME_SIZE + F_TIME])
+            elif time > after and apart(time, after):
+                if i + 2 == count and not last:
+                    break
+                agree = 1 - apart(after, frames[(i + 2) * FRAME_SIZE + F_TIME]) if i + 2 < count else 0
             if agree and apart(time, after):
                 time = before if before >= 0 else after
                 frames[i * FRAME_SIZE + F_TIME] = time
@@ -387,4 +395,4 @@ def settle_stamps(frames: Words, count: int, ctl: Words) -> int:
     ctl[WALK_GREATEST] = greatest + 1
     ctl[WALK_EARLIEST] = least
     ctl[WALK_LATEST] = greatest
-    return ctl[WALK_STRAY]
+    return i

@@ -54,7 +54,9 @@ WALK_STRAY = 21  # frames stamped a day or more away from those before and after
 WALK_BEFORE = 22  # of the frames before, settled: time of the last, least and greatest time, ns plus 1 each; 0: none
 WALK_LEAST = 23
 WALK_GREATEST = 24
-WALK_SIZE = 25
+WALK_UNSTAMPED = 25  # pcapng: 1 where the packet block at hand has no time of its own
+WALK_HELD_BEFORE = 26  # pcapng: WALK_HELD before it
+WALK_SIZE = 27
 
 STATUS_MORE = 0  # the next record is not wholly in the chunk
 STATUS_FULL = 1  # the frames array is full
