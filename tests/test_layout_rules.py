@@ -116,7 +116,6 @@ MANY_ARGUMENTS = {
     "kernels.header.broken",
     "kernels.header.decode_tcp",
     "kernels.log.log_segment",
-    "kernels.points.take_path",
     "kernels.turns.went_on",
     "kernels.turns.take_data",
     "kernels.waits.take_syn",

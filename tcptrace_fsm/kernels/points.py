@@ -11,6 +11,7 @@ from tcptrace_fsm.kernels.sequence import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Tracker
 
 __all__ = ["collect_paths", "end_paths"]
 
@@ -65,11 +66,14 @@ def was_gone(w: int, seq: int, end: int, arrived: int, paths: Words) -> int:
     return gone
 
 
-def take_path(c: int, side: int, s: int, marks: int, segments: Words, rows: Words, paths: Words, control: Words) -> int:
+def take_path(c: int, side: int, s: int, marks: int, tracker: Tracker) -> int:
     """Count what became of a segment between the points, before the first and behind the last; measure its delay."""
+    segments = tracker.segments
+    rows = tracker.rows
+    paths = tracker.paths
     fate = segments[s + S_FATE]
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
-    w = path_of(c, rows, paths, control) + side * WAY_SIZE
+    w = path_of(c, rows, paths, tracker.control) + side * WAY_SIZE
     flags = segments[s + S_FLAGS]
     seq = widen(segments[s + S_SEQ], rows[x + E_BASE], rows[x + E_NEXT])
     end = seq + segments[s + S_LEN] + (1 if flags & TCP_SYN else 0) + (1 if flags & TCP_FIN else 0)

@@ -181,7 +181,7 @@ def take_in(c: int, s: int, tracker: Tracker) -> int:
     if not plain_to_zeek(c, side, s, segments, rows):
         join_zeek(c, side, s, segments, rows)
     if segments[s + S_FATE]:
-        take_path(c, side, s, marks, segments, rows, tracker.paths, control)
+        take_path(c, side, s, marks, tracker)
     return label(c, side, s, marks, tracker)
 
 
