@@ -185,7 +185,7 @@ def broken_answers(case: Case) -> Verdict | None:
     )
 
 
-def unheard_syns(case: Case, world: World) -> Verdict | None:
+def syns_without_answer(case: Case, world: World) -> Verdict | None:
     """SYNs with wrong checksums that nobody answers, of a host whose other segments are right."""
     syns = syns_of(case)
     if len(syns) < 2 or not broken_syns(case, world) or not sums_elsewhere(case, world) & SUMS_GOOD:
@@ -209,7 +209,7 @@ def unheard_syns(case: Case, world: World) -> Verdict | None:
 def broken(case: Case, world: World) -> Verdict | None:
     """What arrives is damaged: wrong checksums, never acknowledged."""
     if case[C_OPENING] == OPENING_UNANSWERED:
-        return unheard_syns(case, world)
+        return syns_without_answer(case, world)
     if case[C_OPENING] == OPENING_INCOMPLETE:
         return broken_answers(case) if case.has("bad_checksum") else None
     for stall in stalls(case):

@@ -62,7 +62,7 @@ def measure_waits(block: Block) -> None:
     if log is None:
         return
     for key, rows in alike(block).items():
-        if when_unheard(key):
+        if when_unanswered(key):
             for c, _ in rows:
                 words[c + C_HEARD] = treatment(words, c, log)
 
@@ -148,7 +148,7 @@ def when_open_again(key: Key) -> bool:
     return key.marks & OPEN_AGAIN == OPEN_AGAIN
 
 
-def when_unheard(key: Key) -> bool:
+def when_unanswered(key: Key) -> bool:
     """A SYN+ACK was repeated and the client said something, or something else was repeated."""
     return when_open_again(key) or bool(key.marks & AGAIN)
 
@@ -196,7 +196,7 @@ SURVEYS = (
         "had to repeat something at that time, and than a quarter of the handshakes that a single loss would explain.",
         innocent="A path to the server that breaks down for seconds while nothing but handshakes are under way.",
         make=Overflows,
-        when=when_unheard,
+        when=when_unanswered,
         measure=measure_waits,
         aliases={"Linux": "ListenOverflows, ListenDrops"},
         example=many(3, OVERFLOW) + "\nend 10",

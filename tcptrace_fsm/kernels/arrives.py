@@ -180,7 +180,7 @@ def acks_fin(tcb: Tcb, w: int) -> int:
     if tcb.habits & HABIT_FIN_STARTS_AGAIN and not tcb.fin_taken and 0 <= tcb.peer_fin_end <= tcb.log[w].seq:
         return 0  # gVisor looks for the ACK of its FIN in what is next in sequence (consumeSegment)
     if (
-        tcb.fin_unheard
+        tcb.fin_unknown
         and tcb.state == ST_FIN_WAIT_1
         and not tcb.local
         and not tcb.log[w].marks & M_GAP

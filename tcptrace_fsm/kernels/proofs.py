@@ -140,7 +140,7 @@ def note_own(tcb: Tcb, w: int) -> int:
         tcb.fin_proof = w
     if is_reply_rst(tcb, w) and tcb.fins:
         if not tcb.resets and 1 <= tcb.log[w].seq < tcb.fin_end:
-            tcb.fin_unheard = t
+            tcb.fin_unknown = t
         tcb.resets += 1
     return 0
 
@@ -188,8 +188,8 @@ def survey(tcb: Tcb) -> int:
         if own:
             note_own(tcb, w)
         w += 1
-    if tcb.last_alive > tcb.fin_unheard + OVERTAKEN_WITHIN * MILLISECOND:
-        tcb.fin_unheard = 0
+    if tcb.last_alive > tcb.fin_unknown + OVERTAKEN_WITHIN * MILLISECOND:
+        tcb.fin_unknown = 0
     if tcb.local and tcb.side == SERVER and asked >= 0 and tcb.plain_proof < 0 and tcb.last_syn < 0:
         if (stop if stop >= 0 else tcb.end) > asked + ANSWER_DUE * MILLISECOND:
             tcb.overlooked = 1

@@ -339,7 +339,7 @@ class Tcb:
     # capture time of the peer's latest segment that could not complete the handshake, -1 for none
     turned_away: int = -1
     shut: int = 0  # 1 where what it had to send at last was held back by a shut window
-    fin_unheard: int = 0  # 1 where it answered by RST what its peer had sent before it heard of the endpoint's FIN
+    fin_unknown: int = 0  # 1 where it answered by RST what its peer had sent before it had the endpoint's FIN
     # its peer's last segment that came late, and was sent before its peer heard of the endpoint's FIN
     overtaken: int = 0
     fin_after: int = 0  # 1 where its own FIN, lost or overtaken on its way here, was sent after it had taken the peer's

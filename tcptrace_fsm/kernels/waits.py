@@ -119,7 +119,7 @@ def take_back(c: int, rows: Words) -> int:
     return 0
 
 
-def unheeded() -> int:
+def marks_without_effect() -> int:
     """The marks of what changes nothing here: no word of the endpoint's, or one that asks for nothing."""
     return (
         M_CAPTURE_DUPLICATE
@@ -133,7 +133,7 @@ def unheeded() -> int:
     )
 
 
-def heeded() -> int:
+def marks_with_effect() -> int:
     """The marks of what changes something, though it brings nothing new."""
     return M_RETRANSMISSION | M_OUT_OF_ORDER | M_ZERO_WINDOW_PROBE | M_ZERO_WINDOW_PROBE_ACK
 
@@ -243,7 +243,7 @@ def take_event(
             response = take_data(c, side, s, bits, segments, rows, waits, control)
             bits = speak(c, side, s, bits, segments, rows)
             rows[c + C_WAIT_SPOKE + side] = clock
-        elif marks & heeded():
+        elif marks & marks_with_effect():
             bits = take_again(c, side, s, marks, bits, segments, rows, waits, control)
         if flags & TCP_RST or (flags & TCP_FIN and rows[x + E_FIN] >= 0):
             if flags & TCP_RST:
@@ -273,7 +273,7 @@ def account(
     bits = rows[c + C_WAIT_BITS]
     if not bits:
         bits = begin(c, rows)
-    if marks & unheeded():
+    if marks & marks_without_effect():
         rows[c + C_WAIT_BITS] = bits
         return -1
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
@@ -298,7 +298,7 @@ def account(
         bits = speak_on(c, side, s, bits, segments, rows)
         rows[c + C_WAIT_SPOKE + side] = clock
         rows[c + C_WAIT_FRAME] = segments[s + S_FRAME]
-    elif new or flags or marks & heeded():
+    elif new or flags or marks & marks_with_effect():
         response = take_event(c, side, s, marks, before, bits, segments, rows, waits, control)
         bits = rows[c + C_WAIT_BITS]
     else:

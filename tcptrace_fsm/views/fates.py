@@ -134,12 +134,12 @@ def _judge_data(segments: Sequence[Segment], fates: dict[int, str]) -> None:
 
 
 def _judge_silence(segments: Sequence[Segment], side: str, fates: dict[int, str]) -> None:
-    """Judge what was sent to ``side`` after its last sign of life, where what was sent again or probed went unheard."""
+    """Judge what was sent to ``side`` after its last sign of life, where repetitions and probes had no answer."""
     last = max((i for i, s in enumerate(segments) if s.side == side), default=-1)
     after = [i for i in range(last + 1, len(segments)) if segments[i].label not in _COPIES]
-    unheard = [i for i in after if fates.get(i) or segments[i].label in {"keepalive", "zero_window_probe"}]
-    if len(unheard) > 1:
-        for i in after[after.index(unheard[0]) :]:
+    unanswered = [i for i in after if fates.get(i) or segments[i].label in {"keepalive", "zero_window_probe"}]
+    if len(unanswered) > 1:
+        for i in after[after.index(unanswered[0]) :]:
             fates.setdefault(i, UNKNOWN)
 
 
