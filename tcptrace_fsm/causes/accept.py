@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.attempts import RTO, answer_of, at_server, harm, late, neighbours, opened_late, syns_of
 from tcptrace_fsm.causes.briefs import CLIENT_BYTES, SERVER_BYTES
 from tcptrace_fsm.causes.cause import Cause, Verdict
-from tcptrace_fsm.causes.handshake import EXPLAINED, concerns_stalled, ending, stalled, tale
+from tcptrace_fsm.causes.handshake import EXPLAINED, concerns_stalled, ending, repeated_synacks, stalled
 from tcptrace_fsm.causes.unanswered import concerns_unanswered, silence
 from tcptrace_fsm.findings.evidence import hops
 from tcptrace_fsm.findings.handshake import is_plain
@@ -57,7 +57,9 @@ def deferred_accept(case: Case, world: World) -> Verdict | None:
     greeted = s.reaction is not None and bool(s.reaction.length) and s.reaction.ack <= 1
     evidence = [
         f"the ACK of the SYN+ACK had passed and did not open it ({case.frames(s.sent[0])})",
-        f"{tale(case, s)}; a lost ACK would bring it back after 1 s" if patient else tale(case, s),
+        f"{repeated_synacks(case, s)}; a lost ACK would bring it back after 1 s"
+        if patient
+        else repeated_synacks(case, s),
         ending(case, s),
     ]
     if s.reaction and s.reaction.ack > 1:
@@ -114,7 +116,7 @@ def accept_queue_full(case: Case, world: World) -> Verdict | None:
     kinds = "segments, data among them," if s.data else "ACKs"
     evidence = [
         f"{s.ignored} {kinds} of {case.client.name} should have completed the handshake ({case.frames(*s.sent)})",
-        tale(case, s),
+        repeated_synacks(case, s),
         ending(case, s),
     ]
     if near:

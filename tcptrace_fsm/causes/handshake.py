@@ -104,7 +104,7 @@ def concerns_stalled(case: Case) -> bool:
     return bool(case[C_MARKS] >> MARK_SYN_ACK_AGAIN & 1) and case[C_OPENING] != OPENING_MIDSTREAM
 
 
-def tale(case: Case, s: Stalled) -> str:
+def repeated_synacks(case: Case, s: Stalled) -> str:
     """How often the SYN+ACK came, in words."""
     n = len(s.again)
     return (
@@ -165,7 +165,7 @@ def acks_lost(case: Case, s: Stalled, world: World) -> Verdict | None:
                     f"{len(lost)} segments of {case.client.name} left it and never came to the server "
                     f"({case.frames(*lost)})"
                 ),
-                tale(case, s),
+                repeated_synacks(case, s),
                 ending(case, s),
             ),
             f"something between {case.client.name} and {case.server.name} drops the client's ACKs: {s.ignored} "
@@ -177,7 +177,7 @@ def acks_lost(case: Case, s: Stalled, world: World) -> Verdict | None:
     kinds = "segments, data among them," if s.data else "ACKs"
     evidence = [
         f"{s.ignored} {kinds} of {case.client.name} passed here and had no effect ({case.frames(*s.sent)})",
-        tale(case, s),
+        repeated_synacks(case, s),
         ending(case, s),
     ]
     return Verdict(
@@ -259,7 +259,7 @@ def acks_never_came(case: Case, s: Stalled) -> Verdict | None:
     if later and s.opened:
         return None
     evidence = [
-        tale(case, s),
+        repeated_synacks(case, s),
         f"{case.client.name} sent its SYN once: it has the SYN+ACK, and its ACKs do not get here",
     ]
     if later:

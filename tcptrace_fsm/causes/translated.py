@@ -217,7 +217,7 @@ def disowned(case: Case) -> Verdict | None:
     )
 
 
-def told(end: End, rst: Segment) -> bool:
+def was_reset(end: End, rst: Segment) -> bool:
     """Whether its peer had reset the connection before ``end`` did: what comes after that belongs to none."""
     return any(s.rst and s.frame < rst.frame for s in genuine(end.peer.segments))
 
@@ -226,7 +226,7 @@ def replied_to_stranger(case: Case) -> Verdict | None:
     """An RST answers one segment that its receiver could not assign, from an end that was there a moment before."""
     for end in case.view.ends:
         rst = next((s for s in genuine(end.segments) if s.rst), None)
-        if rst is None or told(end, rst) or any(s.fin for s in case.segments if s.frame < rst.frame):
+        if rst is None or was_reset(end, rst) or any(s.fin for s in case.segments if s.frame < rst.frame):
             continue
         if any(s.rst and s.flags & TCP_ACK for s in end.segments) or any(s.has(MARK_PAWS) for s in case.segments):
             continue  # it aborted; or segments overtake one another
@@ -281,7 +281,7 @@ def unknown_at_once(case: Case) -> Verdict | None:
         if rst is None or rst.flags & TCP_ACK or not rst.has(MARK_RST_DRAWN) or not end.peer[E_UNIQUE]:
             continue
         if (
-            told(end, rst)
+            was_reset(end, rst)
             or any(s.fin for s in case.segments if s.frame < rst.frame)
             or any(s.flags & TCP_ACK for s in end.segments if s.rst)
         ):
