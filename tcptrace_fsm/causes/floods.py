@@ -1,4 +1,4 @@
-"""Causes of many openings that nobody means: scans and floods."""
+"""Causes of many openings that want no connection: scans and floods."""
 
 from __future__ import annotations
 

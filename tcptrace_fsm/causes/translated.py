@@ -1,4 +1,4 @@
-"""The cause of connections that go by two names: a translation applied to one direction, or to some segments."""
+"""The cause of connections with two addresses: a translation applied to one direction, or to some segments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which captures a command reads: a bad one among many is left out, and said."""
+"""Which captures a command reads: a bad one among many is left out, and reported."""
 
 from __future__ import annotations
 

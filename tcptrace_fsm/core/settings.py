@@ -1,4 +1,4 @@
-"""What a run goes by: one object from the command line, or from ``analyze()``, to every process that takes part.
+"""The settings of a run: one object from the command line, or from ``analyze()``, to every process that takes part.
 
 An option of runs is a field here: what it means, and how the command line offers it (:mod:`tcptrace_fsm.cli.options`
 makes ``--learn-timers`` of ``learn_timers``). Whoever needs it reads it from the settings that are handed on whole.

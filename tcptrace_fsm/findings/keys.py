@@ -1,4 +1,4 @@
-"""By what rules are chosen for a connection: what many connections have in common is looked at once.
+"""How rules are chosen for a connection: what many connections have in common is looked at once.
 
 A key holds a few words of a connection's record, and facts: what a kernel found in its log. Rules and surveys say by it
 whether a connection can concern them (``when``); the answer is remembered for all connections with the same key. What

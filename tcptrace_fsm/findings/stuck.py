@@ -1,4 +1,4 @@
-"""Rules about closes that do not go on: a FIN without an answer, or without a FIN of the other side."""
+"""Rules about closes that do not go on: a FIN without an answer, or with no FIN of the other side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who judges connections: the one list that every run goes by."""
+"""The rules, surveys and causes that every run uses, in one list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who takes what a run hands out."""
+"""What receives the results of a run."""
 
 from __future__ import annotations
 
