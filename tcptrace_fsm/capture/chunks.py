@@ -1,4 +1,4 @@
-"""The part of a stream that is in memory: read forwards, in pieces, as large as what was read, whatever is announced."""
+"""The part of a stream that is in memory: read forwards in pieces, as large as what was read, whatever is announced."""
 
 from __future__ import annotations
 

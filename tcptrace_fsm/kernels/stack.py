@@ -1,4 +1,4 @@
-"""Which system an endpoint seems to run: by its first SYN's options, TTL, window and IP identification, and by its times.
+"""Which system an endpoint seems to run, by its first SYN (options, TTL, window, IP identification) and by its times.
 
 It is decided for each connection from the endpoint's own segments alone, so that it does not matter what else a
 capture holds. Where two systems send the same, or what is seen contradicts itself, it is not known. Times are when it
