@@ -21,16 +21,16 @@ WAY = 0.02
 """Seconds from the capture point, at the client's, to the server and back."""
 
 
-def talk(words, end=None, ack=lambda time: WAY):
+def talk(words, end=None, ack=lambda time: WAY, back=0.0001, opened=OPENED):
     """What two ends say: (seconds, side, bytes) each, acknowledged by the other's next words or before those.
 
-    ``ack`` says how long after its words the client sees them acknowledged.
+    ``ack`` says how long after its words the client sees them acknowledged, ``back`` the server.
     """
     lines, said = [], {CLIENT: 1, SERVER: 1}
     for i, (time, side, length) in enumerate(words):
         other = SERVER if side == CLIENT else CLIENT
         following = words[i + 1] if i + 1 < len(words) else (1e9, None, 0)
-        heard = time + (ack(time) if side == CLIENT else 0.0001)
+        heard = time + (ack(time) if side == CLIENT else back)
         begins, said[side] = said[side], said[side] + length
         for at in range(begins, said[side], 1000):
             upto = min(at + 1000, said[side])
@@ -39,7 +39,7 @@ def talk(words, end=None, ack=lambda time: WAY):
             lines.append(f"{heard:.4f} {other} . {said[other]}:{said[other]}(0) ack {said[side]}")
     if end:
         lines.append(f"end {end}")
-    return OPENED + "\n".join(lines)
+    return opened + "\n".join(lines)
 
 
 def asked(*answers, think=0.2, size=100, start=0.1):
@@ -119,6 +119,13 @@ CHAT = [
     *((36.0, SERVER, 200), (39.0, CLIENT, 91), (44.0, CLIENT, 120), (53.7, SERVER, 350)),
 ]
 CAPPED = asked(25.001, 25.002, 4.7, 25.001, 25.003, 11.2, think=0.05)
+
+
+def at_the_server(words, end):
+    """The same, seen at the server's, 80 ms from the client."""
+    opened = "0.0 > S 0:0(0)\n0.0001 < S. 0:0(0) ack 1\n0.08 > . 1:1(0) ack 1\n"
+    return talk(words, end, lambda time: 0.0001, 0.08, opened)
+
 
 SETUP = asked(0.002, 0.001, size=80)
 """Two requests that are answered at once: most protocols begin so, whatever follows."""
@@ -203,6 +210,12 @@ NOBODY_WAITS = {
     "a request for news that is answered when there are some": talk(
         [*asked(0.01, 0.02, 0.01, 0.01, size=30), (2.0, CLIENT, 11), (71.0, SERVER, 24), (71.01, CLIENT, 6)], end=90
     ),
+    "the same, seen far from the client": at_the_server(
+        [*asked(0.01, 0.02, 0.01, 0.01, size=30), (2.0, CLIENT, 11), (71.0, SERVER, 24), (71.082, CLIENT, 6)], 90
+    ),
+    "a poll that is held for 5 s, seen for a few rounds": talk(asked(5.0, 5.001, 4.2, think=0.003, size=110)),
+    "a connection that had begun, and whose last words need no answer": "0.1 > P. 1:81(80) ack 1\n"
+    "0.12 < . 1:1(0) ack 81\n30.1 > F. 81:81(0) ack 1\n30.12 < F. 1:1(0) ack 82\n30.14 > . 82:82(0) ack 2",
     "two who write in turn, and think before they do": talk(
         [*SETUP, *[(4 + 11.3 * i + 0.9 * (i * i % 7), (CLIENT, SERVER)[i % 2], 120 + 13 * i) for i in range(12)]]
     ),

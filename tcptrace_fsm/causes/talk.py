@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.world import World
 
 __all__ = [
+    "ANSWER",
     "SECOND",
     "WORDS",
     "Slowest",
@@ -100,10 +101,13 @@ class Slowest(NamedTuple):
 def slowest(case: Case) -> Slowest:
     """What is known of the slowest answer."""
     word = case[C_SLOWEST]
+    after = ((word >> SLOWEST_NEXT_SHIFT) - 1) * MILLISECOND
+    if after > 0:  # seen from here, its way to the client and back is a part of it
+        after = max(after - max(case[C_WAIT_WAY], 0), 0)
     return Slowest(
         word & ((1 << SLOWEST_ASKED_SHIFT) - 1),
         word >> SLOWEST_ASKED_SHIFT & ((1 << SLOWEST_NEXT_SHIFT - SLOWEST_ASKED_SHIFT) - 1),
-        ((word >> SLOWEST_NEXT_SHIFT) - 1) * MILLISECOND if word >> SLOWEST_NEXT_SHIFT else -1,
+        max(after, -1),
     )
 
 
@@ -277,6 +281,8 @@ def by_nature(case: Case, world: World, late: Slowest) -> str | None:
         return f"all {n} answers took about as long, and are as large as only what was asked for is"
     if (case[C_UNHURRIED] & 0xFFFFFFFF) * 4 >= n or late.after > worst // 4 or is_heartbeat(case, late):
         return None
+    if n < 8 and 0 <= late.after < AT_ONCE and is_round(case, worst):
+        return None  # a poll that is held until its time is over, and begins again
     others = [c for c in world.cases_of(case.service) if c[C_RESPONSES]]
     all_of_it = sum(c[C_RESPONSES] for c in others)
     same = (
@@ -288,6 +294,11 @@ def by_nature(case: Case, world: World, late: Slowest) -> str | None:
         same = 3 * min(c[C_RESPONSE_MIN] for c in others) >= max(c[C_RESPONSE_MAX] for c in others)
         n = all_of_it
     return f"all {n} answers took about as long, and the client asked again soon" if same else None
+
+
+def is_round(case: Case, time: int) -> bool:
+    """Whether a time is one of whole seconds, at the server or at the client, give or take the way's jitter."""
+    return any(off_the_clock(time + way, SECOND) <= RESPONSE_ALIKE for way in (0, way_and_back(case)))
 
 
 def is_heartbeat(case: Case, late: Slowest) -> bool:
