@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.capture.fragments import Fragments
 from tcptrace_fsm.capture.layers import layers
-from tcptrace_fsm.capture.layers.links import encapsulation_code, is_read
+from tcptrace_fsm.capture.layers.links import encapsulation_code, is_read, path_code
 from tcptrace_fsm.kernels.decode import decode
 from tcptrace_fsm.kernels.layout import (
     F_CAPTURED,
@@ -161,7 +161,7 @@ class Peeler:
             # a cold start does without layers
             from tcptrace_fsm.capture.layers.ip import plain_path
 
-            code = encapsulation_code(plain_path(way))
+            code = path_code("/".join(plain_path(way)))
             if len(self._codes) < MOST_WAYS:
                 self._codes[key] = code
         return code

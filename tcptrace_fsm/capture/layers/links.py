@@ -102,7 +102,15 @@ def encapsulation_code(layers: Iterable[str]) -> int:
         for layer in path:
             code = code << 12 | int(layer[5:])
         return code << 3 | len(path)
-    text = "/".join(path)
+    return path_code("/".join(path))
+
+
+def path_code(text: str) -> int:
+    """The same of a path, written as it is shown, that is more than VLAN tags.
+
+    >>> path_code("gre 10.0.0.1-10.0.0.2") == encapsulation_code(["gre 10.0.0.1-10.0.0.2"])
+    True
+    """
     code = _codes.get(text, 0)
     if code == 0:
         if len(_names) >= MAX_PATHS:
