@@ -117,6 +117,15 @@ OVERTAKEN_FAR = """
     0.060 > P. 201:301(100) ack 1  <ts 1050/5040>
     {0}
 """
+OVERRUN = """
+    0.000 > S  0:0(0)                win 64240
+    0.010 < S. 0:0(0)         ack 1  win 64240
+    0.015 > .  1:1(0)         ack 1  win 64240
+    0.020 > .  1:1001(1000)   ack 1  win 64240
+    {0}
+    0.030 > .  1001:60001(59000)   ack 1 win 64240
+    0.040 > .  60001:75001(15000)  ack 1 win 64240
+"""
 CHAIN = """
     0.000 > S  0:0(0)              <ts 1000/0>
     0.010 < S. 0:0(0)     ack 1    <ts 5000/1000>
@@ -193,6 +202,13 @@ def causes(text: str) -> dict[str, str]:
             OVERTAKEN_FAR.format("0.070 < . 1:1(0) ack 201 <ts 5070/1090>"),
             OVERTAKEN_FAR.format("0.070 < . 1:1(0) ack 301 <ts 5070/1090>"),
         ),
+        # Who has reset the connection drops nothing by its timestamp.
+        (
+            "paws_reject_expected",
+            OVERTAKEN_FAR.format("0.070 < . 1:1(0) ack 201 <ts 5070/1090>"),
+            OVERTAKEN_FAR.format("").replace("    0.060", "    0.055 < R 1:1(0)\n    0.060"),
+        ),
+        ("window_overrun", OVERRUN.format("0.025 < . 1:1(0) ack 1001 win 64000"), OVERRUN.format("")),
         # By the clocks of both ends an hour of it did not pass.
         ("rto_retransmission", CHAIN.format(0, 1, 3), CHAIN.format(3600, 3601, 3603)),
         # A client that has acknowledged the SYN+ACK had one.
@@ -254,6 +270,13 @@ def test_a_copy_of_a_syn_asks_nobody_again():
     assert "nat_not_undone" not in causes(text.format(7))
 
 
+def test_a_syn_behind_its_answer_is_no_second_try():
+    """Two queues: the server's direction is stamped first."""
+    text = "{0}0.010 < S. 0:0(0) ack 1\n0.011 > R 1:1(0)\n0.060 > S 0:0(0) id {1}\n"
+    assert "nat_not_undone" not in causes(text.format("", 7))
+    assert "nat_not_undone" in causes(text.format("0.0 > S 0:0(0) id 7\n", 8))
+
+
 @pytest.mark.parametrize("ident", [7, 8])
 def test_copies_of_syns_make_nobody_late(ident):
     """Both taps have each segment, some ms apart: the same packet again is not the client's second try."""
@@ -291,3 +314,15 @@ def test_a_stamp_far_ahead_makes_no_wait_of_its_connection(ahead):
     text = COUNTED + f"{ahead}.0 > F. 101:101(0) ack 1\n1.01 < . 1:1(0) ack 102\n"
     outcome = run(text, rules=True)
     assert [f.message for f in outcome.findings if SEVERITIES.index(f.severity) >= 2] == []
+
+
+@pytest.mark.parametrize(("fin", "loud"), [("0.031", True), ("0.90", False)])
+def test_a_client_that_had_waited_may_have_given_up(fin, loud):
+    """Its FIN is no part of the request, then, and the server's close behind it refuses nothing."""
+    text = "".join(
+        f"port {40000 + n} 80\nisn {n} 5\n{n}.0 > S 0:0(0)\n{n}.01 < S. 0:0(0) ack 1\n{n}.02 > . 1:1(0) ack 1\n"
+        f"{n}.03 > P. 1:101(100) ack 1\n{n}.{fin[2:]} > F. 101:101(0) ack 1\n{n}.91 < F. 1:1(0) ack 102\n"
+        f"{n}.92 > . 102:102(0) ack 2\n"
+        for n in range(4)
+    )
+    assert ("half_close_unsupported" in causes(text)) == loud

@@ -8,7 +8,7 @@ from tcptrace_fsm.causes.briefs import CLIENT_BYTES, OPENED, SERVER_BYTES
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.findings.evidence import prompt
 from tcptrace_fsm.findings.rule import SECOND, span
-from tcptrace_fsm.kernels.layout import C_OPENING, E_ACK, E_FIN, E_UNIQUE
+from tcptrace_fsm.kernels.layout import C_OPENING, C_WAIT_SPOKE, CLIENT, E_ACK, E_FIN, E_UNIQUE
 
 if TYPE_CHECKING:
     from array import array
@@ -83,6 +83,8 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
     if others.first is not None:
         got = f"{others.first.server_bytes:,} bytes"
         evidence.append(f"others were answered: connection {others.first.conn_id} got {got}")
+    # Who closes his direction with a request does so at once; who had waited by then may have given up.
+    gave_up = 0 < case[C_WAIT_SPOKE + CLIENT] < fin.time - SECOND // 2
     # Where some are answered and some are not, these may be pushes of another kind, unless the same was answered.
     another = others.first is not None and not others.to(client[E_UNIQUE])
     return Verdict(
@@ -91,7 +93,7 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
         tuple(evidence),
         f"{server.name} does not answer a client that closes its direction first",
         alternatives=("aborted_by_application",) if answer.rst else ("request_unanswered",),
-        severity="low" if another else None,
+        severity="low" if another or gave_up else None,
         at=fin,
     )
 

@@ -195,6 +195,8 @@ def disowned(case: Case) -> Verdict | None:
         again = case.view.after(rst, side=CLIENT)
         if again and is_copy(again, case.view.client):
             continue
+        if not any(s.syn and answer and s.frame < answer.frame for s in case.sent(CLIENT)):
+            continue  # the SYN that it answers stands behind it: this one is no second try
         if answer and answer.syn_ack and answer.ack == 1 and again and again.syn and again.seq == 0:
             resets.append((answer, rst, again))
     if not resets:
