@@ -126,6 +126,12 @@ OVERRUN = """
     0.030 > .  1001:60001(59000)   ack 1 win 64240
     0.040 > .  60001:75001(15000)  ack 1 win 64240
 """
+BOTH_OPEN = """
+    0.00 > S  0:0(0)
+    0.02 > S. 0:0(0) ack 1
+    {0}
+"""
+SEVERAL = COUNTED + "0.500 < R 1:1(0)\n0.501 < R {0}:{0}(0)\n0.502 < R {0}:{0}(0)\n"
 CHAIN = """
     0.000 > S  0:0(0)              <ts 1000/0>
     0.010 < S. 0:0(0)     ack 1    <ts 5000/1000>
@@ -209,6 +215,10 @@ def causes(text: str) -> dict[str, str]:
             OVERTAKEN_FAR.format("").replace("    0.060", "    0.055 < R 1:1(0)\n    0.060"),
         ),
         ("window_overrun", OVERRUN.format("0.025 < . 1:1(0) ack 1001 win 64000"), OVERRUN.format("")),
+        # The SYN that was answered is not here, and whoever sent it goes on behind it.
+        ("synack_in_wrong_direction", BOTH_OPEN.format("0.03 < R 1:1(0)"), BOTH_OPEN.format("0.03 < . 1:1(0) ack 1")),
+        # One number is that of a FIN.
+        ("rst_injection_suspected", SEVERAL.format(2000), SEVERAL.format(2)),
         # By the clocks of both ends an hour of it did not pass.
         ("rto_retransmission", CHAIN.format(0, 1, 3), CHAIN.format(3600, 3601, 3603)),
         # A client that has acknowledged the SYN+ACK had one.

@@ -85,7 +85,7 @@ def scattered(end: End) -> list[Segment]:
     if not whole(end.view):
         return []  # where frames are missing, it may have been there
     row = [s for s in resets if s.time - resets[0].time < SECOND and s.seq >= resets[0].seq]
-    return row if row[-1].seq > resets[0].seq else []
+    return row if row[-1].seq > resets[0].seq + 1 else []  # by one: its FIN, which the capture may lack
 
 
 def took_effect(end: End, rst: Segment) -> bool:

@@ -159,6 +159,8 @@ def wrong_direction(c: View) -> Iterator[Hit]:
             "no SYN had "
             "come from there: a forged or misdirected segment",
             (syn, *own[1:]),
+            # Whoever goes on with the number that it acknowledges has sent a SYN, which the capture lacks.
+            "low" if any(s.seq == own[0].ack and not s.rst for s in c.server.segments) else None,
         )
 
 

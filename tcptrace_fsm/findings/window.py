@@ -14,6 +14,7 @@ from tcptrace_fsm.kernels.layout import (
     E_EDGE,
     E_WINDOW,
     E_ZERO_WINDOWS,
+    MARK_AFTER_RST,
     MARK_OUT_OF_WINDOW,
     MARK_WINDOW_OPENED,
     MARK_WINDOW_SHRUNK,
@@ -71,7 +72,7 @@ def shut(c: View, end: End) -> list[Shut]:
     groups: list[list[Segment]] = []
     ends: dict[int, Segment] = {}  # by number of the group: what opened it
     for s in end.segments:
-        if s.has(MARK_ZERO_WINDOW):
+        if s.has(MARK_ZERO_WINDOW) and not s.has(MARK_AFTER_RST):
             if groups and s.ack - groups[-1][-1].ack <= 1 and len(groups) - 1 not in ends:
                 groups[-1].append(s)
             else:
