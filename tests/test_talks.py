@@ -216,6 +216,13 @@ NOBODY_WAITS = {
     "a poll that is held for 5 s, seen for a few rounds": talk(asked(5.0, 5.001, 4.2, think=0.003, size=110)),
     "a connection that had begun, and whose last words need no answer": "0.1 > P. 1:81(80) ack 1\n"
     "0.12 < . 1:1(0) ack 81\n30.1 > F. 81:81(0) ack 1\n30.12 < F. 1:1(0) ack 82\n30.14 > . 82:82(0) ack 2",
+    "peers of which one closes soon after it has heard the other": closing(
+        talk([(0.1, CLIENT, 90), (0.14, SERVER, 90), (2.0, CLIENT, 100), (2.4, SERVER, 60), (4.0, CLIENT, 100)])
+        + "\n7.9 < P. 151:1551(1400) ack 291\n7.9001 > . 291:291(0) ack 1551",
+        7.95,
+        291,
+        1551,
+    ),
     "two who write in turn, and think before they do": talk(
         [*SETUP, *[(4 + 11.3 * i + 0.9 * (i * i % 7), (CLIENT, SERVER)[i % 2], 120 + 13 * i) for i in range(12)]]
     ),
@@ -292,6 +299,10 @@ WAITED_FOR = {
                 for word in ((at, CLIENT, 24 + i), (at + 0.021 + 4.2 * (i == 25), SERVER, 120))
             ]
         ),
+        "server_slow",
+    ),
+    "one of eight, of somebody who looks at it for a while": (
+        talk(asked(*[0.05] * 5, 8.1, *[0.07] * 2, think=3.2, size=360)),
         "server_slow",
     ),
     "one of twelve, of somebody who reads for long": (

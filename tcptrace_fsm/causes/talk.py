@@ -254,6 +254,9 @@ def by_leave(case: Case) -> str | None:
         return None
     if ends[0].side != CLIENT and last_burst(case) < ANSWER:
         return None
+    some = quick_answers(case, case[C_RESPONSE_MAX] // 2) - quick_answers(case, soon_enough(case))
+    if 4 * some > case[C_RESPONSES]:
+        return None  # the others came at any time, and so may this one
     took = own.time - spoke
     if took > max(SECOND, min(case[C_RESPONSE_MAX] // 8, 2 * SECOND)):
         return None
@@ -268,7 +271,7 @@ def by_habit(case: Case, late: Slowest) -> str | None:
     soon = 0 <= late.after <= worst // 4
     polls = 0 <= late.after < AT_ONCE and (pending(case) or slow > 1)  # each as soon as it has the one before
     few = quick >= max(2 * slow, 2) or quick >= max(slow, 4)
-    many = quick >= max(8, 3 * slow)
+    many = quick >= max(6, 3 * slow)
     if (soon and few and not (polls and not many)) or (many and late.asked > WORDS):
         return f"{quick} of {n} requests were answered at once, each before the next was sent"
     return None

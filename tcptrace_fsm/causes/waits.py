@@ -95,7 +95,7 @@ def nagle_delayed_ack(case: Case, world: World) -> Verdict | None:  # noqa: ARG0
     if not has_turns(case):
         paced = few = True  # each speaks when it likes: now and then that is when an ACK comes
     return Verdict(
-        72,
+        40 if few or paced else 72,
         "possible" if few or paced else "likely",  # a few may have been said just then
         (
             (
