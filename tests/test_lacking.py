@@ -216,7 +216,11 @@ def causes(text: str) -> dict[str, str]:
         ),
         ("window_overrun", OVERRUN.format("0.025 < . 1:1(0) ack 1001 win 64000"), OVERRUN.format("")),
         # The SYN that was answered is not here, and whoever sent it goes on behind it.
-        ("synack_in_wrong_direction", BOTH_OPEN.format("0.03 < R 1:1(0)"), BOTH_OPEN.format("0.03 < . 1:1(0) ack 1")),
+        (
+            "synack_in_wrong_direction",
+            BOTH_OPEN.format("0.03 < R 1:1(0)"),
+            BOTH_OPEN.format("0.03 < . 9:9(0) ack 1"),
+        ),
         # One number is that of a FIN.
         ("rst_injection_suspected", SEVERAL.format(2000), SEVERAL.format(2)),
         # By the clocks of both ends an hour of it did not pass.
@@ -336,3 +340,10 @@ def test_a_client_that_had_waited_may_have_given_up(fin, loud):
         for n in range(4)
     )
     assert ("half_close_unsupported" in causes(text)) == loud
+
+
+@pytest.mark.parametrize("lacking", [False, True])
+def test_an_abort_in_a_capture_that_lacks_segments_is_nobodys(lacking):
+    """The client has acknowledged what is not here: its RST may answer something that is not here either."""
+    reset = f"0.500 > P. 101:401(300) ack {401 if lacking else 1}\n0.600 > R. 401:401(0) ack {401 if lacking else 1}\n"
+    assert ("aborted_by_application" in causes(COUNTED + reset)) != lacking

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tcptrace_fsm.core.words import CONFIDENCES, PLACES
 from tcptrace_fsm.findings.keys import NEVER_OPENED
 from tcptrace_fsm.findings.lacking import lacks, mistimed
-from tcptrace_fsm.findings.needs import doubtful
+from tcptrace_fsm.findings.needs import doubtful, incomplete
 from tcptrace_fsm.kernels.layout import C_OPENING
 from tcptrace_fsm.text.durations import UNKNOWN
 
@@ -199,7 +199,9 @@ class Cause:
         """Whether the capture lacks too much of a connection, or knows too little of its times, for this cause."""
         if self.fragile:
             return doubtful(view)
-        if self.family in {"opening", "close", "others"}:  # which rest on what was not said
+        if self.family in {"close", "others"}:  # which rest on what was not said
+            return incomplete(view)
+        if self.family == "opening":
             return lacks(view)
         return self.family != "capture" and mistimed(view)
 

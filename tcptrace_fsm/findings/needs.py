@@ -52,10 +52,12 @@ __all__ = [
     "BOTH_SYNS",
     "DOUBTS",
     "FIRST_FIN",
+    "NEAR",
     "WHOLE",
     "Need",
     "doubtful",
     "holds_bare_acks",
+    "incomplete",
     "is_elsewhere",
     "mixed",
     "whole",
@@ -163,7 +165,17 @@ def doubtful(view: View) -> bool:
 
 def is_doubtful(view: View) -> bool:
     """The same, worked out."""
-    if view.lost or lacks(view) or mixed(view) or not holds_bare_acks(view):
+    return incomplete(view) or mixed(view)
+
+
+def incomplete(view: View) -> bool:
+    """Whether the capture is known to lack segments of the connection, or to have lost their order."""
+    return view.once("incomplete", is_incomplete)
+
+
+def is_incomplete(view: View) -> bool:
+    """The same, worked out."""
+    if view.lost or lacks(view) or not holds_bare_acks(view):
         return True
     missed = any(s.has(MARK_ACK_UNSEEN) and s.ack <= view.ends[s.side][E_ACK] for s in view.segments)
     if missed or (view[C_MARKS] >> MARK_TIME_BACK & 1 and view[C_MARKS] >> MARK_GAP & 1):
