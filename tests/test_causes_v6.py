@@ -103,6 +103,7 @@ def test_its_look_alike_does_not_in_ipv6(name):
     assert [cause for cause, _ in causes_of(Changed(CAUSES[name].look_alike, v6=True))][:1] != [name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CAUSES)
 def test_the_moment_of_the_capture_does_not_matter(name):
     """A clock that is years off, or begins at 1970: the same diagnoses."""
@@ -114,6 +115,7 @@ def test_the_moment_of_the_capture_does_not_matter(name):
 NEARER = {("nat_ports_exhausted", "server"): "accept_queue_full"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("towards", ["client", "server"])
 @pytest.mark.parametrize("name", CAUSES)
 def test_a_capture_nearer_to_an_end_gives_the_same_cause(name, towards):

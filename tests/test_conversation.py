@@ -104,6 +104,7 @@ def test_of_a_long_transfer_a_sample_stays_and_the_rest_is_counted(step, monkeyp
     assert set(bare) <= {s._replace(fate="") for s in whole.segments}
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(given=strategies.conversations(), wanted=st.one_of(st.none(), st.sets(st.integers(0, 3))))
 def test_every_segment_is_in_one_conversation(given, wanted):
@@ -121,6 +122,7 @@ def test_every_segment_is_in_one_conversation(given, wanted):
             assert times == sorted(times)
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(strategies.anything())
 def test_whatever_the_segments_are(given):

@@ -324,6 +324,7 @@ def test_constants_fit_a_c_int(name):
     assert [(line, value) for line, value in constants(name) if not -(2**31) <= value < 2**31] == []
 
 
+@pytest.mark.slow
 def test_two_thousand_connections_leave_nothing_behind():
     """Connections that come, close and are forgotten: memory follows those alive, and everything is given back."""
     segments = array("q")

@@ -270,6 +270,7 @@ frames_of_anything = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(frames_of_anything)
 def test_all_connections_and_the_rest_are_all_frames(frames):

@@ -26,6 +26,7 @@ def sample(name):
 
 
 # --- timeline ---------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda p: p.name)
 def test_every_sample_has_its_timeline(path):
     conversations = tf.analyze(str(path)).conversations()

@@ -91,6 +91,7 @@ def test_a_clock_that_was_set_back(tmp_path):
     assert normal[1] > 1.5 * normal[0] > 0  # some of what is open at the end goes on with the same numbers
 
 
+@pytest.mark.slow
 def test_all_samples_in_two_processes():
     check(tf.analyze(SAMPLES, jobs=2), tf.analyze(SAMPLES))
 

@@ -82,6 +82,7 @@ def test_both_witnesses_agree(recordings, name):
     assert not any(c["dropped_by_kernel"] for c in metas[name]["capture"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_each_transition_has_its_packet(recordings, name):
     """A change of state stands within 50 ms of a segment of that connection in the host's own capture, with the flag
@@ -253,6 +254,7 @@ def scores(recordings):
     return {(n, p): score.score_capture(score.API, out / n, p) for n, p in work}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n, points in QUICK.items() if points])
 def test_analyser_agrees_with_the_kernel(scores, name):
     """From each capture point the states of both ends, exactly."""

@@ -285,6 +285,7 @@ def test_every_state_and_severity_has_a_colour():
     assert len({c.ansi for c in palette.STATE.values()}) == len(STATES)
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(strategies.conversations() | strategies.anything(), st.integers(1, 30))
 def test_anything_can_be_drawn(given, most):

@@ -31,6 +31,7 @@ def of_the_client(line):
     return line.source[1] > line.target[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind, rule in RULES.items() if BOTH_DIRECTIONS in rule.needs])
 def test_half_of_a_connection_is_not_judged(kind):
     """With the segments of one endpoint alone, whichever, no rule speaks that needs both."""

@@ -34,6 +34,7 @@ def analyzed(frames, tmp_path, **options):
     return tf.analyze(tmp_path / "a.pcap", **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away", [1.5, 400, -300])
 @pytest.mark.parametrize("which", [0, 1, 7, 20, -2])
 def test_one_stamp_closes_no_books(which, away, tmp_path):
@@ -53,6 +54,7 @@ def test_one_stamp_closes_no_books(which, away, tmp_path):
     assert (found.connections["last_time"] - found.connections["first_time"]).max().total_seconds() < 10
 
 
+@pytest.mark.slow
 def test_two_processes_know_of_it(tmp_path):
     frames = frames_of(TALK)
     frames[9] = (frames[9][0] + 2 * 86400 * 10**6, frames[9][1])
@@ -132,6 +134,7 @@ def read(data: bytes, size: int, batch: int):
     return times, capture.frames, capture.stray_stamps, capture.first_time, capture.last_time, capture.truncated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 200, 4096])
 @pytest.mark.parametrize("batch", [1, 3, 4096])
 @pytest.mark.parametrize("cut", [0, 30])
