@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.attempts import at_server
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.examples import ASKED, CLOSED, OPENED
+from tcptrace_fsm.causes.gave_up import answered_too_late, is_patience
 from tcptrace_fsm.causes.lossy import sent_again
 from tcptrace_fsm.causes.talk import (
     ANSWER,
@@ -21,7 +22,6 @@ from tcptrace_fsm.causes.talk import (
     is_long_poll,
     last_burst,
     median_response,
-    off_the_clock,
     proof,
     quick_answers,
     way_and_back,
@@ -30,7 +30,6 @@ from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
     C_ASK_EVERY,
     C_CROSSED,
-    C_HANDSHAKE_ACK_TIME,
     C_LEAST_REQUEST,
     C_LONGEST_AFTER,
     C_LONGEST_BEFORE,
@@ -148,6 +147,9 @@ def in_its_own_time(case: Case) -> bool:
 def server_slow(case: Case, world: World) -> Verdict | None:
     """The server has the request, and says nothing for long."""
     worst, n = case[C_RESPONSE_MAX], case[C_RESPONSES]
+    late = answered_too_late(case)
+    if late is not None:
+        return late
     other = late_greeting(case) or stalled_answer(case)
     if other is not None and other.amount > worst:
         return other
@@ -382,15 +384,6 @@ def expected(case: Case, world: World, waited: int, last: Segment | None) -> str
     if patient and asked > 2 * WORDS and 4 * case[C_RESPONSE_MAX] <= waited:
         return f"the client waited for {span(waited)} and gave up ({case.frames(last)})"
     return None
-
-
-def is_patience(case: Case, end: int) -> bool:
-    """Whether a client closed when a time was over that somebody has set: whole seconds, since it asked or began.
-
-    Who has lost interest, and leaves a poll or a page, does so at any time.
-    """
-    began = (case[C_WAIT_SPOKE], case.first_time, case[C_HANDSHAKE_ACK_TIME])
-    return min(off_the_clock(end - time, SECOND) for time in began if time > 0) <= SECOND // 100
 
 
 def is_like_the_others(case: Case, waited: int) -> bool:

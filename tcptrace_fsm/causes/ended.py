@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.causes.gave_up import answered_too_late
 from tcptrace_fsm.causes.talk import WORDS, alternates, is_free, last_burst, median_response, pending
 from tcptrace_fsm.findings.abort import LAST_WORDS, aborts
 from tcptrace_fsm.findings.evidence import HANDSHAKE, overtaken, prompt
@@ -216,6 +217,12 @@ def nobody_waits(case: Case, end: End, fin: Segment, late: list[Segment]) -> boo
     return sent < acked and (few or late[0].time - acked >= max(4 * MOMENT, 4 * prompt(end.peer)))
 
 
+def had_waited_in_vain(case: Case) -> bool:
+    """Whether what the client did not read is an answer that came when its patience was over: a slow server's fault."""
+    found = answered_too_late(case)
+    return found is not None and found.severity is None
+
+
 def news(case: Case, lost: int) -> bool:
     """Whether what was lost is little, of two ends that each speak when they like: nobody waits for an answer to it."""
     if is_free(case):
@@ -238,6 +245,7 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
                 continue  # it had only its farewell left to say
             at_once = late[0].time - fin.time <= prompt(end.peer)
             left = nobody_waits(case, end, fin, late) or (at_once and stops(case, end)) or news(case, lost)
+            left = left or (end.side == CLIENT and had_waited_in_vain(case))
             return Verdict(
                 60 if left else 70,
                 "possible" if left else "likely",
