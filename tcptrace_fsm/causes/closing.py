@@ -194,16 +194,12 @@ def gone(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
 def unseen(case: Case) -> Verdict | None:
     """The repeated FIN met RST, and the ACK of the first was lost before this point: it may never have been sent."""
     for end in case.view.ends:
+        rst = next((s for s in end.segments if s.rst), None)
+        if rst is None:
+            continue
         own = next((s for s in end.segments if s.fin), None)
         fins = [s for s in end.peer.segments if s.fin]
-        rst = next((s for s in end.segments if s.rst), None)
-        if (
-            own is None
-            or rst is None
-            or len(fins) < 2
-            or not rst.reply_rst
-            or not rst.frame > fins[-1].frame > own.frame
-        ):
+        if own is None or len(fins) < 2 or not rst.reply_rst or not rst.frame > fins[-1].frame > own.frame:
             continue
         if fins[0].ack < own.end or any(s.ack >= fins[0].end for s in end.segments if s.frame < rst.frame):
             continue

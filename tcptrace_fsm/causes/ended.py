@@ -42,7 +42,7 @@ def fin_then_rst(end: End) -> tuple[Segment | None, Segment | None]:
 
     def make(_: View) -> tuple[Segment | None, Segment | None]:
         fin = next((s for s in end.segments if s.fin), None)
-        return fin, next((s for s in end.segments if s.rst and fin is not None and s.frame > fin.frame), None)
+        return fin, None if fin is None else next((s for s in end.segments if s.rst and s.frame > fin.frame), None)
 
     return end.view.once(f"FIN, then RST of {end.side}", make)
 
@@ -233,9 +233,10 @@ def news(case: Case, lost: int) -> bool:
 
 def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """An application closed while data for it were waiting, or still to come."""
+    found_so = case.has("rst_on_late_data", "close_with_unread_data")
     for end in case.view.ends:
         place = PLACE[end.side]
-        if farewell(case, end):
+        if (not found_so and fin_then_rst(end)[1] is None) or farewell(case, end):
             continue
         found = late_data(end)
         if found is not None and (case.has("rst_on_late_data", "close_with_unread_data", "rst_after_own_fin")):

@@ -13,6 +13,7 @@ from tcptrace_fsm.findings.rule import SECOND, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_CLOSING,
     C_IDLE,
+    C_MARKS,
     CLOSING_NORMAL,
     CLOSING_SIMULTANEOUS,
     E_ACK_TIME,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tcptrace_fsm.findings.rule import End, Segment
 
 __all__ = ["CAUSES"]
+
+PROBES = mask(MARK_ZERO_WINDOW_PROBE, MARK_KEEPALIVE)
 
 PLACE = ("client", "server")
 MOST = 1_000  # connections to look at, of those that began before a reset: the latest
@@ -275,6 +278,8 @@ def replaced(case: Case, end: End, rst: Segment, usual: int, world: World) -> Ve
 def vanished(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """Probes that a living system answers whatever its application does stay unanswered."""
     kinds = ((MARK_ZERO_WINDOW_PROBE, "probes of its shut window"), (MARK_KEEPALIVE, "keepalives"))
+    if not case[C_MARKS] & PROBES:
+        return None
     for end in case.view.ends:
         peer = end.peer
         for mark, name in kinds:

@@ -148,7 +148,7 @@ def lost_before(case: Case) -> Verdict | None:
 def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """Segments are lost and repaired: what that costs."""
     best: tuple[int, Verdict] | None = None
-    for end in case.view.ends:
+    for end in case.view.ends if case[C_MARKS] & mask(MARK_TIMEOUT, MARK_FAST, MARK_LOST_BEFORE) else ():
         again = [s for s in end.segments if s.has(MARK_TIMEOUT, MARK_FAST, MARK_LOST_BEFORE) and not s.rst]
         shut = [s for s in again if _refused(s, end)]
         again = [s for s in again if s not in shut]

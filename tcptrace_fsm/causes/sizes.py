@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls, unanswered
 from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
-from tcptrace_fsm.findings.rule import SECOND, span
+from tcptrace_fsm.findings.rule import SECOND, mask, span
 from tcptrace_fsm.kernels.layout import (
+    C_MARKS,
     E_ACK,
     E_DUPLICATE_ACKS,
     E_HOLE,
@@ -63,8 +64,13 @@ def too_big(case: Case, world: World) -> Verdict | None:
         verdict = _first_large_one(case, stall, world)
         if verdict is not None:
             return verdict
+    again, gap = case[C_MARKS] & mask(MARK_RETRANSMISSION), case[C_MARKS] & mask(MARK_GAP)
     for end in case.view.ends:
-        verdict = _never_came(case, end) or _sent_smaller(case, end) or _came_smaller(case, end)
+        verdict = _never_came(case, end)
+        if verdict is None and again:
+            verdict = _sent_smaller(case, end)
+        if verdict is None and gap:
+            verdict = _came_smaller(case, end)
         if verdict is not None:
             return verdict
     return None

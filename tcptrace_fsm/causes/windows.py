@@ -221,9 +221,11 @@ def after_first_flight(case: Case, side: int) -> Verdict | None:
     """The same, but for a first flight: the window of a SYN is never scaled, and allowed that much at once."""
     receiver, sender = case.view.ends[side], case.view.ends[1 - side]
     shift, window = receiver[E_SHIFT], receiver[E_WINDOW]
+    if shift <= 2 or window >> shift >= max(receiver[E_MSS], 536):
+        return None
     limited = stood_for_window(case, side)
     way = sum(w for w in (case[C_WAIT_WAY], case[C_WAIT_WAY + 1]) if w > 0)
-    if shift <= 2 or sender[E_SHIFT] < 0 or not limited or not way or window >> shift >= max(receiver[E_MSS], 536):
+    if sender[E_SHIFT] < 0 or not limited or not way:
         return None
     field = window >> shift
     if not in_pieces(case, side, field):
