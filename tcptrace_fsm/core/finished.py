@@ -157,6 +157,14 @@ class Block:
         """Whether a word is known to be the same in every record."""
         return isinstance(self.words, Records) and self.words.share(Field(word))
 
+    def lacks(self, word: int, value: int) -> bool:
+        """Whether it is known without a look at each that the word has that value in none of the records."""
+        return self.shared(word) and self.words[word] != value
+
+    def is_all(self, word: int, value: int) -> bool:
+        """Whether it is known without a look at each that the word has that value in all of them."""
+        return self.shared(word) and self.words[word] == value
+
     def once(self, what: str, make: Callable[[Block], T]) -> T:
         """Something that is made of the block for whoever asks first, and kept for the others."""
         if what not in self._made:

@@ -61,6 +61,8 @@ class Backwards(One):
 
     def block(self, block: Block) -> None:
         """Those of which it was measured that the clock jumped."""
+        if block.is_all(C_CLOCK_LEAP, 0):
+            return
         leaps = block.column(C_CLOCK_LEAP)
         if not any(leaps):
             return
@@ -109,6 +111,8 @@ class Reversed(One):
 
     def block(self, block: Block) -> None:
         """Those that began with a SYN+ACK, and the SYN within 10 ms."""
+        if block.lacks(C_ROLE_BASIS, ROLE_SYN_ACK):
+            return
         roles = block.column(C_ROLE_BASIS)
         if not roles.count(ROLE_SYN_ACK):
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from functools import partial
 from operator import gt
 from typing import TYPE_CHECKING
@@ -23,10 +24,10 @@ from tcptrace_fsm.kernels.layout import (
     SUMS_OFFLOADED,
     VANTAGE_NEAR_CLIENT,
     VANTAGE_NEAR_SERVER,
+    VANTAGE_UNKNOWN,
 )
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterator
 
     from tcptrace_fsm.core.finished import Block
@@ -45,7 +46,7 @@ def longer(block: Block) -> list[tuple[int, int, int]]:
     found = []
     for side in (CLIENT, SERVER):
         own, peer = end_of(0, side), end_of(0, 1 - side)
-        if block.shared(own + E_LONGEST) and not block.words[own + E_LONGEST]:
+        if block.is_all(own + E_LONGEST, 0):
             continue
         longest, most = block.column(own + E_LONGEST), block.column(peer + E_MSS)
         if max(most, default=0) > 0 and any(map(gt, longest, most)):
@@ -99,8 +100,8 @@ class Offload(Collector):
 
 
 def vantage(block: Block) -> array[int]:
-    """What each connection says about where the capture was taken."""
-    return block.column(C_VANTAGE)
+    """What each connection says about where the capture was taken; nothing where none of them knows."""
+    return array("q") if block.is_all(C_VANTAGE, VANTAGE_UNKNOWN) else block.column(C_VANTAGE)
 
 
 class Vantage(Collector):
