@@ -43,7 +43,7 @@ class Twice(Judge):
         for n, (c, t) in enumerate(rows):
             view = View(words, c, block.log, block.done.transitions, t, words[c + at.C_OVER_TIME], LINUX, block.lost)
             for kind, rule in FREQUENT.items():
-                mine = [rule.worded(one, words, c, frames, block.lost) for one, frames in by_kernel.get(n, ())
+                mine = [rule.worded(one, block, c, frames) for one, frames in by_kernel.get(n, ())
                         if one.kind == kind]  # fmt: skip
                 assert mine == rule.findings(view)
                 self.found[kind] += len(mine)

@@ -11,12 +11,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.layout import (
+    C_ENDPOINTS,
     C_FLAGS,
     C_LOG_HEAD,
     CF_SET_BACK,
     CLIENT,
     E_LAST_FLAGS,
+    E_SEGMENTS,
     END_STACK,
+    ENDPOINT_SIZE,
     L_INFO,
     L_NEXT,
     L_TIME,
@@ -85,6 +88,16 @@ def clock_ran_on(view: View) -> bool:
 def mistimed(view: View) -> bool:
     """Whether the stamps of a connection are known to be wrong: behind each other, or by the clocks of both ends."""
     return view.once("mistimed", lambda c: bool(c[C_FLAGS] & CF_SET_BACK) or clock_ran_on(c))
+
+
+def mistimed_record(words: array[int], c: int, log: Words | None) -> bool:
+    """The same, by the record of a connection at which no rule looks. Each end must show two stamps for that."""
+    if words[c + C_FLAGS] & CF_SET_BACK:
+        return True
+    client, server = c + C_ENDPOINTS, c + C_ENDPOINTS + ENDPOINT_SIZE
+    if log is None or words[server + E_SEGMENTS] < 2 or words[client + E_SEGMENTS] < 2:
+        return False
+    return leap(words, c, log) > 0
 
 
 def lacks(view: View) -> bool:

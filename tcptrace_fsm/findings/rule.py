@@ -15,10 +15,10 @@ from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.core.words import SEVERITIES, SIDES
 from tcptrace_fsm.findings.icmp import IcmpError
 from tcptrace_fsm.findings.keys import Key, mask, notable
-from tcptrace_fsm.findings.lacking import mistimed
+from tcptrace_fsm.findings.lacking import mistimed, mistimed_record
 from tcptrace_fsm.findings.needs import doubtful
 from tcptrace_fsm.findings.view import Change, End, Segment, View, artefact_of, median, name_of, names_of, segments_of
-from tcptrace_fsm.kernels.layout import C_FLAGS, C_ID, CF_SET_BACK
+from tcptrace_fsm.kernels.layout import C_ID
 from tcptrace_fsm.tcp.machine import Basis
 from tcptrace_fsm.text.counts import agreed
 from tcptrace_fsm.text.durations import SECOND, span
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable
 
+    from tcptrace_fsm.core.finished import Block
     from tcptrace_fsm.findings.needs import Need
 
 __all__ = [
@@ -191,13 +192,14 @@ class Rule:
                 return []
         return [self.finding(view, hit) for hit in self.detect(view)]
 
-    def worded(self, found: Detected, words: array[int], c: int, frames: array[int], lost: str | None) -> Finding:
+    def worded(self, found: Detected, block: Block, c: int, frames: array[int]) -> Finding:
         """What the kernel has detected as a row of the anomalies table."""
         assert self.wording is not None
+        words = block.words
         message, severity = self.wording.word(found, words, c)
-        artefact = artefact_of(words, c, lost)
+        artefact = artefact_of(words, c, block.lost)
         severity = severity or self.severity
-        if words[c + C_FLAGS] & CF_SET_BACK and severity in {"medium", "high"}:
+        if severity in {"medium", "high"} and self.category != "capture" and mistimed_record(words, c, block.log):
             severity = "low"  # when it was sent nobody knows
         elif artefact and severity == "high":
             severity = "medium"

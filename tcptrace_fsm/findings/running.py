@@ -186,10 +186,10 @@ class Runner(Judge):
         self, block: Block, asked: array[int], each: list[Detected], frames: array[int]
     ) -> Iterator[Finding]:
         """What is to be said of connections of which the kernel has detected one thing each."""
-        words, lost, at = block.words, block.lost, 0
+        at = 0
         for one in each:
             rule = self.frequent[one.kind]
-            said = rule.worded(one, words, asked[ASKED * one.asked], frames[at : at + one.frames], lost)
+            said = rule.worded(one, block, asked[ASKED * one.asked], frames[at : at + one.frames])
             at += one.frames
             if UNKNOWN not in said.message:
                 self.made[rule.kind] += 1
@@ -197,7 +197,7 @@ class Runner(Judge):
 
     def _worded(self, block: Block, c: int, one: Detected, frames: array[int]) -> list[Finding]:
         """All that is to be said of a connection, where it is one thing that the kernel has detected."""
-        said = self.frequent[one.kind].worded(one, block.words, c, frames, block.lost)
+        said = self.frequent[one.kind].worded(one, block, c, frames)
         return [] if UNKNOWN in said.message else [said]
 
     def _findings(
@@ -215,7 +215,7 @@ class Runner(Judge):
         for rule in rules:
             if rule.wording and mine is not None:
                 number = rule.wording.number
-                said += [rule.worded(one, words, c, frames, block.lost) for one, frames in mine if one.kind == number]
+                said += [rule.worded(one, block, c, frames) for one, frames in mine if one.kind == number]
                 continue
             if view is None:
                 changes, now = block.done.transitions, words[c + C_OVER_TIME]
