@@ -182,6 +182,13 @@ def test_what_comes_long_after_its_neighbours_was_sent_again():
     assert told(late_rest(0.04)) == []
 
 
+def test_what_the_capture_lacks_was_not_lost_on_its_way():
+    """A full segment is acknowledged and never seen: what comes after a pause may be the last of several such."""
+    text = late_rest(0.21)
+    full = [line for line in text.splitlines() if "(1448) ack" in line]
+    assert "path_loss" not in [d.cause for d in diagnoses(text.replace(full[-2] + "\n", ""))]
+
+
 def test_an_application_may_go_on_a_minute_later():
     """No sender waits for so long before it repeats."""
     text = late_rest(0.21)

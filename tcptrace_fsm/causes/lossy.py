@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls, unanswered
 from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.needs import incomplete
 from tcptrace_fsm.findings.rule import SECOND, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_LONGEST_AFTER,
@@ -117,6 +118,8 @@ def needless(end: End) -> int:
 
 def lost_before(case: Case) -> Verdict | None:
     """Segments that never came here, and of which only the repetition is seen: it comes long after its neighbours."""
+    if incomplete(case.view):
+        return None  # what is missing here may have come to its receiver all the same
     for end in case.view.ends:
         cost = case[C_TIMES + 2 * WAIT_RETRANSMISSION + end.side]
         if cost < SECOND or end[E_RETRANSMITTED] or end.peer[E_RETRANSMITTED] or not case.both_directions:
