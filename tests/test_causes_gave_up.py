@@ -68,3 +68,11 @@ def test_who_gave_up_was_not_answered_in_time(what):
 @pytest.mark.parametrize("what", OTHERS)
 def test_what_looks_like_it(what):
     assert not [message for cause, message in loud(OTHERS[what]) if cause == "server_slow" and "gave up" in message]
+
+
+def test_a_capture_whose_stamps_are_all_zero():
+    """There is a first moment, at least; nothing else says since when somebody has waited."""
+    still = "".join(
+        f"0.000 {line.split(None, 1)[1]}\n" for line in SLOW["the same, by RST"].split("\n") if line.strip()
+    )
+    assert loud(still) == []

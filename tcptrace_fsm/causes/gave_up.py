@@ -34,8 +34,8 @@ def is_patience(case: Case, end: int) -> bool:
 
     Who has lost interest, and leaves a poll or a page, does so at any time.
     """
-    began = (case[C_WAIT_SPOKE], case.first_time, case[C_HANDSHAKE_ACK_TIME])
-    return min(off_the_clock(end - time, SECOND) for time in began if time > 0) <= SECOND // 100
+    began = [case.first_time, *(time for time in (case[C_WAIT_SPOKE], case[C_HANDSHAKE_ACK_TIME]) if time > 0)]
+    return min(off_the_clock(end - time, SECOND) for time in began) <= SECOND // 100
 
 
 def answered_too_late(case: Case) -> Verdict | None:
