@@ -60,7 +60,22 @@ def decode(frame: bytes, link: int, original: int | None = None) -> Segment | st
         return str(done)
     if kind < 1536 and len(rest) >= 2 and rest[:2] not in {b"\xaa\xaa", b"\6\6", b"\xfe\xfe"}:
         return "not_tcp"
-    return "peel" if kind < 1536 or kind in TUNNEL_ETHERTYPES else "not_tcp"
+    return "peel" if kind < 1536 or kind in TUNNEL_ETHERTYPES else _unread(rest)
+
+
+def _unread(data: bytes) -> str:
+    """What nobody reads is counted by name where an IP packet with TCP begins soon in it."""
+    for at in range(min(64, len(data) - 40) + 1):
+        packet = data[at:]
+        if packet[0] == 0x45 and packet[9] == 6:
+            if sum(struct.unpack("!10H", packet[:20])) in {0xFFFF, *(0xFFFF + 0xFFFF * n for n in range(1, 10))}:
+                return "peel"
+            total = int.from_bytes(packet[2:4], "big")
+            if packet[10:12] == b"\0\0" and 40 <= total <= len(packet) <= total + 46:
+                return "peel"
+        if packet[0] >> 4 == 6 and packet[6] == 6 and 20 <= int.from_bytes(packet[4:6], "big") == len(packet) - 40:
+            return "peel"
+    return "not_tcp"
 
 
 def _take(data: bytes, count: int, outcome: str) -> tuple[bytes, bytes]:
@@ -135,7 +150,9 @@ def _ipv4(data: bytes, wire: int, vlans: list[int]) -> Segment | str:
         quoted = data[head + 8 :]
         quotes = len(quoted) >= 28 and data[head] in {3, 4, 11, 12} and quoted[0] >> 4 == 4 and quoted[9] == 6
         return "peel" if quotes else "not_tcp"
-    elif protocol == 51 and len(data) >= head + 12:
+    elif protocol != 6 and (protocol != 51 or len(data) < head + 12):
+        return _unread(data[head:])
+    elif protocol == 51:
         protocol = data[head]
         head += (data[head + 1] + 2) * 4
         if head > total:
@@ -162,7 +179,7 @@ def _maybe_tunnel(data: bytes) -> str:
     teredo = b"\x20\1\0\0" in {inside[8:12], inside[24:28]}
     if teredo and inside[0] >> 4 == 6 and length == 48 + int.from_bytes(inside[4:6], "big"):
         return "peel"
-    return "encrypted" if 4500 in ports and inside[:4] != bytes(4) else "not_tcp"
+    return "encrypted" if 4500 in ports and inside[:4] != bytes(4) else _unread(inside)
 
 
 def _ipv6(data: bytes, wire: int, vlans: list[int]) -> Segment | str:
@@ -184,7 +201,7 @@ def _ipv6(data: bytes, wire: int, vlans: list[int]) -> Segment | str:
                 quoted = data[at + 8 :]
                 quotes = len(quoted) >= 48 and data[at] in {1, 2, 3, 4} and quoted[0] >> 4 == 6 and quoted[6] == 6
                 return "peel" if quotes else "not_tcp"
-            return "peel" if follows in TUNNEL_PROTOCOLS else "encrypted" if follows == 50 else "not_tcp"
+            return "peel" if follows in TUNNEL_PROTOCOLS else "encrypted" if follows == 50 else _unread(data[at:])
         if at + least > total:
             return "bad_ip_extension"
         if at + least > len(data):

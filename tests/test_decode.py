@@ -494,14 +494,30 @@ def frames(draw):
     return bytes(damaged[:kept]), link, original
 
 
+INSIDE = make.ipv6(make.tcp(b"x"))
+UNREAD = (bytes([2, 6, 0, 0]) + INSIDE, 0, 0), (make.ethernet(b"????" + INSIDE, 0x1234), 1, 0)
+
+
 @given(frames())
 @example((make.ethernet(make.ipv4(make.tcp(b"x"))), 1, 0))
+@example(UNREAD[0])
+@example(UNREAD[1])
+@example((make.ethernet(make.ipv4(bytes(4) + make.ipv4(make.tcp(b"x")), protocol=99)), 1, 0))
+@example((make.ethernet(make.ipv4(make.udp(bytes(9) + INSIDE, dst_port=5555), protocol=17)), 1, 0))
+@example((make.ethernet(make.ipv6(bytes(2) + INSIDE, follows=99), 0x86DD), 1, 0))
 def test_kernel_equals_its_twin(case):
     """Frames as they come on a network, cut and damaged: both kernels and the twin say the same of each."""
     frame, link, original = case
     expected = naive_decode.decode(frame, link, original)
     assert decoded(plain, frame, link, original) == expected
     assert decoded(installed, frame, link, original) == expected
+
+
+@pytest.mark.parametrize("case", UNREAD)
+def test_what_nobody_reads_is_counted_by_name_where_tcp_is_in_it(case):
+    frame, link, original = case
+    assert naive_decode.decode(frame, link, original) == decoded(installed, frame, link, original) == "peel"
+    assert decoded(installed, frame[:20] + bytes(40), link, original) == "not_tcp"
 
 
 @given(st.binary(max_size=200), LINKS)
