@@ -336,8 +336,9 @@ def end_waits(
 ) -> int:
     """Account for the last moments of the due connections ``start`` to ``end``, and for what they still wait for.
 
-    What is open when the capture ends waits on until then. Its row says so, and has no frame after it. As the longest
-    wait it counts only where somebody waits for it: a pause that nobody waits in, or a slow close, does not.
+    What is open when the capture ends, or leaps by days, waits on until then; not a SYN that was given up long before.
+    Its row says so, and has no frame after it. As the longest wait it counts only where somebody waits for it: a pause
+    that nobody waits in, or a slow close, does not.
     """
     due = pointer(due_words)
     rows = pointer(rows_words)
@@ -353,7 +354,13 @@ def end_waits(
         y = x + ENDPOINT_SIZE
         over = 1 if (bits & WB_FIN and bits & WB_FIN << 1) or rows[x + E_RSTS] or rows[y + E_RSTS] else 0
         waiting = 0
-        if not over and rows[c + C_OVER_TIME] == control[K_NOW] > last and not rows[c + C_FLAGS] & CF_SPLIT:
+        end_of_books = rows[c + C_OVER_TIME]
+        if (
+            not over
+            and end_of_books > last
+            and not rows[c + C_FLAGS] & CF_SPLIT
+            and end_of_books - last != control[K_LINGER_SYN]
+        ):
             waiting = purpose_of(c, bits, rows)
             if rows[c + C_RUN] != waiting:
                 end_run(c, rows, waits, control)
@@ -361,7 +368,7 @@ def end_waits(
                 rows[c + C_RUN_BEFORE] = rows[c + C_WAIT_FRAME]
             rows[c + C_RUN] = waiting
             rows[c + C_RUN_AFTER] = -1
-            rows[c + C_WAIT_DONE] = control[K_NOW]
+            rows[c + C_WAIT_DONE] = end_of_books
             rows[c + C_WAITING] = waiting
         idle = 1 if waiting >> 1 in (WAIT_HANDSHAKE, WAIT_CLOSE) or waiting == WAIT_APPLICATION * 2 + CLIENT else 0
         longest = rows[c + C_LONGEST_WAIT]

@@ -19,6 +19,7 @@ GIVEN = {
     "clock_set_back": {"profile": "bsd", "taken_at": BOTH},
     "a_name_given_at_a_leap": {"taken_at": BOTH, "batch": 3},
     "late_stamps_of_another_share": {"taken_at": BOTH[:1], "learn": True, "batch": 1},
+    "judged_as_of_the_latest_clock": {"profile": "rfc9293", "batch": 3, "chunk": 4096},
     "leaps_and_batches": {"profile": "bsd", "batch": 1},
     "lingers_behind_a_late_syn": {"profile": "bsd", "batch": 7},
     "swept_before_the_clock_was_set_back": {"profile": "bsd", "taken_at": BOTH, "batch": 1},
