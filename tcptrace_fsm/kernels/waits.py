@@ -59,6 +59,8 @@ def begin(c: int, rows: Words) -> int:
 def sample(c: int, side: int, bits: int, rows: Words) -> int:
     """``side`` has just acknowledged all that its peer sent: the round trip to it is no longer than that."""
     peer = 1 - side
+    if rows[c + C_WAIT_SPOKE + peer] < rows[c + C_FIRST_TIME]:
+        return 0  # nobody has seen it speak
     if rows[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_ACK] >= rows[c + C_WAIT_SEEN + peer]:
         took = rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + peer]
         if not bits & WB_REPEATED << peer and (rows[c + C_WAIT_WAY + side] < 0 or took < rows[c + C_WAIT_WAY + side]):
