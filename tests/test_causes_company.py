@@ -77,6 +77,15 @@ def test_a_keepalive_may_be_the_first_word_after_the_silence():
     assert "idle_timeout_in_path" not in [d.cause for d in diagnoses(opened(40001, 0) + answered + probe)]
 
 
+def test_who_answered_no_keepalive_for_a_while_was_away():
+    """What has forgotten a connection answers the first; and where nobody answers any, nobody is back."""
+    probes = "".join(f"{t}.0 > . 100:100(0) ack 201 ttl 64\n" for t in (90, 100, 110, 120))
+    assert told(opened(40001, 0) + probes + "120.01 < R 201:201(0) ttl 60\n")[0] == ("endpoint_restarted", "likely")
+    first = probes.split("\n")[0] + "\n90.01 < R 201:201(0) ttl 60\n"
+    assert told(opened(40001, 0) + first)[0] == ("idle_timeout_in_path", "possible")
+    assert "endpoint_restarted" not in [d.cause for d in diagnoses(opened(40001, 0) + probes)]
+
+
 def test_another_host_answers_for_all_connections_in_the_midst_of_their_work():
     """RSTs of a system that knows none of them, from farther away; a single one may be anything."""
     many = "".join(opened(40001 + n, n / 10) + reset(40001 + n, 1 + n / 10, ttl=58) for n in range(4))

@@ -99,6 +99,16 @@ def silence(case: Case, end: End, rst: Segment) -> int:
     return case[C_IDLE]
 
 
+def probes_in_vain(end: End, rst: Segment) -> list[Segment]:
+    """Keepalives that had no answer at all before the one that was answered by the RST: nobody was there meanwhile.
+
+    What has forgotten a connection answers the first of them.
+    """
+    heard = last_heard(end, rst)
+    probes = [s for s in end.peer.segments if s.has(MARK_KEEPALIVE) and s.frame < rst.frame and s.last_time > heard]
+    return probes[:-1]
+
+
 def all_idle(cases: list[Case], side: int) -> bool:
     """Whether each of these was reset at its first use after a minute or more: none that was at work."""
     found = [(case, reply(case)) for case in cases]
@@ -196,6 +206,9 @@ def _reset_after_silence(case: Case, answer: tuple[End, Segment], world: World) 
     forgot = len(crowd) > 1 and all_idle([case, *crowd], end.side)
     if forgot and not alive:
         evidence.append(f"{len(crowd)} others were reset within a minute, each at its first use after a silence")
+    away = [] if far or between or alive else probes_in_vain(end, rst)
+    if len(away) > 1:
+        return None  # it was away, and is back: it had not forgotten the connection while it was there
     return Verdict(
         98 if between else 75 if far or alive else 72 if forgot else 60,
         "likely" if far or between or alive else "possible",
@@ -238,7 +251,13 @@ def restarted(case: Case, world: World) -> Verdict | None:
     ]
     if crowd:
         evidence.append(f"{len(crowd)} other connections of the host were answered so within a minute")
-    doubtful = not crowd or alive or all_idle([case, *crowd], end.side)
+    away = probes_in_vain(end, rst)
+    if len(away) > 1:
+        evidence.append(
+            f"{len(away)} keepalives before had no answer for {span(rst.time - away[0].time)} ({case.frames(*away)}): "
+            "nobody was there"
+        )
+    doubtful = alive or (len(away) < 2 and (not crowd or all_idle([case, *crowd], end.side)))
     return Verdict(
         45 if alive or not crowd else 70,
         "possible" if doubtful else "likely",
