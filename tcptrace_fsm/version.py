@@ -28,7 +28,7 @@ def slow_note() -> str:
 
     if compiled():
         return ""
-    cost = "the kernels are not compiled: every result is the same, about 60 times slower"
+    cost = "the kernels are not compiled: every result is the same, about 100 times slower"
     place = Path(__file__).parents[1]
     if (place / "setup.py").is_file():
         mend = f"this is the source tree {place}: 'pip install -e {place}' compiles them there"
