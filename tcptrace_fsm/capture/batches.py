@@ -37,8 +37,8 @@ class Batch:
     __slots__ = ("count", "data", "first_frame", "frame_count", "frames", "last_time", "segments")
 
     def __init__(self) -> None:
-        self.segments = array("q", bytes(8 * SEGMENT_SIZE * max(3, BATCH_FRAMES)))
-        self.frames = array("q", bytes(8 * FRAME_SIZE * max(3, BATCH_FRAMES)))
+        self.segments = array("q", bytes(8 * SEGMENT_SIZE * BATCH_FRAMES))
+        self.frames = array("q", bytes(8 * FRAME_SIZE * BATCH_FRAMES))
         self.data = bytearray()
         self.count = 0
         self.frame_count = 0

@@ -14,7 +14,6 @@ from tcptrace_fsm.causes.gave_up import answered_too_late, is_patience
 from tcptrace_fsm.causes.lossy import sent_again
 from tcptrace_fsm.causes.talk import (
     ANSWER,
-    SECOND,
     WORDS,
     alternates,
     answered_elsewhere,
@@ -68,7 +67,7 @@ from tcptrace_fsm.kernels.layout import (
     WB_SERVER_SPOKE,
     WB_SPOKEN,
 )
-from tcptrace_fsm.text.durations import span
+from tcptrace_fsm.text.durations import SECOND, span
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case

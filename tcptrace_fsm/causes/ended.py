@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
-from tcptrace_fsm.causes.gave_up import answered_too_late
+from tcptrace_fsm.causes.gave_up import LATE, MOMENT, answered_too_late
 from tcptrace_fsm.causes.talk import WORDS, alternates, is_free, last_burst, median_response, pending
 from tcptrace_fsm.findings.abort import LAST_WORDS, aborts
 from tcptrace_fsm.findings.evidence import HANDSHAKE, overtaken, prompt
@@ -33,8 +33,6 @@ __all__ = ["CAUSES"]
 PLACE = ("client", "server")
 IMPATIENCE = 30 * SECOND  # after that a request may have needed no answer
 LAST_WORD = 64  # bytes: a close_notify is 31 in TLS 1.2, 24 in TLS 1.3, 53 and more with CBC ciphers
-LATE = 700  # bytes: a full segment is more of an answer, session tickets or an event are less
-MOMENT = SECOND // 20  # what comes later than this after a FIN was not on its way already
 
 
 def fin_then_rst(end: End) -> tuple[Segment | None, Segment | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Verdict
-from tcptrace_fsm.causes.talk import SECOND, has_turns, median_response, off_the_clock
+from tcptrace_fsm.causes.talk import has_turns, median_response, off_the_clock
 from tcptrace_fsm.findings.evidence import overtaken, prompt
 from tcptrace_fsm.kernels.layout import (
     C_CROSSED,
@@ -19,14 +19,15 @@ from tcptrace_fsm.kernels.layout import (
     MARK_BAD_CHECKSUM,
     SERVER,
 )
-from tcptrace_fsm.text.durations import span
+from tcptrace_fsm.text.durations import SECOND, span
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
 
-__all__ = ["answered_too_late", "is_patience"]
+__all__ = ["LATE", "MOMENT", "answered_too_late", "is_patience"]
 
-EVENT = 700  # bytes: a full segment is more of an answer, an event of the server's own is less
+LATE = 700  # bytes: a full segment is more of an answer, session tickets or an event are less
+MOMENT = SECOND // 20  # what comes later than this after a FIN was not on its way already
 
 
 def is_patience(case: Case, end: int) -> bool:
@@ -51,14 +52,14 @@ def answered_too_late(case: Case) -> Verdict | None:
         return None  # it is no answer; or nothing tells when the request had arrived
     behind = late[0].time - end.time
     waited = case[C_RESPONSE_MAX] - behind
-    if waited < 2 * SECOND or behind < max(SECOND // 20, prompt(server)):
+    if waited < 2 * SECOND or behind < max(MOMENT, prompt(server)):
         return None  # what crosses the close had been sent before
     if end.length or any(s.length and s.has(MARK_BAD_CHECKSUM) for s in client.segments):
         return None  # it had only just asked; or what it asked arrived damaged
     if case[C_RESPONSES] >= 3 and 4 * median_response(case) > waited:
         return None  # it takes as long as a rule
     patient = is_patience(case, end.time)
-    if not patient and sum(s.length for s in late) <= EVENT:
+    if not patient and sum(s.length for s in late) <= LATE:
         return None  # it may have left a poll, and this is an event
     gave_up = f"{client.name} gave up {span(waited)} after it had asked ({case.frames(end)})"
     return Verdict(

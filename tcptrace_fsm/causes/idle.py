@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.stall import REPEATED, stalls
-from tcptrace_fsm.findings.data import unanswered
+from tcptrace_fsm.findings.data import in_vain, keepalives, unanswered
 from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
 from tcptrace_fsm.findings.forgotten import last_heard
 from tcptrace_fsm.findings.rule import SECOND, mask, span
@@ -105,8 +105,7 @@ def probes_in_vain(end: End, rst: Segment) -> list[Segment]:
     What has forgotten a connection answers the first of them.
     """
     heard = last_heard(end, rst)
-    probes = [s for s in end.peer.segments if s.has(MARK_KEEPALIVE) and s.frame < rst.frame and s.last_time > heard]
-    return probes[:-1]
+    return in_vain([s for s in keepalives(end.peer) if s.frame < rst.frame and s.last_time > heard])[:-1]
 
 
 def all_idle(cases: list[Case], side: int) -> bool:

@@ -46,7 +46,7 @@ from tcptrace_fsm.kernels.layout import (
     SLOWEST_NEXT_SHIFT,
     WB_SERVER_LAST,
 )
-from tcptrace_fsm.text.durations import span
+from tcptrace_fsm.text.durations import SECOND, span
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANSWER",
-    "SECOND",
     "WORDS",
     "Slowest",
     "alternates",
@@ -72,7 +71,6 @@ __all__ = [
     "way_and_back",
 ]
 
-SECOND = 1_000_000_000
 WORDS = 64  # bytes: less may be no request at all: an acknowledgment or a keepalive of the application's protocol
 ANSWER = 256  # bytes: what a server says when it closes of its own accord is shorter
 PAGE = 8000  # bytes: news and acknowledgments are shorter

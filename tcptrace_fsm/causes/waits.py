@@ -33,7 +33,7 @@ from tcptrace_fsm.kernels.layout import (
     SERVER,
     WAIT_DELAYED_ACK,
 )
-from tcptrace_fsm.text.durations import span
+from tcptrace_fsm.text.durations import SECOND, span
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES"]
 
-SECOND = 1_000_000_000
 SIDES = ("client", "server")
 
 

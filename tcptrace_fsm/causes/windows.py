@@ -35,7 +35,7 @@ from tcptrace_fsm.kernels.layout import (
     WAIT_TRANSFER,
     WAIT_WINDOW,
 )
-from tcptrace_fsm.text.durations import span
+from tcptrace_fsm.text.durations import SECOND, span
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES"]
 
-SECOND = 1_000_000_000
 SIDES = ("client", "server")
 PAUSED = 10 * SECOND  # a player that has enough stops reading for seconds
 

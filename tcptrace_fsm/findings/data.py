@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.rule import End
 
-__all__ = ["RULES", "unanswered"]
+__all__ = ["RULES", "in_vain", "keepalives", "unanswered"]
 
 DEAD = 2  # two keepalives without an answer, and an RST, are a death
 DOUBTFUL = 3  # from three on, an end of the capture does not explain it

@@ -237,6 +237,11 @@ def is_shut(c: int, rows: Words) -> int:
     """
     if not rows[c + C_FLAGS] & CF_PENDING or rows[c + C_OLDER] < 0:
         return 0
+    return is_judged_as_of(c, rows)
+
+
+def is_judged_as_of(c: int, rows: Words) -> int:
+    """Whether the moment as of which a living row will be judged is set, and nothing has come since: 1 or 0."""
     return 1 if rows[c + C_OVER_TIME] and rows[c + C_OVER_TIME] >= rows[c + C_LAST_TIME] else 0
 
 
@@ -272,7 +277,7 @@ def close_books(moment: int, rows: Words, living: Words, due: Words, control: Wo
 
 def last_moment(c: int, rows: Words, control: Words) -> int:
     """As of when a connection is judged at the end of the capture, or where the clock leaps."""
-    if not rows[c + C_FLAGS] & CF_EMBRYO and rows[c + C_OVER_TIME] and rows[c + C_OVER_TIME] >= rows[c + C_LAST_TIME]:
+    if not rows[c + C_FLAGS] & CF_EMBRYO and is_judged_as_of(c, rows):
         return rows[c + C_OVER_TIME]  # the clock has leapt before
     if is_spent(c, rows, control) or is_left_behind(c, rows, control):
         return rows[c + C_LAST_TIME] + control[K_LINGER_SYN]

@@ -13,7 +13,7 @@ import numpy as np
 from tcptrace_fsm.kernels import layout as k
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -25,6 +25,7 @@ Leaps: TypeAlias = list[tuple[int, int]]
 """From when to when, ns, in order."""
 
 A_DAY = k.DAY * 1_000_000  # ns
+LEAP = [k.S_FLAGS, k.S_MARKS, k.S_TIME]
 
 
 def gaps_in(clocks: Words) -> Leaps:
@@ -66,7 +67,7 @@ class Ahead:
 
     """
 
-    def __init__(self, leaps: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, leaps: Leaps) -> None:
         self._leaps = list(leaps)
         self._begun = False
 
@@ -78,15 +79,16 @@ class Ahead:
             self._begun = True
             self._leaps = [leap for leap in self._leaps if leap[1] > clocks[0]]
         while self._leaps and self._leaps[0][1] <= clocks[-1]:
-            then, now = self._leaps.pop(0)
-            at = int(np.searchsorted(clocks, now))
-            records[at, k.S_MARKS] = max(int(records[at, k.S_MARKS]), now)
+            leap = self._leaps.pop(0)
+            at = int(np.searchsorted(clocks, leap[1]))
+            records[at, k.S_MARKS] = max(int(records[at, k.S_MARKS]), leap[1])
             records = np.insert(records, at, records[at], axis=0)
-            records[at, [k.S_FLAGS, k.S_MARKS, k.S_TIME]] = k.TCP_CLOCK, then, now
+            records[at, LEAP] = k.TCP_CLOCK, *leap
             clocks, codes = np.insert(clocks, at, clocks[at]), np.insert(codes, at, codes[at])
         # Where this capture alone shows nothing for a day, others have moved the clock on.
-        alone = (records[:, k.S_TIME] - records[:, k.S_MARKS] > A_DAY) & (records[:, k.S_FLAGS] != k.TCP_CLOCK)
-        records[alone & (records[:, k.S_MARKS] > 0), k.S_MARKS] = clocks[alone & (records[:, k.S_MARKS] > 0)]
+        then, now = records[:, k.S_MARKS], records[:, k.S_TIME]
+        alone = (then > 0) & (now - then > A_DAY) & (records[:, k.S_FLAGS] != k.TCP_CLOCK)
+        records[alone, k.S_MARKS] = clocks[alone]
         return records, clocks, codes
 
     def next_one(self) -> Words:
@@ -94,5 +96,5 @@ class Ahead:
         record = np.zeros((1, k.SEGMENT_SIZE), dtype=np.int64)
         if not self._begun or not self._leaps:
             return record[:0]
-        record[0, [k.S_FLAGS, k.S_MARKS, k.S_TIME]] = k.TCP_CLOCK, *self._leaps[0]
+        record[0, LEAP] = k.TCP_CLOCK, *self._leaps[0]
         return record
