@@ -58,7 +58,7 @@ __all__ = ["Counts", "Ledger", "World"]
 
 T = TypeVar("T")
 MOST_BRIEFS = 100_000
-_WAY = (Field(C_NET), Field(C_SERVER_HI), Field(C_SERVER_LO), Field(C_PORTS, 0, 65535), Field(C_OPENING))
+_WAY = (Field(C_NET, 0, 1), Field(C_SERVER_HI), Field(C_SERVER_LO), Field(C_PORTS, 0, 65535), Field(C_OPENING))
 
 
 class _ById(Mapping[int, Brief]):
@@ -126,8 +126,8 @@ class Ledger:
     def counts(self) -> dict[Name, Counts]:
         """How connections to each service opened."""
         sums: dict[Name, list[int]] = defaultdict(lambda: [0] * 7)
-        for (net, hi, lo, port, opening), n in self.ways.items():
-            sums[net & 1, hi, lo, port][opening] += n
+        for (six, hi, lo, port, opening), n in self.ways.items():
+            sums[six, hi, lo, port][opening] += n
         return {
             service: Counts(
                 sum(by),

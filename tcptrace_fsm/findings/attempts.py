@@ -25,8 +25,10 @@ from tcptrace_fsm.kernels.layout import (
     A_KEY,
     A_LAST,
     A_MEMBER,
+    A_PEER,
     ATTEMPT_SIZE,
 )
+from tcptrace_fsm.kernels.strays import note_probes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,10 +37,12 @@ if TYPE_CHECKING:
     from tcptrace_fsm.findings.groups import Group, Groups
     from tcptrace_fsm.tcp.profiles import Profile
 
-__all__ = ["Attempts", "Columns", "OfAttempts"]
+__all__ = ["HOST", "LISTENER", "PAIR", "TARGET", "Attempts", "Columns", "OfAttempts"]
 
 MANY = 65536  # attempts that are kept before they are put in order
-KEY_WORDS = 4
+LISTENER, HOST, PAIR = ((A_KEY, 4), (A_MEMBER, 3)), ((A_KEY, 3), (A_MEMBER, 4)), ((A_KEY, 6), (A_PEER, 4))
+TARGET = ((A_KEY, 3), (A_MEMBER, 3))
+"""Which words of a record are the group's key, and which its member's: where they begin, and how many."""
 FEW = 1024  # groups that are looked for among attempts, instead of attempts among groups
 
 
@@ -68,13 +72,14 @@ class Attempts:
 
     Parameters
     ----------
-    by_listener : bool
-        Whether they are counted by the listener, the clients being members of the group; or by the client, with
-        listeners as members.
+    key, member : (int, int)
+        Which words of a record say what group it belongs to, and what it is counted as: ``LISTENER``: by the listener,
+        the clients being members of the group; ``HOST``: by the client, with listeners as members; of probes
+        ``TARGET``: by the host that is sent them, with senders as members; ``PAIR``: by sender and receiver.
     """
 
-    def __init__(self, *, by_listener: bool) -> None:
-        self.by_listener = by_listener
+    def __init__(self, key: tuple[int, int], member: tuple[int, int]) -> None:
+        self._key, self._member = key, member
         self.words = array("q")
         self.ordered = 0  # how many at the beginning are alone in their groups, and in order
 
@@ -87,8 +92,17 @@ class Attempts:
         """Keep those among some connections; see :func:`tcptrace_fsm.kernels.grouping.pick_attempts`."""
         if rows:
             out = array("q", bytes(8 * len(rows) * ATTEMPT_SIZE))
-            limit = array("q", [0] * (1 + KEY_WORDS) if bound is None else [1, *self._padded(bound)])
-            n = pick_attempts(len(rows), rows, block, int(self.by_listener), limit, out)
+            by_listener = int((self._key, self._member) == LISTENER)
+            n = pick_attempts(len(rows), rows, block, by_listener, limit_of(bound), out)
+            self.words += out[: n * ATTEMPT_SIZE]
+
+    def take_probes(self, block: array[int], found: array[int], least_port: int, bound: Name | None) -> None:
+        """Keep what was found; see :func:`tcptrace_fsm.kernels.strays.note_probes`."""
+        if found:
+            count = len(found) // 2
+            out = array("q", bytes(8 * count * ATTEMPT_SIZE))
+            pairs = int((self._key, self._member) == PAIR)
+            n = note_probes(count, found, block, pairs, least_port, limit_of(bound), out)
             self.words += out[: n * ATTEMPT_SIZE]
 
     @property
@@ -102,17 +116,17 @@ class Attempts:
 
     def count_in(self, groups: Groups, tell: Callable[[Group, Columns], None]) -> None:
         """Count those that are not alone in their group; ``tell`` adds to a group what a survey counts besides."""
-        alone, several = Order(self.words, ATTEMPT_SIZE, KEY_WORDS).parted()
+        alone, several = Order(self.words, ATTEMPT_SIZE, self._key[1]).parted()
         if groups and len(alone):
-            keys = _Names(in_order(alone, self.words, ATTEMPT_SIZE), A_KEY, self._width)
+            keys = _Names(in_order(alone, self.words, ATTEMPT_SIZE), *self._key)
             joining = joined(keys, alone, groups)
             if joining:
                 several += [array("q", [number]) for number in alone if number in joining]
                 alone = array("q", [number for number in alone if number not in joining])
         for members in several:
             columns = Columns(in_order(members, self.words, ATTEMPT_SIZE))
-            group = groups.of(_Names(columns.records, A_KEY, self._width)[0])
-            member = _Names(columns.records, A_MEMBER, KEY_WORDS - self.by_listener)
+            group = groups.of(_Names(columns.records, *self._key)[0])
+            member = _Names(columns.records, *self._member)
             group.take_all(
                 columns.ids, columns.frames, columns.firsts, columns.lasts, member.__getitem__, member.smallest()
             )
@@ -124,19 +138,19 @@ class Attempts:
 
     def trim(self, groups: Groups) -> None:
         """Let go of the groups that are too many, those that are alone among them."""
-        keys = _Names(self.words, A_KEY, self._width)
+        keys = _Names(self.words, *self._key)
         groups.trim(keys)
         if groups.bound is not None:
             self.ordered = bisect_right(keys, groups.bound)
             del self.words[self.ordered * ATTEMPT_SIZE :]
 
-    @property
-    def _width(self) -> int:
-        """Words of a group's key."""
-        return KEY_WORDS - (not self.by_listener)
 
-    def _padded(self, key: Name) -> Name:
-        return key if self.by_listener else (*key, 0)
+def limit_of(bound: Name | None) -> array[int]:
+    """The largest key that is taken, for a kernel to compare with."""
+    limit = array("q", bytes(8 * 7))
+    if bound is not None:
+        limit[: 1 + len(bound)] = array("q", [1, *bound])
+    return limit
 
 
 class _Names(Sequence[Name]):
@@ -184,20 +198,32 @@ class OfAttempts(Collector):
     ----------
     profile : Profile
         As of every survey.
-    by_listener : bool
-        As of :class:`Attempts`.
+    by : pair
+        The key and the member of :class:`Attempts`.
     tell : callable
         Counts in a group what is asked of its attempts.
     """
 
-    def __init__(self, profile: Profile, *, by_listener: bool, tell: Callable[[Group, Columns], None]) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        by: tuple[tuple[int, int], tuple[int, int]],
+        tell: Callable[[Group, Columns], None],
+    ) -> None:
         super().__init__(profile)
-        self.attempts = Attempts(by_listener=by_listener)
+        self.attempts = Attempts(*by)
         self._tell = tell
 
     def see_all(self, words: array[int], rows: array[int]) -> None:
         """Keep the attempts among some connections, until there are many."""
         self.attempts.take(words, rows, self.groups.bound)
+        if self.attempts.many:
+            self.count()
+
+    def take_probes(self, words: array[int], found: array[int], least_port: int = 0) -> None:
+        """The same of probes that were found."""
+        self.attempts.take_probes(words, found, least_port, self.groups.bound)
         if self.attempts.many:
             self.count()
 

@@ -36,6 +36,7 @@ from tcptrace_fsm.kernels.layout import (
     OPENING_UNANSWERED,
     SERVER,
 )
+from tcptrace_fsm.kernels.strays import find_heard, find_one_sided
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,10 +51,9 @@ class Midstream(One):
 
     def see_all(self, words: array[int], rows: array[int]) -> None:
         """Those whose ends both spoke, or that said more than a probe does."""
-        client, server = (picked(words, rows, COUNTS[3 * side :][:1]) for side in (CLIENT, SERVER))
-        each = zip(rows, client, server, strict=True)
-        chosen = array("q", [c for c, own, other in each if (own and other) or own > 3 or other > 3])
-        self.group.add_all(words, chosen)
+        chosen = array("q", bytes(8 * len(rows)))
+        n = find_heard(len(rows), rows, words, chosen) if rows else 0
+        self.group.add_all(words, chosen[:n])
 
     def found(self, group: Group, now: int) -> Found:
         """The finding."""
@@ -89,26 +89,12 @@ class OneSided(One):
     """Connections of which the capture holds one direction."""
 
     def see_all(self, words: array[int], rows: array[int]) -> None:
-        """Of connections in which one said more than SYNs and RSTs, and the other nothing."""
-        counts = picked(words, rows, COUNTS)
-        for side in (CLIENT, SERVER):
-            sent, syns, resets = (counts[3 * side + i :: len(COUNTS)] for i in range(3))
-            if sent != syns:
-                other = counts[3 * (1 - side) :: len(COUNTS)]
-                each = zip(rows, other, sent, syns, resets, strict=True)
-                super().see_all(words, array("q", [c for c, o, n, s, r in each if not o and n > s + r]))
-
-    def see(self, words: array[int], c: int) -> None:
-        """One whose visible side reacts to what is not visible."""
-        for side in (CLIENT, SERVER):
-            own = end_of(c, side)
-            if words[end_of(c, 1 - side) + E_SEGMENTS]:
-                continue
-            others = words[own + E_SEGMENTS] - words[own + E_SYNS] - words[own + E_RSTS]
-            opened = words[own + E_SYNS] and words[own + E_ACK] >= 0
-            if (others and opened) or (others > 1 and words[own + E_ACK] > 1):
-                self.group.add(words, c)
-                self.group.tally("server", side)
+        """Of those of which one side says nothing, such as visibly react to it."""
+        out = array("q", bytes(16 * len(rows)))
+        n = find_one_sided(len(rows), rows, words, out) if rows else 0
+        if n:
+            self.group.add_all(words, out[: 2 * n : 2])
+            self.group.tally("server", sum(out[1 : 2 * n : 2]))
 
     def found(self, group: Group, now: int) -> Found:
         """The finding."""

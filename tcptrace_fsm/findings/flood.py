@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.core.grouping import Field, in_order, steps_of, words_in_common
-from tcptrace_fsm.findings.attempts import OfAttempts
+from tcptrace_fsm.findings.attempts import LISTENER, TARGET, OfAttempts
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, span
 from tcptrace_fsm.findings.scan import TARGETS, probers, when_never_opened
@@ -58,22 +58,17 @@ STORM = 200  # stray segments within it
 FEW_HOSTS = 10  # from fewer hosts, stray RSTs are answers to the one that they are sent to
 
 
-class Storm(Collector):
+class Storm(OfAttempts):
     """Stray segments with certain flags, by the host that they were sent to."""
 
     def __init__(self, profile: Profile, *, flags: int, text: str) -> None:
-        super().__init__(profile)
+        super().__init__(profile, by=TARGET, tell=tell_strays)
         self.flags = flags
         self.text = text
 
     def see_all(self, words: array[int], rows: array[int]) -> None:
         """Connections that were never opened, as far as the capture tells."""
-        for c, side in probers(words, rows, self.flags, self.flags | TCP_ACK):
-            group = self.groups.of(host_of(words, c, 1 - side))
-            group.add(words, c, host_of(words, c, side))
-            group.tally(f"window {words[c + C_FIRST_TIME] // WINDOW}")
-            if words[end_of(c, 1 - side) + E_RSTS]:
-                group.tally("reset")
+        self.take_probes(words, probers(words, rows, self.flags, self.flags | TCP_ACK))
 
     def finish(self, now: int) -> Iterator[Found]:
         """Hosts that were sent too many at once."""
@@ -98,6 +93,15 @@ class Storm(Collector):
                 )
 
 
+def tell_strays(group: Group, attempts: Columns) -> None:
+    """Count strays by when they came, and those that were answered by RST."""
+    for window, n in steps_of(attempts.firsts, WINDOW):
+        group.tally(f"window {window}", n)
+    reset = sum(attempts.answered)
+    if reset:
+        group.tally("reset", reset)
+
+
 def tell(group: Group, attempts: Columns) -> None:
     """Count attempts by when they were made, and those that were answered."""
     for window, n in steps_of(attempts.firsts, WINDOW):
@@ -111,7 +115,7 @@ class SynFlood(OfAttempts):
     """SYNs that nobody follows up, by listener."""
 
     def __init__(self, profile: Profile) -> None:
-        super().__init__(profile, by_listener=True, tell=tell)
+        super().__init__(profile, by=LISTENER, tell=tell)
 
     def finish(self, now: int) -> Iterator[Found]:
         """Listeners that were sent too many at once."""

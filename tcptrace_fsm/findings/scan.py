@@ -7,21 +7,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
-from tcptrace_fsm.core.grouping import Field, picked, words_in_common
-from tcptrace_fsm.findings.attempts import OfAttempts
+from tcptrace_fsm.core.grouping import Field, words_in_common
+from tcptrace_fsm.findings.attempts import HOST, PAIR, OfAttempts
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, span
-from tcptrace_fsm.findings.survey import Collector, Found, Group, Survey, host_of, name, socket_of
+from tcptrace_fsm.findings.survey import Found, Group, Survey, host_of, name, socket_of
 from tcptrace_fsm.kernels.layout import (
     A_OPENING,
     A_OPTIONS,
+    A_PORT,
+    A_SIDE,
+    ATTEMPT_SIZE,
     CLIENT,
     CLOSING_ABORTED,
-    E_BYTES,
-    E_FINS,
-    E_LAST_FLAGS,
     E_RSTS,
-    E_SEGMENTS,
-    E_TSVAL,
     OPENING_HANDSHAKE,
     OPENING_INCOMPLETE,
     OPENING_MIDSTREAM,
@@ -33,9 +31,9 @@ from tcptrace_fsm.kernels.layout import (
     TCP_ACK,
     TCP_FIN,
     TCP_PSH,
-    TCP_RST,
     TCP_URG,
 )
+from tcptrace_fsm.kernels.strays import find_probes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +46,6 @@ __all__ = ["RULES", "SURVEYS"]
 RULES: tuple[Rule, ...] = ()  # what one connection shows is in attack.py
 
 
-LAST_FLAGS = tuple(Field(end_of(0, side) + E_LAST_FLAGS, 0, 63) for side in (CLIENT, SERVER))
 OFFERS = OPT_SCALE | OPT_TIMESTAMPS
 WAYS = (Field(A_OPENING), Field(A_OPTIONS))
 OUTCOMES = {OPENING_REFUSED: "refused", OPENING_UNANSWERED: "unanswered"}
@@ -64,7 +61,7 @@ class Scan(OfAttempts):
     """
 
     def __init__(self, profile: Profile, *, by_system: bool) -> None:
-        super().__init__(profile, by_listener=False, tell=tell)
+        super().__init__(profile, by=HOST, tell=tell)
         self.by_system = by_system
 
     def finish(self, now: int) -> Iterator[Found]:
@@ -96,61 +93,30 @@ def tell(group: Group, attempts: Columns) -> None:
         group.tally("system", by_system)
 
 
-def probers(words: array[int], rows: array[int], *flags: int) -> list[tuple[int, int]]:
-    """The connections in which one side sent segments with some flags only, and its peer RSTs or nothing: rows, sides.
+def probers(words: array[int], rows: array[int], flags: int, others: int | None = None) -> array[int]:
+    """The connections in which one side sent segments with some flags only, and its peer RSTs or nothing.
 
-    Of several flags the first that fit count.
+    Returns
+    -------
+    array('q')
+        Where the record begins, and the side, one after the other; see :func:`tcptrace_fsm.kernels.strays.find_probes`.
     """
-    rows = may_probe(words, rows, *flags)
-    if not rows:
-        return []
-    columns = [picked(words, rows, (Field(end_of(0, side) + word),)) for side in (CLIENT, SERVER) for word in ASKED]
-    found: list[tuple[int, int]] = []
-    for c, *both in zip(rows, *columns, strict=True):
-        client, server = both[: len(ASKED)], both[len(ASKED) :]
-        for wanted in flags:
-            if probes(client, server, wanted):
-                found.append((c, CLIENT))
-                break
-            if probes(server, client, wanted):
-                found.append((c, SERVER))
-                break
-    return found
+    out = array("q", bytes(16 * len(rows)))
+    n = find_probes(len(rows), rows, words, flags, flags if others is None else others, out) if rows else 0
+    return out[: 2 * n]
 
 
-def probes(own: list[int], other: list[int], flags: int) -> bool:
-    """Whether one side, by its ``ASKED``, sent what :func:`probers` looks for."""
-    asks, last, size, resets, ended = own
-    fins = asks if flags & TCP_FIN and flags & TCP_ACK else 0
-    return (
-        0 < asks <= 3
-        and last & 63 == flags
-        and not size
-        and resets == (asks if flags & TCP_RST else 0)
-        and (ended == fins or not flags & TCP_ACK)
-        and other[0] == other[3] <= asks
-    )
+def tell_probes(group: Group, probes: Columns) -> None:
+    """Count probes by the port that they came from, and by side, and those that were answered by RST."""
+    for (port,), members in words_in_common(probes.records, probes.starts, (Field(A_PORT),)):
+        group.tally(f"from {port}", len(members))
+    group.tally("by server", sum(probes.records[A_SIDE::ATTEMPT_SIZE]))
+    reset = sum(probes.answered)
+    if reset:
+        group.tally("reset", reset)
 
 
-def may_probe(words: array[int], rows: array[int], *flags: int) -> array[int]:
-    """Of many connections those of which :func:`probers` may say something: a side's last segment had such flags."""
-    last = picked(words, rows, LAST_FLAGS)
-    wanted = frozenset(flags)
-    if wanted.isdisjoint(last):
-        return array("q")
-    each = zip(rows, last[::2], last[1::2], strict=True)
-    return array("q", [c for c, one, other in each if one in wanted or other in wanted])
-
-
-def port_of(words: array[int], c: int, side: int) -> int:
-    """The port of an endpoint."""
-    return socket_of(words, c, side)[-1]
-
-
-ASKED = (E_SEGMENTS, E_LAST_FLAGS, E_BYTES, E_RSTS, E_FINS)
-
-
-class Probes(Collector):
+class Probes(OfAttempts):
     """Single segments with certain flags, outside of any connection, by the host that sent them.
 
     Connections that end, or are kept alive, look the same where the capture has one direction of them: bare ACKs and
@@ -159,7 +125,7 @@ class Probes(Collector):
     """
 
     def __init__(self, profile: Profile, *, flags: int, least: int, text: str) -> None:
-        super().__init__(profile)
+        super().__init__(profile, by=PAIR, tell=tell_probes)
         self.flags = flags
         self.least = least
         self.text = text
@@ -167,22 +133,16 @@ class Probes(Collector):
 
     def see_all(self, words: array[int], rows: array[int]) -> None:
         """Connections that were never opened, as far as the capture tells."""
-        for c, side in probers(words, rows, self.flags):
-            self.note(words, c, side)
-
-    def note(self, words: array[int], c: int, side: int) -> None:
-        """One in which that side may have probed."""
-        key = host_of(words, c, side)
+        found = probers(words, rows, self.flags)
         if self.ordinary:
-            if words[end_of(c, side) + E_TSVAL] >= 0 or port_of(words, c, side) < SERVICES:
-                return
-            key += host_of(words, c, 1 - side)
-        group = self.groups.of(key)
-        group.add(words, c, socket_of(words, c, 1 - side))
-        group.tally(f"from {port_of(words, c, side)}")
-        group.tally("by server", side)
-        if words[end_of(c, 1 - side) + E_RSTS]:
-            group.tally("reset")
+            self.take_probes(words, found, SERVICES)
+            return
+        for c, side in zip(found[::2], found[1::2], strict=True):
+            group = self.groups.of(host_of(words, c, side))
+            group.add(words, c, socket_of(words, c, 1 - side))
+            group.tally("by server", side)
+            if words[end_of(c, 1 - side) + E_RSTS]:
+                group.tally("reset")
 
     def finish(self, now: int) -> Iterator[Found]:
         """Hosts that asked enough."""

@@ -342,7 +342,7 @@ def pick_attempts(count: int, starts: Words, block: Words, by_listener: int, bou
     block : int64 array
     by_listener : int
         1, or 0: by client.
-    bound : int64[5]
+    bound : int64[7]
         1 and the largest key that is taken, or 0.
     out : int64[count * ATTEMPT_SIZE]
 

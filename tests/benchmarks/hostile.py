@@ -22,6 +22,7 @@ __all__ = ["HOSTILE", "write_hostile"]
 DEPTH = 12  # IPv4 headers around each packet of ipip
 FRAME = struct.Struct("<IIII")
 SERVER = 0xC0A80001
+ETHERNET = bytes.fromhex("020000000002 020000000001 0800")
 
 
 def packets_of(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -94,8 +95,41 @@ def in_gre(inner: bytes, number: int) -> bytes:
     return ipv4(47, 8 + len(inner)) + struct.pack(">HHI", 0x2000, 0x0800, number) + inner
 
 
-def write_wrapped(path: Path, packets: int, seed: int, wrap: Callable[[bytes, int], bytes]) -> None:
-    """The calm capture, each packet wrapped."""
+def in_udp(port: int, inner: bytes) -> bytes:
+    """Something in a UDP datagram to a port, between two routers."""
+    return ipv4(17, 8 + len(inner)) + struct.pack(">4H", port, port, 8 + len(inner), 0) + inner
+
+
+def in_vxlan(inner: bytes, number: int) -> bytes:
+    """A packet in a VXLAN (RFC 7348) whose number is new; they are 24 bits long."""
+    return in_udp(4789, struct.pack(">BxxxI", 8, (number & 0xFFFFFF) << 8) + ETHERNET + inner)
+
+
+def in_gtp(inner: bytes, number: int) -> bytes:
+    """A packet of a mobile subscriber's, in a GTP-U tunnel whose TEID is new."""
+    return in_udp(2152, struct.pack(">BBHI", 0x30, 255, len(inner), number) + inner)
+
+
+def in_tags(inner: bytes, number: int) -> bytes:
+    """A packet behind two VLAN tags, another pair each time."""
+    return struct.pack(">4H", 1 + number % 4094, 0x8100, 1 + number // 4094 % 4094, 0x0800) + inner
+
+
+def in_labels(inner: bytes, number: int) -> bytes:
+    """A packet behind an MPLS label (RFC 3032) that is new."""
+    return struct.pack(">I", (number & 0xFFFFF) << 12 | 0x140) + inner
+
+
+def from_stranger(inner: bytes, number: int) -> bytes:
+    """A packet whose source, or whose destination, is another one each time."""
+    source = (0x0B000000 + number).to_bytes(4, "big")
+    if inner[12:16] == SERVER.to_bytes(4, "big"):
+        return inner[:16] + source + inner[20:]
+    return inner[:12] + source + inner[16:]
+
+
+def write_wrapped(path: Path, packets: int, seed: int, wrap: Callable[[bytes, int], bytes], kind: int) -> None:
+    """The calm capture, each packet wrapped, in frames of an Ethertype."""
     with path.open("wb") as file:
         file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
         number = 0
@@ -104,13 +138,21 @@ def write_wrapped(path: Path, packets: int, seed: int, wrap: Callable[[bytes, in
             raw, size = records.tobytes(), records.itemsize
             for i in range(0, len(raw), size):
                 seconds, micros, _, _ = FRAME.unpack_from(raw, i)
-                frame = raw[i + 16 : i + 30] + wrap(raw[i + 30 : i + 16 + HEADERS], number)
+                frame = raw[i + 16 : i + 28] + kind.to_bytes(2, "big") + wrap(raw[i + 30 : i + 16 + HEADERS], number)
                 file.write(FRAME.pack(seconds, micros, len(frame), len(frame)) + frame)
                 number += 1
 
 
 MADE = {"isn": new_numbers, "incarnations": incarnations, "resets": spoofed_resets, "flood": flood}
-WRAPPED = {"ipip": in_ipv4, "gre": in_gre}
+WRAPPED = {
+    "ipip": (in_ipv4, 0x0800),
+    "gre": (in_gre, 0x0800),
+    "vxlan": (in_vxlan, 0x0800),
+    "gtp": (in_gtp, 0x0800),
+    "vlan": (in_tags, 0x88A8),
+    "mpls": (in_labels, 0x8847),
+    "strangers": (from_stranger, 0x0800),
+}
 HOSTILE = ("plain", *MADE, *WRAPPED)
 """The captures, the one that the others are compared with first."""
 
@@ -118,7 +160,7 @@ HOSTILE = ("plain", *MADE, *WRAPPED)
 def write_hostile(path: Path, kind: str, packets: int, seed: int = 1) -> None:
     """Write one of :data:`HOSTILE`."""
     if kind in WRAPPED:
-        write_wrapped(path, packets, seed, WRAPPED[kind])
+        write_wrapped(path, packets, seed, *WRAPPED[kind])
     elif kind in MADE:
         write(path, [MADE[kind](packets, np.random.default_rng(seed))], snap=True)
     else:
