@@ -124,7 +124,7 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path, capsys):
     assert "no.pcap: byte 0: not a capture" in err
 
 
-@pytest.mark.parametrize("arguments", [["-", "--jobs", "2"], ["x.pcap", "--jobs", "0"]])
+@pytest.mark.parametrize("arguments", [["-", "--jobs", "3"], ["x.pcap", "--jobs", "0"]])
 def test_what_makes_no_sense_is_refused(arguments, capsys):
     assert cli.run_command(["analyze", *arguments]) == 2
     assert "--jobs" in capsys.readouterr().err

@@ -69,7 +69,7 @@ def analyze(
     taken_at : sequence of str
         Addresses of the host that took the captures: what they show arriving there has arrived.
     jobs : int
-        Processes that share the work.
+        Processors that share the work.
     client : dask.distributed.Client or None
         Whose workers are to share the work; they must see the captures under the same names.
     merge_vantage : bool
@@ -101,8 +101,7 @@ def analyze(
         filter=filter,
         learn_timers=learn_timers,
         merge_vantage=merge_vantage,
-        # Several processes hand out finished tables: what they read is read again where its segments are wanted.
-        segments="segments" in check_tables(tables) and client is None and jobs == 1,
+        segments="segments" in check_tables(tables),
     )
     given = packets(source, linktype)
     captured = sources(cast("Any", source if given is None else given))

@@ -9,11 +9,16 @@ from tcptrace_fsm.kernels.layout import F_CAPTURED, F_LINK, F_OFFSET, F_ORIGINAL
 __all__ = ["BATCH_FRAMES", "Batch"]
 
 BATCH_FRAMES = 2048
-"""Frames decoded at once: their segment records stay within a core's cache."""
+"""Frames decoded at once, if nobody asks for more: their segment records stay within a core's cache."""
 
 
 class Batch:
     """Segments of a run of frames. All arrays belong to the capture and are used again for the next batch.
+
+    Parameters
+    ----------
+    most : int
+        Frames that there is room for.
 
     Attributes
     ----------
@@ -36,9 +41,9 @@ class Batch:
 
     __slots__ = ("count", "data", "first_frame", "frame_count", "frames", "last_time", "segments")
 
-    def __init__(self) -> None:
-        self.segments = array("q", bytes(8 * SEGMENT_SIZE * BATCH_FRAMES))
-        self.frames = array("q", bytes(8 * FRAME_SIZE * BATCH_FRAMES))
+    def __init__(self, most: int = BATCH_FRAMES) -> None:
+        self.segments = array("q", bytes(8 * SEGMENT_SIZE * most))
+        self.frames = array("q", bytes(8 * FRAME_SIZE * most))
         self.data = bytearray()
         self.count = 0
         self.frame_count = 0

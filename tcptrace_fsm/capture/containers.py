@@ -13,6 +13,7 @@ Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng, RFC 1761.
 from __future__ import annotations
 
 from array import array
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.capture.batches import BATCH_FRAMES, Batch
@@ -132,11 +133,22 @@ class Capture(Counts):
 
     """
 
-    def __init__(self, stream: Stream, chunk_size: int, keep: Filter | None = None, *, broken: bool = False) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        chunk_size: int,
+        keep: Filter | None = None,
+        *,
+        broken: bool = False,
+        batch_frames: int | None = None,
+        batches: int = 1,
+    ) -> None:
         super().__init__(stream, broken=broken)
         self._keep = keep
+        most = max(3, batch_frames or BATCH_FRAMES)  # by the next two the first is judged
+        self._batches = cycle([Batch(most) for _ in range(batches)])
         self._chunk = Chunk(stream, chunk_size)
-        self._ctl[WALK_CAPACITY] = max(3, BATCH_FRAMES)  # by the next two the first is judged
+        self._ctl[WALK_CAPACITY] = most
         self._ctl[WALK_EARLIEST] = FOREVER
         self._ctl[WALK_LATEST] = -1
         self._table = array("q", bytes(8 * IF_SIZE))
@@ -164,7 +176,7 @@ class Capture(Counts):
         if self._started:
             raise RuntimeError("a capture is read once; open it again")
         self._started = True
-        batch = Batch()
+        batch = next(self._batches)
         try:
             while True:
                 ctl = self._ctl
@@ -178,6 +190,7 @@ class Capture(Counts):
                 if count:
                     self._decode(batch, count)
                     yield batch
+                    batch = next(self._batches)
                 if not self._go_on():
                     return
         finally:
@@ -396,6 +409,8 @@ def open_capture(
     keep: Filter | None = None,
     follow: bool = False,
     broken: bool = False,
+    batch_frames: int | None = None,
+    batches: int = 1,
 ) -> Capture:
     """Open a capture and read its file header.
 
@@ -412,6 +427,10 @@ def open_capture(
     broken : bool
         Whether to give records of broken TCP headers too (``TCP_BROKEN``), and of those that ICMP errors quote: for
         Wireshark they have streams. They change nothing in `outcomes`.
+    batch_frames : int or None
+        Frames decoded at once; None for as many as stay within a core's cache.
+    batches : int
+        A batch keeps its segments while so many less one follow.
 
     Raises
     ------
@@ -430,7 +449,7 @@ def open_capture(
     """
     stream = open_stream(source, follow=follow)
     try:
-        return Capture(stream, chunk_size, keep, broken=broken)
+        return Capture(stream, chunk_size, keep, broken=broken, batch_frames=batch_frames, batches=batches)
     except BaseException:
         stream.close()
         raise

@@ -7,30 +7,19 @@ number of live connections: one that is over is replayed, handed out and forgott
 from __future__ import annotations
 
 import os
-from array import array
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tcptrace_fsm.core.finished import Block, Finished
 from tcptrace_fsm.core.grouping import Records, counting
-from tcptrace_fsm.core.room import grown, room
-from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.core.judges import have_judged
+from tcptrace_fsm.core.replaying import CHUNK, Replayer
+from tcptrace_fsm.core.room import copied, grown, room, words
+from tcptrace_fsm.kernels.apart import copy_logs, size_of_logs
 from tcptrace_fsm.kernels.embryos import embryos_among, free_logs, hatch_apart, hatch_due, let_go_of_hatched
 from tcptrace_fsm.kernels.ending import expire, make_all_due, release
 from tcptrace_fsm.kernels.layout import (
-    BASIS_LEARNED,
-    BASIS_TIMER,
-    C_CLIENT_HI,
-    C_CLIENT_LO,
-    C_LOCAL,
-    C_NET,
-    C_SERVER_HI,
-    C_SERVER_LO,
     CONNECTION_SIZE,
     CONTROL_SIZE,
-    HABIT_FIN_STARTS_AGAIN,
-    HABIT_KEEPS_TIME_WAIT,
-    HABIT_REFUSES_SYN,
-    HABIT_STRAIGHT,
     K_CROWD,
     K_DUE,
     K_EMBRYO_FREE,
@@ -64,38 +53,31 @@ from tcptrace_fsm.kernels.layout import (
     PAST_MOST,
     PAST_SIZE,
     PATH_SIZE,
-    PROFILE_SIZE,
     SEGMENT_SIZE,
     STREAM_SIZE,
     TRANSITION_SIZE,
     WAIT_SIZE,
     WAITS_PER_SEGMENT,
-    WHO_CLIENT,
-    WHO_SERVER,
 )
 from tcptrace_fsm.kernels.moving import move_past, move_slots
 from tcptrace_fsm.kernels.points import collect_paths, end_paths
-from tcptrace_fsm.kernels.records import Segment, Tcb, Tracker
-from tcptrace_fsm.kernels.replay import collect, replay_due
+from tcptrace_fsm.kernels.records import Tracker
+from tcptrace_fsm.kernels.replay import collect
 from tcptrace_fsm.kernels.track import track
 from tcptrace_fsm.kernels.waits import end_waits
-from tcptrace_fsm.tcp.machine import table
-from tcptrace_fsm.tcp.profiles import Timers
 from tcptrace_fsm.text.durations import SECOND
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Sequence
 
     from tcptrace_fsm.core.judges import Judge
     from tcptrace_fsm.core.settings import Settings
-    from tcptrace_fsm.kernels import Words
-    from tcptrace_fsm.tcp.profiles import Host, Profile
 
 __all__ = ["Engine", "SegmentBatch"]
 LOG_LIMIT = 256  # log records per connection before marked data segments are only counted
 LINGER_SYN = 130  # seconds; Linux gives up a connect() after 127 s
 CROWD = 500_000  # live connections; their rows and logs take a little under 1 GB
-CHUNK = 2048  # finished connections handed out at once
 WAITS_KEPT = 4096  # waits that are kept until connections are handed out
 STREAMS = 1 << 19  # of Wireshark's that are remembered
 
@@ -107,69 +89,9 @@ class SegmentBatch(Protocol):
     count: int
 
 
-ZERO = array("q", [0])
-
-
-def words(n: int) -> array[int]:
-    """An array of ``n`` zeros."""
-    return ZERO * n
-
-
 def random_seed() -> int:
     """61 bits that nobody can foresee."""
     return int.from_bytes(os.urandom(8)) >> 3  # the module secrets would load OpenSSL for it
-
-
-def copied(source: memoryview, n: int) -> array[int]:
-    """The first ``n`` words in an array of their own."""
-    copy = array("q")
-    copy.frombytes(source[:n].cast("B"))
-    return copy
-
-
-def address_words(address: str) -> tuple[int, int, int]:
-    """An address as the records have it: 1 for IPv6, upper word, lower word.
-
-    Raises
-    ------
-    UsageError
-        When it is none.
-    """
-    from ipaddress import ip_address
-
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        raise UsageError(f"--taken-at takes an IP address, not {address!r}") from None
-    high, low = int(parsed) >> 64, int(parsed) & (1 << 64) - 1
-    return int(parsed.version == 6), high - (high >> 63 << 64), low - (low >> 63 << 64)
-
-
-def both_hosts(rows: Words, c: int) -> tuple[Host, Host]:
-    """The addresses of the client and the server of row ``c``."""
-    six = rows[c + C_NET] & 1
-    return (six, rows[c + C_CLIENT_HI], rows[c + C_CLIENT_LO]), (six, rows[c + C_SERVER_HI], rows[c + C_SERVER_LO])
-
-
-def timer_words(profile: Profile) -> array[int]:
-    """The timers of the profile, of the hosts that have taught theirs, and of the stacks that hosts may have."""
-    found = array("q")
-    none = Timers(None, None)
-    hosts = [(profile, none), *((profile, own) for own in profile.hosts.values())]
-    stacks = [(other, none) for other in profile.stacks()]
-    for whose, own in hosts + stacks:
-        for interval in (own.time_wait or whose.time_wait, own.fin_wait_2 or whose.fin_wait_2):
-            found.extend(int(seconds * SECOND) for seconds in interval)
-        found.extend(BASIS_LEARNED if interval else BASIS_TIMER for interval in own)
-        found.append(int(whose.patience * SECOND))
-        found.append(
-            (HABIT_KEEPS_TIME_WAIT if whose.keeps_time_wait else 0)
-            | (HABIT_FIN_STARTS_AGAIN if whose.fin_starts_again else 0)
-            | (HABIT_STRAIGHT if whose.straight else 0)
-            | (HABIT_REFUSES_SYN if whose.refuses_syn else 0)
-        )
-        found.append(len(hosts) * PROFILE_SIZE if stacks else 0)
-    return found
 
 
 class Engine:
@@ -184,8 +106,9 @@ class Engine:
         Endpoints of the capturing host are judged as seen from within: what arrives in the capture has arrived (basis
         ``acked``, confirmed by that very frame), what leaves is sent at that moment, in the capture's order, and no
         loss behind the capture point is presumed. Their peers are judged as ever. Wrong addresses make wrong states.
-    judges : sequence of Judge
-        Those who look at connections that are over, in this order.
+    judges : sequence of Judge or None
+        Those who look at connections that are over, in this order. With None somebody else will have them judged, while
+        the engine goes on: each block has the logs of its connections in memory of its own.
     seed : int or None
         Of the flow table's hash; random if None.
     crowd : int
@@ -207,14 +130,13 @@ class Engine:
         self,
         settings: Settings,
         *,
-        judges: Sequence[Judge] = (),
+        judges: Sequence[Judge] | None = (),
         seed: int | None = None,
         crowd: int = CROWD,
     ) -> None:
         profile = settings.profile
         self.profile = profile
         self.two_points = settings.merge_vantage
-        self.taken_at = frozenset(address_words(address) for address in settings.taken_at)
         self.judges = judges
         self.lost: str | None = None
         self.control = words(CONTROL_SIZE + SEGMENT_SIZE)
@@ -242,17 +164,11 @@ class Engine:
         self.streams = room(0)
         self.forgotten = 0  # streams before this one are forgotten
         self.paths = room(PATH_SIZE)
-        self.table = array("q", table(sockets=profile.sockets))
-        self.timers = timer_words(profile)
-        self.places = {host: PROFILE_SIZE * n for n, host in enumerate(profile.hosts, 1)}
-        self.hosts = words(2 * CHUNK)
-        self.scratch = words(Tcb.size)
         self.holder = words(Tracker.size)
-        self.work = room(0)
-        self.out = room(0)
+        self.replayer = Replayer(settings)
         self.block = room(0)
         self.waits = room(0)
-        self.ready: list[Finished] = []
+        self.ready: list[Block] = []
         self._settled = 0  # how many of those that are due have been judged
         self._finishing = False
         self._kept: dict[str, Any] = {}
@@ -321,7 +237,7 @@ class Engine:
             self.streams, self.stream_slots, self.paths, self.waits, control, self.holder,
         )  # fmt: skip
         if control[K_WAITS] > WAITS_KEPT * WAIT_SIZE:
-            self.ready.append(self._with_waits(Finished()))
+            self.ready.append(Block(self._with_waits(Finished())))
         expire(count // 4 + 64, self.rows, self.living, self.due, control)
 
     def _make_room_for_streams(self, count: int) -> None:
@@ -359,6 +275,11 @@ class Engine:
 
     def take(self) -> Finished | None:
         """The next connections that are over, or None. They are judged when they are asked for."""
+        block = self.take_block()
+        return block.done if block else None
+
+    def take_block(self) -> Block | None:
+        """The same as those who judge see them."""
         if not self.ready:
             self._settle()
         return self.ready.pop(0) if self.ready else None
@@ -393,29 +314,24 @@ class Engine:
         count = control[K_DUE]
         if count:
             start, stop = self._settled, min(count, self._settled + CHUNK)
-            longest = control[K_LONGEST]
-            self.work = grown(self.work, longest * Segment.size)
-            self.out = grown(self.out, (24 + 2 * longest + 16 * (stop - start)) * TRANSITION_SIZE)
             self.log = grown(self.log, control[K_LOG_TOP] + (stop - start) * LOG_BLOCK)
             self.waits = grown(self.waits, control[K_WAITS] + 2 * WAITS_PER_SEGMENT * (stop - start) * WAIT_SIZE)
-            plain = not (self.two_points or self.taken_at or self.places)
+            plain = self.replayer.plain and not self.two_points
             apart = plain and embryos_among(start, stop, self.due, self.rows) == stop - start
-            end, records = self._replay_apart(start, stop) if apart else self._replay(start, stop)
-            transitions = copied(self.out, self.scratch[0] * TRANSITION_SIZE)
-            done = self._with_waits(Finished(records, end - start, transitions, len(transitions) // TRANSITION_SIZE))
+            end, done = self._replay_apart(start, stop) if apart else self._replay(start, stop)
             if self.two_points:
                 done.paths = words((end - start) * PATH_SIZE)
                 collect_paths(end - start, start, self.due, self.rows, self.paths, done.paths)
             block = Block(done, self.log, self.lost, self._kept)
-            for judge in self.judges:
-                judge.judge(block)
-            block.log = None
-            for judge in self.judges:
-                judge.gather(block)
-            self.ready.append(done)
-            if apart:
-                free_logs(end - start, records, self.log, control)
+            if self.judges is None:
+                block.longest = control[K_LONGEST]
+                block.log = self._copied_logs(done, apart)
             else:
+                have_judged(block, self.judges)
+            self.ready.append(block)
+            if apart and self.judges is not None:
+                free_logs(done.count, done.connections, self.log, control)
+            elif not apart:
                 let_go_of_hatched(start, end, self.due, self.rows, self.log, control)
             self._settled = end
             if end == count:
@@ -425,62 +341,47 @@ class Engine:
         elif self._finishing:
             self._finishing = False
             last = Finished()
-            for judge in self.judges:
+            for judge in self.judges or ():
                 judge.finish(control[K_NOW], last)
             if last.holds_anything:
-                self.ready.append(last)
+                self.ready.append(Block(last))
 
-    def _replay(self, start: int, stop: int) -> tuple[int, array[int]]:
-        """Replay some of those that are due: up to which, and their records."""
+    def _copied_logs(self, done: Finished, apart: bool) -> memoryview:
+        """The logs of these records in memory of their own; those of records that were made apart are free then."""
+        out = words(size_of_logs(done.count, done.connections, self.log))
+        copy_logs(done.count, int(apart), done.connections, self.log, out, self.control)
+        return memoryview(out)
+
+    def _replay(self, start: int, stop: int) -> tuple[int, Finished]:
+        """Replay some of those that are due: up to which, and what is over."""
         control, count = self.control, stop - start
         self.rows = grown(self.rows, control[K_ROW_TOP] + count * CONNECTION_SIZE)
         self.living = grown(self.living, control[K_LIVE] + 1)
         hatch_due(start, stop, self.due, self.rows, self.log, self.living, self.waits, control)
         if self.two_points and not start:
             end_paths(control[K_DUE], self.due, self.rows, self.paths)
-        if self.taken_at:
-            self._place(start, stop)
-        if self.places:
-            self._find_timers(start, stop)
-        end = replay_due(
-            start, stop, len(self.out), self.due, self.rows, self.log, self.timers, self.hosts, self.table,
-            self.out, self.scratch, self.work,
-        )  # fmt: skip
-        end_waits(start, end, self.due, self.rows, self.waits, control)
+        end, changes = stop, words(0)
+        if self.judges is not None:
+            end = self.replayer.run(start, stop, control[K_LONGEST], self.due, self.rows, self.log)
+            changes = self.replayer.transitions
+            end_waits(start, end, self.due, self.rows, self.waits, control)
         self.block = grown(self.block, (end - start) * CONNECTION_SIZE)
-        return end, copied(self.block, collect(start, end, self.due, self.rows, self.block))
+        records = copied(self.block, collect(start, end, self.due, self.rows, self.block))
+        return end, self._with_waits(Finished(records, end - start, changes, len(changes) // TRANSITION_SIZE))
 
-    def _replay_apart(self, start: int, stop: int) -> tuple[int, array[int]]:
+    def _replay_apart(self, start: int, stop: int) -> tuple[int, Finished]:
         """The same of nothing but lone SYNs: a flood. Their rows are made where they are to be read.
 
         What all of them have in common will be looked at once.
         """
-        count = stop - start
-        records = Records.blank(count)
-        hatch_apart(start, count, self.due, self.rows, self.log, self.waits, self.control, records)
-        places = counting(count, CONNECTION_SIZE)
-        end = replay_due(
-            0, count, len(self.out), places, records, self.log, self.timers, self.hosts, self.table,
-            self.out, self.scratch, self.work,
-        )  # fmt: skip
-        assert end == count  # there is room for sixteen transitions of each
-        end_waits(0, count, places, records, self.waits, self.control)
-        records.compare()
-        return stop, records
-
-    def _place(self, start: int, stop: int) -> None:
-        """Note at whose host the capture of the due connections was taken."""
-        rows, here = self.rows, self.taken_at
-        for c in self.due[start:stop]:
-            client, server = both_hosts(rows, c)
-            if client in here:
-                rows[c + C_LOCAL] |= WHO_CLIENT
-            if server in here:
-                rows[c + C_LOCAL] |= WHO_SERVER
-
-    def _find_timers(self, start: int, stop: int) -> None:
-        """Look up where the timers of the due connections' hosts begin."""
-        rows, place, hosts = self.rows, self.places.get, self.hosts
-        for i, c in enumerate(self.due[start:stop]):
-            client, server = both_hosts(rows, c)
-            hosts[2 * i], hosts[2 * i + 1] = place(client, 0), place(server, 0)
+        control, count = self.control, stop - start
+        records, changes = Records.blank(count), words(0)
+        hatch_apart(start, count, self.due, self.rows, self.log, self.waits, control, records)
+        if self.judges is not None:
+            places = counting(count, CONNECTION_SIZE)
+            end = self.replayer.run(0, count, control[K_LONGEST], places, records, self.log)
+            assert end == count  # there is room for sixteen transitions of each
+            changes = self.replayer.transitions
+            end_waits(0, count, places, records, self.waits, control)
+            records.compare()
+        return stop, self._with_waits(Finished(records, count, changes, len(changes) // TRANSITION_SIZE))

@@ -114,6 +114,8 @@ class Block:
     count : int
     kept : dict
         What judges keep from one block of a pass to the next.
+    longest : int
+        The greatest number of log records of one connection; set where they are still to be replayed.
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class Block:
         self.words = done.connections
         self.count = done.count
         self.kept = {} if kept is None else kept
+        self.longest = 0
         self._made: dict[str, Any] = {}
         self._columns: dict[int, array[int]] = {}
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tcptrace_fsm.core.finished import Block, Finished
 
-__all__ = ["Judge"]
+__all__ = ["Judge", "have_judged"]
 
 
 class Judge:
@@ -40,3 +42,12 @@ class Judge:
 
     def finish(self, now: int, last: Finished) -> None:
         """Add to ``last`` what all connections together show; ``now`` is the capture's latest time, ns."""
+
+
+def have_judged(block: Block, judges: Sequence[Judge]) -> None:
+    """Have all look at the connections of a block; its logs are gone then."""
+    for judge in judges:
+        judge.judge(block)
+    block.log = None
+    for judge in judges:
+        judge.gather(block)

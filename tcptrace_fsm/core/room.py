@@ -8,10 +8,11 @@ hands out zeros only where they are asked for.
 from __future__ import annotations
 
 import mmap
+from array import array
 from contextlib import suppress
 from typing import cast
 
-__all__ = ["grown", "keep_freed", "room"]
+__all__ = ["copied", "grown", "keep_freed", "room", "words"]
 
 WORD = 8
 STEP = 1 << 16  # bytes; sizes are multiples of it
@@ -19,6 +20,21 @@ LARGE = 1 << 23  # bytes from which on an array is kept in huge pages, where the
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 KEPT = 32 << 20  # bytes; the most that glibc takes
 PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
+
+
+ZERO = array("q", [0])
+
+
+def words(n: int) -> array[int]:
+    """An array of ``n`` zeros."""
+    return ZERO * n
+
+
+def copied(source: memoryview, n: int) -> array[int]:
+    """The first ``n`` words in an array of their own."""
+    copy = array("q")
+    copy.frombytes(source[:n].cast("B"))
+    return copy
 
 
 def room(n: int) -> memoryview:

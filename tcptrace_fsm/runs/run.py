@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Watch = Callable[["Run", Iterator[Any]], Iterator[Any]]
 
-__all__ = ["Run", "new_engine", "new_filter", "open_capture"]
+__all__ = ["Run", "hand_segments", "new_engine", "new_filter", "open_capture"]
 
 
 class Run:
@@ -110,22 +110,32 @@ class Run:
             if self.interrupted:
                 return
         engine = new_engine(self.settings)
+        self._follow(engine, watch, lambda batch: hand_segments(batch, sinks), lambda: self._deliver(engine, sinks))
+
+    def _follow(
+        self, engine: Any, watch: Watch | None, hand: Callable[[Any], None], deliver: Callable[[], None]
+    ) -> None:
+        """Have the engine follow everything; ``hand`` gets batches of labelled segments where these are wanted.
+
+        ``deliver`` is called when something may be over.
+        """
+        judged = engine.judges is None or bool(engine.judges)  # else nobody asks what was lost
         batches = self.batches()
         for batch in watch(self, batches) if watch else batches:
             engine.feed(batch)
-            if engine.judges and engine.over:  # else nobody is asked
+            if judged and engine.over:
                 engine.lost = self.lost()
             if self.settings.segments:
-                _hand_segments(batch, sinks)
-            self._deliver(engine, sinks)
-        if engine.judges:
+                hand(batch)
+            deliver()
+        if judged:
             engine.lost = self.lost()
         self.hurried, self.times_held, self.leapt = engine.hurried, engine.times_held, engine.leapt
         self.streams = engine.streams_opened
-        for judge in engine.judges:
+        for judge in engine.judges or ():
             judge.origins = self.origins
         engine.finish()
-        self._deliver(engine, sinks)
+        deliver()
 
     def _study(self, watch: Watch | None) -> None:
         """Read everything for what hosts show of their timers, and go by that from now on."""
@@ -159,7 +169,7 @@ class Run:
             return
         while True:
             before = sum(capture.frames for capture in self.captures)
-            capture = open_capture(self._captured[0], self.settings, self._keep, follow=self.settings.follow)
+            capture = self._open_only()
             self.captures.append(capture)
             for batch in capture.segments():
                 if before and batch.count:
@@ -183,6 +193,10 @@ class Run:
         if self.origins is None:
             return list(self._captured[: len(self.captures)])
         return list(self._opened)
+
+    def _open_only(self) -> Any:
+        """Open the only capture."""
+        return open_capture(self._captured[0], self.settings, self._keep, follow=self.settings.follow)
 
     def _open(self, source: Source, *, chunk_size: int | None = None) -> Any:
         """Open one of several captures; ``chunk_size`` is given for a first look at it."""
@@ -298,7 +312,8 @@ def new_engine(settings: Settings) -> Any:
     return Engine(settings, judges=judges(settings.profile))
 
 
-def _hand_segments(batch: Any, sinks: Sequence[Sink]) -> None:
+def hand_segments(batch: Any, sinks: Sequence[Sink]) -> None:
+    """Hand a batch of labelled segments to those sinks that take them."""
     for sink in sinks:
         take = getattr(sink, "take_segments", None)
         if take is not None:

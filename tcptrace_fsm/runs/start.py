@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.errors import UsageError
+from tcptrace_fsm.kernels import compiled
 from tcptrace_fsm.runs.run import Run
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def new_run(captured: Sequence[Source], settings: Settings, *, jobs: int | None 
     captured : sequence of path or binary file
     settings : Settings
     jobs : int or None
-        Processes that share the work; None or 1 for this one alone.
+        Processors that share the work; None or 1 for one. Two read one capture with one process of several threads,
+        which costs little more than to do one thing after the other; more are so many processes.
     client : dask.distributed.Client or None
         Of the cluster that is to share it.
 
@@ -48,6 +50,10 @@ def new_run(captured: Sequence[Source], settings: Settings, *, jobs: int | None 
 
         check_shareable(settings)
         return Cluster(captured, settings, client=client)
+    if jobs == 2 and len(captured) == 1 and compiled():  # kernels that are not compiled let no other thread run
+        from tcptrace_fsm.runs.pipeline import Pipeline
+
+        return Pipeline(captured, settings)
     if jobs is not None and jobs != 1:
         from tcptrace_fsm.runs.jobs import Jobs
 

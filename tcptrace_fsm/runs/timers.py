@@ -39,8 +39,9 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tcptrace_fsm.core.engine import Engine, both_hosts
+from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.judges import Judge
+from tcptrace_fsm.core.replaying import both_hosts
 from tcptrace_fsm.findings.evidence import prompt
 from tcptrace_fsm.findings.lacking import leap
 from tcptrace_fsm.findings.rule import SECOND, View, mask, notable

@@ -149,13 +149,16 @@ class Kept:
         return out
 
 
-def analysed(path: str, settings: dict[str, Any], folder: Path, jobs: int = 1) -> dict[str, str]:
+def analysed(
+    path: str, settings: dict[str, Any], folder: Path, jobs: int = 1, *, threads: bool = False
+) -> dict[str, str]:
     """What the world that is entered makes of a capture: each table and the summary, as text."""
     from dataclasses import replace
 
     from tcptrace_fsm.core.settings import Settings
     from tcptrace_fsm.errors import CaptureError, UsageError
     from tcptrace_fsm.runs import jobs as several
+    from tcptrace_fsm.runs.pipeline import Pipeline
     from tcptrace_fsm.runs.run import Run
     from tcptrace_fsm.tcp.profiles import profile
 
@@ -165,7 +168,7 @@ def analysed(path: str, settings: dict[str, Any], folder: Path, jobs: int = 1) -
             several._Crew = LocalCrew
             run = several.Jobs([path], chosen, jobs=jobs)
         else:
-            run = Run([path], replace(chosen, segments=True))
+            run = (Pipeline if threads else Run)([path], replace(chosen, segments=True))
         kept = Kept(folder, run.origins)
         run.go([kept])
     except (CaptureError, UsageError) as reason:
@@ -199,10 +202,12 @@ class Comparison:
             with cut_into(settings["batch"], settings["chunk"]):
                 parts = analysed(*given)
             shared = analysed(*given, jobs=2)
+            beside = analysed(*given, threads=True)
         with self.plain.entered():
             plain = analysed(*given)
         found = []
-        for name, other in (("plain Python", plain), ("two processes", shared), ("cut into batches", parts)):
+        others = {"plain Python": plain, "two processes": shared, "threads": beside, "cut into batches": parts}
+        for name, other in others.items():
             found += [f"{name}: {line}" for line in told_apart(whole, other)]
         return found
 

@@ -52,7 +52,7 @@ Tables = Annotated[
         autocompletion=completion.tables,
     ),
 ]
-Jobs = Annotated[int | None, typer.Option("--jobs", metavar="N", help="Share the work among N processes.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", metavar="N", help="Share the work among N processors.")]
 FailOn = Annotated[
     str | None,
     typer.Option(
