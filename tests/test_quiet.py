@@ -222,6 +222,24 @@ def test_what_a_capture_distorts_is_not_loud(name):
     assert [f.message for f in found if SEVERITIES.index(f.severity) > SEVERITIES.index("low")] == []
 
 
+@pytest.mark.parametrize(("words", "severity"), [(7, "low"), (300, "medium")])
+def test_who_takes_leave_in_a_few_words_misses_no_answer(words, severity):
+    """Some directories reset in place of a FIN when a client unbinds; a request behind which it closed is lost."""
+    text = (
+        OPENED
+        + f"""
+        0.030 > P. 1:101(100) ack 1
+        0.040 < P. 1:201(200) ack 101
+        0.050 > .  101:101(0) ack 201
+        0.300 > P. 101:{101 + words}({words}) ack 201
+        0.301 > F. {101 + words}:{101 + words}(0) ack 201
+        0.311 < R. 201:201(0) ack {102 + words}
+        """
+    )
+    found = {f.kind: f.severity for f in run(text, rules=True).findings}
+    assert found["rst_instead_of_ack_of_fin"] == severity
+
+
 @pytest.mark.parametrize("flags", ["F", "FPU", "-", "."])
 def test_a_scan_explains_the_findings_of_its_own_connections(flags):
     """Segments of no connection to many ports: one diagnosis, which leaves nothing above ``info`` unexplained."""

@@ -288,6 +288,15 @@ NOBODY_WAITS = {
     ),
 }
 
+NOBODY_WAITS |= {
+    "a feed that tells much at first, and much again when there is something": talk(
+        [(0.1, CLIENT, 200), (0.13, SERVER, 90_000), (17.4, SERVER, 90_000)], end=22
+    ),
+    "the same, of a client that leaves later": closing(
+        talk([(0.1, CLIENT, 200), (0.13, SERVER, 90_000), (17.4, SERVER, 90_000)]), 24.1, 201, 180_001
+    ),
+}
+
 WAITED_FOR = {
     "one of twenty requests": (talk(asked(*[0.01] * 11, 5.0, *[0.02] * 8, size=300)), "server_slow"),
     "one of forty small ones that follow at once, and differ": (
@@ -367,8 +376,8 @@ WAITED_FOR = {
         talk([*asked(0.02, 4.3, 0.02), (65.0, SERVER, 31)]),
         "server_slow",
     ),
-    "a long answer that pauses once in its midst": (
-        talk([(0.1, CLIENT, 200), (0.13, SERVER, 90_000), (3.4, SERVER, 90_000)]),
+    "a long answer that pauses once in its midst, and ends with the connection": (
+        closing(talk([(0.1, CLIENT, 200), (0.13, SERVER, 90_000), (3.4, SERVER, 90_000)]), 3.43, 201, 180_001, SERVER),
         "server_slow",
     ),
     "tickets of TLS 1.3 at once, the answer behind them late, and the client closes": (

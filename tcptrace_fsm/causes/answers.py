@@ -257,7 +257,8 @@ def stalled_answer(case: Case) -> Verdict | None:
     if not alone or waited < 2 * SECOND or not has_turns(case):
         return None
     rest = case.server[E_UNIQUE] - before
-    if min(before, rest) < MUCH and not (rest >= ANSWER and closes_at_once(case)):
+    ended = closes_at_once(case)
+    if min(before, rest) < MUCH and not (rest >= ANSWER and ended):
         return None
     if case[C_LONGEST_FOR] != 2 * WAIT_APPLICATION + SERVER or case[C_LONGEST_WAIT] < waited:
         return None
@@ -274,8 +275,16 @@ def stalled_answer(case: Case) -> Verdict | None:
         f"{case.service_text} paused for {span(waited)} in the midst of what it had to say",
         against=("there was room in its client's window, and nothing was sent again",),
         alternatives=("path_loss",),
+        # Who sends news, and much of it now and then, keeps nobody waiting.
+        severity=None if ended or closes_behind(case) else "low",
         amount=waited,
     )
+
+
+def closes_behind(case: Case) -> bool:
+    """Whether the server closed right behind its last words: before and after its pause it gave one answer."""
+    fin = next((s for s in case.sent(SERVER) if s.fin), None)
+    return fin is not None and 0 <= fin.time - case[C_WAIT_SPOKE + SERVER] <= SECOND // 10
 
 
 def closes_at_once(case: Case) -> bool:

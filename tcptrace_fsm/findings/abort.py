@@ -195,8 +195,9 @@ def rst_instead_of_ack_of_fin(c: View) -> Iterator[Hit]:
                 f"{end.name} answered the FIN of {end.peer.name} with RST, {span(abort.rst.time - fin.time)} later, "
                 "and gave no other ACK: its application aborts what the other side closes",
                 (fin,),
-                # All had arrived: a client that has read enough harms nobody, a server may have dropped a request.
-                None if abort.lost or (abort.unread and end.side == SERVER) else "low",
+                # All had arrived: a client that has read enough harms nobody, a server may have dropped a request. A
+                # few last words with the FIN, as to unbind from a directory, are a goodbye.
+                None if abort.lost or (abort.unread > LAST_WORDS and end.side == SERVER) else "low",
             )
 
 
