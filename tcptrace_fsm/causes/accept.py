@@ -151,8 +151,8 @@ def syns_ignored(case: Case, world: World) -> Verdict | None:
     opened = beside.opened[0] if beside.opened else beside.other
     here = at_server(case, world)
     mute = 0 if here else world.once(("mute", case.service), lambda: asked_in_vain(case, world))
-    if opened is None or not (here or mute > 1):
-        return None
+    if opened is None or not (here or mute > 1) or world.to_host(case.server_host).went_on_unanswered:
+        return None  # much of what the server says is not here
     return Verdict(
         56,
         "possible",
@@ -213,6 +213,8 @@ def reset_after_handshake(case: Case, world: World) -> Verdict | None:
     rst = next((x for x in case.sent(SERVER) if answer and ack and x.frame > ack.frame), None)
     if answer is None or ack is None or rst is None or not rst.reply_rst or rst.seq != 1:
         return None
+    if not syns_of(case) or ack.seq != 1 or ack.time - answer.time > SECOND:
+        return None  # it answers something later, and the capture lacks what was before that
     if any(x.rst and x.frame < rst.frame for x in case.sent(CLIENT)):
         return None  # the client had reset it
     syn = next(iter(syns_of(case)), None)

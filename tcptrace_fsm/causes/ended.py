@@ -290,7 +290,8 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             last = next((s for s in end.segments if s.rst), None)
             done = (end.side == CLIENT and has_all(case, last)) or stops(case, end) or parting(case, end, last)
             said = last_burst(case) if pending(case) == (end.side != CLIENT) else 0
-            done = done or news(case, max(end.peer[E_NEXT] - max(end[E_ACK], 1), said))
+            owing = max(end.peer[E_NEXT] - max(end[E_ACK], 1), said)
+            done = done or not owing or news(case, owing)  # all was acknowledged, and an answer had been given
             sure = finding.severity != "low" and not done
             return Verdict(
                 65 if sure else 45,

@@ -84,7 +84,7 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
         got = f"{others.first.server_bytes:,} bytes"
         evidence.append(f"others were answered: connection {others.first.conn_id} got {got}")
     # Who closes his direction with a request does so at once; who had waited by then may have given up.
-    gave_up = 0 < case[C_WAIT_SPOKE + CLIENT] < fin.time - SECOND // 2
+    gave_up = 0 < case[C_WAIT_SPOKE + CLIENT] < fin.time - SECOND // 5
     # Where some are answered and some are not, these may be pushes of another kind, unless the same was answered.
     another = others.first is not None and not others.to(client[E_UNIQUE])
     return Verdict(

@@ -86,8 +86,8 @@ def port_in_time_wait(case: Case, world: World) -> Verdict | None:
         return None  # still open: the client forgot it
     ack = old_ack(case, before, world)
     passed = case.first_time - before.last_time if before else -1
-    if ack is None and one_way_capture(case, world):
-        return None
+    if ack is None and (one_way_capture(case, world) or syns[-1].time - syns[0].time < RTO):
+        return None  # who has no answer asks again: the capture may lack what came
     if ack is None and (before is None or passed > MOST_TIME_WAIT or before.closing == CLOSING_ABORTED):
         return None
     evidence = []

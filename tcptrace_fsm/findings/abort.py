@@ -18,6 +18,7 @@ from tcptrace_fsm.findings.evidence import (
     when_aborted,
     when_reset_after_fin,
 )
+from tcptrace_fsm.findings.lacking import may_skip_packets
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, span
 from tcptrace_fsm.kernels.layout import (
@@ -140,7 +141,7 @@ def close_with_unread_data(c: View) -> Iterator[Hit]:
             end.side,
             abort.rst,
             f"{end.name} answered {what} with RST: its application closed without reading them, or with SO_LINGER 0",
-            severity=None if abort.unread else "low",
+            severity=None if abort.unread and not may_skip_packets(end) else "low",
         )
 
 
@@ -178,7 +179,7 @@ def abort_rst(c: View) -> Iterator[Hit]:
             f"{end.name} aborted the connection to {end.peer.name} with RST after "
             f"{span(abort.rst.time - c[C_FIRST_TIME])}; {lost}",
             severity=None
-            if abort.lost and abort.rst.ack <= end.peer[E_NEXT]
+            if abort.lost and abort.rst.ack <= end.peer[E_NEXT] and not may_skip_packets(end.peer)
             else "low",  # else it had more than is here
         )
 

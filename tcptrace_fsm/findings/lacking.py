@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.findings.view import End, View
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["lacks", "leap", "mistimed", "skips_packets"]
+__all__ = ["lacks", "leap", "may_skip_packets", "mistimed", "skips_packets"]
 
 COUNTED = 3  # steps forward by one or a few: so a host goes on that numbers the packets of each connection for itself
 STEPS_MASK = (1 << SKIPPED_SHIFT - NUMBERED_SHIFT) - 1
@@ -53,6 +53,12 @@ def skips_packets(end: End) -> bool:
     """
     skips, steps = end[E_LAST_FLAGS] >> SKIPPED_SHIFT, end[E_LAST_FLAGS] >> NUMBERED_SHIFT & STEPS_MASK
     return skips > 0 and skips + steps >= COUNTED and end[END_STACK] == STACK_LINUX
+
+
+def may_skip_packets(end: End) -> bool:
+    """The same, of any host that mostly numbers its packets one by one: where others than these may be missing."""
+    skips, steps = end[E_LAST_FLAGS] >> SKIPPED_SHIFT, end[E_LAST_FLAGS] >> NUMBERED_SHIFT & STEPS_MASK
+    return skips_packets(end) or (0 < skips <= steps and skips + steps >= COUNTED)
 
 
 def leap(words: array[int], c: int, log: Words) -> int:

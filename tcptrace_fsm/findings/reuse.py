@@ -8,6 +8,7 @@ from tcptrace_fsm.findings.evidence import (
     CLOSED_BY_CLIENT,
     CLOSED_BY_SERVER,
     HANDSHAKE,
+    older,
     outdated,
     prompt,
     state_at,
@@ -19,6 +20,7 @@ from tcptrace_fsm.kernels.layout import (
     C_TAKEN_BY,
     C_TAKEN_FRAME,
     C_TAKEN_OVER,
+    C_TAKEN_TSVAL,
     FACT_ENDING,
     FACT_ESTABLISHED,
     FACT_OLD_DATA,
@@ -170,7 +172,8 @@ def old_data(c: View, end: End) -> tuple[Segment, int, bool] | None:
     sent = [s for s in end.segments if (s.length or s.fin) and not s.marks & unreal]
     if c[C_TAKEN_OVER] >= 0 and c[C_ACCEPTED] >= 0:
         # In a capture that holds a time twice, what came before the new SYN may bear later stamps.
-        late = next((s for s in sent if s.time > c[C_ACCEPTED] and s.frame > c[C_TAKEN_FRAME]), None)
+        behind = (s for s in sent if s.time > c[C_ACCEPTED] and s.frame > c[C_TAKEN_FRAME])
+        late = next((s for s in behind if had_passed(s, end, c)), None)
         if late:
             return late, late.time - c[C_ACCEPTED], True
     closed = end.left(State.LAST_ACK)
@@ -182,6 +185,22 @@ def old_data(c: View, end: End) -> tuple[Segment, int, bool] | None:
     after = [s for s in sent if s.length and s.has(MARK_SPURIOUS) and s.time > closed.time + prompt(end)]
     late = next((s for s in after if outdated(s, fin)), None)
     return (late, late.time - closed.time, False) if late else None
+
+
+def had_passed(late: Segment, end: End, c: View) -> bool:
+    """Whether what a segment carries had passed, or was acknowledged, before the new SYN: by frames and by stamps.
+
+    Otherwise the capture itself has it in the wrong place, as where its pieces were put together in another order.
+    """
+    past = [s for s in c.segments if s.frame < c[C_TAKEN_FRAME] and s.last_time < c[C_TAKEN_OVER]]
+    if any(late.end <= (s.end if s.side == end.side else s.ack) for s in past):
+        return not older(c[C_TAKEN_TSVAL], last_stamp(c.ends[c[C_TAKEN_BY]], c))
+    return False
+
+
+def last_stamp(end: End, c: View) -> int:
+    """The latest timestamp that an endpoint had sent before the new SYN; -1 for none."""
+    return next((s.tsval for s in reversed(end.segments) if s.frame < c[C_TAKEN_FRAME] and s.tsval >= 0), -1)
 
 
 def role_reversed_reuse(c: View) -> Iterator[Hit]:

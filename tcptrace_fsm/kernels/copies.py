@@ -31,6 +31,8 @@ def is_capture_duplicate(c: int, x: int, y: int, s: int, ack: int, segments: Wor
         within = 20 * MILLISECOND
     elif number > 0 and again:
         within = 5 * MILLISECOND
+    elif flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN | TCP_ACK and rows[x + E_SYNS] == rows[y + E_SYNS] == 1:
+        within = 20 * MILLISECOND  # no timer is so quick, and no SYN has come again
     if segments[s + S_TIME] - rows[x + E_LAST_TIME] >= within or (
         rows[x + E_LAST_TIME] - segments[s + S_TIME] >= within and number <= 0
     ):

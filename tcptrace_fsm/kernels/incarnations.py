@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.log import *
 from tcptrace_fsm.kernels.points import free_path, path_of
+from tcptrace_fsm.kernels.replayed import *
 from tcptrace_fsm.kernels.rows import *
 from tcptrace_fsm.kernels.sequence import *
 from tcptrace_fsm.kernels.table import *
@@ -186,25 +187,6 @@ def unlearn(x: int, y: int, rows: Words) -> int:
     return 0
 
 
-def is_replayed(c: int, x: int, s: int, segments: Words, rows: Words) -> int:
-    """Whether this is a frame of a capture that was appended to itself: 1 or 0.
-
-    The connection's first segment comes again, with the very stamp that it had, after later ones. Until its latest time
-    is reached once more, all that follows are copies.
-    """
-    if segments[s + S_TIME] > rows[c + C_LAST_TIME]:
-        rows[c + C_FLAGS] &= ~CF_REPLAYED
-        return 0
-    if rows[c + C_FLAGS] & CF_REPLAYED:
-        return 1
-    if segments[s + S_TIME] != rows[c + C_FIRST_TIME] or segments[s + S_TIME] == rows[c + C_LAST_TIME]:
-        return 0
-    if not rows[x + E_BASE_KNOWN] or low32(segments[s + S_SEQ] - rows[x + E_BASE]) > 1:
-        return 0
-    rows[c + C_FLAGS] |= CF_REPLAYED
-    return 1
-
-
 def given_up_before(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
     """Whether all that was seen of a four-tuple is the RST that gives the SYN at hand up, and has overtaken it."""
     if rows[x + E_SEGMENTS] != 1 or rows[x + E_RSTS] != 1 or rows[y + E_SEGMENTS]:
@@ -239,8 +221,11 @@ def begins_again(c: int, side: int, s: int, segments: Words, rows: Words) -> int
         and is_over(c, rows)
         and (not opening or rows[c + C_FLAGS] & CF_REFUSED)
         and not is_replayed(c, x, s, segments, rows)
+        and not is_opening_again(c, x, s, segments, rows)
     ):
         return 1
+    if is_opening_again(c, x, s, segments, rows):
+        return 0
     if opening and rows[y + E_SEGMENTS] and not rows[y + E_STAGE] & ES_SYN:
         unlearn(x, y, rows)
     return 0

@@ -10,6 +10,7 @@ from tcptrace_fsm.kernels.copies import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.log import *
 from tcptrace_fsm.kernels.numbers import *
+from tcptrace_fsm.kernels.replayed import *
 from tcptrace_fsm.kernels.rtt import *
 from tcptrace_fsm.kernels.sequence import *
 
@@ -92,7 +93,7 @@ def predicted(c: int, side: int, s: int, segments: Words, rows: Words, control: 
     now = segments[s + S_TIME]
     seq = rows[x + E_NEXT]
     if (
-        rows[c + C_FLAGS] & (CF_SETTLED | CF_CLOSING | CF_REPLAYED) != CF_SETTLED
+        rows[c + C_FLAGS] & (CF_SETTLED | CF_CLOSING | CF_REPLAYED | CF_RESTAMPED) != CF_SETTLED
         or segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) != TCP_ACK
         or segments[s + S_SEQ] != low32(rows[x + E_BASE] + seq)
         or segments[s + S_SACKS]
@@ -170,6 +171,8 @@ def copy_mark(c: int, side: int, s: int, ack: int, segments: Words, rows: Words,
         return 0
     if is_replayed(c, x, s, segments, rows) or is_capture_duplicate(c, x, y, s, ack, segments, rows):
         return M_CAPTURE_DUPLICATE
+    if is_beginning_again(c, x, side, s, segments, rows, log):
+        return M_CAPTURE_DUPLICATE
     if is_renumbered(c, x, side, s, segments, rows):
         if not rows[c + C_FLAGS] & CF_RENUMBERED:
             renumber(c, x, y, s, segments, rows, log)
@@ -181,10 +184,12 @@ def count_copy(c: int, x: int, s: int, marks: int, segments: Words, rows: Words)
     """A copy is seen and not taken: it moves the connection's time, and no number."""
     if marks & M_NETWORK_DUPLICATE:
         rows[x + E_SEGMENTS] += 1  # what the capture alone has twice was sent once
+    rows[c + C_MARKS] |= marks
+    if rows[c + C_FLAGS] & CF_RESTAMPED:
+        return marks  # its stamp is of another story
     if segments[s + S_TIME] > rows[c + C_LAST_TIME]:
         rows[c + C_LAST_TIME] = segments[s + S_TIME]
     rows[c + C_LAST_FRAME] = segments[s + S_FRAME]
-    rows[c + C_MARKS] |= marks
     return marks
 
 

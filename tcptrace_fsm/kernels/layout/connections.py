@@ -212,6 +212,7 @@ CF_REPLAYED = 32768  # its segments come once more, with the stamps that they ha
 CF_BEHIND = 65536  # its latest segment was far behind the clock, which may yet prove to have been set back
 CF_EMBRYO = 131072  # no row: the few words that are kept of a lone SYN
 CF_SET_BACK = 262144  # a segment of it is stamped a second or more before one that stands before it
+CF_RESTAMPED = 524288  # its segments come once more, with later stamps: the capture was appended to itself
 CF_BARE_LINK = 4096  # taken on a link without addresses: one end of that is the host that captures
 
 BASE_NONE = 0
