@@ -11,6 +11,7 @@ import sys
 import termios
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,16 @@ def test_a_file_that_is_cut_is_begun_anew(tmp_path, monkeypatch):
     assert follower.capture.replaced
 
 
+@contextmanager
+def running(command, **streams):
+    """A process that ends when the test does, however it does: left alone, a follower would wait for ever."""
+    with subprocess.Popen(command, **streams) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def until(process, reached):
     """Wait until the process has come that far: it is started in its own time."""
     end = time.monotonic() + 60
@@ -136,7 +147,7 @@ def test_findings_come_at_once_and_ctrl_c_ends_it_all_well(tmp_path):
     path, out = tmp_path / "live.pcap", tmp_path / "out"
     path.write_bytes(data[:24])
     command = [sys.executable, "-m", "tcptrace_fsm", "analyze", "--follow", str(path), "-o", str(out)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with running(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         with path.open("ab", buffering=0) as file:
             file.write(data[24:900])
             until(process, lambda: has_read(process, path))
@@ -162,7 +173,7 @@ def test_findings_come_at_once_and_ctrl_c_ends_it_all_well(tmp_path):
 def test_a_live_pipe(tmp_path):
     """tcpdump -w - | tcptrace-fsm analyze --follow -: what comes is read at once; Ctrl-C ends it with what came."""
     command = [sys.executable, "-m", "tcptrace_fsm", "analyze", "--follow", "-", "--json"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdin.write(PCAP[:-10])
         process.stdin.flush()
         until(process, lambda: left_in(process.stdin) == 0)
@@ -171,3 +182,33 @@ def test_a_live_pipe(tmp_path):
         out, _err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert json.loads(out)["frames"]["tcp"] == len(FRAMES) - 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["before the wait", "in the wait"])
+def test_ctrl_c_in_the_moment_before_a_wait_is_not_forgotten(place):
+    """The signal comes after the bytes that were there, and before the pipe is asked for more, which never come."""
+    code = """
+import os, signal, sys
+from tcptrace_fsm.capture import streams
+from tcptrace_fsm.cli.app import run_command
+before = streams._Raw.read_into
+def read_into(self, room):
+    if self.consumed == SIZE and not self._back and PLACE == "before the wait":
+        os.kill(os.getpid(), signal.SIGINT)
+    return before(self, room)
+streams._Raw.read_into = read_into
+take = streams._Raw._take
+def _take(self, room):
+    if self.consumed == SIZE and PLACE == "in the wait":
+        os.kill(os.getpid(), signal.SIGINT)
+    return take(self, room)
+streams._Raw._take = _take
+sys.exit(run_command(["analyze", "--follow", "-", "--json"]))
+"""
+    command = [sys.executable, "-c", code.replace("PLACE", repr(place)).replace("SIZE", str(len(PCAP)))]
+    with running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write(PCAP)
+        process.stdin.flush()
+        assert process.wait(60) == 130
+        assert json.loads(process.stdout.read())["frames"]["tcp"] == len(FRAMES)

@@ -57,6 +57,10 @@ class Counts:
         """Whether bytes are being waited for at this moment."""
         return self._stream.waiting
 
+    def stop(self) -> None:
+        """Have KeyboardInterrupt raised where bytes are waited for the next time."""
+        self._stream.stop()
+
     @property
     def replaced(self) -> bool:
         """Whether a file that was followed was cut, or gave its name to another one."""

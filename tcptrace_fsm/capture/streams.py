@@ -162,6 +162,7 @@ class _Raw:
         self.consumed = 0
         self.name = name
         self.waiting = False
+        self.stopped = False
         self._tail = tail
         # A buffered reader's readinto1() waits for more than it has; its read1() does not.
         self._read = getattr(file, "read1", None) or file.read
@@ -176,6 +177,8 @@ class _Raw:
             return len(piece)
         self.waiting = True
         try:
+            if self.stopped:  # in the moment before: nobody would interrupt the wait
+                raise KeyboardInterrupt
             count = self._take(room)
             while not count and self._tail is not None and self._tail.more(self.consumed):
                 count = self._take(room)
@@ -260,6 +263,10 @@ class Stream:
     def waiting(self) -> bool:
         """Whether bytes are being waited for at this moment."""
         return self._raw.waiting
+
+    def stop(self) -> None:
+        """Have KeyboardInterrupt raised where bytes are waited for the next time."""
+        self._raw.stopped = True
 
     @property
     def replaced(self) -> bool:

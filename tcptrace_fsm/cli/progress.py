@@ -27,7 +27,8 @@ class CtrlC:
     """Ctrl-C ends the reading, not the analysis: what was read is finished, summarised and written.
 
     While a batch is being decoded or fed, the signal is only noted, for half a batch must not be left anywhere; while
-    bytes are awaited (a pipe may be silent for hours) it interrupts. A second Ctrl-C interrupts whatever is going on.
+    bytes are awaited (a pipe may be silent for hours) it interrupts. What came in the moment before interrupts the wait
+    where it begins. A second Ctrl-C interrupts whatever is going on.
     """
 
     def __init__(self, run: Run) -> None:
@@ -40,6 +41,8 @@ class CtrlC:
         captures = self._run.captures
         if not first or (self.awaiting and (not captures or getattr(captures[-1], "waiting", True))):
             raise KeyboardInterrupt
+        if self.awaiting:
+            captures[-1].stop()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from queue import Queue
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from tcptrace_fsm.capture.sources import can_be_read_again
 from tcptrace_fsm.core.engine import Engine
@@ -23,7 +23,7 @@ from tcptrace_fsm.runs.run import Run, hand_segments, open_capture
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from types import TracebackType
 
     from tcptrace_fsm.runs.run import Watch
@@ -42,6 +42,7 @@ class Pipeline(Run):
     """One pass over one capture, by several threads; the result is that of a :class:`Run`."""
 
     _lost: str | None = None
+    _reader: _Ahead | None = None
 
     def go(self, sinks: Sequence[Sink] = (), *, watch: Watch | None = None) -> None:
         """Read everything, and hand to each sink what is over; see :meth:`Run.go`.
@@ -92,9 +93,16 @@ class Pipeline(Run):
             for batch, self._lost in self._read():  # noqa: B020
                 yield batch
             return
-        with _Ahead(self._read()) as ahead:
+        self._reader = _Ahead(self._read())
+        with self._reader as ahead:
             for batch, self._lost in ahead:
                 yield batch
+
+    def _left(self, batches: Iterator[Any]) -> Iterator[Any]:
+        cast("Generator[Any]", batches).close()
+        left = self._reader.left if self._reader else []
+        for batch, self._lost in left:
+            yield batch
 
     def _read(self) -> Iterator[tuple[Any, str | None]]:
         for batch in super().batches():
@@ -135,21 +143,28 @@ class _Turns:
 
 
 class _Ahead:
-    """Another thread goes through an iterator, and keeps some of what it gives; what fails there is raised here."""
+    """Another thread goes through an iterator, and keeps some of what it gives; what fails there is raised here.
+
+    Attributes
+    ----------
+    left : list
+        What it had given when the reading was stopped, and nobody has taken.
+    """
 
     def __init__(self, things: Iterator[Any]) -> None:
         self._things = things
         self._ready: Queue[tuple[bool, Any]] = Queue(AHEAD)
         self._stopped = False
+        self.left: list[Any] = []
         self._thread = Thread(target=self._run)
 
     def _run(self) -> None:
         ending: BaseException | None = None
         try:
             for thing in self._things:
+                self._ready.put((True, thing))
                 if self._stopped:
                     break
-                self._ready.put((True, thing))
         except BaseException as error:  # noqa: BLE001 - it is raised where somebody can act on it
             ending = error
         self._ready.put((False, ending))
@@ -171,8 +186,8 @@ class _Ahead:
 
     def __exit__(self, *_: object) -> None:
         self._stopped = True
-        while self._ready.get()[0]:  # what waits for room
-            pass
+        while (last := self._ready.get())[0]:
+            self.left.append(last[1])
         self._thread.join()
 
 

@@ -120,14 +120,20 @@ class Run:
         ``deliver`` is called when something may be over.
         """
         judged = engine.judges is None or bool(engine.judges)  # else nobody asks what was lost
-        batches = self.batches()
-        for batch in watch(self, batches) if watch else batches:
+
+        def take(batch: Any) -> None:
             engine.feed(batch)
             if judged and engine.over:
                 engine.lost = self.lost()
             if self.settings.segments:
                 hand(batch)
             deliver()
+
+        batches = self.batches()
+        for batch in watch(self, batches) if watch else batches:
+            take(batch)
+        for batch in self._left(batches):
+            take(batch)
         if judged:
             engine.lost = self.lost()
         self.hurried, self.times_held, self.leapt = engine.hurried, engine.times_held, engine.leapt
@@ -136,6 +142,10 @@ class Run:
             judge.origins = self.origins
         engine.finish()
         deliver()
+
+    def _left(self, batches: Iterator[Any]) -> Iterator[Any]:  # noqa: ARG002 - for whoever reads ahead
+        """What was read when somebody stopped the reading, and is not followed yet."""
+        return iter(())
 
     def _study(self, watch: Watch | None) -> None:
         """Read everything for what hosts show of their timers, and go by that from now on."""
