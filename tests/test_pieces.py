@@ -207,3 +207,77 @@ def test_repetitions_are_for_nothing_as_often_as_the_receiver_says_so():
         return next(f.severity for f in found if f.kind == "spurious_retransmission")
 
     assert severity(again, again, again) > severity(again, silent, silent) == severity(silent, silent, silent)
+
+
+def test_copies_at_a_second_point_whose_clock_is_behind_are_copies():
+    """There they have a hop less, and come first: the packet is the same."""
+    fins = "".join(
+        f"{at:.4f} < F. 1:1(0) ack 102 id {600 + n} ttl 63\n{at + 0.007:.4f} < F. 1:1(0) ack 102 id {600 + n} ttl 64\n"
+        for n, at in enumerate((1.1, 1.3, 1.5, 1.9, 2.7, 4.3))
+    )
+    text = f"""
+        0.000 > S  0:0(0)             id 101 ttl 63
+        0.001 < S. 0:0(0)     ack 1   id 0   ttl 63
+        0.002 > .  1:1(0)     ack 1   id 102 ttl 63
+        0.003 > P. 1:101(100) ack 1   id 103 ttl 63
+        0.004 < .  1:1(0)     ack 101 id 501 ttl 63
+        0.011 < .  1:1(0)     ack 101 id 501 ttl 64
+        1.000 > F. 101:101(0) ack 1   id 104 ttl 63
+        1.001 < .  1:1(0)     ack 102 id 502 ttl 63
+        1.008 < .  1:1(0)     ack 102 id 502 ttl 64
+        {fins}
+    """
+    (connection,) = run(parse(text)).connections
+    assert connection.end("server", "E_FINS") == 6
+
+
+@pytest.mark.parametrize(
+    ("seq", "syn_id", "connections"), [(99, 101, 1), (50, 101, 1), (50, 900, 2), (-500000, 101, 2)]
+)
+def test_a_syn_stamped_behind_what_it_opened_opens_nothing_new(seq, syn_id, connections):
+    """Its number is that before the first byte, or its sender had counted it before what was seen."""
+    text = f"""
+        isn 0 0
+        1.000 > P. 100:200(100) ack 1   id 103
+        1.010 < P. 1:301(300)   ack 200 id 502
+        1.020 > .  200:200(0)   ack 301 id 104
+        1.500 > S  {seq}:{seq}(0)       id {syn_id}
+        1.510 < S. 0:0(0)       ack {seq + 1} id 0
+        1.520 > .  {seq + 1}:{seq + 1}(0) ack 1 id {syn_id + 1}
+    """
+    assert len(run(parse(text)).connections) == connections
+
+
+@pytest.mark.parametrize(("window", "lost"), [(0, False), (900, True)])
+def test_what_meets_a_shut_window_was_not_lost_on_the_way(window, lost):
+    """Its receiver drops it for want of room."""
+    again = "".join(
+        f"{at} > . 101:1101(1000) ack 1\n{at + 0.01:.2f} < . 1:1(0) ack 101 win {window}\n" for at in (0.3, 0.7, 1.5)
+    )
+    text = f"""
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0)         ack 1
+        0.020 > .  1:1(0)         ack 1
+        0.030 > P. 1:101(100)     ack 1
+        0.040 < .  1:1(0)         ack 101  win 1000
+        0.050 > .  101:1101(1000) ack 1
+        0.060 < .  1:1(0)         ack 101  win {window}
+        {again}
+        3.000 > . 101:1101(1000)  ack 1
+        3.010 < . 1:1(0)          ack 1101 win 1000
+    """
+    found = run(parse(text), rules=True).findings
+    assert any(f.kind == "lost_after_v" and f.severity == "medium" for f in found) == lost
+    assert any("drops what it has no room for" in f.message for f in found) == (not lost)
+
+
+def test_a_syn_that_its_sender_resets_may_have_had_an_answer():
+    """As where answers take another way: who resets has seen one."""
+    text = """
+        0.00 > S  0:0(0)
+        0.01 > R  1:1(0)
+        isn 7777 5000
+        1.00 > S  0:0(0)
+    """
+    found = [f.severity for f in run(parse(text), rules=True).findings if f.kind == "syn_isn_changed"]
+    assert found in ([], ["low"])

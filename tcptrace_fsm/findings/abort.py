@@ -29,9 +29,13 @@ from tcptrace_fsm.kernels.layout import (
     E_FIN,
     E_NEXT,
     E_RTT_MIN,
+    E_SEGMENTS,
+    END_STACK,
     FACT_ABORTED_OPEN,
     MARK_RST_DRAWN,
     SERVER,
+    STACK_LINUX,
+    STACK_UNKNOWN,
     TCP_SYN,
 )
 from tcptrace_fsm.tcp.machine import Event, State
@@ -141,8 +145,18 @@ def close_with_unread_data(c: View) -> Iterator[Hit]:
             end.side,
             abort.rst,
             f"{end.name} answered {what} with RST: its application closed without reading them, or with SO_LINGER 0",
-            severity=None if abort.unread and not may_skip_packets(end) else "low",
+            severity=None if abort.unread and not may_have_acknowledged(end, abort.rst) else "low",
         )
+
+
+def may_have_acknowledged(end: End, rst: Segment) -> bool:
+    """Whether packets of ``end``, by its count of them, are missing from the capture: ACKs may be among them."""
+    if may_skip_packets(end):
+        return True
+    if end[END_STACK] not in (STACK_UNKNOWN, STACK_LINUX) or sum(s.run for s in end.segments) < end[E_SEGMENTS]:
+        return False
+    before = end.view.before(rst, side=end.side)
+    return before is not None and before.ip_id > 0 and before.run == 1 and 1 < (rst.ip_id - before.ip_id) % 65536 < 64
 
 
 def linger_zero_close(c: View) -> Iterator[Hit]:

@@ -102,6 +102,8 @@ def timeouts(c: View) -> Iterator[Hit]:
         why = f"segments to {end.peer.name} or their ACKs were lost and nothing else showed it"
         if all(refused(end, group) for group in chains(end)):
             why = f"{end.peer.name} answers each copy by an ACK of what comes before, so they arrive and are not taken"
+        elif all(met_shut_window(s, c) for s in again):
+            why = f"{end.peer.name} had shut its window, and drops what it has no room for"
         yield Hit(
             end.side,
             again[0],
@@ -209,7 +211,7 @@ def lost_after(c: View) -> Iterator[Hit]:
         again = [
             s
             for s in repeats(end, MARK_FAST, MARK_TIMEOUT)
-            if not s.has(MARK_SPURIOUS, MARK_LOST_BEFORE) and s.frame not in taken
+            if not s.has(MARK_SPURIOUS, MARK_LOST_BEFORE) and s.frame not in taken and not met_shut_window(s, c)
         ]
         dsacks = sum(s.has(MARK_DSACK) for s in end.peer.segments)
         lost = len(again) - dsacks  # a duplicate that was reported had not been lost
@@ -224,6 +226,12 @@ def lost_after(c: View) -> Iterator[Hit]:
             again[1:],
             graded(lost),
         )
+
+
+def met_shut_window(s: Segment, c: View) -> bool:
+    """Whether the receiver of a segment had no room when it was sent: what it drops then is not lost on the way."""
+    latest = c.before(s, side=1 - s.side)
+    return latest is not None and latest.window == 0 and not latest.rst
 
 
 def chains(end: End) -> list[list[Segment]]:

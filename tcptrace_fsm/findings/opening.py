@@ -11,6 +11,7 @@ from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, Wording, ma
 from tcptrace_fsm.kernels.layout import (
     C_ENDPOINTS,
     C_FLAGS,
+    C_INCARNATION,
     C_TAKEN_BY,
     C_TAKEN_FRAME,
     C_TAKEN_OVER,
@@ -21,7 +22,10 @@ from tcptrace_fsm.kernels.layout import (
     DETECT_NO_RESPONSE,
     DETECT_REFUSED,
     E_CHECKSUMS,
+    E_RSTS,
+    E_SEGMENTS,
     E_SYNS,
+    ENDPOINT_SIZE,
     MARK_SYN_AGAIN,
     OPENING_REFUSED,
     OPENING_SIMULTANEOUS,
@@ -199,7 +203,11 @@ def changed(words: array[int], c: int, often: int, waited: int) -> tuple[str, st
         f"{'unanswered SYN' if often == 1 else f'{often} unanswered SYNs'}: a new attempt from the same port, or "
         "something on the path rewrites sequence numbers"
     )
-    return message, None if waited < 3 * SECOND else "low"
+    # It gave up by its own RST, or answers what is not here; or it met a connection of before, which is not here.
+    unsure = words[c + C_ENDPOINTS + E_RSTS] or (
+        words[c + C_INCARNATION] and not words[c + C_ENDPOINTS + ENDPOINT_SIZE + E_SEGMENTS]
+    )
+    return message, "low" if unsure or waited >= 3 * SECOND else None
 
 
 def word_changed(found: Detected, words: array[int], c: int) -> tuple[str, str | None]:

@@ -27,7 +27,7 @@ def is_capture_duplicate(c: int, x: int, y: int, s: int, ack: int, segments: Wor
     number = segments[s + S_IP_ID]
     routed = rows[x + E_TTL] - segments[s + S_TTL]
     within = MILLISECOND
-    if 1 <= routed <= 3 and (number > 0 or again):
+    if -3 <= routed <= 3 and routed and (number > 0 or again):  # a second point's clock may be behind
         within = 20 * MILLISECOND
     elif number > 0 and again:
         within = 5 * MILLISECOND
