@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from array import array
 from pathlib import Path
 
@@ -17,6 +18,22 @@ def uncompiled(name: str):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def uncompiled_with(name: str, *others: str):
+    """The same where it takes functions of ``others``, which kernels alone call: those as plain Python too."""
+    full = [f"tcptrace_fsm.kernels.{other}" for other in others]
+    before = {module: sys.modules.get(module) for module in full}
+    try:
+        for module, other in zip(full, others, strict=True):
+            sys.modules[module] = uncompiled(other)
+        return uncompiled(name)
+    finally:
+        for module, was in before.items():
+            if was is None:
+                del sys.modules[module]
+            else:
+                sys.modules[module] = was
 
 
 class Watched:

@@ -15,15 +15,17 @@ from tcptrace_fsm.capture import fragments as fragments_module
 from tcptrace_fsm.capture import peeling
 from tcptrace_fsm.capture.containers import open_capture
 from tcptrace_fsm.capture.fragments import Fragments
-from tcptrace_fsm.capture.layers import layers, links
+from tcptrace_fsm.capture.layers import layers, links, paths
 from tcptrace_fsm.capture.layers.links import (
     KERNEL_LINKS,
     NAMES_ONLY,
     encapsulation_code,
     encapsulation_name,
+    encapsulation_texts,
     link_name,
 )
 from tcptrace_fsm.kernels import layout as at
+from tcptrace_fsm.kernels.layout import P_TEXT, PT_STORE
 from tests import builders as make
 from tests.kernels import uncompiled
 
@@ -480,9 +482,7 @@ def test_path_codes_and_names_agree(ids):
 
 def test_path_registry_is_bounded(monkeypatch):
     """A capture that makes up tunnels without end gets one shared code for the rest."""
-    monkeypatch.setattr(links, "_names", {})
-    monkeypatch.setattr(links, "_codes", {})
-    monkeypatch.setattr(links, "MAX_PATHS", 3)
+    monkeypatch.setattr(links, "_paths", paths.Paths(3))
     codes = [encapsulation_code([f"vxlan {i}"]) for i in range(5)]
     assert len(set(codes)) == 4
     assert codes[3] == codes[4]
@@ -493,16 +493,30 @@ def test_path_registry_is_bounded(monkeypatch):
 
 def test_path_codes_mean_the_same_in_every_process():
     """A number that must not change: segments travel between processes with it."""
-    assert encapsulation_code(["gre", "vlan 7"]) == -33470758626878980
+    assert encapsulation_code(["gre", "vlan 7"]) == -21832919241689332
 
 
 def test_paths_are_learnt_from_another_process(monkeypatch):
     code = encapsulation_code(["vxlan 77"])
     known = links.known_paths()
-    monkeypatch.setattr(links, "_names", {})
+    monkeypatch.setattr(links, "_paths", paths.Paths())
     assert encapsulation_name(code) == "tunnels beyond counting"
     links.learn_paths(known)
     assert encapsulation_name(code) == "vxlan 77"
+    assert encapsulation_texts(array("q", [code, 10 << 3 | 1])) == (array("q", [8, 7]), b"vxlan 77vlan 10")
+
+
+def test_two_paths_never_share_a_code(monkeypatch):
+    """The second of two that would is given the next one, and both keep their names."""
+    monkeypatch.setattr(links, "_paths", paths.Paths())
+    first = encapsulation_code(["vxlan 1"])
+    words = links.met_paths().words
+    words[PT_STORE + P_TEXT] ^= 1  # as if another path had come to that code
+    assert encapsulation_code(["vxlan 1"]) == first - 1
+    assert encapsulation_code(["vxlan 1"]) == first - 1
+    assert encapsulation_name(first) == "wxlan 1"
+    assert encapsulation_name(first - 1) == "vxlan 1"
+    assert links.met_paths().names() == {first: "wxlan 1", first - 1: "vxlan 1"}
 
 
 # --- fragments ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 
 from tcptrace_fsm.kernels.layout import F_CAPTURED, F_LINK, F_OFFSET, F_ORIGINAL, F_TIME, FRAME_SIZE, SEGMENT_SIZE
+from tcptrace_fsm.kernels.tunnels import merge_segments
 
 __all__ = ["BATCH_FRAMES", "Batch"]
 
@@ -59,19 +60,12 @@ class Batch:
         content = bytes(memoryview(self.data)[start : start + self.frames[f + F_CAPTURED]])
         return self.frames[f + F_TIME], self.frames[f + F_ORIGINAL], self.frames[f + F_LINK], content
 
-    def merge(self, found: array[int]) -> None:
-        """Put the segments ``found`` among those of the batch, all in order of their frame numbers."""
-        size = SEGMENT_SIZE
-        ours = self.segments[: self.count * size]
-        numbers = ours[::size]
-        merged = array("q")
-        taken = 0
-        for s in range(0, len(found), size):
-            before = taken
-            while taken < len(numbers) and numbers[taken] < found[s]:
-                taken += 1
-            merged += ours[before * size : taken * size]
-            merged += found[s : s + size]
-        merged += ours[taken * size :]
-        self.segments[: len(merged)] = merged
-        self.count = len(merged) // size
+    def merge(self, found: array[int], count: int) -> None:
+        """Put the first ``count`` segments of ``found`` among those of the batch, in order of their frame numbers."""
+        if count and self.count:
+            merged = array("q", bytes(8 * SEGMENT_SIZE * (self.count + count)))
+            merge_segments(self.count, self.segments, count, found, merged)
+            self.segments[: len(merged)] = merged
+        elif count:
+            self.segments[: count * SEGMENT_SIZE] = found[: count * SEGMENT_SIZE]
+        self.count += count

@@ -2,7 +2,8 @@
 
 ::
 
-    frame -> peel (layers) -> decode (kernel) of the packet inside -> its segment among the others
+    frame -> plain tunnels (kernel) -> its segment among the others
+          -> peel (layers) -> decode (kernel) of the packet inside -> its segment among the others
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from array import array
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from tcptrace_fsm.capture.batches import BATCH_FRAMES
 from tcptrace_fsm.capture.fragments import Fragments
 from tcptrace_fsm.capture.layers import layers
-from tcptrace_fsm.capture.layers.links import encapsulation_code, is_read, path_code
+from tcptrace_fsm.capture.layers.links import encapsulation_code, is_read, met_paths
 from tcptrace_fsm.kernels.decode import decode
 from tcptrace_fsm.kernels.layout import (
     F_CAPTURED,
@@ -45,19 +47,17 @@ from tcptrace_fsm.kernels.layout import (
     SEGMENT_SIZE,
     TCP_BROKEN,
     TCP_QUOTED,
+    WY_BROKEN,
+    WY_NEXT,
+    WY_SIZE,
 )
-from tcptrace_fsm.kernels.tunnels import way_inside
+from tcptrace_fsm.kernels.tunnels import decode_tunnels
 
 if TYPE_CHECKING:
     from tcptrace_fsm.capture.batches import Batch
     from tcptrace_fsm.capture.layers.registry import Packet
 
 __all__ = ["Peeler"]
-
-TUNNELS = 16
-"""Tunnels in one another, each of two layers, that the kernel goes through: fewer than the layers give up at."""
-MOST_WAYS = 65536
-"""Ways through tunnels whose codes are remembered."""
 
 MOST_SKIPPED = 256
 """Names of what is not decoded that are counted apart."""
@@ -92,8 +92,8 @@ class Peeler:
         self._one_frame = array("q", bytes(8 * FRAME_SIZE))
         self._one_segment = array("q", bytes(8 * SEGMENT_SIZE))
         self._one_outcome = array("q", bytes(8 * OUTCOMES))
-        self._way = array("q", bytes(8 * (3 + 4 * TUNNELS)))
-        self._codes: dict[bytes, int] = {}
+        self._way = array("q")
+        self._found = array("q")
         self.fragments = Fragments()
         self.unsupported_links: dict[int, int] = {}
         self.broken_headers = 0
@@ -104,32 +104,47 @@ class Peeler:
         """Read the frames that the kernel left, and count them in ``outcomes``; sort in what comes of them."""
         strange = outcomes[OUTCOME_SHORT_TCP] + outcomes[OUTCOME_BAD_TCP_HEADER]
         if outcomes[OUTCOME_PEEL] or (self._broken and strange > self._broken_frames):
-            self._look_again(batch, outcomes)
+            self._go_through(batch, outcomes)
+            if outcomes[OUTCOME_PEEL]:
+                self._peel(batch, outcomes)
             self._broken_frames = outcomes[OUTCOME_SHORT_TCP] + outcomes[OUTCOME_BAD_TCP_HEADER]
 
-    def _look_again(self, batch: Batch, outcomes: array[int]) -> None:
+    def _go_through(self, batch: Batch, outcomes: array[int]) -> None:
+        """Have a kernel read what lies in plain tunnels, and look again at broken TCP headers."""
+        if not self._way:
+            self._way = array("q", bytes(8 * WY_SIZE))
+            self._found = array("q", bytes(8 * SEGMENT_SIZE * BATCH_FRAMES))
+        way, found, paths = self._way, self._found, met_paths()
+        way[WY_NEXT] = way[WY_BROKEN] = 0
+        words, count = paths.words or paths.grow(), batch.frame_count
+        while way[WY_NEXT] < count:
+            made = decode_tunnels(
+                batch.data, batch.frames, count, batch.first_frame, int(self._broken), way, words, found, outcomes
+            )
+            batch.merge(found, made)
+            if way[WY_NEXT] < count:
+                words = paths.grow()
+        self.broken_headers += way[WY_BROKEN]
+
+    def _peel(self, batch: Batch, outcomes: array[int]) -> None:
+        """Peel the frames that are left, one by one."""
         frames, one = batch.frames, self._one_segment
         found = array("q")
-        for index, first_outcome in enumerate(frames[F_OUTCOME : batch.frame_count * FRAME_SIZE : FRAME_SIZE]):
+        for index, left in enumerate(frames[F_OUTCOME : batch.frame_count * FRAME_SIZE : FRAME_SIZE]):
+            if left != OUTCOME_PEEL:
+                continue
             f = index * FRAME_SIZE
             one[S_FLAGS] = 0
-            if first_outcome == OUTCOME_PEEL:
-                outcome = self._frame(batch, f, batch.first_frame + index)
-                frames[f + F_OUTCOME] = outcome
-                outcomes[outcome] += 1
-            elif self._broken and first_outcome in {OUTCOME_SHORT_TCP, OUTCOME_BAD_TCP_HEADER}:
-                outcome = first_outcome
-                decode(batch.data, frames[f : f + FRAME_SIZE], 1, 0, 0, one, self._one_outcome)
-            else:
-                continue
+            outcome = self._frame(batch, f, batch.first_frame + index)
+            frames[f + F_OUTCOME] = outcome
+            outcomes[outcome] += 1
             if outcome == OUTCOME_TCP or (self._broken and one[S_FLAGS] & TCP_BROKEN):
                 one[S_FRAME] = batch.first_frame + index
                 one[S_TIME] = frames[f + F_TIME]
                 found += one
                 self.broken_headers += one[S_FLAGS] & (TCP_BROKEN | TCP_QUOTED) == TCP_BROKEN
         outcomes[OUTCOME_PEEL] = 0
-        if found:
-            batch.merge(found)
+        batch.merge(found, len(found) // SEGMENT_SIZE)
 
     def _frame(self, batch: Batch, f: int, number: int) -> int:
         """Peel one frame; its segment, or what is broken of it, is in `_one_segment`."""
@@ -138,9 +153,6 @@ class Peeler:
         if not is_read(link):
             return self._unsupported(link)
         registry = layers()
-        n = way_inside(batch.data, frames, f, TUNNELS, self._way)
-        if n:
-            return self._decode(batch.data, self._way[:3], frames[f + F_TIME], number, self._code(self._way[3:n]))
         place = (frames[f + F_OFFSET], frames[f + F_CAPTURED], frames[f + F_ORIGINAL])
         self.fragments.frame = number
         packet = registry.Packet(batch.data, place, frames[f + F_TIME], self.fragments)
@@ -152,19 +164,6 @@ class Peeler:
         if outcome != OUTCOME_TCP:
             return OUTCOME_NOT_TCP if packet.error else outcome
         return self._inside(packet, frames[f + F_TIME], number)
-
-    def _code(self, way: array[int]) -> int:
-        """What the way through some plain tunnels is called in records."""
-        key = way.tobytes()
-        code = self._codes.get(key)
-        if code is None:
-            # a cold start does without layers
-            from tcptrace_fsm.capture.layers.ip import plain_path
-
-            code = path_code("/".join(plain_path(way)))
-            if len(self._codes) < MOST_WAYS:
-                self._codes[key] = code
-        return code
 
     def _unsupported(self, link: int) -> int:
         self.unsupported_links[link] = self.unsupported_links.get(link, 0) + 1

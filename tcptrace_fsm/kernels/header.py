@@ -133,6 +133,10 @@ def broken(data: Buffer, at: int, end: int, length: int, room: int, part: int, s
         segments[s + i] = 0
     segments[s + S_OFFSET] = -1
     segments[s + S_SHOWN] = -1
+    segments[s + S_CONNECTION] = -1
+    segments[s + S_SIDE] = 0
+    segments[s + S_MARKS] = 0
+    segments[s + S_FATE] = FATE_UNKNOWN
     here = min(end - at, length, room)
     if here < 4:
         return

@@ -6,13 +6,14 @@ import base64
 import binascii
 import functools
 import socket
+from array import array
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from tcptrace_fsm.capture.layers.links import encapsulation_name
+from tcptrace_fsm.capture.layers.links import encapsulation_texts
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables.arrow import ARROW_TYPES, ascii_texts, coded, numbers, texts
 from tcptrace_fsm.tables.connections import LIMITED_BY, WAITING_FOR, WAYS
@@ -78,7 +79,9 @@ def _addresses(rows: dict[int, Words], high: int, low: int) -> Any:
 
 def _encapsulation(rows: dict[int, Words]) -> Any:
     distinct, place = _distinct(rows[k.C_NET] >> 1)
-    return coded(place.astype(np.int32), [encapsulation_name(int(code)) for code in distinct])
+    lengths, letters = encapsulation_texts(array("q", distinct.tobytes()))
+    names = ascii_texts(np.array(lengths, dtype=np.int32), letters)
+    return pa.DictionaryArray.from_arrays(numbers(place.astype(np.int32)), names)
 
 
 def _sha1() -> Callable[..., Any]:

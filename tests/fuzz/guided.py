@@ -76,6 +76,7 @@ def exact_content() -> None:
         setattr(containers, name, wrapped_walk(getattr(containers, name)))
     containers.decode = wrapped_decode(containers.decode)
     peeling.decode = wrapped_decode(peeling.decode)
+    peeling.decode_tunnels = wrapped_decode(peeling.decode_tunnels)
 
 
 def main() -> None:

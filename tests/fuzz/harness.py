@@ -28,7 +28,7 @@ from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.errors import CaptureError
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.tcp.notation import BEGIN
-from tests.kernels import uncompiled
+from tests.kernels import uncompiled, uncompiled_with
 from tests.strategies import (
     HOSTS,
     NUMBERS,
@@ -130,6 +130,7 @@ def plain_peeling() -> ModuleType:
     """The slow path on the same."""
     module = copied("uncompiled_peeling", installed_peeling)
     module.decode = watch(uncompiled("decode").decode)
+    module.decode_tunnels = watch(uncompiled_with("tunnels", "decode", "paths").decode_tunnels)
     return module
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop
-from typing import TYPE_CHECKING
 
 from tcptrace_fsm.capture.layers.links import KERNEL_LINKS
 from tcptrace_fsm.capture.layers.registry import (
@@ -29,10 +27,7 @@ from tcptrace_fsm.kernels.layout import (
     OUTCOME_TCP,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-__all__ = ["ends_of", "ip", "looks_like_ip", "plain_path", "tunnel_name"]
+__all__ = ["ends_of", "ip", "looks_like_ip", "tunnel_name"]
 
 HEADERS = frozenset({0, 43, 44, 51, 60, 135, 139, 140})
 """IPv6 extension headers that are read."""
@@ -172,21 +167,6 @@ def _pair(family: int, one: bytes | bytearray, other: bytes | bytearray) -> str:
 def tunnel_name(protocol: int, pair: str, key: int = -1) -> str:
     """What a plain tunnel between two ends is called: of IP protocol 4, or of 47 with a key or without."""
     return f"{'gre' if protocol == 47 else 'ipip'} {pair}" + (f" key {key}" if key >= 0 else "")
-
-
-@lru_cache(4096)  # a few tunnels, whatever the keys
-def ends_text(low: int, high: int) -> str:
-    """Name two IPv4 ends of a tunnel, the lower first."""
-    return _pair(AF_INET, low.to_bytes(4, "big"), high.to_bytes(4, "big"))
-
-
-def plain_path(ways: Iterable[int]) -> list[str]:
-    """The path through plain tunnels: of each its IP protocol, key or -1, and two IPv4 ends, the lower first."""
-    each = iter(ways)
-    return [
-        tunnel_name(protocol, ends_text(low, high), key)
-        for protocol, key, low, high in zip(each, each, each, each, strict=True)
-    ]
 
 
 def ends_of(packet: Packet) -> bytes:

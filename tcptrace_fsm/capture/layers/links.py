@@ -6,7 +6,7 @@ tunnels stay different connections:
 * ``0``: nothing outside the link layer;
 * positive: one to four VLAN tags, packed by the decode kernel: their number in the lowest 3 bits, above it 12 bits for
   each tag, the innermost lowest;
-* negative: a tunnel path, numbered in order of its first appearance.
+* negative: a tunnel path, by a number that is made of its words (:mod:`.paths`).
 
 A path is the same for both directions of a connection: tunnel ends are named in a fixed order, and labels that are
 chosen by direction (MPLS labels, GTP's TEIDs) are left out.
@@ -14,9 +14,11 @@ chosen by direction (MPLS labels, GTP's TEIDs) are left out.
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.capture.layers import layers
+from tcptrace_fsm.capture.layers.paths import Paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,10 +28,12 @@ __all__ = [
     "NAMES_ONLY",
     "encapsulation_code",
     "encapsulation_name",
+    "encapsulation_texts",
     "is_read",
     "known_paths",
     "learn_paths",
     "link_name",
+    "met_paths",
 ]
 
 
@@ -82,12 +86,9 @@ def link_name(number: int) -> str:
     return name
 
 
-# Distinct tunnel paths that get a code of their own; a hostile capture can make up any number of them.
-MAX_PATHS = 65536
 _OVERFLOW = "tunnels beyond counting"
-_OVERFLOW_CODE = -1
-_codes: dict[str, int] = {}
-_names: dict[int, str] = {}
+_paths = Paths()
+_learnt: dict[int, str] = {}
 
 
 def encapsulation_code(layers: Iterable[str]) -> int:
@@ -111,26 +112,22 @@ def path_code(text: str) -> int:
     >>> path_code("gre 10.0.0.1-10.0.0.2") == encapsulation_code(["gre 10.0.0.1-10.0.0.2"])
     True
     """
-    code = _codes.get(text, 0)
-    if code == 0:
-        if len(_names) >= MAX_PATHS:
-            return _OVERFLOW_CODE
-        from hashlib import blake2b
+    return _paths.code(text)
 
-        # Made of the text alone, so that it means the same in every process.
-        code = -2 - int.from_bytes(blake2b(text.encode(), digest_size=7).digest(), "big")
-        _codes[text], _names[code] = code, text
-    return code
+
+def met_paths() -> Paths:
+    """The paths that this process has met, for kernels that meet others."""
+    return _paths
 
 
 def known_paths() -> dict[int, str]:
     """Return the paths that this process has met, by their codes: for another process to `learn_paths`."""
-    return dict(_names)
+    return _learnt | _paths.names()
 
 
 def learn_paths(paths: dict[int, str]) -> None:
     """Take what another process has met."""
-    _names.update(paths)
+    _learnt.update(paths)
 
 
 def encapsulation_name(code: int) -> str:
@@ -139,8 +136,18 @@ def encapsulation_name(code: int) -> str:
     >>> encapsulation_name((5 << 12 | 6) << 3 | 2)
     'vlan 5/vlan 6'
     """
-    if code < 0:
-        return _names.get(code, _OVERFLOW)
-    count = code & 7
-    code >>= 3
-    return "/".join(f"vlan {code >> 12 * (count - 1 - i) & 0xFFF}" for i in range(count))
+    name = _paths.name(code)
+    return _learnt.get(code, _OVERFLOW) if name is None else name
+
+
+def encapsulation_texts(codes: array[int]) -> tuple[array[int], bytes]:
+    """The same of many: how many letters each has, and all of them, one path after the other.
+
+    >>> encapsulation_texts(array("q", [0, 5 << 3 | 1]))
+    (array('q', [0, 6]), b'vlan 5')
+    """
+    lengths, letters = _paths.texts(codes)
+    if letters is None:
+        texts = [encapsulation_name(code).encode() for code in codes]
+        lengths, letters = array("q", map(len, texts)), b"".join(texts)
+    return lengths, letters

@@ -22,4 +22,5 @@ from tcptrace_fsm.kernels.layout.other_tools import *
 from tcptrace_fsm.kernels.layout.segments import *
 from tcptrace_fsm.kernels.layout.states import *
 from tcptrace_fsm.kernels.layout.tracker import *
+from tcptrace_fsm.kernels.layout.tunnels import *
 from tcptrace_fsm.kernels.layout.waits import *
