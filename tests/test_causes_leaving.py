@@ -69,6 +69,14 @@ LEFT = {
         4.000 < P. 501:801(300) ack 101
         4.001 > R. 101:101(0)   ack 801
     """,
+    "an alert that answers the FIN itself": OPENED
+    + """
+        0.030 > P. 1:101(100)    ack 1
+        0.040 < P. 1:1001(1000)  ack 101
+        0.041 < F. 1001:1001(0)  ack 101
+        0.050 > P. 101:125(24)   ack 1002
+        0.051 < R  1002:1002(0)
+    """,
     "a reader that stops reading for a second and then ends the connection": OPENED
     + """
         0.030 > P. 1:101(100)     ack 1        win 2000

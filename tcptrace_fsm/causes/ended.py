@@ -243,6 +243,8 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             if lost <= LAST_WORDS and end.peer[E_FIN] >= 0:
                 continue  # it had only its farewell left to say
             at_once = late[0].time - fin.time <= prompt(end.peer)
+            if lost <= LAST_WORDS and at_once and all(s.ack >= fin.end for s in late):
+                continue  # a few words in answer to the FIN itself, as a TLS alert: they take leave
             left = nobody_waits(case, end, fin, late) or (at_once and stops(case, end)) or news(case, lost)
             left = left or (end.side == CLIENT and had_waited_in_vain(case))
             return Verdict(
