@@ -17,12 +17,14 @@ from tcptrace_fsm.causes.talk import (
     WORDS,
     alternates,
     answered_elsewhere,
+    client_asks,
     has_turns,
     is_long_poll,
     last_burst,
     median_response,
     proof,
     quick_answers,
+    server_began,
     way_and_back,
 )
 from tcptrace_fsm.findings.rule import mask
@@ -45,6 +47,7 @@ from tcptrace_fsm.kernels.layout import (
     C_STALL,
     C_STALL_AT,
     C_STALLS,
+    C_TIMES,
     C_UNHURRIED,
     C_WAIT_BITS,
     C_WAIT_ROUND,
@@ -111,8 +114,7 @@ def one_sided_talk(case: Case) -> bool:
         return True
     if at_leisure(case):
         return True
-    first = next((s for s in case.segments if s.length), None)
-    return case.midstream and first is not None and first.side == SERVER
+    return case.midstream and server_began(case)
 
 
 def at_leisure(case: Case) -> bool:
@@ -257,11 +259,13 @@ def stalled_answer(case: Case) -> Verdict | None:
     if not alone or waited < 2 * SECOND or not has_turns(case):
         return None
     rest = case.server[E_UNIQUE] - before
-    ended = closes_at_once(case)
+    ended = closes_at_once(case, waited)
     if min(before, rest) < MUCH and not (rest >= ANSWER and ended):
         return None
     if case[C_LONGEST_FOR] != 2 * WAIT_APPLICATION + SERVER or case[C_LONGEST_WAIT] < waited:
         return None
+    if case[C_TIMES + 2 * WAIT_APPLICATION + SERVER] > 2 * waited:
+        return None  # it pauses often, only not for so long
     return Verdict(
         45,
         "possible",
@@ -287,15 +291,16 @@ def closes_behind(case: Case) -> bool:
     return fin is not None and 0 <= fin.time - case[C_WAIT_SPOKE + SERVER] <= SECOND // 10
 
 
-def closes_at_once(case: Case) -> bool:
+def closes_at_once(case: Case, waited: int) -> bool:
     """Whether the client closed as soon as it had the server's last words: it had waited for them.
 
     What the server said before its pause need not be a part of the answer: new session tickets of TLS (RFC 8446 4.6.1).
     """
     closed = next((s for s in case.segments if s.fin or s.rst), None)
-    if closed is None or closed.side != CLIENT or case.midstream:
+    if closed is None or closed.side != CLIENT or server_began(case) or 4 * case[C_RESPONSE_MAX] > waited:
         return False
-    return 0 <= closed.time - case[C_WAIT_SPOKE + SERVER] <= SECOND
+    way = max(case[C_WAIT_WAY], 0) + max(case[C_WAIT_WAY + SERVER], 0)
+    return 0 <= closed.time - case[C_WAIT_SPOKE + SERVER] <= SECOND // 4 + way
 
 
 def slow_often(sufferers: list[Sufferer], world: World) -> str:  # noqa: ARG001
@@ -337,7 +342,7 @@ def request_unanswered(case: Case, world: World) -> Verdict | None:
         return None
     if last is None and bits & WB_SERVER_SPOKE and not is_like_the_others(case, waited):
         return None
-    if waited < 2 * SECOND or waited < 2 * median_of_answers(case):
+    if waited < 2 * SECOND or waited < 2 * median_response(case):
         return None
     if last is None and case.midstream and not case[C_RESPONSES]:
         return None  # nothing shows that this server ever answers
@@ -370,9 +375,11 @@ def expected(case: Case, world: World, waited: int, last: Segment | None) -> str
     asked = last_burst(case) if n else case.client[E_UNIQUE]
     gave_up = last is not None and last.side == CLIENT
     patient = last is not None and gave_up and is_patience(case, last.time)
-    if case[C_PAUSES] or not alternates(case, waited):
-        return None  # what it says is not always answered
-    if last is not None and last.rst and last.side == SERVER and not n and asked > WORDS:
+    unasked = SECOND if case[C_STALLS] < 2 else SECOND // 4
+    if case[C_PAUSES] or case[C_STALL] >= unasked or not alternates(case, waited):
+        return None  # what it says is not always answered, or what the server says not always an answer
+    told = not n and case[C_WAIT_BITS] & WB_SERVER_SPOKE  # what the client said may be all that was wanted of it
+    if last is not None and last.rst and last.side == SERVER and not n and asked > WORDS and not told:
         return f"the server's side gave up after {span(waited)}, and did not close in order ({case.frames(last)})"
     if asked > JOB:
         return None
@@ -384,10 +391,14 @@ def expected(case: Case, world: World, waited: int, last: Segment | None) -> str
     if not n and case.midstream:
         return None  # what it said before is not known
     if not n:
-        if patient or (gave_up and waited >= 10 * SECOND and not answers):
+        few = asked <= WORDS and waited > 5 * MINUTE  # longer than any protocol tells its clients to wait for words
+        if (patient and not few) or (gave_up and waited >= 10 * SECOND and not answers and not told and asked > WORDS):
             return f"the client said nothing else, waited for {span(waited)} and gave up ({case.frames(last)})"
-        return f"the client waits for {span(waited)}" if last is None and waited >= MINUTE else None
-    if n >= 3 and 4 * case[C_RESPONSE_MAX] <= waited and asked >= max(WORDS + 1, 3 * case[C_LEAST_REQUEST] // 4):
+        return None
+    others = case.client[E_UNIQUE] - asked
+    alike = asked >= max(WORDS + 1, 3 * case[C_LEAST_REQUEST] // 4) and others <= 2 * asked * n <= 32 * others
+    asks = client_asks(case, 0 if last is None else waited)
+    if n >= 3 and 4 * case[C_RESPONSE_MAX] <= waited and alike and asks:
         return f"all {n} requests before, as long as this, were answered within {span(case[C_RESPONSE_MAX])}"
     if patient and asked > 2 * WORDS and 4 * case[C_RESPONSE_MAX] <= waited:
         return f"the client waited for {span(waited)} and gave up ({case.frames(last)})"
@@ -404,11 +415,6 @@ def is_like_the_others(case: Case, waited: int) -> bool:
         and waited >= 20 * case[C_RESPONSE_MAX]
         and asked >= max(WORDS, 3 * case[C_LEAST_REQUEST] // 4)
     )
-
-
-def median_of_answers(case: Case) -> int:
-    """Median time of the answers that came, ns; 0 for none."""
-    return median_response(case) if case[C_RESPONSES] else 0
 
 
 CAUSES = (

@@ -33,10 +33,11 @@ MOMENT = SECOND // 20  # what comes later than this after a FIN was not on its w
 def is_patience(case: Case, end: int) -> bool:
     """Whether a client closed when a time was over that somebody has set: whole seconds, since it asked or began.
 
-    Who has lost interest, and leaves a poll or a page, does so at any time.
+    More than twenty are set by fives. Who has lost interest, and leaves a poll or a page, does so at any time.
     """
     began = [case.first_time, *(time for time in (case[C_WAIT_SPOKE], case[C_HANDSHAKE_ACK_TIME]) if time > 0)]
-    return min(off_the_clock(end - time, SECOND) for time in began) <= SECOND // 100
+    lasted = [end - time for time in began]
+    return min(off_the_clock(t, (5 if t > 21 * SECOND else 1) * SECOND) for t in lasted) <= SECOND // 100
 
 
 def answered_too_late(case: Case) -> Verdict | None:

@@ -21,6 +21,7 @@ from tcptrace_fsm.kernels.layout import (
     C_CROSSED,
     C_LEAST_REQUEST,
     C_PAUSE,
+    C_PAUSES,
     C_REQUESTS,
     C_RESPONSE_HALVES,
     C_RESPONSE_MARKER,
@@ -31,6 +32,7 @@ from tcptrace_fsm.kernels.layout import (
     C_STALL,
     C_STALL_AT,
     C_STALLS,
+    C_TIMES,
     C_UNHURRIED,
     C_WAIT_BITS,
     C_WAIT_ROUND,
@@ -44,6 +46,7 @@ from tcptrace_fsm.kernels.layout import (
     SERVER,
     SLOWEST_ASKED_SHIFT,
     SLOWEST_NEXT_SHIFT,
+    WAIT_APPLICATION,
     WB_SERVER_LAST,
 )
 from tcptrace_fsm.text.durations import SECOND, span
@@ -58,6 +61,7 @@ __all__ = [
     "Slowest",
     "alternates",
     "answered_elsewhere",
+    "client_asks",
     "has_turns",
     "is_free",
     "is_long_poll",
@@ -67,6 +71,7 @@ __all__ = [
     "pending",
     "proof",
     "quick_answers",
+    "server_began",
     "slowest",
     "way_and_back",
 ]
@@ -115,8 +120,10 @@ def has_turns(case: Case) -> bool:
 
 
 def median_response(case: Case) -> int:
-    """Median time of its answers, ns."""
+    """Median time of its answers, ns; 0 for none."""
     n = case[C_RESPONSES]
+    if not n:
+        return 0
     heights = [case[C_RESPONSE_MARKER + i] for i in range(5)]
     if n >= 5:
         return heights[2]
@@ -160,15 +167,38 @@ def pending(case: Case) -> bool:
 
 
 def says_goodbye(case: Case) -> bool:
-    """Whether the only late words that the server said unasked are its last, and few."""
-    return case[C_STALLS] == 1 and case.server[E_UNIQUE] + 1 - case[C_STALL_AT] <= WORDS
+    """Whether the only late words that the server said unasked are its last, few, and left without a reply."""
+    return case[C_STALLS] == 1 and not pending(case) and case.server[E_UNIQUE] + 1 - case[C_STALL_AT] <= WORDS
 
 
 def alternates(case: Case, long: int) -> bool:
     """Whether each end spoke when it had heard the other, and not again after a pause that compares with ``long``."""
     if not has_turns(case) or 8 * case[C_CROSSED] > case[C_REQUESTS] or 8 * case[C_PAUSE] > long:
         return False
+    if case[C_PAUSES] > 1 and case[C_PAUSE] >= max(SECOND // 2, 4 * median_response(case)):
+        return False  # some of its words get no answer
     return 8 * case[C_STALL] <= long or says_goodbye(case)
+
+
+def server_began(case: Case) -> bool:
+    """Whether the first words that the capture holds are the server's."""
+    first = next((s for s in case.segments if s.length), None)
+    return first is not None and first.side == SERVER
+
+
+def client_asks(case: Case, last: int) -> bool:
+    """Whether it is the client that asks and the server that answers: who answers is the quicker of two in turns.
+
+    A server that gives out work, or tells news, is heard when it has some, and its client answers at once; what the
+    client says last is then an answer too. ``last`` is how long the server has been silent since, as far as its time
+    holds that.
+    """
+    if case.midstream and server_began(case):
+        return False
+    if median_response(case) <= 2 * AT_ONCE:
+        return True
+    waited = [case[C_TIMES + 2 * WAIT_APPLICATION + side] for side in (CLIENT, SERVER)]
+    return not server_began(case) and waited[CLIENT] >= waited[SERVER] - last
 
 
 def is_free(case: Case) -> bool:
@@ -240,7 +270,22 @@ def soon_enough(case: Case) -> int:
 
     Of what comes by chance half take less than a third of the longest, but few take so little.
     """
-    return max(case[C_RESPONSE_MAX] // 16, 2 * AT_ONCE)
+    return min(max(case[C_RESPONSE_MAX] // 16, 2 * AT_ONCE), 2 * SECOND)
+
+
+def goes_on(case: Case) -> bool:
+    """Whether the talk went on after the slowest answer: what was said then was answered too, or was a goodbye.
+
+    After a few quick turns, as most talks begin, a client asks for news or work. What it says when it has them is
+    perhaps no request, and nothing shows that answers are quick as a rule.
+    """
+    if not pending(case):
+        return slowest(case).after >= 0
+    since = (case[C_WAIT_SPOKE + CLIENT] - case[C_WAIT_SPOKE + SERVER]) // MILLISECOND
+    if abs(since - ((case[C_SLOWEST] >> SLOWEST_NEXT_SHIFT) - 1)) > 1:
+        return True
+    closed = next((s for s in case.sent(CLIENT) if s.fin or s.rst), None)
+    return last_burst(case) <= WORDS and closed is not None and closed.time - case[C_WAIT_SPOKE] <= 2 * AT_ONCE
 
 
 def by_leave(case: Case) -> str | None:
@@ -255,8 +300,10 @@ def by_leave(case: Case) -> str | None:
     some = quick_answers(case, case[C_RESPONSE_MAX] // 2) - quick_answers(case, soon_enough(case))
     if 4 * some > case[C_RESPONSES]:
         return None  # the others came at any time, and so may this one
+    if server_began(case) and not quick_answers(case, soon_enough(case)):
+        return None  # it may speak when it likes
     took = own.time - spoke
-    if took > max(SECOND, min(case[C_RESPONSE_MAX] // 8, 2 * SECOND)):
+    if took > SECOND:
         return None
     return f"the client closed {span(took)} after it ({case.frames(own)}): that was what it had waited for"
 
@@ -264,11 +311,14 @@ def by_leave(case: Case) -> str | None:
 def by_habit(case: Case, late: Slowest) -> str | None:
     """Others were answered at once, and the client went on soon, or so many were that it is no chance."""
     n, worst = case[C_RESPONSES], case[C_RESPONSE_MAX]
+    if not goes_on(case) or (server_began(case) and not client_asks(case, worst)):
+        return None
     quick = quick_answers(case, soon_enough(case))
     slow = n - quick
     soon = 0 <= late.after <= worst // 4
     polls = 0 <= late.after < AT_ONCE and (pending(case) or slow > 1)  # each as soon as it has the one before
-    few = quick >= max(2 * slow, 2) or quick >= max(slow, 4)
+    any_time = 3 * (quick_answers(case, worst // 2) - quick) > n
+    few = (quick >= max(2 * slow, 2) or quick >= max(slow, 4)) and not any_time
     many = quick >= max(6, 3 * slow)
     if (soon and few and not (polls and not many)) or (many and late.asked > WORDS):
         return f"{quick} of {n} requests were answered at once, each before the next was sent"
@@ -282,7 +332,7 @@ def by_nature(case: Case, world: World, late: Slowest) -> str | None:
         return f"all {n} answers took about as long, and are as large as only what was asked for is"
     if (case[C_UNHURRIED] & 0xFFFFFFFF) * 4 >= n or late.after > worst // 4 or is_heartbeat(case, late):
         return None
-    if n < 8 and 0 <= late.after < AT_ONCE and is_round(case, worst):
+    if n < 8 and late.after < AT_ONCE and is_round(case, worst):
         return None  # a poll that is held until its time is over, and begins again
     others = [c for c in world.cases_of(case.service) if c[C_RESPONSES]]
     all_of_it = sum(c[C_RESPONSES] for c in others)
@@ -298,8 +348,14 @@ def by_nature(case: Case, world: World, late: Slowest) -> str | None:
 
 
 def is_round(case: Case, time: int) -> bool:
-    """Whether a time is one of whole seconds, at the server or at the client, give or take the way's jitter."""
-    return any(off_the_clock(time + way, SECOND) <= RESPONSE_ALIKE for way in (0, way_and_back(case)))
+    """Whether a time is one of whole seconds, at the server or at the client, give or take the way's jitter.
+
+    Where the handshake is not in the capture, the way is only known to be no longer than that.
+    """
+    way = way_and_back(case)
+    if case.midstream and way < SECOND // 4 and time // SECOND < (time + way) // SECOND:
+        return True
+    return any(off_the_clock(time + way, SECOND) <= RESPONSE_ALIKE for way in (0, way))
 
 
 def is_heartbeat(case: Case, late: Slowest) -> bool:

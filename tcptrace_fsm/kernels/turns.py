@@ -257,7 +257,8 @@ def end_round(c: int, side: int, last: int, rows: Words) -> int:
 def speak_on(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) -> int:
     """Take note that who spoke last goes on: what `speak` does of that, and no more. Returns the new bits."""
     end_round(c, side, side, rows)
-    if 3 * (rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + side]) >= rows[c + C_WAIT_WAY + side]:
+    silent = rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + side]
+    if silent >= MILLISECOND and 3 * silent >= rows[c + C_WAIT_WAY + side]:
         rows[c + C_WAIT_ROUND] = rows[c + C_WAIT_SEEN + side]
     bits &= ~(WB_REFUSED | WB_RELIEVED | (WB_MORE | WB_SHORT | WB_REPEATED) << side)
     if segments[s + S_LEN] < segment_room(c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE, rows):
@@ -305,7 +306,7 @@ def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) ->
     if side == SERVER:
         bits |= WB_SERVER_SPOKE
     silent = min(rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + side], bit(60))  # the first time since 1970
-    if last != side or 3 * silent >= rows[c + C_WAIT_WAY + side]:
+    if last != side or (silent >= MILLISECOND and 3 * silent >= rows[c + C_WAIT_WAY + side]):
         rows[c + C_WAIT_ROUND] = rows[c + C_WAIT_SEEN + side]
     bits &= ~(WB_REFUSED | WB_RELIEVED)
     if side == CLIENT or not bits & WB_SPOKEN or acked:

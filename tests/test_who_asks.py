@@ -1,0 +1,122 @@
+"""Who of two that take turns asks, and who answers: the last words of one who only answers are owed nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tcptrace_fsm.findings.rule import SEVERITIES
+from tests.test_causes import diagnoses
+from tests.test_talks import CLIENT, SERVER, SETUP, asked, closing, several, talk
+
+pytestmark = pytest.mark.plain
+
+GAPS = (0.9, 3.1, 0.4, 5.2, 1.7, 0.5, 2.8, 0.3, 1.1)
+
+
+def orders(took=0.07, size=600, begun=(), gaps=GAPS):
+    """A server that says something when it has something to say, and a client that answers it at once."""
+    words, time = [*begun], begun[-1][0] if begun else 0.1
+    for gap in gaps:
+        time += gap
+        words += [(time, SERVER, 90), (time + took, CLIENT, size)]
+    return words
+
+
+BEGUN = asked(0.02, 0.03, size=300, think=0.001)
+SAID = 600 * len(GAPS) + 1, 90 * len(GAPS) + 1
+
+NOBODY_WAITS = {
+    "orders, and the client leaves": closing(talk(orders()), 75.4, *SAID),
+    "orders, and the server closes when it has had none for a minute": closing(talk(orders()), 76.2, *SAID, SERVER),
+    "orders, and the server resets when it has had none for a minute": talk(orders())
+    + f"\n76.2 < R. {SAID[1]}:{SAID[1]}(0) ack {SAID[0]}",
+    "orders, and the capture ends": talk(orders(), end=200),
+    "orders that follow two requests of the client, and it leaves": closing(
+        talk(orders(begun=BEGUN)), 75.4, 600 * len(GAPS) + 601, 90 * len(GAPS) + 601
+    ),
+    "orders that follow two requests of the client, and the capture ends": talk(orders(begun=BEGUN), end=300),
+    "orders on a connection that had begun before": talk(orders(0.03, gaps=(0.1, *[0.08] * 9)), end=90, opened=""),
+    "one that came unasked, and a client that answers it": closing(
+        talk([*asked(0.01, 0.02, 0.01, size=320), (29.0, SERVER, 6), (29.01, CLIENT, 600)]), 77.3, 1561, 907
+    ),
+    "a stream of news, and a client that answers some of them": talk(
+        [
+            *asked(0.01, 0.01, 0.01, 0.01, size=90),
+            *[(1 + 0.7 * i, SERVER, 900) for i in range(40)],
+            (29.2, CLIENT, 90),
+        ],
+        end=190,
+    ),
+    "a server that greets, and a client that says what it is": closing(
+        talk([(4.1, SERVER, 2900), (4.5, CLIENT, 1050)]), 33.4, 1051, 2901
+    ),
+    "the same, and the server resets later": talk([(0.4, SERVER, 370), (0.8, CLIENT, 200)])
+    + "\n87.0 < R. 371:371(0) ack 201",
+    "a few words, and a close when there are no more": closing(talk([(2.7, CLIENT, 6)]), 45.6, 7, 1),
+    "words once, and the capture ends": talk([(4.2, CLIENT, 770)], end=121),
+    "a piece of a store's log after small requests": talk([*asked(0.01, 0.02, 0.01), (4.3, CLIENT, 9000)], end=240),
+    "news for which the client asked after quick turns, and which it acknowledges before it leaves": closing(
+        talk([*asked(0.01, 0.03, 0.02, size=300), (1.0, CLIENT, 300), (71.4, SERVER, 140), (71.6, CLIENT, 300)]),
+        72.8,
+        1501,
+        1041,
+    ),
+    "the same, of a client that has more to say than a request is long, and the capture ends": talk(
+        [*asked(0.01, 0.03, 0.02, size=300), (1.0, CLIENT, 300), (26.4, SERVER, 60), (26.6, CLIENT, 700)], end=40
+    ),
+    "news, and a client that leaves a while later": closing(
+        talk([*SETUP, (0.6, CLIENT, 420), (48.2, SERVER, 690)]), 50.1, 581, 1291
+    ),
+    "one silence in a stream of small pieces, and a client that leaves": closing(
+        talk([*BEGUN, *[(1 + 0.4 * i + 5 * (i > 30), SERVER, 40) for i in range(70)]]), 33.7, 601, 3401
+    ),
+    "a poll that is held for 5 s, on a connection that had begun before": talk(
+        asked(5.0, 5.0, 5.0, think=0.003, size=303), ack=lambda time: 0.07, opened="", end=80
+    ),
+    "telemetry between which there is a question now and then": talk(
+        [
+            *asked(0.1, 0.2, 0.1, size=90),
+            *[(2 + 2.0 * i, CLIENT, 200) for i in range(6)],
+            *((14.0, SERVER, 200), (16.0, CLIENT, 200), (18.0, CLIENT, 200), (41.0, SERVER, 300), (41.1, CLIENT, 90)),
+        ],
+        end=60,
+    ),
+}
+
+WAITED_FOR = {
+    "a slow answer among quick ones, the last, behind which the client says goodbye": (
+        closing(talk([*asked(0.02, 0.03, 0.02, 8.3, size=400), (9.3, CLIENT, 24)]), 9.3001, 1625, 1201),
+        "server_slow",
+    ),
+    "the answer of a mail server that always says something first": (
+        closing(talk([(0.2, SERVER, 60), *asked(*[0.02] * 4, 9.2, start=0.3, size=40)]), 10.6, 201, 1561),
+        "server_slow",
+    ),
+    "one of five requests of a program that asks again at once": (
+        talk(asked(0.05, 0.06, 0.05, 7.4, 0.05, think=0.001, size=300)),
+        "server_slow",
+    ),
+    "the last of requests that follow one another at once, and the client's patience": (
+        closing(talk([*asked(*[0.09] * 6, think=0.001, size=300), (0.8, CLIENT, 300)]), 15.8, 2101, 1801),
+        "request_unanswered",
+    ),
+    "a request of a new connection, while others are answered, and the capture lasts": (
+        several(0.02) + "\nport 40009 80\n12.0 > S 0:0(0)\n12.02 < S. 0:0(0) ack 1\n12.02 > . 1:1(0) ack 1\n"
+        "12.1 > P. 1:321(320) ack 1\n12.12 < . 1:1(0) ack 321\nend 90",
+        "request_unanswered",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOBODY_WAITS)
+def test_nobody_is_blamed_for_what_was_no_question(name):
+    """Nothing above ``low`` is said of it, and what is said of who waits is no more than possible."""
+    found = diagnoses(NOBODY_WAITS[name])
+    assert [d for d in found if SEVERITIES.index(d.severity) > 1 or d.confidence != "possible"] == []
+
+
+@pytest.mark.parametrize("name", WAITED_FOR)
+def test_who_is_waited_for(name):
+    """The first diagnosis names who it is, and that it matters."""
+    text, cause = WAITED_FOR[name]
+    assert [(d.cause, d.severity) for d in diagnoses(text)][:1] == [(cause, "medium")]
