@@ -331,3 +331,11 @@ def test_one_repeated_synack_needs_three_segments_that_had_no_effect(ignored, ca
     assert [
         d.cause for d in diagnoses(begun + data + "1.02 < S. 0:0(0) ack 1\n1.03 > . 1:1(0) ack 1\nend 30\n")
     ] == causes
+
+
+def test_who_never_had_a_connection_has_not_lost_it():
+    """A server that repeats its SYN+ACK, whatever comes, and resets in the end has given up an offer."""
+    refused = "0 > S 0:0(0)\n0.01 < S. 0:0(0) ack 1\n0.02 > . 1:1(0) ack 1\n0.03 > P. 1:101(100) ack 1\n"
+    refused += "".join(f"{t} < S. 0:0(0) ack 1\n{t}1 > P. 1:101(100) ack 1\n" for t in ("1.0", "3.0", "7.0", "15.0"))
+    refused += "40.0 > P. 1:101(100) ack 1\n40.01 < R 1:1(0)\n"
+    assert "endpoint_restarted" not in [d.cause for d in diagnoses(refused)]

@@ -235,7 +235,10 @@ def restarted(case: Case, world: World) -> Verdict | None:
         return replaced(case, end, rst, usual, world)
     if any(stall.end is end and len(stall.copies) > 3 for stall in stalls(case)):
         return None  # it had repeated something in vain: it gave the connection up
-    heard_at = max([end[E_ACK_TIME], *(s.last_time for s in end.segments if not s.rst and s.frame < rst.frame)])
+    before = [s for s in end.segments if s.frame < rst.frame]
+    if before and all(s.syn_ack for s in before):
+        return None  # it had offered a connection and never had one: it has given up, or forgotten, an offer
+    heard_at = max([end[E_ACK_TIME], *(s.last_time for s in before if not s.rst)])
     if rst.time - heard_at < SECOND:
         return None  # nobody restarts within a second
     crowd = others_reset(case, end, rst, world)
