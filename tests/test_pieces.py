@@ -281,3 +281,70 @@ def test_a_syn_that_its_sender_resets_may_have_had_an_answer():
     """
     found = [f.severity for f in run(parse(text), rules=True).findings if f.kind == "syn_isn_changed"]
     assert found in ([], ["low"])
+
+
+def test_a_first_ack_beyond_the_first_byte_is_not_the_first():
+    """A filter on flags leaves out what was before it."""
+    text = """
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0)       ack 1
+        9.000 > {0}             ack 341
+        9.010 < {1}
+    """
+    forged, filtered = (text.format("F. 1:1(0)", "R 341:341(0)"), text.format("F. 109:109(0)", "R 341:341(0)"))
+    assert "handshake_ack_invalid" in kinds(parse(forged))
+    assert "handshake_ack_invalid" not in kinds(parse(filtered))
+
+
+@pytest.mark.parametrize(("ip_id", "tsval", "syns"), [(101, 1000, 1), (102, 1000, 2), (101, 14000, 2)])
+def test_the_same_syn_packet_later_is_no_second_syn(ip_id, tsval, syns):
+    """A host that repeats it gives it the time and the number of that moment."""
+    text = f"""
+        0.000 > S  0:0(0) id 101 <mss 1460, ts 1000/0>
+        13.00 > S  0:0(0) id {ip_id} <mss 1460, ts {tsval}/0>
+    """
+    (connection,) = run(parse(text)).connections
+    assert connection.end("client", "E_SYNS") == syns
+
+
+@pytest.mark.parametrize(("ttl", "forged"), [(43, False), (57, True)])
+def test_a_scanner_whose_own_system_resets_its_answer_may_go_on(ttl, forged):
+    """Its program speaks past the system; an injected reset comes from another distance."""
+    text = f"""
+        0.0000 > S  0:0(0)       id 0 ttl 43
+        0.0027 > S  0:0(0)       id 0 ttl 44
+        0.0028 < S. 0:0(0)       ack 1 id 0 ttl 64
+        0.0055 < S. 0:0(0)       ack 1 id 0 ttl 63
+        0.1000 > R  1:1(0)       id 0 ttl {ttl}
+        0.1027 > R  1:1(0)       id 0 ttl {ttl + 1}
+        14.000 > .  1:110(109)   ack 1 id 0 ttl 43
+        14.003 > .  1:110(109)   ack 1 id 0 ttl 44
+        14.004 < R  1:1(0)       id 0 ttl 64
+        14.007 < R  1:1(0)       id 0 ttl 63
+    """
+    assert ("rst_injection_suspected" in kinds(parse(text))) == forged
+
+
+@pytest.mark.parametrize(("at", "severity"), [(62.001, "low"), (70.0, "medium")])
+def test_last_words_with_a_fin_behind_them_are_no_request(at, severity):
+    """Who closes at once waits for no answer."""
+    text = f"""
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0)       ack 1
+        0.020 > .  1:1(0)       ack 1
+        0.030 > P. 1:301(300)   ack 1
+        0.040 < P. 1:501(500)   ack 301
+        0.050 > .  301:301(0)   ack 501
+        0.060 > P. 301:601(300) ack 501
+        0.070 < P. 501:901(400) ack 601
+        0.080 > .  601:601(0)   ack 901
+        50.00 < F. 901:901(0)   ack 601
+        50.01 > .  601:601(0)   ack 902
+        62.00 > P. 601:638(37)  ack 902
+        {at} > F.  638:638(0)   ack 902
+        {at + 0.009} < R 902:902(0)
+    """
+    if at > 63:
+        text = text.replace("637", "637").replace(f"{at} > F.  638:638(0)   ack 902\n", "")
+    found = loud(text)
+    assert found.get("reused_after_close", "low") == severity or (severity == "medium" and found)

@@ -71,9 +71,16 @@ def in_flight(end: End) -> tuple[Segment, Segment, int] | None:
 def after_close(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """A client sends a request on a connection that the server has closed; or a few words that want no answer."""
     found = crossed(case) or too_late(case)
-    if found is None or not news(case, last_burst(case)):
+    if found is None or not (news(case, last_burst(case)) or takes_leave(case)):
         return found
     return found._replace(weight=30, confidence="possible", severity="low")
+
+
+def takes_leave(case: Case) -> bool:
+    """Whether the client's own FIN stands right behind its last few words: it waits for no answer to them."""
+    sent = case[C_WAIT_SPOKE + CLIENT]
+    fin = next((s for s in case.client.segments if s.fin), None)
+    return fin is not None and 0 <= fin.time - sent <= MOMENT and 0 < last_burst(case) <= LAST_WORDS
 
 
 def too_late(case: Case) -> Verdict | None:
@@ -321,7 +328,7 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     if rst is None or not case.both_directions:
         return None
     # Whoever has closed behind its last words may have taken its leave.
-    waiting = end.side != CLIENT and case.client[E_FIN] < 0
+    waiting = end.side != CLIENT and case.client[E_FIN] < 0 and not is_free(case)
     farewell_lost = lost and (parting(case, end, rst) or news(case, lost))
     owed = waiting and case[C_RESPONSES] < case[C_REQUESTS] and rst.time - case[C_WAIT_SPOKE] < IMPATIENCE
     return Verdict(

@@ -8,6 +8,7 @@ from tcptrace_fsm.findings.evidence import (
     HANDSHAKE,
     answered_by,
     genuine,
+    hops,
     is_copy,
     overtaken,
     prompt,
@@ -93,6 +94,18 @@ def took_effect(end: End, rst: Segment) -> bool:
     return any(x.event is Event.RCV_RST and x.frame == rst.frame for x in end.changes)
 
 
+def asked_by_hand(end: End, rst: Segment) -> bool:
+    """Whether the system of ``end`` itself resets the answer to a SYN that a program sent past it, as scanners do.
+
+    It knows of no connection, and answers the SYN+ACK; the program may go on all the same. The RST comes as far.
+    """
+    before = [s for s in genuine(end.segments) if s.frame < rst.frame and not s.rst]
+    answer = next((s for s in genuine(end.peer.segments) if s.syn_ack and s.frame < rst.frame), None)
+    if answer is None or not rst.reply_rst or rst.seq != answer.ack:
+        return False
+    return all(s.syn for s in before) and hops(rst.ttl) in {hops(s.ttl) for s in before}
+
+
 def rst_injection_suspected(c: View) -> Iterator[Hit]:
     """A reset that worked, from an endpoint that knows nothing of it."""
     for end in c.ends:
@@ -114,6 +127,8 @@ def rst_injection_suspected(c: View) -> Iterator[Hit]:
                 )
             continue
         rst, later = found
+        if asked_by_hand(end, rst):
+            continue
         drew = c.before(rst, side=end.peer.side)
         if drew and drew.has(MARK_OUT_OF_WINDOW) and rst.reply_rst and rst.seq == drew.ack:
             continue  # its own system answers what it cannot assign to any connection

@@ -128,8 +128,8 @@ def bad_third(c: View) -> Iterator[Hit]:
     if syn is None or not answers or ack is None or not syn.frame < answers[0].frame < ack.frame:
         return
     sent = max([1, *(s.end for s in c.server.segments if answers[0].frame < s.frame < ack.frame and not s.rst)])
-    if ack.ack < 0 or 1 <= ack.ack <= sent:
-        return
+    if ack.seq != 1 or ack.ack < 0 or 1 <= ack.ack <= sent:
+        return  # what begins beyond the SYN is not the first: a filter left that out
     rst = next((s for s in c.server.segments if s.reply_rst and s.frame > ack.frame and s.seq == ack.ack), None)
     if rst is None and ack.ack > sent:
         return  # more likely the capture misses what it acknowledges

@@ -73,7 +73,10 @@ def is_opening_again(c: int, x: int, s: int, segments: Words, rows: Words) -> in
     if not rows[x + E_SEGMENTS] or segments[s + S_TIME] <= rows[c + C_LAST_TIME]:
         return 0
     if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and rows[x + E_TSVAL] >= 0:
-        if not newer(rows[x + E_TSVAL], segments[s + S_TSVAL]):
+        same = 1 if segments[s + S_IP_ID] > 0 and segments[s + S_IP_ID] == rows[x + E_IP_ID] else 0
+        if not newer(rows[x + E_TSVAL], segments[s + S_TSVAL]) and not (
+            same and segments[s + S_TSVAL] == rows[x + E_TSVAL]
+        ):
             return 0
     elif rows[x + E_SEGMENTS] <= rows[x + E_SYNS] + rows[x + E_RSTS] or not packets_behind(x, s, segments, rows):
         return 0
