@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tcptrace_fsm.capture.losses import Lost
 from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.causes import CAUSES, FAMILIES
 from tcptrace_fsm.causes.cause import CONFIDENCES, GROUPS, INCOMPLETE, PLACES, Diagnosis
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.plain
 def diagnoses(text: str, *, taken_at: tuple[str, ...] = (), lost: str | None = None) -> list[Diagnosis]:
     """What the causes say about a conversation; ``lost`` is what the capturing machine says that it lacks."""
     engine = new_engine(Settings(taken_at=taken_at))
-    engine.lost = lost
+    engine.lost = None if lost is None else Lost((0,), (lost,))
     engine.feed(parse(text))
     engine.finish()
     found: list[Diagnosis] = []

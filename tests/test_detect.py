@@ -41,7 +41,9 @@ class Twice(Judge):
         rows = [(c, t) for c, t, _ in notable(block) if not words[c + at.C_PATH]]
         by_kernel = detected(block, array("q", chain.from_iterable((c, t, ALL) for c, t in rows)))
         for n, (c, t) in enumerate(rows):
-            view = View(words, c, block.log, block.done.transitions, t, words[c + at.C_OVER_TIME], LINUX, block.lost)
+            view = View(
+                words, c, block.log, block.done.transitions, t, words[c + at.C_OVER_TIME], LINUX, block.lost_by(c)
+            )
             for kind, rule in FREQUENT.items():
                 mine = [rule.worded(one, block, c, frames) for one, frames in by_kernel.get(n, ())
                         if one.kind == kind]  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
 from tcptrace_fsm.capture.containers import open_capture
-from tcptrace_fsm.capture.losses import Losses, at_end, doubt
+from tcptrace_fsm.capture.losses import MOST_STATEMENTS, NEAR, Losses, Statement, at_end, doubt, lost_by_count
 from tests import builders as make
 from tests.many_files import SAMPLES, TABLES, same
 
@@ -111,3 +111,72 @@ def test_findings_made_long_before_bear_it_in_mind_too(tmp_path):
     other = tf.analyze(path, jobs=2)
     for table in TABLES:
         same(getattr(one, table), getattr(other, table))
+
+
+def late(time: int, count: int, *, begin: int = 0) -> list[bytes]:
+    """Segments of as many connections that open nothing, from ``time`` on, us."""
+    return [
+        make.packet(time + n, make.ethernet(make.ipv4(make.tcp(flags="A", src_port=1 + begin + n))))
+        for n in range(count)
+    ]
+
+
+STATEMENT = make.statistics(received=13, dropped=4_000)
+SAID = "the capturing machine lost 4,000 frames, by its own count"
+MINUTE = 60_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("many", [1, 3000])
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+@pytest.mark.parametrize(
+    "place, said",
+    [
+        ("before it", SAID),
+        ("just behind it", SAID),
+        ("behind a segment 4 s later", SAID),
+        ("behind a segment 6 s later", None),
+        ("long behind it", None),
+    ],
+)
+def test_what_is_said_in_the_midst_bears_on_what_is_not_over_by_then(tmp_path, place, said, jobs, many):
+    """Whoever follows the connection, and whenever it is judged: the capture alone decides."""
+    blocks, last = blocks_of_sample()
+    ten = last + 10 * MINUTE
+    parts = {
+        "before it": [STATEMENT, *blocks, *late(ten, many)],
+        "just behind it": [*blocks, STATEMENT, *late(ten, many)],
+        "behind a segment 4 s later": [*blocks, *late(last + 4_000_000, 1), STATEMENT, *late(ten, many)],
+        "behind a segment 6 s later": [*blocks, *late(last + 6_000_000, 1), STATEMENT, *late(ten, many)],
+        "long behind it": [*blocks, *late(ten, many), STATEMENT],
+    }[place]
+    path = written(tmp_path / "midst.pcapng", *parts, *late(ten + MINUTE, many, begin=many))
+    found = tf.analyze(path, jobs=jobs).anomalies.set_index("kind").loc["rst_after_time_wait_loss"]
+    assert (found["possible_artefact"] or None) == said or (said is None and found.isna()["possible_artefact"])
+
+
+def test_what_is_met_counts_where_it_is_more():
+    """Of several captures all are added up, each as it stands by then."""
+    told = [
+        (Losses(-1, 5), [Statement(100, 50, 3), Statement(200, 90, 8)]),
+        (None, [Statement(150, 10, 4)]),
+        (None, []),
+    ]
+    lost = lost_by_count(told)
+    words = [f"the capturing machine lost {n} frames, by its own count" for n in (5, 9, 12)]
+    assert lost is not None
+    assert [lost.by(time - NEAR) for time in (-1, 100, 149, 150, 199, 200, 10**9)] == [
+        *(words[0], words[0], words[0], words[1], words[1], words[2], words[2])
+    ]
+    assert lost.whole == words[2]
+    assert lost_by_count([(None, []), (None, [])]) is None
+
+
+def test_a_capture_that_never_stops_speaking_is_heard_so_far(tmp_path):
+    """There is a bound to what is kept of it."""
+    blocks = [make.statistics(dropped=n) for n in range(1, 2 * MOST_STATEMENTS)]
+    capture = open_capture(str(written(tmp_path / "loud.pcapng", PACKET, *blocks)))
+    list(capture.segments())
+    assert len(capture.statements) == MOST_STATEMENTS
+    assert capture.statements[-1] == Statement(10**18, 1, MOST_STATEMENTS)
+    assert capture.dropped == 2 * MOST_STATEMENTS - 1

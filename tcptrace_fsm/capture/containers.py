@@ -20,6 +20,7 @@ from tcptrace_fsm.capture.batches import BATCH_FRAMES, Batch
 from tcptrace_fsm.capture.chunks import Chunk
 from tcptrace_fsm.capture.counts import Counts
 from tcptrace_fsm.capture.headers import LONGEST_HEADER, read_header
+from tcptrace_fsm.capture.losses import MOST_STATEMENTS, Statement
 from tcptrace_fsm.capture.pcapng import (
     BLOCK_INTERFACE,
     BLOCK_STATISTICS,
@@ -128,6 +129,8 @@ class Capture(Counts):
         As described by the file.
     comments : list of str
         Comments of the sections.
+    statements : list of Statement
+        What was lost, where it is told in the midst of the capture.
     names : dict
         Addresses and the names that the file has for them.
 
@@ -165,6 +168,7 @@ class Capture(Counts):
         self.truncated: str | None = None
         self.interfaces: list[Interface] = []
         self.comments: list[str] = []
+        self.statements: list[Statement] = []
         self.names: dict[str, str] = {}
         self._open()
 
@@ -323,12 +327,19 @@ class Capture(Counts):
                 return False
         elif kind == BLOCK_STATISTICS:
             self._drops.take(self._sections, read_statistics(body, self._order))
+            self._note_lost()
         else:
             for address, name in names(body, self._order):
                 if len(self.names) < MAX_NOTES:
                     self.names.setdefault(address, name)
         ctl[WALK_BEGIN] = begin + (total + 3 & ~3)
         return True
+
+    def _note_lost(self) -> None:
+        """Keep where in the capture it says of more frames, or fewer, that they were lost."""
+        lost, known = self._drops.lost or 0, self.statements
+        if lost != (known[-1].lost if known else 0) and len(known) < MOST_STATEMENTS:
+            known.append(Statement(self._ctl[WALK_LATEST], self.frames, lost))
 
     def _section(self) -> bool:
         """Read the section header at WALK_BEGIN, with its comments."""

@@ -3,26 +3,34 @@
 A pcapng file ends with its interface statistics (draft-ietf-opsawg-pcapng 4.6). They bear on every finding in the file,
 so they are looked up at its end first; no finding then depends on whether it was made before they were met. What cannot
 be looked up so (a stream, a compressed file, one that is cut off or of several sections) tells its losses when they are
-met.
+met. Such a statement bears on connections that are not over by then: on those with a segment less than :data:`NEAR`
+before the latest frame that stands before it, or later. That hangs on the capture alone, not on when a connection is
+judged, which is another moment where several processes share the work.
 """
 
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from tcptrace_fsm.capture.pcapng import BLOCK_STATISTICS, PCAPNG_MAGIC, Order, Statistics, read_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["Losses", "at_end", "doubt", "so_far"]
+__all__ = ["MOST_STATEMENTS", "Losses", "Lost", "Statement", "at_end", "doubt", "lost_by_count"]
 
 MUCH = 1000
 """From one frame lost in that many on, what the capturing machine lost may explain anything."""
 BLOCKS = 64
 """Statistics blocks looked at: one to an interface."""
 LONGEST = 1 << 16
+MOST_STATEMENTS = 256
+"""What a capture says in its midst that is kept."""
+NEAR = 5_000_000_000
+"""ns; every connection is followed for longer than that after its last segment."""
+EARLIEST = -1 << 63
 
 
 class Losses(NamedTuple):
@@ -55,12 +63,62 @@ def at_end(source: Any) -> Losses | None:
     return Losses(-1 if -1 in received else sum(received), sum(lost)) if lost else None
 
 
-def so_far(capture: Any, end: Losses | None) -> Losses | None:
-    """Tell what a capture is known to lack by now: what its ``end`` says, or what was met of it where that is more."""
-    met = getattr(capture, "dropped", None)
-    if met and (end is None or met > end.lost):
-        return Losses(capture.frames, met)
-    return end
+class Statement(NamedTuple):
+    """Met in a capture: so many frames were lost by then.
+
+    Attributes
+    ----------
+    time : int
+        ns, the latest of the frames before it; -1 where there is none.
+    frames, lost : int
+    """
+
+    time: int
+    frames: int
+    lost: int
+
+
+class Lost(NamedTuple):
+    """What the capturing machines say that they lost, as far as that is known yet.
+
+    Attributes
+    ----------
+    times : tuple of int
+        ns, in order, from which on something else is known.
+    words : tuple of (str or None)
+        What is known from then on.
+    """
+
+    times: tuple[int, ...]
+    words: tuple[str | None, ...]
+
+    def by(self, time: int) -> str | None:
+        """What bears on a connection with its last segment at ``time``, ns."""
+        return self.words[bisect_right(self.times, time + NEAR) - 1]
+
+    @property
+    def whole(self) -> str | None:
+        """What bears on the capture as a whole."""
+        return self.words[-1]
+
+
+def lost_by_count(captures: Sequence[tuple[Losses | None, Sequence[Statement]]]) -> Lost | None:
+    """Put together what captures tell at their ends, and what was met in their midst; None where nothing is told.
+
+    What is met counts where it is more than what the end says.
+    """
+    told = [end for end, _ in captures]
+    times, words = [EARLIEST], [doubt(told)]
+    met = [(one.time, place, n) for place, (_, statements) in enumerate(captures) for n, one in enumerate(statements)]
+    for time, place, n in sorted(met):
+        end, statements = captures[place]
+        frames, lost = statements[n].frames, statements[n].lost
+        told[place] = Losses(frames, lost) if lost and (end is None or lost > end.lost) else end
+        if time > times[-1]:
+            times.append(time)
+            words.append(None)
+        words[-1] = doubt(told)
+    return Lost(tuple(times), tuple(words)) if any(words) else None
 
 
 def _block_before(file: BinaryIO, end: int) -> tuple[int, Statistics] | None:

@@ -90,7 +90,7 @@ def view_of(block: Block, c: int, t: int, log: Log, profile: Profile) -> View:
     """A view on copies, which lives on when the records and the log are gone."""
     copy = block.words[c : c + CONNECTION_SIZE]
     changes = block.done.transitions[t : t + copy[C_TRANSITIONS] * TRANSITION_SIZE]
-    view = View(copy, 0, NO_LOG, changes, 0, copy[C_OVER_TIME], profile, block.lost)
+    view = View(copy, 0, NO_LOG, changes, 0, copy[C_OVER_TIME], profile, block.lost_by(c))
     # What a view would work out of the log.
     view.__dict__["segments"] = log.segments
     view.__dict__["icmp"] = log.icmp

@@ -46,6 +46,7 @@ from tcptrace_fsm.text.counts import agreed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from tcptrace_fsm.capture.losses import Lost
     from tcptrace_fsm.core.finished import Finding, Finished
     from tcptrace_fsm.findings.survey import Name
     from tcptrace_fsm.tcp.profiles import Profile
@@ -142,7 +143,6 @@ class Diagnoser(Judge):
         self.profile = profile
         self.ledger = Ledger()
         self.likes: dict[Key, Alike] = {}
-        self.lost: str | None = None
         self._first: dict[Key, Earliest] = {}
 
     def judge(self, block: Block) -> None:
@@ -181,11 +181,11 @@ class Diagnoser(Judge):
         logs.clear()
 
     @property
-    def gathered(self) -> tuple[Ledger, dict[Key, Alike], str | None]:
+    def gathered(self) -> tuple[Ledger, dict[Key, Alike], Lost | None]:
         """All that was kept."""
         return self.ledger, self.likes, self.lost
 
-    def merge(self, gathered: tuple[Ledger, dict[Key, Alike], str | None]) -> None:
+    def merge(self, gathered: tuple[Ledger, dict[Key, Alike], Lost | None]) -> None:
         """Add what another has kept of other connections."""
         ledger, likes, lost = gathered
         self.ledger.merge(ledger)
@@ -208,7 +208,8 @@ class Diagnoser(Judge):
         cases.sort(key=lambda c: c.order)
         for case in cases:
             case.origins = self.origins
-        counted = World(self.ledger, cases, last.findings, now, self.profile, self.lost, lambda c: stands_for[id(c)])
+        lost = None if self.lost is None else self.lost.whole
+        counted = World(self.ledger, cases, last.findings, now, self.profile, lost, lambda c: stands_for[id(c)])
         last.diagnoses += diagnose(self.causes, counted, lambda c: ids[id(c)])
 
 

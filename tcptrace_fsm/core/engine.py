@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Sequence
 
+    from tcptrace_fsm.capture.losses import Lost
     from tcptrace_fsm.core.judges import Judge
     from tcptrace_fsm.core.settings import Settings
 
@@ -117,7 +118,7 @@ class Engine:
 
     Attributes
     ----------
-    lost : str or None
+    lost : Lost or None
         What the capturing machine says that it lost, as far as that is known yet; for judges to bear in mind.
 
     Raises
@@ -138,7 +139,7 @@ class Engine:
         self.profile = profile
         self.two_points = settings.merge_vantage
         self.judges = judges
-        self.lost: str | None = None
+        self.lost: Lost | None = None
         self.control = words(CONTROL_SIZE + SEGMENT_SIZE)
         self.control[K_SEED] = (random_seed() if seed is None else seed) | 1
         self.control[K_SLOTS] = 1024

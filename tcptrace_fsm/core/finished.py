@@ -8,10 +8,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tcptrace_fsm.core.grouping import Field, Records, counting, picked
-from tcptrace_fsm.kernels.layout import C_ENDPOINTS, C_ID, CLIENT, CONNECTION_SIZE, ENDPOINT_SIZE, SERVER
+from tcptrace_fsm.kernels.layout import C_ENDPOINTS, C_ID, C_LAST_TIME, CLIENT, CONNECTION_SIZE, ENDPOINT_SIZE, SERVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tcptrace_fsm.capture.losses import Lost
 
 __all__ = ["Block", "Finding", "Finished", "end_of"]
 
@@ -107,7 +109,7 @@ class Block:
         Where judges put what they find.
     log : memoryview or None
         The pool that holds the connections' logs; None once it does so no more.
-    lost : str or None
+    lost : Lost or None
         What the capturing machine says that it lost, as far as that is known yet.
     words : array('q')
         The connections' records.
@@ -122,7 +124,7 @@ class Block:
         self,
         done: Finished,
         log: memoryview | None = None,
-        lost: str | None = None,
+        lost: Lost | None = None,
         kept: dict[str, Any] | None = None,
     ) -> None:
         self.done = done
@@ -151,6 +153,10 @@ class Block:
         if found is None:
             found = self._columns[word] = picked(self.words, self.starts, (Field(word),))
         return found
+
+    def lost_by(self, c: int) -> str | None:
+        """What the capturing machine says that it lost, as far as it bears on the connection at ``c``."""
+        return None if self.lost is None else self.lost.by(self.words[c + C_LAST_TIME])
 
     def both(self, word: int) -> Iterator[tuple[int, int]]:
         """One word of both endpoints, for every record: client's, server's."""

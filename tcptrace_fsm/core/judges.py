@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tcptrace_fsm.capture.losses import Lost
     from tcptrace_fsm.core.finished import Block, Finished
 
 __all__ = ["Judge", "have_judged"]
@@ -22,6 +23,8 @@ class Judge:
 
     origins: Any = None
     """With several captures: which frame of which stands at each position of the timeline. Set before `finish`."""
+    lost: Lost | None = None
+    """What the capturing machines lost, by their own count. Set before `finish`."""
 
     def judge(self, block: Block) -> None:
         """Look at connections while ``block.log`` holds their logs: add findings to ``block.done``, complete records.

@@ -197,7 +197,7 @@ class Rule:
         assert self.wording is not None
         words = block.words
         message, severity = self.wording.word(found, words, c)
-        artefact = artefact_of(words, c, block.lost)
+        artefact = artefact_of(words, c, block.lost_by(c))
         severity = severity or self.severity
         if severity in {"medium", "high"} and self.category != "capture" and mistimed_record(words, c, block.log):
             severity = "low"  # when it was sent nobody knows

@@ -219,7 +219,7 @@ class Runner(Judge):
                 continue
             if view is None:
                 changes, now = block.done.transitions, words[c + C_OVER_TIME]
-                view = View(words, c, log, changes, place[1], now, self.profile, block.lost)
+                view = View(words, c, log, changes, place[1], now, self.profile, block.lost_by(c))
             said += rule.findings(view)
         if view is not None:
             view.release()

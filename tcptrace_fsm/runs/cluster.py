@@ -28,7 +28,7 @@ import numpy as np
 
 from tcptrace_fsm.capture.codes import FILE_SHIFT
 from tcptrace_fsm.capture.layers.links import known_paths, learn_paths
-from tcptrace_fsm.capture.losses import at_end, doubt, so_far
+from tcptrace_fsm.capture.losses import at_end, lost_by_count
 from tcptrace_fsm.capture.timeline import (
     NEVER,
     Member,
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tcptrace_fsm.capture.losses import Losses
+    from tcptrace_fsm.capture.losses import Losses, Lost, Statement
     from tcptrace_fsm.capture.sources import Source
     from tcptrace_fsm.core.settings import Settings
     from tcptrace_fsm.runs.leaps import Leaps
@@ -189,7 +189,7 @@ class Cluster(Run):
             self.origins.names[:] = [plain_name(names[step.place]) for step in plan]
         now = max([0, *(scan.last for scan in scans)])
         leaps = leaps_of([(one.first, one.last, one.gaps) for one in scans])
-        lost = doubt(one.losses for one in scans)
+        lost = lost_by_count([one.losses for one in scans])
         several = self.origins.names if self.origins is not None else None
         if self.settings.learn_timers:
             lessons = self._shared(plan, names, study, study_rows, Task(self.settings, seed, now, leaps, lost))
@@ -292,7 +292,7 @@ class Scan:
     gaps: Leaps
     keys: Words
     paths: dict[int, str]
-    losses: Losses | None
+    losses: tuple[Losses | None, list[Statement]]
 
 
 @dataclass(frozen=True)
@@ -306,7 +306,7 @@ class Task:
     seed: int
     now: int
     leaps: Leaps
-    lost: str | None
+    lost: Lost | None
 
 
 @dataclass
@@ -339,7 +339,7 @@ def scan(name: str, place: int, seed: int, settings: Settings) -> Scan:
             if fresh > 2 * len(keys_so_far[0]) + (1 << 16):
                 keys_so_far, fresh = [np.unique(np.concatenate(keys_so_far))], 0
     whole = np.unique(np.concatenate(keys_so_far)) if keys_so_far else np.empty(0, dtype=np.int64)
-    return Scan(facts(capture), place, first, last, gaps, whole, known_paths(), so_far(capture, at_end(name)))
+    return Scan(facts(capture), place, first, last, gaps, whole, known_paths(), (at_end(name), capture.statements))
 
 
 def _plan(scans: Sequence[Scan]) -> list[Step]:

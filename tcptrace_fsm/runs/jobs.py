@@ -29,6 +29,7 @@ from tcptrace_fsm.runs.run import Run
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from tcptrace_fsm.capture.losses import Lost
     from tcptrace_fsm.capture.sources import Source
     from tcptrace_fsm.core.settings import Settings
     from tcptrace_fsm.runs.run import Watch
@@ -374,7 +375,7 @@ def _read(
     task: Task,
     follower: Share | Lesson,
     say: Callable[[str, Any], None],
-    note_lost: Callable[[str | None], None] | None = None,
+    note_lost: Callable[[Lost | None], None] | None = None,
 ) -> int:
     """Read everything, and let this process's share of it be followed; returns the clock's end, ns.
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from types import TracebackType
 
+    from tcptrace_fsm.capture.losses import Lost
     from tcptrace_fsm.runs.run import Watch
     from tcptrace_fsm.runs.sinks import Sink
 
@@ -41,7 +42,8 @@ TURN = 0.0005  # seconds that a thread may run Python while another waits to; a 
 class Pipeline(Run):
     """One pass over one capture, by several threads; the result is that of a :class:`Run`."""
 
-    _lost: str | None = None
+    _lost: Lost | None = None
+    _lost_in_all: Lost | None = None
     _reader: _Ahead | None = None
 
     def go(self, sinks: Sequence[Sink] = (), *, watch: Watch | None = None) -> None:
@@ -82,7 +84,7 @@ class Pipeline(Run):
             self._follow(engine, watch, lambda batch: over.put(_Segments(batch)), deliver)
         last = Finished()
         for judge in everyone:
-            judge.origins = self.origins
+            judge.origins, judge.lost = self.origins, engine.lost
             judge.finish(engine.now, last)
         if last.holds_anything:
             take(Block(last))
@@ -92,11 +94,12 @@ class Pipeline(Run):
         if not self._ahead:
             for batch, self._lost in self._read():  # noqa: B020
                 yield batch
-            return
-        self._reader = _Ahead(self._read())
-        with self._reader as ahead:
-            for batch, self._lost in ahead:
-                yield batch
+        else:
+            self._reader = _Ahead(self._read())
+            with self._reader as ahead:
+                for batch, self._lost in ahead:
+                    yield batch
+        self._lost = self._lost_in_all
 
     def _left(self, batches: Iterator[Any]) -> Iterator[Any]:
         cast("Generator[Any]", batches).close()
@@ -104,11 +107,12 @@ class Pipeline(Run):
         for batch, self._lost in left:
             yield batch
 
-    def _read(self) -> Iterator[tuple[Any, str | None]]:
+    def _read(self) -> Iterator[tuple[Any, Lost | None]]:
         for batch in super().batches():
             yield batch, super().lost()
+        self._lost_in_all = super().lost()
 
-    def lost(self) -> str | None:
+    def lost(self) -> Lost | None:
         """Say what was lost, as far as it was known when what is being followed was read."""
         return self._lost
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.capture.codes import FILE_SHIFT, FRAME_MASK
-from tcptrace_fsm.capture.losses import Losses, at_end, doubt, so_far
+from tcptrace_fsm.capture.losses import Losses, Lost, at_end, lost_by_count
 from tcptrace_fsm.capture.sources import can_be_read_again
 from tcptrace_fsm.core.tally import Tally
 from tcptrace_fsm.errors import UsageError, printable
@@ -78,6 +78,8 @@ class Run:
         self.interrupted = False
         self._opened: list[Source] = []
         self._ends: dict[str, Losses | None] | None = None  # what each capture tells at its end
+        self._known: tuple[int, ...] | None = None  # how many statements of each capture are known
+        self._lost_so_far: Lost | None = None
         self.origins: Origins | None = None
         if len(captured) > 1:
             from tcptrace_fsm.capture.timeline import Origins
@@ -139,7 +141,7 @@ class Run:
         self.hurried, self.times_held, self.leapt = engine.hurried, engine.times_held, engine.leapt
         self.streams = engine.streams_opened
         for judge in engine.judges or ():
-            judge.origins = self.origins
+            judge.origins, judge.lost = self.origins, engine.lost
         engine.finish()
         deliver()
 
@@ -188,14 +190,18 @@ class Run:
             if not self.settings.follow or not capture.replaced:
                 return
 
-    def lost(self) -> str | None:
+    def lost(self) -> Lost | None:
         """Say what the capturing machines lost, as far as that is known by now, for the rules to bear in mind."""
         if self._ends is None:
             named = [os.fspath(source) for source in self._captured if isinstance(source, str | os.PathLike)]
             self._ends = {} if self.settings.follow else {name: at_end(name) for name in named}
-        opened = [capture.name for capture in self.captures]
-        losses = [so_far(capture, self._ends.get(capture.name)) for capture in self.captures]
-        return doubt(losses + [end for name, end in self._ends.items() if name not in opened])
+        told = [getattr(capture, "statements", ()) for capture in self.captures]
+        if (known := tuple(map(len, told))) != self._known:
+            opened = [capture.name for capture in self.captures]
+            captures = [(self._ends.get(name), some) for name, some in zip(opened, told, strict=True)]
+            captures += [(end, ()) for name, end in self._ends.items() if name not in opened]
+            self._known, self._lost_so_far = known, lost_by_count(captures)
+        return self._lost_so_far
 
     @property
     def in_order(self) -> list[Source]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tcptrace_fsm.capture.losses import Lost
     from tcptrace_fsm.capture.timeline import Origins
     from tcptrace_fsm.core.settings import Settings
     from tcptrace_fsm.tcp.profiles import Profile
@@ -152,8 +153,8 @@ class Share:
         For what is over until it gets its numbers; None keeps it in memory.
     segment_spool : Path or None
         For segments, where they are wanted one by one.
-    lost : str or None
-        What the capturing machine lost, as :func:`tcptrace_fsm.capture.losses.doubt` says it.
+    lost : Lost or None
+        What the capturing machine lost.
 
     """
 
@@ -163,7 +164,7 @@ class Share:
         *,
         spool: IO[bytes] | None = None,
         segment_spool: Path | None = None,
-        lost: str | None = None,
+        lost: Lost | None = None,
     ) -> None:
         self.profile = settings.profile
         early = [_BeforeNumbers(judge) for judge in judges(settings.profile)]
@@ -206,7 +207,7 @@ class Share:
             self.segments.add(batch)
         self._keep()
 
-    def bear_in_mind(self, lost: str | None) -> None:
+    def bear_in_mind(self, lost: Lost | None) -> None:
         """Take notice of what the capturing machine lost, as it is known by now."""
         self._engine.lost = self.lost = lost
 
