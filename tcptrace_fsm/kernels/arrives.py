@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.kernels.fins import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.leaves import *
 from tcptrace_fsm.kernels.moves import *
@@ -165,8 +166,8 @@ def acks_fin(tcb: Tcb, w: int) -> int:
     """The fifth check: whether ``w`` acknowledges the endpoint's FIN; -1 where it finds the connection gone."""
     flags = tcb.log[w].flags
     ack = tcb.log[w].ack
-    # a copy of the FIN that did not arrive: nor did its ACK
-    lost = 1 if flags & TCP_FIN and w < tcb.fin_copy and not tcb.local else 0
+    # a copy of the FIN that did not arrive: nor did its ACK; but behind a hole the ACK counts, if not the FIN
+    lost = 1 if flags & TCP_FIN and w < tcb.fin_copy and not tcb.local and not met_hole(tcb, w) else 0
     if not (
         not lost
         and tcb.fin_end >= 0
@@ -180,14 +181,14 @@ def acks_fin(tcb: Tcb, w: int) -> int:
     if tcb.habits & HABIT_FIN_STARTS_AGAIN and not tcb.fin_taken and 0 <= tcb.peer_fin_end <= tcb.log[w].seq:
         return 0  # gVisor looks for the ACK of its FIN in what is next in sequence (consumeSegment)
     if (
-        tcb.fin_unknown
+        0 < tcb.fin_unknown <= tcb.log[w].time + tcb.reach
         and tcb.state == ST_FIN_WAIT_1
         and not tcb.local
         and not tcb.log[w].marks & M_GAP
         and tcb.overtaken < w
     ):
         return -1  # what its peer had sent before that came first, and ended it
-    if tcb.state == ST_FIN_WAIT_1 and (aborts_at(tcb, w) or reset_before(tcb, w)):
+    if tcb.state == ST_FIN_WAIT_1 and (aborts_at(tcb, w) or reset_before(tcb, w) or left_unread(tcb, w)):
         return -1
     return arrived(tcb, w, tcb.last_fin, tcb.fin_gap)
 
@@ -311,6 +312,7 @@ def peer_segment(tcb: Tcb, w: int) -> int:
             or arrived(tcb, w, tcb.last_syn_ack, tcb.syn_gap)
         )
         and ((tcb.plain_proof >= 0 and not tcb.log[w].marks & M_ACK_UNSEEN) or not answered_by_rst(tcb, w))
+        and not reset_before(tcb, w)
     ):
         ack_opens(tcb, w)
     acked_fin = acks_fin(tcb, w)

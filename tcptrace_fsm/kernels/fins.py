@@ -135,6 +135,53 @@ def presume_fin(tcb: Tcb, first: int, last: int, copies: int, gap: int) -> int:
     return 0
 
 
+def is_echoed_late(tcb: Tcb, first: int) -> int:
+    """Whether the ACK of the peer's FIN is gVisor's, which had closed before the copy ``first`` came: 1 or 0.
+
+    It answers at once, and echoes the timestamp that it had before. Only its TIME_WAIT echoes the one that it answers.
+    """
+    proof = tcb.fin_proof
+    if not tcb.habits & HABIT_FIN_STARTS_AGAIN or tcb.log[proof].tsval < 0:
+        return 0
+    if tcb.log[proof].flags & TCP_FIN or tcb.log[proof].length or not tcb.fins:
+        return 0
+    return arrives_after(tcb, first, tcb.first_fin)
+
+
+def acknowledged_copy(tcb: Tcb, first: int, last: int, echoed: int) -> int:
+    """Which of the copies ``first`` to ``last`` of a FIN is the one that arrived, where the endpoint acknowledges it.
+
+    ``echoed`` is the one whose timestamp that ACK bears, -1 for none.
+    """
+    proof = tcb.fin_proof
+    chosen = last
+    if first != last and is_echoed_late(tcb, first):
+        return first if tcb.log[proof].tsecr == tcb.log[last].tsval else last
+    # Had it come, its answer got lost: a duplicate SACK tells, or the numbers of those that send none.
+    had_first = 1 if first != last and tcb.log[proof].marks & M_DSACK else 0
+    if first != last and tcb.habits & HABIT_STRAIGHT and not tcb.log[proof].flags & TCP_FIN:
+        if is_late(tcb, first, proof) and missing_before(tcb, proof) > 0:
+            had_first = 1
+    if echoed >= 0:
+        chosen = echoed
+        # A full socket echoes the latest copy; only the duplicate SACK tells that it had an earlier one.
+        if echoed == last and had_first:
+            chosen = first
+    elif had_first:
+        chosen = first
+    elif (
+        first != last
+        and tcb.log[proof].tsval < 0
+        and is_behind_fin(tcb, proof)
+        and (tcb.first_fin > tcb.log[proof].time or missing_before(tcb, proof) != 0)
+    ):
+        # Its own FIN went before that, and did not pass here. Had it been sent of its own accord, the first copy
+        # would have been lost too; if it answered that copy, one loss explains all.
+        chosen = first
+        tcb.fin_after = 1
+    return chosen
+
+
 def find_fin_copy(tcb: Tcb) -> int:
     """Which copy of the peer's FIN the endpoint accepted."""
     proof = tcb.fin_proof
@@ -181,29 +228,7 @@ def find_fin_copy(tcb: Tcb) -> int:
                 echoed = last
         w = next_of(tcb, 1 - tcb.side, w + 1)
     if proof >= 0:
-        chosen = last
-        # Had it come, its answer got lost: a duplicate SACK tells, or the numbers of those that send none.
-        had_first = 1 if first != last and tcb.log[proof].marks & M_DSACK else 0
-        if first != last and tcb.habits & HABIT_STRAIGHT and not tcb.log[proof].flags & TCP_FIN:
-            if is_late(tcb, first, proof) and missing_before(tcb, proof) > 0:
-                had_first = 1
-        if echoed >= 0:
-            chosen = echoed
-            # A full socket echoes the latest copy; only the duplicate SACK tells that it had an earlier one.
-            if echoed == last and had_first:
-                chosen = first
-        elif had_first:
-            chosen = first
-        elif (
-            first != last
-            and tcb.log[proof].tsval < 0
-            and is_behind_fin(tcb, proof)
-            and (tcb.first_fin > tcb.log[proof].time or missing_before(tcb, proof))
-        ):
-            # Its own FIN went before that, and did not pass here. Had it been sent of its own accord, the first copy
-            # would have been lost too; if it answered that copy, one loss explains all.
-            chosen = first
-            tcb.fin_after = 1
+        chosen = acknowledged_copy(tcb, first, last, echoed)
         tcb.fin_copy = chosen
         if chosen >= 0:
             find_filling(tcb, chosen, proof)
@@ -256,6 +281,8 @@ def met_hole(tcb: Tcb, w: int) -> int:
 def find_filling(tcb: Tcb, copy: int, proof: int) -> int:
     """Find what filled the hole before the peer's FIN ``copy``, where the endpoint first acknowledged less."""
     held = 0
+    if not tcb.local and met_hole(tcb, copy):
+        held = tcb.scanned
     v = next_of(tcb, tcb.side, copy)
     while v < proof and not held:
         if (

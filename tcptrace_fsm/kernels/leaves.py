@@ -139,6 +139,30 @@ def found_gone(tcb: Tcb, w: int) -> int:
     return step(tcb, EV_GONE, t - tcb.half, tcb.time, t, tcb.log[w].frame, BASIS_SENT)
 
 
+def aborts_after_syn_ack(tcb: Tcb, w: int) -> int:
+    """Whether the RST ``w`` of an endpoint in SYN_SENT shows that it had the SYN+ACK, and was established: 1 or 0.
+
+    It acknowledges that. An answer to a SYN+ACK that nobody wants any more has no ACK (RFC 9293 3.5.2, group 1), unless
+    a small stack or a middlebox gives it.
+    """
+    if not tcb.log[w].flags & TCP_ACK or tcb.log[w].ack < 1:
+        return 0
+    return 1 if tcb.stack in (STACK_LINUX, STACK_BSD, STACK_GVISOR) else 0
+
+
+def close_before(tcb: Tcb, w: int) -> int:
+    """The endpoint's first FIN passes right behind its RST ``w``, which has overtaken it: none is sent after an RST."""
+    t = tcb.log[w].time
+    if tcb.local or not tcb.fins or tcb.first_fin < t or tcb.state not in (ST_ESTABLISHED, ST_CLOSE_WAIT):
+        return 0
+    v = next_of(tcb, tcb.side, w + 1)
+    while v < tcb.n and not (tcb.log[v].flags & TCP_FIN and is_real(tcb, v)):
+        v = next_of(tcb, tcb.side, v + 1)
+    if v >= tcb.n:
+        return 0
+    return step(tcb, EV_SND_FIN, t - tcb.half, fin_earliest(tcb, w), t, tcb.log[v].frame, BASIS_SENT)
+
+
 def own_rst(tcb: Tcb, w: int) -> int:
     """The endpoint sends the RST ``w``: an abort, or an answer to what met no connection."""
     flags = tcb.log[w].flags
@@ -149,6 +173,7 @@ def own_rst(tcb: Tcb, w: int) -> int:
     if tcb.last_alive > t + (0 if tcb.local else OVERTAKEN_WITHIN * MILLISECOND) or not tcb.started:
         return 0
     take_fin_before(tcb, w)
+    close_before(tcb, w)
     state = tcb.state
     if (
         state in (ST_SYN_SENT, ST_SYN_RECEIVED)
@@ -163,6 +188,8 @@ def own_rst(tcb: Tcb, w: int) -> int:
     if state == ST_SYN_SENT and flags & TCP_ACK and proof > w:
         if tcb.log[proof].time <= t + OVERTAKEN_WITHIN * MILLISECOND:
             open_inside(tcb, w)  # it had acknowledged the SYN+ACK, and this has overtaken that on its way here
+    if state == ST_SYN_SENT and aborts_after_syn_ack(tcb, w):
+        open_inside(tcb, w)
     if (
         state == ST_SYN_RECEIVED
         and tcb.opened == OPENED_PASSIVE
@@ -174,8 +201,11 @@ def own_rst(tcb: Tcb, w: int) -> int:
         open_inside(tcb, w)
     if state == ST_TIME_WAIT:
         # It sends no RST: of its own accord none at all, and in answer to a segment only once it is gone.
-        if not tcb.peer_unseen and not has_cause(tcb, w):
+        cause = cause_of(tcb, w)
+        if cause < 0 and not tcb.peer_unseen:
             return 0  # somebody else did
+        if cause >= 0 and tcb.habits & HABIT_REFUSES_SYN and tcb.log[cause].flags & TCP_SYN:
+            return 0  # it answers that so, and stays
         return found_gone(tcb, w)
     if not is_reply_rst(tcb, w) or state in (ST_SYN_SENT, ST_SYN_RECEIVED):
         return sent(tcb, EV_SND_RST, w, t - tcb.reach)

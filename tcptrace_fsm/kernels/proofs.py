@@ -91,18 +91,20 @@ def note_syn(tcb: Tcb, w: int) -> int:
 
 
 def before_rst(tcb: Tcb, w: int) -> int:
-    """Whether the endpoint's bare ACK ``w`` was sent before the RST that has passed, by its number: 1 or 0.
+    """Whether the endpoint's bare ACK or FIN ``w`` was sent before the RST that has passed, by its number: 1 or 0.
 
-    Its number is a little lower, as those are that a host has given out just before.
+    Its number is a little lower, as those are that a host has given out just before; and the RST acknowledges as much.
     """
-    if (
-        not tcb.rst_number
-        or tcb.log[w].ip_id < 2
-        or tcb.log[w].length
-        or not tcb.log[w].marks & (M_ACK_OLD | M_ACK_AGAIN)
-    ):
+    r = tcb.first_rst
+    if r < 0 or r >= w or tcb.log[w].ip_id < 2 or tcb.log[w].length:
         return 0
-    return 1 if 0 < tcb.rst_number - tcb.log[w].ip_id <= LOOKED_AT else 0
+    end = tcb.log[w].seq
+    if tcb.log[w].flags & TCP_FIN:
+        end += 1
+    same = 1 if end == tcb.log[r].seq and 0 <= tcb.log[w].ack <= tcb.log[r].ack else 0
+    if not same and not tcb.log[w].marks & (M_ACK_OLD | M_ACK_AGAIN):
+        return 0
+    return 1 if 0 < tcb.log[r].ip_id - tcb.log[w].ip_id <= LOOKED_AT else 0
 
 
 def note_own(tcb: Tcb, w: int) -> int:
@@ -110,8 +112,8 @@ def note_own(tcb: Tcb, w: int) -> int:
     flags = tcb.log[w].flags
     ack = tcb.log[w].ack
     t = tcb.log[w].time
-    if flags & TCP_RST and not tcb.rst_number:
-        tcb.rst_number = tcb.log[w].ip_id
+    if flags & TCP_RST and tcb.first_rst < 0 and tcb.log[w].ip_id:
+        tcb.first_rst = w
     if not flags & TCP_RST and not is_overtaken(tcb, w) and not before_rst(tcb, w):
         tcb.last_alive = tcb.log[w].end_time
     if flags & TCP_SYN and not flags & TCP_RST:

@@ -287,6 +287,7 @@ class Tcb:
     side: int
     end: int  # last moment that counts, ns
     habits: int  # HABIT_... bits of its host's profile
+    stack: int  # STACK_...: what system its host bespeaks
 
     state: int = 0  # machine.State
     opened: int = 0  # machine.Opened
@@ -344,7 +345,7 @@ class Tcb:
     overtaken: int = 0
     fin_after: int = 0  # 1 where its own FIN, lost or overtaken on its way here, was sent after it had taken the peer's
     fin_early: int = -1  # its FIN that does not acknowledge its peer's, passing behind that which does; -1 for none
-    rst_number: int = 0  # the IP identification of its first RST, + 1; 0 for none
+    first_rst: int = -1  # its first RST that has an IP identification: index in the log, -1 for none
     scanned: int = 0  # up to where its own segments were looked at, and the last ACK of those
     scanned_ack: int = 0
     earliest: int = 0  # the earliest moment of its latest change

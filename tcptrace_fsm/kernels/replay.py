@@ -72,10 +72,14 @@ def own_first(tcb: Tcb, i: int, j: int) -> int:
         proof = tcb.fin_proof
     if proof >= 0:
         return 1 if i < proof else 0
+    if j < tcb.fin_copy and 0 <= tcb.fin_proof <= i and tcb.fin_fill < 0:
+        return 0  # what acknowledges the FIN comes behind what passed before that
     if j < i and is_reply_rst(tcb, i) and tcb.log[i].seq == tcb.log[j].ack:
         # It answers that very segment. With an ACK it may be an abort, where it comes sooner than an answer can.
         if not (tcb.log[i].flags & TCP_ACK and too_soon(tcb, j, i)):
             return 0
+    if tcb.log[j].flags & TCP_RST and not tcb.log[i].flags & TCP_RST and is_real(tcb, i):
+        return arrives_after(tcb, j, tcb.log[i].time)  # who is reset says no more
     return 1 if tcb.log[i].time - tcb.half < tcb.log[j].time + tcb.half else 0
 
 
@@ -100,6 +104,8 @@ def replay_side(tcb: Tcb) -> int:
     asks = M_KEEPALIVE | M_ZERO_WINDOW_PROBE | M_TIMEOUT | M_FIN_AGAIN
     tcb.next_own = -1  # the copies were looked for out of order
     tcb.next_rst = -1
+    tcb.scanned = 0
+    tcb.scanned_ack = 0
     i = next_of(tcb, tcb.side, 0)
     j = next_of(tcb, 1 - tcb.side, 0)
     while i < tcb.n or j < tcb.n:
@@ -151,6 +157,7 @@ def turn_to(tcb: Tcb, side: int, stack: int, host: int, timers: Words) -> int:
     Its timers begin at word ``host`` of ``timers``, or where those of its system do (0).
     """
     tcb.side = side
+    tcb.stack = stack
     tcb.endpoint = end_of(tcb.row, side)
     tcb.peer = end_of(tcb.row, 1 - side)
     tcb.timers = timers_at(timers, profile_of(stack, timers))

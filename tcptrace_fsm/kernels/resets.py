@@ -82,6 +82,23 @@ def reset_before(tcb: Tcb, w: int) -> int:
     return 1 if resets else 0
 
 
+def left_unread(tcb: Tcb, w: int) -> int:
+    """Whether the peer's bare ACK ``w`` meets nobody: data that came before it, after CLOSE, had ended the connection.
+
+    The endpoint never acknowledges them, and answers this ACK by an RST at once. Had it missed them it would be there.
+    """
+    if tcb.local or tcb.log[w].length or tcb.log[w].flags & TCP_FIN or tcb.log[w].marks & M_GAP:
+        return 0
+    if tcb.own_ack < 1 or tcb.log[w].seq <= tcb.own_ack:
+        return 0
+    v = own_after(tcb, w)
+    while v < tcb.n and tcb.log[v].time < tcb.log[w].time + 2 * tcb.half - tcb.slack:
+        v = next_of(tcb, tcb.side, v + 1)  # sent before it came
+    if v >= tcb.n or tcb.log[v].flags & (TCP_RST | TCP_ACK) != TCP_RST or tcb.log[v].seq != tcb.log[w].ack:
+        return 0
+    return 1 if tcb.log[v].time <= tcb.log[w].time + tcb.reach + AT_ONCE * MILLISECOND else 0
+
+
 def aborts_at(tcb: Tcb, w: int) -> int:
     """Whether the peer's bare ACK ``w``, which lies beyond a FIN that is missing, makes the endpoint abort at once.
 
@@ -180,17 +197,24 @@ def is_foreign(tcb: Tcb, w: int) -> int:
     return 1 if missing_before(tcb, v) >= 0 else 0
 
 
-def has_cause(tcb: Tcb, w: int) -> int:
-    """Whether the endpoint's RST ``w`` has the numbers of a segment which its peer has sent since it last spoke."""
+def cause_of(tcb: Tcb, w: int) -> int:
+    """What the endpoint's RST ``w`` answers, by its numbers: a segment of the peer; -1 for none.
+
+    One that has passed since the endpoint last spoke, or one without FIN just before, on time for this answer.
+    """
+    since = tcb.log[w].time - tcb.reach - AT_ONCE * MILLISECOND
     v = w - 1
-    while v > tcb.latest:
+    while v >= 0 and (v > tcb.latest or v >= w - LOOKED_AT):
+        flags = tcb.log[v].flags
         end = tcb.log[v].seq + tcb.log[v].length
-        if tcb.log[v].flags & (TCP_SYN | TCP_FIN):
+        if flags & (TCP_SYN | TCP_FIN):
             end += 1
-        if tcb.log[w].seq == tcb.log[v].ack or (tcb.log[w].flags & TCP_ACK and tcb.log[w].ack == end):
-            return 1
+        on_time = 1 if tcb.log[v].time >= since and not flags & (TCP_FIN | TCP_RST) else 0
+        if tcb.log[v].side != tcb.side and (v > tcb.latest or on_time):
+            if tcb.log[w].seq == tcb.log[v].ack or (tcb.log[w].flags & TCP_ACK and tcb.log[w].ack == end):
+                return v
         v -= 1
-    return 0
+    return -1
 
 
 def take_fin_before(tcb: Tcb, w: int) -> int:
@@ -198,7 +222,7 @@ def take_fin_before(tcb: Tcb, w: int) -> int:
     proof = tcb.fin_proof
     if proof <= w or tcb.fin_taken or tcb.local or not 0 <= tcb.fin_copy < w:
         return 0
-    if tcb.log[proof].time > tcb.log[w].time + 3 * MILLISECOND or tcb.log[w].ack < tcb.peer_fin_end:
+    if tcb.log[w].ack < tcb.peer_fin_end:
         return 0
     tcb.fin_taken = 1
     return received(tcb, EV_RCV_FIN, tcb.fin_copy, proof)

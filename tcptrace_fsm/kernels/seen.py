@@ -74,7 +74,29 @@ def is_reply_rst(tcb: Tcb, w: int) -> int:
     """Whether a record is an RST that says: there is no such connection (see ``is_reply`` of the tracker): 1 or 0."""
     if tcb.log[w].marks & M_REPLY_RST:
         return 1
-    return 1 if tcb.log[w].flags & (TCP_RST | TCP_ACK) == TCP_RST else 0
+    if tcb.log[w].flags & (TCP_RST | TCP_ACK) == TCP_RST:
+        return 1
+    return answers_before_fin(tcb, w)
+
+
+def answers_before_fin(tcb: Tcb, w: int) -> int:
+    """Whether an RST begins before its sender's FIN, with the numbers of what its peer had sent before that FIN came.
+
+    What aborts has sent the FIN, and begins behind it.
+    """
+    x = tcb.endpoint if tcb.log[w].side == tcb.side else tcb.peer
+    if tcb.log[w].flags & (TCP_RST | TCP_ACK) != TCP_RST | TCP_ACK or not 1 <= tcb.log[w].seq < x.fin:
+        return 0
+    v = w - 1
+    while v >= 0 and v >= w - LOOKED_AT:
+        if tcb.log[v].side != tcb.log[w].side and tcb.log[v].ack == tcb.log[w].seq:
+            end = tcb.log[v].seq + tcb.log[v].length
+            if tcb.log[v].flags & TCP_FIN:
+                end += 1
+            if end == tcb.log[w].ack:
+                return 1
+        v -= 1
+    return 0
 
 
 def copy_record(tcb: Tcb, w: int, r: int, log: Words) -> int:

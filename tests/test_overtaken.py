@@ -1,0 +1,349 @@
+"""Segments that overtake each other, answers that got lost, FINs behind holes: what an end went through then."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from tcptrace_fsm.tcp.profiles import AUTO
+from tests.strategies import run
+from tests.test_fingerprint import GVISOR, LINUX, LWIP, NOBODY, OLD_BSD
+
+OPENING = """
+    0.000 > S  0:0(0)               {client} id 101
+    0.020 < S. 0:0(0)       ack 1   {server} id 501
+    0.040 > .  1:1(0)       ack 1            id 102
+    0.100 > P. 1:101(100)   ack 1            id 103
+    0.120 < P. 1:201(200)   ack 101          id 502
+    0.140 > .  101:101(0)   ack 201          id 104
+"""
+AT_THE_CLIENT = """
+    0.0000 > S  0:0(0)               {client} id 101
+    0.0400 < S. 0:0(0)       ack 1   {server} id 501
+    0.0401 > .  1:1(0)       ack 1            id 102
+    0.1000 > P. 1:101(100)   ack 1            id 103
+    0.1400 < P. 1:201(200)   ack 101          id 502
+    0.1401 > .  101:101(0)   ack 201          id 104
+"""
+
+
+class Row(NamedTuple):
+    """What comes behind an opening, between two systems, and what an end went through once it was established."""
+
+    name: str
+    text: str
+    side: str
+    path: str
+    opening: str = OPENING
+    client: str = LWIP
+    server: str = LWIP
+
+
+ROWS = [
+    # --- who is reset says no more: what passes behind the RST was sent before that came ---
+    Row(
+        "a_fin_met_the_peers_rst",
+        "1.000 > R. 101:101(0) ack 201\n1.0205 < F. 201:201(0) ack 101\n1.021 > R. 101:101(0) ack 202\nend 3",
+        "server",
+        "FIN_WAIT_1 CLOSED",
+    ),
+    Row(
+        "a_fin_that_comes_later_shows_that_the_rst_did_not_come",
+        "1.000 > R. 101:101(0) ack 201\n1.500 < F. 201:201(0) ack 101\nend 3",
+        "server",
+        "FIN_WAIT_1",
+    ),
+    # --- no FIN follows an RST: it was overtaken ---
+    Row(
+        "a_fin_overtaken_by_its_own_rst",
+        "1.0000 < R. 202:202(0) ack 101 id 504\n1.0005 < F. 201:201(0) ack 101 id 503\nend 3",
+        "server",
+        "FIN_WAIT_1 CLOSED",
+    ),
+    Row(
+        "by_far_but_its_number_tells",
+        "1.0000 < R. 202:202(0) ack 101 id 504\n1.0090 < F. 201:201(0) ack 101 id 503\nend 3",
+        "server",
+        "FIN_WAIT_1 CLOSED",
+    ),
+    Row(
+        "an_rst_of_somebody_else_before_the_fin",
+        "1.0000 < R. 201:201(0) ack 101 id 9504\n1.0090 < F. 201:201(0) ack 101 id 503\nend 3",
+        "server",
+        "FIN_WAIT_1",
+    ),
+    Row(
+        "an_abort_whose_overtaken_ack_comes_late",
+        """
+        1.0000 < F. 201:201(0) ack 101 id 503
+        1.0200 > R. 101:101(0) ack 202 id 106
+        1.0240 > .  101:101(0) ack 202 id 105
+        end 3
+        """,
+        "client",
+        "CLOSE_WAIT CLOSED",
+    ),
+    Row(
+        "whose_ack_was_sent_after_the_rst",
+        """
+        1.0000 < F. 201:201(0) ack 101 id 503
+        1.0200 > R. 101:101(0) ack 202 id 106
+        1.0240 > .  101:101(0) ack 202 id 107
+        end 3
+        """,
+        "client",
+        "CLOSE_WAIT",
+    ),
+    # --- a FIN behind a hole: it is taken when that is filled, its ACK counts at once ---
+    Row(
+        "a_second_ack_answers_a_fin_behind_a_hole",
+        """
+        1.000 < P. 201:301(100) ack 101 id 503
+        1.001 < P. 301:401(100) ack 101 id 504
+        1.002 < F. 401:401(0)   ack 101 id 505
+        1.010 > F. 101:101(0)   ack 201 id 105
+        1.022 > .  102:102(0)   ack 201 id 106
+        1.030 < .  402:402(0)   ack 102 id 506
+        2.000 < P. 201:301(100) ack 102 id 507
+        2.020 > .  102:102(0)   ack 402 id 107
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT@2.01",
+    ),
+    Row(
+        "a_fin_with_nothing_missing_before_it",
+        """
+        1.000 < P. 201:301(100) ack 101 id 503
+        1.001 < F. 301:301(0)   ack 101 id 504
+        1.010 > F. 101:101(0)   ack 201 id 105
+        1.022 > .  102:102(0)   ack 302 id 106
+        1.030 < .  302:302(0)   ack 102 id 505
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 CLOSING@1.011 TIME_WAIT",
+    ),
+    Row(
+        "a_fin_behind_a_hole_acknowledges",
+        """
+        0.900 > P. 101:201(100) ack 201 id 105
+        1.000 < F. 201:201(0)   ack 101 id 503
+        1.020 > F. 201:201(0)   ack 202 id 106
+        1.040 < .  202:202(0)   ack 101 id 504
+        1.300 > P. 101:201(100) ack 202 id 107
+        1.320 < .  202:202(0)   ack 201 id 505
+        1.500 > F. 201:201(0)   ack 202 id 108
+        1.520 < .  202:202(0)   ack 202 id 506
+        end 3
+        """,
+        "server",
+        "FIN_WAIT_1 FIN_WAIT_2@1.03 TIME_WAIT@1.51",
+        client=OLD_BSD,
+        server=OLD_BSD,
+    ),
+    # --- gVisor echoes the timestamp that it had before; only its TIME_WAIT the one of the FIN that comes again ---
+    Row(
+        "gvisor_had_the_first_fin",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 105 <ts 300/200>
+        1.004 < F. 201:201(0)   ack 101 id 503 <ts 400/200>
+        1.020 > .  102:102(0)   ack 202 id 106 <ts 320/200>
+        1.210 > F. 101:101(0)   ack 202 id 107 <ts 510/400>
+        1.230 < .  202:202(0)   ack 102 id 505 <ts 620/510>
+        end 3
+        """,
+        "server",
+        "FIN_WAIT_1 CLOSING@1.01 TIME_WAIT",
+        client=GVISOR,
+        server=GVISOR,
+    ),
+    Row(
+        "gvisor_missed_the_first_fin",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 105 <ts 300/200>
+        1.004 < F. 201:201(0)   ack 101 id 503 <ts 400/200>
+        1.020 > .  102:102(0)   ack 202 id 106 <ts 320/200>
+        1.210 > F. 101:101(0)   ack 202 id 107 <ts 510/400>
+        1.230 < .  202:202(0)   ack 102 id 505 <ts 620/200>
+        end 3
+        """,
+        "server",
+        "FIN_WAIT_1 TIME_WAIT@1.22",
+        client=GVISOR,
+        server=GVISOR,
+    ),
+    Row(
+        "gvisor_missed_a_fin_that_went_with_its_ack",
+        """
+        1.000 < F. 201:201(0)   ack 101 id 503 <ts 400/200>
+        1.020 > .  101:101(0)   ack 202 id 105 <ts 320/200>
+        1.020 > F. 101:101(0)   ack 202 id 106 <ts 320/400>
+        1.220 > F. 101:101(0)   ack 202 id 107 <ts 520/400>
+        1.240 < .  202:202(0)   ack 102 id 505 <ts 640/320>
+        end 3
+        """,
+        "server",
+        "FIN_WAIT_1 FIN_WAIT_2@1.03 TIME_WAIT@1.23",
+        client=GVISOR,
+        server=GVISOR,
+    ),
+    # --- what acknowledges the FIN comes behind what passed before that ---
+    Row(
+        "a_quick_answer_to_a_fin_and_its_copy",
+        """
+        1.0000 > F. 101:101(0)   ack 201 id 105
+        1.0200 < .  201:201(0)   ack 102 id 503
+        1.0202 < F. 201:201(0)   ack 102 id 504
+        1.0210 < F. 201:201(0)   ack 102 id 505
+        1.0392 > .  102:102(0)   ack 202 id 106
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT",
+        client=OLD_BSD,
+        server=OLD_BSD,
+    ),
+    # --- a reset with the numbers of what was sent before the FIN came: nobody is there any more ---
+    Row(
+        "a_fin_met_who_had_aborted_behind_its_own",
+        """
+        1.000 > P. 101:201(100) ack 201 id 105
+        1.004 > F. 201:201(0)   ack 201 id 106
+        1.008 < F. 201:201(0)   ack 101 id 503
+        1.024 < R. 201:201(0)   ack 202 id 505
+        end 3
+        """,
+        "server",
+        "FIN_WAIT_1 CLOSED",
+    ),
+    # --- data that come after CLOSE end the connection; the RST that says so may be lost ---
+    Row(
+        "data_after_close_whose_rst_is_lost",
+        """
+        0.990 < P. 201:301(100) ack 101 id 503
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.020 < .  301:301(0)   ack 102 id 504
+        1.045 > R  102:102(0)   id 0
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 CLOSED",
+        client=LINUX.replace(", ts 100/{ecr}", ""),
+        server=LINUX.replace(", ts 100/{ecr}", ""),
+    ),
+    Row(
+        "data_after_close_that_were_lost_themselves",
+        """
+        0.990 < P. 201:301(100) ack 101 id 503
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.020 < .  301:301(0)   ack 102 id 504
+        1.500 < P. 201:301(100) ack 102 id 505
+        1.520 > R  102:102(0)   id 0
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 FIN_WAIT_2 CLOSED",
+        client=LINUX.replace(", ts 100/{ecr}", ""),
+        server=LINUX.replace(", ts 100/{ecr}", ""),
+    ),
+    Row(
+        "an_old_copy_that_meets_nobody_long_after",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.020 < .  201:201(0)   ack 102 id 503
+        1.300 < R. 201:201(0)   ack 102 id 504
+        2.000 < .  1:1(0)       ack 101 id 502
+        2.020 > R. 101:101(0)   ack 1
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 FIN_WAIT_2 CLOSED",
+    ),
+    # --- TIME_WAIT sends no RST: who answers what came just behind the FIN by one is gone ---
+    Row(
+        "an_overtaken_ack_meets_who_is_gone",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.020 < F. 201:201(0)   ack 102 id 504
+        1.030 < .  201:201(0)   ack 102 id 503
+        1.040 > .  102:102(0)   ack 202 id 106
+        1.050 > R  102:102(0)   id 0
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 TIME_WAIT CLOSED",
+        client=LINUX.replace(", ts 100/{ecr}", ""),
+        server=LINUX.replace(", ts 100/{ecr}", ""),
+    ),
+    Row(
+        "an_rst_that_answers_nothing",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.020 < F. 201:201(0)   ack 102 id 504
+        1.040 > .  102:102(0)   ack 202 id 106
+        1.300 > R  102:102(0)   id 0
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 TIME_WAIT",
+        client=LINUX.replace(", ts 100/{ecr}", ""),
+        server=LINUX.replace(", ts 100/{ecr}", ""),
+    ),
+]
+
+
+@pytest.mark.parametrize("row", [pytest.param(r, id=r.name) for r in ROWS])
+def test_an_end_goes_through(row):
+    opening = row.opening.format(client=row.client.format(ecr=0), server=row.server.format(ecr=100))
+    steps = run(opening + row.text, profile=AUTO).connections[0].of(row.side)
+    steps = steps[1 + next(i for i, s in enumerate(steps) if s.target == "ESTABLISHED") :]
+    wanted = row.path.split()
+    assert [s.target for s in steps] == [w.split("@")[0] for w in wanted]
+    for step, want in zip(steps, wanted, strict=True):
+        moment = want.partition("@")[2]
+        assert not moment or abs(step.seconds - float(moment)) < 0.006
+
+
+@pytest.mark.parametrize(
+    "reply, path",
+    [
+        ("0.081 < R 1:1(0)", "SYN_RECEIVED CLOSED"),  # the ACK met nobody: the abort had overtaken it
+        ("", "SYN_RECEIVED ESTABLISHED CLOSED"),
+        ("0.400 < R 1:1(0)", "SYN_RECEIVED ESTABLISHED CLOSED"),  # no answer to that ACK
+    ],
+)
+def test_an_abort_behind_the_ack_that_opens(reply, path):
+    text = f"0.000 > S 0:0(0)\n0.020 < S. 0:0(0) ack 1\n0.060 > . 1:1(0) ack 1\n0.060 > R. 1:1(0) ack 1\n{reply}\nend 3"
+    assert run(text).connections[0].path("server") == "LISTEN " + path
+
+
+@pytest.mark.parametrize(
+    "client, rst, path",
+    [
+        (OLD_BSD, "R. 1:1(0) ack 1", "SYN_SENT ESTABLISHED CLOSED"),
+        (LINUX, "R. 1:1(0) ack 1", "SYN_SENT ESTABLISHED CLOSED"),
+        (LINUX, "R 1:1(0)", "SYN_SENT CLOSED"),  # it no longer wanted the SYN+ACK (RFC 9293 3.5.2, group 1)
+        (LWIP, "R. 1:1(0) ack 1", "SYN_SENT CLOSED"),  # lwIP says the same so
+        (NOBODY, "R. 1:1(0) ack 1", "SYN_SENT CLOSED"),
+    ],
+)
+def test_an_rst_that_acknowledges_a_syn_ack(client, rst, path):
+    text = f"0.000 > S 0:0(0) {client.format(ecr=0)}\n0.020 < S. 0:0(0) ack 1\n0.060 > {rst}\nend 3"
+    assert run(text, profile=AUTO).connections[0].path("client") == "CLOSED " + path
+
+
+@pytest.mark.parametrize("client, state", [(LWIP, "TIME_WAIT"), (LINUX, "CLOSED")])
+def test_a_syn_ack_meets_time_wait(client, state):
+    """A copy of the SYN has made a listener answer. lwIP answers by RST, and stays; of others that shows an end."""
+    opening = OPENING.format(client=client.format(ecr=0), server=LWIP)
+    text = """
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.020 < F. 201:201(0)   ack 102 id 503
+        1.040 > .  102:102(0)   ack 202 id 106
+        2.460 < S. 7000:7000(0) ack 1   id 504
+        2.480 > R. 1:1(0)       ack 7001 id 107
+        end 3
+    """
+    assert run(opening + text, profile=AUTO).connections[0].path("client").split()[-1] == state
