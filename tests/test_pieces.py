@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tcptrace_fsm.capture.scripted import Script, parse
+from tcptrace_fsm.core.settings import Settings
+from tcptrace_fsm.runs.run import new_engine
 from tests.strategies import run
 from tests.test_causes import diagnoses
+from tests.test_surveys import findings as surveyed
 
 pytestmark = pytest.mark.plain
 
@@ -348,3 +351,50 @@ def test_last_words_with_a_fin_behind_them_are_no_request(at, severity):
         text = text.replace("637", "637").replace(f"{at} > F.  638:638(0)   ack 902\n", "")
     found = loud(text)
     assert found.get("reused_after_close", "low") == severity or (severity == "medium" and found)
+
+
+@pytest.mark.parametrize(("seq", "severity"), [(301, None), (701, "medium")])
+def test_a_reset_where_its_sender_stands_has_overtaken_what_was_before(seq, severity):
+    """A blind guess does not hit the byte behind the last that was sent."""
+    text = f"""
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0)       ack 1
+        0.020 > .  1:1(0)       ack 1
+        0.030 > P. 1:101(100)   ack 1
+        0.040 < .  1:1(0)       ack 101
+        0.050 < R. {seq}:{seq}(0) ack 101
+        0.051 > .  101:101(0)   ack 1
+        0.052 < P. 1:301(300)   ack 101
+    """
+    found = [f.severity for f in run(parse(text), rules=True).findings if f.kind == "rst_seq_inexact"]
+    assert found == ([severity] if severity else [])
+
+
+@pytest.mark.parametrize(("ticks", "jumped"), [(15_000, True), (300_000, False)])
+def test_clocks_that_tick_ten_times_a_second_at_least_show_a_jump(ticks, jumped):
+    """Of a connection that waited only once nobody knows how fast its clocks are."""
+    text = f"""
+        0.000 > S  0:0(0)           <ts 1000/0>
+        0.010 < S. 0:0(0)     ack 1 <ts 5000/1000>
+        0.020 > .  1:1(0)     ack 1 <ts 1020/5000>
+        3615  < P. 1:12(11)   ack 1 <ts {5000 + ticks}/1020>
+        3615.01 > F. 1:1(0)   ack 12 <ts {1020 + ticks}/{5000 + ticks}>
+    """
+    engine = new_engine(Settings())
+    engine.feed(parse(text))
+    engine.finish()
+    said: list[str] = []
+    while (done := engine.take()) is not None:
+        said += [f.kind for f in done.findings]
+    assert ("timestamp_regression" in said) == jumped
+
+
+@pytest.mark.parametrize(("answered", "severity"), [(0, "medium"), (60, "low")])
+def test_one_client_that_had_answers_may_have_completed_what_the_capture_lacks(answered, severity):
+    """As in a filter on flags."""
+    text = "".join(
+        f"port {40000 + n} 80\n{n / 100:.4f} > S 0:0(0)\n"
+        + (f"{n / 100 + 0.001:.4f} < S. 0:0(0) ack 1\n" if n < answered else "")
+        for n in range(120)
+    )
+    assert [f.severity for f in surveyed(text, "syn_flood")] == [severity]

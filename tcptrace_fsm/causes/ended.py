@@ -332,7 +332,7 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     farewell_lost = lost and (parting(case, end, rst) or news(case, lost))
     owed = waiting and case[C_RESPONSES] < case[C_REQUESTS] and rst.time - case[C_WAIT_SPOKE] < IMPATIENCE
     return Verdict(
-        35,
+        36 if owed else 35,
         "likely" if lost and not farewell_lost else "possible",
         (
             f"{end.name} sent RST into an open connection ({case.frames(rst)})",

@@ -93,7 +93,7 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
         tuple(evidence),
         f"{server.name} does not answer a client that closes its direction first",
         alternatives=("aborted_by_application",) if answer.rst else ("request_unanswered",),
-        severity="low" if another or gave_up else None,
+        severity="low" if another or gave_up or case.first_time == case.last_time else None,
         at=fin,
     )
 

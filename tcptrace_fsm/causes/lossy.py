@@ -15,7 +15,9 @@ from tcptrace_fsm.kernels.layout import (
     C_LONGEST_WAIT,
     C_MARKS,
     C_TIMES,
+    E_ACK,
     E_FIN,
+    E_NEXT,
     E_RETRANSMITTED,
     E_SEGMENTS,
     E_UNIQUE,
@@ -124,6 +126,8 @@ def lost_before(case: Case) -> Verdict | None:
         cost = case[C_TIMES + 2 * WAIT_RETRANSMISSION + end.side]
         if cost < SECOND or end[E_RETRANSMITTED] or end.peer[E_RETRANSMITTED] or not case.both_directions:
             continue
+        if end.peer[E_ACK] < end[E_NEXT] // 2:
+            continue  # a filter leaves the ACKs out, and perhaps more
         if case[C_LONGEST_FOR] != 2 * WAIT_RETRANSMISSION + end.side or case[C_LONGEST_AFTER] < 0:
             continue
         if case[C_LONGEST_WAIT] > SOON or case[C_MARKS] & mask(MARK_ACK_UNSEEN):

@@ -81,7 +81,7 @@ class Backwards(One):
             return Found(
                 group,
                 None,
-                f"the capture's clock jumped by {span(jump)} where the timestamps of both endpoints did not "
+                f"the capture's clock jumped by {span(jump)} or more where the timestamps of both endpoints did not "
                 f"({self.of_all}): "
                 "durations across that moment are wrong",
                 "medium",

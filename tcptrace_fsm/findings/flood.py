@@ -135,7 +135,8 @@ class SynFlood(OfAttempts):
                     f"{name(listener)} was sent SYNs from {who} for {group.count:,} connections whose handshakes were "
                     f"never completed, up to {peak:,} of them within {span(min(WINDOW, group.lasted))}; it answered "
                     f"{group.more.get('answered', 0):,}: {what}",
-                    "medium" if lone else None,
+                    # One host that had answers, and did not reset them, may have completed what is not here.
+                    ("low" if group.more.get("answered", 0) else "medium") if lone else None,
                 )
 
 

@@ -79,8 +79,8 @@ def too_long(stamps: list[tuple[int, int]]) -> int:
         return 0
     wait, ticks = max(waits)
     rates = [t * SECOND / ns for ns, t in waits if ns >= 50 * MILLISECOND and ns != wait and t < 1 << 31]
-    # Nobody's clock ticks more slowly than once a second (RFC 7323 section 5.4).
-    rate = max(rates, default=1.0)
+    # Nobody's clock ticks more slowly than once a second (RFC 7323 section 5.4); those in use do so ten times at least.
+    rate = max(rates, default=10.0)
     surplus = int(wait - ticks * SECOND / max(rate, 1.0))
     return surplus if surplus > 2 * SECOND and 2 * surplus > wait else 0
 

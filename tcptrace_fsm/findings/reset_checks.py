@@ -176,8 +176,8 @@ def rst_seq_inexact(c: View) -> Iterator[Hit]:
         found = misplaced(end, MARK_RST_INEXACT)
         if found:
             off = found[0].seq - end.peer[E_ACK]
-            if not off:
-                continue  # it is where its receiver stands by now
+            if not off or found[0].seq == end[E_NEXT]:
+                continue  # it is where its receiver stands by now; or where its sender does: it has overtaken the rest
             # Where nobody asked back or went on, it may have been exact, and bytes before it are missing here.
             refuted = any(challenge(end, rst) for rst in found) or talks_on(end)
             yield Hit(
