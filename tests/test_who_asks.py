@@ -73,6 +73,36 @@ NOBODY_WAITS = {
     "a poll that is held for 5 s, on a connection that had begun before": talk(
         asked(5.0, 5.0, 5.0, think=0.003, size=303), ack=lambda time: 0.07, opened="", end=80
     ),
+    "two polls behind a few quick turns": closing(
+        talk(
+            [
+                *asked(*[0.02] * 4, size=300, think=0.001),
+                *((1.0, CLIENT, 440), (91.1, SERVER, 300), (91.5, CLIENT, 440), (163.9, SERVER, 200)),
+            ]
+        ),
+        166.3,
+        2081,
+        1701,
+    ),
+    "polls behind a few quick turns, for an event each": talk(
+        [
+            *asked(*[0.02] * 4, size=300, think=0.001),
+            *((1.0, CLIENT, 420), (4.7, SERVER, 10), (5.0, CLIENT, 420), (7.9, SERVER, 9)),
+        ],
+        end=70,
+    ),
+    "an event, and a client that leaves a moment later": closing(
+        talk([*SETUP, (0.6, CLIENT, 420), (16.1, SERVER, 200)]), 17.1, 581, 801
+    ),
+    "orders that come each ten seconds": talk(
+        [w for i in range(1, 12) for w in ((10.1 * i, SERVER, 100), (10.1 * i + 0.07, CLIENT, 200))], end=125
+    ),
+    "readings for a store, of which the first comes after a few turns": talk(
+        [*asked(0.04, 0.02, 0.03, size=140, think=0.001), (6.4, CLIENT, 290)], end=270
+    ),
+    "two readings with nothing between, and news": talk(
+        [(9.6, CLIENT, 90), (23.5, CLIENT, 90), (25.8, CLIENT, 90), (25.95, SERVER, 1100)]
+    ),
     "telemetry between which there is a question now and then": talk(
         [
             *asked(0.1, 0.2, 0.1, size=90),
@@ -90,6 +120,14 @@ WAITED_FOR = {
     ),
     "the answer of a mail server that always says something first": (
         closing(talk([(0.2, SERVER, 60), *asked(*[0.02] * 4, 9.2, start=0.3, size=40)]), 10.6, 201, 1561),
+        "server_slow",
+    ),
+    "a service that is quick, and from one moment on is not": (
+        talk(asked(*[0.03] * 9, 4.1, 5.2, 6.6, size=300)),
+        "server_slow",
+    ),
+    "one of four requests of which the last is quick again": (
+        talk(asked(0.03, 0.04, 6.2, 0.03, size=300)),
         "server_slow",
     ),
     "one of five requests of a program that asks again at once": (

@@ -14,6 +14,7 @@ from tcptrace_fsm.causes.gave_up import answered_too_late, is_patience
 from tcptrace_fsm.causes.lossy import sent_again
 from tcptrace_fsm.causes.talk import (
     ANSWER,
+    HABIT,
     WORDS,
     alternates,
     answered_elsewhere,
@@ -396,7 +397,13 @@ def expected(case: Case, world: World, waited: int, last: Segment | None) -> str
             return f"the client said nothing else, waited for {span(waited)} and gave up ({case.frames(last)})"
         return None
     others = case.client[E_UNIQUE] - asked
-    alike = asked >= max(WORDS + 1, 3 * case[C_LEAST_REQUEST] // 4) and others <= 2 * asked * n <= 32 * others
+    # A talk of any kind may begin with a few turns; a habit are many, or some that are alike.
+    least = case[C_LEAST_REQUEST]
+    alike = asked > WORDS and (
+        3 * least <= 4 * asked and others <= 2 * asked * n <= 32 * others
+        if n >= HABIT
+        else 3 * asked <= 4 * least and 4 * others <= 5 * asked * n
+    )
     asks = client_asks(case, 0 if last is None else waited)
     if n >= 3 and 4 * case[C_RESPONSE_MAX] <= waited and alike and asks:
         return f"all {n} requests before, as long as this, were answered within {span(case[C_RESPONSE_MAX])}"

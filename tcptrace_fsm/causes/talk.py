@@ -46,6 +46,7 @@ from tcptrace_fsm.kernels.layout import (
     SERVER,
     SLOWEST_ASKED_SHIFT,
     SLOWEST_NEXT_SHIFT,
+    SLOWEST_QUICK_SHIFT,
     WAIT_APPLICATION,
     WB_SERVER_LAST,
 )
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANSWER",
+    "HABIT",
     "WORDS",
     "Slowest",
     "alternates",
@@ -80,6 +82,7 @@ WORDS = 64  # bytes: less may be no request at all: an acknowledgment or a keepa
 ANSWER = 256  # bytes: what a server says when it closes of its own accord is shorter
 PAGE = 8000  # bytes: news and acknowledgments are shorter
 AT_ONCE = 50 * MILLISECOND  # no person is so quick: a program goes on as it always does
+HABIT = 6  # quick answers: fewer may be how a talk of any kind begins
 CLASSES = 32  # of C_RESPONSE_HALVES
 
 
@@ -108,7 +111,7 @@ def slowest(case: Case) -> Slowest:
     if after > 0:  # seen from here, its way to the client and back is a part of it
         after = max(after - max(case[C_WAIT_WAY], 0), 0)
     return Slowest(
-        word & ((1 << SLOWEST_ASKED_SHIFT) - 1),
+        word & ((1 << SLOWEST_QUICK_SHIFT) - 1),
         word >> SLOWEST_ASKED_SHIFT & ((1 << SLOWEST_NEXT_SHIFT - SLOWEST_ASKED_SHIFT) - 1),
         max(after, -1),
     )
@@ -198,7 +201,7 @@ def client_asks(case: Case, last: int) -> bool:
     if median_response(case) <= 2 * AT_ONCE:
         return True
     waited = [case[C_TIMES + 2 * WAIT_APPLICATION + side] for side in (CLIENT, SERVER)]
-    return not server_began(case) and waited[CLIENT] >= waited[SERVER] - last
+    return not server_began(case) and waited[CLIENT] >= 4 * (waited[SERVER] - last)
 
 
 def is_free(case: Case) -> bool:
@@ -274,18 +277,20 @@ def soon_enough(case: Case) -> int:
 
 
 def goes_on(case: Case) -> bool:
-    """Whether the talk went on after the slowest answer: what was said then was answered too, or was a goodbye.
+    """Whether the talk went on after the slowest answer: what was said then was answered at once, or was a goodbye.
 
     After a few quick turns, as most talks begin, a client asks for news or work. What it says when it has them is
     perhaps no request, and nothing shows that answers are quick as a rule.
     """
-    if not pending(case):
-        return slowest(case).after >= 0
-    since = (case[C_WAIT_SPOKE + CLIENT] - case[C_WAIT_SPOKE + SERVER]) // MILLISECOND
-    if abs(since - ((case[C_SLOWEST] >> SLOWEST_NEXT_SHIFT) - 1)) > 1:
+    if case[C_SLOWEST] >> SLOWEST_QUICK_SHIFT & 15:
         return True
     closed = next((s for s in case.sent(CLIENT) if s.fin or s.rst), None)
-    return last_burst(case) <= WORDS and closed is not None and closed.time - case[C_WAIT_SPOKE] <= 2 * AT_ONCE
+    return (
+        pending(case)
+        and last_burst(case) <= WORDS
+        and closed is not None
+        and closed.time - case[C_WAIT_SPOKE] <= 2 * AT_ONCE
+    )
 
 
 def by_leave(case: Case) -> str | None:
@@ -303,17 +308,19 @@ def by_leave(case: Case) -> str | None:
     if server_began(case) and not quick_answers(case, soon_enough(case)):
         return None  # it may speak when it likes
     took = own.time - spoke
-    if took > SECOND:
-        return None
+    if took > SECOND // 4 + way_and_back(case):
+        return None  # who leaves a moment later may have had enough
     return f"the client closed {span(took)} after it ({case.frames(own)}): that was what it had waited for"
 
 
 def by_habit(case: Case, late: Slowest) -> str | None:
     """Others were answered at once, and the client went on soon, or so many were that it is no chance."""
     n, worst = case[C_RESPONSES], case[C_RESPONSE_MAX]
-    if not goes_on(case) or (server_began(case) and not client_asks(case, worst)):
+    if server_began(case) and not client_asks(case, worst):
         return None
     quick = quick_answers(case, soon_enough(case))
+    if not goes_on(case) and (quick <= HABIT or not client_asks(case, worst)):
+        return None
     slow = n - quick
     soon = 0 <= late.after <= worst // 4
     polls = 0 <= late.after < AT_ONCE and (pending(case) or slow > 1)  # each as soon as it has the one before
@@ -330,6 +337,8 @@ def by_nature(case: Case, world: World, late: Slowest) -> str | None:
     n, worst, least = case[C_RESPONSES], case[C_RESPONSE_MAX], case[C_RESPONSE_MIN]
     if n >= 3 and 4 * least >= worst and case.server[E_UNIQUE] >= n * PAGE >= n * 4 * late.asked:
         return f"all {n} answers took about as long, and are as large as only what was asked for is"
+    if server_began(case):
+        return None  # what is said at intervals, and answered at once, may be orders
     if (case[C_UNHURRIED] & 0xFFFFFFFF) * 4 >= n or late.after > worst // 4 or is_heartbeat(case, late):
         return None
     if n < 8 and late.after < AT_ONCE and is_round(case, worst):

@@ -69,7 +69,10 @@ def client_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         alternatives=("request_unanswered",),
         # One that has asked in one piece before may have said something that wants no answer.
         # Nor did anybody wait for the rest whose peer had something to say of its own accord.
-        severity="medium" if pause >= 5 * SECOND and case[C_REQUESTS] == 1 and not case[C_STALLS] else "low",
+        # Whose parts come at several distances may speak when it likes.
+        severity="medium"
+        if pause >= 5 * SECOND and case[C_REQUESTS] == case[C_PAUSES] == 1 and not case[C_STALLS]
+        else "low",
     )
 
 

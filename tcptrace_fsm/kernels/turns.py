@@ -137,16 +137,26 @@ def words_arrived(c: int, rows: Words) -> int:
     return there if there < clock else clock
 
 
+def at_once(slowest: int) -> int:
+    """Up to how long answers are given at once, ns, beside one that took ``slowest``.
+
+    Of what comes by chance half take less than a third of the longest, but few take so little.
+    """
+    return min(max(slowest >> 4, 100 * MILLISECOND), 2000 * MILLISECOND)
+
+
 def answered(c: int, response: int, frame: int, rows: Words) -> int:
     """Take note of how long an answer took that begins with ``frame``."""
     slowest = rows[c + C_RESPONSE_MAX]
     asked = rows[c + C_WAIT_SEEN] - rows[c + C_WAIT_ROUND]
-    alike = rows[c + C_SLOWEST] & (bit(SLOWEST_ASKED_SHIFT) - 1)
+    alike = rows[c + C_SLOWEST] & (bit(SLOWEST_QUICK_SHIFT) - 1)
     if response > slowest + RESPONSE_ALIKE:
         alike = 0
-    if response >= slowest - RESPONSE_ALIKE and alike + 1 < bit(SLOWEST_ASKED_SHIFT):
-        rows[c + C_SLOWEST] += alike + 1 - (rows[c + C_SLOWEST] & (bit(SLOWEST_ASKED_SHIFT) - 1))
+    if response >= slowest - RESPONSE_ALIKE and alike + 1 < bit(SLOWEST_QUICK_SHIFT):
+        rows[c + C_SLOWEST] += alike + 1 - (rows[c + C_SLOWEST] & (bit(SLOWEST_QUICK_SHIFT) - 1))
         alike += 1
+    elif response <= at_once(slowest) and rows[c + C_SLOWEST] >> SLOWEST_QUICK_SHIFT & 15 < 15:
+        rows[c + C_SLOWEST] += bit(SLOWEST_QUICK_SHIFT)
     if response > slowest:
         rows[c + C_RESPONSE_MAX] = response
         rows[c + C_SLOWEST_FRAME] = frame

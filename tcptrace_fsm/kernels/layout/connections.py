@@ -104,8 +104,9 @@ C_STALLS = 145  # how many there were, at least half as long
 C_ASK_EVERY = 146  # time from the client's words before to its latest, the server having spoken between, ns
 C_STALL_AT = 147  # how much it had said before the longest, relative as E_NEXT
 C_WAIT_ACKED = 148  # when the server first acknowledged all of the client's latest words by a pure ACK, ns
-C_SLOWEST = 149  # of the slowest answer: how many took as long, within RESPONSE_ALIKE; above SLOWEST_ASKED_SHIFT: the
-# bytes of its request; above SLOWEST_NEXT_SHIFT: how long after it the client spoke, ms, plus one (0: it did not)
+C_SLOWEST = 149  # of the slowest answer: how many took as long, within RESPONSE_ALIKE; above SLOWEST_QUICK_SHIFT: how
+# many at once came after it; above SLOWEST_ASKED_SHIFT: the bytes of its request; above SLOWEST_NEXT_SHIFT: how long
+# after it the client spoke, ms, plus one (0: it did not)
 C_UNHURRIED = 150  # two counters of 32 bits: times that the client went on a second or more after an answer, and later
 # than it had waited for it; times that C_ASK_EVERY was as before
 C_LEAST_REQUEST = 151  # bytes of the shortest request that was answered, -1 for none

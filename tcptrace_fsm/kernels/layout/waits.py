@@ -20,7 +20,8 @@ ROUND_FULL = 3  # transfer time that full windows have taken so far, ns: it is i
 ROUND_SIZE = 4
 
 RESPONSE_ALIKE = 50_000_000  # ns: answers that differ by no more took the same time, give or take the way's jitter
-SLOWEST_ASKED_SHIFT = 20  # parts of C_SLOWEST: a count of 20 bits, 24 bits of bytes, 18 bits of milliseconds
+SLOWEST_QUICK_SHIFT = 16  # parts of C_SLOWEST: counts of 16 and of 4 bits, 24 bits of bytes, 18 bits of milliseconds
+SLOWEST_ASKED_SHIFT = 20
 SLOWEST_NEXT_SHIFT = 44
 ACK_HELD = 500_000_000  # ns: no ACK is held back for as long (RFC 9293 3.8.6.3)
 
