@@ -44,8 +44,9 @@ def lacks(case: Case, world: World) -> Verdict | None:
     if finding is None:
         return None
     alike = sum(world.alike(c) for c in world.cases if hole_of(c) is not None)
+    which = f"{case.frames(*finding.frames)} of connection {case.conn_id}"
     evidence = [
-        f"bytes that were acknowledged are not in the capture ({case.frames(*finding.frames)} of {case.conn_id})",
+        f"bytes that were acknowledged are not in the capture ({which})",
         f"{alike} of {world.total} connections have such holes",
     ]
     if world.lost:
