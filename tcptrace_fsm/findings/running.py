@@ -78,7 +78,7 @@ def detections(block: Block, asked: array[int]) -> tuple[list[Detected], array[i
     assert block.log is not None
     words, none = block.words, array("q", [0])
     logged = sum(picked(words, asked[::ASKED], LOGGED))
-    out, frames = none * (7 * count * DETECTED_SIZE), none * (6 * logged + 6 * count)
+    out, frames = none * (9 * count * DETECTED_SIZE), none * (7 * logged + 9 * count)
     changes = block.done.transitions or none
     n = detect(count, asked, COPIED, SYN_TIMER, words, block.log, changes, out, frames)
     each = iter(out[: n * DETECTED_SIZE])

@@ -339,6 +339,75 @@ def refused_of(place: int, c: int, n: int, at: int, block: Words, log: Words, ou
     return at + 2
 
 
+def unsolicited_of(c: int, n: int, at: int, block: Words, log: Words, out: Words, frames: Words) -> int:
+    """SYN+ACKs to who sent no SYN, answered by RST or by nothing. Returns how many frames of evidence there are now."""
+    answers = 0
+    rst = -1
+    first = -1
+    last = -1
+    r = block[c + C_LOG_HEAD]
+    while r >= 0:
+        if not log[r + L_MARKS] & M_CAPTURE_DUPLICATE:
+            flags = log[r + L_INFO] & (TCP_SYN | TCP_ACK | TCP_RST)
+            answer = 1 if flags == TCP_SYN | TCP_ACK and side_of(log[r + L_INFO]) == SERVER else 0
+            if flags == TCP_SYN or not flags & (TCP_SYN | TCP_RST) or (first < 0 and not answer):
+                return at
+            if first < 0:
+                first = r
+            if answer:
+                frames[at + answers] = log[r + L_FRAME]
+                answers += 1
+                last = r
+            elif rst < 0 and flags & TCP_RST and side_of(log[r + L_INFO]) == CLIENT:
+                rst = r
+        r = log[r + L_NEXT]
+    if first < 0:
+        return at
+    taken = block[c + C_TAKEN_OVER]
+    if 0 <= taken - log[first + L_TIME] < 1000 * MILLISECOND:
+        return at
+    if rst < 0 and (taken if taken >= 0 else block[c + C_OVER_TIME]) - log[last + L_TIME] < 1000 * MILLISECOND:
+        return at
+    d = tell(0, DETECT_UNSOLICITED, SERVER, n, answers, out)
+    out[d + D_TIME] = log[first + L_TIME]
+    out[d + D_FRAME] = log[first + L_FRAME]
+    out[d + D_COUNT] = answers
+    if rst >= 0:
+        out[d + D_MORE] = 1
+        out[d + D_SPAN] = log[rst + L_TIME] - log[first + L_TIME]
+        frames[at + answers] = log[rst + L_FRAME]
+        out[d + D_FRAMES] = answers + 1
+    return at + out[d + D_FRAMES]
+
+
+def stray_fin_of(c: int, n: int, at: int, block: Words, log: Words, out: Words, frames: Words) -> int:
+    """A FIN before all else, answered by RST or by nothing. Returns how many frames of evidence there are now."""
+    first = -1
+    answer = -1
+    r = block[c + C_LOG_HEAD]
+    while r >= 0 and answer < 0:
+        if not log[r + L_MARKS] & M_CAPTURE_DUPLICATE:
+            if first < 0:
+                first = r
+            elif side_of(log[r + L_INFO]) != side_of(log[first + L_INFO]):
+                answer = r
+        r = log[r + L_NEXT]
+    if first < 0 or log[first + L_INFO] & (TCP_FIN | TCP_RST) != TCP_FIN:
+        return at
+    if answer >= 0 and not log[answer + L_INFO] & TCP_RST:
+        return at
+    d = tell(0, DETECT_STRAY_FIN, side_of(log[first + L_INFO]), n, 1, out)
+    out[d + D_TIME] = log[first + L_TIME]
+    out[d + D_FRAME] = log[first + L_FRAME]
+    out[d + D_COUNT] = 1
+    frames[at] = log[first + L_FRAME]
+    if answer >= 0:
+        out[d + D_MORE] = 1
+        frames[at + 1] = log[answer + L_FRAME]
+        out[d + D_FRAMES] = 2
+    return at + out[d + D_FRAMES]
+
+
 def detect(
     count: int,
     asked: Words,
@@ -364,10 +433,10 @@ def detect(
         The wait for an answer to a SYN that says nothing yet, ns.
     block, log, changes : int64 arrays
         The records, their logs, and their transitions.
-    out : int64[7 * count * DETECTED_SIZE]
+    out : int64[9 * count * DETECTED_SIZE]
         Gets the findings, in the order of the connections, of the kinds and of the sides.
     frames : int64 array
-        Gets their frames of evidence; six times as many as the connections' logs have records, and six for each.
+        Gets their frames of evidence; seven times as many as the connections' logs have records, and nine for each.
 
     Returns
     -------
@@ -391,6 +460,16 @@ def detect(
         if bits & DETECT_REFUSED:
             before = at
             at = refused_of(i, c, n, at, block, log, out, frames)
+            n += 1 if at > before else 0
+        if bits & DETECT_UNSOLICITED:
+            before = at
+            at = unsolicited_of(c, n, at, block, log, out, frames)
+            out[n * DETECTED_SIZE + D_ASKED] = i
+            n += 1 if at > before else 0
+        if bits & DETECT_STRAY_FIN:
+            before = at
+            at = stray_fin_of(c, n, at, block, log, out, frames)
+            out[n * DETECTED_SIZE + D_ASKED] = i
             n += 1 if at > before else 0
         side = CLIENT
         if not block[c + C_ENDPOINTS + E_SEGMENTS] or not block[c + C_ENDPOINTS + ENDPOINT_SIZE + E_SEGMENTS]:

@@ -8,6 +8,8 @@ DETECT_LAST_ACK_LOST = 2
 DETECT_NO_RESPONSE = 4
 DETECT_ISN_CHANGED = 8
 DETECT_REFUSED = 16
+DETECT_UNSOLICITED = 32
+DETECT_STRAY_FIN = 64
 
 # --- detected: one finding -------------------------------------------------------------------------------------------
 D_ASKED = 0  # which of the connections that were asked about
@@ -16,7 +18,7 @@ D_SIDE = 2
 D_TIME = 3  # of what shows it
 D_FRAME = 4
 D_COUNT = 5  # how many segments
-D_MORE = 6  # DETECT_SPURIOUS: how many reports of duplicates; DETECT_LAST_ACK_LOST: DL_... bits
+D_MORE = 6  # DETECT_SPURIOUS: how many reports of duplicates; DETECT_LAST_ACK_LOST: DL_... bits; of strays: if reset
 D_SPAN = 7  # ns from the first of them to the last
 D_FRAMES = 8  # how many frames of evidence it has in the list of frames
 DETECTED_SIZE = 9
