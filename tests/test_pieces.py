@@ -398,3 +398,60 @@ def test_one_client_that_had_answers_may_have_completed_what_the_capture_lacks(a
         for n in range(120)
     )
     assert [f.severity for f in surveyed(text, "syn_flood")] == [severity]
+
+
+GIVEN_UP = """
+    0.000 > S  0:0(0)         ttl 64
+    0.010 < S. 0:0(0)   ack 1 ttl 60
+    0.020 > .  1:1(0)   ack 1 ttl 64
+    0.030 > P. 1:101(100) ack 1 ttl 64
+    0.230 > P. 1:101(100) ack 1 ttl 64
+    0.630 > P. 1:101(100) ack 1 ttl 64
+    1.430 > P. 1:101(100) ack 1 ttl 64
+    {0}
+    end 60
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "severity"),
+    [
+        ("", "high"),
+        ("9.000 > F. 101:101(0) ack 1", None),
+        ("3.010 < S. 0:0(0) ack 1 ttl 60", "low"),
+        ("3.010 < S. 0:0(0) ack 1 ttl 60\n3.011 > . 101:101(0) ack 1", "high"),
+    ],
+    ids=["silent", "closed", "deaf", "answered"],
+)
+def test_who_gave_up_had_nothing_more_to_say_and_answered_what_asked(then, severity):
+    """A FIN shows a connection that is still there; a host that answers nothing is not all in the capture."""
+    found = [
+        f.severity
+        for f in run(parse(GIVEN_UP.format(then)), rules=True).findings
+        if f.kind == "retransmission_timeout_abort"
+    ]
+    assert found == ([severity] if severity else [])
+
+
+@pytest.mark.parametrize(("again", "severity"), [((1.01, 3.01, 7.01), "medium"), ((0.016,), "low"), ((1.01,), "low")])
+def test_a_syn_ack_was_never_acknowledged_where_it_is_repeated_as_a_timer_does(again, severity):
+    """A filter on SYNs leaves out every ACK."""
+    text = "0.000 > S 0:0(0)\n0.010 < S. 0:0(0) ack 1 id 5\n"
+    text += "".join(f"{at} < S. 0:0(0) ack 1 id {9 + n}\n" for n, at in enumerate(again))
+    found = [f for f in run(parse(text + "end 20"), rules=True).findings if f.kind == "half_open_timeout"]
+    assert [f.severity for f in found] == [severity]
+
+
+def test_a_capture_that_begins_with_a_syn_ack_and_was_appended_to_itself_is_one_story():
+    """What it begins with comes again, with the identification that it had."""
+    text = """
+        0.000 < S. 0:0(0)       ack 1   id 500
+        0.010 > .  1:1(0)       ack 1   id 103
+        0.020 > P. 1:101(100)   ack 1   id 104
+        0.030 < P. 1:301(300)   ack 101 id 501
+        0.040 > .  101:101(0)   ack 301 id 105
+        0.050 > F. 101:101(0)   ack 301 id 106
+        0.060 < .  301:301(0)   ack 102 id 502
+    """
+    (connection,) = run(appended(text, 40)).connections
+    assert [connection.end(side, "E_SEGMENTS") for side in ("client", "server")] == [4, 3]

@@ -184,6 +184,8 @@ def syns_taken_late(case: Case, world: World) -> Verdict | None:
     syns, answer = syns_of(case), answer_of(case)
     if answer is None or len(syns) < 2 or answer.time - syns[0].time < RTO or not at_server(case, world):
         return None
+    if 0 <= syns[0].tsval == answer.tsecr != syns[-1].tsval:
+        return None  # its host had taken the first SYN: its answer to that was lost
     slow = taken_late(case, world)
     beside = world.to_service(case.service).opened
     if len(slow) < 3 or 5 * len(slow) >= 4 * len(beside):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.evidence import HANDSHAKE, genuine, hops
 from tcptrace_fsm.findings.loss import bears, chains, refused, unanswered, waits
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import Hit, Rule, View, span
-from tcptrace_fsm.kernels.layout import MARK_TIMEOUT
+from tcptrace_fsm.kernels.layout import E_LAST_TIME, E_TTL, MARK_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tcptrace_fsm.findings.rule import End, Segment
 
 __all__ = ["RULES"]
 
@@ -53,7 +55,9 @@ def given_up(c: View) -> Iterator[Hit]:
             continue
         chain = last[0]
         rst = next((s for s in end.segments if s.rst and not s.reply_rst and s.time >= chain[-1].time), None)
-        silence = c.end - chain[-1].time
+        if any(s.fin and s.frame > chain[-1].frame for s in genuine(end.segments)):
+            continue  # its application closed, and the connection is still there
+        silence = c.end - max(chain[-1].time, end[E_LAST_TIME])
         if rst is None and (silence < PATIENCE * max(waits(chain)) or any(s.rst for s in c.segments)):
             continue
         how = (
@@ -68,7 +72,17 @@ def given_up(c: View) -> Iterator[Hit]:
             f"{span(chain[-1].time - chain[0].time)} without "
             f"an ACK from {end.peer.name}, {how}",
             chain,
+            None if rst or not ignores(end, chain[-1]) else "low",
         )
+
+
+def ignores(end: End, last: Segment) -> bool:
+    """Whether what came to ``end``, at whose host the capture was taken, has no answer in it: it lacks what was sent.
+
+    A system answers what asks, by an ACK as long as the connection is there, by an RST from then on.
+    """
+    asked = [s for s in genuine(end.peer.segments) if s.frame > last.frame and (s.length or s.fin or s.syn_ack)]
+    return bool(asked) and hops(end[E_TTL]) == 0 and not any(s.frame > asked[0].frame for s in end.segments)
 
 
 BACKOFF = (

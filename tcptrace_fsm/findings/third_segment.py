@@ -44,8 +44,10 @@ def half_open(c: View) -> Iterator[Hit]:
     waited = c.end - answers[0].time
     if waited < SECOND:
         return  # the ACK may yet come
-    # A server repeats its SYN+ACK: where it did not, the ACK may only be missing here.
-    severity = None if len(answers) > 1 else "low" if waited >= 3 * SECOND else "info"
+    # A server repeats its SYN+ACK after a second, and again: where it did not, the ACK may only be missing here.
+    apart = answers[-1].time - answers[0].time
+    repeats = apart >= 9 * SECOND // 10 and (len(answers) > 2 or c.end - answers[-1].time <= 5 * apart)
+    severity = None if repeats else "low" if waited >= 3 * SECOND else "info"
     yield Hit(
         CLIENT,
         answers[-1],

@@ -85,12 +85,8 @@ def is_opening_again(c: int, x: int, s: int, segments: Words, rows: Words) -> in
 
 
 def is_beginning_again(c: int, x: int, side: int, s: int, segments: Words, rows: Words, log: Words) -> int:
-    """Whether the segment with which the capture of a connection began inside it comes again, a while later: 1 or 0."""
-    if (
-        not rows[c + C_FLAGS] & CF_MIDSTREAM
-        or segments[s + S_TIME] - rows[c + C_LAST_TIME] < 1000 * MILLISECOND
-        or not packets_behind(x, s, segments, rows)
-    ):
+    """Whether the segment with which the capture of a connection began comes again, a while later: 1 or 0."""
+    if segments[s + S_TIME] - rows[c + C_LAST_TIME] < 1000 * MILLISECOND or not packets_behind(x, s, segments, rows):
         return 0
     r = rows[c + C_LOG_HEAD]
     if r < 0 or log[r + L_INFO] >> LOG_SIDE_SHIFT & 1 != side:
