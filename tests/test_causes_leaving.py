@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tcptrace_fsm.findings.rule import SEVERITIES
+from tests.strategies import run
 from tests.test_causes import diagnoses
 
 pytestmark = pytest.mark.plain
@@ -25,6 +26,13 @@ DOWNLOAD = (
 )
 BEGUN = "".join(
     f"{t} < . {20001 + 1000 * n}:{21001 + 1000 * n}(1000) ack 101\n" for n, t in enumerate((0.250, 0.251, 0.252))
+)
+POLLED = OPENED + "".join(
+    f"{t} > P. {1 + 100 * n}:{101 + 100 * n}(100) ack {1 + 1200 * n}\n"
+    f"{t + 0.02} < . {1 + 1200 * n}:{1 + 1200 * n}(0) ack {101 + 100 * n}\n"
+    f"{t + took} < P. {1 + 1200 * n}:{1201 + 1200 * n}(1200) ack {101 + 100 * n}\n"
+    f"{t + took + 0.001} > . {101 + 100 * n}:{101 + 100 * n}(0) ack {1201 + 1200 * n}\n"
+    for n, (t, took) in enumerate(((0.1, 2.7), (3.0, 0.9), (5.0, 4.1)))
 )
 LEFT = {
     "a download that its client has stopped, by RST with data unread": DOWNLOAD
@@ -77,6 +85,36 @@ LEFT = {
         0.050 > P. 101:125(24)   ack 1002
         0.051 < R  1002:1002(0)
     """,
+    "a client that leaves a poll after seven seconds, and what happens then": POLLED
+    + """
+        10.00 > P. 301:401(100)   ack 3601
+        10.02 < .  3601:3601(0)   ack 401
+        17.30 > F. 401:401(0)     ack 3601
+        17.32 < .  3601:3601(0)   ack 402
+        21.00 < P. 3601:5001(1400) ack 402
+        21.001 > R 402:402(0)
+    """,
+    "the same soon after it has begun again, as its answers come when there are some": POLLED
+    + """
+        10.00 > P. 301:401(100)   ack 3601
+        10.02 < .  3601:3601(0)   ack 401
+        10.31 > F. 401:401(0)     ack 3601
+        10.33 < .  3601:3601(0)   ack 402
+        11.00 < P. 3601:5001(1400) ack 402
+        11.001 > R 402:402(0)
+    """,
+    "a client whose last words are before the capture": """
+        0.010 > F. 401:401(0)     ack 3601
+        0.030 < .  3601:3601(0)   ack 402
+        4.000 < P. 3601:3951(350) ack 402
+        4.001 > R  402:402(0)
+    """,
+    "a check that has its answer and resets": OPENED
+    + """
+        0.030 > P. 1:91(90)   ack 1
+        0.040 < P. 1:141(140) ack 91
+        0.041 > R. 91:91(0)   ack 141
+    """,
     "a reader that stops reading for a second and then ends the connection": OPENED
     + """
         0.030 > P. 1:101(100)     ack 1        win 2000
@@ -105,6 +143,14 @@ def test_nobody_misses_anything(name):
 
 
 MISSED = {
+    "the answer to a request behind which its client closes": OPENED
+    + """
+        0.030 > P. 1:101(100)   ack 1
+        0.200 > F. 101:101(0)   ack 1
+        0.210 < .  1:1(0)       ack 102
+        0.400 < P. 1:1001(1000) ack 102
+        0.401 > R  102:102(0)
+    """,
     "a request of some size, though its client closed behind it": LEFT[
         "a server that resets what a client said before it closed, expecting nothing"
     ]
@@ -129,6 +175,38 @@ MISSED = {
 def test_something_is_lost(name):
     """Medium at the least."""
     assert [cause for cause, _ in loud(MISSED[name])][:1] == ["closed_with_unread_data"]
+
+
+def test_a_client_that_has_waited_or_read_is_told_low():
+    """Findings too: of a client that leaves, or that resets when it has its answer; not where its words are lost."""
+
+    def told(text):
+        kinds = ("rst_on_late_data", "close_with_unread_data")
+        return [f.severity for f in run(text, rules=True).findings if f.kind in kinds]
+
+    assert [told(text) for name, text in LEFT.items() if "poll" in name or "check" in name] == [["low"], ["low"]]
+    assert told(MISSED["the answer to a request behind which its client closes"]) == ["medium"]
+    unheard = LEFT["a check that has its answer and resets"].replace("0.040 < P. 1:141(140) ack 91", "")
+    unheard = unheard.replace("0.041 > R.", "0.0405 < P. 1:141(140) ack 1\n0.041 > R.")
+    assert told(unheard) == ["medium"]
+
+
+def again(both):
+    """A download of sixty segments, of which each fifth is sent again after a timeout; with its ACKs, or without."""
+    lines = ["0.000 > S 0:0(0)", "0.001 < S. 0:0(0) ack 1", "0.040 > . 1:1(0) ack 1", "0.041 > P. 1:101(100) ack 1"]
+    for n in range(60):
+        time, begins = 0.05 + 0.4 * n, 1 + 1000 * n
+        lines.append(f"{time:.4f} < P. {begins}:{begins + 1000}(1000) ack 101")
+        if n % 5 == 4:
+            lines.append(f"{time + 0.21:.4f} < P. {begins}:{begins + 1000}(1000) ack 101")
+        lines.append(f"{time + (0.25 if n % 5 == 4 else 0.04):.4f} > . 101:101(0) ack {begins + 1000}")
+    return "\n".join(line for line in lines if both or " < " in line)
+
+
+def test_one_direction_does_not_tell_whether_it_was_lost():
+    """What is sent again may have been late only: with the ACKs missing, nothing says so."""
+    said = {both: [d.confidence for d in diagnoses(again(both)) if d.cause == "path_loss"] for both in (True, False)}
+    assert said == {True: ["likely"], False: ["possible"]}
 
 
 def jobs(size):

@@ -222,6 +222,18 @@ def nobody_waits(case: Case, end: End, fin: Segment, late: list[Segment]) -> boo
     return sent < acked and (few or late[0].time - acked >= max(4 * MOMENT, 4 * prompt(end.peer)))
 
 
+def had_waited(case: Case, end: End) -> bool:
+    """Whether a client had waited since its last words when it closed: it knows that what may yet come is not read.
+
+    As who leaves a page that is slow; or a poll, whose answers come when there are some. One that closes soon behind
+    its request loses the answer. Of one that said its last words before the capture began, nothing tells what it wants.
+    """
+    fin = next((s for s in end.segments if s.fin), None)
+    news = case[C_RESPONSES] > 2 and median_response(case) >= SECOND // 4
+    patience = MOMENT if news else SECOND
+    return end.side == CLIENT and fin is not None and case[C_WAIT_SPOKE] <= fin.time - patience
+
+
 def had_waited_in_vain(case: Case) -> bool:
     """Whether what the client did not read is an answer that came when its patience was over: a slow server's fault."""
     found = answered_too_late(case)
@@ -234,6 +246,32 @@ def news(case: Case, lost: int) -> bool:
         return 0 < lost <= LATE
     asks = case[C_RESPONSES] >= 2 and alternates(case, SECOND) and median_response(case) <= SECOND // 4
     return 0 < lost <= WORDS and not asks
+
+
+def while_sending(case: Case, end: End) -> Verdict | None:
+    """``end`` closed, and reset what its peer was sending."""
+    flight = in_flight(end)
+    if flight is None:
+        return None
+    fin, rst, lost = flight
+    left = stops(case, end) or news(case, lost)
+    return Verdict(
+        65,
+        "possible" if left else "likely",
+        (
+            (
+                f"{end.name} closed ({case.frames(fin)}) and sent RST {span(rst.time - fin.time)} later "
+                f"({case.frames(rst)})"
+            ),
+            f"{lost:,} bytes of {end.peer.name} were under way then and were never acknowledged",
+        ),
+        f"{end.name} closed while {end.peer.name} was sending: {lost:,} bytes under way met RST and are lost",
+        alternatives=("aborted_by_application",),
+        severity="low" if left else None,
+        where=PLACE[end.side],
+        at=rst,
+        amount=lost,
+    )
 
 
 def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
@@ -253,7 +291,7 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             if lost <= LAST_WORDS and at_once and all(s.ack >= fin.end for s in late):
                 continue  # a few words in answer to the FIN itself, as a TLS alert: they take leave
             left = nobody_waits(case, end, fin, late) or (at_once and stops(case, end)) or news(case, lost)
-            left = left or (end.side == CLIENT and had_waited_in_vain(case))
+            left = left or (end.side == CLIENT and had_waited_in_vain(case)) or had_waited(case, end)
             return Verdict(
                 60 if left else 70,
                 "possible" if left else "likely",
@@ -273,34 +311,16 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
                 at=rst,
                 amount=lost,
             )
-        flight = in_flight(end)
-        if flight is not None:
-            fin, rst, lost = flight
-            left = stops(case, end) or news(case, lost)
-            return Verdict(
-                65,
-                "possible" if left else "likely",
-                (
-                    (
-                        f"{end.name} closed ({case.frames(fin)}) and sent RST {span(rst.time - fin.time)} later "
-                        f"({case.frames(rst)})"
-                    ),
-                    f"{lost:,} bytes of {end.peer.name} were under way then and were never acknowledged",
-                ),
-                f"{end.name} closed while {end.peer.name} was sending: {lost:,} bytes under way met RST and are lost",
-                alternatives=("aborted_by_application",),
-                severity="low" if left else None,
-                where=place,
-                at=rst,
-                amount=lost,
-            )
+        if (sending := while_sending(case, end)) is not None:
+            return sending
         finding = case.finding("rst_on_late_data", "close_with_unread_data")
         if finding is not None and finding.side == place:
             last = next((s for s in end.segments if s.rst), None)
             done = (end.side == CLIENT and has_all(case, last)) or stops(case, end) or parting(case, end, last)
             said = last_burst(case) if pending(case) == (end.side != CLIENT) else 0
             owing = max(end.peer[E_NEXT] - max(end[E_ACK], 1), said)
-            done = done or not owing or news(case, owing)  # all was acknowledged, and an answer had been given
+            # All was acknowledged, and an answer had been given; or none was awaited any more.
+            done = done or not owing or news(case, owing) or had_waited(case, end)
             sure = finding.severity != "low" and not done
             return Verdict(
                 65 if sure else 45,

@@ -170,19 +170,21 @@ def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         vain = needless(end)
         if vain >= len(again) or (cost < SECOND and (share < 0.03 or 2 * vain >= len(again))):
             continue  # a few, or segments that were late or overtaken and sent again for nothing
-        serious = cost >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50)
+        # Of one direction alone nothing tells whether the first copies were only late.
+        serious = cost >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50 and case.both_directions)
+        sure = len(again) >= 3 and case.both_directions
         timed = f", {len(waits)} of them only after a timeout" if waits else ""
         timed += f": {span(cost)} in all" if cost else ""
         verdict = Verdict(
             40,
-            "likely" if len(again) >= 3 else "possible",
+            "likely" if sure else "possible",
             (
                 f"{end.name} sent {len(again)} segments again ({case.frames(*again)}){timed}",
                 f"{100 * share:.1f} % of its {end[E_SEGMENTS]:,} segments",
             ),
             f"the path between {end.name} and {end.peer.name} loses segments: {len(again)} sent again"
             + (f", the longest wait {span(worst)}" if worst else ""),
-            alternatives=() if len(again) >= 3 else ("capture_incomplete",),
+            alternatives=() if sure else ("capture_incomplete",),
             severity="medium" if serious else "low",
             at=again[0],
             amount=cost,

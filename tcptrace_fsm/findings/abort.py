@@ -24,6 +24,7 @@ from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, span
 from tcptrace_fsm.kernels.layout import (
     C_FIRST_TIME,
     C_WAIT_SPOKE,
+    CLIENT,
     E_ACK,
     E_ACK_TIME,
     E_FIN,
@@ -145,8 +146,13 @@ def close_with_unread_data(c: View) -> Iterator[Hit]:
             end.side,
             abort.rst,
             f"{end.name} answered {what} with RST: its application closed without reading them, or with SO_LINGER 0",
-            severity=None if abort.unread and not may_have_acknowledged(end, abort.rst) else "low",
+            severity=None if abort.unread and harms(abort) and not may_have_acknowledged(end, abort.rst) else "low",
         )
+
+
+def harms(abort: Abort) -> bool:
+    """Whether anybody but who resets may miss something: a client that has what it wanted does so, as checks do."""
+    return abort.lost > 0 or abort.end.side == SERVER
 
 
 def may_have_acknowledged(end: End, rst: Segment) -> bool:
@@ -249,13 +255,15 @@ def rst_on_late_data(c: View) -> Iterator[Hit]:
         # A few last words with a FIN behind them, or at once in answer to the FIN: a goodbye.
         few = end.peer[E_NEXT] - (end.peer[E_FIN] >= 0) - cause.seq <= LAST_WORDS
         goodbye = few and (end.peer[E_FIN] >= 0 or late <= prompt(end.peer))
+        # A client that has waited and then closes knows that what may yet come is not read: it left a poll, or a page.
+        left = end.side == CLIENT and c[C_WAIT_SPOKE] <= fin.time - SECOND
         yield Hit(
             end.side,
             rst,
             f"{end.peer.name} sent {what} {span(late)} after the FIN of {end.name}, which answered with "
             "RST: its application had closed without waiting for them, and they are lost",
             (cause,),
-            "low" if under_way or goodbye else None if late >= SECOND else "medium",
+            "low" if under_way or goodbye or left else None if late >= SECOND else "medium",
         )
 
 
@@ -327,7 +335,8 @@ RULES = (
         rfc="RFC 2525 2.17",
         summary="An application closed while data for it were waiting: its system says so by RST, and the data are "
         "lost.",
-        evidence="RST with ACK as the answer to data, without a FIN; low where the data had been acknowledged before.",
+        evidence="RST with ACK as the answer to data, without a FIN; low where the data had been acknowledged before, "
+        "and of a client all of whose words had arrived.",
         innocent="A close with SO_LINGER 0 right after the answer was read looks the same.",
         when=when_aborted_open,
         needs=(BOTH_DIRECTIONS,),
