@@ -40,6 +40,9 @@ OTHERS = {
     + "30.003 > F. 301:301(0) ack 1\n30.0035 < P. 1:1001(1000) ack 301\n30.004 > R 302:302(0)\n",
     "a poll that somebody leaves, and an event behind it": ASKED
     + "17.457 > F. 301:301(0) ack 1\n17.458 < . 1:1(0) ack 302\n45.0 < P. 1:301(300) ack 302\n45.001 > R 302:302(0)\n",
+    "a page that somebody leaves a moment before a second is over, and what comes then": ASKED
+    + "12.996 > F. 301:301(0) ack 1\n12.997 < . 1:1(0) ack 302\n"
+    + "27.0 < P. 1:1401(1400) ack 302\n27.001 > R 302:302(0)\n",
     "an answer before, and a farewell behind the close": ASKED
     + "0.1 < P. 1:1001(1000) ack 301\n0.101 > . 301:301(0) ack 1001\n"
     + "30.101 > F. 301:301(0) ack 1001\n30.102 < . 1001:1001(0) ack 302\n"

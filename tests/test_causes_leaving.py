@@ -186,6 +186,20 @@ def test_a_client_that_has_waited_or_read_is_told_low():
 
     assert [told(text) for name, text in LEFT.items() if "poll" in name or "check" in name] == [["low"], ["low"]]
     assert told(MISSED["the answer to a request behind which its client closes"]) == ["medium"]
+    farewell = """
+        0.030 > P. 1:101(100)    ack 1
+        0.040 < P. 1:1001(1000)  ack 101
+        0.050 > .  101:101(0)    ack 1001
+        3.000 < P. 1001:1025(24) ack 101
+        3.001 < F. 1025:1025(0)  ack 101
+        3.010 > P. 101:{0}({1})  ack 1026
+        3.0101 > R. {0}:{0}(0)   ack 1026
+    """
+    aborts = [
+        [f.severity for f in run(OPENED + farewell.format(101 + n, n), rules=True).findings if f.kind == "abort_rst"]
+        for n in (24, 300)
+    ]
+    assert aborts == [["low"], ["medium"]]
     unheard = LEFT["a check that has its answer and resets"].replace("0.040 < P. 1:141(140) ack 91", "")
     unheard = unheard.replace("0.041 > R.", "0.0405 < P. 1:141(140) ack 1\n0.041 > R.")
     assert told(unheard) == ["medium"]

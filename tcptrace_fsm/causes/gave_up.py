@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Verdict
-from tcptrace_fsm.causes.talk import has_turns, median_response, off_the_clock
+from tcptrace_fsm.causes.talk import has_turns, median_response
 from tcptrace_fsm.findings.evidence import overtaken, prompt
 from tcptrace_fsm.kernels.layout import (
     C_CROSSED,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["LATE", "MOMENT", "answered_too_late", "is_patience"]
 
 LATE = 700  # bytes: a full segment is more of an answer, session tickets or an event are less
+SOONER = SECOND // 500  # what the way to the capture point may take off it
 MOMENT = SECOND // 20  # what comes later than this after a FIN was not on its way already
 
 
@@ -36,8 +37,12 @@ def is_patience(case: Case, end: int) -> bool:
     More than twenty are set by fives. Who has lost interest, and leaves a poll or a page, does so at any time.
     """
     began = [case.first_time, *(time for time in (case[C_WAIT_SPOKE], case[C_HANDSHAKE_ACK_TIME]) if time > 0)]
-    lasted = [end - time for time in began]
-    return min(off_the_clock(t, (5 if t > 21 * SECOND else 1) * SECOND) for t in lasted) <= SECOND // 100
+    return any(is_time_out(end - time) for time in began)
+
+
+def is_time_out(lasted: int) -> bool:
+    """Whether a time is one that somebody sets: timers go off late, not early."""
+    return (lasted + SOONER) % ((5 if lasted > 21 * SECOND else 1) * SECOND) <= SOONER + SECOND // 100
 
 
 def answered_too_late(case: Case) -> Verdict | None:

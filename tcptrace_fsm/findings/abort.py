@@ -193,13 +193,14 @@ def abort_rst(c: View) -> Iterator[Hit]:
             if abort.lost
             else "all data had been acknowledged"
         )
+        few = LAST_WORDS if end.peer[E_FIN] >= 0 else 0  # it answers its peer's close so, and takes leave
         yield Hit(
             end.side,
             abort.rst,
             f"{end.name} aborted the connection to {end.peer.name} with RST after "
             f"{span(abort.rst.time - c[C_FIRST_TIME])}; {lost}",
             severity=None
-            if abort.lost and abort.rst.ack <= end.peer[E_NEXT] and not may_skip_packets(end.peer)
+            if abort.lost > few and abort.rst.ack <= end.peer[E_NEXT] and not may_skip_packets(end.peer)
             else "low",  # else it had more than is here
         )
 
