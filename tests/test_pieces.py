@@ -455,3 +455,26 @@ def test_a_capture_that_begins_with_a_syn_ack_and_was_appended_to_itself_is_one_
     """
     (connection,) = run(appended(text, 40)).connections
     assert [connection.end(side, "E_SEGMENTS") for side in ("client", "server")] == [4, 3]
+
+
+def test_a_syn_stamped_late_is_known_by_its_timestamp_too():
+    """The sender's RST bears no identification, and its clock had gone on since the SYN."""
+    text = """
+        0.000 > P. 121:241(120) ack 1   id 205 <ts 2000/7000>
+        0.010 < P. 1:301(300)   ack 241 id 501 <ts 7010/2000>
+        0.020 > R  241:241(0)           id 0
+        0.500 > S  0:0(0)               id 201 <mss 1460, ts 1000/0>
+        0.510 < S. 0:0(0)       ack 1   id 0   <mss 1460, ts 6900/1000>
+    """
+    assert len(run(parse(text)).connections) == 1
+
+
+def test_one_acknowledgment_alone_makes_no_fin_an_old_one():
+    """That one may be forged, and the FIN right."""
+    text = """
+        0.050 > .  101:101(0)   ack 2000001
+        0.060 < P. 1:401(400)   ack 101
+        0.070 > .  101:101(0)   ack 401
+        0.080 > F. 101:101(0)   ack 401
+    """
+    assert "fin_ack_invalid" not in kinds(parse(text))

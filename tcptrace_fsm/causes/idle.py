@@ -239,8 +239,8 @@ def restarted(case: Case, world: World) -> Verdict | None:
     if before and all(s.syn_ack for s in before):
         return None  # it had offered a connection and never had one: it has given up, or forgotten, an offer
     heard_at = max([end[E_ACK_TIME], *(s.last_time for s in before if not s.rst)])
-    if rst.time - heard_at < SECOND:
-        return None  # nobody restarts within a second
+    if rst.time - heard_at < SECOND or any(s.frame > rst.frame and s.length and not s.rst for s in end.segments):
+        return None  # nobody restarts within a second, and who goes on has not lost it
     crowd = others_reset(case, end, rst, world)
     alive = survivors(case, end, rst, world)
     if rst.flags & TCP_ACK and silence(case, end, rst) < QUIET and (alive or len(crowd) < 2):

@@ -160,7 +160,7 @@ def fin_ack_invalid(c: View) -> Iterator[Hit]:
     """A FIN that acknowledges what cannot have been received."""
     for end in c.ends:
         reach = max([65535 << max(end[E_SHIFT], 0), *(s.window for s in end.segments)])
-        highest = -1
+        highest, outlier = -1, -1  # one alone may be forged, and all others right
         for s in genuine(end.segments):
             if s.fin and s.flags & TCP_ACK:
                 beyond = s.has(MARK_ACK_UNSEEN) and 0 <= end[E_EDGE] < s.ack - 1 and s.ack > end.peer[E_NEXT]
@@ -172,7 +172,7 @@ def fin_ack_invalid(c: View) -> Iterator[Hit]:
                     )
                     break
             elif not s.rst:
-                highest = max(highest, s.ack)
+                highest, outlier = max(highest, min(outlier, s.ack)), max(outlier, s.ack)
 
 
 def when_odd_flags(key: Key) -> bool:

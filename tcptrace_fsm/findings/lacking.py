@@ -30,6 +30,7 @@ from tcptrace_fsm.kernels.layout import (
     SERVER,
     SKIPPED_SHIFT,
     STACK_LINUX,
+    STACK_UNKNOWN,
 )
 from tcptrace_fsm.text.durations import SECOND
 
@@ -58,7 +59,8 @@ def skips_packets(end: End) -> bool:
 def may_skip_packets(end: End) -> bool:
     """The same, of any host that mostly numbers its packets one by one: where others than these may be missing."""
     skips, steps = end[E_LAST_FLAGS] >> SKIPPED_SHIFT, end[E_LAST_FLAGS] >> NUMBERED_SHIFT & STEPS_MASK
-    return skips_packets(end) or (0 < skips <= steps and skips + steps >= COUNTED)
+    often = skips <= steps or end[END_STACK] == STACK_UNKNOWN
+    return skips_packets(end) or (skips > 0 and often and skips + steps >= COUNTED)
 
 
 def leap(words: array[int], c: int, log: Words) -> int:

@@ -24,6 +24,7 @@ from tcptrace_fsm.kernels.layout import (
     E_ACK,
     E_BASE_KNOWN,
     E_NEXT,
+    ELSEWHERE,
     FACT_RESET_AGAIN,
     FACT_RESET_ODD_ACK,
     MARK_AFTER_RST,
@@ -130,7 +131,8 @@ def rst_injection_suspected(c: View) -> Iterator[Hit]:
         if asked_by_hand(end, rst):
             continue
         drew = c.before(rst, side=end.peer.side)
-        if drew and drew.has(MARK_OUT_OF_WINDOW) and rst.reply_rst and rst.seq == drew.ack:
+        strange = drew and (drew.has(MARK_OUT_OF_WINDOW) or drew.seq - end[E_ACK] > ELSEWHERE)
+        if drew and strange and rst.reply_rst and rst.seq == drew.ack:
             continue  # its own system answers what it cannot assign to any connection
         yield Hit(
             end.side,

@@ -206,7 +206,9 @@ def is_part_of_opening(c: int, side: int, s: int, segments: Words, rows: Words) 
     if rows[x + E_BASE_KNOWN] == BASE_GUESSED and not rows[x + E_STAGE] & ES_SYN:
         # Begun inside: the SYN whose first byte is the first that was seen, or which its sender had numbered before.
         away = low32(rows[x + E_BASE] - segments[s + S_SEQ])
-        if not away or (away < 65536 and packets_behind(x, s, segments, rows)):
+        if not away or (
+            away < 65536 and (packets_behind(x, s, segments, rows) or has_earlier_stamp(x, s, segments, rows))
+        ):
             return 1
     return given_up_before(x, y, s, segments, rows) if side == CLIENT else 0
 

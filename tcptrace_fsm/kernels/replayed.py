@@ -43,6 +43,13 @@ def packets_behind(x: int, s: int, segments: Words, rows: Words) -> int:
     return behind if behind < 4096 else 0
 
 
+def has_earlier_stamp(x: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether a segment's timestamp lies before the latest of its sender, by less than any segment lives: 1 or 0."""
+    if not segments[s + S_OPTIONS] & OPT_TIMESTAMPS or rows[x + E_TSVAL] < 0:
+        return 0
+    return 1 if 0 < low32(rows[x + E_TSVAL] - segments[s + S_TSVAL]) < OLD_TICKS else 0
+
+
 def shows_new(c: int, x: int, s: int, segments: Words, rows: Words) -> int:
     """Whether a segment says anything that its connection had not heard yet: 1 or 0."""
     flags = segments[s + S_FLAGS]
