@@ -19,6 +19,7 @@ from tcptrace_fsm.kernels.layout import (
     ATTEMPT_SIZE,
     C_CLIENT_LO,
     C_PORTS,
+    C_ROLE_BASIS,
     C_SERVER_LO,
     CLIENT,
     CONNECTION_SIZE,
@@ -30,6 +31,8 @@ from tcptrace_fsm.kernels.layout import (
     E_SEGMENTS,
     E_SYNS,
     E_TSVAL,
+    ROLE_SYN,
+    ROLE_SYN_ACK,
     SERVER,
     TCP_ACK,
     TCP_FIN,
@@ -130,6 +133,26 @@ def test_probes_are_noted_by_whom_they_concern(kernel, pairs):
         (tuple(r[A_KEY : A_KEY + width]), tuple(r[member : member + size]), r[A_PORT], r[A_ANSWERED])
         for r in (noted[i * ATTEMPT_SIZE : (i + 1) * ATTEMPT_SIZE] for i in range(n))
     ] == expected
+
+
+def test_answers_that_nobody_asked_for_are_noted_from_both_ends(kernel):
+    """SYN+ACKs whose receiver sent nothing, or RSTs: by that one, and by their sender."""
+    words = records(4)
+    starts, noted = array("q", range(0, len(words), CONNECTION_SIZE)), array("q", bytes(16 * COUNT * ATTEMPT_SIZE))
+    for n, c in enumerate(starts):
+        words[c + C_ROLE_BASIS] = (ROLE_SYN_ACK, ROLE_SYN)[n % 3 == 0]
+    bound = array("q", [1, 1, 0, 0, 1, 0, 0])
+    n = kernel.note_answers(COUNT, *given(kernel, starts, words, bound, noted))
+    expected = []
+    for c in starts:
+        client, server = end_of(c, CLIENT), end_of(c, SERVER)
+        asked = words[c + C_ROLE_BASIS] != ROLE_SYN_ACK or words[client + E_SEGMENTS] != words[client + E_RSTS]
+        if not asked and words[server + E_SYNS] == words[server + E_SEGMENTS]:
+            hosts = words[c + C_CLIENT_LO], words[c + C_SERVER_LO]
+            expected += [((way, 0, 0, hosts[way]), (0, 0, hosts[1 - way])) for way in (0, 1) if not way or hosts[1] < 2]
+    assert expected
+    each = [noted[i * ATTEMPT_SIZE : (i + 1) * ATTEMPT_SIZE] for i in range(n)]
+    assert [(tuple(r[A_KEY : A_KEY + 4]), tuple(r[A_MEMBER : A_MEMBER + 3])) for r in each] == expected
 
 
 def test_connections_with_one_side_are_found_as_they_are_defined(kernel):

@@ -28,7 +28,7 @@ from tcptrace_fsm.kernels.layout import (
     A_PEER,
     ATTEMPT_SIZE,
 )
-from tcptrace_fsm.kernels.strays import note_probes
+from tcptrace_fsm.kernels.strays import note_answers, note_probes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from tcptrace_fsm.findings.groups import Group, Groups
     from tcptrace_fsm.tcp.profiles import Profile
 
-__all__ = ["HOST", "LISTENER", "PAIR", "TARGET", "Attempts", "Columns", "OfAttempts"]
+__all__ = ["EITHER", "HOST", "LISTENER", "PAIR", "TARGET", "Attempts", "Columns", "OfAttempts"]
 
 MANY = 65536  # attempts that are kept before they are put in order
 LISTENER, HOST, PAIR = ((A_KEY, 4), (A_MEMBER, 3)), ((A_KEY, 3), (A_MEMBER, 4)), ((A_KEY, 6), (A_PEER, 4))
-TARGET = ((A_KEY, 3), (A_MEMBER, 3))
+TARGET, EITHER = ((A_KEY, 3), (A_MEMBER, 3)), ((A_KEY, 4), (A_MEMBER, 3))
 """Which words of a record are the group's key, and which its member's: where they begin, and how many."""
 FEW = 1024  # groups that are looked for among attempts, instead of attempts among groups
 
@@ -75,7 +75,8 @@ class Attempts:
     key, member : (int, int)
         Which words of a record say what group it belongs to, and what it is counted as: ``LISTENER``: by the listener,
         the clients being members of the group; ``HOST``: by the client, with listeners as members; of probes
-        ``TARGET``: by the host that is sent them, with senders as members; ``PAIR``: by sender and receiver.
+        ``TARGET``: by the host that is sent them, with senders as members; ``PAIR``: by sender and receiver; of answers
+        ``EITHER``: by sender, and by receiver.
     """
 
     def __init__(self, key: tuple[int, int], member: tuple[int, int]) -> None:
@@ -103,6 +104,13 @@ class Attempts:
             out = array("q", bytes(8 * count * ATTEMPT_SIZE))
             pairs = int((self._key, self._member) == PAIR)
             n = note_probes(count, found, block, pairs, least_port, limit_of(bound), out)
+            self.words += out[: n * ATTEMPT_SIZE]
+
+    def take_answers(self, block: array[int], rows: array[int], bound: Name | None) -> None:
+        """Keep those among some connections; see :func:`tcptrace_fsm.kernels.strays.note_answers`."""
+        if rows:
+            out = array("q", bytes(16 * len(rows) * ATTEMPT_SIZE))
+            n = note_answers(len(rows), rows, block, limit_of(bound), out)
             self.words += out[: n * ATTEMPT_SIZE]
 
     @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.core.grouping import Field, in_order, steps_of, words_in_common
-from tcptrace_fsm.findings.attempts import LISTENER, TARGET, OfAttempts
+from tcptrace_fsm.findings.attempts import EITHER, LISTENER, TARGET, OfAttempts
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, span
 from tcptrace_fsm.findings.scan import TARGETS, probers, when_never_opened
@@ -18,20 +18,16 @@ from tcptrace_fsm.kernels.layout import (
     C_ID,
     C_LAST_TIME,
     C_PORTS,
-    C_ROLE_BASIS,
     CLIENT,
     CONNECTION_SIZE,
     E_BASE,
     E_BASE_KNOWN,
-    E_RSTS,
-    E_SEGMENTS,
     E_SYNS,
     E_WINDOW,
     E_ZERO_WINDOWS,
     MARK_ZERO_WINDOW,
     OPENING_INCOMPLETE,
     OPENING_UNANSWERED,
-    ROLE_SYN_ACK,
     SERVER,
     TCP_ACK,
     TCP_RST,
@@ -140,18 +136,21 @@ class SynFlood(OfAttempts):
                 )
 
 
-class Backscatter(Collector):
-    """Answers to SYNs that were not sent, by the host that is sent them."""
+def tell_nothing(group: Group, attempts: Columns) -> None:
+    """Who is told apart is enough."""
 
-    def see(self, words: array[int], c: int) -> None:
-        """A connection of which the server's answer was seen, and nothing from the client but RST."""
-        client, server = end_of(c, CLIENT), end_of(c, SERVER)
-        if words[c + C_ROLE_BASIS] != ROLE_SYN_ACK or words[client + E_SEGMENTS] != words[client + E_RSTS]:
-            return
-        if words[server + E_SYNS] != words[server + E_SEGMENTS]:
-            return
-        self.groups.of((0, *host_of(words, c, CLIENT))).add(words, c, host_of(words, c, SERVER))
-        self.groups.of((1, *host_of(words, c, SERVER))).add(words, c, host_of(words, c, CLIENT))
+
+class Backscatter(OfAttempts):
+    """Answers to SYNs that were not sent, by the host that is sent them, and by that which sends them."""
+
+    def __init__(self, profile: Profile) -> None:
+        super().__init__(profile, by=EITHER, tell=tell_nothing)
+
+    def see_all(self, words: array[int], rows: array[int]) -> None:
+        """Connections of which the server's answer was seen, and nothing from the client but RST."""
+        self.attempts.take_answers(words, rows, self.groups.bound)
+        if self.attempts.many:
+            self.count()
 
     def finish(self, now: int) -> Iterator[Found]:
         """One that is answered by many, or one that answers many."""

@@ -380,8 +380,11 @@ def unsolicited_of(c: int, n: int, at: int, block: Words, log: Words, out: Words
     return at + out[d + D_FRAMES]
 
 
-def stray_fin_of(c: int, n: int, at: int, block: Words, log: Words, out: Words, frames: Words) -> int:
-    """A FIN before all else, answered by RST or by nothing. Returns how many frames of evidence there are now."""
+def stray_of(c: int, n: int, at: int, block: Words, log: Words, out: Words, frames: Words) -> int:
+    """An RST before all else, or a FIN that is answered by RST or by nothing.
+
+    Returns how many frames of evidence there are now.
+    """
     first = -1
     answer = -1
     r = block[c + C_LOG_HEAD]
@@ -392,16 +395,18 @@ def stray_fin_of(c: int, n: int, at: int, block: Words, log: Words, out: Words, 
             elif side_of(log[r + L_INFO]) != side_of(log[first + L_INFO]):
                 answer = r
         r = log[r + L_NEXT]
-    if first < 0 or log[first + L_INFO] & (TCP_FIN | TCP_RST) != TCP_FIN:
+    if first < 0 or not log[first + L_INFO] & (TCP_FIN | TCP_RST):
         return at
-    if answer >= 0 and not log[answer + L_INFO] & TCP_RST:
+    side = side_of(log[first + L_INFO])
+    reset = 1 if log[first + L_INFO] & TCP_RST else 0
+    if answer >= 0 and not reset and not log[answer + L_INFO] & TCP_RST:
         return at
-    d = tell(0, DETECT_STRAY_FIN, side_of(log[first + L_INFO]), n, 1, out)
+    d = tell(0, DETECT_STRAY_RST if reset else DETECT_STRAY_FIN, side, n, 1, out)
     out[d + D_TIME] = log[first + L_TIME]
     out[d + D_FRAME] = log[first + L_FRAME]
-    out[d + D_COUNT] = 1
+    out[d + D_COUNT] = block[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_RSTS] if reset else 1
     frames[at] = log[first + L_FRAME]
-    if answer >= 0:
+    if answer >= 0 and not reset:
         out[d + D_MORE] = 1
         frames[at + 1] = log[answer + L_FRAME]
         out[d + D_FRAMES] = 2
@@ -466,9 +471,11 @@ def detect(
             at = unsolicited_of(c, n, at, block, log, out, frames)
             out[n * DETECTED_SIZE + D_ASKED] = i
             n += 1 if at > before else 0
-        if bits & DETECT_STRAY_FIN:
+        if bits & (DETECT_STRAY_FIN | DETECT_STRAY_RST):
             before = at
-            at = stray_fin_of(c, n, at, block, log, out, frames)
+            at = stray_of(c, n, at, block, log, out, frames)
+            if at > before and not bits & out[n * DETECTED_SIZE + D_KIND]:
+                at = before  # it is the other one
             out[n * DETECTED_SIZE + D_ASKED] = i
             n += 1 if at > before else 0
         side = CLIENT

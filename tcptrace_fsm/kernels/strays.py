@@ -13,7 +13,7 @@ from tcptrace_fsm.kernels.layout import *
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["find_heard", "find_one_sided", "find_probes", "note_probes"]
+__all__ = ["find_heard", "find_one_sided", "find_probes", "note_answers", "note_probes"]
 
 
 def probes_from(own: int, other: int, flags: int, block: Words) -> int:
@@ -145,6 +145,54 @@ def note_probes(count: int, found: Words, block: Words, pairs: int, least_port: 
         out[k + A_SIDE] = side
         out[k + A_ANSWERED] = 1 if block[other + E_RSTS] else 0
         n += 1
+    return n
+
+
+def note_answers(count: int, starts: Words, block: Words, bound: Words, out: Words) -> int:
+    """Note SYN+ACKs to who sent nothing, or RSTs: by who was sent them, and by who sent them, each the other's member.
+
+    Parameters
+    ----------
+    count : int
+    starts : int64[count]
+    block : int64 array
+    bound : int64[7]
+        1 and the largest key that is taken, or 0. A key is 0 and who was sent them, or 1 and who sent them.
+    out : int64[2 * count * ATTEMPT_SIZE]
+
+    Returns
+    -------
+    int
+        How many records were written.
+    """
+    n = 0
+    i = 0
+    while i < count:
+        c = starts[i]
+        x = c + C_ENDPOINTS
+        y = x + ENDPOINT_SIZE
+        i += 1
+        if block[c + C_ROLE_BASIS] != ROLE_SYN_ACK or block[x + E_SEGMENTS] != block[x + E_RSTS]:
+            continue
+        if block[y + E_SYNS] != block[y + E_SEGMENTS]:
+            continue
+        by = CLIENT
+        while by <= SERVER:
+            k = n * ATTEMPT_SIZE
+            out[k + A_KEY] = by
+            put_host(c, by, block, out, k + A_KEY + 1)
+            put_host(c, 1 - by, block, out, k + A_MEMBER)
+            if not lies_behind(k, 4, out, bound):
+                out[k + A_MEMBER + 3] = 0
+                out[k + A_ID] = block[c + C_ID]
+                out[k + A_FRAME] = block[c + C_FIRST_FRAME]
+                out[k + A_FIRST] = block[c + C_FIRST_TIME]
+                out[k + A_LAST] = block[c + C_LAST_TIME]
+                out[k + A_PORT] = 0
+                out[k + A_SIDE] = SERVER
+                out[k + A_ANSWERED] = 1 if block[x + E_RSTS] else 0
+                n += 1
+            by += 1
     return n
 
 

@@ -10,6 +10,7 @@ DETECT_ISN_CHANGED = 8
 DETECT_REFUSED = 16
 DETECT_UNSOLICITED = 32
 DETECT_STRAY_FIN = 64
+DETECT_STRAY_RST = 128
 
 # --- detected: one finding -------------------------------------------------------------------------------------------
 D_ASKED = 0  # which of the connections that were asked about
