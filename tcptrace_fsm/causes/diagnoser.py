@@ -219,7 +219,8 @@ def _by_connection(block: Block) -> dict[int, list[Finding]]:
     def make(block: Block) -> dict[int, list[Finding]]:
         found: dict[int, list[Finding]] = {}
         for finding in block.done.findings:
-            found.setdefault(finding.place, []).append(finding)
+            if finding.conn_id is not None:
+                found.setdefault(finding.conn_id, []).append(finding)
         return found
 
     return block.once("findings by connection", make)
@@ -231,6 +232,7 @@ def _alike(block: Block) -> dict[Key, Places]:
     def make(block: Block) -> dict[Key, Places]:
         words, findings = block.words, _by_connection(block)
         made: dict[Key, list[int] | array[int]] = {}
+        sets: dict[str, frozenset[str]] = {}  # most have one finding, and few kinds occur
         places = Places()
         for some in (*by_key(block).values(), _one_way(block)):
             places.extend(some)
@@ -238,8 +240,14 @@ def _alike(block: Block) -> dict[Key, Places]:
         for (six, hi, lo, *way), members in words_in_common(words, places.starts, LIKE):
             told = [i for i in members if kinds[i]] if findings else ()
             for i in told:
-                key = (six, hi, lo, *way, frozenset([f.kind for f in kinds[i] or ()]))
-                made.setdefault(key, []).append(i)
+                said = kinds[i] or []
+                alone = said[0].kind if len(said) == 1 else ""
+                together = sets.get(alone)
+                if together is None:
+                    together = frozenset([f.kind for f in said])
+                    if alone:
+                        sets[alone] = together
+                made.setdefault((six, hi, lo, *way, together), []).append(i)
             if len(told) < len(members):
                 made[six, hi, lo, *way, NOTHING] = [i for i in members if not kinds[i]] if told else members
         return {key: places.some(array("q", numbers)) for key, numbers in made.items()}

@@ -62,9 +62,9 @@ class Finds:
 
     def add(self, findings: list[Finding]) -> None:
         """Count some findings."""
-        worst = min([(-RANK.get(f.severity, 0), f.place, f.time, f.message) for f in findings])
-        places = sorted({f.place for f in findings})
-        self._take(len(findings), worst, places[: SHOWN_IDS + 1])
+        places = [f.place for f in findings]
+        worst = min([(-RANK.get(f.severity, 0), p, f.time, f.message) for f, p in zip(findings, places, strict=True)])
+        self._take(len(findings), worst, sorted(set(places))[: SHOWN_IDS + 1])
 
     def merge(self, other: Finds) -> None:
         """Take what another has counted."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE, genuine, outdated, times, when_closing
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
-from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, Wording, mask, name_of, span
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, Wording, mask, span
+from tcptrace_fsm.findings.view import names_of
 from tcptrace_fsm.kernels.layout import (
     DETECT_LAST_ACK_LOST,
     DL_FIN,
@@ -102,7 +103,8 @@ def repeated_in_time_wait(words: array[int], c: int, side: int, late: int, *, pa
         if passed
         else f"repeated its FIN {span(late)} after the first, which had been received, as the next ACK shows"
     )
-    return f"the last ACK of {name_of(words, c, side)} was lost: {name_of(words, c, 1 - side)} {how}"
+    name, peer = names_of(words, c, side)
+    return f"the last ACK of {name} was lost: {peer} {how}"
 
 
 def word_last_ack(found: Detected, words: array[int], c: int) -> tuple[str, str | None]:

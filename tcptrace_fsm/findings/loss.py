@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
-from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, Wording, mask, name_of, span
+from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, Wording, mask, span
+from tcptrace_fsm.findings.view import names_of
 from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
     C_MARKS,
@@ -154,7 +155,7 @@ def spurious(c: View) -> Iterator[Hit]:
 
 def repeated_for_nothing(words: array[int], c: int, side: int, often: int, dsacks: int) -> tuple[str, str | None]:
     """In words: an endpoint sent data again ``often`` times, and its peer reported ``dsacks`` duplicates."""
-    name, peer = name_of(words, c, side), name_of(words, c, 1 - side)
+    name, peer = names_of(words, c, side)
     count = "once" if often == 1 else f"{'at least ' if words[c + C_FLAGS] & CF_LOG_FULL else ''}{often} times"
     proof = (
         f"{peer} reported duplicates (D-SACK)"

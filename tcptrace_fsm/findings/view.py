@@ -409,14 +409,13 @@ def name_of(words: array[int], c: int, side: int) -> str:
     return socket_text(server_high, server_low, ports & 65535, six=bool(net & 1))
 
 
-def names_of(words: array[int], c: int) -> tuple[str, str]:
-    """The same of the client and of the server."""
+def names_of(words: array[int], c: int, side: int = CLIENT) -> tuple[str, str]:
+    """The same of an endpoint and of its peer."""
     net, ports, client_low, server_low, client_high, server_high = words[c + C_NET : c + C_SERVER_HI + 1]
     six = bool(net & 1)
-    return (
-        socket_text(client_high, client_low, ports >> 16, six=six),
-        socket_text(server_high, server_low, ports & 65535, six=six),
-    )
+    client = socket_text(client_high, client_low, ports >> 16, six=six)
+    server = socket_text(server_high, server_low, ports & 65535, six=six)
+    return (client, server) if side == CLIENT else (server, client)
 
 
 COPIED, UNSEEN = mask(MARK_CAPTURE_DUPLICATE), mask(MARK_ACK_UNSEEN)
