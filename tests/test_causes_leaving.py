@@ -156,6 +156,13 @@ MISSED = {
     ]
     .replace("101:108(7)  ", "101:801(700)")
     .replace("108:108(0)", "801:801(0)"),
+    "an answer that is sent with the reset, all of a large request having been acknowledged": OPENED
+    + "".join(f"0.{30 + n} > . {1 + 1000 * n}:{1001 + 1000 * n}(1000) ack 1\n" for n in range(20))
+    + """
+        0.055 < .  1:1(0)       ack 20001
+        0.062 < P. 1:351(350)   ack 20001
+        0.0621 < R. 351:351(0)  ack 20001
+    """,
     "a server that does not read on": """
         0.000 > S  0:0(0)
         0.010 < S. 0:0(0)     ack 1

@@ -8,7 +8,7 @@ from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.gave_up import LATE, MOMENT, answered_too_late
 from tcptrace_fsm.causes.talk import WORDS, alternates, is_free, last_burst, median_response, pending
 from tcptrace_fsm.findings.abort import LAST_WORDS, aborts
-from tcptrace_fsm.findings.evidence import HANDSHAKE, overtaken, prompt
+from tcptrace_fsm.findings.evidence import HANDSHAKE, bytes_lost, overtaken, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_IDLE,
@@ -319,8 +319,9 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             done = (end.side == CLIENT and has_all(case, last)) or stops(case, end) or parting(case, end, last)
             said = last_burst(case) if pending(case) == (end.side != CLIENT) else 0
             owing = max(end.peer[E_NEXT] - max(end[E_ACK], 1), said)
-            # All was acknowledged, and an answer had been given; or none was awaited any more.
-            done = done or not owing or news(case, owing) or had_waited(case, end)
+            # All was acknowledged, and an answer had been given, and had arrived; or none was awaited any more.
+            given = not owing and not bytes_lost(end)
+            done = done or given or news(case, owing) or had_waited(case, end)
             sure = finding.severity != "low" and not done
             return Verdict(
                 65 if sure else 45,
