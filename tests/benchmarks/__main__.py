@@ -35,6 +35,8 @@ with open(sys.argv[1], "rb") as file:
 COMMANDS: dict[str, list[str]] = {
     "analyze -o": [*TOOL, "analyze", "{pcap}", "-q", "-o", "{out}"],
     "analyze": [*TOOL, "analyze", "{pcap}", "-q"],
+    "analyze -o --jobs 2": [*TOOL, "analyze", "{pcap}", "-q", "-o", "{out}", "--jobs", "2"],
+    "analyze --jobs 2": [*TOOL, "analyze", "{pcap}", "-q", "--jobs", "2"],
     "analyze --tables segments": [
         *(*TOOL, "analyze", "{pcap}", "-q", "-o", "{out}"),
         *("--tables", "connections,transitions,anomalies,segments"),
