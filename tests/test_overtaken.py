@@ -189,6 +189,34 @@ ROWS = [
         client=GVISOR,
         server=GVISOR,
     ),
+    Row(
+        "gvisor_had_the_ack_of_its_fin_before_the_fin",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 105 <ts 300/200>
+        1.020 < .  201:201(0)   ack 102 id 503 <ts 420/300>
+        1.060 < F. 201:201(0)   ack 102 id 504 <ts 460/300>
+        1.080 > .  102:102(0)   ack 202 id 106 <ts 380/420>
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 FIN_WAIT_2@1.03 TIME_WAIT@1.07",
+        client=GVISOR,
+        server=GVISOR,
+    ),
+    Row(
+        "gvisor_missed_the_ack_of_its_fin",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 105 <ts 300/200>
+        1.020 < .  201:201(0)   ack 102 id 503 <ts 420/300>
+        1.060 < F. 201:201(0)   ack 102 id 504 <ts 460/300>
+        1.080 > .  102:102(0)   ack 202 id 106 <ts 380/200>
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 TIME_WAIT@1.07",
+        client=GVISOR,
+        server=GVISOR,
+    ),
     # --- what acknowledges the FIN comes behind what passed before that ---
     Row(
         "a_quick_answer_to_a_fin_and_its_copy",
@@ -320,17 +348,19 @@ def test_an_abort_behind_the_ack_that_opens(reply, path):
 
 
 @pytest.mark.parametrize(
-    "client, rst, path",
+    "client, at, rst, path",
     [
-        (OLD_BSD, "R. 1:1(0) ack 1", "SYN_SENT ESTABLISHED CLOSED"),
-        (LINUX, "R. 1:1(0) ack 1", "SYN_SENT ESTABLISHED CLOSED"),
-        (LINUX, "R 1:1(0)", "SYN_SENT CLOSED"),  # it no longer wanted the SYN+ACK (RFC 9293 3.5.2, group 1)
-        (LWIP, "R. 1:1(0) ack 1", "SYN_SENT CLOSED"),  # lwIP says the same so
-        (NOBODY, "R. 1:1(0) ack 1", "SYN_SENT CLOSED"),
+        (OLD_BSD, 0.06, "R. 1:1(0) ack 1", "SYN_SENT ESTABLISHED CLOSED"),
+        (LINUX, 0.06, "R. 1:1(0) ack 1", "SYN_SENT ESTABLISHED CLOSED"),
+        (LINUX, 0.06, "R 1:1(0)", "SYN_SENT CLOSED"),  # it no longer wanted the SYN+ACK (RFC 9293 3.5.2, group 1)
+        (LWIP, 0.06, "R. 1:1(0) ack 1", "SYN_SENT CLOSED"),  # lwIP says the same so
+        (NOBODY, 0.06, "R. 1:1(0) ack 1", "SYN_SENT CLOSED"),
+        (LWIP, 0.9, "R. 1:1(0) ack 1", "SYN_SENT ESTABLISHED CLOSED"),  # but at once
+        (LWIP, 0.9, "R  1:1(0)", "SYN_SENT CLOSED"),
     ],
 )
-def test_an_rst_that_acknowledges_a_syn_ack(client, rst, path):
-    text = f"0.000 > S 0:0(0) {client.format(ecr=0)}\n0.020 < S. 0:0(0) ack 1\n0.060 > {rst}\nend 3"
+def test_an_rst_that_acknowledges_a_syn_ack(client, at, rst, path):
+    text = f"0.000 > S 0:0(0) {client.format(ecr=0)}\n0.020 < S. 0:0(0) ack 1\n{at} > {rst}\nend 3"
     assert run(text, profile=AUTO).connections[0].path("client") == "CLOSED " + path
 
 

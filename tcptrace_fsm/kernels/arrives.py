@@ -180,6 +180,9 @@ def acks_fin(tcb: Tcb, w: int) -> int:
         return -1
     if tcb.habits & HABIT_FIN_STARTS_AGAIN and not tcb.fin_taken and 0 <= tcb.peer_fin_end <= tcb.log[w].seq:
         return 0  # gVisor looks for the ACK of its FIN in what is next in sequence (consumeSegment)
+    if w < tcb.fin_copy and not tcb.fin_taken and is_echoed_late(tcb, tcb.fin_copy):
+        if newer(tcb.log[w].tsval, tcb.log[tcb.fin_proof].tsecr):
+            return 0  # it takes the FIN, and has not had this before
     if (
         0 < tcb.fin_unknown <= tcb.log[w].time + tcb.reach
         and tcb.state == ST_FIN_WAIT_1

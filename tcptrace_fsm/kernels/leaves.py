@@ -143,11 +143,18 @@ def aborts_after_syn_ack(tcb: Tcb, w: int) -> int:
     """Whether the RST ``w`` of an endpoint in SYN_SENT shows that it had the SYN+ACK, and was established: 1 or 0.
 
     It acknowledges that. An answer to a SYN+ACK that nobody wants any more has no ACK (RFC 9293 3.5.2, group 1), unless
-    a small stack or a middlebox gives it.
+    a small stack or a middlebox gives it; and it comes at once.
     """
     if not tcb.log[w].flags & TCP_ACK or tcb.log[w].ack < 1:
         return 0
-    return 1 if tcb.stack in (STACK_LINUX, STACK_BSD, STACK_GVISOR) else 0
+    if tcb.stack in (STACK_LINUX, STACK_BSD, STACK_GVISOR):
+        return 1
+    v = w - 1
+    while v >= 0 and v >= w - LOOKED_AT and tcb.log[v].flags & (TCP_SYN | TCP_ACK) != TCP_SYN | TCP_ACK:
+        v -= 1
+    if v < 0 or v < w - LOOKED_AT or tcb.log[v].side == tcb.side:
+        return 0
+    return 1 if tcb.log[w].time - tcb.log[v].time > max(tcb.reach, ANSWER_DUE * MILLISECOND) else 0
 
 
 def close_before(tcb: Tcb, w: int) -> int:
