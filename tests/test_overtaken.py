@@ -377,3 +377,28 @@ def test_a_syn_ack_meets_time_wait(client, state):
         end 3
     """
     assert run(opening + text, profile=AUTO).connections[0].path("client").split()[-1] == state
+
+
+@pytest.mark.parametrize(
+    "answer, path",
+    [
+        ("2.220 < S. 7000:7000(0) ack 1 id 504", "SYN_RECEIVED"),  # a copy of the SYN met a listener
+        ("2.220 < S. 0:0(0)       ack 1 id 501", ""),  # the capture holds a stretch of time twice
+    ],
+)
+def test_a_late_copy_of_a_syn_opens_a_connection_where_it_is_answered_anew(answer, path):
+    opening = OPENING.format(client=LWIP, server=LWIP)
+    text = f"""
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.020 < F. 201:201(0)   ack 102 id 503
+        1.040 > .  102:102(0)   ack 202 id 106
+        2.200 > S  0:0(0)               {LWIP} id 101
+        {answer}
+        5.220 {answer[6:]}
+        end 9
+    """
+    first, *more, _ = run(opening + text, profile=AUTO).connections
+    assert first.path("client").split()[-1] == "TIME_WAIT"
+    assert first.path("server").split()[-1] == "CLOSED"
+    assert [c.path("server").split()[-1] for c in more] == path.split()
+    assert [c.path("client").split()[-1] for c in more] == (["SYN_SENT"] if more else [])

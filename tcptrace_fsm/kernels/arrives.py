@@ -137,7 +137,7 @@ def syn_ack_arrives(tcb: Tcb, w: int) -> int:
         waited = tcb.end - tcb.log[w].time  # whoever gets a SYN+ACK answers it at once
         if (
             tcb.syn_ack_proof >= 0
-            or tcb.unseen
+            or (tcb.unseen and not (tcb.row.marks & M_SYN_ACK_AGAIN and tcb.peer.segments == tcb.peer.syns))
             or (waited < ANSWER_DUE * MILLISECOND + 4 * tcb.half and not tcb.row.marks & M_SYN_ACK_AGAIN)
         ):
             received(tcb, EV_RCV_SYN_ACK, w, tcb.syn_ack_proof)

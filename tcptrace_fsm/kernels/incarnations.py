@@ -279,6 +279,35 @@ def resets_old(newest: int, old: int, s: int, segments: Words, rows: Words) -> i
     return 0 if rows[y + E_ACK] >= 0 and low32(rows[x + E_BASE] + rows[y + E_ACK]) == segments[s + S_SEQ] else 1
 
 
+def is_answered_anew(c: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether a SYN+ACK has another number than that to the SYN of a connection which is over, and answers it: 1 or 0.
+
+    A copy of that SYN came late, or was taken for the capture's, and made a listener open a connection.
+    """
+    if segments[s + S_FLAGS] & (TCP_SYN | TCP_ACK | TCP_RST) != TCP_SYN | TCP_ACK:
+        return 0
+    if not rows[c + C_FLAGS] & CF_RESTAMPED:
+        return 0
+    x = c + C_ENDPOINTS
+    y = x + ENDPOINT_SIZE
+    if is_client(rows, c, segments, s) or rows[x + E_BASE_KNOWN] != BASE_SYN or rows[y + E_BASE_KNOWN] != BASE_SYN:
+        return 0
+    if segments[s + S_SEQ] == rows[y + E_BASE] or segments[s + S_ACK] != low32(rows[x + E_BASE] + 1):
+        return 0
+    return is_over(c, rows)
+
+
+def answer_anew(old: int, s: int, h: int, slot: int, tracker: Tracker) -> int:
+    """A new row for what that SYN+ACK answers: the same SYN, which its sender has not sent again."""
+    rows = tracker.rows
+    c = new_incarnation(old, s, h, slot, tracker)
+    rows[old + C_FLAGS] &= ~CF_RESTAMPED
+    rows[old + C_TAKEN_BY] = CLIENT
+    rows[old + C_TAKEN_SEQ] = 0
+    rows[old + C_TAKEN_TSVAL] = rows[old + C_ENDPOINTS + E_SYN_TSVAL]
+    return c
+
+
 def route(newest: int, s: int, h: int, slot: int, tracker: Tracker) -> int:
     """Which incarnation of a known four-tuple a segment belongs to; opens one where it must. Returns its row."""
     segments = tracker.segments
@@ -286,6 +315,8 @@ def route(newest: int, s: int, h: int, slot: int, tracker: Tracker) -> int:
     flags = segments[s + S_FLAGS]
     if flags & TCP_SYN and not flags & (TCP_ACK | TCP_RST):
         return route_syn(newest, s, h, slot, tracker)
+    if is_answered_anew(newest, s, segments, rows):
+        return answer_anew(newest, s, h, slot, tracker)
     old = rows[newest + C_OLDER]
     if old < 0:
         return newest
