@@ -160,7 +160,7 @@ class _Ahead:
         self._ready: Queue[tuple[bool, Any]] = Queue(AHEAD)
         self._stopped = False
         self.left: list[Any] = []
-        self._thread = Thread(target=self._run)
+        self._thread = Thread(target=self._run, daemon=True)  # whoever presses Ctrl-C again and again gets out
 
     def _run(self) -> None:
         ending: BaseException | None = None
@@ -203,7 +203,7 @@ class _Behind:
         self._waiting: Queue[Any] = Queue(BEHIND)
         self._failed: BaseException | None = None
         self._stopped = False
-        self._thread = Thread(target=self._run)
+        self._thread = Thread(target=self._run, daemon=True)  # whoever presses Ctrl-C again and again gets out
 
     def put(self, what: Any) -> None:
         """Have something taken; waits while too much does."""
