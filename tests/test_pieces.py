@@ -478,3 +478,50 @@ def test_one_acknowledgment_alone_makes_no_fin_an_old_one():
         0.080 > F. 101:101(0)   ack 401
     """
     assert "fin_ack_invalid" not in kinds(parse(text))
+
+
+@pytest.mark.parametrize("ttl", [43, 57])
+def test_nobody_cut_a_scanners_connection_but_its_own_system(ttl):
+    """The diagnosis as well as the finding."""
+    text = f"""
+        0.0000 > S  0:0(0)       id 0 ttl 43
+        0.0001 < S. 0:0(0)       ack 1 id 0 ttl 64
+        0.1000 > R  1:1(0)       id 0 ttl {ttl}
+        16.000 > .  1:110(109)   ack 1 id 0 ttl 43
+        16.004 < R  1:1(0)       id 0 ttl 64
+    """
+    assert ("reset_injected" in loud(text)) == (ttl == 57)
+
+
+@pytest.mark.parametrize("acks", [True, False])
+def test_no_path_is_dead_where_a_filter_leaves_the_acks_out(acks):
+    """Copies that were answered by nothing but ACKs look the same."""
+    bare = "0.020 > . 1:1(0) ack 1\n" if acks else ""
+    again = "".join(f"{at} > P. 101:201(100) ack 501\n" for at in (5.0, 5.21, 5.63, 6.47, 8.15, 11.51, 18.23))
+    text = f"""
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0)       ack 1
+        {bare}
+        0.030 > P. 1:101(100)   ack 1
+        0.040 < P. 1:501(500)   ack 101
+        {again}
+        end 60
+    """
+    assert ("path_dead" in loud(text)) == acks
+
+
+@pytest.mark.parametrize(("seq", "rejected"), [(1101, False), (3101, True)])
+def test_data_are_old_where_newer_ones_were_taken_before_them(seq, rejected):
+    """A receiver keeps the timestamp of what it stands at, not that of what lies behind a hole."""
+    text = f"""
+        0.000 > S  0:0(0)               <ts 1000/0>
+        0.010 < S. 0:0(0)       ack 1   <ts 5000/1000>
+        0.020 > .  1:1(0)       ack 1   <ts 1020/5000>
+        0.030 > P. 1:101(100)   ack 1   <ts 1030/5000>
+        0.040 < .  1:1(0)       ack 101 <ts 5040/1030>
+        0.500 > .  2101:3101(1000) ack 1 <ts 1500/5040>
+        0.900 > .  {seq}:{seq + 1000}(1000) ack 1 <ts 1400/5040>
+        2.000 < .  1:1(0)       ack 101 <ts 7000/1030>
+    """
+    found = [f.severity for f in run(parse(text), rules=True).findings if f.kind == "paws_reject_expected"]
+    assert ("medium" in found or "high" in found) == rejected

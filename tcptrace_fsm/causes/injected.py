@@ -8,6 +8,7 @@ from tcptrace_fsm.causes.attempts import syns_of
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.findings.evidence import FAR, HANDSHAKE, genuine, hops
 from tcptrace_fsm.findings.gone_on import goes_on, overtaking
+from tcptrace_fsm.findings.reset_checks import asked_by_hand
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_OPENING,
@@ -88,6 +89,8 @@ def forged(case: Case, end: End) -> Forged | None:
     if not rsts or drawn_by(end, rsts[0]):
         return None
     first = rsts[0]
+    if asked_by_hand(end, first):
+        return None  # its own system's
     if any(s.rst and s.frame < first.frame for s in genuine(end.peer.segments)):
         return None  # it answers what came after the other side's RST
     others = [s for s in genuine(end.segments) if not s.rst]

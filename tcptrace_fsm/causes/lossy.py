@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls, unanswered
 from tcptrace_fsm.findings.evidence import HANDSHAKE
-from tcptrace_fsm.findings.needs import incomplete
+from tcptrace_fsm.findings.needs import holds_bare_acks, incomplete
 from tcptrace_fsm.findings.rule import SECOND, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_LONGEST_AFTER,
@@ -51,6 +51,8 @@ def silent_since(case: Case, stall: Stall) -> int | None:
 
 def dead_path(case: Case, world: World) -> Verdict | None:
     """Everything that was sent is repeated, and nothing at all comes back any more."""
+    if not holds_bare_acks(case.view):
+        return None  # a filter leaves them out
     for stall in stalls(case):
         silence = silent_since(case, stall)
         if silence is None or silence < PATIENCE or damaged(stall):

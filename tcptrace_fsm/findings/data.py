@@ -153,6 +153,17 @@ def taken(s: Segment, end: End) -> bool:
     return end.peer[E_ACK] >= s.end and next(again, None) is None
 
 
+def was_overtaken(s: Segment, end: End) -> bool:
+    """Whether newer timestamps had passed beyond a segment of ``end`` only: its receiver had not taken note of them.
+
+    It keeps that of the segment with which it stands, not that of what lies behind a hole (RFC 7323 section 4.3).
+    """
+    newer = [x for x in end.segments if x.frame < s.frame and x.length and older(s.tsval, x.tsval)]
+    heard = end.view.before(s, side=1 - end.side)
+    stands = heard.ack if heard and newer and heard.frame > newer[-1].frame else s.seq
+    return bool(newer) and all(x.seq > min(stands, s.seq) for x in newer)
+
+
 def stale(c: View) -> Iterator[Hit]:
     """Data with a timestamp that went backwards, one finding per sender."""
     for end in c.ends:
@@ -165,6 +176,9 @@ def stale(c: View) -> Iterator[Hit]:
         reset = next((x.frame for x in end.peer.segments if x.rst), None)
         if reset is not None:
             old = [s for s in old if s.frame < reset]
+        if not old:
+            continue
+        old = [s for s in old if s.has(MARK_RETRANSMISSION) or not was_overtaken(s, end)]
         if not old:
             continue
         new = [s for s in old if not s.has(MARK_RETRANSMISSION)]

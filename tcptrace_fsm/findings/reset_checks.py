@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.rule import End
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "asked_by_hand"]
 
 UNSYNCHRONIZED = (State.CLOSED, State.LISTEN, State.SYN_SENT, State.SYN_RECEIVED, State.UNKNOWN)
 
@@ -102,9 +102,9 @@ def asked_by_hand(end: End, rst: Segment) -> bool:
     """
     before = [s for s in genuine(end.segments) if s.frame < rst.frame and not s.rst]
     answer = next((s for s in genuine(end.peer.segments) if s.syn_ack and s.frame < rst.frame), None)
-    if answer is None or not rst.reply_rst or rst.seq != answer.ack:
+    if not rst.reply_rst or rst.seq != (answer.ack if answer else 1):
         return False
-    return all(s.syn for s in before) and hops(rst.ttl) in {hops(s.ttl) for s in before}
+    return bool(before) and all(s.syn for s in before) and hops(rst.ttl) in {hops(s.ttl) for s in before}
 
 
 def rst_injection_suspected(c: View) -> Iterator[Hit]:
