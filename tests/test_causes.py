@@ -11,6 +11,7 @@ from tcptrace_fsm.capture.losses import Lost
 from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.causes import CAUSES, FAMILIES
 from tcptrace_fsm.causes.cause import CONFIDENCES, GROUPS, INCOMPLETE, PLACES, Diagnosis
+from tcptrace_fsm.causes.diagnoser import Diagnoser
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.findings import CATALOGUE
 from tcptrace_fsm.findings.rule import SEVERITIES
@@ -156,3 +157,17 @@ def test_where_segments_are_missing_an_ack_may_be_among_them():
     for found in (diagnoses(some), diagnoses(REFUSED, lost="it dropped frames")):
         assert "segments_rejected" not in {d.cause for d in found}
         assert any("segments_rejected" in d.alternatives for d in found)
+
+
+def test_what_shows_nothing_makes_no_group_without_end(monkeypatch):
+    """Connections begun inside, each to another host: some are kept to compare others with; attempts are all kept."""
+    monkeypatch.setattr("tcptrace_fsm.causes.diagnoser.MOST_QUIET", 3)
+    engine = new_engine(Settings())
+    begun = "\n".join(f"addr 10.0.0.1 10.0.1.{n}\n{n}.0 > . 1:1(0) ack 1" for n in range(1, 9))
+    tried = "\n".join(f"addr 10.0.0.1 10.0.2.{n}\n{n + 10}.0 > S 0:0(0)" for n in range(1, 9))
+    engine.feed(parse(f"{begun}\n{tried}"))
+    engine.finish()
+    while engine.take() is not None:
+        pass
+    (diagnoser,) = (judge for judge in engine.judges if isinstance(judge, Diagnoser))
+    assert len(diagnoser.likes) == 3 + 8

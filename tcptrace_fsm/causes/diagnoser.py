@@ -34,10 +34,12 @@ from tcptrace_fsm.kernels.layout import (
     C_SERVER_LO,
     C_TRANSITIONS,
     CLIENT,
+    CLOSING_NONE,
     CLOSING_NORMAL,
     CONNECTION_SIZE,
     E_STAGE,
     ES_DATA,
+    OPENING_MIDSTREAM,
     SERVER,
     TRANSITION_SIZE,
 )
@@ -56,6 +58,7 @@ __all__ = ["Diagnoser", "diagnose"]
 ALIKE = 24  # connections that are alike and kept whole
 LISTED = 1000  # numbers of connections in one diagnosis
 MOST_LIKES = 20_000  # groups of connections that are alike
+MOST_QUIET = 2000  # of these, of connections that were open before and after, and of which no rule has anything to say
 SEVERITIES = ("info", "low", "medium", "high")
 
 Key = tuple[Any, ...]
@@ -67,6 +70,7 @@ LIKE = (
 SPOKE = (*(Field(end_of(0, side) + E_STAGE, 0, ES_DATA) for side in (CLIENT, SERVER)), Field(C_CLOSING))
 BEGAN, NUMBER = (Field(C_FIRST_TIME),), (Field(C_ID),)
 NOTHING: frozenset[str] = frozenset()
+QUIET = (OPENING_MIDSTREAM, CLOSING_NONE, NOTHING)
 
 
 Order = tuple[int, int]
@@ -144,18 +148,27 @@ class Diagnoser(Judge):
         self.ledger = Ledger()
         self.likes: dict[Key, Alike] = {}
         self._first: dict[Key, Earliest] = {}
+        self._quiet = [0, 0]  # how many groups there are of which nothing is said, by `judge` and by `gather`
 
     def judge(self, block: Block) -> None:
         """Keep the logs of those that a diagnosis may need."""
         assert block.log is not None
-        for key, rows in _alike(block).items():
+        alike = _alike(block)
+        for key in alike:
             earliest = self._first.get(key)
             if earliest is None:
-                if len(self._first) >= MOST_LIKES:
+                if not self._has_room(key, len(self._first), 0):
                     continue
                 earliest = self._first[key] = Earliest()
-            for c in earliest.take(block.words, rows):
+            for c in earliest.take(block.words, alike.rows(key)):
                 block.done.logs[c] = log_of(block.words, c, block.log)
+
+    def _has_room(self, key: Key, many: int, whose: int) -> bool:
+        """Whether there is room for another group; of those that show nothing somebody may make one of each packet."""
+        if key[4:] == QUIET:
+            self._quiet[whose] += 1
+            return many < MOST_LIKES and self._quiet[whose] <= MOST_QUIET
+        return many < MOST_LIKES
 
     def gather(self, block: Block) -> None:
         """Count connections, and keep those whole whose logs were kept."""
@@ -164,12 +177,14 @@ class Diagnoser(Judge):
         words, logs = block.words, block.done.logs
         seen = block if block.done.by_position is None else Block(block.done.by_position, lost=block.lost)
         findings = _by_connection(seen)
-        for key, rows in _alike(block).items():
+        groups = _alike(block)
+        for key in groups:
             alike = self.likes.get(key)
             if alike is None:
-                if len(self.likes) >= MOST_LIKES:
+                if not self._has_room(key, len(self.likes), 1):
                     continue
                 alike = self.likes[key] = Alike()
+            rows = groups.rows(key)
             alike.number(words, rows)
             for c, t in [(c, rows.changes[i]) for i, c in enumerate(rows.starts) if c in logs] if logs else ():
                 view = view_of(seen, c, t, logs[c], self.profile)
@@ -226,16 +241,31 @@ def _by_connection(block: Block) -> dict[int, list[Finding]]:
     return block.once("findings by connection", make)
 
 
-def _alike(block: Block) -> dict[Key, Places]:
+class _Groups(dict[Key, "list[int] | array[int]"]):
+    """Which of some connections are alike, by number; where they are is made out when somebody asks."""
+
+    def __init__(self, places: Places) -> None:
+        super().__init__()
+        self._places = places
+        self._rows: dict[Key, Places] = {}
+
+    def rows(self, key: Key) -> Places:
+        """Those with that key."""
+        if key not in self._rows:
+            self._rows[key] = self._places.some(array("q", self[key]))
+        return self._rows[key]
+
+
+def _alike(block: Block) -> _Groups:
     """The connections that may suffer from something, by what they are like."""
 
-    def make(block: Block) -> dict[Key, Places]:
+    def make(block: Block) -> _Groups:
         words, findings = block.words, _by_connection(block)
-        made: dict[Key, list[int] | array[int]] = {}
         sets: dict[str, frozenset[str]] = {}  # most have one finding, and few kinds occur
         places = Places()
         for some in (*by_key(block).values(), _one_way(block)):
             places.extend(some)
+        made = _Groups(places)
         kinds = [findings.get(number) for number in picked(words, places.starts, NUMBER)] if findings else []
         for (six, hi, lo, *way), members in words_in_common(words, places.starts, LIKE):
             told = [i for i in members if kinds[i]] if findings else ()
@@ -250,7 +280,7 @@ def _alike(block: Block) -> dict[Key, Places]:
                 made.setdefault((six, hi, lo, *way, together), []).append(i)
             if len(told) < len(members):
                 made[six, hi, lo, *way, NOTHING] = [i for i in members if not kinds[i]] if told else members
-        return {key: places.some(array("q", numbers)) for key, numbers in made.items()}
+        return made
 
     return block.once("alike", make)
 

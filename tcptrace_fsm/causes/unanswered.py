@@ -70,7 +70,7 @@ def stopped(case: Case, world: World) -> bool:
     began = syns_of(case)[0].time
 
     def make() -> tuple[int, bool]:
-        mine = [c for c in world.cases if c.server_host == case.server_host]
+        mine = world.cases_to(case.server_host)
         sound = world.to_host(case.server_host).answered
         ids, times = sound.column(C_ID), sound.column(C_LAST_TIME)
         latest = [time for number, time in zip(ids, times, strict=True) if number not in world.cases_by_id]

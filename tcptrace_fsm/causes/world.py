@@ -286,6 +286,14 @@ class World:
         """Cases of a service, in order of time."""
         return self._cases_by_service.get(service, [])
 
+    @cached_property
+    def _cases_by_host(self) -> dict[Name, list[Case]]:
+        return _grouped(self.cases, lambda c: c.server_host)
+
+    def cases_to(self, host: Name) -> list[Case]:
+        """Cases to any port of a host, in order of time."""
+        return self._cases_by_host.get(host, [])
+
     def found(self, *kinds: str) -> list[Finding]:
         """What surveys found of these kinds."""
         return [] if self.kinds.isdisjoint(kinds) else [f for f in self.findings if f.kind in kinds]
