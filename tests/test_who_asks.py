@@ -6,7 +6,7 @@ import pytest
 
 from tcptrace_fsm.findings.rule import SEVERITIES
 from tests.test_causes import diagnoses
-from tests.test_talks import CLIENT, SERVER, SETUP, asked, closing, several, talk
+from tests.test_talks import CLIENT, SERVER, SETUP, WAY, asked, closing, several, talk
 
 pytestmark = pytest.mark.plain
 
@@ -102,6 +102,11 @@ NOBODY_WAITS = {
     ),
     "two readings with nothing between, and news": talk(
         [(9.6, CLIENT, 90), (23.5, CLIENT, 90), (25.8, CLIENT, 90), (25.95, SERVER, 1100)]
+    ),
+    "a poll that is held for 5 s, on a connection that had begun before, seen for long": talk(
+        [*asked(*[4.98] * 4, 2.5, *[4.98] * 5, think=0.3, size=420), (51.0, CLIENT, 420)],
+        ack=lambda time: WAY + 0.04 * (time < 50),
+        opened="",
     ),
     "telemetry between which there is a question now and then": talk(
         [
