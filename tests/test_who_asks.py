@@ -6,7 +6,7 @@ import pytest
 
 from tcptrace_fsm.findings.rule import SEVERITIES
 from tests.test_causes import diagnoses
-from tests.test_talks import CLIENT, SERVER, SETUP, WAY, asked, closing, several, talk
+from tests.test_talks import CLIENT, SERVER, SETUP, WAY, asked, closing, later, several, talk
 
 pytestmark = pytest.mark.plain
 
@@ -108,6 +108,17 @@ NOBODY_WAITS = {
         ack=lambda time: WAY + 0.04 * (time < 50),
         opened="",
     ),
+    "a client that is told after half a minute what it asked for, looks it up, and leaves later": closing(
+        talk(
+            [
+                *asked(0.01, 0.01, size=190, think=0.01),
+                *((0.3, CLIENT, 150), (33.4, SERVER, 120), (33.7, CLIENT, 160), (33.73, SERVER, 2000)),
+            ]
+        ),
+        63.9,
+        691,
+        2721,
+    ),
     "telemetry between which there is a question now and then": talk(
         [
             *asked(0.1, 0.2, 0.1, size=90),
@@ -133,6 +144,18 @@ WAITED_FOR = {
     ),
     "one of four requests of which the last is quick again": (
         talk(asked(0.03, 0.04, 6.2, 0.03, size=300)),
+        "server_slow",
+    ),
+    "one report among quick answers, behind which the client says goodbye at once": (
+        closing(talk([*asked(0.004, 0.001, 0.03, 9.7, size=600, think=0.02), (9.91, CLIENT, 24)]), 9.9101, 2425, 1201),
+        "server_slow",
+    ),
+    "an only request, behind whose answer the client says goodbye at once": (
+        closing(talk([*asked(0.004, 9.7, size=600, think=0.02), (9.91, CLIENT, 24)]), 9.9101, 1225, 601),
+        "server_slow",
+    ),
+    "the first of two requests of one connection, of a program, while others are quick": (
+        several(0.02, 0.03, 0.01) + later(talk(asked(4.9, 0.02, think=0.0005, size=330))),
         "server_slow",
     ),
     "one of five requests of a program that asks again at once": (

@@ -284,15 +284,15 @@ def goes_on(case: Case) -> bool:
     After a few quick turns, as most talks begin, a client asks for news or work. What it says when it has them is
     perhaps no request, and nothing shows that answers are quick as a rule.
     """
-    if case[C_SLOWEST] >> SLOWEST_QUICK_SHIFT & 15:
-        return True
+    return bool(case[C_SLOWEST] >> SLOWEST_QUICK_SHIFT & 15) or says_bye(case)
+
+
+def says_bye(case: Case) -> bool:
+    """Whether the last that the client said are a few words right behind which it closed, as TLS's close_notify."""
     closed = next((s for s in case.sent(CLIENT) if s.fin or s.rst), None)
-    return (
-        pending(case)
-        and last_burst(case) <= WORDS
-        and closed is not None
-        and closed.time - case[C_WAIT_SPOKE] <= 2 * AT_ONCE
-    )
+    if closed is None or not pending(case) or last_burst(case) > WORDS:
+        return False
+    return closed.time - case[C_WAIT_SPOKE] <= 2 * AT_ONCE
 
 
 def by_leave(case: Case) -> str | None:
@@ -300,9 +300,11 @@ def by_leave(case: Case) -> str | None:
     spoke = case[C_WAIT_SPOKE + SERVER]
     ends = [s for s in case.segments if (s.fin or s.rst) and s.time >= spoke]
     own = next((s for s in ends if s.side == CLIENT), None)
-    if own is None or pending(case) or slowest(case).after >= 0 or last_burst(case) <= WORDS:
+    if own is None or not (is_last(case) if says_bye(case) else not pending(case) and slowest(case).after < 0):
         return None
-    if ends[0].side != CLIENT and last_burst(case) < ANSWER:
+    if not pending(case) and last_burst(case) <= WORDS:
+        return None
+    if ends[0].side != CLIENT and (pending(case) or last_burst(case) < ANSWER):
         return None
     some = quick_answers(case, case[C_RESPONSE_MAX] // 2) - quick_answers(case, soon_enough(case))
     if 4 * some > case[C_RESPONSES]:
@@ -315,6 +317,12 @@ def by_leave(case: Case) -> str | None:
     return f"the client closed {span(took)} after it ({case.frames(own)}): that was what it had waited for"
 
 
+def is_last(case: Case) -> bool:
+    """Whether the client's last words are the first after the slowest answer."""
+    since = (case[C_WAIT_SPOKE + CLIENT] - case[C_WAIT_SPOKE + SERVER]) // MILLISECOND
+    return abs(since - ((case[C_SLOWEST] >> SLOWEST_NEXT_SHIFT) - 1)) <= 1
+
+
 def by_habit(case: Case, late: Slowest) -> str | None:
     """Others were answered at once, and the client went on soon, or so many were that it is no chance."""
     n, worst = case[C_RESPONSES], case[C_RESPONSE_MAX]
@@ -325,7 +333,10 @@ def by_habit(case: Case, late: Slowest) -> str | None:
         return None
     slow = n - quick
     soon = 0 <= late.after <= worst // 4
-    polls = 0 <= late.after < AT_ONCE and (pending(case) or slow > 1)  # each as soon as it has the one before
+    if quick < HABIT and quick < 2 + worst // (10 * SECOND):
+        return None  # the longer it takes, the fewer sit and wait
+    # Polls are sent as soon as the one before is answered.
+    polls = 0 <= late.after < AT_ONCE and ((pending(case) and not says_bye(case)) or slow > 1)
     any_time = 3 * (quick_answers(case, worst // 2) - quick) > n
     few = (quick >= max(2 * slow, 2) or quick >= max(slow, 4)) and not any_time
     many = quick >= max(6, 3 * slow)
@@ -382,7 +393,7 @@ def by_others(case: Case, world: World, late: Slowest) -> str | None:
     """The same service answers at once in other connections, and this is no poll that begins again as it ends."""
     worst = case[C_RESPONSE_MAX]
     slow = case[C_RESPONSES] - quick_answers(case, worst // 4)
-    if slow != 1 or late.asked <= WORDS or 0 <= late.after < AT_ONCE:
+    if slow != 1 or late.asked <= WORDS or (0 <= late.after < AT_ONCE and not goes_on(case)):
         return None
     answers, connections = answered_elsewhere(case, world, worst // 8)
     if answers < 5 or connections < 3:
