@@ -525,3 +525,32 @@ def test_data_are_old_where_newer_ones_were_taken_before_them(seq, rejected):
     """
     found = [f.severity for f in run(parse(text), rules=True).findings if f.kind == "paws_reject_expected"]
     assert ("medium" in found or "high" in found) == rejected
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_came_damaged_was_not_lost_behind_the_capture_point(whole):
+    """Its sender computes right checksums elsewhere."""
+    again = "".join(f"{at} < P. 1:1381(1380) ack 1 bad\n" for at in (9, 19, 38, 76))
+    begin = "0.000 > . 1:1(0) ack 1\n" + "0.010 < . 1:1(0) ack 1\n" * whole
+    text = begin + again + "130 > F. 1:1(0) ack 1\n130.22 < . 1381:1381(0) ack 2\n"
+    found = [f for f in run(parse(text), rules=True).findings if f.kind == "lost_after_v" and f.severity == "medium"]
+    assert found == []
+
+
+@pytest.mark.parametrize("reset", ["", "0.070 < R  301:301(0) ttl 60 id 0"])
+def test_a_reset_of_the_server_shows_an_ack_that_the_capture_lacks(reset):
+    """It has the number of what it answers: the client had acknowledged the data, and closed."""
+    text = f"""
+        0.000 > S  0:0(0)               ttl 64
+        0.010 < S. 0:0(0)       ack 1   ttl 60
+        0.020 > .  1:1(0)       ack 1   ttl 64
+        0.030 > P. 1:101(100)   ack 1   ttl 64
+        0.040 < P. 1:101(100)   ack 101 ttl 60
+        0.041 > .  101:101(0)   ack 101 ttl 64
+        0.050 < P. 101:201(100) ack 101 ttl 60
+        0.051 < P. 201:301(100) ack 101 ttl 60
+        0.052 > R  101:101(0)           ttl 64 id 0
+        {reset}
+        end 10
+    """
+    assert ("nat_not_undone" in loud(text)) == (not reset)

@@ -296,6 +296,8 @@ def unknown_at_once(case: Case) -> Verdict | None:
         acked = max(s.ack for s in others)
         if any(s.length or s.ack > acked for s in end.segments if s.frame > rst.frame and not s.rst):
             continue  # it had got the data, or what it had sent before was overtaken by its RST
+        if any(s.rst and not s.flags & TCP_ACK and s.seq > acked for s in end.peer.segments):
+            continue  # that answers an ACK of more, which the capture lacks
         heard_at = max([end[E_ACK_TIME], *(s.last_time for s in others)])
         if rst.time - heard_at > SECOND:
             continue

@@ -13,8 +13,10 @@ from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
     C_MARKS,
     CF_LOG_FULL,
+    CHECKSUM_BAD,
     DETECT_SPURIOUS,
     E_ACK,
+    E_CHECKSUMS,
     E_DUPLICATE_ACKS,
     E_LAST_TIME,
     E_SACK_HIGH,
@@ -27,6 +29,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_SPURIOUS,
     MARK_TAIL_LOSS_PROBE,
     MARK_TIMEOUT,
+    SUMS_GOOD,
     TCP_SYN,
 )
 
@@ -214,6 +217,8 @@ def lost_after(c: View) -> Iterator[Hit]:
             for s in repeats(end, MARK_FAST, MARK_TIMEOUT)
             if not s.has(MARK_SPURIOUS, MARK_LOST_BEFORE) and s.frame not in taken and not met_shut_window(s, c)
         ]
+        if all(s.checksum == CHECKSUM_BAD for s in again) and end[E_CHECKSUMS] & SUMS_GOOD:
+            continue  # damaged when they came here
         dsacks = sum(s.has(MARK_DSACK) for s in end.peer.segments)
         lost = len(again) - dsacks  # a duplicate that was reported had not been lost
         if lost <= 0 or c.one_sided:
