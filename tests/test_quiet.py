@@ -9,6 +9,7 @@ from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.findings.rule import SEVERITIES
 from tcptrace_fsm.runs.run import new_engine
 from tests.strategies import run
+from tests.test_causes import diagnoses
 
 pytestmark = pytest.mark.plain
 
@@ -220,6 +221,29 @@ def test_what_a_capture_distorts_is_not_loud(name):
     assert loud(DISTORTED[name]) == []
     found = run(DISTORTED[name], rules=True).findings
     assert [f.message for f in found if SEVERITIES.index(f.severity) > SEVERITIES.index("low")] == []
+
+
+def test_what_is_answered_at_once_has_arrived():
+    """Each copy draws an old ACK, and the peer repeats what was acknowledged: refused at its host, not lost on the way.
+
+    What makes it refuse them happens behind the capture point.
+    """
+    text = (
+        OPENED
+        + """
+        0.030 > P. 1:101(100) ack 1
+        0.040 < P. 1:201(200) ack 101
+        0.050 > .  101:101(0) ack 201
+        """
+        + "".join(
+            f"{t} > P. 101:401(300) ack 201\n{t + 0.02:.3f} < . 201:201(0) ack 101\n"
+            f"{t + 0.04:.3f} < P. 1:201(200) ack 101\n{t + 0.0401:.4f} > . 401:401(0) ack 201\n"
+            f"{t + 0.06:.3f} < . 201:201(0) ack 101\n"
+            for t in (1.0, 1.25, 1.75, 2.75, 4.75, 8.75)
+        )
+        + "end 20\n"
+    )
+    assert [d.cause for d in diagnoses(text) if d.confidence != "possible"] == ["segments_rejected"]
 
 
 @pytest.mark.parametrize(("words", "severity"), [(7, "low"), (300, "medium")])

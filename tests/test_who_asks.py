@@ -119,6 +119,8 @@ NOBODY_WAITS = {
         691,
         2721,
     ),
+    "a report without an answer, of a device whose other words get one, as those of others do": several(0.02)
+    + later(closing(talk([*asked(0.01, size=15), (10.2, CLIENT, 90)]), 52.7, 106, 301, SERVER)),
     "telemetry between which there is a question now and then": talk(
         [
             *asked(0.1, 0.2, 0.1, size=90),
@@ -157,6 +159,13 @@ WAITED_FOR = {
     "the first of two requests of one connection, of a program, while others are quick": (
         several(0.02, 0.03, 0.01) + later(talk(asked(4.9, 0.02, think=0.0005, size=330))),
         "server_slow",
+    ),
+    "a request behind the turns of a handshake, while others are answered, until the server closes": (
+        several(0.02)
+        + later(
+            closing(talk([*asked(0.004, 0.001, size=300, think=0.01), (0.4, CLIENT, 420)]), 30.3, 1021, 601, SERVER)
+        ),
+        "request_unanswered",
     ),
     "one of five requests of a program that asks again at once": (
         talk(asked(0.05, 0.06, 0.05, 7.4, 0.05, think=0.001, size=300)),

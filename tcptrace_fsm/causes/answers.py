@@ -387,7 +387,9 @@ def expected(case: Case, world: World, waited: int, last: Segment | None) -> str
     answers, connections = answered_elsewhere(case, world, waited // 2)
     # While the capture lasts it may yet be answered: a poll is, in a minute.
     over = (last is not None and last.side == SERVER) or patient or (last is None and waited >= MINUTE)
-    if over and asked > WORDS and answers >= 3 and connections >= 3:
+    others = case.client[E_UNIQUE] - asked
+    about = asked > WORDS and others <= 2 * asked * n <= 8 * others if n else asked > WORDS
+    if over and about and answers >= 3 and connections >= 3:
         return f"in {connections} other connections the same service answered {answers} requests"
     if not n and case.midstream:
         return None  # what it said before is not known
@@ -396,20 +398,24 @@ def expected(case: Case, world: World, waited: int, last: Segment | None) -> str
         if (patient and not few) or (gave_up and waited >= 10 * SECOND and not answers and not told and asked > WORDS):
             return f"the client said nothing else, waited for {span(waited)} and gave up ({case.frames(last)})"
         return None
-    others = case.client[E_UNIQUE] - asked
-    # A talk of any kind may begin with a few turns; a habit are many, or some that are alike.
-    least = case[C_LEAST_REQUEST]
-    alike = asked > WORDS and (
-        3 * least <= 4 * asked and others <= 2 * asked * n <= 32 * others
-        if n >= HABIT
-        else 3 * asked <= 4 * least and 4 * others <= 5 * asked * n
-    )
     asks = client_asks(case, 0 if last is None else waited)
-    if n >= 3 and 4 * case[C_RESPONSE_MAX] <= waited and alike and asks:
+    if n >= 3 and 4 * case[C_RESPONSE_MAX] <= waited and asked > WORDS and like_before(case, asked) and asks:
         return f"all {n} requests before, as long as this, were answered within {span(case[C_RESPONSE_MAX])}"
     if patient and asked > 2 * WORDS and 4 * case[C_RESPONSE_MAX] <= waited:
         return f"the client waited for {span(waited)} and gave up ({case.frames(last)})"
     return None
+
+
+def like_before(case: Case, asked: int) -> bool:
+    """Whether the last words are as long as requests before them, that were answered.
+
+    A talk of any kind may begin with a few turns; a habit are many, or some that are alike.
+    """
+    n, least = case[C_RESPONSES], case[C_LEAST_REQUEST]
+    others = case.client[E_UNIQUE] - asked
+    if n >= HABIT:
+        return 3 * least <= 4 * asked and others <= 2 * asked * n <= 32 * others
+    return 3 * asked <= 4 * least and 4 * others <= 5 * asked * n
 
 
 def is_like_the_others(case: Case, waited: int) -> bool:

@@ -13,6 +13,7 @@ from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_IDLE,
     C_REQUESTS,
+    C_RESPONSE_MIN,
     C_RESPONSES,
     C_WAIT_ROUND,
     C_WAIT_SPOKE,
@@ -229,7 +230,9 @@ def had_waited(case: Case, end: End) -> bool:
     its request loses the answer. Of one that said its last words before the capture began, nothing tells what it wants.
     """
     fin = next((s for s in end.segments if s.fin), None)
-    news = case[C_RESPONSES] > 2 and median_response(case) >= SECOND // 4
+    answers = case[C_RESPONSES]  # the one that came too late among them
+    usual = median_response(case) if answers > 2 else case[C_RESPONSE_MIN] if answers > 1 else 0
+    news = usual >= SECOND // 4
     patience = MOMENT if news else SECOND
     return end.side == CLIENT and fin is not None and case[C_WAIT_SPOKE] <= fin.time - patience
 

@@ -90,8 +90,8 @@ def one_way_dead(case: Case) -> Verdict | None:
     """One direction carries nothing any more: one end repeats in vain, the other what had been acknowledged."""
     for stall in stalls(case):
         again = unanswered(stall)
-        if len(again) < 3 or stall.lasted < PATIENCE or stall.sacked or damaged(stall):
-            continue
+        if len(again) < 3 or stall.lasted < PATIENCE or stall.sacked or damaged(stall) or stall.answered:
+            continue  # what is answered at once has arrived
         what = f"{stall.size:,} bytes" if stall.size else "its FIN"
         return Verdict(
             88,
