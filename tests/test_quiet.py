@@ -223,6 +223,19 @@ def test_what_a_capture_distorts_is_not_loud(name):
     assert [f.message for f in found if SEVERITIES.index(f.severity) > SEVERITIES.index("low")] == []
 
 
+@pytest.mark.parametrize(("at", "said"), [(0.1, []), (0.6, ["reset_injected"])])
+def test_a_system_answers_at_once_what_its_scanner_asked(at, said):
+    """A reset in the client's name half a second later, of a client that goes on, is not its own."""
+    text = f"""
+        0.0000 > S  0:0(0)       id 0 ttl 255
+        0.0001 < S. 0:0(0)       ack 1 id 0 ttl 255
+        {at} > R  1:1(0)       id 0 ttl 64
+        7.0000 > P. 1:101(100)   ack 1 id 2 ttl 255
+        7.0001 < R. 1:1(0)       ack 101 id 1 ttl 255
+    """
+    assert [d.cause for d in diagnoses(text) if d.cause == "reset_injected"] == said
+
+
 def test_what_is_answered_at_once_has_arrived():
     """Each copy draws an old ACK, and the peer repeats what was acknowledged: refused at its host, not lost on the way.
 

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES", "asked_by_hand"]
 
+FAR_AWAY = 2 * SECOND // 5  # longer than the way round the earth and back
+
 UNSYNCHRONIZED = (State.CLOSED, State.LISTEN, State.SYN_SENT, State.SYN_RECEIVED, State.UNKNOWN)
 
 
@@ -98,11 +100,14 @@ def took_effect(end: End, rst: Segment) -> bool:
 def asked_by_hand(end: End, rst: Segment) -> bool:
     """Whether the system of ``end`` itself resets the answer to a SYN that a program sent past it, as scanners do.
 
-    It knows of no connection, and answers the SYN+ACK; the program may go on all the same. The RST comes as far.
+    It knows of no connection, and answers the SYN+ACK at once; the program may go on all the same. The RST comes from
+    as far.
     """
     before = [s for s in genuine(end.segments) if s.frame < rst.frame and not s.rst]
     answer = next((s for s in genuine(end.peer.segments) if s.syn_ack and s.frame < rst.frame), None)
     if not rst.reply_rst or rst.seq != (answer.ack if answer else 1):
+        return False
+    if answer and rst.time - answer.time > FAR_AWAY:
         return False
     return bool(before) and all(s.syn for s in before) and hops(rst.ttl) in {hops(s.ttl) for s in before}
 
