@@ -113,6 +113,19 @@ ROWS = [
         "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT@2.01",
     ),
     Row(
+        "a_second_ack_behind_its_own_fin_answers_a_fin_behind_a_hole",
+        """
+        0.900 > P. 101:201(100) ack 201 id 105
+        1.000 > F. 201:201(0)   ack 201 id 106
+        1.016 < F. 201:201(0)   ack 101 id 503
+        1.020 < .  202:202(0)   ack 101 id 504
+        1.036 > .  202:202(0)   ack 202 id 107
+        end 3
+        """,
+        "server",
+        "FIN_WAIT_1 FIN_WAIT_2",
+    ),
+    Row(
         "a_fin_with_nothing_missing_before_it",
         """
         1.000 < P. 201:301(100) ack 101 id 503
@@ -269,6 +282,30 @@ ROWS = [
         1.020 < .  301:301(0)   ack 102 id 504
         1.500 < P. 201:301(100) ack 102 id 505
         1.520 > R  102:102(0)   id 0
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 FIN_WAIT_2 CLOSED",
+        client=LINUX.replace(", ts 100/{ecr}", ""),
+        server=LINUX.replace(", ts 100/{ecr}", ""),
+    ),
+    Row(
+        "data_after_close_with_the_ack_of_the_fin",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.020 < P. 201:301(100) ack 102 id 503
+        1.040 > R. 102:102(0)   ack 301 id 107
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 CLOSED",
+    ),
+    Row(
+        "where_linux_is_in_fin_wait_2_for_a_moment",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.020 < P. 201:301(100) ack 102 id 503
+        1.040 > R  102:102(0)   id 0
         end 3
         """,
         "client",

@@ -191,6 +191,8 @@ def acks_fin(tcb: Tcb, w: int) -> int:
         and tcb.overtaken < w
     ):
         return -1  # what its peer had sent before that came first, and ended it
+    if tcb.state == ST_FIN_WAIT_1 and tcb.habits & HABIT_STRAIGHT and aborts_on_data(tcb, w):
+        return -1  # these let go of a connection before they look at the ACK, or say no state in between
     if tcb.state == ST_FIN_WAIT_1 and (aborts_at(tcb, w) or reset_before(tcb, w) or left_unread(tcb, w)):
         return -1
     return arrived(tcb, w, tcb.last_fin, tcb.fin_gap)

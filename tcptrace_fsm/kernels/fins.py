@@ -243,7 +243,7 @@ def find_fin_copy(tcb: Tcb) -> int:
 
 
 def aborts_on_data(tcb: Tcb, w: int) -> int:
-    """Whether the endpoint, which had closed, answers the data that come with the peer's FIN ``w`` by an RST at once.
+    """Whether the endpoint, which had closed, answers the data in the peer's segment ``w`` by an RST at once.
 
     Nobody is there any more to read them: it aborts before it gets to the FIN (RFC 1122 section 4.2.2.13).
     """
@@ -254,6 +254,9 @@ def aborts_on_data(tcb: Tcb, w: int) -> int:
         v = next_of(tcb, tcb.side, v + 1)
     if v >= tcb.n or not tcb.log[v].flags & TCP_RST or tcb.log[v].time > tcb.log[w].time + tcb.reach + tcb.slack:
         return 0
+    if tcb.log[v].flags & TCP_ACK and not tcb.log[w].flags & TCP_FIN:
+        if tcb.log[v].ack != tcb.log[w].seq + tcb.log[w].length:
+            return 0  # it answers others
     return 1 if tcb.log[v].seq == tcb.fin_end else 0
 
 
@@ -268,9 +271,13 @@ def met_hole(tcb: Tcb, w: int) -> int:
         if tcb.log[v].side == tcb.side and is_real(tcb, v) and not tcb.log[v].flags & TCP_RST:
             tcb.scanned_ack = tcb.log[v].ack
         v += 1
+    last = tcb.log[w].time + 2 * tcb.half + tcb.slack
     v = next_of(tcb, tcb.side, v)
+    while v < tcb.n and tcb.log[v].time <= last and tcb.log[v].flags & TCP_FIN and is_real(tcb, v):
+        tcb.scanned_ack = tcb.log[v].ack  # its own FIN was on its way
+        v = next_of(tcb, tcb.side, v + 1)
     tcb.scanned = v
-    if v >= tcb.n or tcb.log[v].time > tcb.log[w].time + 2 * tcb.half + tcb.slack:
+    if v >= tcb.n or tcb.log[v].time > last:
         return 0
     flags = tcb.log[v].flags
     if flags & (TCP_SYN | TCP_FIN | TCP_RST) or tcb.log[v].length or not is_real(tcb, v):
