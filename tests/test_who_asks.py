@@ -183,6 +183,20 @@ WAITED_FOR = {
 }
 
 
+@pytest.mark.parametrize(("words", "harm"), [(orders(begun=BEGUN), []), (asked(*[0.02] * 6, size=300), ["medium"])])
+def test_who_is_owed_an_answer_when_a_server_resets(words, harm):
+    """A client that asked is, one that only answers orders is not."""
+    time, sizes = (
+        words[-1][0] + 0.2,
+        {side: 1 + sum(n for _, who, n in words if who == side) for side in (CLIENT, SERVER)},
+    )
+    if words[-1][1] == SERVER:
+        words, sizes[CLIENT] = [*words, (time, CLIENT, 300)], sizes[CLIENT] + 300
+    text = talk(words) + f"\n{time + 9.3:.4f} < R. {sizes[SERVER]}:{sizes[SERVER]}(0) ack {sizes[CLIENT]}"
+    found = diagnoses(text)
+    assert [d.severity for d in found if d.cause == "aborted_by_application" and d.severity != "low"] == harm
+
+
 @pytest.mark.parametrize("name", NOBODY_WAITS)
 def test_nobody_is_blamed_for_what_was_no_question(name):
     """Nothing above ``low`` is said of it, and what is said of who waits is no more than possible."""

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.gave_up import LATE, MOMENT, answered_too_late
-from tcptrace_fsm.causes.talk import WORDS, alternates, is_free, last_burst, median_response, pending
+from tcptrace_fsm.causes.talk import WORDS, alternates, client_asks, is_free, last_burst, median_response, pending
 from tcptrace_fsm.findings.abort import LAST_WORDS, aborts
 from tcptrace_fsm.findings.evidence import HANDSHAKE, bytes_lost, overtaken, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_IDLE,
     C_REQUESTS,
+    C_RESPONSE_MAX,
     C_RESPONSE_MIN,
     C_RESPONSES,
     C_WAIT_ROUND,
@@ -354,7 +355,9 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     # Whoever has closed behind its last words may have taken its leave.
     waiting = end.side != CLIENT and case.client[E_FIN] < 0 and not is_free(case)
     farewell_lost = lost and (parting(case, end, rst) or news(case, lost))
-    owed = waiting and case[C_RESPONSES] < case[C_REQUESTS] and rst.time - case[C_WAIT_SPOKE] < IMPATIENCE
+    since = rst.time - case[C_WAIT_SPOKE]
+    owed = waiting and case[C_RESPONSES] < case[C_REQUESTS] and since < IMPATIENCE
+    owed = owed and client_asks(case, since, case[C_RESPONSE_MAX])
     return Verdict(
         36 if owed else 35,
         "likely" if lost and not farewell_lost else "possible",

@@ -189,16 +189,16 @@ def server_began(case: Case) -> bool:
     return first is not None and first.side == SERVER
 
 
-def client_asks(case: Case, last: int) -> bool:
+def client_asks(case: Case, last: int, usual: int | None = None) -> bool:
     """Whether it is the client that asks and the server that answers: who answers is the quicker of two in turns.
 
     A server that gives out work, or tells news, is heard when it has some, and its client answers at once; what the
     client says last is then an answer too. ``last`` is how long the server has been silent since, as far as its time
-    holds that.
+    holds that; ``usual`` what its answers take, at the median if it is not given.
     """
     if case.midstream and server_began(case):
         return False
-    if median_response(case) <= 2 * AT_ONCE:
+    if (median_response(case) if usual is None else usual) <= 2 * AT_ONCE:
         return True
     waited = [case[C_TIMES + 2 * WAIT_APPLICATION + side] for side in (CLIENT, SERVER)]
     return not server_began(case) and waited[CLIENT] >= 4 * (waited[SERVER] - last)
