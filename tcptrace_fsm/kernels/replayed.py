@@ -77,7 +77,7 @@ def is_opening_again(c: int, x: int, s: int, segments: Words, rows: Words) -> in
     It has the ISN of its sender, who by its timestamps, or by its count of packets, had gone on since. Whoever repeats
     a SYN, or opens anew, gives it a timestamp and an identification of that moment.
     """
-    if not rows[x + E_SEGMENTS] or segments[s + S_TIME] <= rows[c + C_LAST_TIME]:
+    if not rows[x + E_SYNS] or segments[s + S_TIME] <= rows[c + C_LAST_TIME]:
         return 0
     if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and rows[x + E_TSVAL] >= 0:
         same = 1 if segments[s + S_IP_ID] > 0 and segments[s + S_IP_ID] == rows[x + E_IP_ID] else 0
