@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from tcptrace_fsm.capture.scripted import Script, parse
 from tcptrace_fsm.core import engine as installed
+from tcptrace_fsm.core import replaying as installed_replaying
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.tcp.machine import TRANSITIONS, Basis, Event, State
@@ -106,16 +107,24 @@ def plain_engine_where(**functions):
 
 
 def _engine_on_plain_kernels(wrap, kernels=None):
-    name = f"uncompiled_engine_{wrap.__name__.strip('<>')}"
-    spec = importlib.util.spec_from_file_location(name, Path(installed.__file__))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    engine, replaying = (_copy_of(module, wrap) for module in (installed, installed_replaying))
     for kernel in (kernels or pure_kernels()).values():
-        for function in set(vars(kernel)) & set(vars(module)):
-            if isinstance(getattr(kernel, function), FunctionType):
-                setattr(module, function, wrap(getattr(kernel, function)))
-    return module.Engine
+        for module in (engine, replaying):
+            for function in set(vars(kernel)) & set(vars(module)):
+                if isinstance(getattr(kernel, function), FunctionType):
+                    setattr(module, function, wrap(getattr(kernel, function)))
+    engine.Replayer = replaying.Replayer
+    return engine.Engine
+
+
+def _copy_of(module, wrap):
+    """A module loaded once more, so that its kernels can be others."""
+    name = f"uncompiled_{module.__name__.rpartition('.')[2]}_{wrap.__name__.strip('<>')}"
+    spec = importlib.util.spec_from_file_location(name, Path(module.__file__))
+    copy = importlib.util.module_from_spec(spec)
+    sys.modules[name] = copy  # dataclasses look their module up
+    spec.loader.exec_module(copy)
+    return copy
 
 
 @dataclass
