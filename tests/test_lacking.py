@@ -32,8 +32,8 @@ OVERTAKEN = """
 """
 GONE_ON = "0.100 < P. 201:301(100) ack 101 id {0} <ts {1}/1030>\n"
 ABORTED = """
-    0.500 < P. 1:201(200)   ack 101  id 503
-    0.600 > R. 101:101(0)   ack 201  id {0}
+    0.500 > P. 101:301(200) ack 1    id 104
+    0.600 < R. 1:1(0)       ack 301  id {0}
 """
 HALF_CLOSED = """
     1.000 > F. 101:101(0) ack 1    id 104
@@ -181,8 +181,8 @@ def causes(text: str) -> dict[str, str]:
             OVERTAKEN.format(GONE_ON.format(0, 5100)),
             OVERTAKEN.format(GONE_ON.format(0, 5045)),
         ),
-        # Between its last segment and its RST the client sent something that is not here: an ACK of these data.
-        ("close_with_unread_data", COUNTED + ABORTED.format(104), COUNTED + ABORTED.format(106)),
+        # Between its last segment and its RST the server sent something that is not here: an ACK of these data.
+        ("close_with_unread_data", COUNTED + ABORTED.format(503), COUNTED + ABORTED.format(505)),
         # The server sent more than is here: a FIN perhaps.
         ("stuck_fin_wait_2", COUNTED + HALF_CLOSED.format(505), COUNTED + HALF_CLOSED.format(507)),
         ("stuck_close_wait", COUNTED + HALF_CLOSED.format(505), COUNTED + HALF_CLOSED.format(507)),

@@ -78,7 +78,7 @@ def test_a_full_disk_leaves_the_tables_of_before(small_disk, large):
 @pytest.mark.slow
 def test_a_full_disk_for_what_several_processes_put_aside(small_disk, large, tmp_path):
     """Their temporary folder is full, the place of the tables is not."""
-    done = tool(f"TOOL analyze {large} -q -o {tmp_path}/out --jobs 2 --tables {ALL}", TMPDIR=str(small_disk))
+    done = tool(f"TOOL analyze {large} -q -o {tmp_path}/out --jobs 3 --tables {ALL}", TMPDIR=str(small_disk))
     assert done.returncode == 4, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert "No space left" in done.stderr
