@@ -44,6 +44,12 @@ def test_several_processes_give_the_same_tables(files, alone, jobs):
 
 
 @pytest.mark.slow
+def test_segments_that_are_wanted_from_the_first_are_there(files, alone):
+    """Processes hand out finished tables; the captures are read once more for their segments."""
+    same(tf.analyze(files, jobs=3, tables=TABLES).segments, alone.segments)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given", [{"taken_at": ["192.0.2.1"]}, {"filter": "host 192.0.2.1"}, {"taken_at": ["10.0.0.1"], "filter": "tcp"}]
 )

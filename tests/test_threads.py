@@ -11,7 +11,7 @@ import tcptrace_fsm as tf
 from tcptrace_fsm.capture.sources import sources
 from tcptrace_fsm.cli import app as cli
 from tcptrace_fsm.core.settings import Settings
-from tcptrace_fsm.errors import CaptureError
+from tcptrace_fsm.errors import CaptureError, UsageError
 from tcptrace_fsm.runs import pipeline
 from tcptrace_fsm.runs.pipeline import Pipeline
 from tcptrace_fsm.runs.run import Run
@@ -70,6 +70,11 @@ def test_threads_give_the_same_tables(capture, given, frames, monkeypatch):
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.pcap*")), ids=lambda path: path.stem)
 def test_of_each_sample(path):
     check(tf.analyze(path, jobs=2), tf.analyze(path))
+
+
+def test_a_growing_capture_is_not_shared(capture):
+    with pytest.raises(UsageError, match="reads one capture as it grows"):
+        new_run([capture], Settings(follow=True), jobs=2)
 
 
 def test_of_a_flood(tmp_path):

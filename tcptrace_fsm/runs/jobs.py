@@ -85,8 +85,6 @@ class Jobs(Run):
         writers: list[Any] = [sink for sink in sinks if hasattr(sink, "put")]
         takers = [sink for sink in sinks if not hasattr(sink, "put")]
         tables = sorted({name for sink in writers for name in sink.tables})
-        # Finished tables are handed out: what is read is read again where its segments are wanted otherwise.
-        self.settings = replace(self.settings, segments=False)
         settings = replace(self.settings, segments="segments" in tables)
         with tempfile.TemporaryDirectory(prefix="tcptrace-fsm-") as folder, _Crew(self.jobs) as crew:
             task = Task(

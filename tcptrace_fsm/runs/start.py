@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.errors import UsageError
@@ -45,18 +46,20 @@ def new_run(captured: Sequence[Source], settings: Settings, *, jobs: int | None 
         Of the cluster that is to share it.
 
     """
+    if client is None and jobs in (None, 1):
+        return Run(captured, settings)
+    check_shareable(settings)
+    # Several processes hand out finished tables: what they read is read again where its segments are wanted.
+    shared = replace(settings, segments=False)
     if client is not None:
         from tcptrace_fsm.runs.cluster import Cluster
 
-        check_shareable(settings)
-        return Cluster(captured, settings, client=client)
+        return Cluster(captured, shared, client=client)
     if jobs == 2 and len(captured) == 1 and compiled():  # kernels that are not compiled let no other thread run
         from tcptrace_fsm.runs.pipeline import Pipeline
 
         return Pipeline(captured, settings)
-    if jobs is not None and jobs != 1:
-        from tcptrace_fsm.runs.jobs import Jobs
+    from tcptrace_fsm.runs.jobs import Jobs
 
-        check_shareable(settings)
-        return Jobs(captured, settings, jobs=jobs)
-    return Run(captured, settings)
+    assert jobs is not None  # or there is a cluster
+    return Jobs(captured, shared, jobs=jobs)
