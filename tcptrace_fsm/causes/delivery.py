@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.attempts import broken_syns, sums_elsewhere, syns_of
 from tcptrace_fsm.causes.case import host_text
 from tcptrace_fsm.causes.cause import INCOMPLETE, Cause, Verdict
-from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, damaged, stalls
+from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, acked_beyond, damaged, stalls
 from tcptrace_fsm.findings.evidence import HANDSHAKE, older
 from tcptrace_fsm.findings.needs import doubtful
 from tcptrace_fsm.findings.rule import mask, span
@@ -293,7 +293,32 @@ def rewritten(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             against=("a receiver acknowledges only what it has got",),
             severity="medium" if again else "low",
         )
-    return two_beginnings(case)
+    return two_beginnings(case) or other_lengths(case)
+
+
+def other_lengths(case: Case) -> Verdict | None:
+    """A box has made a message longer on its way, and does not count back in the ACKs."""
+    for end in case.view.ends:
+        found = acked_beyond(end)
+        if found is None:
+            continue
+        return Verdict(
+            86,
+            "possible",
+            (
+                f"{end.name} acknowledged {found.excess} bytes that nobody had sent ({case.frames(found.ack)})",
+                (
+                    f"{end.peer.name} sent {len(found.again)} segments below that number again, and nothing beyond it "
+                    f"({case.frames(*found.again)}): it takes no such ACK, nor what comes with it (RFC 9293 3.10.7.4)"
+                ),
+            ),
+            f"a box on the path makes messages of {end.peer.name} {found.excess} bytes longer and does not correct the "
+            "numbers that follow: neither end can use what the other sends",
+            against=("a receiver acknowledges only what it has got",),
+            alternatives=("path_dead", "capture_incomplete"),
+            at=found.ack,
+        )
+    return None
 
 
 def two_beginnings(case: Case) -> Verdict | None:
@@ -436,8 +461,9 @@ CAUSES = (
         where="path",
         severity="medium",
         summary="A firewall or load balancer shifts the sequence numbers of a direction and does not shift them back "
-        "in the SACK blocks: the sender cannot use them, and each loss costs a timeout.",
-        predicts=("SACK blocks lie far outside of all that was sent, by the same amount each time",),
+        "in the SACK blocks: the sender cannot use them, and each loss costs a timeout. Or it "
+        "changes what is said, and with that its length, and not the numbers behind.",
+        predicts=("SACK blocks, or ACKs, lie outside of all that was sent, by the same amount each time",),
         forbids=("SACK blocks that fit",),
         look_alikes={
             "segments_rejected": "the SACK blocks fit, or there are none",

@@ -278,6 +278,8 @@ def replaced(case: Case, end: End, rst: Segment, usual: int, world: World) -> Ve
     crowd = others_reset(case, end, rst, world)
     if len(crowd) < 2 or case[C_IDLE] >= QUIET or case.two_points:
         return None
+    if any(s.frame > rst.frame and s.ttl == usual for s in end.segments):
+        return None  # the one that was there before still is
     return Verdict(
         55,
         "possible",

@@ -113,6 +113,14 @@ def forged(case: Case, end: End) -> Forged | None:
         evidence.append(f"TTL {first.ttl} in the RST, {alike[0].ttl} in the other segments of {end.name}")
         if first.ip_id > 0 and others[-1].ip_id > 0 and abs(first.ip_id - others[-1].ip_id) > FAR:
             evidence.append(f"IP identification {first.ip_id} beside {others[-1].ip_id}: of another series")
+        own = [s for s in rsts if s.frame > first.frame and hops(s.ttl) == hops(alike[0].ttl)]
+        if own and after is None:
+            points += 1
+            evidence.append(
+                f"{end.name} itself, from where its other segments come, sent RST only {span(own[0].time - first.time)} "
+                f"later ({case.frames(*own)})"
+            )
+            rsts = [s for s in rsts if s not in own]
         if after is None and first.has(MARK_RST_INEXACT, MARK_RST_OUTSIDE) and not case.two_points:
             points += 1
             evidence.append(f"{end.name} had not come to its number {first.seq:,}, or was past it")

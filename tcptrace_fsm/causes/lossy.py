@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
-from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls, unanswered
+from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, acked_beyond, damaged, stalls, unanswered
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.needs import holds_bare_acks, incomplete
 from tcptrace_fsm.findings.rule import SECOND, mask, span
@@ -92,6 +92,8 @@ def one_way_dead(case: Case) -> Verdict | None:
         again = unanswered(stall)
         if len(again) < 3 or stall.lasted < PATIENCE or stall.sacked or damaged(stall) or stall.answered:
             continue  # what is answered at once has arrived
+        if acked_beyond(stall.end):
+            continue  # both may arrive, and be taken for old
         what = f"{stall.size:,} bytes" if stall.size else "its FIN"
         return Verdict(
             88,

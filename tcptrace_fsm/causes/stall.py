@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tcptrace_fsm.findings.evidence import prompt
 from tcptrace_fsm.findings.rule import SECOND, mask
 from tcptrace_fsm.kernels.layout import (
+    C_OPENING,
     E_ACK,
     E_DUPLICATE_ACKS,
     E_FIN,
@@ -14,6 +15,8 @@ from tcptrace_fsm.kernels.layout import (
     E_NEXT,
     E_SACK_HIGH,
     E_SACK_LOW,
+    MARK_ACK_PLUS_ONE,
+    MARK_ACK_UNSEEN,
     MARK_BAD_CHECKSUM,
     MARK_CAPTURE_DUPLICATE,
     MARK_KEEPALIVE,
@@ -22,15 +25,17 @@ from tcptrace_fsm.kernels.layout import (
     MARK_SPURIOUS,
     MARK_SYN_ACK_AGAIN,
     MARK_ZERO_WINDOW_PROBE,
+    OPENING_MIDSTREAM,
 )
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.findings.rule import End, Segment, View
 
-__all__ = ["PATIENCE", "REPEATED", "Stall", "damaged", "stalls", "unanswered"]
+__all__ = ["PATIENCE", "REPEATED", "Beyond", "Stall", "acked_beyond", "damaged", "stalls", "unanswered"]
 
 PATIENCE = 3 * SECOND  # a stall that is shorter may still be ordinary loss
+FEW = 256  # bytes: what a box may add to a message, an address or a header
 REPEATED = frozenset(
     {"fast_retransmission", "lost_after_v", "rexmit_backoff_chain", "rto_retransmission", "tlp_probe"},
 )
@@ -137,3 +142,28 @@ def unanswered(stall: Stall) -> list[Segment]:
         return []
     began = stall.copies[0].time
     return [s for s in stall.peer.segments if s.length and s.has(MARK_SPURIOUS) and s.time > began]
+
+
+class Beyond(NamedTuple):
+    """An ACK for more than its receiver ever sent, and what that goes on to repeat."""
+
+    ack: Segment
+    excess: int
+    again: list[Segment]
+
+
+def acked_beyond(end: End) -> Beyond | None:
+    """ACKs of ``end`` for bytes that its peer, by all it says afterwards, has not sent: it counts otherwise.
+
+    Where a capture only lacks them, the peer has got this ACK and repeats nothing below it; or it has not, and repeats
+    the missing ones too.
+    """
+    ack = next((s for s in end.segments if s.has(MARK_ACK_UNSEEN) and not s.has(MARK_ACK_PLUS_ONE)), None)
+    if ack is None or end.view[C_OPENING] == OPENING_MIDSTREAM:
+        return None
+    later = [s for s in end.peer.segments if s.length and s.frame > ack.frame]
+    again = [s for s in later if s.has(MARK_SPURIOUS) and s.end < ack.ack]
+    excess = ack.ack - max((s.end for s in again), default=0)
+    if len(again) < 3 or excess > FEW or any(s.end >= ack.ack for s in later):
+        return None
+    return Beyond(ack, excess, again)

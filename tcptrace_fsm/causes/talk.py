@@ -82,6 +82,7 @@ WORDS = 64  # bytes: less may be no request at all: an acknowledgment or a keepa
 ANSWER = 256  # bytes: what a server says when it closes of its own accord is shorter
 PAGE = 8000  # bytes: news and acknowledgments are shorter
 AT_ONCE = 50 * MILLISECOND  # no person is so quick: a program goes on as it always does
+MANY = 8  # quick answers in a row, behind one that was slow
 HABIT = 6  # quick answers: fewer may be how a talk of any kind begins
 CLASSES = 32  # of C_RESPONSE_HALVES
 
@@ -242,11 +243,18 @@ def is_set(limit: int, cases: list[Case], *, as_a_rule: bool) -> bool:
     alike = [case for case in cases if case[C_RESPONSES] >= 2 and limit - case[C_RESPONSE_MAX] <= RESPONSE_ALIKE]
     count = sum(slowest(case).alike for case in alike)
     if limit >= 19 * SECOND:
+        if not as_a_rule and all(is_never_polled_again(case) for case in alike):
+            return False  # a time-out behind the server, such as that for a name, which one request of each runs into
         return count >= 2 - as_a_rule and off_the_clock(limit, 5 * SECOND) <= SECOND // 10
     ways = {way_and_back(case) for case in alike}
     off = min(off_the_clock(limit + way, SECOND) for way in (0, *ways))
     # Without a handshake, ACKs that are held back tell how long the way is.
     return as_a_rule and count >= 5 and off <= (RESPONSE_ALIKE if any(c.midstream for c in alike) else SECOND // 50)
+
+
+def is_never_polled_again(case: Case) -> bool:
+    """Whether only one answer took so long, and many behind it came at once: who polls asks again when a poll ends."""
+    return slowest(case).alike == 1 and case[C_SLOWEST] >> SLOWEST_QUICK_SHIFT & 15 >= MANY
 
 
 # --- proofs -----------------------------------------------------------------------------------------------------------

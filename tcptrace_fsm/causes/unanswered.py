@@ -17,13 +17,14 @@ from tcptrace_fsm.causes.attempts import (
 from tcptrace_fsm.causes.case import host_text
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.stall import stalls
-from tcptrace_fsm.findings.rule import span
+from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_ID,
     C_INCARNATION,
     C_LAST_TIME,
     C_OPENING,
     CLIENT,
+    CLOSING_NONE,
     E_LAST_TIME,
     OPENING_UNANSWERED,
 )
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES", "concerns_unanswered", "silence"]
 
+TRANSLATED = 240 * SECOND  # a translation may keep the port of a closed connection (RFC 5382 REQ-5: 4 min)
+MANY = 32  # connections in that time: even small shares of ports (64 for each host, in some clouds) run out
 FEW = 2  # single SYNs that nobody repeated: frames may be missing
 EXPLAINED = frozenset({"syn_no_response", "syn_retry_exhausted", "syn_isn_changed", "syn_backoff_abnormal"})
 
@@ -100,8 +103,10 @@ def alive(case: Case, world: World) -> str | None:
 def syn_filtered(case: Case, world: World) -> Verdict | None:
     """Silence from a port, while the host is up or nothing says that it is not."""
     beside = neighbours(case, world)
-    if beside.opened or one_way_capture(case, world) or unreachable(case):
-        return None  # the same client can open this port: no filter stands between
+    if one_way_capture(case, world) or unreachable(case):
+        return None
+    if beside.opened:
+        return barred(case, world)
     if stopped(case, world):
         return None  # nothing of the host comes any more, whatever its port
     counts = world.counts(case.service)
@@ -140,6 +145,54 @@ def syn_filtered(case: Case, world: World) -> Verdict | None:
     )
 
 
+def held(twins: list[Brief], began: int) -> list[Brief]:
+    """Connections that hold a port of their own when others begin to fail, or many that have just let go of theirs."""
+    now = [b for b in twins if b.last_time > began or b.closing == CLOSING_NONE]
+    lately = [b for b in twins if b.last_time > began - TRANSLATED]
+    return now or (lately if len(lately) >= MANY else [])
+
+
+def barred(case: Case, world: World) -> Verdict | None:
+    """A client whose connections all ended well is heard no more, from some moment on: its address was barred."""
+    beside, syns = neighbours(case, world), syns_of(case)
+    began = beside.failed[0].first_time
+    if beside.opened[-1].first_time >= began or held(beside.opened, began) or stopped(case, world):
+        return None
+    if case[C_INCARNATION] > 0 or (len(beside.failed) < 2 and len(syns) < 4):
+        return None  # a SYN or two that were lost
+    since = world.to_service(case.service).split(began)[1]
+    others = [b for b in since if b.client != case.client_host]
+    served = [b for b in others if b.opened and b.client_syns == 1]
+    if len(served) < len(others):
+        return None  # whoever asks, not this client alone
+    here = at_server(case, world)
+    host = host_text(case.client_host)
+    evidence = [
+        silence(case),
+        (
+            f"{len(beside.opened)} connections from {host} to {case.service_text} had opened before, the last "
+            f"{span(began - beside.opened[-1].first_time)} earlier, and none of them was left; none of "
+            f"{len(beside.failed)} opened since"
+        ),
+    ]
+    if here:
+        evidence.append("the SYN was seen at the server's host: its own filter drops it")
+    if served:
+        evidence.append(f"{len(served)} connections of others were accepted meanwhile, like {served[0].conn_id}")
+    return Verdict(
+        62 if len(served) > 1 else 46,
+        "likely" if len(served) > 1 and here else "possible",
+        tuple(evidence),
+        f"SYNs from {host} to {case.service_text} are dropped without a word since "
+        f"{span(began - world.first)} after the capture's begin: {len(beside.failed)} connections had no answer, as if "
+        "its address had been barred",
+        ("an RST would say that nothing listens: none came", "no ICMP error quotes the SYN"),
+        () if len(served) > 1 and here else ("accept_queue_full",) if here else ("host_unreachable",),
+        harm(case, world, len(beside.failed)),
+        "server" if here else None,
+    )
+
+
 # --- not there --------------------------------------------------------------------------------------------------------
 
 
@@ -148,6 +201,8 @@ def host_unreachable(case: Case, world: World) -> Verdict | None:
     error = unreachable(case)
     beside = neighbours(case, world)
     gone = stopped(case, world)
+    if error and (beside.opened or beside.other) and not gone:
+        return one_of_several(case, world, error)
     if (beside.opened or beside.other or beside.host) and not gone:
         return None  # something of it answers
     counts = world.counts(case.service)
@@ -188,6 +243,25 @@ def host_unreachable(case: Case, world: World) -> Verdict | None:
     )
 
 
+def one_of_several(case: Case, world: World, error: IcmpError) -> Verdict:
+    """ICMP says that the host cannot be reached, which others reach under the same address."""
+    counts = world.counts(case.service)
+    return Verdict(
+        80,
+        "likely",
+        (
+            silence(case),
+            f'{error.sender} says "{error.name}" ({case.frames(error.frame)}; it quotes the SYN)',
+            f"{counts.opened} of {counts.total} connections to {case.service_text} opened",
+        ),
+        f'{error.sender} reports "{error.name}" for {counts.unanswered} of {counts.total} connections to '
+        f"{case.service_text}, while others open: one of several machines behind that address, or one of several ways "
+        "to it, is down",
+        ("a filter or a full translation would not say so",),
+        severity=harm(case, world, counts.unanswered),
+    )
+
+
 # --- no ports left ----------------------------------------------------------------------------------------------------
 
 
@@ -212,8 +286,8 @@ def nat_ports_exhausted(case: Case, world: World) -> Verdict | None:
     later = [b for b in twins if b.first_time >= began]
     working = [b for b in earlier if b.last_time > began]
     elsewhere = [b for b in beside.elsewhere if b.first_time >= began]
-    if len(syns_of(case)) < 3 and len(beside.failed) < 2:
-        return None  # a SYN that was lost
+    if (len(syns_of(case)) < 3 and len(beside.failed) < 2) or not held(earlier, began) or unreachable(case):
+        return None  # a SYN that was lost; or nothing takes ports; or somebody says why
     if any(not s.alive for c in world.cases_of(case.service) if c.client_host == case.client_host for s in stalls(c)):
         return None  # nor do those answer that were open before
     evidence = [
@@ -251,10 +325,11 @@ CAUSES = (
         severity="medium",
         summary="A firewall, a security group or an access list drops the SYN and says nothing.",
         predicts=("SYNs on schedule, and no segment of the server at all", "other ports of the host may answer"),
-        forbids=("a connection from this client to this port that opens", "an RST, an ICMP error"),
+        forbids=("a connection from this client to this port that opens at that time", "an RST, an ICMP error"),
         look_alikes={
             "host_unreachable": "no port of the host answers, or an ICMP error says so",
-            "nat_ports_exhausted": "others of the same client open",
+            "nat_ports_exhausted": "others of the same client are open, or open meanwhile",
+            "accept_queue_full": "it takes others at that time only now and then",
             "syn_rejected_by_option": "SYNs without that option are answered",
             "syn_rejected_by_timestamp": "others behind the same address are answered",
             "nat_not_undone": "the answer comes, under another address",
@@ -336,7 +411,7 @@ CAUSES = (
         forbids=("SYNs that are seen at the server",),
         look_alikes={
             "accept_queue_full": "the SYNs are seen at the server's host",
-            "syn_filtered": "none ever opened",
+            "syn_filtered": "none ever opened, or none is left that could hold a port",
             "syn_rejected_by_option": "the SYNs that fail carry what the others lack",
             "syn_rejected_by_timestamp": "the SYNs that fail have lower timestamps",
             "port_in_time_wait": "the four-tuples that fail were used before",

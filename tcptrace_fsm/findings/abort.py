@@ -15,6 +15,7 @@ from tcptrace_fsm.findings.evidence import (
     prompt,
     reset_of,
     spoke,
+    takes_data,
     when_aborted,
     when_reset_after_fin,
 )
@@ -91,7 +92,7 @@ def unasked_reset(end: End) -> tuple[Change, Segment] | None:
     """
     change = next((x for x in end.changes if x.event in (Event.SND_RST, Event.GONE) and x.source in OPEN), None)
     rst = reset_of(end, change) if change else None
-    if change is None or rst is None or not spoke(end, rst):
+    if change is None or rst is None or not (spoke(end, rst) or takes_data(end, rst)):
         return None
     answers = (rst.has(MARK_RST_DRAWN) or follows_own_syn(rst, end)) if rst.reply_rst else change.event is Event.GONE
     return None if answers else (change, rst)

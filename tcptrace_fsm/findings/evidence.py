@@ -28,6 +28,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_STRAY_SYN,
     MARK_ZERO_WINDOW_PROBE,
     MILLISECOND,
+    SERVER,
     TCP_FIN,
     TCP_RST,
     TCP_SYN,
@@ -63,6 +64,7 @@ __all__ = [
     "reset_of",
     "spoke",
     "state_at",
+    "takes_data",
     "times",
     "when_aborted",
     "when_closing",
@@ -189,6 +191,15 @@ def reply_time(end: End) -> int:
 def spoke(end: End, before: Segment) -> bool:
     """Whether ``end`` had sent anything but SYNs before a segment: it had been there, past the handshake."""
     return any(not s.flags & (TCP_SYN | TCP_RST) and s.frame < before.frame for s in genuine(end.segments))
+
+
+def takes_data(end: End, rst: Segment) -> bool:
+    """Whether a server's RST acknowledges data beyond the handshake: its socket had them, though it never spoke.
+
+    As that of a proxy which accepts and finds nobody behind it. Who knows no connection answers without ACK.
+    """
+    asked = any(s.length and s.end == rst.ack and s.frame < rst.frame for s in genuine(end.peer.segments))
+    return end.side == SERVER and not rst.reply_rst and rst.seq == 1 and asked
 
 
 def follows_own_syn(rst: Segment, end: End) -> bool:

@@ -1,0 +1,197 @@
+"""Causes that look alike at first sight, and what each capture holds that tells them apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.test_causes import diagnoses
+from tests.test_causes_company import opened, refused, told
+
+pytestmark = pytest.mark.plain
+
+LOUD = ("medium", "high")
+
+
+def loud(text):
+    """Causes that are said above ``low``."""
+    return {d.cause for d in diagnoses(text) if d.severity in LOUD}
+
+
+def ended(port, at):
+    """A connection that opens, asks and closes in order, within a tenth of a second."""
+    return (
+        opened(port, at)
+        + f"""
+        {at + 0.0600:.4f} > F. 101:101(0) ack 201 ttl 64
+        {at + 0.0700:.4f} < F. 201:201(0) ack 102 ttl 60
+        {at + 0.0701:.4f} > .  102:102(0) ack 202 ttl 64
+    """
+    )
+
+
+def theirs(text):
+    """The same, from another host."""
+    return "addr 10.0.0.9 10.0.0.2\n" + text + "addr 10.0.0.1 10.0.0.2\n"
+
+
+BEFORE = "".join(ended(40001 + n, n) for n in range(5))
+VAIN = refused(40011, 10) + refused(40012, 20) + "end 60\n"
+
+
+def test_a_client_that_opens_nothing_more_and_has_nothing_left_open_was_barred():
+    """No translation can be full for it; one that holds connections may have no more ports."""
+    assert told(BEFORE + VAIN) == [("syn_filtered", "possible")]
+    assert told(BEFORE + opened(40009, 6) + VAIN)[0][0] == "nat_ports_exhausted"
+    twice = "\n".join(refused(40011, 10).splitlines()[:3]) + "\n"
+    assert "syn_filtered" not in loud(BEFORE + twice + ended(40012, 20) + ended(40013, 30))
+
+
+def at_the_server(text):
+    """As a capture at the server shows it."""
+    return text.replace("ttl 64", "ttl 0").replace("ttl 60", "ttl 64").replace("ttl 0", "ttl 60")
+
+
+def test_at_the_server_those_who_are_served_meanwhile_tell_a_filter_from_a_full_queue():
+    """A full queue takes nobody's SYN."""
+    others = "".join(ended(40021 + n, 11 + 4 * n) for n in range(5))
+    assert told(at_the_server(BEFORE + theirs(others) + VAIN)) == [("syn_filtered", "likely")]
+    assert told(at_the_server(BEFORE + theirs(ended(40021, 0.5)) + VAIN))[0][0] == "accept_queue_full"
+    late = refused(40031, 12) + "19.001 < S. 0:0(0) ack 1 ttl 60\n19.002 > . 1:1(0) ack 1 ttl 64\n"
+    assert told(at_the_server(BEFORE + theirs(others + late) + VAIN))[0][0] != "syn_filtered"
+
+
+def unreachable(port, at):
+    """SYNs that a router answers with an ICMP error."""
+    return f"port {port} 80\n" + "".join(
+        f"{at + t:.4f} > S 0:0(0) ttl 64\n{at + t + 0.01:.4f} > icmp 3/1 0\n" for t in (0, 1, 3)
+    )
+
+
+def test_icmp_says_that_one_of_several_machines_of_an_address_cannot_be_reached():
+    """The others answer; without a word of ICMP nothing tells so."""
+    some = "".join(ended(40001 + n, 5 * n) + unreachable(40011 + n, 5 * n + 1) for n in range(4)) + "end 60\n"
+    first = diagnoses(some)[0]
+    assert (first.cause, first.confidence, first.severity) == ("host_unreachable", "likely", "medium")
+    silent = "\n".join(line for line in some.splitlines() if "icmp" not in line)
+    assert "host_unreachable" not in [d.cause for d in diagnoses(silent)]
+
+
+def longer(excess, more=""):
+    """A message of 100 bytes, an ACK for more, and what both ends go on to repeat in vain."""
+    acked = 201 + excess
+    lines = opened(40001, 0) + f"""
+        1.000 > P. 101:201(100) ack 201 ttl 64
+        1.030 < P. 201:301(100) ack {acked} ttl 60
+        1.031 > .  201:201(0) ack 201 ttl 64
+    """
+    for n, t in enumerate((1.3, 1.9, 3.1, 5.5, 10.3)):
+        lines += f"""
+        {t} > P. 101:201(100) ack 201 ttl 64
+        {t + 0.02} < . 301:301(0) ack {acked} ttl 60
+        {t + 0.05} < P. 201:301(100) ack {acked} ttl 60
+        {t + 0.051} > . 201:201(0) ack 201 ttl 64
+        """
+        lines += more if n == 1 else ""
+    return lines
+
+
+def test_acks_beyond_all_that_was_sent_tell_of_a_box_that_changed_lengths():
+    """Not where their receiver goes on to say what the capture lacks."""
+    assert told(longer(7)) == [("numbers_rewritten", "possible")]
+    assert "numbers_rewritten" not in {d.cause for d in diagnoses(longer(0))}
+    more = "2.5 > P. 201:301(100) ack 201 ttl 64\n"
+    assert "numbers_rewritten" not in {d.cause for d in diagnoses(longer(7, more))}
+
+
+def test_a_host_whose_own_resets_follow_a_strange_one_was_not_replaced():
+    """Somebody cut both sides: what the client had under way meets the RSTs of the real server."""
+
+    def cut(port, at, ttl):
+        return f"""
+        port {port} 80
+        {at:.4f} > P. 101:201(100) ack 201 ttl 64
+        {at + 0.0001:.4f} > P. 201:301(100) ack 201 ttl 64
+        {at + 0.0100:.4f} < R. 201:201(0) ack 201 ttl {ttl}
+        {at + 0.0200:.4f} < R 201:201(0) ttl 60
+        {at + 0.0201:.4f} < R 201:201(0) ttl 60
+        """
+
+    text = "".join(opened(40001 + n, n / 10) + cut(40001 + n, 1 + n / 10, 250) for n in range(4))
+    assert told(text) == [("reset_injected", "likely")]
+    assert "reset_injected" not in {d.cause for d in diagnoses(text.replace("ttl 250", "ttl 60"))}
+
+
+def requests(port, at, times):
+    """Requests, one after the other, that are answered after these times."""
+    lines, t, k = opened(port, at, ask=False), at + 0.03, 0
+    for took in times:
+        a, b = 1 + 100 * k, 1 + 200 * k
+        lines += f"""
+        {t:.4f} > P. {a}:{a + 100}(100) ack {b} ttl 64
+        {t + 0.0101:.4f} < .  {b}:{b}(0) ack {a + 100} ttl 60
+        {t + 0.0102 + took:.4f} < P. {b}:{b + 200}(200) ack {a + 100} ttl 60
+        {t + 0.0103 + took:.4f} > .  {a + 100}:{a + 100}(0) ack {b + 200} ttl 64
+        """
+        t, k = t + 0.0103 + took + 0.05, k + 1
+    return lines
+
+
+def test_an_answer_that_is_late_once_among_many_quick_ones_is_no_poll():
+    """Whoever polls asks again when a poll ends; a name that nobody knows costs 25 s too."""
+    once = "".join(requests(40001 + n, 40 * n, [0.004] * 4 + [25.0] + [0.004] * 12) for n in range(2))
+    assert "server_slow" in loud(once)
+    polls = "".join(requests(40001 + n, 90 * n, [0.004] * 4 + [25.0] * 3 + [0.004] * 2) for n in range(2))
+    assert loud(polls) == set()
+
+
+def taken_and_reset(port, at, flags):
+    """A request that is answered by an RST at once, on a connection in which the server has said nothing."""
+    seq = "1:1(0) ack 101" if flags == "R." else "1:1(0)"
+    return opened(port, at, ask=False) + f"""
+        {at + 0.0300:.4f} > P. 1:101(100) ack 1 ttl 64
+        {at + 0.0400:.4f} < {flags} {seq} ttl 60
+    """
+
+
+def test_a_server_that_takes_a_request_and_resets_has_lost_it_though_it_never_spoke():
+    """Its RST acknowledges the request; one without ACK knows no such connection."""
+    text = "".join(taken_and_reset(40001 + n, n, "R.") for n in range(4))
+    assert loud(text) == {"closed_with_unread_data"}
+    assert "closed_with_unread_data" not in loud("".join(taken_and_reset(40001 + n, n, "R") for n in range(4)))
+
+
+SPLIT = opened(40001, 0, ask=False) + """
+        0.0300 > .  1:1449(1448)    ack 1    ttl 64
+        0.0301 > P. 1449:1791(342)  ack 1    ttl 64
+        0.0500 < F. 1:1(0)          ack 1449 ttl 60
+        0.0501 < R  1:1(0)                   ttl 60
+        0.0502 > .  1791:1791(0)    ack 2    ttl 64
+        0.0503 > F. 1791:1791(0)    ack 2    ttl 64
+        0.0700 < R  2:2(0)                   ttl 60
+"""
+
+
+def test_a_server_that_closes_in_the_midst_of_a_request_loses_its_rest():
+    """Also where the client closes in answer; a client that had said all had closed before."""
+    assert told(SPLIT)[0][0] == "closed_with_unread_data"
+    said = SPLIT.replace("P. 1449:1791(342)", "FP. 1449:1791(342)").replace(" 1791:1791(0) ", " 1792:1792(0) ")
+    lines = [line for line in said.splitlines() if "0.0503" not in line]
+    assert "closed_with_unread_data" not in loud("\n".join(lines))
+
+
+def looks_in(port, at, first):
+    """A client that says 24 bytes and leaves; ``first``, whether the server had greeted it."""
+    own = 42 if first else 1
+    greeting = "" if not first else f"{at + 0.02:.4f} < P. 1:42(41) ack 1 ttl 60\n"
+    return opened(port, at, ask=False) + greeting + f"""
+        {at + 0.0300:.4f} > P. 1:25(24)   ack {own} ttl 64
+        {at + 0.0301:.4f} > F. 25:25(0)   ack {own} ttl 64
+        {at + 0.0400:.4f} < P. {own}:{own + 1000}(1000) ack 26 ttl 60
+        {at + 0.0401:.4f} > R  26:26(0)   ttl 64
+    """
+
+
+def test_who_is_greeted_and_leaves_has_seen_what_it_wanted():
+    """As a monitor does; who asks first, and leaves at once, loses the answer."""
+    assert loud("".join(looks_in(40001 + n, 20 * n, first=True) for n in range(4))) == set()
+    assert loud("".join(looks_in(40001 + n, 20 * n, first=False) for n in range(4))) == {"closed_with_unread_data"}
