@@ -79,11 +79,14 @@ def test_icmp_says_that_one_of_several_machines_of_an_address_cannot_be_reached(
 def longer(excess, more=""):
     """A message of 100 bytes, an ACK for more, and what both ends go on to repeat in vain."""
     acked = 201 + excess
-    lines = opened(40001, 0) + f"""
+    lines = (
+        opened(40001, 0)
+        + f"""
         1.000 > P. 101:201(100) ack 201 ttl 64
         1.030 < P. 201:301(100) ack {acked} ttl 60
         1.031 > .  201:201(0) ack 201 ttl 64
     """
+    )
     for n, t in enumerate((1.3, 1.9, 3.1, 5.5, 10.3)):
         lines += f"""
         {t} > P. 101:201(100) ack 201 ttl 64
@@ -147,10 +150,13 @@ def test_an_answer_that_is_late_once_among_many_quick_ones_is_no_poll():
 def taken_and_reset(port, at, flags):
     """A request that is answered by an RST at once, on a connection in which the server has said nothing."""
     seq = "1:1(0) ack 101" if flags == "R." else "1:1(0)"
-    return opened(port, at, ask=False) + f"""
+    return (
+        opened(port, at, ask=False)
+        + f"""
         {at + 0.0300:.4f} > P. 1:101(100) ack 1 ttl 64
         {at + 0.0400:.4f} < {flags} {seq} ttl 60
     """
+    )
 
 
 def test_a_server_that_takes_a_request_and_resets_has_lost_it_though_it_never_spoke():
@@ -160,7 +166,9 @@ def test_a_server_that_takes_a_request_and_resets_has_lost_it_though_it_never_sp
     assert "closed_with_unread_data" not in loud("".join(taken_and_reset(40001 + n, n, "R") for n in range(4)))
 
 
-SPLIT = opened(40001, 0, ask=False) + """
+SPLIT = (
+    opened(40001, 0, ask=False)
+    + """
         0.0300 > .  1:1449(1448)    ack 1    ttl 64
         0.0301 > P. 1449:1791(342)  ack 1    ttl 64
         0.0500 < F. 1:1(0)          ack 1449 ttl 60
@@ -169,6 +177,7 @@ SPLIT = opened(40001, 0, ask=False) + """
         0.0503 > F. 1791:1791(0)    ack 2    ttl 64
         0.0700 < R  2:2(0)                   ttl 60
 """
+)
 
 
 def test_a_server_that_closes_in_the_midst_of_a_request_loses_its_rest():
@@ -183,12 +192,16 @@ def looks_in(port, at, first):
     """A client that says 24 bytes and leaves; ``first``, whether the server had greeted it."""
     own = 42 if first else 1
     greeting = "" if not first else f"{at + 0.02:.4f} < P. 1:42(41) ack 1 ttl 60\n"
-    return opened(port, at, ask=False) + greeting + f"""
+    return (
+        opened(port, at, ask=False)
+        + greeting
+        + f"""
         {at + 0.0300:.4f} > P. 1:25(24)   ack {own} ttl 64
         {at + 0.0301:.4f} > F. 25:25(0)   ack {own} ttl 64
         {at + 0.0400:.4f} < P. {own}:{own + 1000}(1000) ack 26 ttl 60
         {at + 0.0401:.4f} > R  26:26(0)   ttl 64
     """
+    )
 
 
 def test_who_is_greeted_and_leaves_has_seen_what_it_wanted():

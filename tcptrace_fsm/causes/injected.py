@@ -117,7 +117,7 @@ def forged(case: Case, end: End) -> Forged | None:
         if own and after is None:
             points += 1
             evidence.append(
-                f"{end.name} itself, from where its other segments come, sent RST only {span(own[0].time - first.time)} "
+                f"{end.name} itself, where its other segments come from, sent RST {span(own[0].time - first.time)} "
                 f"later ({case.frames(*own)})"
             )
             rsts = [s for s in rsts if s not in own]
