@@ -139,7 +139,7 @@ class Trace:
                 rows.add(f.waits, f.wait_count)
             else:
                 rows.add(f.transitions, f.transition_count)
-            if rows.count >= SOURCES[name].group:
+            if rows.is_full:
                 yield build(name, rows.take(), self._run.origins)
         yield build(name, rows.take(), self._run.origins)
 

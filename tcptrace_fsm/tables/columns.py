@@ -168,7 +168,8 @@ def _categorical(table: Any, name: str) -> Any:
 class Source(NamedTuple):
     """Where a table's rows come from: size of a record, its conn_id, the words that columns read, rows to a group.
 
-    Row groups are sized for their columns to fit the processor's cache: measured, four times larger is slower.
+    Row groups are sized for their columns to fit the processor's cache, and for the records of one to take little
+    memory: measured, eight times larger is slower.
     """
 
     size: int
@@ -200,11 +201,14 @@ SOURCES: dict[str, Source] = {
             *WAIT_WORDS,
             *LIMIT_WORDS,
         ),
-        16384,
+        8192,
     ),
     "transitions": Source(k.TRANSITION_SIZE, k.T_CONNECTION, tuple(range(k.TRANSITION_SIZE)), 65536),
     "waits": Source(k.WAIT_SIZE, k.WT_CONNECTION, tuple(range(k.WAIT_SIZE)), 65536),
 }
+
+
+MANY_GROUPS = 256  # a parquet file's footer keeps 0.3 MB of memory for each: beyond so many, they are twice as large
 
 
 class Columns(dict[int, "Words"]):
@@ -258,7 +262,13 @@ class Rows:
         self._whole = tuple(range(source.size))
         self._parts: list[Part] = []
         self._paths: list[array[int] | None] = []
+        self._groups = 0
         self.count = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are enough for a row group."""
+        return self.count >= self._source.group << (self._groups >= MANY_GROUPS)
 
     def add(self, block: array[int], count: int, paths: array[int] | None = None) -> None:
         """Take the first ``count`` records of a block, which is kept, and what two capture points tell of them."""
@@ -310,6 +320,7 @@ class Rows:
         made = Columns(zip(wanted, columns[:, :count], strict=True), common, count)
         made.update(self._path_words(places))
         self._parts, self._paths, self.count = [], [], 0
+        self._groups += 1
         return made
 
     def _path_words(self, places: Words) -> dict[int, Words]:

@@ -147,10 +147,10 @@ class Export:
 
     def _flush(self, *, everything: bool = False) -> None:
         from tcptrace_fsm.tables.anomalies import findings_table
-        from tcptrace_fsm.tables.columns import SOURCES, build
+        from tcptrace_fsm.tables.columns import build
 
         for name, rows in self._rows.items():
-            if rows.count >= SOURCES[name].group or (everything and (rows.count or name not in self._given)):
+            if rows.is_full or (everything and (rows.count or name not in self._given)):
                 self._writers[name].write(build(name, rows.take(), self._origins, self._kept.setdefault(name, {})))
         if "anomalies" in self.tables and (everything or len(self._findings) >= FINDINGS_GROUP):
             self._writers["anomalies"].write(findings_table(self._findings, self._origins))
