@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +62,8 @@ def whole_file(name: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         with writing(path):
             if _is_special(path):
+                import tempfile
+
                 handle, made = tempfile.mkstemp(prefix="tcptrace-fsm-")
                 os.close(handle)
                 temporary = Path(made)

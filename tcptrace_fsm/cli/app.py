@@ -15,37 +15,36 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tcptrace_fsm.cli.captures import LEFT_OUT
-from tcptrace_fsm.cli.commands.analyze import analyze
-from tcptrace_fsm.cli.commands.annotate import annotate
-from tcptrace_fsm.cli.commands.catalogue import causes, rules
-from tcptrace_fsm.cli.commands.connections import connections
-from tcptrace_fsm.cli.commands.extract import extract
-from tcptrace_fsm.cli.commands.netstat import netstat
-from tcptrace_fsm.cli.commands.pictures import diagram, ladder, report
 from tcptrace_fsm.cli.messages import EXIT_INTERRUPTED, EXIT_NOT_WRITTEN, EXIT_UNREADABLE, EXIT_USAGE, give_up, say
 from tcptrace_fsm.errors import CaptureError, OutputError, UsageError, WorkerError
 
-__all__ = ["app", "main", "run_command"]
+__all__ = ["application", "main", "run_command"]
 
 # typer keeps click inside or beside itself, by version; its own exception leads to click's either way.
 _CommandLineError: Any = typer.BadParameter.__mro__[1]
 
-app = typer.Typer(
-    name="tcptrace-fsm",
-    help="Passive TCP analysis: the RFC 9293 state of each endpoint, on what evidence, and what went wrong.",
-    rich_markup_mode=None,  # rich would double the time that --help takes
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+# Commands, in the order of --help, and the module of commands/ that has each.
+COMMANDS = {
+    "analyze": "analyze",
+    "connections": "connections",
+    "netstat": "netstat",
+    "ladder": "pictures",
+    "diagram": "pictures",
+    "extract": "extract",
+    "annotate": "annotate",
+    "report": "pictures",
+    "rules": "catalogue",
+    "causes": "catalogue",
+}
 
 
-@app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
     version: Annotated[
@@ -66,8 +65,19 @@ def root(
         raise typer.Exit(EXIT_USAGE)
 
 
-for command in (analyze, connections, netstat, ladder, diagram, extract, annotate, report, rules, causes):
-    app.command()(command)
+def application(asked: str | None = None) -> typer.Typer:
+    """Make the application; where one command is asked for, without what the others need, which takes as long again."""
+    app = typer.Typer(
+        name="tcptrace-fsm",
+        help=root.__doc__,
+        rich_markup_mode=None,  # rich would double the time that --help takes
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(root)
+    for name in [asked] if asked in COMMANDS else COMMANDS:
+        app.command()(getattr(import_module(f"tcptrace_fsm.cli.commands.{COMMANDS[name]}"), name))
+    return app
 
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -121,8 +131,10 @@ def main() -> None:
 def run_command(arguments: list[str] | None = None) -> int:
     """Run one command; every error that is not a fault of this program becomes one line and a status."""
     LEFT_OUT.clear()
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        status = app(arguments, prog_name="tcptrace-fsm", standalone_mode=False)
+        app = application(words[0] if words and not completing(words) else None)
+        status = app(words, prog_name="tcptrace-fsm", standalone_mode=False)
         sys.stdout.flush()
     except CaptureError as error:
         say(str(error))
@@ -153,7 +165,7 @@ def run_command(arguments: list[str] | None = None) -> int:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
         give_up(sys.__stdout__, 1)
-        return end.code if isinstance(end, SystemExit) and isinstance(end.code, int) and completing(arguments) else 0
+        return end.code if isinstance(end, SystemExit) and isinstance(end.code, int) and completing(words) else 0
     except OSError as error:
         if error.errno not in NO_ROOM | NO_MORE:
             raise
@@ -167,9 +179,8 @@ def run_command(arguments: list[str] | None = None) -> int:
     return (status if isinstance(status, int) else 0) or (EXIT_UNREADABLE if LEFT_OUT else 0)
 
 
-def completing(arguments: list[str] | None) -> bool:
+def completing(words: list[str]) -> bool:
     """Whether this is about the shell's completion: typer ends the program itself then."""
-    words = sys.argv[1:] if arguments is None else arguments
     return "_TCPTRACE_FSM_COMPLETE" in os.environ or any("-completion" in word for word in words)
 
 

@@ -66,7 +66,7 @@ def formats(incomplete: str) -> list[str]:
 
 def tables(incomplete: str) -> list[str]:
     """Tables, behind those that are named already."""
-    from tcptrace_fsm.tables.schema import TABLES
+    from tcptrace_fsm.tables.names import TABLE_NAMES
 
     before, comma, last = incomplete.rpartition(",")
-    return [before + comma + name for name in _beginning(TABLES, last)]
+    return [before + comma + name for name in _beginning(TABLE_NAMES, last)]

@@ -53,14 +53,18 @@ def compiled() -> bool:
 
 def edited(sources: dict[str, int]) -> list[str]:
     """Kernels that differ from what was compiled: records have other sizes there, and memory would be overrun."""
-    home, now = os.path.dirname(__file__), {}
-    for folder, _, files in os.walk(home):
-        for file in files:
-            if file.endswith(".py") and file not in {"__init__.py", "memory.py"}:
-                path = os.path.join(folder, file)
-                with open(path, "rb") as source:
-                    name = os.path.relpath(path, home)[:-3].replace(os.sep, "/")
-                    now[name] = zlib.crc32(source.read().replace(b"\r\n", b"\n"))
+    now, folders = {}, [("", os.path.dirname(__file__))]
+    while folders:
+        inside, folder = folders.pop()
+        for entry in os.scandir(folder):
+            if entry.name.endswith(".py") and entry.name not in {"__init__.py", "memory.py"}:
+                with open(entry.path, "rb") as source:
+                    text = source.read()
+                if b"\r" in text:
+                    text = text.replace(b"\r\n", b"\n")
+                now[inside + entry.name[:-3]] = zlib.crc32(text)
+            elif entry.is_dir():
+                folders.append((f"{inside}{entry.name}/", entry.path))
     return sorted(name for name in {*now, *sources} if now and now.get(name) != sources.get(name))
 
 

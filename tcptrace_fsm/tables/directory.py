@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.errors import OutputError
-from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tables.names import TABLE_NAMES
 from tcptrace_fsm.tables.writers import FORMATS
 from tcptrace_fsm.text.escaped import json_text
 from tcptrace_fsm.version import __version__
@@ -36,7 +36,7 @@ def left_here(directory: Path) -> set[str]:
         summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
         options = summary["options"] if "tcptrace-fsm" in summary["versions"] else {}
         suffix = FORMATS[options["format"]].suffix
-        return {f"{name}{suffix}" for name in options["tables"] if name in schema.TABLES}
+        return {f"{name}{suffix}" for name in options["tables"] if name in TABLE_NAMES}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
 

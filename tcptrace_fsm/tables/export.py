@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 from tcptrace_fsm.capture.remote import is_remote, put_remote, remove_remote
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.files import new_beside, remove_stale, writing
-from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tables.behind import Behind, WritesBehind
 from tcptrace_fsm.tables.directory import SUMMARY, left_here, refuse_foreign, remove, summary_text
+from tcptrace_fsm.tables.names import TABLE_NAMES
 from tcptrace_fsm.tables.writers import FORMATS, TableWriter, check_format, check_tables
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Export:
             writer.close()
         self._writers = {}
         self._temporary[SUMMARY].write_text(summary_text(summary, self.tables, self._form), encoding="utf-8")
-        ours = {name + form.suffix for name in schema.TABLES for form in FORMATS.values()}
+        ours = {name + form.suffix for name in TABLE_NAMES for form in FORMATS.values()}
         if self._remote:
             for gone in (SUMMARY, *sorted(ours)):
                 remove_remote(f"{self._remote}/{gone}")

@@ -21,6 +21,7 @@ from tcptrace_fsm.core.words import (
 from tcptrace_fsm.tables.column import Column, column_of
 from tcptrace_fsm.tables.connections import CONNECTIONS, WAITING_FOR
 from tcptrace_fsm.tables.labels import BROKEN
+from tcptrace_fsm.tables.names import TABLE_NAMES
 
 __all__ = ["ROWS", "TABLES", "Column", "columns", "declared", "seconds"]
 
@@ -185,14 +186,9 @@ _WAITS: tuple[Column, ...] = (
     column_of("basis", "WT_BASIS", "what it rests on, as in transitions", words=BASES),
 )
 
-TABLES: dict[str, tuple[Column, ...]] = {
-    "connections": CONNECTIONS,
-    "transitions": _TRANSITIONS,
-    "anomalies": _ANOMALIES,
-    "diagnoses": _DIAGNOSES,
-    "waits": _WAITS,
-    "segments": _SEGMENTS,
-}
+TABLES: dict[str, tuple[Column, ...]] = dict(
+    zip(TABLE_NAMES, (CONNECTIONS, _TRANSITIONS, _ANOMALIES, _DIAGNOSES, _WAITS, _SEGMENTS), strict=True)
+)
 """The tables by name, each with its columns in order."""
 
 _FILES: dict[str, tuple[tuple[str, str], ...]] = {

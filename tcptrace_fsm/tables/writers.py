@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from tcptrace_fsm.errors import UsageError
-from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tables.names import DEFAULT_TABLES, TABLE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "Format", "TableWriter", "check_format", "check_tables"]
 
-DEFAULT_TABLES = ("connections", "transitions", "anomalies", "diagnoses", "waits")
 SKIPPED_BY = ("conn_id", "time", "frame", "first_time", "last_time", "kind", "severity")  # columns with statistics
 
 
@@ -55,6 +54,7 @@ class ParquetTable:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        from tcptrace_fsm.tables import schema
         from tcptrace_fsm.tables.columns import arrow_schema, has_files, with_seconds
 
         files = has_files(table, self._name)
@@ -103,6 +103,8 @@ class CsvTable:
     """
 
     def __init__(self, path: Path, name: str) -> None:
+        from tcptrace_fsm.tables import schema
+
         self._seconds = schema.seconds(name)
         self._file = path.open("wb")
         self._begun = False
@@ -212,6 +214,6 @@ def check_tables(names: str | Sequence[str] | None) -> tuple[str, ...]:
         return DEFAULT_TABLES
     asked = [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
     for name in asked:
-        if name not in schema.TABLES:
-            raise UsageError(f"no table {name!r}; there are {', '.join(schema.TABLES)}")
-    return tuple(name for name in schema.TABLES if name in asked)
+        if name not in TABLE_NAMES:
+            raise UsageError(f"no table {name!r}; there are {', '.join(TABLE_NAMES)}")
+    return tuple(name for name in TABLE_NAMES if name in asked)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,6 +21,8 @@ def address_text(high: int, low: int, *, six: bool) -> str:
     """
     if not six:
         return f"{low >> 24 & 255}.{low >> 16 & 255}.{low >> 8 & 255}.{low & 255}"
+    import socket  # takes longer than all else here, and few captures are of IPv6
+
     return socket.inet_ntop(socket.AF_INET6, ((high & WORD) << 64 | low & WORD).to_bytes(16, "big"))
 
 

@@ -469,6 +469,6 @@ def screen_width() -> int | None:
     """Columns to fill: the terminal's; None for a pipe, unless ``COLUMNS`` says how wide it is."""
     import os
 
-    from tcptrace_fsm.views.summary import terminal_width
+    from tcptrace_fsm.text.terminal import terminal_width
 
     return terminal_width() if sys.stdout.isatty() or os.environ.get("COLUMNS") else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.findings.needs import DOUBTS
@@ -55,6 +54,8 @@ def diagnoses_html(diagnoses: Sequence[dict[str, Any]], link: Callable[[int], st
     link : callable
         Makes HTML of the number of a connection.
     """
+    from html import escape
+
     if not diagnoses:
         return ""
     items = []

@@ -7,7 +7,6 @@ read; nothing here needs numpy, for a small capture's answer must not wait for i
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
 import textwrap
 import time
@@ -476,8 +475,3 @@ def show(lines: Iterable[tuple[str, str]], out: IO[str] | None = None) -> None:
         elif style:
             line.stylize(_STYLES[style])
         console.print(line)
-
-
-def terminal_width() -> int:
-    """Columns of the terminal; what suits a file where there is none."""
-    return min(shutil.get_terminal_size((100, 24)).columns, 140)

@@ -17,10 +17,8 @@ from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.core.words import SEVERITIES
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.files import refuse_input
-from tcptrace_fsm.tables import schema
+from tcptrace_fsm.tables.names import TABLE_NAMES
 from tcptrace_fsm.tables.writers import FORMATS, check_format, check_tables
-from tcptrace_fsm.text.escaped import json_text
-from tcptrace_fsm.views.summary import first_screen, show, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +46,7 @@ Tables = Annotated[
     typer.Option(
         "--tables",
         metavar="NAMES",
-        help=f"Which tables -o writes, with commas: {', '.join(schema.TABLES)}.",
+        help=f"Which tables -o writes, with commas: {', '.join(TABLE_NAMES)}.",
         autocompletion=completion.tables,
     ),
 ]
@@ -141,9 +139,14 @@ def analyze(
     warn(run)
     more.write(summary)
     if as_json:
+        from tcptrace_fsm.text.escaped import json_text
+
         whole = {**summary, **more.findings(run), "versions": versions()}
         print(json_text(whole, indent=2))
     elif not quiet:
+        from tcptrace_fsm.text.terminal import terminal_width
+        from tcptrace_fsm.views.summary import first_screen, show
+
         show(first_screen(summary, run.span, terminal_width(), everything=everything, given=as_given(captures)))
     if run.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)

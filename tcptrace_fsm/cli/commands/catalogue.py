@@ -9,8 +9,7 @@ import typer
 from tcptrace_fsm.cli import completion
 from tcptrace_fsm.core.words import SEVERITIES
 from tcptrace_fsm.text.names import check_name
-from tcptrace_fsm.views.legend import legend_lines
-from tcptrace_fsm.views.summary import terminal_width
+from tcptrace_fsm.text.terminal import terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +46,7 @@ def causes(
     """List the causes that diagnoses name, or explain one of them."""
     from tcptrace_fsm.causes import CAUSES
     from tcptrace_fsm.views.diagnoses import cause_lines
+    from tcptrace_fsm.views.legend import legend_lines
 
     if cause is None:
         width = max(map(len, CAUSES))
@@ -61,6 +61,8 @@ def causes(
 def explain(rule: Rule | Survey) -> Iterator[str]:
     """Everything that a rule says of itself."""
     import textwrap
+
+    from tcptrace_fsm.views.legend import legend_lines
 
     width = min(terminal_width(), 100)
     yield f"{rule.kind}   {rule.severity}, {rule.category}, {rule.rfc}"

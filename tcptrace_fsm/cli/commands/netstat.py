@@ -12,7 +12,6 @@ from tcptrace_fsm.cli.messages import EXIT_INTERRUPTED, say, warn
 from tcptrace_fsm.cli.options import Captures, with_settings
 from tcptrace_fsm.cli.progress import watch
 from tcptrace_fsm.core.settings import Settings
-from tcptrace_fsm.text.addresses import endpoint
 from tcptrace_fsm.text.counts import count
 
 __all__ = ["netstat"]
@@ -42,6 +41,7 @@ def netstat(
     """Show what netstat -nat would have shown at some moment, for both ends of every connection."""
     from tcptrace_fsm.runs.run import Run
     from tcptrace_fsm.runs.sinks import Kept
+    from tcptrace_fsm.text.addresses import endpoint
     from tcptrace_fsm.views import netstat as view
     from tcptrace_fsm.views.connections import screen_width
 

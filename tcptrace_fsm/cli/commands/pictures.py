@@ -15,8 +15,7 @@ from tcptrace_fsm.cli.progress import drawing, watch
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.files import refuse_input
-from tcptrace_fsm.text.addresses import endpoint
-from tcptrace_fsm.views.summary import terminal_width
+from tcptrace_fsm.text.terminal import terminal_width
 
 __all__ = ["diagram", "ladder", "report"]
 
@@ -114,6 +113,7 @@ def report(
     from tcptrace_fsm.api import Trace
     from tcptrace_fsm.runs.run import Run
     from tcptrace_fsm.runs.sinks import Kept
+    from tcptrace_fsm.text.addresses import endpoint
     from tcptrace_fsm.views.extract import rereadable
 
     if host is not None:

@@ -37,7 +37,7 @@ class Ladder:
         return ladder_svg(self.conversation, most=self._most or MOST_DRAWN)
 
     def __str__(self) -> str:
-        from tcptrace_fsm.views.summary import terminal_width
+        from tcptrace_fsm.text.terminal import terminal_width
 
         return "\n".join(ladder_text(self.conversation, width=terminal_width(), most=self._most or MOST_PRINTED))
 
