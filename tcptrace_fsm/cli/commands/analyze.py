@@ -139,19 +139,28 @@ def analyze(
     warn(run)
     more.write(summary)
     if as_json:
-        from tcptrace_fsm.text.escaped import json_text
-
-        whole = {**summary, **more.findings(run), "versions": versions()}
-        print(json_text(whole, indent=2))
+        put_json({**summary, **more.findings(run), "versions": versions()})
     elif not quiet:
-        from tcptrace_fsm.text.terminal import terminal_width
-        from tcptrace_fsm.views.summary import first_screen, show
-
-        show(first_screen(summary, run.span, terminal_width(), everything=everything, given=as_given(captures)))
+        put_summary(summary, run, captures, everything=everything)
     if run.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if fail_on is not None and run.tally.reaches(fail_on):
         raise typer.Exit(EXIT_FAIL_ON)
+
+
+def put_json(whole: dict[str, Any]) -> None:
+    """Print what programs read."""
+    from tcptrace_fsm.text.escaped import json_text
+
+    print(json_text(whole, indent=2))
+
+
+def put_summary(summary: dict[str, Any], run: Run, captures: list[str], *, everything: bool) -> None:
+    """Print the first screen."""
+    from tcptrace_fsm.text.terminal import terminal_width
+    from tcptrace_fsm.views.summary import first_screen, show
+
+    show(first_screen(summary, run.span, terminal_width(), everything=everything, given=as_given(captures)))
 
 
 def say_idle(options: dict[str, object]) -> None:
