@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import pytest
 
 from tcptrace_fsm.tcp.profiles import AUTO
+from tests.courses import FAR, Row, goes_through
 from tests.strategies import run
 from tests.test_fingerprint import GVISOR, LINUX, LWIP, NOBODY, OLD_BSD
-
-OPENING = """
-    0.000 > S  0:0(0)               {client} id 101
-    0.020 < S. 0:0(0)       ack 1   {server} id 501
-    0.040 > .  1:1(0)       ack 1            id 102
-    0.100 > P. 1:101(100)   ack 1            id 103
-    0.120 < P. 1:201(200)   ack 101          id 502
-    0.140 > .  101:101(0)   ack 201          id 104
-"""
-AT_THE_CLIENT = """
-    0.0000 > S  0:0(0)               {client} id 101
-    0.0400 < S. 0:0(0)       ack 1   {server} id 501
-    0.0401 > .  1:1(0)       ack 1            id 102
-    0.1000 > P. 1:101(100)   ack 1            id 103
-    0.1400 < P. 1:201(200)   ack 101          id 502
-    0.1401 > .  101:101(0)   ack 201          id 104
-"""
-
-
-class Row(NamedTuple):
-    """What comes behind an opening, between two systems, and what an end went through once it was established."""
-
-    name: str
-    text: str
-    side: str
-    path: str
-    opening: str = OPENING
-    client: str = LWIP
-    server: str = LWIP
-
 
 ROWS = [
     # --- who is reset says no more: what passes behind the RST was sent before that came ---
@@ -361,14 +330,7 @@ ROWS = [
 
 @pytest.mark.parametrize("row", [pytest.param(r, id=r.name) for r in ROWS])
 def test_an_end_goes_through(row):
-    opening = row.opening.format(client=row.client.format(ecr=0), server=row.server.format(ecr=100))
-    steps = run(opening + row.text, profile=AUTO).connections[0].of(row.side)
-    steps = steps[1 + next(i for i, s in enumerate(steps) if s.target == "ESTABLISHED") :]
-    wanted = row.path.split()
-    assert [s.target for s in steps] == [w.split("@")[0] for w in wanted]
-    for step, want in zip(steps, wanted, strict=True):
-        moment = want.partition("@")[2]
-        assert not moment or abs(step.seconds - float(moment)) < 0.006
+    goes_through(row)
 
 
 @pytest.mark.parametrize(
@@ -392,19 +354,20 @@ def test_an_abort_behind_the_ack_that_opens(reply, path):
         (LINUX, 0.06, "R 1:1(0)", "SYN_SENT CLOSED"),  # it no longer wanted the SYN+ACK (RFC 9293 3.5.2, group 1)
         (LWIP, 0.06, "R. 1:1(0) ack 1", "SYN_SENT CLOSED"),  # lwIP says the same so
         (NOBODY, 0.06, "R. 1:1(0) ack 1", "SYN_SENT CLOSED"),
-        (LWIP, 0.9, "R. 1:1(0) ack 1", "SYN_SENT ESTABLISHED CLOSED"),  # but at once
+        (LWIP, 0.9, "R. 1:1(0) ack 1 id 9", "SYN_SENT ESTABLISHED CLOSED"),  # but at once
+        (LWIP, 0.9, "R. 1:1(0) ack 1 id 2", "SYN_SENT CLOSED"),  # it has sent nothing between its SYN and this
         (LWIP, 0.9, "R  1:1(0)", "SYN_SENT CLOSED"),
     ],
 )
 def test_an_rst_that_acknowledges_a_syn_ack(client, at, rst, path):
-    text = f"0.000 > S 0:0(0) {client.format(ecr=0)}\n0.020 < S. 0:0(0) ack 1\n{at} > {rst}\nend 3"
+    text = f"0.000 > S 0:0(0) {client.format(ecr=0)} id 1\n0.020 < S. 0:0(0) ack 1\n{at} > {rst}\nend 3"
     assert run(text, profile=AUTO).connections[0].path("client") == "CLOSED " + path
 
 
 @pytest.mark.parametrize("client, state", [(LWIP, "TIME_WAIT"), (LINUX, "CLOSED")])
 def test_a_syn_ack_meets_time_wait(client, state):
     """A copy of the SYN has made a listener answer. lwIP answers by RST, and stays; of others that shows an end."""
-    opening = OPENING.format(client=client.format(ecr=0), server=LWIP)
+    opening = FAR.format(client=client.format(ecr=0), server=LWIP)
     text = """
         1.000 > F. 101:101(0)   ack 201 id 105
         1.020 < F. 201:201(0)   ack 102 id 503
@@ -424,7 +387,7 @@ def test_a_syn_ack_meets_time_wait(client, state):
     ],
 )
 def test_a_late_copy_of_a_syn_opens_a_connection_where_it_is_answered_anew(answer, path):
-    opening = OPENING.format(client=LWIP, server=LWIP)
+    opening = FAR.format(client=LWIP, server=LWIP)
     text = f"""
         1.000 > F. 101:101(0)   ack 201 id 105
         1.020 < F. 201:201(0)   ack 102 id 503

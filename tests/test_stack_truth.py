@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import pytest
 
 from tcptrace_fsm.tcp.profiles import AUTO
+from tests.courses import FAR, NEAR, SHORT, Row, goes_through
 from tests.strategies import run
 from tests.test_fingerprint import FREEBSD, LINUX, LWIP, OLD_BSD
 
-NEAR = """
-    0.0000 > S  0:0(0)               {client} id 101
-    0.0001 < S. 0:0(0)       ack 1   {server} id 501
-    0.0400 > .  1:1(0)       ack 1            id 102
-    0.1000 > P. 1:101(100)   ack 1            id 103
-    0.1001 < P. 1:201(200)   ack 101          id 502
-    0.1401 > .  101:101(0)   ack 201          id 104
-"""
-FAR = """
-    0.000 > S  0:0(0)               {client} id 101
-    0.020 < S. 0:0(0)       ack 1   {server} id 501
-    0.040 > .  1:1(0)       ack 1            id 102
-    0.100 > P. 1:101(100)   ack 1            id 103
-    0.120 < P. 1:201(200)   ack 101          id 502
-    0.140 > .  101:101(0)   ack 201          id 104
-"""
-SHORT = """
-    0.0000 > S  0:0(0)               {client} id 101
-    0.0000 < S. 0:0(0)       ack 1   {server} id 501
-    0.0006 > .  1:1(0)       ack 1            id 102
-    0.1000 > P. 1:101(100)   ack 1            id 103
-    0.1000 < P. 1:201(200)   ack 101          id 502
-    0.1005 > .  101:101(0)   ack 201          id 104
-"""
 CLOSED_BY_CLIENT = """
     1.000 > F. 101:101(0)   ack 201 id 105
     1.020 < F. 201:201(0)   ack 102 id 503
@@ -43,18 +18,6 @@ HALF_CLOSED = """
     1.000 > F. 101:101(0)   ack 201 id 105
     1.020 < .  201:201(0)   ack 102 id 503
 """
-
-
-class Row(NamedTuple):
-    """A close behind an opening, between two systems, and what an end of it went through once it was established."""
-
-    name: str
-    close: str
-    side: str
-    path: str
-    opening: str = FAR
-    client: str = LWIP
-    server: str = LWIP
 
 
 ROWS = [
@@ -400,14 +363,7 @@ ROWS = [
 
 @pytest.mark.parametrize("row", [pytest.param(r, id=r.name) for r in ROWS])
 def test_an_end_goes_through(row):
-    opening = row.opening.format(client=row.client.format(ecr=0), server=row.server.format(ecr=100))
-    steps = run(opening + row.close, profile=AUTO).connections[0].of(row.side)
-    steps = steps[1 + next(i for i, s in enumerate(steps) if s.target == "ESTABLISHED") :]
-    wanted = row.path.split()
-    assert [s.target for s in steps] == [w.split("@")[0] for w in wanted]
-    for step, want in zip(steps, wanted, strict=True):
-        moment = want.partition("@")[2]
-        assert not moment or abs(step.seconds - float(moment)) < 0.006
+    goes_through(row)
 
 
 @pytest.mark.parametrize("server, at, state", [(LWIP, 71, "TIME_WAIT"), (LWIP, 125, "CLOSED"), (LINUX, 21, "CLOSED")])

@@ -101,6 +101,9 @@ def rst_arrives(tcb: Tcb, w: int) -> int:
         # It answers a SYN+ACK (RFC 9293 3.5.2 group 1), which did not pass here.
         received(tcb, EV_RCV_SYN, tcb.syn_copy, w)
     if takes_rst(tcb, w):
+        first = overtaken_ack(tcb, w)
+        if first >= 0:
+            received(tcb, EV_RCV_ACK_OF_FIN, first, -1)
         received(tcb, EV_RCV_RST, w, -1)
     else:
         tcb.turned_away = tcb.log[w].time
@@ -194,6 +197,8 @@ def acks_fin(tcb: Tcb, w: int) -> int:
     if tcb.state == ST_FIN_WAIT_1 and tcb.habits & HABIT_STRAIGHT and aborts_on_data(tcb, w):
         return -1  # these let go of a connection before they look at the ACK, or say no state in between
     if tcb.state == ST_FIN_WAIT_1 and (aborts_at(tcb, w) or reset_before(tcb, w) or left_unread(tcb, w)):
+        return -1
+    if tcb.state == ST_FIN_WAIT_1 and is_answered_too(tcb, w):
         return -1
     return arrived(tcb, w, tcb.last_fin, tcb.fin_gap)
 

@@ -110,6 +110,23 @@ def is_later(tcb: Tcb, w: int, proof: int) -> int:
     return 1 if tcb.log[proof].flags & TCP_FIN and tcb.log[w].ack >= tcb.fin_end >= 0 else 0
 
 
+def loses_answers(tcb: Tcb, w: int) -> int:
+    """Whether what is lost are the endpoint's answers, by its numbering of packets before the peer's FIN ``w``: 1 or 0.
+
+    Two or more of what it sent did not get here, one of them the ACK that opens; and nothing else was lost.
+    """
+    if tcb.local or tcb.plain_proof < 0 or tcb.row.marks & (M_PAWS | M_OUT_OF_ORDER | M_LOST_BEFORE):
+        return 0
+    if tcb.side == CLIENT and not tcb.log[tcb.plain_proof].length:
+        return 0
+    v = w - 1
+    while v >= 0 and v >= w - LOOKED_AT and tcb.log[v].side != tcb.side:
+        v -= 1
+    if v < 0 or v < w - LOOKED_AT:
+        return 0
+    return 1 if missing_before(tcb, v) >= 2 else 0
+
+
 def presume_fin(tcb: Tcb, first: int, last: int, copies: int, gap: int) -> int:
     """Which of the copies of a FIN is presumed to have arrived, where nothing acknowledges it."""
     # Nothing acknowledges it. A reply RST answers the copy before it, so that this one met no connection; an
@@ -127,8 +144,8 @@ def presume_fin(tcb: Tcb, first: int, last: int, copies: int, gap: int) -> int:
     if rst < tcb.n and is_reply_rst(tcb, rst):
         if first != last and (next_of(tcb, tcb.side, first) > last or not answered_by_rst(tcb, first)):
             tcb.fin_copy = first
-    elif tcb.unseen:
-        tcb.fin_copy = last
+    elif tcb.unseen or loses_answers(tcb, first):
+        tcb.fin_copy = last if tcb.unseen else first
     elif copies == 1 or (copies == 2 and stop - tcb.log[last].time < gap + gap // 2):
         if tcb.last_alive <= tcb.log[last].time + 2 * tcb.half + 500 * MILLISECOND:
             tcb.fin_copy = last
@@ -141,7 +158,7 @@ def is_echoed_late(tcb: Tcb, first: int) -> int:
     It answers at once, and echoes the timestamp that it had before. Only its TIME_WAIT echoes the one that it answers.
     """
     proof = tcb.fin_proof
-    if not tcb.habits & HABIT_FIN_STARTS_AGAIN or tcb.log[proof].tsval < 0:
+    if not tcb.habits & HABIT_FIN_STARTS_AGAIN or proof < 0 or tcb.log[proof].tsval < 0:
         return 0
     if tcb.log[proof].flags & TCP_FIN or tcb.log[proof].length or not tcb.fins:
         return 0
@@ -255,7 +272,9 @@ def aborts_on_data(tcb: Tcb, w: int) -> int:
     if v >= tcb.n or not tcb.log[v].flags & TCP_RST or tcb.log[v].time > tcb.log[w].time + tcb.reach + tcb.slack:
         return 0
     if tcb.log[v].flags & TCP_ACK and not tcb.log[w].flags & TCP_FIN:
-        if tcb.log[v].ack != tcb.log[w].seq + tcb.log[w].length:
+        end = tcb.log[w].seq + tcb.log[w].length
+        fills = 1 if tcb.log[w].seq == tcb.own_ack and tcb.log[w].marks & (M_OUT_OF_ORDER | M_RETRANSMISSION) else 0
+        if tcb.log[v].ack < end or (tcb.log[v].ack > end and not fills):
             return 0  # it answers others
     return 1 if tcb.log[v].seq == tcb.fin_end else 0
 

@@ -84,6 +84,16 @@ def early_fin(tcb: Tcb, w: int) -> int:
     return step(tcb, EV_SND_FIN, t, tcb.time, t + tcb.half + tcb.slack, tcb.log[v].frame, BASIS_SENT)
 
 
+def syn_before(tcb: Tcb, w: int) -> int:
+    """Whether the peer's SYN has passed again right before the endpoint's segment ``w``, elsewhere than at its host."""
+    v = w - 1
+    while v >= 0 and v >= w - LOOKED_AT and tcb.log[w].time - tcb.log[v].time <= tcb.reach and not tcb.local:
+        if tcb.log[v].side != tcb.side and tcb.log[v].marks & M_SYN_AGAIN:
+            return 1
+        v -= 1
+    return 0
+
+
 def turns_away(tcb: Tcb, w: int) -> int:
     """Whether the endpoint's segment ``w`` only answers what could not complete the handshake, at its own host.
 
@@ -91,7 +101,7 @@ def turns_away(tcb: Tcb, w: int) -> int:
     only where the peer has acknowledged nothing so far, but sent its SYN again.
     """
     flags = tcb.log[w].flags
-    if tcb.turned_away < 0 or tcb.log[w].time - tcb.turned_away > tcb.reach:
+    if not syn_before(tcb, w) and (tcb.turned_away < 0 or tcb.log[w].time - tcb.turned_away > tcb.reach):
         return 0
     if flags & (TCP_FIN | TCP_SYN) or tcb.log[w].length or (not tcb.local and tcb.peer_ack >= 1):
         return 0
@@ -143,12 +153,17 @@ def aborts_after_syn_ack(tcb: Tcb, w: int) -> int:
     """Whether the RST ``w`` of an endpoint in SYN_SENT shows that it had the SYN+ACK, and was established: 1 or 0.
 
     It acknowledges that. An answer to a SYN+ACK that nobody wants any more has no ACK (RFC 9293 3.5.2, group 1), unless
-    a small stack or a middlebox gives it; and it comes at once.
+    a small stack or a middlebox gives it; and it comes at once, or follows the SYN in number.
     """
     if not tcb.log[w].flags & TCP_ACK or tcb.log[w].ack < 1:
         return 0
     if tcb.stack in (STACK_LINUX, STACK_BSD, STACK_GVISOR):
         return 1
+    v = w - 1
+    while v >= 0 and v >= w - LOOKED_AT and tcb.log[v].side != tcb.side:
+        v -= 1
+    if v >= 0 and v >= w - LOOKED_AT and tcb.log[v].flags & TCP_SYN and follows(tcb, v, w):
+        return 0  # nothing went between its SYN and this, as would have acknowledged the SYN+ACK
     v = w - 1
     while v >= 0 and v >= w - LOOKED_AT and tcb.log[v].flags & (TCP_SYN | TCP_ACK) != TCP_SYN | TCP_ACK:
         v -= 1

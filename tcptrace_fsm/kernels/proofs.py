@@ -37,12 +37,40 @@ def longest_round(tcb: Tcb) -> int:
     return longest
 
 
+def quickest_rst(tcb: Tcb) -> int:
+    """The quickest RST of the endpoint with the ACK of what its peer had sent once before; -1 for none.
+
+    It comes at once, where other answers may be delayed, or get lost.
+    """
+    least = -1
+    if not tcb.endpoint.rsts or tcb.endpoint.rsts > LOOKED_AT:
+        return least
+    v = next_of(tcb, tcb.side, 0)
+    while v < tcb.n:
+        if tcb.log[v].flags & (TCP_RST | TCP_ACK) == TCP_RST | TCP_ACK and is_real(tcb, v):
+            first = -1
+            u = v - 1
+            while u >= 0 and u >= v - LOOKED_AT:
+                end = tcb.log[u].seq + tcb.log[u].length
+                if tcb.log[u].side != tcb.side and tcb.log[u].length and end == tcb.log[v].ack:
+                    first = u
+                u -= 1
+            if first >= 0 and not tcb.log[first].marks & M_RETRANSMISSION:
+                took = tcb.log[v].time - tcb.log[first].time
+                least = took if least < 0 else min(least, took)
+        v = next_of(tcb, tcb.side, v + 1)
+    return least
+
+
 def measure_way(tcb: Tcb) -> int:
     """How far it is from the capture point to the endpoint and back, and what that may be off by."""
     y = tcb.peer
     # the peer's segment to this endpoint's answer and back to the capture point
     if y.rtt_min > 0:
         tcb.half = y.rtt_min // 2
+        least = quickest_rst(tcb)
+        if 0 < least < y.rtt_min:
+            tcb.half = least // 2
     tcb.slack = MILLISECOND + tcb.half // 2
     tcb.reach = 2 * tcb.half + tcb.slack
     tcb.reach = max(tcb.reach, longest_round(tcb) + tcb.slack)

@@ -69,7 +69,7 @@ def reset_before(tcb: Tcb, w: int) -> int:
         return 0
     if tcb.log[v].flags & TCP_ACK and tcb.log[v].ack != tcb.log[w].seq:
         return 0
-    if tcb.log[v].time > tcb.log[w].time + 2 * tcb.half + OVERTAKEN_WITHIN * MILLISECOND + tcb.slack:
+    if tcb.log[v].time > tcb.log[w].time + tcb.reach + (OVERTAKEN_WITHIN + AT_ONCE) * MILLISECOND:
         return 0
     resets = 0
     r = next_of(tcb, 1 - tcb.side, w + 1)
@@ -97,6 +97,60 @@ def left_unread(tcb: Tcb, w: int) -> int:
     if v >= tcb.n or tcb.log[v].flags & (TCP_RST | TCP_ACK) != TCP_RST or tcb.log[v].seq != tcb.log[w].ack:
         return 0
     return 1 if tcb.log[v].time <= tcb.log[w].time + tcb.reach + AT_ONCE * MILLISECOND else 0
+
+
+def is_answered_too(tcb: Tcb, w: int) -> int:
+    """Whether the endpoint answers the peer's bare ACK ``w`` by an RST as it does the data before: 1 or 0.
+
+    Data that come after CLOSE end the connection, and all that comes then draws an RST of its own with its numbers. So
+    there are more of these than segments that end there.
+    """
+    if tcb.local or tcb.log[w].length or tcb.log[w].flags & (TCP_SYN | TCP_FIN):
+        return 0
+    since = tcb.log[w].time - tcb.reach
+    most = tcb.log[w].time + tcb.reach + ANSWER_DUE * MILLISECOND
+    drawn = 0
+    others = 0
+    v = max(0, w - LOOKED_AT)
+    stop = min(tcb.n, w + LOOKED_AT)
+    while v < stop and tcb.log[v].time <= most:
+        flags = tcb.log[v].flags
+        if tcb.log[v].time < since or not is_real(tcb, v):
+            v += 1
+            continue
+        if tcb.log[v].side == tcb.side:
+            if v > w and flags & TCP_RST and flags & TCP_ACK and tcb.log[v].ack == tcb.log[w].seq:
+                drawn += 1 if tcb.log[v].seq == tcb.log[w].ack else 0
+        elif not flags & TCP_RST and (tcb.log[v].length or flags & TCP_FIN):
+            end = tcb.log[v].seq + tcb.log[v].length
+            if flags & TCP_FIN:
+                end += 1
+            others += 1 if end == tcb.log[w].seq else 0
+        v += 1
+    return 1 if others and drawn > others else 0
+
+
+def overtaken_ack(tcb: Tcb, w: int) -> int:
+    """The peer's bare ACK of the endpoint's FIN that its RST ``w`` has overtaken on the way here only; -1 for none.
+
+    Had it come behind the RST, it would have met nobody, and would have been answered by an RST.
+    """
+    if tcb.local or tcb.fin_end < 0 or tcb.state not in (ST_FIN_WAIT_1, ST_CLOSING):
+        return -1
+    v = next_of(tcb, 1 - tcb.side, w + 1)
+    if v >= tcb.n or tcb.log[v].flags & (TCP_SYN | TCP_FIN | TCP_RST) or tcb.log[v].length or not is_real(tcb, v):
+        return -1
+    if tcb.log[v].ack != tcb.fin_end or tcb.log[v].seq > tcb.log[w].seq:
+        return -1
+    numbered = 1 if tcb.log[v].ip_id > 1 and 0 < tcb.log[w].ip_id - tcb.log[v].ip_id <= LOOKED_AT else 0
+    if not numbered and tcb.log[v].time > tcb.log[w].time + OVERTAKEN_WITHIN * MILLISECOND:
+        return -1
+    if tcb.end < tcb.log[v].time + tcb.reach + ANSWER_DUE * MILLISECOND:
+        return -1
+    r = next_of(tcb, tcb.side, v + 1)
+    while r < tcb.n and not (tcb.log[r].flags & TCP_RST and tcb.log[r].seq == tcb.log[v].ack):
+        r = next_of(tcb, tcb.side, r + 1)
+    return v if r >= tcb.n else -1
 
 
 def aborts_at(tcb: Tcb, w: int) -> int:
@@ -224,5 +278,7 @@ def take_fin_before(tcb: Tcb, w: int) -> int:
         return 0
     if tcb.log[w].ack < tcb.peer_fin_end:
         return 0
+    if tcb.state == ST_SYN_RECEIVED:
+        open_inside(tcb, tcb.fin_copy)  # that FIN, or what came before it, has acknowledged the SYN+ACK
     tcb.fin_taken = 1
     return received(tcb, EV_RCV_FIN, tcb.fin_copy, proof)
