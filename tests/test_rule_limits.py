@@ -126,7 +126,7 @@ RULES = [
             HANDSHAKE + f"end {0.040 + silent}",
             severity,
         )
-        for silent, severity in [(7200, "medium"), (7199, None)]
+        for silent, severity in [(7200, "low"), (7199, None)]
     ),
     *(
         (

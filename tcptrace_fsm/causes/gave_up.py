@@ -17,6 +17,8 @@ from tcptrace_fsm.kernels.layout import (
     C_WAIT_SPOKE,
     C_WAIT_WAY,
     MARK_BAD_CHECKSUM,
+    MARK_GAP,
+    MARK_RETRANSMISSION,
     SERVER,
 )
 from tcptrace_fsm.text.durations import SECOND, span
@@ -56,6 +58,10 @@ def answered_too_late(case: Case) -> Verdict | None:
     late = [s for s in server.segments if s.length and s.frame > end.frame and not overtaken(s, server)]
     if not late or not late[0].frame <= case[C_SLOWEST_FRAME] <= late[0].last_frame or case[C_WAIT_WAY + SERVER] < 0:
         return None  # it is no answer; or nothing tells when the request had arrived
+    if late[0].has(MARK_GAP) or any(
+        s.has(MARK_RETRANSMISSION) and s.time >= case[C_WAIT_SPOKE] for s in (*client.segments, *late[:1])
+    ):
+        return None  # something was lost meanwhile: the request, or an earlier answer
     behind = late[0].time - end.time
     waited = case[C_RESPONSE_MAX] - behind
     if waited < 2 * SECOND or behind < max(MOMENT, prompt(server)):

@@ -123,10 +123,11 @@ def _first_large_one(case: Case, stall: Stall, world: World) -> Verdict | None:
     """What other connections show: the same way carries handshakes while the first large segments get no answer."""
     before = [s.length for s in stall.end.segments if s.length and s.end <= stall.head]
     began = stall.copies[0].time
+    routine = stall.head - 1 - sum(before)  # bytes whose segments are not kept: a large one may be among them
     if (
         stall.size < FULL
         or stall.alive
-        or max(before, default=0) > 0.9 * stall.size
+        or max([routine, *before]) > 0.9 * stall.size
         or began - stall.peer[E_LAST_TIME] > IDLE
     ):
         return None

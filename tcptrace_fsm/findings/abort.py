@@ -20,6 +20,7 @@ from tcptrace_fsm.findings.evidence import (
     when_reset_after_fin,
 )
 from tcptrace_fsm.findings.lacking import may_skip_packets
+from tcptrace_fsm.findings.late_data import heard_late, late_data
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, span
 from tcptrace_fsm.kernels.layout import (
@@ -38,7 +39,6 @@ from tcptrace_fsm.kernels.layout import (
     SERVER,
     STACK_LINUX,
     STACK_UNKNOWN,
-    TCP_SYN,
 )
 from tcptrace_fsm.tcp.machine import Event, State
 from tcptrace_fsm.text.counts import count
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.rule import Change, End, Key
 
-__all__ = ["LAST_WORDS", "RULES", "aborts", "late_data"]
+__all__ = ["LAST_WORDS", "RULES", "aborts"]
 
 OPEN = (State.ESTABLISHED, State.CLOSE_WAIT)
 FINISHED = (State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING, State.LAST_ACK, State.TIME_WAIT)
@@ -224,26 +224,6 @@ def rst_instead_of_ack_of_fin(c: View) -> Iterator[Hit]:
             )
 
 
-def late_data(end: End) -> tuple[Segment, Segment, Segment] | None:
-    """What came after ``end`` had closed for both directions: the RST it answered with, what that answers, its FIN.
-
-    Data that it had not received before, or a FIN beyond such data. A socket that is closed answers them by RST at
-    once, in whatever state it is (RFC 9293 3.6.1).
-    """
-    fin = next((s for s in genuine(end.segments) if s.fin), None)
-    rst = next((s for s in genuine(end.segments) if s.rst and fin and s.frame > fin.frame), None)
-    if fin is None or rst is None:
-        return None
-    cause = answered_by(rst, end)
-    if cause is None or cause.flags & TCP_SYN:
-        return None
-    received = max([s.ack for s in genuine(end.segments) if not s.rst and s.frame < rst.frame], default=-1)
-    received = max(received, end[E_ACK] if end[E_ACK_TIME] < rst.time else -1)
-    if cause.length and cause.seq + cause.length > received:
-        return rst, cause, fin
-    return (rst, cause, fin) if cause.fin and cause.end - 1 > received >= 0 else None
-
-
 def rst_on_late_data(c: View) -> Iterator[Hit]:
     """Data meet an endpoint whose application has closed the whole socket."""
     for end in c.ends:
@@ -251,8 +231,9 @@ def rst_on_late_data(c: View) -> Iterator[Hit]:
         if found is None:
             continue
         rst, cause, fin = found
-        late = cause.time - fin.time
-        what = count(cause.length, "byte") if cause.length else "its last bytes and FIN"
+        late = (cause.time if cause.length else cause.last_time) - fin.time
+        what = count(cause.length, "byte") if cause.length else "its last bytes and FIN" if cause.fin else "data"
+        heard = heard_late(end, fin)
         under_way = cause.ack < end[E_FIN]  # what does not acknowledge the FIN was under way already
         # A few last words with a FIN behind them, or at once in answer to the FIN: a goodbye.
         few = end.peer[E_NEXT] - (end.peer[E_FIN] >= 0) - cause.seq <= LAST_WORDS
@@ -263,9 +244,12 @@ def rst_on_late_data(c: View) -> Iterator[Hit]:
             end.side,
             rst,
             f"{end.peer.name} sent {what} {span(late)} after the FIN of {end.name}, which answered with "
-            "RST: its application had closed without waiting for them, and they are lost",
+            "RST: its application had closed without waiting for them, and they are lost"
+            if heard is None
+            else f"{end.peer.name} sent {what} {span(late)} after {end.name} had closed, as soon as it had its FIN, "
+            f"which took {span(heard - fin.time)} to get through: they were answered with RST, and are lost",
             (cause,),
-            "low" if under_way or goodbye or left else None if late >= SECOND else "medium",
+            "low" if under_way or goodbye or left or heard else None if late >= SECOND else "medium",
         )
 
 

@@ -212,11 +212,12 @@ RULES = (
     Rule(
         kind="vanished",
         category="close",
-        severity="medium",
+        severity="low",
         rfc="RFC 9293 3.8.4",
         summary="An open connection fell silent for good: nobody closed it, and nobody asks whether it lives.",
         evidence="Two hours or more without a segment up to the end of the capture, and neither FIN nor RST before.",
-        innocent="An idle session that is still there; a close that the capture misses.",
+        innocent="An idle session that is still there; a close that the capture misses; a capture made of several, "
+        "each with other connections.",
         when=when_open,
         needs=(BOTH_DIRECTIONS,),
         detect=vanished,

@@ -129,7 +129,17 @@ def fin_seq_changed(c: View) -> Iterator[Hit]:
     for end in c.ends:
         fins = fins_of(end)
         other = next((s for s in fins if s.end != fins[0].end), None)
-        if other:
+        if other and other.seq == fins[0].end and not other.length:
+            yield Hit(
+                end.side,
+                other,
+                f"{end.name} sent a second FIN behind its first, {span(other.time - fins[0].time)} later, as if the "
+                "first were a byte of data: its system is not an ordinary one (a proxy or an application that writes "
+                "TCP itself)",
+                (fins[0],),
+                "low",
+            )
+        elif other:
             yield Hit(
                 end.side,
                 other,
@@ -301,8 +311,10 @@ RULES = (
         severity="high",
         rfc="RFC 9293 3.10.4",
         summary="Two FINs of the same endpoint end its stream at different bytes.",
-        evidence="A second FIN whose last sequence number differs from that of the first.",
-        innocent="None for one host; somebody else sent one of them, or a middlebox changed the stream's length.",
+        evidence="A second FIN whose last sequence number differs from that of the first; low where it has no data and "
+        "begins right behind the first.",
+        innocent="None for one host; somebody else sent one of them, or a middlebox changed the stream's length. A "
+        "program that writes TCP itself may count its FIN when it sends it again.",
         when=when_fin_again,
         fragile=True,
         detect=fin_seq_changed,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.abort import late_data
 from tcptrace_fsm.findings.evidence import (
     CLOSED_BY_CLIENT,
     HANDSHAKE,
@@ -18,6 +17,7 @@ from tcptrace_fsm.findings.evidence import (
     when_aborted,
     when_reset_after_fin,
 )
+from tcptrace_fsm.findings.late_data import late_data
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, span
 from tcptrace_fsm.kernels.layout import (

@@ -199,11 +199,20 @@ def rst_seq_inexact(c: View) -> Iterator[Hit]:
             )
 
 
+def meant(end: End, rst: Segment) -> bool:
+    """Whether ``end`` itself answered by an RST what had been under way when it closed.
+
+    It bears the ACK number of what it answers (RFC 9293 3.5.2, group 1), which its peer has gone beyond since.
+    """
+    closed = any(s.fin and s.frame < rst.frame for s in genuine(end.segments))
+    return closed and rst.flags & (TCP_RST | TCP_ACK) == TCP_RST and 1 <= rst.seq < end.peer[E_ACK]
+
+
 def rst_out_of_window(c: View) -> Iterator[Hit]:
     """An RST outside the window."""
     for end in c.ends:
         found = misplaced(end, MARK_RST_OUTSIDE)
-        if found:
+        if found and not meant(end, found[0]):
             off = found[0].seq - end.peer[E_ACK]
             yield Hit(
                 end.side,

@@ -11,11 +11,14 @@ from tcptrace_fsm.findings.third_segment import when_failed, when_misfit
 from tcptrace_fsm.findings.view import names_of
 from tcptrace_fsm.kernels.layout import (
     C_TAKEN_OVER,
+    CHECKSUM_BAD,
     CLIENT,
     DETECT_UNSOLICITED,
+    E_CHECKSUMS,
     MARK_BASE_CHANGED,
     MARK_SYN_ACK_AGAIN,
     SERVER,
+    SUMS_GOOD,
 )
 from tcptrace_fsm.text.counts import off_by
 
@@ -32,11 +35,16 @@ __all__ = ["RULES"]
 def of_this(c: View) -> list[Segment]:
     """The server's SYN+ACKs, less those that come when both have closed.
 
-    These answer the SYN of the next connection on the ports, which the capture lacks.
+    These answer the SYN of the next connection on the ports, which the capture lacks. Damaged ones are none of it.
     """
     fins = [next((s.frame for s in end.segments if s.fin), None) for end in c.ends]
     closed = max(f for f in fins if f is not None) if None not in fins else None
-    return [s for s in syn_acks(c.server) if closed is None or s.frame < closed]
+    whole = c.server[E_CHECKSUMS] & SUMS_GOOD  # else all of its checksums are wrong, and say nothing
+    return [
+        s
+        for s in syn_acks(c.server)
+        if (closed is None or s.frame < closed) and not (whole and s.checksum == CHECKSUM_BAD)
+    ]
 
 
 def bad_ack(c: View) -> Iterator[Hit]:
@@ -79,20 +87,22 @@ def repeated(c: View) -> Iterator[Hit]:
 
 def isn_changed(c: View) -> Iterator[Hit]:
     """SYN+ACKs of one SYN with different ISNs."""
-    answers = syn_acks(c.server)
+    answers = of_this(c)
     if not answers or answers[0].seq:
         return  # the first belongs to something that was not captured
     other = [s for s in answers if s.seq and s.has(MARK_BASE_CHANGED) and s.ack == answers[0].ack]
     if other:
         waited = other[0].time - answers[0].time
+        asked = sum(s.syn and s.frame < other[0].frame for s in c.client.segments)
+        each = asked >= len({s.seq for s in answers})  # who keeps no state of a SYN answers each copy anew
         yield Hit(
             SERVER,
             other[0],
-            f"{c.server.name} answered one SYN of {c.client.name} with {len({s.seq for s in answers})} different "
-            "ISNs, the second "
-            f"{span(waited)} after the first: several hosts or a SYN proxy behind one address, or a forged answer",
+            f"{c.server.name} answered {f'{asked} equal SYNs' if each else 'one SYN'} of {c.client.name} with "
+            f"{len({s.seq for s in answers})} different ISNs, the second {span(waited)} after the first: several hosts "
+            f"or a SYN proxy behind one address{', or SYN cookies' if each else ', or a forged answer'}",
             (answers[0], *other[1:]),
-            "medium" if waited >= SECOND // 5 else None,  # a repetition by another host, or with the next cookie
+            "medium" if each or waited >= SECOND // 5 else None,  # by another host, or with the next cookie
         )
 
 

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
 
+def is_in_front(x: int, rows: Words) -> int:
+    """Whether an endpoint numbers its packets one by one, and the last of them was the farthest of its data: 1 or 0.
+
+    Then what bears the number of a packet before is no repetition; in a burst of those the order may be another.
+    """
+    if low32(rows[x + E_LAST_SEQ] + rows[x + E_LAST_LEN] - rows[x + E_BASE] - rows[x + E_NEXT]):
+        return 0
+    counts = rows[x + E_LAST_FLAGS] >> NUMBERED_SHIFT
+    return 1 if counts & bit(SKIPPED_SHIFT - NUMBERED_SHIFT) - 1 >= 2 else 0
+
+
 def is_capture_duplicate(c: int, x: int, y: int, s: int, ack: int, segments: Words, rows: Words) -> int:
     """Whether this is a frame seen before, captured once more (several interfaces, both sides of a router, a mirror).
 
@@ -47,7 +58,9 @@ def is_capture_duplicate(c: int, x: int, y: int, s: int, ack: int, segments: Wor
         or (ack >= 0 and rows[x + E_LAST_ACK] != ack)
     ):
         # Copies may come one after another when all of the train has passed: their sender had numbered them before.
-        if number <= 0 or not again or flags & (TCP_SYN | TCP_RST) or not rows[x + E_BASE_KNOWN]:
+        if number <= 0 or flags & (TCP_SYN | TCP_RST) or not rows[x + E_BASE_KNOWN]:
+            return 0
+        if not again and not (segments[s + S_LEN] and is_in_front(x, rows)):
             return 0
         seq = widen(segments[s + S_SEQ], rows[x + E_BASE], rows[x + E_NEXT])
         end = seq + segments[s + S_LEN] + (1 if flags & TCP_FIN else 0)

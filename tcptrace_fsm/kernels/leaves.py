@@ -185,11 +185,26 @@ def close_before(tcb: Tcb, w: int) -> int:
     return step(tcb, EV_SND_FIN, t - tcb.half, fin_earliest(tcb, w), t, tcb.log[v].frame, BASIS_SENT)
 
 
+def answers_after_close(tcb: Tcb, w: int) -> int:
+    """Whether the RST ``w`` answers, after the endpoint's FIN, data that it had not received: 1 or 0.
+
+    What its system sends for a closed socket is not numbered with the connection's packets everywhere.
+    """
+    if tcb.state not in (ST_FIN_WAIT_1, ST_FIN_WAIT_2) or not is_reply_rst(tcb, w):
+        return 0
+    v = cause_of(tcb, w)
+    if v < 0 or tcb.log[w].time - tcb.log[v].end_time > tcb.reach + AT_ONCE * MILLISECOND:
+        return 0
+    if tcb.log[v].end_time > tcb.log[v].time:
+        return 1  # in a row of several; only the first one's numbers are kept
+    return 1 if tcb.log[v].length and tcb.log[v].seq + tcb.log[v].length > tcb.own_ack else 0
+
+
 def own_rst(tcb: Tcb, w: int) -> int:
     """The endpoint sends the RST ``w``: an abort, or an answer to what met no connection."""
     flags = tcb.log[w].flags
     t = tcb.log[w].time
-    if is_foreign(tcb, w):
+    if is_foreign(tcb, w) and not answers_after_close(tcb, w):
         return 0
     # An endpoint that talks on after an RST did not send it (or it is older, and was overtaken).
     if tcb.last_alive > t + (0 if tcb.local else OVERTAKEN_WITHIN * MILLISECOND) or not tcb.started:

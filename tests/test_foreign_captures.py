@@ -1,0 +1,215 @@
+"""What captures of strangers showed that no rule had reckoned with: odd stacks, closed sockets, damaged segments."""
+
+from __future__ import annotations
+
+import pytest
+
+from tcptrace_fsm.capture.scripted import parse
+from tests.strategies import run
+from tests.test_causes import diagnoses
+
+pytestmark = pytest.mark.plain
+
+OPEN = """
+    0.000 > S  0:0(0)               id 101 <mss 1460>
+    0.010 < S. 0:0(0)       ack 1   id 501 <mss 1460>
+    0.011 > .  1:1(0)       ack 1   id 102
+    0.012 > P. 1:101(100)   ack 1   id 103
+    0.030 < .  1:1(0)       ack 101 id 502
+"""
+
+
+def severities(text: str) -> dict[str, str]:
+    """The findings about single connections: kinds and how they weigh."""
+    return {f.kind: f.severity for f in run(parse(text), rules=True).findings}
+
+
+TRAIN = """
+    0.400 > .  101:1101(1000)  ack 1 id 104
+    0.4001 > . 1101:2101(1000) ack 1 id 105
+    0.4002 > . 2101:3101(1000) ack 1 id 106
+"""
+
+
+def test_a_train_that_comes_again_behind_itself_with_its_numbers_was_sent_once():
+    """No timer ran out between a packet and its copy."""
+    again = TRAIN.replace("0.400", "0.4004").replace("0.40041", "0.4005").replace("0.40042", "0.4006")
+    text = OPEN + TRAIN + again + "0.420 < . 1:1(0) ack 3101 id 503"
+    (connection,) = run(parse(text)).connections
+    assert connection.end("client", "E_RETRANSMITTED") == 0
+    assert "rto_retransmission" not in severities(text)
+
+
+def test_a_burst_of_repetitions_in_another_order_is_no_train_of_copies():
+    """Each has a number of its own, and what is farthest ahead is not among them."""
+    text = (
+        OPEN
+        + TRAIN
+        + """
+        1.400 > .  1101:2101(1000) ack 1 id 203
+        1.4001 > . 101:1101(1000)  ack 1 id 202
+        1.420 < .  1:1(0)          ack 3101 id 503
+        """
+    )
+    (connection,) = run(parse(text)).connections
+    assert connection.end("client", "E_RETRANSMITTED") == 2
+
+
+CLOSED = """
+    0.100 > F. 101:101(0)   ack 1   id 104
+    0.110 < .  1:1(0)       ack 102 id 503
+    0.150 < .  1:1(0)       ack 102 id 504
+    0.200 < P. 1:501(500)   ack 102 id 505
+"""
+
+
+def test_a_closed_socket_that_answers_data_by_a_reset_of_other_numbers_is_gone():
+    """Some systems number what no socket sends apart from what sockets send."""
+    text = OPEN + CLOSED + "0.201 > R 102:102(0) id 9000\nend 60"
+    found = severities(text)
+    assert "rst_on_late_data" in found
+    assert not {"stuck_fin_wait_2", "stuck_close_wait", "reply_rst"} & found.keys()
+
+
+def test_a_reset_of_other_numbers_that_answers_nothing_new_is_not_the_hosts():
+    """It would otherwise end a connection that it cannot see."""
+    text = OPEN + CLOSED.splitlines()[1] + "\n" + CLOSED.splitlines()[2] + "\n5.0 > R 102:102(0) id 9000\nend 60"
+    assert "rst_on_late_data" not in severities(text)
+
+
+QUIET = {
+    "a FIN behind a FIN, from a system that counts it": (
+        "fin_seq_changed",
+        OPEN
+        + """
+        0.100 < F. 1:1(0)   ack 101
+        0.110 > .  101:101(0) ack 2
+        0.120 > F. 101:101(0) ack 2
+        0.121 < .  2:2(0)   ack 102
+        0.122 < F. 2:2(0)   ack 102
+        0.123 > R  102:102(0)
+        """,
+    ),
+    "a reset for what was under way at the close": (
+        "rst_out_of_window",
+        OPEN
+        + """
+        0.100 > P. 101:201(100) ack 1
+        0.110 < P. 1:6(5)       ack 201
+        0.111 > .  201:201(0)   ack 6
+        0.112 > P. 201:301(100) ack 6
+        0.122 < P. 6:11(5)      ack 301
+        0.123 > P. 301:401(100) ack 11
+        0.133 < F. 11:68(57)    ack 301
+        0.134 > P. 401:501(100) ack 69
+        0.135 < R  6:6(0)
+        0.400 > P. 301:401(100) ack 69
+        1.000 > P. 301:401(100) ack 69
+        """,
+    ),
+    "two answers to a SYN that came twice": (
+        "synack_isn_changed high",
+        """
+        0.00 > S  0:0(0)
+        1.00 > S  0:0(0)
+        1.03 < S. 0:0(0) ack 1
+        isn 1000 9999
+        1.04 < S. 0:0(0) ack 1
+        isn 1000 5000
+        1.05 > .  1:1(0) ack 1
+        """,
+    ),
+    "a damaged SYN+ACK": (
+        "synack_bad_ack",
+        """
+        0.00 > S  0:0(0)
+        0.01 < S. 0:0(0)       ack 5000 bad
+        0.02 > .  1:1(0)       ack 1
+        0.03 > P. 1:101(100)   ack 1
+        0.04 < P. 1:301(300)   ack 101
+        0.05 > .  101:101(0)   ack 301
+        """,
+    ),
+    "a connection without news for hours": ("vanished", OPEN + "end 9000"),
+    "late words of one who had the FIN late": (
+        "rst_on_late_data",
+        OPEN
+        + """
+        0.100 > P. 101:111(10)  ack 1
+        0.400 > P. 101:111(10)  ack 1
+        0.500 > F. 111:111(0)   ack 1
+        1.000 > F. 101:111(10)  ack 1
+        3.000 > F. 101:111(10)  ack 1
+        3.020 < .  1:1(0)       ack 112
+        3.024 < F. 1:101(100)   ack 112
+        3.025 > R  112:112(0)
+        """,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_it_is_not_said_aloud(name):
+    """As it is at home in other people's captures."""
+    kind, text = QUIET[name]
+    kind, *most = kind.split()
+    assert severities(text).get(kind, "low") not in (most or ["medium", "high"])
+
+
+LARGE = """
+    0.000 > S  0:0(0)               <mss 1460>
+    0.010 < S. 0:0(0)         ack 1 <mss 1460>
+    0.011 > .  1:1(0)         ack 1
+    0.012 > P. 1:6(5)         ack 1
+    0.020 < P. 1:6(5)         ack 6
+    0.021 > .  6:1446(1440)   ack 6
+    0.022 > P. 1446:1463(17)  ack 6
+    0.030 < .  6:6(0)         ack 1463
+    0.031 > .  1463:2903(1440) ack 6
+    0.3   > .  1463:2903(1440) ack 6
+    0.9   > .  1463:2903(1440) ack 6
+    2.1   > .  1463:2903(1440) ack 6
+    4.5   > .  1463:2903(1440) ack 6
+    9.3   > .  1463:2903(1440) ack 6
+    port 40001 80
+    5.000 > S  0:0(0)               <mss 1460>
+    5.010 < S. 0:0(0)         ack 1 <mss 1460>
+    5.011 > .  1:1(0)         ack 1
+    end 12
+"""
+
+
+def causes(text: str) -> set[str]:
+    """The causes that are named."""
+    return {d.cause for d in diagnoses(text)}
+
+
+def test_where_a_segment_of_that_size_was_acknowledged_the_path_takes_it():
+    """It stands among those of which only the first is kept."""
+    assert "mtu_black_hole" not in causes(LARGE)
+    small = LARGE.replace("6:1446(1440)", "6:206(200)").replace("1446:1463(17)", "206:223(17)")
+    small = small.replace("1463:2903", "223:1663").replace("ack 1463", "ack 223")
+    assert "mtu_black_hole" in causes(small)
+
+
+LATE = """
+    0.000 > S  0:0(0)
+    0.010 < S. 0:0(0)         ack 1
+    0.011 > .  1:1(0)         ack 1
+    0.012 > P. 1:101(100)     ack 1
+    0.030 < .  1:1(0)         ack 101
+    {again}
+    5.012 > F. 101:101(0)     ack 1
+    5.022 < .  1:1(0)         ack 102
+    {late}
+"""
+ANSWERED = "9.022 < P. 1:901(900) ack 102\n9.023 > R 102:102(0)"
+
+
+def test_an_answer_that_was_lost_before_was_not_late():
+    """Nor is one to a request that had to be sent again."""
+    assert "server_slow" in causes(LATE.format(again="", late=ANSWERED))
+    behind = "9.022 < F. 901:1801(900) ack 102\n9.023 > R 102:102(0)"
+    assert "server_slow" not in causes(LATE.format(again="", late=behind))
+    again = "1.0 > P. 1:101(100) ack 1\n3.0 > P. 1:101(100) ack 1"
+    assert "server_slow" not in causes(LATE.replace("0.030 <", "4.0 <").format(again=again, late=ANSWERED))
