@@ -6,7 +6,7 @@ from array import array
 from ipaddress import ip_address
 from types import SimpleNamespace
 
-from tcptrace_fsm.core.finished import Finding
+from tcptrace_fsm.core.finished import Finding, Findings
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tcp.machine import Basis, Event, State
 
@@ -70,7 +70,7 @@ def finished(connections, transitions=(), findings=()):
         transition_count=len(transitions),
         waits=array("q"),
         wait_count=0,
-        findings=list(findings),
+        findings=Findings(findings),
         paths=None,
         diagnoses=[],
     )

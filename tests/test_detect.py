@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from array import array
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -12,15 +14,18 @@ from hypothesis import strategies as st
 import tcptrace_fsm as tf
 from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.core.engine import Engine
+from tcptrace_fsm.core.finished import Findings
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.core.settings import Settings
-from tcptrace_fsm.findings import CATALOGUE, RULES
+from tcptrace_fsm.core.tally import Tally
+from tcptrace_fsm.findings import CATALOGUE, RULES, runner
 from tcptrace_fsm.findings import running as installed
 from tcptrace_fsm.findings.keys import notable
-from tcptrace_fsm.findings.rule import View
-from tcptrace_fsm.findings.running import detected
+from tcptrace_fsm.findings.rule import Rule, View
+from tcptrace_fsm.findings.running import ASKED, detections, most_of
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.tcp.profiles import profile
+from tcptrace_fsm.text.durations import ABSURD, SECOND, UNKNOWN, span
 from tests.kernels import Watched, uncompiled
 from tests.strategies import anything, conversations, cut
 
@@ -39,15 +44,20 @@ class Twice(Judge):
     def judge(self, block):
         words = block.words
         rows = [(c, t) for c, t, _ in notable(block) if not words[c + at.C_PATH]]
-        by_kernel = detected(block, array("q", chain.from_iterable((c, t, ALL) for c, t in rows)))
+        asked = array("q", chain.from_iterable((c, t, ALL) for c, t in rows))
+        found = detections(FREQUENT, block, asked, len(rows) * most_of(ALL))
+        assert len(asked) == ASKED * len(rows)
+        by_kernel = {}
+        for n, one in zip(found.column(at.D_ASKED), found, strict=True):
+            by_kernel.setdefault(n, []).append(one)
         for n, (c, t) in enumerate(rows):
             view = View(
                 words, c, block.log, block.done.transitions, t, words[c + at.C_OVER_TIME], LINUX, block.lost_by(c)
             )
             for kind, rule in FREQUENT.items():
-                mine = [rule.worded(one, block, c, frames) for one, frames in by_kernel.get(n, ())
-                        if one.kind == kind]  # fmt: skip
-                assert mine == rule.findings(view)
+                mine = [one for one in by_kernel.get(n, ()) if one.kind == rule.kind]
+                theirs = [one for one in rule.findings(view) if UNKNOWN not in one.message]
+                assert mine == theirs
                 self.found[kind] += len(mine)
             view.release()
 
@@ -65,6 +75,14 @@ def ask(*texts) -> Twice:
 
 
 EXAMPLES = list(chain.from_iterable((r.example, *r.counterexamples) for r in CATALOGUE.values()))
+
+
+def test_what_is_no_length_of_time():
+    """The kernel leaves out what the words would not tell."""
+    assert at.LONGEST_SPAN == ABSURD
+    plain = uncompiled("detected")
+    spans = (-1, 0, 1, ABSURD * SECOND, ABSURD * SECOND + 1)
+    assert [bool(plain.is_length(ns)) for ns in spans] == [span(ns) != UNKNOWN for ns in spans]
 
 
 def test_all_examples():
@@ -94,3 +112,42 @@ def test_all_samples(monkeypatch):
     for sample in SAMPLES:
         tf.analyze(sample)
     assert sum(judge.found.values())
+
+
+def many(n: int) -> str:
+    """So many SYNs that nobody answers, and others that are refused; each third server says something else."""
+    text = ""
+    for i in range(n):
+        text += (
+            f"\nport {2000 + i} 80\n{i}.0 > S 0:0(0)\n"
+            + ("", f"{i}.1 < R. 0:0(0) ack 1\n", f"{i}.1 < S. 0:0(0) ack 9\n")[i % 3]
+        )
+    return text + f"\nend {n + 9}"
+
+
+def test_few_are_put_into_words(monkeypatch):
+    """Until somebody goes through them; then they are what the rules say of each connection, in the same order."""
+    worded = []
+    word = Rule.word
+    monkeypatch.setattr(Rule, "word", lambda rule, found: worded.append(found) or word(rule, found))
+    engine = Engine(Settings(LINUX), judges=[runner(LINUX)])
+    engine.feed(parse(many(60)))
+    engine.finish()
+    tally, finished = Tally(), []
+    while (done := engine.take()) is not None:
+        tally.take(done)
+        finished.append(done)
+    counts = {kind: finds.count for kind, finds in tally.findings.items()}
+    assert counts["syn_no_response"] == counts["connection_refused"] == 20
+    assert len(worded) <= len(counts) * len(finished)
+    by_hand = Tally()
+    for done in finished:
+        findings = list(done.findings)
+        assert [f.conn_id for f in findings] == sorted(f.conn_id for f in findings)
+        assert Findings(findings) == done.findings == pickle.loads(pickle.dumps(done.findings))
+        for number in {f.conn_id for f in findings}:
+            assert done.findings.about(number) == [f for f in findings if f.conn_id == number]
+        by_hand.take(replace(done, findings=Findings(findings)))
+    shown = [[(k, f.count, f.severity, f.message, f.conn_ids) for k, f in t.worst_first()] for t in (tally, by_hand)]
+    assert shown[0] == shown[1]
+    assert len(worded) > 40

@@ -145,7 +145,7 @@ def test_a_finding_above_low_leaves_no_room_for_a_cause(severity):
     finding = next(f for part in done for f in part.findings if f.conn_id in diagnosis.connections)
     other = finding._replace(kind="rst_injection_suspected", severity=severity, frame=diagnosis.frame)
     assert contradicts(cause.name, diagnosis.findings, diagnosis.frame, other) == (severity == "high")
-    done[0].findings.append(other)
+    done[0].findings += [other]
     assert bool(at_odds(done)) == (severity == "high")
 
 
@@ -154,5 +154,5 @@ def test_a_contradiction_would_be_found():
     text = RULES["fin_seq_changed"].example
     finished = judged(Script(read(text).lines))
     strong = next(f for done in finished for f in done.findings if f.kind == "fin_seq_changed")
-    finished[0].findings.append(strong._replace(kind="fin_retransmission"))
+    finished[0].findings += [strong._replace(kind="fin_retransmission")]
     assert [pair[:2] for pair in contradictions(finished)] == [("fin_seq_changed", "fin_retransmission")]

@@ -18,7 +18,7 @@ from tcptrace_fsm.causes.cause import CONFIDENCES, Cause, Diagnosis, Sufferer, V
 from tcptrace_fsm.causes.excluded import contradicted
 from tcptrace_fsm.causes.world import Ledger, World
 from tcptrace_fsm.core.finished import Block, end_of
-from tcptrace_fsm.core.grouping import Field, Places, picked, words_in_common
+from tcptrace_fsm.core.grouping import Field, Marks, Places, picked, words_in_common, words_in_common_and
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.findings.keys import alike as by_key
 from tcptrace_fsm.findings.survey import name
@@ -176,7 +176,7 @@ class Diagnoser(Judge):
         self.ledger.take(block)
         words, logs = block.words, block.done.logs
         seen = block if block.done.by_position is None else Block(block.done.by_position, lost=block.lost)
-        findings = _by_connection(seen)
+        findings = seen.done.findings
         groups = _alike(block)
         for key in groups:
             alike = self.likes.get(key)
@@ -189,7 +189,7 @@ class Diagnoser(Judge):
             for c, t in [(c, rows.changes[i]) for i, c in enumerate(rows.starts) if c in logs] if logs else ():
                 view = view_of(seen, c, t, logs[c], self.profile)
                 path = path_of(block.done.paths, c // CONNECTION_SIZE)
-                case = Case(view, findings.get(words[c + C_ID], []), path)
+                case = Case(view, findings.about(words[c + C_ID]), path)
                 if block.done.codes is not None:
                     case.learn_codes(block.done.codes)
                 alike.keep(case)
@@ -224,21 +224,8 @@ class Diagnoser(Judge):
         for case in cases:
             case.origins = self.origins
         lost = None if self.lost is None else self.lost.whole
-        counted = World(self.ledger, cases, last.findings, now, self.profile, lost, lambda c: stands_for[id(c)])
+        counted = World(self.ledger, cases, list(last.findings), now, self.profile, lost, lambda c: stands_for[id(c)])
         last.diagnoses += diagnose(self.causes, counted, lambda c: ids[id(c)])
-
-
-def _by_connection(block: Block) -> dict[int, list[Finding]]:
-    """The findings about each connection of a block."""
-
-    def make(block: Block) -> dict[int, list[Finding]]:
-        found: dict[int, list[Finding]] = {}
-        for finding in block.done.findings:
-            if finding.conn_id is not None:
-                found.setdefault(finding.conn_id, []).append(finding)
-        return found
-
-    return block.once("findings by connection", make)
 
 
 class _Groups(dict[Key, "list[int] | array[int]"]):
@@ -260,29 +247,40 @@ def _alike(block: Block) -> _Groups:
     """The connections that may suffer from something, by what they are like."""
 
     def make(block: Block) -> _Groups:
-        words, findings = block.words, _by_connection(block)
-        sets: dict[str, frozenset[str]] = {}  # most have one finding, and few kinds occur
+        words, findings = block.words, block.done.findings
         places = Places()
         for some in (*by_key(block).values(), _one_way(block)):
             places.extend(some)
-        made = _Groups(places)
-        kinds = [findings.get(number) for number in picked(words, places.starts, NUMBER)] if findings else []
-        for (six, hi, lo, *way), members in words_in_common(words, places.starts, LIKE):
-            told = [i for i in members if kinds[i]] if findings else ()
-            for i in told:
-                said = kinds[i] or []
-                alone = said[0].kind if len(said) == 1 else ""
-                together = sets.get(alone)
-                if together is None:
-                    together = frozenset([f.kind for f in said])
-                    if alone:
-                        sets[alone] = together
-                made.setdefault((six, hi, lo, *way, together), []).append(i)
-            if len(told) < len(members):
-                made[six, hi, lo, *way, NOTHING] = [i for i in members if not kinds[i]] if told else members
+        made, marks, others = _Groups(places), Marks(block.count), _kinds_by_connection(findings.made)
+        kinds_of: dict[int, frozenset[str]] = {0: NOTHING}
+        for part in findings.lazy:
+            marks.add(part.starts, part.kinds)
+            kinds_of.update((mask, part.kinds_in(mask)) for mask in set(part.kinds))
+        noted = marks.of(places.starts)
+        told = [others.get(number) for number in picked(words, places.starts, NUMBER)] if others else []
+        for (*like, mask), members in words_in_common_and(words, places.starts, LIKE, noted):
+            those: list[int] | array[int] = members
+            if told:
+                for i in members:
+                    if kinds := told[i]:
+                        made.setdefault((*like, kinds), []).append(i)
+                those = [i for i in members if not told[i]]
+            if those:
+                made[*like, kinds_of[mask]] = those
         return made
 
     return block.once("alike", make)
+
+
+def _kinds_by_connection(findings: Iterable[Finding]) -> dict[int, frozenset[str]]:
+    """The kinds of findings about each connection."""
+    kinds: dict[int, set[str]] = {}
+    for finding in findings:
+        if finding.conn_id is not None:
+            kinds.setdefault(finding.conn_id, set()).add(finding.kind)
+    sets: dict[frozenset[str], frozenset[str]] = {}  # few are different
+    frozen = {number: frozenset(some) for number, some in kinds.items()}
+    return {number: sets.setdefault(some, some) for number, some in frozen.items()}
 
 
 def _one_way(block: Block) -> Places:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from tcptrace_fsm.core.grouping import Field, Records, counting, picked
 from tcptrace_fsm.kernels.layout import C_ENDPOINTS, C_ID, C_LAST_TIME, CLIENT, CONNECTION_SIZE, ENDPOINT_SIZE, SERVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Self
 
     from tcptrace_fsm.capture.losses import Lost
 
-__all__ = ["Block", "Finding", "Finished", "end_of"]
+__all__ = ["Block", "Finding", "Findings", "Finished", "Part", "end_of"]
 
 T = TypeVar("T")
 
@@ -42,6 +45,109 @@ class Finding(NamedTuple):
         return -1 if self.conn_id is None else self.conn_id
 
 
+class Part(Protocol):
+    """Findings that are made when somebody asks for them."""
+
+    starts: array[int]
+    """Where the records begin of the connections that they are about, one of each at most."""
+
+    @property
+    def kinds(self) -> array[int]:
+        """Their kinds, as bits."""
+
+    @property
+    def conn_ids(self) -> array[int]:
+        """The numbers of their connections."""
+
+    @property
+    def others(self) -> Iterator[Finding]:
+        """Findings that stand between them, made already."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Finding]: ...
+
+    def finding(self, i: int, /) -> Finding:
+        """One of them."""
+
+    def kinds_in(self, mask: int, /) -> frozenset[str]:
+        """Kinds in words, by their bits."""
+
+    def counted(self) -> Iterator[Any]:
+        """Count them, without the others: see :class:`tcptrace_fsm.core.tally.Counted`."""
+
+
+class Findings(Sequence["Finding"]):
+    """Findings, of which some are put into words only when somebody looks at them.
+
+    Attributes
+    ----------
+    parts : list of (list of Finding or Part)
+        One after the other.
+    """
+
+    def __init__(self, findings: Iterable[Finding] = ()) -> None:
+        self.parts: list[list[Finding] | Part] = []
+        self._about: dict[int, list[Finding | tuple[Part, int]]] | None = None
+        self += findings
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __bool__(self) -> bool:
+        return any(map(len, self.parts))
+
+    def __iter__(self) -> Iterator[Finding]:
+        return chain.from_iterable(self.parts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Findings | list) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # more may be added
+
+    def __getitem__(self, place: Any) -> Any:
+        return list(self)[place]
+
+    def __iadd__(self, findings: Iterable[Finding]) -> Self:
+        self._about = None
+        some = list(findings)
+        if self.parts and isinstance(self.parts[-1], list):
+            self.parts[-1] += some
+        elif some:
+            self.parts.append(some)
+        return self
+
+    def add(self, part: Part) -> None:
+        """Add some that are made when somebody asks for them."""
+        self._about = None
+        self.parts.append(part)
+
+    @property
+    def made(self) -> Iterator[Finding]:
+        """Those that are made already."""
+        return chain.from_iterable(part if isinstance(part, list) else part.others for part in self.parts)
+
+    @property
+    def lazy(self) -> list[Part]:
+        """Those that are not."""
+        return [part for part in self.parts if not isinstance(part, list)]
+
+    def about(self, conn_id: int) -> list[Finding]:
+        """Those about a connection."""
+        if self._about is None:
+            self._about = {}
+            for finding in self.made:
+                if finding.conn_id is not None:
+                    self._about.setdefault(finding.conn_id, []).append(finding)
+            for part in self.lazy:
+                for i, number in enumerate(part.conn_ids):
+                    self._about.setdefault(number, []).append((part, i))
+        return [f if isinstance(f, Finding) else f[0].finding(f[1]) for f in self._about.get(conn_id, ())]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Findings, (list(self),)
+
+
 def _no_words() -> array[int]:
     return array("q")
 
@@ -59,7 +165,7 @@ class Finished:
         ``transition_count`` records of ``TRANSITION_SIZE`` words, grouped by connection, the client's before the
         server's, each in order of time.
     transition_count : int
-    findings : list of Finding
+    findings : Findings
     paths : array('q') or None
         With two capture points, ``count`` records of ``PATH_SIZE`` words; of -1 for what was seen at one point only.
     logs : dict of int to Log
@@ -80,7 +186,7 @@ class Finished:
     count: int = 0
     transitions: array[int] = field(default_factory=_no_words)
     transition_count: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
     paths: array[int] | None = None
     logs: dict[int, Any] = field(default_factory=dict)
     diagnoses: list[Any] = field(default_factory=list)

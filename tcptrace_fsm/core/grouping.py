@@ -11,6 +11,8 @@ from tcptrace_fsm.kernels.grouping import (
     count_steps,
     count_up,
     group_records,
+    mark_rows,
+    marks_of,
     multiply,
     part_alone,
     pick_words,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALL",
     "Field",
+    "Marks",
     "Order",
     "Places",
     "Records",
@@ -35,6 +38,7 @@ __all__ = [
     "picked",
     "steps_of",
     "words_in_common",
+    "words_in_common_and",
 ]
 
 ALL = -1
@@ -213,6 +217,56 @@ class Order:
 def groups_of(records: array[int], size: int, width: int) -> list[array[int]]:
     """The numbers of the records that have the same first ``width`` words, group by group."""
     return Order(records, size, width).groups()
+
+
+class Marks:
+    """Bits that somebody notes for connections of a block.
+
+    Attributes
+    ----------
+    any : bool
+        Whether there are any.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._marks = array("q", bytes(8 * count))
+        self.any = False
+
+    def add(self, starts: array[int], marks: array[int]) -> None:
+        """Note more for the connections whose records begin there."""
+        if starts:
+            self.any = mark_rows(len(starts), starts, CONNECTION_SIZE, marks, self._marks) > 0
+
+    def of(self, starts: array[int]) -> array[int]:
+        """What is noted for each of these."""
+        out = array("q", bytes(8 * len(starts)))
+        if starts and self.any:
+            marks_of(len(starts), starts, CONNECTION_SIZE, self._marks, out)
+        return out
+
+
+def words_in_common_and(
+    words: array[int], starts: array[int], fields: Sequence[Field], more: array[int]
+) -> list[tuple[tuple[int, ...], array[int]]]:
+    """The same as :func:`words_in_common`, with a number more of each connection, the last that decides."""
+    if not starts:
+        return []
+    various = [i for i, f in enumerate(fields) if not (isinstance(words, Records) and words.share(f))]
+    shared, size = isinstance(words, Records), len(various) + 1
+    key = [words[f.word] >> f.shift & f.mask if shared else 0 for f in fields]
+    keys = array("q", bytes(8 * size * len(starts)))
+    picks = picked(words, starts, [fields[i] for i in various])
+    for n in range(size - 1):
+        keys[n::size] = picks[n :: size - 1]
+    keys[size - 1 :: size] = more
+    found = []
+    for numbers in groups_of(keys, size, size):
+        at = numbers[0] * size
+        for i in various:
+            key[i] = keys[at]
+            at += 1
+        found.append(((*key, keys[at]), numbers))
+    return found
 
 
 def words_in_common(

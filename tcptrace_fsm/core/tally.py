@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from heapq import nsmallest
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.core.grouping import Field, counting, words_in_common
 from tcptrace_fsm.core.services import Services
@@ -12,11 +15,11 @@ from tcptrace_fsm.core.words import CLOSINGS, OPENINGS, SEVERITIES, SIDES, STATE
 from tcptrace_fsm.kernels import layout as k
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tcptrace_fsm.core.finished import Finding, Finished
 
-__all__ = ["SHOWN_IDS", "WAYS", "Finds", "Tally"]
+__all__ = ["SHOWN_IDS", "WAYS", "Counted", "Finds", "Tally"]
 
 WAYS = ("client_to_server", "server_to_client")
 BETWEEN: dict[str, int] = {
@@ -34,6 +37,39 @@ WAYS_OVER = (Field(k.C_OPENING), Field(k.C_CLOSING), Field(k.C_CLIENT_STATE), Fi
 WORST_FIRST = SEVERITIES[::-1]
 RANK = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 SHOWN_IDS = 5  # connections that are named with a kind of finding
+
+
+class Counted(NamedTuple):
+    """Some findings of one kind.
+
+    Attributes
+    ----------
+    kind, severity : str
+        The severity, the place, the time and the message are those of the worst.
+    place, time : int
+    places : sequence of int
+        Of all of them.
+    message : callable
+        () -> the message.
+    """
+
+    kind: str
+    severity: str
+    place: int
+    time: int
+    places: Sequence[int]
+    message: Callable[[], str]
+
+
+def counted(findings: Iterable[Finding]) -> Iterator[Counted]:
+    """Count findings by kind."""
+    by_kind: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_kind.setdefault(finding.kind, []).append(finding)
+    for kind, some in by_kind.items():
+        worst = min(some, key=lambda f: (-RANK.get(f.severity, 0), f.place, f.time, f.message))
+        message = partial(getattr, worst, "message")
+        yield Counted(kind, worst.severity, worst.place, worst.time, [f.place for f in some], message)
 
 
 class Finds:
@@ -60,11 +96,11 @@ class Finds:
         worst = self._worst[1]
         return [i for i in (worst, *(i for i in self._lowest if i != worst)) if i >= 0][: SHOWN_IDS + 1]
 
-    def add(self, findings: list[Finding]) -> None:
-        """Count some findings."""
-        places = [f.place for f in findings]
-        worst = min([(-RANK.get(f.severity, 0), p, f.time, f.message) for f, p in zip(findings, places, strict=True)])
-        self._take(len(findings), worst, sorted(set(places))[: SHOWN_IDS + 1])
+    def add(self, some: Counted) -> None:
+        """Count some findings; they are put into words where they may be the worst."""
+        key = (-RANK.get(some.severity, 0), some.place, some.time)
+        worst = self._worst if self.count and key > self._worst[:3] else (*key, some.message())
+        self._take(len(some.places), worst, nsmallest(SHOWN_IDS + 1, set(some.places)))
 
     def merge(self, other: Finds) -> None:
         """Take what another has counted."""
@@ -103,11 +139,9 @@ class Tally:
         self.connections += finished.count
         self.transitions += finished.transition_count
         self.diagnoses += finished.diagnoses
-        by_kind: dict[str, list[Finding]] = {}
-        for finding in finished.findings:
-            by_kind.setdefault(finding.kind, []).append(finding)
-        for kind, findings in by_kind.items():
-            self.findings.setdefault(kind, Finds()).add(findings)
+        some = chain(counted(finished.findings.made), *(part.counted() for part in finished.findings.lazy))
+        for counts in some:
+            self.findings.setdefault(counts.kind, Finds()).add(counts)
 
     def merge(self, other: Tally) -> None:
         """Take what another has counted of other connections."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE, genuine, outdated, times, when_closing
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
-from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, Wording, mask, span
-from tcptrace_fsm.findings.view import names_of
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
+from tcptrace_fsm.findings.wording import Detected, Wording
 from tcptrace_fsm.kernels.layout import (
     DETECT_LAST_ACK_LOST,
     DL_FIN,
@@ -24,10 +24,9 @@ from tcptrace_fsm.kernels.layout import (
 from tcptrace_fsm.tcp.machine import State
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterator
 
-    from tcptrace_fsm.findings.rule import Detected, End
+    from tcptrace_fsm.findings.rule import End
 
 __all__ = ["RULES"]
 
@@ -92,25 +91,24 @@ def last_ack_lost(c: View) -> Iterator[Hit]:
         ack, again, passed = found
         fins = fins_of(end.peer)
         late = again.time - (ack if passed else fins[0]).time
-        message = repeated_in_time_wait(c.words, c.base, end.side, late, passed=passed, fin=again.fin)
+        message = repeated_in_time_wait(end.name, end.peer.name, late, passed=passed, fin=again.fin)
         yield Hit(end.side, again, message, (ack, *fins))
 
 
-def repeated_in_time_wait(words: array[int], c: int, side: int, late: int, *, passed: bool, fin: bool) -> str:
-    """In words: the last ACK of ``side`` was lost, for its peer repeated ``late`` ns later what it had acknowledged."""
+def repeated_in_time_wait(name: str, peer: str, late: int, *, passed: bool, fin: bool) -> str:
+    """In words: the last ACK of one was lost, for its peer repeated ``late`` ns later what it had acknowledged."""
     how = (
         f"repeated {'its FIN' if fin else 'data'} {span(late)} after that ACK had passed here"
         if passed
         else f"repeated its FIN {span(late)} after the first, which had been received, as the next ACK shows"
     )
-    name, peer = names_of(words, c, side)
     return f"the last ACK of {name} was lost: {peer} {how}"
 
 
-def word_last_ack(found: Detected, words: array[int], c: int) -> tuple[str, str | None]:
+def word_last_ack(found: Detected) -> str:
     """The same of what a kernel has detected."""
     passed, fin = bool(found.more & DL_PASSED), bool(found.more & DL_FIN)
-    return repeated_in_time_wait(words, c, found.side, found.span, passed=passed, fin=fin), None
+    return repeated_in_time_wait(*found.names(found.side), found.span, passed=passed, fin=fin)
 
 
 def answers_fin(end: End, fin: Segment) -> bool:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.findings.evidence import HANDSHAKE, genuine, times, when_closing
 from tcptrace_fsm.findings.fin_again import fins_of, when_fin_again
 from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS, BOTH_SYNS
-from tcptrace_fsm.findings.rule import Detected, Hit, Key, Rule, View, Wording, mask, span
-from tcptrace_fsm.findings.view import names_of
+from tcptrace_fsm.findings.rule import Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.findings.wording import Detected, Wording
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
     CF_CLOSING,
@@ -21,6 +21,7 @@ from tcptrace_fsm.kernels.layout import (
     E_SHIFT,
     ELSEWHERE,
     FACT_FIN_ODD_ACK,
+    GRADE_RESET,
     MARK_ACK_OLD,
     MARK_ACK_UNSEEN,
     MARK_BEYOND_FIN,
@@ -36,7 +37,6 @@ from tcptrace_fsm.kernels.layout import (
 from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterator
 
 __all__ = ["RULES"]
@@ -66,21 +66,25 @@ def fin_no_session(c: View) -> Iterator[Hit]:
     answer = next((s for s in end.peer.segments), None)
     if answer is not None and not answer.rst:
         return  # the connection was there: the capture began inside it
-    message, severity = no_session(c.words, c.base, end.side, reset=answer is not None)
+    message = no_session(end.name, end.peer.name, reset=answer is not None)
+    severity = grade_stray_fin(0 if answer is None else GRADE_RESET)
     yield Hit(end.side, first, message, (answer,) if answer else (), severity)
 
 
-def no_session(words: array[int], c: int, side: int, *, reset: bool) -> tuple[str, str | None]:
-    """In words: a FIN of that side, and an RST or nothing."""
-    names = names_of(words, c)
+def grade_stray_fin(grade: int) -> str | None:
+    """How bad that is, by what ``GRADE_`` bits say."""
+    return None if grade & GRADE_RESET else "info"
+
+
+def no_session(name: str, peer: str, *, reset: bool) -> str:
+    """In words: a FIN, and an RST or nothing."""
     reply = "answered with RST: it knows of no connection" if reset else "never answered"
-    message = f"{names[side]} began with a FIN, without any handshake in the capture, and {names[1 - side]} {reply}"
-    return message, None if reset else "info"
+    return f"{name} began with a FIN, without any handshake in the capture, and {peer} {reply}"
 
 
-def word_stray_fin(found: Detected, words: array[int], c: int) -> tuple[str, str | None]:
+def word_stray_fin(found: Detected) -> str:
     """The same of what a kernel has detected."""
-    return no_session(words, c, found.side, reset=bool(found.more))
+    return no_session(*found.names(found.side), reset=bool(found.more))
 
 
 def inappropriate_fin(c: View) -> Iterator[Hit]:
@@ -243,7 +247,7 @@ RULES = (
         innocent="A capture that began after the connection; a probe for open ports.",
         when=when_begins_inside,
         detect=fin_no_session,
-        wording=Wording(DETECT_STRAY_FIN, word_stray_fin),
+        wording=Wording(DETECT_STRAY_FIN, word_stray_fin, grade_stray_fin),
         aliases={"Zeek": "spontaneous_FIN", "Suricata": "fin_but_no_session"},
         example="""
             0.000 > F. 1:1(0) ack 1

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
-from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, Wording, mask, span
-from tcptrace_fsm.findings.view import names_of
+from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, mask, span
+from tcptrace_fsm.findings.wording import Detected, Wording
 from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
     C_MARKS,
     CF_LOG_FULL,
     CHECKSUM_BAD,
     DETECT_SPURIOUS,
+    DOUBT_LOG_FULL,
     E_ACK,
     E_CHECKSUMS,
     E_DUPLICATE_ACKS,
@@ -34,10 +35,9 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Callable, Iterator
 
-    from tcptrace_fsm.findings.rule import Detected, End, Key
+    from tcptrace_fsm.findings.rule import End, Key
 
 __all__ = ["RULES", "bears", "chains", "counted", "refused", "times", "unanswered", "waits"]
 
@@ -152,28 +152,28 @@ def spurious(c: View) -> Iterator[Hit]:
         if not again:
             continue
         dsacks = [s for s in end.peer.segments if s.has(MARK_DSACK) and s.time >= again[0].time]
-        message, severity = repeated_for_nothing(c.words, c.base, end.side, len(again), len(dsacks))
-        yield Hit(end.side, again[0], message, [*again[1:], *dsacks], severity)
+        names, more = (end.name, end.peer.name), bool(c[C_FLAGS] & CF_LOG_FULL)
+        message = repeated_for_nothing(names, len(again), len(dsacks), more=more)
+        # In a capture out of order an ACK may stand before what it acknowledges.
+        yield Hit(end.side, again[0], message, [*again[1:], *dsacks], graded(min(len(again), len(dsacks))))
 
 
-def repeated_for_nothing(words: array[int], c: int, side: int, often: int, dsacks: int) -> tuple[str, str | None]:
-    """In words: an endpoint sent data again ``often`` times, and its peer reported ``dsacks`` duplicates."""
-    name, peer = names_of(words, c, side)
-    count = "once" if often == 1 else f"{'at least ' if words[c + C_FLAGS] & CF_LOG_FULL else ''}{often} times"
+def repeated_for_nothing(names: tuple[str, str], often: int, dsacks: int, *, more: bool) -> str:
+    """In words: an endpoint sent data again ``often`` times or more, and its peer reported ``dsacks`` duplicates."""
+    name, peer = names
+    count = "once" if often == 1 else f"{'at least ' if more else ''}{often} times"
     proof = (
         f"{peer} reported duplicates (D-SACK)"
         if dsacks
         else "the ACK may have been lost between here and there, as nobody reported a duplicate"
     )
-    return (
-        f"{name} repeated data {count} whose ACK from {peer} had already passed here: {proof}",
-        graded(min(often, dsacks)),  # in a capture out of order an ACK may stand before what it acknowledges
-    )
+    return f"{name} repeated data {count} whose ACK from {peer} had already passed here: {proof}"
 
 
-def word_spurious(found: Detected, words: array[int], c: int) -> tuple[str, str | None]:
+def word_spurious(found: Detected) -> str:
     """The same of what a kernel has detected."""
-    return repeated_for_nothing(words, c, found.side, found.count, found.more)
+    more = bool(found.doubt & DOUBT_LOG_FULL)
+    return repeated_for_nothing(found.names(found.side), found.count, found.more, more=more)
 
 
 def out_of_order(c: View) -> Iterator[Hit]:
@@ -388,7 +388,7 @@ RULES = (
         when=bears(MARK_SPURIOUS),
         needs=(BOTH_DIRECTIONS,),
         detect=spurious,
-        wording=Wording(DETECT_SPURIOUS, word_spurious),
+        wording=Wording(DETECT_SPURIOUS, word_spurious, graded),
         aliases={"Wireshark": "tcp.analysis.spurious_retransmission", "Suricata": "pkt_spurious_retransmission"},
         example=HANDSHAKE
         + """

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import MET_OLD
 from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS
-from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, Wording, mask, names_of, span
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.findings.wording import Detected, Wording
 from tcptrace_fsm.kernels.layout import (
-    C_ENDPOINTS,
     C_FLAGS,
     C_INCARNATION,
     C_TAKEN_BY,
@@ -25,7 +25,10 @@ from tcptrace_fsm.kernels.layout import (
     E_RSTS,
     E_SEGMENTS,
     E_SYNS,
-    ENDPOINT_SIZE,
+    GRADE_AGAIN,
+    GRADE_BAD_SUMS,
+    GRADE_LATE,
+    GRADE_UNSURE,
     MARK_SYN_AGAIN,
     OPENING_REFUSED,
     OPENING_SIMULTANEOUS,
@@ -36,10 +39,9 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterable, Iterator
 
-    from tcptrace_fsm.findings.rule import Detected, Segment
+    from tcptrace_fsm.findings.rule import Segment
 
 __all__ = ["RULES"]
 
@@ -67,23 +69,22 @@ def refused(c: View) -> Iterator[Hit]:
     syn = next((s for s in c.segments if s.syn), None)
     rst = next((s for s in c.segments if s.rst and s.side != CLIENT), None)
     if syn and rst:
-        message = refusal(c.words, c.base, c.client[E_SYNS], rst.time - syn.time)
+        message = refusal(c.client.name, c.server.name, c.client[E_SYNS], rst.time - syn.time)
         yield Hit(CLIENT, rst, message, (syn,))
 
 
-def refusal(words: array[int], c: int, tries: int, after: int) -> str:
+def refusal(client: str, server: str, tries: int, after: int) -> str:
     """In words: an RST, ``after`` ns after the first of so many SYNs."""
     again = f" after {tries} SYNs" if tries > 1 else ""
-    client, server = names_of(words, c)
     return (
         f"{server} refused {client} with RST{again}, {span(after)} after the "
         "SYN: nothing listens on that port, or a firewall rejects"
     )
 
 
-def word_refused(found: Detected, words: array[int], c: int) -> tuple[str, None]:
+def word_refused(found: Detected) -> str:
     """The same of what a kernel has detected."""
-    return refusal(words, c, found.count, found.span), None
+    return refusal(*found.names(), found.count, found.span)
 
 
 def no_response(c: View) -> Iterator[Hit]:
@@ -95,37 +96,46 @@ def no_response(c: View) -> Iterator[Hit]:
     if waited < SYN_TIMER:
         return  # not even a repetition is due: the answer may be on its way
     silence = c.end - syns[-1].time
-    message, severity = never_answered(c.words, c.base, len(syns), syns[-1].time - syns[0].time, silence)
-    yield Hit(CLIENT, syns[0], message, syns[1:], severity)
+    sums = c.client[E_CHECKSUMS] & (SUMS_GOOD | SUMS_OFFLOADED | SUMS_BAD)
+    grade = GRADE_AGAIN if len(syns) > 1 else 0
+    grade |= GRADE_LATE if waited >= 3 * SECOND else 0
+    grade |= GRADE_BAD_SUMS if sums == SUMS_BAD else 0
+    names, lasted = (c.client.name, c.server.name), syns[-1].time - syns[0].time
+    message = never_answered(names, len(syns), lasted, silence, wrong=bool(grade & GRADE_BAD_SUMS))
+    yield Hit(CLIENT, syns[0], message, syns[1:], grade_unanswered(grade))
 
 
-def never_answered(words: array[int], c: int, often: int, lasted: int, silence: int) -> tuple[str, str | None]:
-    """In words: ``often`` SYNs within ``lasted`` ns, then nothing for ``silence`` ns."""
+def grade_unanswered(grade: int) -> str | None:
+    """How bad that is, by what ``GRADE_`` bits say.
+
+    A SYN at the end of the capture may yet be answered; and one that nobody repeats, though each system does after a
+    second, was given up at once, or the capture lacks what came of it.
+    """
+    severity: str | None = "low" if grade & (GRADE_AGAIN | GRADE_LATE) else "info"
+    if grade & GRADE_AGAIN and grade & GRADE_LATE:
+        severity = None
+    return severity or "low" if grade & GRADE_BAD_SUMS else severity
+
+
+def never_answered(names: tuple[str, str], often: int, lasted: int, silence: int, *, wrong: bool) -> str:
+    """In words: ``often`` SYNs within ``lasted`` ns, then nothing for ``silence`` ns; ``wrong`` are all checksums."""
     waited = lasted + silence
-    # A SYN at the end of the capture may yet be answered; and one that nobody repeats, though each system does after a
-    # second, was given up at once, or the capture lacks what came of it.
-    severity: str | None = "low"
-    if waited >= 3 * SECOND:
-        severity = None if often > 1 else "low"
-    elif often == 1:
-        severity = "info"
     tries = f"{often} SYNs in {span(lasted)}" if often > 1 else "1 SYN"
     then = f"then {span(silence)} of silence"
     if often > 1 and silence < SYN_TIMER:
         then = f"no answer in {span(waited)}, up to where the capture ends or the port is used anew"
-    client, server = names_of(words, c)
+    client, server = names
     why = "a firewall drops them, the host is down, or the answers take another way"
-    if words[c + C_ENDPOINTS + E_CHECKSUMS] & (SUMS_GOOD | SUMS_OFFLOADED | SUMS_BAD) == SUMS_BAD:
+    if wrong:
         # No network card has them put right, or one does behind this point.
         why = "their checksums are wrong, and who gets them so drops them"
-        severity = severity or "low"
-    message = f"{server} never answered {client}: {tries}, {then}; {why}"
-    return message, severity
+    return f"{server} never answered {client}: {tries}, {then}; {why}"
 
 
-def word_unanswered(found: Detected, words: array[int], c: int) -> tuple[str, str | None]:
+def word_unanswered(found: Detected) -> str:
     """The same of what a kernel has detected."""
-    return never_answered(words, c, found.count, found.span, found.more)
+    wrong = bool(found.grade & GRADE_BAD_SUMS)
+    return never_answered(found.names(), found.count, found.span, found.more, wrong=wrong)
 
 
 def syn_repeated(c: View) -> Iterator[Hit]:
@@ -190,29 +200,32 @@ def isn_changed(c: View) -> Iterator[Hit]:
     syns = own_syns(c)
     if not syns or c[C_TAKEN_BY] != CLIENT or c[C_FLAGS] & CF_MET_OLD:
         return
-    message, severity = changed(c.words, c.base, len(syns), c[C_TAKEN_OVER] - syns[-1].time)
-    yield Hit(CLIENT, syns[-1], message, syns[:-1], severity)
+    waited = c[C_TAKEN_OVER] - syns[-1].time
+    # It gave up by its own RST, or answers what is not here; or it met a connection of before, which is not here.
+    unsure = c.client[E_RSTS] or (c[C_INCARNATION] and not c.server[E_SEGMENTS])
+    grade = (GRADE_UNSURE if unsure else 0) | (GRADE_LATE if waited >= 3 * SECOND else 0)
+    message = changed(c.client.name, c.server.name, len(syns), waited, c[C_TAKEN_FRAME])
+    yield Hit(CLIENT, syns[-1], message, syns[:-1], grade_changed(grade))
 
 
-def changed(words: array[int], c: int, often: int, waited: int) -> tuple[str, str | None]:
-    """In words: ``waited`` ns after the last of so many SYNs one with another ISN."""
-    client, server = names_of(words, c)
-    message = (
+def grade_changed(grade: int) -> str | None:
+    """How bad that is, by what ``GRADE_`` bits say."""
+    return "low" if grade & (GRADE_UNSURE | GRADE_LATE) else None
+
+
+def changed(client: str, server: str, often: int, waited: int, frame: int) -> str:
+    """In words: ``waited`` ns after the last of so many SYNs one with another ISN, in that frame."""
+    return (
         f"{client} sent {server} a SYN with another ISN "
-        f"(frame {words[c + C_TAKEN_FRAME]}) {span(waited)} after its "
+        f"(frame {frame}) {span(waited)} after its "
         f"{'unanswered SYN' if often == 1 else f'{often} unanswered SYNs'}: a new attempt from the same port, or "
         "something on the path rewrites sequence numbers"
     )
-    # It gave up by its own RST, or answers what is not here; or it met a connection of before, which is not here.
-    unsure = words[c + C_ENDPOINTS + E_RSTS] or (
-        words[c + C_INCARNATION] and not words[c + C_ENDPOINTS + ENDPOINT_SIZE + E_SEGMENTS]
-    )
-    return message, "low" if unsure or waited >= 3 * SECOND else None
 
 
-def word_changed(found: Detected, words: array[int], c: int) -> tuple[str, str | None]:
+def word_changed(found: Detected) -> str:
     """The same of what a kernel has detected."""
-    return changed(words, c, found.count, found.span)
+    return changed(*found.names(), found.count, found.span, found.taken_frame)
 
 
 def simultaneous(c: View) -> Iterator[Hit]:
@@ -301,7 +314,7 @@ RULES = (
         when=when_unanswered,
         needs=(BEGINNING,),
         detect=no_response,
-        wording=Wording(DETECT_NO_RESPONSE, word_unanswered),
+        wording=Wording(DETECT_NO_RESPONSE, word_unanswered, grade_unanswered),
         aliases={"Zeek": "S0", "Wireshark": "completeness 1", "conntrack": "UNREPLIED"},
         example="""
             0.000 > S 0:0(0)
@@ -447,7 +460,7 @@ RULES = (
         when=when_abandoned,
         needs=(BEGINNING,),
         detect=isn_changed,
-        wording=Wording(DETECT_ISN_CHANGED, word_changed),
+        wording=Wording(DETECT_ISN_CHANGED, word_changed, grade_changed),
         aliases={"Zeek": "SYN_seq_jump", "Suricata": "3whs_syn_flood", "Wireshark": "tcp.analysis.reused_ports"},
         example="""
             0.00 > S  0:0(0)

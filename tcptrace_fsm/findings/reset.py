@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.findings.evidence import HANDSHAKE, genuine, times, when_aborted
 from tcptrace_fsm.findings.forgotten import when_reset
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
-from tcptrace_fsm.findings.rule import SECOND, Detected, Hit, Key, Rule, Segment, View, Wording, mask, span
-from tcptrace_fsm.findings.view import names_of
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
+from tcptrace_fsm.findings.wording import Detected, Wording
 from tcptrace_fsm.kernels.layout import (
     CLIENT,
     DETECT_STRAY_RST,
@@ -28,7 +28,6 @@ from tcptrace_fsm.kernels.layout import (
 from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterator
 
 __all__ = ["RULES"]
@@ -60,18 +59,17 @@ def rst_no_session(c: View) -> Iterator[Hit]:
     if c.segments and c.segments[0].rst:
         first = c.segments[0]
         end = c.ends[first.side]
-        yield Hit(end.side, first, no_session(c.words, c.base, end.side, end[E_RSTS]))
+        yield Hit(end.side, first, no_session(end.name, end.peer.name, end[E_RSTS]))
 
 
-def no_session(words: array[int], c: int, side: int, often: int) -> str:
-    """In words: an RST of that side, so many in all."""
-    names, n = names_of(words, c), times(often)
-    return f"{names[side]} sent {names[1 - side]} an RST, and of what it answers nothing is in the capture ({n})"
+def no_session(name: str, peer: str, often: int) -> str:
+    """In words: an RST, so many in all."""
+    return f"{name} sent {peer} an RST, and of what it answers nothing is in the capture ({times(often)})"
 
 
-def word_stray_rst(found: Detected, words: array[int], c: int) -> tuple[str, None]:
+def word_stray_rst(found: Detected) -> str:
     """The same of what a kernel has detected."""
-    return no_session(words, c, found.side, found.count), None
+    return no_session(*found.names(found.side), found.count)
 
 
 def rst_lost_suspected(c: View) -> Iterator[Hit]:

@@ -15,27 +15,25 @@ from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.core.words import SEVERITIES, SIDES
 from tcptrace_fsm.findings.icmp import IcmpError
 from tcptrace_fsm.findings.keys import Key, mask, notable
-from tcptrace_fsm.findings.lacking import mistimed, mistimed_record
+from tcptrace_fsm.findings.lacking import mistimed
 from tcptrace_fsm.findings.needs import doubtful
-from tcptrace_fsm.findings.view import Change, End, Segment, View, artefact_of, median, name_of, names_of, segments_of
-from tcptrace_fsm.kernels.layout import C_ID
+from tcptrace_fsm.findings.view import Change, End, Segment, View, fault_of, median, name_of, segments_of
+from tcptrace_fsm.kernels.layout import C_ID, DOUBT_TIME
 from tcptrace_fsm.tcp.machine import Basis
 from tcptrace_fsm.text.counts import agreed
 from tcptrace_fsm.text.durations import SECOND, span
 
 if TYPE_CHECKING:
-    from array import array
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from tcptrace_fsm.core.finished import Block
     from tcptrace_fsm.findings.needs import Need
+    from tcptrace_fsm.findings.wording import Detected, Wording
 
 __all__ = [
     "SECOND",
     "SEVERITIES",
     "SIDES",
     "Change",
-    "Detected",
     "End",
     "Hit",
     "IcmpError",
@@ -43,11 +41,9 @@ __all__ = [
     "Rule",
     "Segment",
     "View",
-    "Wording",
     "mask",
     "median",
     "name_of",
-    "names_of",
     "notable",
     "segments_of",
     "span",
@@ -55,20 +51,6 @@ __all__ = [
 
 
 SENT = Basis.SENT.name.lower()
-
-
-class Detected(NamedTuple):
-    """A finding as the kernel detects it; see the record in :mod:`tcptrace_fsm.kernels.layout`."""
-
-    asked: int
-    kind: int
-    side: int
-    time: int
-    frame: int
-    count: int  # type: ignore[assignment]  # a tuple has a method of that name
-    more: int
-    span: int
-    frames: int
 
 
 class Hit(NamedTuple):
@@ -96,22 +78,6 @@ class Hit(NamedTuple):
     also: Iterable[Segment | Change] = ()
     severity: str | None = None
     basis: Basis | None = None
-
-
-class Wording(NamedTuple):
-    """How a kind of finding is put into words where the kernel detects it.
-
-    Attributes
-    ----------
-    number : int
-        ``DETECT_...``: what the kernel calls it.
-    word : callable
-        The finding, the records and where that of its connection begins -> message, and the severity where it differs
-        from the rule's.
-    """
-
-    number: int
-    word: Callable[[Detected, array[int], int], tuple[str, str | None]]
 
 
 _FINDING: Callable[[Iterable[Any]], Finding] = partial(tuple.__new__, Finding)  # as Finding._make, without Python
@@ -192,21 +158,28 @@ class Rule:
                 return []
         return [self.finding(view, hit) for hit in self.detect(view)]
 
-    def worded(self, found: Detected, block: Block, c: int, frames: array[int]) -> Finding:
-        """What the kernel has detected as a row of the anomalies table."""
+    def graded(self, grade: int, doubt: int, lost: str | None) -> tuple[str, str | None]:
+        """How severe it is what a kernel has detected, and the capture fault that could explain it."""
         assert self.wording is not None
-        words = block.words
-        message, severity = self.wording.word(found, words, c)
-        artefact = artefact_of(words, c, block.lost_by(c))
-        severity = severity or self.severity
-        if severity in {"medium", "high"} and self.category != "capture" and mistimed_record(words, c, block.log):
+        severity, artefact = self.wording.grade(grade) or self.severity, fault_of(doubt, lost)
+        if severity in {"medium", "high"} and self.category != "capture" and doubt & DOUBT_TIME:
             severity = "low"  # when it was sent nobody knows
         elif artefact and severity == "high":
             severity = "medium"
+        return severity, artefact
+
+    def word(self, found: Detected) -> str:
+        """The message about what a kernel has detected."""
+        assert self.wording is not None
+        return agreed(self.wording.word(found))
+
+    def worded(self, found: Detected, frames: Sequence[int], lost: str | None = None) -> Finding:
+        """What a kernel has detected as a row of the anomalies table."""
+        severity, artefact = self.graded(found.grade, found.doubt, lost)
         shown = tuple(frames) if len(frames) == 1 else tuple(sorted(set(frames)))
         return _FINDING(
-            (words[c + C_ID], SIDES[found.side], found.time, found.frame, self.kind, self.category, severity, SENT,
-             agreed(message), shown, self.rfc, artefact)
+            (found.conn_id, SIDES[found.side], found.time, found.frame, self.kind, self.category, severity, SENT,
+             self.word(found), shown, self.rfc, artefact)
         )  # fmt: skip
 
     def finding(self, view: View, hit: Hit) -> Finding:

@@ -8,33 +8,40 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from functools import partial
-from itertools import chain, pairwise
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.core.grouping import Field, groups_of, in_order, picked
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.core.words import MOST_FINDINGS
+from tcptrace_fsm.findings.detected import Detections
 from tcptrace_fsm.findings.fin_again import COPIED
 from tcptrace_fsm.findings.keys import Key, alike
 from tcptrace_fsm.findings.opening import SYN_TIMER
 from tcptrace_fsm.findings.precedence import reconciled
-from tcptrace_fsm.findings.rule import Detected
 from tcptrace_fsm.findings.view import View
 from tcptrace_fsm.kernels.detect import detect
-from tcptrace_fsm.kernels.layout import C_LOG_COUNT, C_OVER_TIME, C_PATH, DETECTED_SIZE
+from tcptrace_fsm.kernels.layout import (
+    C_LOG_COUNT,
+    C_OVER_TIME,
+    C_PATH,
+    D_ASKED,
+    DETECT_LAST_ACK_LOST,
+    DETECT_SPURIOUS,
+    DETECTED_SIZE,
+)
 from tcptrace_fsm.text.durations import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Mapping
 
     from tcptrace_fsm.core.finished import Block, Finding
     from tcptrace_fsm.core.grouping import Places
     from tcptrace_fsm.findings.rule import Rule
     from tcptrace_fsm.tcp.profiles import Profile
 
-__all__ = ["Runner", "detected"]
+__all__ = ["Runner", "detections", "most_of"]
 
 
 class Choice(NamedTuple):
@@ -58,46 +65,57 @@ def asked_of(places: Places, bits: int) -> array[int]:
     return asked
 
 
-_DETECTED: Callable[[Iterable[int]], Detected] = partial(tuple.__new__, Detected)  # as Detected._make, without Python
-Found = dict[int, list[tuple[Detected, "array[int]"]]]
-"""What the kernel has detected, by which of the connections that were asked about; with the frames of evidence."""
+def most_of(bits: int) -> int:
+    """How many findings the kernel may tell of a connection that it is asked that of: some kinds are of each side."""
+    return bits.bit_count() + (bits & (DETECT_SPURIOUS | DETECT_LAST_ACK_LOST)).bit_count()
 
 
-def detections(block: Block, asked: array[int]) -> tuple[list[Detected], array[int]]:
-    """What the kernel detects, in the order of ``asked``; and the frames of evidence, one finding's after another's.
+def detections(rules: Mapping[int, Rule], block: Block, asked: array[int], most: int) -> Detections:
+    """What the kernel detects, in the order of ``asked``.
 
     Parameters
     ----------
+    rules : dict of int to Rule
     block : Block
     asked : array('q')
         Of each connection where its record and where its transitions begin, and the ``DETECT_`` bits.
+    most : int
+        How many findings there may be.
     """
-    count = len(asked) // ASKED
+    count, none = len(asked) // ASKED, array("q", [0])
     if not count:
-        return [], array("q")
+        return Detections(rules, array("q"), array("q"), array("q"), array("q"))
     assert block.log is not None
-    words, none = block.words, array("q", [0])
-    logged = sum(picked(words, asked[::ASKED], LOGGED))
-    out, frames = none * (9 * count * DETECTED_SIZE), none * (7 * logged + 9 * count)
+    words, starts = block.words, asked[::ASKED]
+    logged = sum(picked(words, starts, LOGGED))
+    out, frames = none * (most * DETECTED_SIZE), none * (7 * logged + 9 * count)
     changes = block.done.transitions or none
     n = detect(count, asked, COPIED, SYN_TIMER, words, block.log, changes, out, frames)
-    each = iter(out[: n * DETECTED_SIZE])
-    return list(map(_DETECTED, zip(*[each] * DETECTED_SIZE, strict=True))), frames
+    return Detections.of(rules, block, out[: n * DETECTED_SIZE], frames, starts)
 
 
-def detected(block: Block, asked: array[int]) -> Found:
-    """The same by connection."""
-    return by_connection(*detections(block, asked))
+class _Plan(NamedTuple):
+    """Who is asked about the connections of a block.
 
+    Attributes
+    ----------
+    asked : array('q')
+        What the kernel is asked.
+    most : int
+        How many findings it may tell.
+    by_bits : dict of int to Choice
+        The rules about those that no other rule than those of which the kernel is asked can concern.
+    views : dict of int to (int, Choice)
+        The others among those that the kernel is asked about: where their records and their transitions begin.
+    todo : list of (int, int, Choice, int)
+        Those that it is not asked about.
+    """
 
-def by_connection(each: list[Detected], frames: array[int]) -> Found:
-    """What was detected by which of the connections that were asked about."""
-    found: Found = {}
-    at = 0
-    for one in each:
-        found.setdefault(one.asked, []).append((one, frames[at : at + one.frames]))
-        at += one.frames
-    return found
+    asked: array[int]
+    most: int
+    by_bits: dict[int, Choice]
+    views: dict[int, tuple[int, Choice]]
+    todo: list[tuple[int, int, Choice, int]]
 
 
 class Runner(Judge):
@@ -128,10 +146,31 @@ class Runner(Judge):
 
     def judge(self, block: Block) -> None:
         """Add the findings about connections that are over."""
-        words, found = block.words, block.done.findings
-        asked, by_bits = array("q"), {}
-        views: dict[int, tuple[int, Choice]] = {}
-        todo: list[tuple[int, int, Choice, int]] = []
+        asked, most, by_bits, views, todo = self._plan(block)
+        asked = in_order(array("q", chain.from_iterable(groups_of(asked, ASKED, 1))), asked, ASKED)
+        found = detections(self.frequent, block, asked, most)
+        if not todo and not views and self._may_all_be_kept(found):
+            if len(found):
+                block.done.findings.add(found)
+            return
+        by_kernel: dict[int, list[int]] = {}
+        for i, n in enumerate(found.column(D_ASKED)):
+            by_kernel.setdefault(n, []).append(i)
+        for n in by_kernel:
+            c, t, bits = asked[n * ASKED : (n + 1) * ASKED]
+            if c not in views:
+                todo.append((c, t, by_bits[bits], n))
+        if views:
+            numbers = {c: n for n, c in enumerate(asked[::ASKED])}
+            todo += [(c, t, choice, numbers[c]) for c, (t, choice) in views.items()]
+        todo.sort(key=itemgetter(0))
+        self._go_through(block, todo, found, by_kernel)
+
+    def _plan(self, block: Block) -> _Plan:
+        """Who is asked about which connections, and how."""
+        words = block.words
+        plan = _Plan(array("q"), 0, {}, {}, [])
+        asked, most, by_bits, views, todo = plan
         for key, places in alike(block).items():
             choice = self.chosen.get(key) or self.choose(key)
             if not choice.rules:
@@ -148,64 +187,62 @@ class Runner(Judge):
             else:
                 by_bits[choice.bits] = choice
             asked.extend(asked_of(near, choice.bits))
-        asked = in_order(array("q", chain.from_iterable(groups_of(asked, ASKED, 1))), asked, ASKED)
-        each, frames = detections(block, asked)
-        if not todo and not views and self._may_all_be_worded(each):
-            found += self._all_worded(block, asked, each, frames)
-            return
-        by_kernel = by_connection(each, frames)
-        for n in by_kernel:
-            c, t, bits = asked[n * ASKED : (n + 1) * ASKED]
-            if c not in views:
-                todo.append((c, t, by_bits[bits], n))
-        if views:
-            numbers = {c: n for n, c in enumerate(asked[::ASKED])}
-            todo += [(c, t, choice, numbers[c]) for c, (t, choice) in views.items()]
-        todo.sort(key=itemgetter(0))
+            most += len(near) * most_of(choice.bits)
+        return plan._replace(most=most)
+
+    def _may_all_be_kept(self, found: Detections) -> bool:
+        """Whether each detection is the only one of its connection, and no kind is found so often that it is left.
+
+        They are counted then.
+        """
+        if len(set(found.column(D_ASKED))) < len(found):
+            return False
+        counts = {self.frequent[number].kind: n for number, n in Counter(found.kinds).items()}
+        if any(self.made[kind] + n >= MOST_FINDINGS for kind, n in counts.items()):
+            return False
+        self.made.update(counts)
+        return True
+
+    def _go_through(
+        self,
+        block: Block,
+        todo: list[tuple[int, int, Choice, int]],
+        found: Detections,
+        by_kernel: dict[int, list[int]],
+    ) -> None:
+        """Ask about one connection after the other; what the kernel alone has to say of one stays in numbers."""
+        kept: list[int] = []
+        between: dict[int, list[Finding]] = {}
+        kinds = found.kinds
         for c, t, choice, number in todo:
             rules = [r for r in choice.rules if r.kind not in self.full] if self.full else choice.rules
-            mine = by_kernel.get(number, ()) if number >= 0 else None
+            mine = by_kernel.get(number, []) if number >= 0 else None
             if mine is not None and len(mine) == 1 and len(rules) == len(choice.rules) and not choice.view:
-                new = self._worded(block, c, *mine[0])
+                kept += mine
+                told = [self.frequent[kinds[mine[0]]].kind]
             else:
-                new = self._findings(block, (c, t), rules, mine)
-            found += new
-            for finding in new:
-                self.made[finding.kind] += 1
-                if self.made[finding.kind] == MOST_FINDINGS:
-                    self.full.add(finding.kind)
+                new = self._findings(block, (c, t), rules, None if mine is None else [found.finding(i) for i in mine])
+                if new:
+                    between.setdefault(len(kept), []).extend(new)
+                told = [finding.kind for finding in new]
+            for kind in told:
+                self.made[kind] += 1
+                if self.made[kind] == MOST_FINDINGS:
+                    self.full.add(kind)
                     self.chosen.clear()  # it is asked no more
-
-    def _may_all_be_worded(self, each: list[Detected]) -> bool:
-        """Whether each detection is the only one of its connection, and no kind is found so often that it is left."""
-        if self.full or any(one.asked >= other.asked for one, other in pairwise(each)):
-            return False
-        return all(self.made[rule.kind] + len(each) < MOST_FINDINGS for rule in self.frequent.values())
-
-    def _all_worded(
-        self, block: Block, asked: array[int], each: list[Detected], frames: array[int]
-    ) -> Iterator[Finding]:
-        """What is to be said of connections of which the kernel has detected one thing each."""
-        at = 0
-        for one in each:
-            rule = self.frequent[one.kind]
-            said = rule.worded(one, block, asked[ASKED * one.asked], frames[at : at + one.frames])
-            at += one.frames
-            if UNKNOWN not in said.message:
-                self.made[rule.kind] += 1
-                yield said
-
-    def _worded(self, block: Block, c: int, one: Detected, frames: array[int]) -> list[Finding]:
-        """All that is to be said of a connection, where it is one thing that the kernel has detected."""
-        said = self.frequent[one.kind].worded(one, block, c, frames)
-        return [] if UNKNOWN in said.message else [said]
+        if kept:
+            some = found.some(kept)
+            some.between = between
+            block.done.findings.add(some)
+        else:
+            block.done.findings += chain.from_iterable(between.values())
 
     def _findings(
         self,
         block: Block,
         place: tuple[int, int],
         rules: tuple[Rule, ...] | list[Rule],
-        mine: list[tuple[Detected, array[int]]] | tuple[()] | None,
+        mine: list[Finding] | None,
     ) -> list[Finding]:
         """What the rules say of a connection; ``mine`` is what the kernel has detected, None where it was not asked."""
         words, c, log = block.words, place[0], block.log
@@ -214,8 +251,7 @@ class Runner(Judge):
         said: list[Finding] = []
         for rule in rules:
             if rule.wording and mine is not None:
-                number = rule.wording.number
-                said += [rule.worded(one, block, c, frames) for one, frames in mine if one.kind == number]
+                said += [one for one in mine if one.kind == rule.kind]
                 continue
             if view is None:
                 changes, now = block.done.transitions, words[c + C_OVER_TIME]

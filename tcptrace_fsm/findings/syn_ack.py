@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.handshake import first_plain, first_syn, is_plain, syn_acks, when_again
 from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS, NEAR
-from tcptrace_fsm.findings.rule import SECOND, Detected, Hit, Key, Rule, View, Wording, mask, span
+from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.findings.third_segment import when_failed, when_misfit
-from tcptrace_fsm.findings.view import names_of
+from tcptrace_fsm.findings.wording import Detected, Wording
 from tcptrace_fsm.kernels.layout import (
     C_TAKEN_OVER,
     CHECKSUM_BAD,
     CLIENT,
     DETECT_UNSOLICITED,
     E_CHECKSUMS,
+    GRADE_AGAIN,
+    GRADE_RESET,
     MARK_BASE_CHANGED,
     MARK_SYN_ACK_AGAIN,
     SERVER,
@@ -23,7 +25,6 @@ from tcptrace_fsm.kernels.layout import (
 from tcptrace_fsm.text.counts import off_by
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterator
 
     from tcptrace_fsm.findings.rule import Segment
@@ -147,25 +148,32 @@ def unsolicited(c: View) -> Iterator[Hit]:
     rst = next((s for s in c.client.segments if s.rst), None)
     if rst is None and c.end - answers[-1].time < SECOND:
         return
-    message, severity = not_asked_for(c.words, c.base, len(answers), rst.time - answers[0].time if rst else None)
-    yield Hit(SERVER, answers[0], message, (*answers[1:], *((rst,) if rst else ())), severity)
+    names, after = (c.client.name, c.server.name), rst.time - answers[0].time if rst else None
+    message = not_asked_for(*names, len(answers), after)
+    grade = (GRADE_RESET if rst else 0) | (GRADE_AGAIN if len(answers) > 1 else 0)
+    yield Hit(SERVER, answers[0], message, (*answers[1:], *((rst,) if rst else ())), grade_unsolicited(grade))
 
 
-def not_asked_for(words: array[int], c: int, often: int, after: int | None) -> tuple[str, str | None]:
+def grade_unsolicited(grade: int) -> str | None:
+    """How bad that is, by what ``GRADE_`` bits say.
+
+    Who only looks whether a port is open resets the answer too, and its SYN may be missing here.
+    """
+    return None if grade & GRADE_RESET and grade & GRADE_AGAIN else "low"
+
+
+def not_asked_for(client: str, server: str, often: int, after: int | None) -> str:
     """In words: so many SYN+ACKs, and an RST ``after`` ns, or none."""
-    client, server = names_of(words, c)
     then = "did not react" if after is None else f"answered with RST after {span(after)}"
-    message = (
+    return (
         f"{server} sent {often} SYN+ACK to {client}, which had sent no SYN and {then}: backscatter of an attack with "
         "forged addresses, a stray answer, or a SYN that took another way"
     )
-    # Who only looks whether a port is open resets the answer too, and its SYN may be missing here.
-    return message, None if after is not None and often > 1 else "low"
 
 
-def word_unsolicited(found: Detected, words: array[int], c: int) -> tuple[str, str | None]:
+def word_unsolicited(found: Detected) -> str:
     """The same of what a kernel has detected."""
-    return not_asked_for(words, c, found.count, found.span if found.more else None)
+    return not_asked_for(*found.names(), found.count, found.span if found.more else None)
 
 
 def wrong_direction(c: View) -> Iterator[Hit]:
@@ -344,7 +352,7 @@ RULES = (
         innocent="A capture that began between SYN and SYN+ACK, of one direction only, or that misses the SYN.",
         when=when_failed,
         detect=unsolicited,
-        wording=Wording(DETECT_UNSOLICITED, word_unsolicited),
+        wording=Wording(DETECT_UNSOLICITED, word_unsolicited, grade_unsolicited),
         aliases={"Zeek": "unsolicited_SYN_response, connection_originator_SYN_ack"},
         example="""
             0.00 < S. 0:0(0) ack 1

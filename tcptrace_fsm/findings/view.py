@@ -35,6 +35,11 @@ from tcptrace_fsm.kernels.layout import (
     CF_LOG_FULL,
     CF_MIDSTREAM,
     CLIENT,
+    DOUBT_COPIED,
+    DOUBT_LOG_FULL,
+    DOUBT_ONE_WAY,
+    DOUBT_ORDER,
+    DOUBT_UNSEEN,
     E_SEGMENTS,
     END_STACK,
     ENDPOINT_SIZE,
@@ -77,7 +82,18 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.tcp.profiles import Profile
 
-__all__ = ["Change", "End", "Segment", "View", "artefact_of", "median", "name_of", "places_of", "segments_of"]
+__all__ = [
+    "Change",
+    "End",
+    "Segment",
+    "View",
+    "artefact_of",
+    "fault_of",
+    "median",
+    "name_of",
+    "places_of",
+    "segments_of",
+]
 
 T = TypeVar("T")
 PLACES = 1 << 62  # above all numbers of frames
@@ -409,15 +425,14 @@ def name_of(words: array[int], c: int, side: int) -> str:
     return socket_text(server_high, server_low, ports & 65535, six=bool(net & 1))
 
 
-def names_of(words: array[int], c: int, side: int = CLIENT) -> tuple[str, str]:
-    """The same of an endpoint and of its peer."""
-    net, ports, client_low, server_low, client_high, server_high = words[c + C_NET : c + C_SERVER_HI + 1]
-    six = bool(net & 1)
-    client = socket_text(client_high, client_low, ports >> 16, six=six)
-    server = socket_text(server_high, server_low, ports & 65535, six=six)
-    return (client, server) if side == CLIENT else (server, client)
-
-
+CAPTURE_FAULTS = {
+    DOUBT_COPIED: "the capture holds frames twice",
+    DOUBT_UNSEEN: "the capture misses frames of this connection",
+    DOUBT_ONE_WAY: "the capture holds one direction only",
+    DOUBT_ORDER: "the capture's frames are out of order",
+    DOUBT_LOG_FULL: "more happened than was kept",
+}
+"""The first that holds is named."""
 COPIED, UNSEEN = mask(MARK_CAPTURE_DUPLICATE), mask(MARK_ACK_UNSEEN)
 BACK, GAP = mask(MARK_TIME_BACK), mask(MARK_GAP)
 SUSPECT, PARTIAL = COPIED | UNSEEN | BACK, CF_MIDSTREAM | CF_LOG_FULL
@@ -425,22 +440,23 @@ SUSPECT, PARTIAL = COPIED | UNSEEN | BACK, CF_MIDSTREAM | CF_LOG_FULL
 
 def artefact_of(words: array[int], c: int, lost: str | None) -> str | None:
     """The capture fault that could explain what seems wrong with the connection whose record begins at ``c``."""
-    marks = words[c + C_MARKS]
-    if not marks & SUSPECT and not words[c + C_FLAGS] & PARTIAL:
+    marks, flags = words[c + C_MARKS], words[c + C_FLAGS]
+    if not marks & SUSPECT and not flags & PARTIAL:
         return lost
-    if marks & COPIED:
-        return "the capture holds frames twice"
-    if marks & UNSEEN:
-        return "the capture misses frames of this connection"
-    if words[c + C_FLAGS] & CF_MIDSTREAM and not (
-        words[c + C_ENDPOINTS + E_SEGMENTS] and words[c + C_ENDPOINTS + ENDPOINT_SIZE + E_SEGMENTS]
-    ):
-        return "the capture holds one direction only"
-    if marks & BACK and marks & GAP:
-        return "the capture's frames are out of order"
-    if words[c + C_FLAGS] & CF_LOG_FULL:
-        return "more happened than was kept"
-    return lost
+    one_way = not (words[c + C_ENDPOINTS + E_SEGMENTS] and words[c + C_ENDPOINTS + ENDPOINT_SIZE + E_SEGMENTS])
+    return fault_of(
+        (DOUBT_COPIED if marks & COPIED else 0)
+        | (DOUBT_UNSEEN if marks & UNSEEN else 0)
+        | (DOUBT_ONE_WAY if flags & CF_MIDSTREAM and one_way else 0)
+        | (DOUBT_ORDER if marks & BACK and marks & GAP else 0)
+        | (DOUBT_LOG_FULL if flags & CF_LOG_FULL else 0),
+        lost,
+    )
+
+
+def fault_of(doubt: int, lost: str | None) -> str | None:
+    """The same by ``DOUBT_`` bits; ``lost`` is what the capturing machine says that it lost."""
+    return next((fault for bit, fault in CAPTURE_FAULTS.items() if doubt & bit), lost)
 
 
 def read_changes(words: array[int], start: int, count: int) -> list[Change]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.kernels.detected import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.sequence import *
 
@@ -15,29 +16,6 @@ if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
 __all__ = ["detect"]
-
-
-def side_of(info: int) -> int:
-    """Who sent what a log record tells of."""
-    return info >> LOG_SIDE_SHIFT & 1
-
-
-def length_of(info: int) -> int:
-    """How much payload a log record tells of."""
-    return info >> LOG_LEN_SHIFT & LOG_LEN_MASK
-
-
-def tell(place: int, kind: int, side: int, n: int, frames: int, out: Words) -> int:
-    """Begin the finding at ``n`` of ``out``, whose frames of evidence begin at ``frames``. Returns where it begins."""
-    d = n * DETECTED_SIZE
-    out[d + D_ASKED] = place
-    out[d + D_KIND] = kind
-    out[d + D_SIDE] = side
-    out[d + D_COUNT] = 0
-    out[d + D_MORE] = 0
-    out[d + D_SPAN] = 0
-    out[d + D_FRAMES] = frames  # the number, once they are all there
-    return d
 
 
 def end_of_data_in_syn(c: int, side: int, block: Words, log: Words) -> int:
@@ -95,6 +73,7 @@ def spurious_of(
             frames[at] = log[r + L_FRAME]
             at += 1
         r = log[r + L_NEXT]
+    out[d + D_GRADE] = min(out[d + D_COUNT], out[d + D_MORE], 15)
     out[d + D_FRAMES] = at - begun
     return at
 
@@ -223,7 +202,7 @@ def last_ack_of(
         again = frames[at + fins - 1]
         d = tell(place, DETECT_LAST_ACK_LOST, side, n, at, out)
         out[d + D_SPAN] = log[again + L_TIME] - log[first + L_TIME]
-    if d < 0:
+    if d < 0 or not is_length(out[d + D_SPAN]):
         return at
     if log[again + L_INFO] & (TCP_FIN | TCP_RST) == TCP_FIN:
         out[d + D_MORE] |= DL_FIN
@@ -266,16 +245,24 @@ def no_response_of(
             frames[at] = log[r + L_FRAME]
             at += 1
         r = log[r + L_NEXT]
-    if d >= 0:
-        out[d + D_SPAN] = last - out[d + D_TIME]
-        out[d + D_MORE] = end - last
-        out[d + D_FRAMES] = at - begun
+    if d < 0:
+        return at
+    lasted = last - out[d + D_TIME]
+    silence = end - last
+    waited = lasted + silence
+    again = 1 if out[d + D_COUNT] > 1 else 0
+    if not is_length(lasted) or not is_length(waited if again and silence < soon else silence):
+        return begun
+    out[d + D_SPAN] = lasted
+    out[d + D_MORE] = silence
+    out[d + D_FRAMES] = at - begun
+    out[d + D_GRADE] = GRADE_AGAIN if again else 0
+    if waited >= 3000 * MILLISECOND:
+        out[d + D_GRADE] |= GRADE_LATE
+    sums = block[c + C_ENDPOINTS + E_CHECKSUMS] & (SUMS_GOOD | SUMS_OFFLOADED | SUMS_BAD)
+    if sums == SUMS_BAD:
+        out[d + D_GRADE] |= GRADE_BAD_SUMS
     return at
-
-
-def is_syn(r: int, log: Words) -> int:
-    """Whether a log record tells of a SYN without ACK."""
-    return 1 if log[r + L_INFO] & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN else 0
 
 
 def isn_changed_of(place: int, c: int, n: int, at: int, block: Words, log: Words, out: Words, frames: Words) -> int:
@@ -306,9 +293,17 @@ def isn_changed_of(place: int, c: int, n: int, at: int, block: Words, log: Words
             frames[at] = log[r + L_FRAME]
             at += 1
         r = log[r + L_NEXT]
-    if d >= 0:
-        out[d + D_SPAN] = block[c + C_TAKEN_OVER] - out[d + D_TIME]
-        out[d + D_FRAMES] = at - begun
+    if d < 0:
+        return at
+    out[d + D_SPAN] = block[c + C_TAKEN_OVER] - out[d + D_TIME]
+    if not is_length(out[d + D_SPAN]):
+        return begun
+    out[d + D_FRAMES] = at - begun
+    x = c + C_ENDPOINTS
+    if block[x + E_RSTS] or (block[c + C_INCARNATION] and not block[x + ENDPOINT_SIZE + E_SEGMENTS]):
+        out[d + D_GRADE] = GRADE_UNSURE
+    if out[d + D_SPAN] >= 3000 * MILLISECOND:
+        out[d + D_GRADE] |= GRADE_LATE
     return at
 
 
@@ -327,7 +322,7 @@ def refused_of(place: int, c: int, n: int, at: int, block: Words, log: Words, ou
             if rst < 0 and log[r + L_INFO] & TCP_RST and side_of(log[r + L_INFO]) != CLIENT:
                 rst = r
         r = log[r + L_NEXT]
-    if syn < 0 or rst < 0:
+    if syn < 0 or rst < 0 or not is_length(log[rst + L_TIME] - log[syn + L_TIME]):
         return at
     d = tell(place, DETECT_REFUSED, CLIENT, n, 2, out)
     out[d + D_TIME] = log[rst + L_TIME]
@@ -368,12 +363,15 @@ def unsolicited_of(c: int, n: int, at: int, block: Words, log: Words, out: Words
         return at
     if rst < 0 and (taken if taken >= 0 else block[c + C_OVER_TIME]) - log[last + L_TIME] < 1000 * MILLISECOND:
         return at
+    if rst >= 0 and not is_length(log[rst + L_TIME] - log[first + L_TIME]):
+        return at
     d = tell(0, DETECT_UNSOLICITED, SERVER, n, answers, out)
     out[d + D_TIME] = log[first + L_TIME]
     out[d + D_FRAME] = log[first + L_FRAME]
     out[d + D_COUNT] = answers
     if rst >= 0:
         out[d + D_MORE] = 1
+        out[d + D_GRADE] = GRADE_RESET | (GRADE_AGAIN if answers > 1 else 0)
         out[d + D_SPAN] = log[rst + L_TIME] - log[first + L_TIME]
         frames[at + answers] = log[rst + L_FRAME]
         out[d + D_FRAMES] = answers + 1
@@ -408,6 +406,7 @@ def stray_of(c: int, n: int, at: int, block: Words, log: Words, out: Words, fram
     frames[at] = log[first + L_FRAME]
     if answer >= 0 and not reset:
         out[d + D_MORE] = 1
+        out[d + D_GRADE] = GRADE_RESET
         frames[at + 1] = log[answer + L_FRAME]
         out[d + D_FRAMES] = 2
     return at + out[d + D_FRAMES]
@@ -492,4 +491,4 @@ def detect(
                 n += 1 if at > before else 0
             side += 1
         i += 1
-    return n
+    return describe_all(n, asked, block, out)

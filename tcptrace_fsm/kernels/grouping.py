@@ -19,6 +19,8 @@ __all__ = [
     "count_steps",
     "count_up",
     "group_records",
+    "mark_rows",
+    "marks_of",
     "multiply",
     "part_alone",
     "pick_attempts",
@@ -52,6 +54,27 @@ def count_up(count: int, step: int, out: Words) -> int:
         at += step
         i += 1
     return at
+
+
+def mark_rows(count: int, rows: Words, step: int, marks: Words, out: Words) -> int:
+    """Add marks to those of some rows, which begin at ``rows`` and are ``step`` words long. Returns how many."""
+    i = 0
+    while i < count:
+        out[rows[i] // step] |= marks[i]
+        i += 1
+    return count
+
+
+def marks_of(count: int, rows: Words, step: int, marks: Words, out: Words) -> int:
+    """Write the marks that :func:`mark_rows` has made of some rows. Returns how many have any."""
+    n = 0
+    i = 0
+    while i < count:
+        out[i] = marks[rows[i] // step]
+        if out[i]:
+            n += 1
+        i += 1
+    return n
 
 
 def multiply(count: int, factor: int, numbers: Words, out: Words) -> int:

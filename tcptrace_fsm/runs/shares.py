@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from tcptrace_fsm.capture.timeline import segments_of
 from tcptrace_fsm.core.engine import Engine
-from tcptrace_fsm.core.finished import Block, Finished
+from tcptrace_fsm.core.finished import Block, Findings, Finished
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.core.tally import Tally
 from tcptrace_fsm.kernels import layout as k
@@ -282,14 +282,14 @@ class Share:
                     done.count,
                     array("q", changes.tobytes()),
                     done.transition_count,
-                    findings,
+                    Findings(findings),
                 )
                 for table, place in zip((records, rows, pauses), _PLACES, strict=True):
                     table[:, place] = coded.codes(table[:, place])
                 findings = [placed(finding, coded) for finding in findings]
             connections = array("q", words.tobytes())
             transitions = array("q", changes.tobytes())
-            over = Finished(connections, done.count, transitions, done.transition_count, findings)
+            over = Finished(connections, done.count, transitions, done.transition_count, Findings(findings))
             over.waits, over.wait_count = array("q", waits.tobytes()), done.wait_count
             over.logs = done.logs
             if coded is not None:

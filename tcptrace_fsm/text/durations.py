@@ -34,7 +34,7 @@ def span(ns: float) -> str:
     'a moment'
     """
     seconds = ns / SECOND
-    if ns < 0 or seconds > ABSURD:
+    if ns < 0 or ns > ABSURD * SECOND:
         return UNKNOWN
     if ns == 0:
         return "a moment"

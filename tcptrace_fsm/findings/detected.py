@@ -1,0 +1,193 @@
+"""What a kernel detects of the connections of a block: kept as numbers, and put into words when somebody asks.
+
+Of a flood, a summary shows one sentence of each kind; only for a table, or for whoever goes through all, each is made.
+"""
+
+from __future__ import annotations
+
+from array import array
+from functools import partial
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.core.grouping import Field, counting, in_order, picked, words_in_common
+from tcptrace_fsm.core.tally import Counted
+from tcptrace_fsm.findings.lacking import leap
+from tcptrace_fsm.findings.wording import Detected
+from tcptrace_fsm.kernels.layout import (
+    D_ASKED,
+    D_DOUBT,
+    D_FRAMES,
+    D_GRADE,
+    D_ID,
+    D_KIND,
+    D_TIME,
+    DETECTED_SIZE,
+    DOUBT_CLOCKS,
+    DOUBT_TIME,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from tcptrace_fsm.core.finished import Block, Finding
+    from tcptrace_fsm.findings.rule import Rule
+
+__all__ = ["Detections"]
+
+LOUD = ("medium", "high")
+
+
+_DETECTED: Callable[[Iterable[int]], Detected] = partial(tuple.__new__, Detected)  # as Detected._make, without Python
+
+
+class Detections:
+    """Findings that a kernel has detected in a block, in its order, with others that stand between them.
+
+    Parameters
+    ----------
+    rules : dict of int to Rule
+        By what the kernel calls their kinds.
+    records : array('q')
+        ``DETECTED_SIZE`` words of each.
+    begins : sequence of int
+        Where the frames of evidence of each begin.
+    frames : array('q')
+        All of them.
+    starts : array('q')
+        Where the record of each one's connection begins.
+    lost : list of (str or None), or None
+        What the capturing machine says that it lost, as far as it bears on each; None where it says nothing at all.
+    between : dict of int to list of Finding, or None
+        Others, by how many of these precede them.
+    """
+
+    def __init__(
+        self,
+        rules: Mapping[int, Rule],
+        records: array[int],
+        begins: array[int],
+        frames: array[int],
+        starts: array[int],
+        lost: list[str | None] | None = None,
+    ) -> None:
+        self._rules = rules
+        self.records = records
+        self._begins = begins
+        self._frames = frames
+        self.starts = starts
+        self._lost = lost
+        self.between: dict[int, list[Finding]] = {}
+        self._count = len(starts)
+
+    @classmethod
+    def of(
+        cls, rules: Mapping[int, Rule], block: Block, records: array[int], frames: array[int], asked: array[int]
+    ) -> Detections:
+        """Take what the kernel has written: the records, and the frames of evidence, one finding's after another's.
+
+        ``asked`` holds where the records begin of the connections that were asked about.
+        """
+        starts = in_order(records[D_ASKED::DETECTED_SIZE], asked)
+        begins = array("q", accumulate(records[D_FRAMES::DETECTED_SIZE], initial=0))
+        lost = None if block.lost is None else [block.lost_by(c) for c in starts]
+        made = cls(rules, records, begins, frames[: begins[-1]], starts, lost)
+        made._look_at_clocks(block)
+        return made
+
+    def _look_at_clocks(self, block: Block) -> None:
+        """See where both ends' clocks tell that the times are wrong, as long as the segments are there."""
+        records = self.records
+        for i, doubt in enumerate(records[D_DOUBT::DETECTED_SIZE]):
+            if doubt & DOUBT_CLOCKS:
+                at = i * DETECTED_SIZE
+                rule = self._rules[records[at + D_KIND]]
+                loud = rule.graded(records[at + D_GRADE], doubt, None)[0] in LOUD
+                if loud and block.log is not None and leap(block.words, self.starts[i], block.log) > 0:
+                    records[at + D_DOUBT] |= DOUBT_TIME
+
+    def some(self, numbers: list[int]) -> Detections:
+        """Those with these numbers, in order."""
+        wanted = array("q", numbers)
+        return Detections(
+            self._rules,
+            in_order(wanted, self.records, DETECTED_SIZE),
+            in_order(wanted, self._begins),
+            self._frames,
+            in_order(wanted, self.starts),
+            None if self._lost is None else [self._lost[i] for i in numbers],
+        )
+
+    def __len__(self) -> int:
+        return self._count + sum(map(len, self.between.values()))
+
+    def __iter__(self) -> Iterator[Finding]:
+        for i in range(self._count):
+            yield from self.between.get(i, ())
+            yield self.finding(i)
+        yield from self.between.get(self._count, ())
+
+    def detected(self, i: int) -> Detected:
+        """One of them, in numbers."""
+        return _DETECTED(self.records[i * DETECTED_SIZE : (i + 1) * DETECTED_SIZE])
+
+    def finding(self, i: int) -> Finding:
+        """One of them as a row of the anomalies table."""
+        one, begin = self.detected(i), self._begins[i]
+        lost = None if self._lost is None else self._lost[i]
+        return self._rules[one.kind].worded(one, self._frames[begin : begin + one.frames], lost)
+
+    def message(self, i: int) -> str:
+        """What one of them says."""
+        one = self.detected(i)
+        return self._rules[one.kind].word(one)
+
+    def column(self, word: int) -> array[int]:
+        """One word of each record."""
+        return self.records[word::DETECTED_SIZE]
+
+    @property
+    def conn_ids(self) -> array[int]:
+        """The number of each one's connection."""
+        return self.column(D_ID)
+
+    @property
+    def kinds(self) -> array[int]:
+        """What the kernel calls the kind of each."""
+        return self.column(D_KIND)
+
+    def kinds_in(self, mask: int) -> frozenset[str]:
+        """The kinds in words, of one or of several."""
+        return frozenset(rule.kind for number, rule in self._rules.items() if mask & number)
+
+    @property
+    def others(self) -> Iterator[Finding]:
+        """Those that stand between."""
+        for some in self.between.values():
+            yield from some
+
+    def counted(self) -> Iterator[Counted]:
+        """Count them, without the others: what is graded alike together."""
+        places = counting(self._count, DETECTED_SIZE)
+        for (kind, grade, doubt), members in words_in_common(self.records, places, GRADED):
+            rule = self._rules[kind]
+            for lost, some in self._by_losses(members).items():
+                chosen = in_order(some, places)
+                ids = picked(self.records, chosen, NUMBER)
+                first = some[ids.index(min(ids))]
+                severity, _ = rule.graded(grade, doubt, lost)
+                time = self.records[first * DETECTED_SIZE + D_TIME]
+                yield Counted(rule.kind, severity, min(ids), time, ids, partial(self.message, first))
+
+    def _by_losses(self, members: array[int]) -> dict[str | None, array[int]]:
+        """Some of them, by what was lost."""
+        if self._lost is None:
+            return {None: members}
+        parted: dict[str | None, array[int]] = {}
+        for i in members:
+            parted.setdefault(self._lost[i], array("q")).append(i)
+        return parted
+
+
+GRADED = (Field(D_KIND), Field(D_GRADE), Field(D_DOUBT))
+NUMBER = (Field(D_ID),)

@@ -1,0 +1,66 @@
+"""How kinds of findings are put into words that a kernel detects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tcptrace_fsm.kernels.layout import CLIENT
+from tcptrace_fsm.text.addresses import socket_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Detected", "Wording"]
+
+
+class Detected(NamedTuple):
+    """A finding as the kernel detects it; see the record in :mod:`tcptrace_fsm.kernels.layout`."""
+
+    asked: int
+    kind: int
+    side: int
+    time: int
+    frame: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of that name
+    more: int
+    span: int
+    frames: int
+    grade: int
+    doubt: int
+    conn_id: int
+    net: int
+    ports: int
+    client_low: int
+    server_low: int
+    client_high: int
+    server_high: int
+    taken_frame: int
+
+    def names(self, side: int = CLIENT) -> tuple[str, str]:
+        """``address:port`` of an endpoint and of its peer."""
+        six = bool(self.net & 1)
+        client = socket_text(self.client_high, self.client_low, self.ports >> 16, six=six)
+        server = socket_text(self.server_high, self.server_low, self.ports & 65535, six=six)
+        return (client, server) if side == CLIENT else (server, client)
+
+
+def as_declared(_grade: int) -> None:
+    """The severity is that of the rule."""
+
+
+class Wording(NamedTuple):
+    """How a kind of finding is put into words where the kernel detects it.
+
+    Attributes
+    ----------
+    number : int
+        ``DETECT_...``: what the kernel calls it.
+    word : callable
+        The finding -> its message.
+    grade : callable
+        What its severity depends on, ``GRADE_`` bits -> the severity where it differs from the rule's.
+    """
+
+    number: int
+    word: Callable[[Detected], str]
+    grade: Callable[[int], str | None] = as_declared
