@@ -208,3 +208,80 @@ def test_who_is_greeted_and_leaves_has_seen_what_it_wanted():
     """As a monitor does; who asks first, and leaves at once, loses the answer."""
     assert loud("".join(looks_in(40001 + n, 20 * n, first=True) for n in range(4))) == set()
     assert loud("".join(looks_in(40001 + n, 20 * n, first=False) for n in range(4))) == {"closed_with_unread_data"}
+
+
+def test_some_connections_that_never_open_among_others_that_do_are_dropped_somewhere():
+    """As of one dead machine behind an address: nothing holds ports there."""
+    some = "".join(ended(40001 + n, 5 * n) for n in range(12)) + "".join(
+        refused(40021 + n, 5 * n + 2) for n in range(4)
+    )
+    assert told(some + "end 90\n") == [("syn_filtered", "possible")]
+    few = "".join(ended(40001 + n, 5 * n) for n in range(12)) + refused(40021, 2)
+    assert told(few + "end 90\n")[:1] != [("syn_filtered", "possible")]
+
+
+def answered_and_reset(missing):
+    """An answer with a FIN, of which the client's RST acknowledges all but the last bytes."""
+    return (
+        opened(40001, 0, ask=False)
+        + f"""
+        0.0300 > P. 1:518(517)    ack 1   ttl 64
+        0.0400 < P. 1:161(160)    ack 518 ttl 60
+        0.0401 < F. 161:161(0)    ack 518 ttl 60
+        0.0402 > R. 518:518(0)    ack {161 - missing} ttl 64
+    """
+    )
+
+
+def test_a_client_that_resets_when_it_has_all_of_the_answer_loses_nothing():
+    """Its server's FIN alone is not acknowledged."""
+    assert loud(answered_and_reset(0)) == set()
+    assert "closed_with_unread_data" in loud(answered_and_reset(160))
+
+
+def sent_twice(after):
+    """A transfer over 20 ms; of each seven segments one is sent again on duplicate ACKs, and acknowledged so soon."""
+    lines, t, seq = opened(40001, 0, ask=False, way=0.02), 0.1, 1
+    for _ in range(30):
+        for k in range(7):
+            lines += f"{t + 0.0001 * k:.4f} > . {seq + 1000 * k}:{seq + 1000 * k + 1000}(1000) ack 1\n"
+        for k in range(4):
+            lines += f"{t + 0.02 + 0.0001 * k:.4f} < . 1:1(0) ack {seq}\n"
+        lines += f"{t + 0.0210:.4f} > . {seq}:{seq + 1000}(1000) ack 1\n"
+        for k, acked, ms in ((0, 4000, 3), (1, 2000, 1), (2, 3000, 2)):  # the ACKs overtake one another, too
+            stamp = round(1000 * t) + ms
+            lines += f"{t + 0.0210 + after + 0.0001 * k:.4f} < . 1:1(0) ack {seq + acked} <ts {stamp}/9>\n"
+        lines += f"{t + 0.0600:.4f} < . 1:1(0) ack {seq + 7000}\n"
+        t, seq = t + 0.1, seq + 7000
+    return lines
+
+
+def test_what_is_acknowledged_before_its_repetition_can_have_come_was_only_overtaken():
+    """Two ways of unlike length lose nothing."""
+    assert "path_loss" not in loud(sent_twice(0.002))
+    assert "path_loss" in loud(sent_twice(0.0205))
+
+
+def portions(first, pace):
+    """A client that takes ``first`` bytes at once, and then 10,000 at these distances; its window holds 20,000."""
+    lines, t = opened(40001, 0, ask=False) + "0.0300 > P. 1:101(100) ack 1 win 20000\n", 0.05
+    seq = 1
+    while seq < first:
+        lines += f"{t:.4f} < . {seq}:{seq + 10000}(10000) ack 101\n"
+        seq += 10000
+        lines += f"{t + 0.0101:.4f} > . 101:101(0) ack {seq} win {0 if seq >= first else 20000}\n"
+        t += 0.0202
+    for gap in pace:
+        lines += f"{t + 0.3:.4f} < . {seq - 1}:{seq - 1}(0) ack 101\n{t + 0.3001:.4f} > . 101:101(0) ack {seq} win 0\n"
+        t += gap
+        lines += f"{t:.4f} > . 101:101(0) ack {seq} win 10000\n{t + 0.01:.4f} < . {seq}:{seq + 10000}(10000) ack 101\n"
+        seq += 10000
+        lines += f"{t + 0.0102:.4f} > . 101:101(0) ack {seq} win 0\n"
+    return lines
+
+
+def test_a_player_with_a_full_buffer_takes_little_at_a_steady_pace():
+    """Who is slow from the start, or stops now and then, cannot keep up."""
+    assert loud(portions(200_001, [1.0] * 12)) == set()
+    assert loud(portions(20_001, [1.0] * 12)) == {"receiver_slow"}
+    assert loud(portions(200_001, [0.5, 4, 1, 2.5, 0.6, 6, 1.2, 3])) == {"receiver_slow"}

@@ -192,6 +192,15 @@ def test_a_leak_is_the_listeners_where_the_server_holds_the_sockets():
     assert (found.side, ":80 holds 6 sockets" in found.message) == ("server", True)
 
 
+ASKED = LEAK.replace("> F. 1:1(0)   ", "> FP. 1:201(200)").replace("ack 2\n", "ack 202\n")
+
+
+def test_a_server_that_owes_its_clients_an_answer_hangs_and_is_not_said_to_leak():
+    """It does not close since it does nothing."""
+    (found,) = by_surveys(many(6, ASKED) + "\nend 90", "close_wait_leak")
+    assert (found.severity, "owes an answer" in found.message) == ("low", True)
+
+
 def test_a_closed_connection_draws_none_of_these_lines():
     assert {f.kind for f in by_rules(CLOSED_BY_CLIENT)} & {kind for kind, *_ in RULES} == set()
 

@@ -15,6 +15,7 @@ from tcptrace_fsm.findings.rule import mask, span
 from tcptrace_fsm.kernels.layout import (
     C_MARKS,
     C_OPENING,
+    C_TAKEN_FRAME,
     E_ACK,
     E_DUPLICATE_ACKS,
     E_LAST_TIME,
@@ -276,8 +277,9 @@ def rewritten(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         outside = end[E_SACKS_OUTSIDE]
         if not outside or not case.both_directions or case.midstream or end.peer[E_NEXT] <= 1:
             continue
-        again = end.peer[E_RETRANSMITTED]
-        frame = end[E_OUTSIDE_FRAME]
+        again, frame = end.peer[E_RETRANSMITTED], end[E_OUTSIDE_FRAME]
+        if 0 <= case[C_TAKEN_FRAME] < frame:
+            continue  # of the SYN of a new connection: it is told to have come twice (RFC 2883)
         return Verdict(
             90,
             "likely",

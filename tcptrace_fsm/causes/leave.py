@@ -85,7 +85,7 @@ def has_all(case: Case, rst: Segment | None) -> bool:
     """Whether a client that resets had the answers to all that it asked: its RST acknowledges all that was sent."""
     if rst is None or not case[C_REQUESTS] or case[C_RESPONSES] < case[C_REQUESTS]:
         return False
-    return max(rst.ack, case.client[E_ACK]) >= case.server[E_NEXT]
+    return max(rst.ack, case.client[E_ACK]) >= case.server[E_NEXT] - (case.server[E_FIN] >= 0)
 
 
 def nobody_waits(case: Case, end: End, fin: Segment, late: list[Segment]) -> bool:

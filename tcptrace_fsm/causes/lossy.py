@@ -19,6 +19,7 @@ from tcptrace_fsm.kernels.layout import (
     E_FIN,
     E_NEXT,
     E_RETRANSMITTED,
+    E_RTT_MIN,
     E_SEGMENTS,
     E_UNIQUE,
     MARK_ACK_UNSEEN,
@@ -28,6 +29,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_LOST_BEFORE,
     MARK_PAWS,
     MARK_TIMEOUT,
+    MILLISECOND,
     WAIT_RETRANSMISSION,
 )
 
@@ -118,8 +120,23 @@ def one_way_dead(case: Case) -> Verdict | None:
 
 
 def needless(end: End) -> int:
-    """How many of its repetitions were needless: the first copy came late, or the receiver reported a duplicate."""
-    return sum(s.has(MARK_PAWS) for s in end.segments) + sum(s.has(MARK_DSACK) for s in end.peer.segments)
+    """How many of its repetitions were needless: the first copy came late, or the receiver reported a duplicate.
+
+    Or it was acknowledged sooner than the way to the receiver and back takes: that was for the first copy (RFC 3522).
+    """
+    reported = sum(s.has(MARK_PAWS) for s in end.segments) + sum(s.has(MARK_DSACK) for s in end.peer.segments)
+    way, acks, soon = 3 * end[E_RTT_MIN] // 4, end.peer.segments, 0
+    if way < MILLISECOND:
+        return reported
+    wanted, i = mask(MARK_TIMEOUT, MARK_FAST), 0
+    for s in end.segments:
+        if not s.marks & wanted:
+            continue
+        while i < len(acks) and acks[i].frame < s.frame:
+            i += 1
+        covering = next((a for a in acks[i:] if a.ack >= s.end or a.time >= s.time + way), None)
+        soon += covering is not None and covering.ack >= s.end and covering.time < s.time + way
+    return max(reported, soon)
 
 
 def lost_before(case: Case) -> Verdict | None:

@@ -106,7 +106,7 @@ def syn_filtered(case: Case, world: World) -> Verdict | None:
     if one_way_capture(case, world) or unreachable(case):
         return None
     if beside.opened:
-        return barred(case, world)
+        return barred(case, world) or some_dropped(case, world)
     if stopped(case, world):
         return None  # nothing of the host comes any more, whatever its port
     counts = world.counts(case.service)
@@ -190,6 +190,36 @@ def barred(case: Case, world: World) -> Verdict | None:
         () if len(served) > 1 and here else ("accept_queue_full",) if here else ("host_unreachable",),
         harm(case, world, len(beside.failed)),
         "server" if here else None,
+    )
+
+
+def some_dropped(case: Case, world: World) -> Verdict | None:
+    """Some connections of a client get no answer however often they ask, while others open at once."""
+    found = fails_beside_success(case, world)
+    if found is None or at_server(case, world):
+        return None
+    beside, twins = found
+    began = beside.failed[0].first_time
+    later = [b for b in twins if b.first_time >= began and b.client_syns == 1]
+    if len(beside.failed) < 3 or len(syns_of(case)) < 3 or len(later) < 3:
+        return None
+    return Verdict(
+        42,
+        "possible",
+        (
+            silence(case),
+            (
+                f"{len(beside.failed)} of {len(beside.failed) + len(twins)} connections of the client went so, and "
+                f"{len(later)} opened with their first SYN meanwhile, like {later[0].conn_id}"
+            ),
+            "the SYNs that fail carry nothing that those which were answered lack",
+        ),
+        f"SYNs of {len(beside.failed)} of {len(beside.failed) + len(twins)} connections to {case.service_text} are "
+        "dropped without a word, as often as they are repeated, while others open: one of several machines behind that "
+        "address is dead, or a box on the way takes no more of them",
+        ("no RST, no ICMP error",),
+        ("nat_ports_exhausted", "accept_queue_full"),
+        harm(case, world, len(beside.failed)),
     )
 
 

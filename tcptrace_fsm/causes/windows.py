@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["CAUSES"]
 
 SIDES = ("client", "server")
+STEADY = 6  # times that a window opened: fewer may be steady by chance
 PAUSED = 10 * SECOND  # a player that has enough stops reading for seconds
 
 
@@ -75,10 +77,10 @@ def receiver_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     longest = case[C_LONGEST_WAIT] if own else shut
     shown = case.frames(case[C_LONGEST_BEFORE], case[C_LONGEST_AFTER] if case[C_LONGEST_AFTER] >= 0 else None)
     still = case[C_WAITING] == 2 * WAIT_WINDOW + side
-    left = unwanted(end, shut)
+    left, filled = unwanted(end, shut), plays(end)
     return Verdict(
         68,
-        "possible" if left else "likely",
+        "possible" if left or filled else "likely",
         (
             f"the {SIDES[side]}'s window had no room for {span(shut)} in all, {span(longest)} at a time"
             + (f" ({shown})" if own else ""),
@@ -91,13 +93,37 @@ def receiver_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         + (", and still is when the capture ends" if still else ""),
         against=("it ended the connection itself, without reading on: it may not have wanted the rest",)
         if left
+        else ("it took much at first, and since then little at a steady pace, as a player whose buffer is full",)
+        if filled
         else ("what was sent once the window opened arrived: the way was there",)
         if not still
         else (),
-        severity="medium" if shut >= SECOND and not left else "low",
+        severity="medium" if shut >= SECOND and not left and not filled else "low",
         where=SIDES[side],
         amount=shut,
     )
+
+
+def plays(end: End) -> bool:
+    """Whether it first took more than its buffer holds, and then as much at a time at a steady pace, as a player does.
+
+    Who cannot keep up is slow from the start, or now and then.
+    """
+    taken, opened, shut = [], [], False
+    for s in end.segments:
+        if s.syn or s.rst or (s.window == 0) == shut:
+            continue
+        shut = not shut
+        if shut:
+            taken.append(s.ack)
+        else:
+            opened.append(s.time)
+    room = max((s.window for s in end.segments if not s.rst), default=0)
+    if len(opened) < STEADY or taken[0] < 2 * room:
+        return False
+    gaps = sorted(b - a for a, b in pairwise(opened))
+    portions = sorted(b - a for a, b in pairwise(taken))
+    return 2 * gaps[-2] <= 3 * gaps[1] and taken[0] >= 4 * portions[len(portions) // 2]
 
 
 def unwanted(end: End, shut: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
@@ -20,6 +21,8 @@ from tcptrace_fsm.kernels.layout import (
     C_MARKS,
     C_NET,
     C_PORTS,
+    C_REQUESTS,
+    C_RESPONSES,
     C_SERVER_HI,
     C_SERVER_LO,
     C_SERVER_STATE,
@@ -58,6 +61,7 @@ class Leaks(Collector):
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile)
         self.since: dict[Name, list[int]] = {}
+        self.owing: Counter[Name] = Counter()
 
     def see(self, words: array[int], c: int) -> None:
         """A connection that ended, as far as the capture goes, in CLOSE_WAIT on one side."""
@@ -73,12 +77,14 @@ class Leaks(Collector):
         holder = socket_of(words, c, SERVER) if side == SERVER else host_of(words, c, CLIENT)
         self.groups.of(holder).add(words, c)
         self.since.setdefault(holder, []).append(words[c + C_LAST_TIME])
+        self.owing[holder] += side == SERVER and words[c + C_RESPONSES] < words[c + C_REQUESTS]
 
     def merge(self, other: Leaks) -> None:
         """Take what another has seen."""
         super().merge(other)
         for holder, times in other.since.items():
             self.since.setdefault(holder, []).extend(times)
+        self.owing.update(other.owing)
 
     def finish(self, now: int) -> Iterator[Found]:
         """Those who hold several for longer than a pause explains."""
@@ -87,13 +93,21 @@ class Leaks(Collector):
             if len(held) >= FEW:
                 listens = len(holder) > 3
                 usual = median(held)
+                hangs = 2 * self.owing[holder] > len(self.since[holder])
                 yield Found(
                     group,
                     SERVER if listens else CLIENT,
                     f"{name(holder)}{'' if listens else ':*'} holds {count(len(held), 'socket')} in CLOSE_WAIT, the "
                     "oldest for "
-                    f"{span(max(held))}: its application does not close connections that its peers have closed",
-                    "high" if usual >= 60 * SECOND else "low" if usual < 5 * SECOND or not listens else None,
+                    f"{span(max(held))}: its application does not close connections that its peers have closed"
+                    + (", most of which it owes an answer: it may hang in its work" if hangs else ""),
+                    "low"
+                    if hangs
+                    else "high"
+                    if usual >= 60 * SECOND
+                    else "low"
+                    if usual < 5 * SECOND or not listens
+                    else None,
                 )
 
 
@@ -206,7 +220,8 @@ SURVEYS = (
         rfc="RFC 9293 3.6",
         summary="An application leaves many connections in CLOSE_WAIT: it does not close what its peers have closed.",
         evidence="Five or more connections of one listener, or of one client host, in CLOSE_WAIT for 3 s or more at "
-        "the end; high from a median of 60 s on, low below 5 s and, up to there, for clients.",
+        "the end; high from a median of 60 s on, low below 5 s and, up to there, for clients; low where most owe an "
+        "answer to the last request: who hangs in its work does not close either.",
         innocent="Half-closed connections that are meant to be: the peers still read.",
         make=Leaks,
         needs=(BOTH_DIRECTIONS, FIRST_FIN, WHOLE),
