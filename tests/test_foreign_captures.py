@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tcptrace_fsm.capture.scripted import parse
+from tcptrace_fsm.capture.scripted import Script, parse
+from tcptrace_fsm.kernels.layout import C_TIMES, WAIT_RETRANSMISSION
 from tests.strategies import run
 from tests.test_causes import diagnoses
 
@@ -213,3 +214,93 @@ def test_an_answer_that_was_lost_before_was_not_late():
     assert "server_slow" not in causes(LATE.format(again="", late=behind))
     again = "1.0 > P. 1:101(100) ack 1\n3.0 > P. 1:101(100) ack 1"
     assert "server_slow" not in causes(LATE.replace("0.030 <", "4.0 <").format(again=again, late=ANSWERED))
+
+
+def test_the_pauses_of_one_subflow_are_no_losses():
+    """What an application had begun to say goes on over another meanwhile."""
+    pauses = [(0.1, 0), (0.9, 1), (1.7, 2), (2.5, 3)]
+    burst = """
+    {0:.3f} < .  {1}:{2}(1460)   ack 101 id {5}
+    {0:.3f}5 < .  {2}:{3}(1460)  ack 101 id {6}
+    {4:.3f} > .  101:101(0)   ack {3}
+    """
+    text = OPEN + "".join(
+        burst.format(at, 1 + 2920 * n, 1461 + 2920 * n, 2921 + 2920 * n, at + 0.01, 510 + 2 * n, 511 + 2 * n)
+        for at, n in pauses
+    )
+    assert "path_loss" in causes(text)
+    assert "path_loss" not in causes(text.replace("<mss 1460>", "<mss 1460,mptcp>"))
+
+
+STALLED = """
+    0.000 > S  0:0(0)
+    0.010 < S. 0:0(0)        ack 1
+    1.030 < S. 0:0(0)        ack 1
+    3.050 < S. 0:0(0)        ack 1
+    end 20
+"""
+FILTERED = """
+    port 40001 80
+    4.000 > S  0:0(0)
+    4.010 < S. 0:0(0)        ack 1
+    4.500 > F. 301:301(0)    ack 1
+    4.510 < F. 1:1(0)        ack 302
+"""
+
+
+def test_where_a_filter_leaves_acks_out_none_was_lost():
+    """Other connections open and close without any."""
+    assert "handshake_lost_in_path" in causes(STALLED)
+    assert "handshake_lost_in_path" not in causes(FILTERED + STALLED.replace("0.000", "port 40000 80\n0.000"))
+
+
+ECHOES = """
+    0.000 > S  0:0(0)           <mss 1460,ts 1000/0>
+    0.010 < S. 0:0(0)     ack 1 <mss 1460,ts 7000/1000>
+    0.020 > .  1:1(0)     ack 1 <ts 1020/7000>
+    0.030 > P. 1:18(17)   ack 1 <ts 1030/7000>
+    0.040 < P. 1:18(17)   ack 18 <ts 7040/1030>
+    0.050 > .  18:18(0)   ack 18 <ts 1050/7040>
+    1.000 > P. 18:35(17)  ack 18 <ts 2000/7040>
+    2.000 > P. 35:52(17)  ack 18 <ts 3000/{0}>
+    3.000 > P. 52:69(17)  ack 18 <ts 4000/{1}>
+    3.010 < P. 18:35(17)  ack 69 <ts 10010/4000>
+"""
+
+
+@pytest.mark.parametrize("echoes, waited_for", [((7040, 7040), 2.0), ((8010, 9010), 0.0)])
+def test_who_echoes_the_timestamp_of_an_ack_had_it(echoes, waited_for):
+    """That the capture does not hold it is the capture's affair."""
+    (connection,) = run(parse(ECHOES.format(*echoes))).connections
+    spent = connection.words[C_TIMES + 2 * WAIT_RETRANSMISSION]
+    assert spent / 1e9 == pytest.approx(waited_for, abs=0.1)
+
+
+def test_in_a_capture_appended_to_itself_nobody_waits_for_as_long_as_that_lasts():
+    """An hour later the same packets come again."""
+    lines = parse(OPEN + CLOSED.splitlines()[1] + "\n" + CLOSED.splitlines()[2] + "\nend 9.0").lines
+    later = [line._replace(time=line.time + 3600 * 10**9) for line in lines]
+    found = [f for f in run(Script(lines + later), rules=True).findings if f.kind == "stuck_fin_wait_2"]
+    assert not [f.message for f in found if " 36" in f.message]
+
+
+WORDS = """
+    0.000 > S  0:0(0)           <mss 1460>
+    0.010 < S. 0:0(0)     ack 1 <mss 1460>
+    0.011 > .  1:1(0)     ack 1
+    0.100 > P. 1:18(17)   ack 1
+    0.110 < P. 1:18(17)   ack 18
+    0.111 > .  18:18(0)   ack 18
+    0.900 < P. 18:35(17)  ack 18
+    0.901 > .  18:18(0)   ack 35
+    1.500 > P. 18:{0}     ack 35
+    1.501 < .  35:35(0)   ack {1}
+    1.502 < R. 35:35(0)   ack {1}
+"""
+
+
+@pytest.mark.parametrize("said, weighs", [(17, {"low"}), (500, {"medium"})])
+def test_a_few_words_that_were_acknowledged_may_have_been_read(said, weighs):
+    """A request that was not answered is another matter."""
+    text = WORDS.format(f"{18 + said}({said})", 18 + said)
+    assert {d.severity for d in diagnoses(text)} == weighs

@@ -17,7 +17,7 @@ from tcptrace_fsm.causes.leave import (
     stops,
 )
 from tcptrace_fsm.causes.talk import client_asks, is_free, last_burst, pending
-from tcptrace_fsm.findings.abort import LAST_WORDS, aborts
+from tcptrace_fsm.findings.abort import LAST_WORDS, aborts, may_have_acknowledged
 from tcptrace_fsm.findings.evidence import HANDSHAKE, bytes_lost, overtaken, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
@@ -236,6 +236,12 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             given = not owing and not bytes_lost(end)
             done = done or given or news(case, owing) or had_waited(case, end)
             sure = finding.severity != "low" and not done
+            # A few words that its system acknowledged may have been read; so may all that it may have acknowledged.
+            doubt = (
+                not sure
+                and not bytes_lost(end)
+                and (owing <= LAST_WORDS or (last is not None and may_have_acknowledged(end, last)))
+            )
             return Verdict(
                 65 if sure else 45,
                 "likely" if sure else "possible",
@@ -244,7 +250,7 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
                 if not done
                 else f"{end.name} ended the connection by RST, with answers received and perhaps read",
                 alternatives=("aborted_by_application",),
-                severity="low" if done else None,
+                severity="low" if done or doubt else None,
                 where=place,
                 at=last,
             )

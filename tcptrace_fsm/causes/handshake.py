@@ -148,7 +148,7 @@ def handshake_lost_in_path(case: Case, world: World) -> Verdict | None:
         return answers_lost(case, syns, answer, repeated, sure=not world.lacks_frames)
     if repeated and answer_lost(case):
         return answers_lost_once(case, answer, repeated[0], world)
-    return acks_never_came(case, s) if s and not repeated else None
+    return acks_never_came(case, s) if s and not repeated and not world.leaves_acks_out else None
 
 
 def acks_lost(case: Case, s: Stalled, world: World) -> Verdict | None:

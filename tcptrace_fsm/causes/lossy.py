@@ -18,6 +18,7 @@ from tcptrace_fsm.kernels.layout import (
     E_ACK,
     E_FIN,
     E_NEXT,
+    E_OPTIONS,
     E_RETRANSMITTED,
     E_RTT_MIN,
     E_SEGMENTS,
@@ -30,6 +31,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_PAWS,
     MARK_TIMEOUT,
     MILLISECOND,
+    OPT_MULTIPATH,
     WAIT_RETRANSMISSION,
 )
 
@@ -143,6 +145,8 @@ def lost_before(case: Case) -> Verdict | None:
     """Segments that never came here, and of which only the repetition is seen: it comes long after its neighbours."""
     if incomplete(case.view):
         return None  # what is missing here may have come to its receiver all the same
+    if all(end[E_OPTIONS] & OPT_MULTIPATH for end in case.view.ends):
+        return None  # what an application had begun to say may go on over another subflow
     for end in case.view.ends:
         cost = case[C_TIMES + 2 * WAIT_RETRANSMISSION + end.side]
         if cost < SECOND or end[E_RETRANSMITTED] or end.peer[E_RETRANSMITTED] or not case.both_directions:

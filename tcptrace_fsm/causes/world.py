@@ -25,6 +25,7 @@ from tcptrace_fsm.causes.briefs import (
     kept,
 )
 from tcptrace_fsm.core.grouping import Field, Order, counting, in_order, picked, words_in_common
+from tcptrace_fsm.findings.needs import holds_bare_acks
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
     C_CLIENT_LO,
@@ -38,6 +39,7 @@ from tcptrace_fsm.kernels.layout import (
     C_RESPONSES,
     C_SERVER_HI,
     C_SERVER_LO,
+    E_FIN,
     OPENING_INCOMPLETE,
     OPENING_MIDSTREAM,
     OPENING_REFUSED,
@@ -272,6 +274,14 @@ class World:
         if any(path[W_MISSED] or path[WAY_SIZE + W_MISSED] for path in paths):
             return True
         return any(s.unsent and not s.rst for case in self.cases if case.two_points for s in case.segments)
+
+    @cached_property
+    def leaves_acks_out(self) -> bool:
+        """Whether a client opened and closed and not one ACK without data is seen of it: a filter leaves these out."""
+        return any(
+            case.client[E_FIN] >= 0 and not case.midstream and not case.two_points and not holds_bare_acks(case.view)
+            for case in self.cases
+        )
 
     @cached_property
     def cases_by_id(self) -> dict[int, Case]:

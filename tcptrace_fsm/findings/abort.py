@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.rule import Change, End, Key
 
-__all__ = ["LAST_WORDS", "RULES", "aborts"]
+__all__ = ["LAST_WORDS", "RULES", "aborts", "may_have_acknowledged"]
 
 OPEN = (State.ESTABLISHED, State.CLOSE_WAIT)
 FINISHED = (State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING, State.LAST_ACK, State.TIME_WAIT)

@@ -20,6 +20,7 @@ from tcptrace_fsm.kernels.layout import (
     C_LAST_TIME,
     C_MARKS,
     C_NET,
+    C_OVER_TIME,
     C_PORTS,
     C_REQUESTS,
     C_RESPONSES,
@@ -60,7 +61,7 @@ class Leaks(Collector):
 
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile)
-        self.since: dict[Name, list[int]] = {}
+        self.held: dict[Name, list[int]] = {}
         self.owing: Counter[Name] = Counter()
 
     def see(self, words: array[int], c: int) -> None:
@@ -76,24 +77,24 @@ class Leaks(Collector):
             return  # a FIN that is neither acknowledged nor sent again had an answer that is not here
         holder = socket_of(words, c, SERVER) if side == SERVER else host_of(words, c, CLIENT)
         self.groups.of(holder).add(words, c)
-        self.since.setdefault(holder, []).append(words[c + C_LAST_TIME])
+        self.held.setdefault(holder, []).append(words[c + C_OVER_TIME] - words[c + C_LAST_TIME])
         self.owing[holder] += side == SERVER and words[c + C_RESPONSES] < words[c + C_REQUESTS]
 
     def merge(self, other: Leaks) -> None:
         """Take what another has seen."""
         super().merge(other)
-        for holder, times in other.since.items():
-            self.since.setdefault(holder, []).extend(times)
+        for holder, times in other.held.items():
+            self.held.setdefault(holder, []).extend(times)
         self.owing.update(other.owing)
 
-    def finish(self, now: int) -> Iterator[Found]:
+    def finish(self, now: int) -> Iterator[Found]:  # noqa: ARG002
         """Those who hold several for longer than a pause explains."""
         for holder, group in self.groups.items():
-            held = [now - t for t in self.since[holder] if now - t >= 3 * SECOND]
+            held = [t for t in self.held[holder] if t >= 3 * SECOND]
             if len(held) >= FEW:
                 listens = len(holder) > 3
                 usual = median(held)
-                hangs = 2 * self.owing[holder] > len(self.since[holder])
+                hangs = 2 * self.owing[holder] > len(self.held[holder])
                 yield Found(
                     group,
                     SERVER if listens else CLIENT,

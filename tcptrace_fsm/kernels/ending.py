@@ -223,8 +223,9 @@ def over_by(moment: int, c: int, rows: Words) -> int:
     """As of when a row is judged where the clock stops at ``moment``: not before its latest segment.
 
     Where that was far behind the clock, nobody knows by which clock it was stamped, nor how long it has been silent.
+    Where the capture was appended to itself, what it lasts longer is the same time once more.
     """
-    if moment <= rows[c + C_LAST_TIME] or rows[c + C_FLAGS] & CF_BEHIND:
+    if moment <= rows[c + C_LAST_TIME] or rows[c + C_FLAGS] & (CF_BEHIND | CF_RESTAMPED):
         return rows[c + C_LAST_TIME]
     return moment
 

@@ -109,7 +109,7 @@ def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, 
                 held_back(c, side, after, rows, waits, control)
     elif clock - rows[c + C_WAIT_DONE] <= (there if there > 0 else 15 * MILLISECOND) + slack:
         purpose = WAIT_TRANSFER * 2 + side
-    elif 0 <= there < clock - spoke - 200 * MILLISECOND and rows[y + E_ACK] >= 0:
+    elif 0 <= there < clock - spoke - 200 * MILLISECOND and rows[y + E_ACK] >= 0 and not bits & WB_HEARD:
         # Not acknowledged for longer than ACKs are held back: it, or its ACK, was lost, and new data are a probe
         # (RFC 8985 7.3) or sent in spite of it.
         purpose = WAIT_RETRANSMISSION * 2 + side
@@ -186,6 +186,14 @@ def paused_within(c: int, side: int, paused: int, frame: int, rows: Words) -> in
     return 0
 
 
+def echoes_unseen(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether a segment echoes a later timestamp than its peer has shown: its sender had an ACK that is not here."""
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    if not segments[s + S_OPTIONS] & OPT_TIMESTAMPS or rows[y + E_TSVAL] < 0:
+        return 0
+    return newer(segments[s + S_TSECR], rows[y + E_TSVAL])
+
+
 def take_data(c: int, side: int, s: int, bits: int, segments: Words, rows: Words, waits: Words, control: Words) -> int:
     """Account for the pause that new data ended. Returns the time in which a request was answered, -1 for none."""
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
@@ -222,7 +230,8 @@ def take_data(c: int, side: int, s: int, bits: int, segments: Words, rows: Words
         spend(c, clock, WAIT_RETRANSMISSION * 2 + side, frame, rows, waits, control)
     else:
         paused = clock - rows[c + C_WAIT_DONE]
-        went_on(c, side, segments[s + S_LEN], bits, frame, rows, waits, control)
+        heard = WB_HEARD if echoes_unseen(c, side, s, segments, rows) else 0
+        went_on(c, side, segments[s + S_LEN], bits | heard, frame, rows, waits, control)
         if paused > 0 and rows[c + C_RUN] == WAIT_APPLICATION * 2 + side:
             paused_within(c, side, paused, frame, rows)
     # With new data no standstill goes on, unless a window lets through a little at a time.
