@@ -12,6 +12,8 @@ from tcptrace_fsm.findings.reset_checks import asked_by_hand
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_OPENING,
+    C_WAIT_SEEN,
+    C_WAIT_SPOKE,
     CLIENT,
     E_BYTES,
     E_RSTS,
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from tcptrace_fsm.findings.rule import End, Segment
 
 __all__ = ["CAUSES", "concerns_reset", "drawn_by", "round_trip"]
+
+AT_ONCE = 2 * MILLISECOND  # an application that asks and aborts takes longer to find out why
 
 
 def concerns_reset(case: Case) -> bool:
@@ -127,11 +131,18 @@ def forged(case: Case, end: End) -> Forged | None:
     way = round_trip(case, end)
     asked = end.view.before(first, side=end.peer.side)
     steady = not overtaking(end)
-    if steady and asked and way > 5 * MILLISECOND and first.ack == asked.end and 2 * (first.time - asked.time) < way:
+    at = asked.time if asked and first.ack == asked.end else said_until(case, end.peer, first.ack)
+    if steady and at >= 0 and way > 5 * MILLISECOND and 2 * (first.time - at) < way:
         points += 1  # the handshake may have been slower than the way is
         evidence.append(
-            f"it acknowledges {case.frames(asked)} after {span(first.time - asked.time)}; to {end.name} and back takes "
-            f"{span(way)}"
+            f"it acknowledges what {end.peer.name} had said {span(first.time - at)} before ({case.frames(first)}); to "
+            f"{end.name} and back takes {span(way)}"
+        )
+    own_words = said_until(case, end, first.seq)
+    if far and not first.reply_rst and own_words >= 0 and first.time - own_words < AT_ONCE:
+        points += 1
+        evidence.append(
+            f"{end.name} had only just spoken, {span(first.time - own_words)} before: nobody asks and aborts"
         )
     numbers = odd_numbers(end, rsts) if steady else []
     if numbers:
@@ -141,6 +152,11 @@ def forged(case: Case, end: End) -> Forged | None:
             + ", ".join(f"{s.seq:,}" for s in numbers[:4])
         )
     return Forged(rsts, evidence, points, far and points == 2) if points > 1 else None
+
+
+def said_until(case: Case, end: End, number: int) -> int:
+    """When ``end`` said its last words, ns, if they end before this number; -1 if they do not."""
+    return case[C_WAIT_SPOKE + end.side] if case[C_WAIT_SEEN + end.side] == number > 1 else -1
 
 
 def refuses(end: End, rst: Segment) -> bool:
