@@ -279,8 +279,8 @@ def rewritten(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         if not outside or not case.both_directions or case.midstream or end.peer[E_NEXT] <= 1:
             continue
         again, frame = end.peer[E_RETRANSMITTED], end[E_OUTSIDE_FRAME]
-        if case[C_TAKEN_OVER] >= 0 and case[C_TAKEN_FRAME] < frame and not case.two_points:
-            continue  # of the SYN of a new connection: it is told to have come twice (RFC 2883)
+        if case[C_TAKEN_OVER] >= 0 and case[C_TAKEN_FRAME] < frame:
+            continue  # of the SYN of a new connection, which is told to have come twice (RFC 2883)
         return Verdict(
             90,
             "likely",
@@ -301,8 +301,7 @@ def rewritten(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
 
 def other_lengths(case: Case) -> Verdict | None:
     """A box has made a message longer on its way, and does not count back in the ACKs."""
-    for end in case.view.ends:
-        found = acked_beyond(end)
+    for end, found in ((end, acked_beyond(end)) for end in case.view.ends):
         if found is None:
             continue
         return Verdict(
@@ -310,8 +309,10 @@ def other_lengths(case: Case) -> Verdict | None:
             "possible",
             (
                 f"{end.name} acknowledged {found.excess} bytes that nobody had sent ({case.frames(found.ack)})",
-                f"{end.peer.name} repeated {len(found.again)} segments below it, and sent nothing beyond "
-                + f"({case.frames(*found.again)}): it takes no such ACK, nor what comes with it (RFC 9293 3.10.7.4)",
+                (
+                    f"{end.peer.name} repeated {len(found.again)} segments below, and sent none beyond "
+                    f"({case.frames(*found.again)}): it takes no such ACK, nor what comes with it (RFC 9293 3.10.7.4)"
+                ),
             ),
             f"a box on the path makes messages of {end.peer.name} {found.excess} bytes longer and does not correct the "
             "numbers that follow: neither end can use what the other sends",

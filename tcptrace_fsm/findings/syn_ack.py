@@ -10,6 +10,7 @@ from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.findings.third_segment import when_failed, when_misfit
 from tcptrace_fsm.findings.wording import Detected, Wording
 from tcptrace_fsm.kernels.layout import (
+    C_PATH,
     C_TAKEN_OVER,
     CHECKSUM_BAD,
     CLIENT,
@@ -39,7 +40,8 @@ def of_this(c: View) -> list[Segment]:
     These answer the SYN of the next connection on the ports, which the capture lacks. Damaged ones are none of it.
     """
     fins = [next((s.frame for s in end.segments if s.fin), None) for end in c.ends]
-    closed = max(f for f in fins if f is not None) if None not in fins else None
+    # Where the clocks of two capture points differ, what one of them saw first may come last.
+    closed = max(f for f in fins if f is not None) if None not in fins and not c[C_PATH] else None
     whole = c.server[E_CHECKSUMS] & SUMS_GOOD  # else all of its checksums are wrong, and say nothing
     return [
         s
