@@ -304,3 +304,67 @@ def test_a_few_words_that_were_acknowledged_may_have_been_read(said, weighs):
     """A request that was not answered is another matter."""
     text = WORDS.format(f"{18 + said}({said})", 18 + said)
     assert {d.severity for d in diagnoses(text)} == weighs
+
+
+def test_a_syn_that_leads_up_to_a_connection_begun_inside_was_stamped_late():
+    """It is its own beginning, not a new use of the ports."""
+    inside = """
+        isn {0} 900000
+        0.000 > P. 301:401(100) ack 601
+        0.010 < P. 601:701(100) ack 401
+        0.011 > .  401:401(0)   ack 701
+        isn 200000 900000
+        1.400 > S  0:0(0)
+        1.410 < S. 0:0(0)       ack 1
+        1.420 > .  1:1(0)       ack 1
+    """
+    assert "active_connection_reuse" not in severities(inside.format(200000))
+    assert "active_connection_reuse" in severities(inside.format(90200000))
+
+
+def test_where_somebody_goes_on_after_a_reset_something_listens():
+    """Whoever sent the RST."""
+    refused = """
+        0.000 > S  0:0(0)
+        0.010 < R. 0:0(0)    ack 1
+    """
+    assert "nothing_listens" in causes(refused)
+    assert "nothing_listens" not in causes(refused + "0.012 < F. 1:1(0) ack 1\n0.013 < S. 26000:26000(0) ack 1\n")
+
+
+SHUT = """
+    0.000 > S  0:0(0)
+    0.0002 < . 1:1(0)              ack 1     win 33280
+    0.0003 > . 1:1(0)              ack 1
+    0.0010 < S. 0:0(0)             ack 1     win 65160
+    0.0020 < . 1:1(0)              ack 1001  win 0
+    0.0022 > P. 1:1001(1000)       ack 1
+"""
+
+
+def test_a_receiver_of_whom_nothing_is_heard_is_not_slow():
+    """Its window was shut, and nobody answers any more who could open it."""
+    probes = "".join(f"{0.25 * 2**n} > . 1000:1000(0) ack 1\n" for n in range(10))
+    assert "receiver_slow" not in causes(SHUT + probes)
+
+
+def rounds(*, reported: bool) -> str:
+    """Four segments at a time, of which the first is sent again; every other one of these is reported as needless."""
+    text = ""
+    for n in range(12):
+        at, a = 0.1 + n / 10, 1 + 4000 * n
+        text += "".join(f"{at + i / 1000:.3f} > . {a + 1000 * i}:{a + 1000 * i + 1000}(1000) ack 1\n" for i in range(4))
+        text += "".join(
+            f"{at + i / 1000:.3f} < . 1:1(0) ack {a} <sack {a + 1000}:{a + 1000 * (i - 2)}>\n" for i in (4, 5, 6)
+        )
+        text += f"{at + 0.007:.3f} > . {a}:{a + 1000}(1000) ack 1\n{at + 0.008:.3f} < . 1:1(0) ack {a + 4000}\n"
+        if reported and n % 2:
+            text += f"{at + 0.009:.3f} < . 1:1(0) ack {a + 4000} <sack {a}:{a + 1000}>\n"
+    return text
+
+
+@pytest.mark.parametrize("reported, weighs", [(True, "low"), (False, "medium")])
+def test_what_came_twice_had_been_overtaken(reported, weighs):
+    """Where so many are reported, others are not lost by the way either."""
+    start = OPEN.replace("1:101(100)", "1:1(0)").replace("ack 101", "ack 1")
+    assert severities(start + rounds(reported=reported))["lost_after_v"] == weighs

@@ -193,7 +193,7 @@ def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             cost = max(cost, case[C_TIMES + 2 * WAIT_RETRANSMISSION + end.side])
         share = end[E_RETRANSMITTED] / max(end[E_SEGMENTS], 1)
         vain = needless(end)
-        if vain >= len(again) or (cost < SECOND and (share < 0.03 or 2 * vain >= len(again))):
+        if vain >= len(again) or (cost < SECOND and (share < 0.03 or 3 * vain >= len(again))):
             continue  # a few, or segments that were late or overtaken and sent again for nothing
         # Of one direction alone nothing tells whether the first copies were only late.
         serious = cost >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50 and case.both_directions)

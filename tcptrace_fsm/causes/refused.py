@@ -63,6 +63,8 @@ def nothing_listens(case: Case, world: World) -> Verdict | None:
     rst = next((s for s in case.sent(SERVER) if s.rst), None)
     if syn is None or rst is None:
         return None
+    if any(s.frame > rst.frame and not s.rst for s in case.sent(SERVER)):
+        return None  # somebody does answer there: the RST may be another's
     counts = world.counts(case.service)
     before, after = accepted_at(case, world)
     near = before[-1] if before else after[0] if after else None

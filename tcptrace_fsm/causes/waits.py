@@ -94,8 +94,9 @@ def nagle_delayed_ack(case: Case, world: World) -> Verdict | None:  # noqa: ARG0
     few = 8 * n < exchanges or (n < 8 and 10 * held < lasted)
     # Far from the sender, words that come at a steady pace look like words that an ACK lets go.
     paced = n > 2 * exchanges and case[C_WAIT_WAY + side] > 4 * MILLISECOND
-    if not has_turns(case):
-        paced = few = True  # each speaks when it likes: now and then that is when an ACK comes
+    if not has_turns(case) or case[C_MARKS] & mask(MARK_ACK_UNSEEN):
+        # Each speaks when it likes: now and then that is when an ACK comes. Or what it said meanwhile is missing here.
+        paced = few = True
     return Verdict(
         40 if few or paced else 72,
         "possible" if few or paced else "likely",  # a few may have been said just then

@@ -73,6 +73,8 @@ def receiver_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         return None
     if case[C_WAITING] == 2 * WAIT_WINDOW + side and case.last_time - end[E_LAST_TIME] > SECOND:
         return None  # nobody answers the probes any more
+    if 2 * (case.last_time - end[E_LAST_TIME]) > max(shut, SECOND):
+        return None  # it was not heard for the most of that time: nothing shows that it is there
     own = case[C_LONGEST_FOR] == 2 * WAIT_WINDOW + side
     longest = case[C_LONGEST_WAIT] if own else shut
     shown = case.frames(case[C_LONGEST_BEFORE], case[C_LONGEST_AFTER] if case[C_LONGEST_AFTER] >= 0 else None)

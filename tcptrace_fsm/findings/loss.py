@@ -223,14 +223,17 @@ def lost_after(c: View) -> Iterator[Hit]:
         lost = len(again) - dsacks  # a duplicate that was reported had not been lost
         if lost <= 0 or c.one_sided:
             continue
+        # A receiver reports several at once, and some reports are lost: of so many, others had been overtaken as well.
+        overtaken = 3 * dsacks >= len(again) and not any(s.has(MARK_TIMEOUT) for s in again)
         yield Hit(
             end.side,
             again[0],
             f"segments of {end.name} had passed here and were needed again {times(lost, c)}: they, or the ACKs of "
             "them, were "
-            f"lost between the capture point and {end.peer.name}",
+            f"lost between the capture point and {end.peer.name}"
+            + (f", or overtaken there like {dsacks} more that came twice" if overtaken else ""),
             again[1:],
-            graded(lost),
+            "low" if overtaken else graded(lost),
         )
 
 

@@ -17,10 +17,14 @@ from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_ACCEPTED,
+    C_FLAGS,
     C_TAKEN_BY,
     C_TAKEN_FRAME,
     C_TAKEN_OVER,
+    C_TAKEN_SEQ,
     C_TAKEN_TSVAL,
+    CF_MIDSTREAM,
+    ELSEWHERE,
     FACT_ENDING,
     FACT_ESTABLISHED,
     FACT_OLD_DATA,
@@ -83,6 +87,8 @@ def active_connection_reuse(c: View) -> Iterator[Hit]:
         return
     if any(state_at(end, c[C_TAKEN_OVER]) is not State.ESTABLISHED for end in c.ends):
         return
+    if c[C_FLAGS] & CF_MIDSTREAM and -ELSEWHERE < c[C_TAKEN_SEQ] <= 0:
+        return  # its numbers lead up to those of what is taken for the old one: it began that, and was stamped late
     silent = c[C_TAKEN_OVER] - last_before(c)
     end = c.ends[c[C_TAKEN_BY]]
     yield Hit(
