@@ -285,3 +285,25 @@ def test_a_player_with_a_full_buffer_takes_little_at_a_steady_pace():
     assert loud(portions(200_001, [1.0] * 12)) == set()
     assert loud(portions(20_001, [1.0] * 12)) == {"receiver_slow"}
     assert loud(portions(200_001, [0.5, 4, 1, 2.5, 0.6, 6, 1.2, 3])) == {"receiver_slow"}
+
+
+def cut_at(port, at, ttl, after, side="<"):
+    """A second request, and an RST so long after it: in the server's name, or in the client's own."""
+    return (
+        opened(port, at, way=0.05, ttl=60 if side == "<" else 64)
+        + f"""
+        {at + 1.0000:.4f} > P. 101:201(100) ack 201 ttl 64
+        {at + 1.0000 + after:.4f} {side} R. 201:201(0) ack 201 ttl {ttl}
+    """
+    )
+
+
+@pytest.mark.parametrize("side", "<>")
+def test_a_reset_from_elsewhere_that_comes_too_soon_was_injected(side):
+    """Sooner than the server can have answered, or before the client can know why it aborts."""
+    soon = 0.01 if side == "<" else 0.0005
+    assert told("".join(cut_at(40001 + n, 3 * n, 250, soon, side) for n in range(3))) == [("reset_injected", "likely")]
+    own = "".join(cut_at(40001 + n, 3 * n, 60 if side == "<" else 64, soon, side) for n in range(3))
+    assert ("reset_injected", "likely") not in [(d.cause, d.confidence) for d in diagnoses(own)]
+    late = "".join(cut_at(40001 + n, 3 * n, 250, 0.2, side) for n in range(3))
+    assert ("reset_injected", "likely") not in [(d.cause, d.confidence) for d in diagnoses(late)]
