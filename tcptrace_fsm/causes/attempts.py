@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tcptrace_fsm.causes.briefs import SERVER_PORT
 from tcptrace_fsm.findings.evidence import hops, is_copy
 from tcptrace_fsm.findings.keys import NEVER_OPENED
 from tcptrace_fsm.findings.rule import SECOND
 from tcptrace_fsm.kernels.layout import (
     C_MARKS,
     C_OPENING,
+    C_SERVER_HI,
+    C_SERVER_LO,
     C_VANTAGE,
     CHECKSUM_BAD,
     CLIENT,
@@ -38,7 +41,7 @@ from tcptrace_fsm.kernels.layout import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tcptrace_fsm.causes.briefs import Brief
+    from tcptrace_fsm.causes.briefs import Brief, Briefs
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.rule import Segment
@@ -162,20 +165,20 @@ class Neighbours(NamedTuple):
 
     Attributes
     ----------
-    failed, opened : list of Brief
+    failed, opened : Briefs
         From the same client to the same service.
     other : Brief or None
         The first of another client that this service accepted.
-    elsewhere : list of Brief
+    elsewhere : Briefs
         From the same client, that other services accepted.
     host : Brief or None
         The first to another port of the server's host that was answered.
     """
 
-    failed: list[Brief]
-    opened: list[Brief]
+    failed: Briefs
+    opened: Briefs
     other: Brief | None
-    elsewhere: list[Brief]
+    elsewhere: Briefs
     host: Brief | None
 
 
@@ -184,12 +187,14 @@ def neighbours(case: Case, world: World) -> Neighbours:
     service, client = case.service, case.client_host
 
     def make() -> Neighbours:
-        mine = [b for b in world.between(client, case.server_host) if b.server_port == service[3]]
+        mine, fine = world.between(client, case.server_host), world.from_host(client).opened
+        mine = mine.those([port == service[3] for port in mine.column(SERVER_PORT)])
+        others = [place != service for place in fine.names(C_SERVER_HI, C_SERVER_LO, SERVER_PORT)]
         return Neighbours(
-            [b for b in mine if b.opening == OPENING_UNANSWERED],
-            [b for b in mine if b.opened],
+            mine.those([how == OPENING_UNANSWERED for how in mine.column(C_OPENING)]),
+            mine.opened,
             world.to_service(service).opened.first_of_client(but=client),
-            [b for b in world.from_host(client).opened if b.service != service],
+            fine.those(others),
             world.to_host(case.server_host).answered.first_on_port(but=service[3]),
         )
 

@@ -109,6 +109,7 @@ _WORDS = (
 CLIENT_SEGMENTS, SERVER_SEGMENTS = end_word(CLIENT, E_SEGMENTS), end_word(SERVER, E_SEGMENTS)
 CLIENT_BYTES, SERVER_BYTES = end_word(CLIENT, E_UNIQUE), end_word(SERVER, E_UNIQUE)
 CLIENT_SYNS = end_word(CLIENT, E_SYNS)
+SYN_FLAGS, CLIENT_OPTIONS = end_word(CLIENT, E_SYN_FLAGS), end_word(CLIENT, E_OPTIONS)
 PLACES = {word: place for place, word in enumerate(_WORDS)}
 FIELDS = tuple(map(Field, _WORDS))
 BRIEF_SIZE = len(_WORDS)

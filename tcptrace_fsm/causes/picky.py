@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.causes.attempts import (
     RTO,
@@ -18,14 +19,17 @@ from tcptrace_fsm.causes.attempts import (
     syns_of,
     waited_long,
 )
+from tcptrace_fsm.causes.briefs import CLIENT_OPTIONS, CLIENT_SYNS, OPENED, SYN_FLAGS
 from tcptrace_fsm.causes.case import host_text
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.stall import REPEATED
 from tcptrace_fsm.findings.evidence import older
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
+    C_FLAGS,
     C_MARKS,
     C_OPENING,
+    C_SYN_ACK_TIME,
     CF_DATA_IN_SYN,
     MARK_SYN_AGAIN,
     OPENING_REFUSED,
@@ -34,10 +38,11 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.causes.briefs import Brief
+    from tcptrace_fsm.causes.briefs import Brief, Briefs
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.rule import Segment
+    from tcptrace_fsm.findings.survey import Name
 
 __all__ = ["CAUSES"]
 
@@ -55,6 +60,49 @@ def failed_or_late(case: Case) -> bool:
 def at_once(b: Brief) -> bool:
     """Whether its first SYN was answered."""
     return b.opened and b.client_syns == 1 and b.syn_ack_time >= 0
+
+
+class Asked(NamedTuple):
+    """How the SYNs to a service fared, by what they carried.
+
+    Attributes
+    ----------
+    good : Briefs
+        Connections whose first SYN was answered.
+    carried : set of frozenset of str
+        What these SYNs carried.
+    others : dict of frozenset of str to int
+        What those of the others carried, and how many of each.
+    late : list of Brief
+        Of the others those of which only a repetition was answered.
+    """
+
+    good: Briefs
+    carried: set[frozenset[str]]
+    others: Counter[frozenset[str]]
+    late: list[Brief]
+
+
+def asked(service: Name, world: World) -> Asked:
+    """The same, worked out once for a service."""
+
+    def make() -> Asked:
+        everyone = world.to_service(service)
+        columns = [everyone.column(word) for word in (C_OPENING, CLIENT_SYNS, C_SYN_ACK_TIME)]
+        quick = [how in OPENED and syns == 1 and time >= 0 for how, syns, time in zip(*columns, strict=True)]
+        good, rest = everyone.those(quick), everyone.those([not is_so for is_so in quick])
+        again = rest.those([syns > 1 for syns in rest.column(CLIENT_SYNS)])
+        return Asked(good, set(carried_by(good)), carried_by(rest), [b for b in again if late(b)])
+
+    return world.once(("asked", service), make)
+
+
+def carried_by(some: Briefs) -> Counter[frozenset[str]]:
+    """What the first SYNs of some connections carried, and how many of each."""
+    found: Counter[frozenset[str]] = Counter()
+    for (_, flags, options, words), those in some.by(SYN_FLAGS, CLIENT_OPTIONS, C_FLAGS):
+        found[features(flags, options, bool(words & CF_DATA_IN_SYN))] += len(those)
+    return found
 
 
 def brief_features(b: Brief) -> frozenset[str]:
@@ -86,10 +134,7 @@ def syn_rejected_by_option(case: Case, world: World) -> Verdict | None:
     if not vain:
         return None
     service = case.service
-    good = world.once(
-        ("answered at once", service), lambda: [b for b in world.to_service(service).opened if at_once(b)]
-    )
-    ours = [b for b in good if b.client == case.client_host]
+    good, fine, others, later = asked(service, world)
     guilty = carried(vain)
     if meant and answer:
         if answer.time - vain[0].time < RTO:
@@ -97,16 +142,13 @@ def syn_rejected_by_option(case: Case, world: World) -> Verdict | None:
         guilty -= features(meant.flags, meant.options, meant.length)
     elif not good:
         return None
-    for b in good:
-        guilty -= brief_features(b)
+    for these in fine:
+        guilty -= these
     if not guilty:
         return None
     what = " and ".join(sorted(guilty, key=lambda name: (name == "data", name)))
-
-    def alike(b: Brief) -> bool:
-        return guilty <= brief_features(b) | (guilty if late(b) and b.client == case.client_host else frozenset())
-
-    same = [b for b in world.to_service(case.service) if not at_once(b) and alike(b)]
+    same = sum(n for these, n in others.items() if guilty <= these)
+    same += sum(b.client == case.client_host and not guilty <= brief_features(b) for b in later)
     evidence = [f"SYNs with {what} had no answer ({case.frames(*vain)})"]
     if case[C_OPENING] == OPENING_REFUSED:
         evidence = [f"the SYN with {what} was answered with RST ({case.frames(*vain)})"]
@@ -117,16 +159,16 @@ def syn_rejected_by_option(case: Case, world: World) -> Verdict | None:
         )
     if good:
         evidence.append(f"{len(good)} connections to {case.service_text} without it were answered at once")
-    evidence.append(f"it went so with {len(same)} of {len(same)} connections whose SYN carried {what}")
-    sure = len(same) > 1 or (len(vain) > 1 and (bool(meant) or bool(ours)))
+    evidence.append(f"it went so with {same} of {same} connections whose SYN carried {what}")
+    sure = same > 1 or (len(vain) > 1 and (bool(meant) or case.client_host in good.clients))
     return Verdict(
         75 if sure else 50,
         "likely" if sure else "possible",
         tuple(evidence),
-        f"SYNs with {what} to {case.service_text} are dropped: {len(same)} connections, "
+        f"SYNs with {what} to {case.service_text} are dropped: {same} connections, "
         + (f"each {span(meant.time - vain[0].time)} late" if meant else "which never opened"),
         alternatives=() if sure else ("path_loss", "first_syn_dropped") if meant else ("syn_filtered",),
-        severity=harm(case, world, len(same)),
+        severity=harm(case, world, same),
         at=vain[0],
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.attempts import syns_of
+from tcptrace_fsm.causes.briefs import CLIENT_SYNS
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.injected import concerns_reset, drawn_by, round_trip
 from tcptrace_fsm.findings.evidence import genuine, hops, is_copy
@@ -12,6 +13,7 @@ from tcptrace_fsm.findings.gone_on import goes_on
 from tcptrace_fsm.findings.handshake import is_plain
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
+    C_SYN_ACK_TIME,
     CLIENT,
     E_ACK_TIME,
     E_UNIQUE,
@@ -58,7 +60,9 @@ def answered_elsewhere(case: Case, world: World) -> Verdict | None:
     host, port = case.client_host, me.client_port
 
     def unasked() -> list[Brief]:
-        return [b for b in world.from_socket(host, port) if not b.client_syns and b.syn_ack_time >= 0]
+        some = world.from_socket(host, port)
+        columns = some.column(CLIENT_SYNS), some.column(C_SYN_ACK_TIME)
+        return list(some.those([not syns and time >= 0 for syns, time in zip(*columns, strict=True)]))
 
     twins = [
         b

@@ -30,6 +30,8 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tcptrace_fsm.causes.attempts import Neighbours
     from tcptrace_fsm.causes.briefs import Brief
     from tcptrace_fsm.causes.case import Case
@@ -145,7 +147,7 @@ def syn_filtered(case: Case, world: World) -> Verdict | None:
     )
 
 
-def held(twins: list[Brief], began: int) -> list[Brief]:
+def held(twins: Iterable[Brief], began: int) -> list[Brief]:
     """Connections that hold a port of their own when others begin to fail, or many that have just let go of theirs."""
     now = [b for b in twins if b.last_time > began or b.closing == CLOSING_NONE]
     lately = [b for b in twins if b.last_time > began - TRANSLATED]
