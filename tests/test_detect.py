@@ -74,7 +74,18 @@ def ask(*texts) -> Twice:
     return judge
 
 
-EXAMPLES = list(chain.from_iterable((r.example, *r.counterexamples) for r in CATALOGUE.values()))
+ODD = """
+    0.0 > SF  0:0(0)
+    0.1 < SFU 0:0(0)
+    0.2 > SU  0:0(0)
+    0.3 > SR  0:0(0)
+    0.4 < F   1:1(0)
+    0.5 > F   1:1(0)
+    0.6 < SR  0:0(0)
+    0.7 > R   1:1(0)
+    0.8 > F   1:1(0)
+"""
+EXAMPLES = [ODD, *chain.from_iterable((r.example, *r.counterexamples) for r in CATALOGUE.values())]
 
 
 def test_what_is_no_length_of_time():
@@ -92,9 +103,12 @@ def test_all_examples():
 
 def test_all_examples_uncompiled(monkeypatch):
     """With every index watched."""
-    plain = uncompiled("detect").detect
-    watched = lambda *given: plain(*(Watched(a) if isinstance(a, array) else a for a in given))  # noqa: E731
-    monkeypatch.setattr(installed, "detect", watched)
+
+    def watched(plain):
+        return lambda *given: plain(*(Watched(a) if isinstance(a, array) else a for a in given))
+
+    monkeypatch.setattr(installed, "detect", watched(uncompiled("detect").detect))
+    monkeypatch.setattr(installed, "detect_odd", watched(uncompiled("odd").detect_odd))
     assert all(n > 2 for n in ask(*EXAMPLES).found.values())
 
 

@@ -255,7 +255,6 @@ def _alike(block: Block) -> _Groups:
         kinds_of: dict[int, frozenset[str]] = {0: NOTHING}
         for part in findings.lazy:
             marks.add(part.starts, part.kinds)
-            kinds_of.update((mask, part.kinds_in(mask)) for mask in set(part.kinds))
         noted = marks.of(places.starts)
         told = [others.get(number) for number in picked(words, places.starts, NUMBER)] if others else []
         for (*like, mask), members in words_in_common_and(words, places.starts, LIKE, noted):
@@ -266,6 +265,8 @@ def _alike(block: Block) -> _Groups:
                         made.setdefault((*like, kinds), []).append(i)
                 those = [i for i in members if not told[i]]
             if those:
+                if mask not in kinds_of:
+                    kinds_of[mask] = NOTHING.union(*(part.kinds_in(mask) for part in findings.lazy))
                 made[*like, kinds_of[mask]] = those
         return made
 

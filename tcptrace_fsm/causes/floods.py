@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.briefs import Brief
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
+    from tcptrace_fsm.core.finished import Finding
     from tcptrace_fsm.findings.survey import Name
 
 __all__ = ["CAUSES"]
@@ -125,7 +126,11 @@ def probed(case: Case) -> bool:
 def by_odd_segments(case: Case, world: World) -> Verdict | None:
     """One host sends many listeners what no connection begins with; surveys have found it out."""
     host = host_text(case.client_host)
-    finding = next((f for f in world.found(*ODD_SCANS) if f.message.startswith(f"{host} ")), None)
+
+    def by_sender() -> dict[str, Finding]:
+        return {f.message.split(" ", 1)[0]: f for f in reversed(world.found(*ODD_SCANS))}
+
+    finding = world.once("odd scans", by_sender).get(host)
     if finding is None:
         return None
     return Verdict(

@@ -74,9 +74,9 @@ class Attempts:
     ----------
     key, member : (int, int)
         Which words of a record say what group it belongs to, and what it is counted as: ``LISTENER``: by the listener,
-        the clients being members of the group; ``HOST``: by the client, with listeners as members; of probes
-        ``TARGET``: by the host that is sent them, with senders as members; ``PAIR``: by sender and receiver; of answers
-        ``EITHER``: by sender, and by receiver.
+        the clients being members of the group; ``HOST``: by the client, or who sent a probe, with listeners as members;
+        of probes ``TARGET``: by the host that is sent them, with senders as members; ``PAIR``: by sender and receiver;
+        of answers ``EITHER``: by sender, and by receiver.
     """
 
     def __init__(self, key: tuple[int, int], member: tuple[int, int]) -> None:
@@ -102,7 +102,7 @@ class Attempts:
         if found:
             count = len(found) // 2
             out = array("q", bytes(8 * count * ATTEMPT_SIZE))
-            pairs = int((self._key, self._member) == PAIR)
+            pairs = {PAIR: 1, HOST: 2}.get((self._key, self._member), 0)
             n = note_probes(count, found, block, pairs, least_port, limit_of(bound), out)
             self.words += out[: n * ATTEMPT_SIZE]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.findings.evidence import HANDSHAKE, older
 from tcptrace_fsm.findings.loss import bears, counted, times
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
-from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, median, span
+from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, mask, median, span
 from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
     CF_LOG_FULL,
@@ -16,6 +16,7 @@ from tcptrace_fsm.kernels.layout import (
     E_LAST_TIME,
     E_SEGMENTS,
     E_TSVAL,
+    FACT_BOTH_DIRECTIONS,
     MARK_BAD_CHECKSUM,
     MARK_KEEPALIVE,
     MARK_KEEPALIVE_ACK,
@@ -34,7 +35,7 @@ from tcptrace_fsm.text.counts import count
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tcptrace_fsm.findings.rule import End
+    from tcptrace_fsm.findings.rule import End, Key
 
 __all__ = ["RULES", "in_vain", "keepalives", "unanswered"]
 
@@ -218,6 +219,11 @@ def without_ack(c: View) -> Iterator[Hit]:
             )
 
 
+def when_odd_inside(key: Key) -> bool:
+    """Flags that no TCP sends, where both ends spoke."""
+    return bool(key.marks & mask(MARK_ODD_FLAGS)) and key.shows(FACT_BOTH_DIRECTIONS)
+
+
 def damaged(c: View) -> Iterator[Hit]:
     """Segments with a wrong checksum, one finding per sender."""
     for end in c.ends:
@@ -386,7 +392,7 @@ RULES = (
         summary="A segment without the ACK flag within a connection.",
         evidence="Neither SYN nor RST nor ACK is set, and its sender is in a connection with its peer.",
         innocent="None known; a middlebox or a forger made it.",
-        when=bears(MARK_ODD_FLAGS),
+        when=when_odd_inside,
         detect=without_ack,
         aliases={"conntrack": "invalid flags"},
         example=HANDSHAKE + "            1.000 > P 101:201(100)\n",

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.core.grouping import Field, counting, in_order, picked, words_in_common
+from tcptrace_fsm.core.grouping import Field, Order, counting, in_order, picked, words_in_common
 from tcptrace_fsm.core.tally import Counted
 from tcptrace_fsm.findings.lacking import leap
 from tcptrace_fsm.findings.wording import Detected
@@ -42,7 +42,7 @@ _DETECTED: Callable[[Iterable[int]], Detected] = partial(tuple.__new__, Detected
 
 
 class Detections:
-    """Findings that a kernel has detected in a block, in its order, with others that stand between them.
+    """Findings that a kernel has detected in a block, in order, with others that stand between them.
 
     Parameters
     ----------
@@ -88,10 +88,18 @@ class Detections:
 
         ``asked`` holds where the records begin of the connections that were asked about.
         """
-        starts = in_order(records[D_ASKED::DETECTED_SIZE], asked)
         begins = array("q", accumulate(records[D_FRAMES::DETECTED_SIZE], initial=0))
+        used, whose = begins.pop(), records[D_ASKED::DETECTED_SIZE]
+        if len(set(whose)) < len(whose):  # of one connection in the order of the rules
+            places = {number: place for place, number in enumerate(rules)}
+            sorted_by = array("q", bytes(16 * len(whose)))
+            sorted_by[::2], sorted_by[1::2] = whose, array("q", map(places.__getitem__, records[D_KIND::DETECTED_SIZE]))
+            order = Order(sorted_by, 2, 2).numbers
+            records, begins = in_order(order, records, DETECTED_SIZE), in_order(order, begins)
+            whose = records[D_ASKED::DETECTED_SIZE]
+        starts = in_order(whose, asked)
         lost = None if block.lost is None else [block.lost_by(c) for c in starts]
-        made = cls(rules, records, begins, frames[: begins[-1]], starts, lost)
+        made = cls(rules, records, begins, frames[:used], starts, lost)
         made._look_at_clocks(block)
         return made
 
@@ -156,6 +164,16 @@ class Detections:
         """What the kernel calls the kind of each."""
         return self.column(D_KIND)
 
+    def kinds_together(self) -> set[int]:
+        """The kinds, as bits, that some connection has several of."""
+        whose = self.column(D_ASKED)
+        if len(set(whose)) == len(whose):
+            return set()
+        together: dict[int, int] = {}
+        for number, kind in zip(whose, self.kinds, strict=True):
+            together[number] = together.get(number, 0) | kind
+        return set(together.values())
+
     def kinds_in(self, mask: int) -> frozenset[str]:
         """The kinds in words, of one or of several."""
         return frozenset(rule.kind for number, rule in self._rules.items() if mask & number)
@@ -174,10 +192,14 @@ class Detections:
             for lost, some in self._by_losses(members).items():
                 chosen = in_order(some, places)
                 ids = picked(self.records, chosen, NUMBER)
-                first = some[ids.index(min(ids))]
-                severity, _ = rule.graded(grade, doubt, lost)
+                least = min(ids)
+                first = some[ids.index(least)]
+                if ids.count(least) > 1:  # of both sides
+                    both = [i for i, number in zip(some, ids, strict=True) if number == least]
+                    first = min(both, key=lambda i: (self.records[i * DETECTED_SIZE + D_TIME], self.message(i)))
                 time = self.records[first * DETECTED_SIZE + D_TIME]
-                yield Counted(rule.kind, severity, min(ids), time, ids, partial(self.message, first))
+                severity, _ = rule.graded(grade, doubt, lost)
+                yield Counted(rule.kind, severity, least, time, ids, partial(self.message, first))
 
     def _by_losses(self, members: array[int]) -> dict[str | None, array[int]]:
         """Some of them, by what was lost."""

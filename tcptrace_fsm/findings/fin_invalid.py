@@ -13,6 +13,7 @@ from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
     CF_CLOSING,
     CF_MIDSTREAM,
+    DETECT_FIN_BARE,
     DETECT_STRAY_FIN,
     E_ACK,
     E_BASE_KNOWN,
@@ -21,6 +22,7 @@ from tcptrace_fsm.kernels.layout import (
     E_SHIFT,
     ELSEWHERE,
     FACT_FIN_ODD_ACK,
+    FACT_SYN_AND_FIN,
     GRADE_RESET,
     MARK_ACK_OLD,
     MARK_ACK_UNSEEN,
@@ -48,13 +50,18 @@ def fin_without_ack(c: View) -> Iterator[Hit]:
     for end in c.ends:
         bare = [s for s in genuine(end.segments) if s.flags & wanted == TCP_FIN]
         if bare:
-            yield Hit(
-                end.side,
-                bare[0],
-                f"{end.name} sent {end.peer.name} a FIN without ACK ({times(len(bare))}): no TCP does, every segment "
-                "after the first SYN carries one",
-                bare[1:],
-            )
+            yield Hit(end.side, bare[0], no_ack(end.name, end.peer.name, len(bare)), bare[1:])
+
+
+def no_ack(name: str, peer: str, often: int) -> str:
+    """In words: so many FINs without ACK."""
+    why = "no TCP does, every segment after the first SYN carries one"
+    return f"{name} sent {peer} a FIN without ACK ({times(often)}): {why}"
+
+
+def word_bare_fin(found: Detected) -> str:
+    """The same of what a kernel has detected."""
+    return no_ack(*found.names(found.side), found.count)
 
 
 def fin_no_session(c: View) -> Iterator[Hit]:
@@ -194,6 +201,11 @@ def when_odd_flags(key: Key) -> bool:
     return bool(key.marks & mask(MARK_ODD_FLAGS))
 
 
+def when_syn_and_fin(key: Key) -> bool:
+    """The same, by a side that sent a SYN and a FIN."""
+    return when_odd_flags(key) and key.shows(FACT_SYN_AND_FIN)
+
+
 def when_begins_inside(key: Key) -> bool:
     """No handshake was seen, but an end."""
     return bool(key.flags & CF_MIDSTREAM) and bool(key.flags & CF_CLOSING)
@@ -225,6 +237,7 @@ RULES = (
         innocent="A FIN scan; a very old or home-made stack.",
         when=when_odd_flags,
         detect=fin_without_ack,
+        wording=Wording(DETECT_FIN_BARE, word_bare_fin),
         aliases={"conntrack": "INVALID", "nmap": "FIN scan"},
         example=HANDSHAKE
         + """
@@ -267,7 +280,7 @@ RULES = (
         summary="A FIN from an endpoint that has not yet received the other's SYN: it has nothing to close.",
         evidence="A SYN, then a FIN without ACK from the same side, before any SYN of the other.",
         innocent="A SYN+ACK that the capture misses or holds too late; then the FIN has the ACK flag.",
-        when=when_odd_flags,
+        when=when_syn_and_fin,
         needs=(BEGINNING,),
         detect=inappropriate_fin,
         aliases={"Zeek": "inappropriate_FIN"},

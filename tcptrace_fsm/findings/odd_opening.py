@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import Hit, Key, Rule, View, mask, span
+from tcptrace_fsm.findings.wording import Detected, Wording
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
     C_CLIENT_LO,
@@ -16,6 +17,9 @@ from tcptrace_fsm.kernels.layout import (
     C_TAKEN_FRAME,
     C_TAKEN_OVER,
     CF_SIMULTANEOUS_OPEN,
+    DETECT_SYN_FIN,
+    DETECT_SYN_RST,
+    DETECT_SYN_URG,
     FACT_PURE_ACK,
     FACT_SELF,
     MARK_ACK_PLUS_ONE,
@@ -153,16 +157,25 @@ def odd_syn(flag: int, name: str) -> Callable[[View], Iterator[Hit]]:
             odd = [s for s in end.segments if s.flags & TCP_SYN and s.flags & flag]
             if odd:
                 answer = c.after(odd[-1], side=end.peer.side)
-                reply = "drew no answer here" if answer is None else f"drew {'RST' if answer.rst else 'an answer'}"
-                yield Hit(
-                    end.side,
-                    odd[0],
-                    f"{end.name} sent {len(odd)} SYN with {name} to {end.peer.name}: no TCP does; a scanner, or damage "
-                    f"on the way; it {reply}",
-                    odd[1:],
-                )
+                drew = 0 if answer is None else 1 if answer.rst else 2
+                yield Hit(end.side, odd[0], no_tcp_does(end.name, end.peer.name, len(odd), name, drew), odd[1:])
 
     return detect
+
+
+def no_tcp_does(name: str, peer: str, often: int, flag: str, drew: int) -> str:
+    """In words: so many SYNs with a flag, which drew nothing, RST or an answer."""
+    reply = ("drew no answer here", "drew RST", "drew an answer")[drew]
+    return f"{name} sent {often} SYN with {flag} to {peer}: no TCP does; a scanner, or damage on the way; it {reply}"
+
+
+def worded_with(number: int, flag: str) -> Wording:
+    """How it is put into words what a kernel has detected."""
+
+    def word(found: Detected) -> str:
+        return no_tcp_does(*found.names(found.side), found.count, flag, found.more)
+
+    return Wording(number, word)
 
 
 def when_incomplete(key: Key) -> bool:
@@ -302,6 +315,7 @@ RULES = (
         innocent="T/TCP (RFC 1644, historic) did this.",
         when=when_odd_flags,
         detect=odd_syn(TCP_FIN, "FIN"),
+        wording=worded_with(DETECT_SYN_FIN, "FIN"),
         aliases={"Suricata": "fin_syn", "Zeek": "baroque_SYN", "conntrack": "invalid flags"},
         example="""
             0.000 > SF 0:0(0)
@@ -322,6 +336,7 @@ RULES = (
         innocent="None known; damaged headers whose checksum was not verified.",
         when=when_odd_flags,
         detect=odd_syn(TCP_RST, "RST"),
+        wording=worded_with(DETECT_SYN_RST, "RST"),
         aliases={"Zeek": "TCP_christmas", "conntrack": "invalid flags"},
         example="""
             0.000 > SR 0:0(0)
@@ -342,6 +357,7 @@ RULES = (
         innocent="None known; damaged headers whose checksum was not verified.",
         when=when_odd_flags,
         detect=odd_syn(TCP_URG, "URG"),
+        wording=worded_with(DETECT_SYN_URG, "URG"),
         aliases={"conntrack": "invalid flags"},
         example="""
             0.000 > SU 0:0(0)

@@ -99,6 +99,11 @@ def subject(finding: Finding, about: str) -> int | str | None:
     return {"frame": finding.frame, "side": finding.side, "connection": finding.conn_id}[about]
 
 
+def may_exclude(kinds: set[str]) -> bool:
+    """Whether of findings of these kinds one may exclude another, or one that is like it."""
+    return any(kind in kinds and kinds & others for kind, others, _ in EXCLUSIONS)
+
+
 def reconciled(findings: list[Finding]) -> list[Finding]:
     """The findings about one connection without those that a stronger one of them excludes."""
     if len(findings) < 2:

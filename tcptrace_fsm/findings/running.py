@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from functools import reduce
 from itertools import chain
-from operator import itemgetter
+from operator import itemgetter, or_
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.core.grouping import Field, groups_of, in_order, picked
@@ -19,7 +20,7 @@ from tcptrace_fsm.findings.detected import Detections
 from tcptrace_fsm.findings.fin_again import COPIED
 from tcptrace_fsm.findings.keys import Key, alike
 from tcptrace_fsm.findings.opening import SYN_TIMER
-from tcptrace_fsm.findings.precedence import reconciled
+from tcptrace_fsm.findings.precedence import may_exclude, reconciled
 from tcptrace_fsm.findings.view import View
 from tcptrace_fsm.kernels.detect import detect
 from tcptrace_fsm.kernels.layout import (
@@ -27,10 +28,15 @@ from tcptrace_fsm.kernels.layout import (
     C_OVER_TIME,
     C_PATH,
     D_ASKED,
+    DETECT_FIN_BARE,
     DETECT_LAST_ACK_LOST,
     DETECT_SPURIOUS,
+    DETECT_SYN_FIN,
+    DETECT_SYN_RST,
+    DETECT_SYN_URG,
     DETECTED_SIZE,
 )
+from tcptrace_fsm.kernels.odd import detect_odd
 from tcptrace_fsm.text.durations import UNKNOWN
 
 if TYPE_CHECKING:
@@ -55,6 +61,7 @@ class Choice(NamedTuple):
 
 
 ASKED = 3  # words: where a connection's record and its transitions begin, and the DETECT_ bits
+ODD = DETECT_SYN_FIN | DETECT_SYN_RST | DETECT_SYN_URG | DETECT_FIN_BARE
 LOGGED = (Field(C_LOG_COUNT),)
 
 
@@ -67,7 +74,7 @@ def asked_of(places: Places, bits: int) -> array[int]:
 
 def most_of(bits: int) -> int:
     """How many findings the kernel may tell of a connection that it is asked that of: some kinds are of each side."""
-    return bits.bit_count() + (bits & (DETECT_SPURIOUS | DETECT_LAST_ACK_LOST)).bit_count()
+    return bits.bit_count() + (bits & (DETECT_SPURIOUS | DETECT_LAST_ACK_LOST | ODD)).bit_count()
 
 
 def detections(rules: Mapping[int, Rule], block: Block, asked: array[int], most: int) -> Detections:
@@ -88,9 +95,11 @@ def detections(rules: Mapping[int, Rule], block: Block, asked: array[int], most:
     assert block.log is not None
     words, starts = block.words, asked[::ASKED]
     logged = sum(picked(words, starts, LOGGED))
-    out, frames = none * (most * DETECTED_SIZE), none * (7 * logged + 9 * count)
+    out, frames = none * (most * DETECTED_SIZE), none * (11 * logged + 9 * count)
     changes = block.done.transitions or none
     n = detect(count, asked, COPIED, SYN_TIMER, words, block.log, changes, out, frames)
+    if any(bits & ODD for bits in set(asked[2::ASKED])):
+        n = detect_odd(count, asked, n, words, block.log, out, frames)
     return Detections.of(rules, block, out[: n * DETECTED_SIZE], frames, starts)
 
 
@@ -134,6 +143,7 @@ class Runner(Judge):
         self.frequent = {rule.wording.number: rule for rule in rules if rule.wording}
         self.chosen: dict[Key, Choice] = {}
         self.made: Counter[str] = Counter()
+        self._exclusive: dict[int, bool] = {}
         self.full: set[str] = set()
         """Kinds that were found so often that nobody looks for more."""
 
@@ -191,17 +201,23 @@ class Runner(Judge):
         return plan._replace(most=most)
 
     def _may_all_be_kept(self, found: Detections) -> bool:
-        """Whether each detection is the only one of its connection, and no kind is found so often that it is left.
+        """Whether no detection excludes another of its connection, and no kind is found so often that it is left.
 
         They are counted then.
         """
-        if len(set(found.column(D_ASKED))) < len(found):
+        if any(map(self._exclude, found.kinds_together())):
             return False
         counts = {self.frequent[number].kind: n for number, n in Counter(found.kinds).items()}
         if any(self.made[kind] + n >= MOST_FINDINGS for kind, n in counts.items()):
             return False
         self.made.update(counts)
         return True
+
+    def _exclude(self, kinds: int) -> bool:
+        """Whether one of these kinds excludes another; remembered."""
+        if kinds not in self._exclusive:
+            self._exclusive[kinds] = may_exclude({r.kind for number, r in self.frequent.items() if kinds & number})
+        return self._exclusive[kinds]
 
     def _go_through(
         self,
@@ -217,9 +233,14 @@ class Runner(Judge):
         for c, t, choice, number in todo:
             rules = [r for r in choice.rules if r.kind not in self.full] if self.full else choice.rules
             mine = by_kernel.get(number, []) if number >= 0 else None
-            if mine is not None and len(mine) == 1 and len(rules) == len(choice.rules) and not choice.view:
+            if (
+                mine
+                and len(rules) == len(choice.rules)
+                and not choice.view
+                and (len(mine) == 1 or not self._exclude(reduce(or_, [kinds[i] for i in mine])))
+            ):
                 kept += mine
-                told = [self.frequent[kinds[mine[0]]].kind]
+                told = [self.frequent[kinds[i]].kind for i in mine]
             else:
                 new = self._findings(block, (c, t), rules, None if mine is None else [found.finding(i) for i in mine])
                 if new:

@@ -6,12 +6,17 @@ from array import array
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.core.grouping import Field, words_in_common
 from tcptrace_fsm.findings.attempts import HOST, PAIR, OfAttempts
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, span
-from tcptrace_fsm.findings.survey import Found, Group, Survey, host_of, name, socket_of
+from tcptrace_fsm.findings.survey import Found, Group, Survey, name
 from tcptrace_fsm.kernels.layout import (
+    A_ANSWERED,
+    A_FIRST,
+    A_FRAME,
+    A_ID,
+    A_KEY,
+    A_MEMBER,
     A_OPENING,
     A_OPTIONS,
     A_PORT,
@@ -19,7 +24,6 @@ from tcptrace_fsm.kernels.layout import (
     ATTEMPT_SIZE,
     CLIENT,
     CLOSING_ABORTED,
-    E_RSTS,
     OPENING_HANDSHAKE,
     OPENING_INCOMPLETE,
     OPENING_MIDSTREAM,
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tcptrace_fsm.findings.attempts import Columns
+    from tcptrace_fsm.findings.survey import Name
     from tcptrace_fsm.tcp.profiles import Profile
 
 __all__ = ["RULES", "SURVEYS"]
@@ -125,7 +130,7 @@ class Probes(OfAttempts):
     """
 
     def __init__(self, profile: Profile, *, flags: int, least: int, text: str) -> None:
-        super().__init__(profile, by=PAIR, tell=tell_probes)
+        super().__init__(profile, by=PAIR if flags & TCP_ACK else HOST, tell=tell_probes)
         self.flags = flags
         self.least = least
         self.text = text
@@ -133,20 +138,14 @@ class Probes(OfAttempts):
 
     def see_all(self, words: array[int], rows: array[int]) -> None:
         """Connections that were never opened, as far as the capture tells."""
-        found = probers(words, rows, self.flags)
-        if self.ordinary:
-            self.take_probes(words, found, SERVICES)
-            return
-        for c, side in zip(found[::2], found[1::2], strict=True):
-            group = self.groups.of(host_of(words, c, side))
-            group.add(words, c, socket_of(words, c, 1 - side))
-            group.tally("by server", side)
-            if words[end_of(c, 1 - side) + E_RSTS]:
-                group.tally("reset")
+        self.take_probes(words, probers(words, rows, self.flags), SERVICES)
 
     def finish(self, now: int) -> Iterator[Found]:
         """Hosts that asked enough."""
         del now
+        if self.least == 1:
+            self.attempts.trim(self.groups)
+            yield from self.alone()
         for host, group in self.groups.items():
             if len(group.members) < self.least:
                 continue
@@ -156,11 +155,25 @@ class Probes(OfAttempts):
             yield Found(
                 group,
                 SERVER if 2 * group.more["by server"] > group.count else CLIENT,
-                f"{name(host[:3])} sent {self.text} to {ports_of(group)} that had no connection with it; "
-                f"{group.more.get('reset', 0):,} of {count_of(group.count, 'attempt')} were answered with RST: a scan "
-                "for open ports",
+                self.message(host[:3], ports_of(group), group.more.get("reset", 0), group.count),
                 None if len(group.members) >= max(3, self.least) else "low",
             )
+
+    def alone(self) -> Iterator[Found]:
+        """Hosts that asked once."""
+        records = self.attempts.words
+        for k in range(0, len(records), ATTEMPT_SIZE):
+            words = records[k : k + ATTEMPT_SIZE]
+            ports = f"1 port of {name(tuple(words[A_MEMBER : A_MEMBER + 3]))}"
+            message = self.message(tuple(words[A_KEY : A_KEY + 3]), ports, words[A_ANSWERED], 1)
+            yield Found(Group.of_one(words[A_ID], words[A_FRAME], words[A_FIRST]), words[A_SIDE], message, "low")
+
+    def message(self, host: Name, ports: str, reset: int, count: int) -> str:
+        """What is said of a host."""
+        return (
+            f"{name(host)} sent {self.text} to {ports} that had no connection with it; {reset:,} of "
+            f"{count_of(count, 'attempt')} were answered with RST: a scan for open ports"
+        )
 
 
 def count_of(n: int, what: str) -> str:

@@ -491,4 +491,4 @@ def detect(
                 n += 1 if at > before else 0
             side += 1
         i += 1
-    return describe_all(n, asked, block, out)
+    return describe_all(0, n, asked, block, out)

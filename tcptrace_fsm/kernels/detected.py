@@ -68,9 +68,9 @@ def doubts_about(c: int, block: Words) -> int:
     return doubt
 
 
-def describe_all(count: int, asked: Words, block: Words, out: Words) -> int:
-    """Note with each finding whose it is. Returns how many there are."""
-    d = 0
+def describe_all(first: int, count: int, asked: Words, block: Words, out: Words) -> int:
+    """Note with each finding from ``first`` on whose it is. Returns how many there are."""
+    d = first * DETECTED_SIZE
     while d < count * DETECTED_SIZE:
         c = asked[3 * out[d + D_ASKED]]
         out[d + D_DOUBT] = doubts_about(c, block)

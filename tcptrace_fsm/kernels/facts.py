@@ -115,6 +115,8 @@ def repeated_after_fin(c: int, side: int, block: Words, log: Words) -> int:
 def by_flags(c: int, block: Words, log: Words) -> int:
     """What was sent by its flags: SYN+ACKs, pure ACKs, RSTs and how many of them, FINs that acknowledge oddly."""
     facts = 0
+    openers = 0  # which sides sent a SYN
+    enders = 0  # which sides sent a FIN without ACK
     client_resets = 0
     server_resets = 0
     r = block[c + C_LOG_HEAD]
@@ -126,6 +128,10 @@ def by_flags(c: int, block: Words, log: Words) -> int:
             facts |= bit(FACT_SYN_ACK)
         if info & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) == TCP_ACK and not info >> LOG_LEN_SHIFT & LOG_LEN_MASK:
             facts |= bit(FACT_PURE_ACK)
+        if info & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN:
+            openers |= 1 << (info >> LOG_SIDE_SHIFT & 1)
+        if info & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK) == TCP_FIN:
+            enders |= 1 << (info >> LOG_SIDE_SHIFT & 1)
         if info & TCP_FIN and log[r + L_MARKS] & (M_ACK_UNSEEN | M_ACK_OLD):
             facts |= bit(FACT_FIN_ODD_ACK)
         if info & TCP_RST:
@@ -136,6 +142,8 @@ def by_flags(c: int, block: Words, log: Words) -> int:
             else:
                 client_resets += 1
         r = log[r + L_NEXT]
+    if openers & enders:
+        facts |= bit(FACT_SYN_AND_FIN)
     if client_resets > 1 or server_resets > 1:
         facts |= bit(FACT_RESET_AGAIN)
     if client_resets:

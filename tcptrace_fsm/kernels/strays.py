@@ -90,7 +90,7 @@ def lies_behind(k: int, width: int, out: Words, bound: Words) -> int:
 
 
 def note_probes(count: int, found: Words, block: Words, pairs: int, least_port: int, bound: Words, out: Words) -> int:
-    """Note what was found as attempts: by the host that was sent it, or by who sent it whom.
+    """Note what was found as attempts: by the host that was sent it, by who sent it whom, or by who sent it.
 
     Parameters
     ----------
@@ -100,7 +100,8 @@ def note_probes(count: int, found: Words, block: Words, pairs: int, least_port: 
     block : int64 array
     pairs : int
         0: by the host that was sent it, its sender the member. 1: by both hosts, the socket that was sent it the
-        member; without those that bear timestamps, as connections' segments do.
+        member; without those that bear timestamps, as connections' segments do. 2: by the host that sent it, the
+        socket that was sent it the member.
     least_port : int
         With ``pairs``, from lower ports ends of ordinary connections come.
     bound : int64[7]
@@ -123,7 +124,12 @@ def note_probes(count: int, found: Words, block: Words, pairs: int, least_port: 
         ports = block[c + C_PORTS]
         port = ports >> 16 if side == CLIENT else ports & 65535
         k = n * ATTEMPT_SIZE
-        if pairs:
+        if pairs == 2:
+            put_host(c, side, block, out, k + A_KEY)
+            out[k + A_KEY + 3] = 0
+            put_host(c, 1 - side, block, out, k + A_MEMBER)
+            out[k + A_MEMBER + 3] = ports & 65535 if side == CLIENT else ports >> 16
+        elif pairs:
             if block[own + E_TSVAL] >= 0 or port < least_port:
                 continue
             put_host(c, side, block, out, k + A_KEY)
@@ -135,7 +141,7 @@ def note_probes(count: int, found: Words, block: Words, pairs: int, least_port: 
             out[k + A_KEY + 3] = 0
             put_host(c, side, block, out, k + A_MEMBER)
             out[k + A_MEMBER + 3] = 0
-        if lies_behind(k, 6 if pairs else 3, out, bound):
+        if lies_behind(k, 6 if pairs == 1 else 3, out, bound):
             continue
         out[k + A_ID] = block[c + C_ID]
         out[k + A_FRAME] = block[c + C_FIRST_FRAME]

@@ -11,6 +11,10 @@ DETECT_REFUSED = 16
 DETECT_UNSOLICITED = 32
 DETECT_STRAY_FIN = 64
 DETECT_STRAY_RST = 128
+DETECT_SYN_FIN = 256
+DETECT_SYN_RST = 512
+DETECT_SYN_URG = 1024
+DETECT_FIN_BARE = 2048
 
 # --- detected: one finding -------------------------------------------------------------------------------------------
 D_ASKED = 0  # which of the connections that were asked about
@@ -19,7 +23,9 @@ D_SIDE = 2
 D_TIME = 3  # of what shows it
 D_FRAME = 4
 D_COUNT = 5  # how many segments
-D_MORE = 6  # DETECT_SPURIOUS: how many reports of duplicates; DETECT_LAST_ACK_LOST: DL_... bits; of strays: if reset
+# D_MORE: DETECT_SPURIOUS: how many reports of duplicates; DETECT_LAST_ACK_LOST: DL_... bits; of strays: if reset; of
+# SYNs with odd flags: what they drew: 0: nothing, 1: RST, 2: an answer
+D_MORE = 6
 D_SPAN = 7  # ns from the first of them to the last
 D_FRAMES = 8  # how many frames of evidence it has in the list of frames
 D_GRADE = 9  # what its severity depends on: GRADE_... bits; DETECT_SPURIOUS: the smaller of D_COUNT and D_MORE, to 15

@@ -84,7 +84,8 @@ FACT_ESTABLISHED = 22  # one side was ESTABLISHED
 FACT_ENDING = 23  # one side was between ESTABLISHED and its end: FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT, CLOSING, LAST_ACK
 FACT_ROLES_REVERSED = 24  # the server opened the next connection, and that was accepted
 FACT_MUCH_UNACKED = 25  # one side sent MUCH_UNACKED bytes more than were acknowledged
-FACTS = 26
+FACT_SYN_AND_FIN = 26  # one side sent a SYN, and a FIN without ACK
+FACTS = 27
 ALL_FACTS = (1 << FACTS) - 1
 
 # Classes of connections that are alike to the choice of rules.
