@@ -18,7 +18,7 @@ from tcptrace_fsm.causes.cause import CONFIDENCES, Cause, Diagnosis, Sufferer, V
 from tcptrace_fsm.causes.excluded import contradicted
 from tcptrace_fsm.causes.world import Ledger, World
 from tcptrace_fsm.core.finished import Block, end_of
-from tcptrace_fsm.core.grouping import Field, Marks, Places, picked, words_in_common, words_in_common_and
+from tcptrace_fsm.core.grouping import Field, Marks, Places, lowest_of, picked, words_in_common, words_in_common_and
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.findings.keys import alike as by_key
 from tcptrace_fsm.findings.survey import name
@@ -83,7 +83,7 @@ class Earliest(list[Order]):
         """Of some more, those that are among the first: where their records begin."""
         last = self[-1][0] if len(self) >= ALIKE else 1 << 63
         times = picked(words, rows.starts, BEGAN)
-        if min(times) > last:
+        if lowest_of(times) > last:
             return []
         early = nsmallest(
             ALIKE,
@@ -113,7 +113,7 @@ class Alike:
         self.count += len(rows)
         last = self.ids[-1][0] if len(self.ids) >= LISTED else 1 << 63
         times = picked(words, rows.starts, BEGAN)
-        if min(times) <= last:
+        if lowest_of(times) <= last:
             early = [
                 (time, words[c + C_FIRST_FRAME], words[c + C_ID])
                 for c, time in zip(rows.starts, times, strict=True)

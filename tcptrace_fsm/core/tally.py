@@ -49,6 +49,8 @@ class Counted(NamedTuple):
     place, time : int
     places : sequence of int
         Of all of them.
+    least : int
+        The lowest of these.
     message : callable
         () -> the message.
     """
@@ -58,6 +60,7 @@ class Counted(NamedTuple):
     place: int
     time: int
     places: Sequence[int]
+    least: int
     message: Callable[[], str]
 
 
@@ -69,7 +72,8 @@ def counted(findings: Iterable[Finding]) -> Iterator[Counted]:
     for kind, some in by_kind.items():
         worst = min(some, key=lambda f: (-RANK.get(f.severity, 0), f.place, f.time, f.message))
         message = partial(getattr, worst, "message")
-        yield Counted(kind, worst.severity, worst.place, worst.time, [f.place for f in some], message)
+        places = [f.place for f in some]
+        yield Counted(kind, worst.severity, worst.place, worst.time, places, min(places), message)
 
 
 class Finds:
@@ -100,7 +104,8 @@ class Finds:
         """Count some findings; they are put into words where they may be the worst."""
         key = (-RANK.get(some.severity, 0), some.place, some.time)
         worst = self._worst if self.count and key > self._worst[:3] else (*key, some.message())
-        self._take(len(some.places), worst, nsmallest(SHOWN_IDS + 1, set(some.places)))
+        full = len(self._lowest) > SHOWN_IDS and some.least > self._lowest[-1]
+        self._take(len(some.places), worst, () if full else nsmallest(SHOWN_IDS + 1, set(some.places)))
 
     def merge(self, other: Finds) -> None:
         """Take what another has counted."""

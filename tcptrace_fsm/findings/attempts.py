@@ -92,26 +92,28 @@ class Attempts:
     def take(self, block: array[int], rows: array[int], bound: Name | None) -> None:
         """Keep those among some connections; see :func:`tcptrace_fsm.kernels.grouping.pick_attempts`."""
         if rows:
-            out = array("q", bytes(8 * len(rows) * ATTEMPT_SIZE))
             by_listener = int((self._key, self._member) == LISTENER)
-            n = pick_attempts(len(rows), rows, block, by_listener, limit_of(bound), out)
-            self.words += out[: n * ATTEMPT_SIZE]
+            self._add(len(rows), lambda out: pick_attempts(len(rows), rows, block, by_listener, limit_of(bound), out))
 
     def take_probes(self, block: array[int], found: array[int], least_port: int, bound: Name | None) -> None:
         """Keep what was found; see :func:`tcptrace_fsm.kernels.strays.note_probes`."""
         if found:
             count = len(found) // 2
-            out = array("q", bytes(8 * count * ATTEMPT_SIZE))
             pairs = {PAIR: 1, HOST: 2}.get((self._key, self._member), 0)
-            n = note_probes(count, found, block, pairs, least_port, limit_of(bound), out)
-            self.words += out[: n * ATTEMPT_SIZE]
+            self._add(count, lambda out: note_probes(count, found, block, pairs, least_port, limit_of(bound), out))
 
     def take_answers(self, block: array[int], rows: array[int], bound: Name | None) -> None:
         """Keep those among some connections; see :func:`tcptrace_fsm.kernels.strays.note_answers`."""
         if rows:
-            out = array("q", bytes(16 * len(rows) * ATTEMPT_SIZE))
-            n = note_answers(len(rows), rows, block, limit_of(bound), out)
-            self.words += out[: n * ATTEMPT_SIZE]
+            self._add(2 * len(rows), lambda out: note_answers(len(rows), rows, block, limit_of(bound), out))
+
+    def _add(self, most: int, write: Callable[[memoryview], int]) -> None:
+        """Have a kernel write as many as ``most`` records behind the others; it tells how many these are."""
+        words, begin = self.words, len(self.words)
+        words.frombytes(bytes(8 * most * ATTEMPT_SIZE))
+        with memoryview(words) as view, view[begin:] as out:
+            n = write(out)
+        del words[begin + n * ATTEMPT_SIZE :]
 
     @property
     def many(self) -> bool:

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.core.grouping import Field, Order, counting, in_order, picked, words_in_common
+from tcptrace_fsm.core.grouping import Field, Order, counting, extent_of, in_order, picked, words_in_common
 from tcptrace_fsm.core.tally import Counted
 from tcptrace_fsm.findings.lacking import leap
 from tcptrace_fsm.findings.wording import Detected
@@ -106,6 +106,8 @@ class Detections:
     def _look_at_clocks(self, block: Block) -> None:
         """See where both ends' clocks tell that the times are wrong, as long as the segments are there."""
         records = self.records
+        if not any(doubt & DOUBT_CLOCKS for doubt in set(records[D_DOUBT::DETECTED_SIZE])):
+            return
         for i, doubt in enumerate(records[D_DOUBT::DETECTED_SIZE]):
             if doubt & DOUBT_CLOCKS:
                 at = i * DETECTED_SIZE
@@ -192,14 +194,14 @@ class Detections:
             for lost, some in self._by_losses(members).items():
                 chosen = in_order(some, places)
                 ids = picked(self.records, chosen, NUMBER)
-                least = min(ids)
-                first = some[ids.index(least)]
+                place, _ = extent_of(ids)
+                least, first = ids[place], some[place]
                 if ids.count(least) > 1:  # of both sides
                     both = [i for i, number in zip(some, ids, strict=True) if number == least]
                     first = min(both, key=lambda i: (self.records[i * DETECTED_SIZE + D_TIME], self.message(i)))
                 time = self.records[first * DETECTED_SIZE + D_TIME]
                 severity, _ = rule.graded(grade, doubt, lost)
-                yield Counted(rule.kind, severity, least, time, ids, partial(self.message, first))
+                yield Counted(rule.kind, severity, least, time, ids, least, partial(self.message, first))
 
     def _by_losses(self, members: array[int]) -> dict[str | None, array[int]]:
         """Some of them, by what was lost."""

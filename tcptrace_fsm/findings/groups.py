@@ -7,7 +7,7 @@ from bisect import insort
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm.core.grouping import Field, picked, words_in_common
+from tcptrace_fsm.core.grouping import Field, extent_of, lowest_of, picked, words_in_common
 from tcptrace_fsm.kernels.layout import C_FIRST_FRAME, C_FIRST_TIME, C_ID, C_LAST_TIME
 
 if TYPE_CHECKING:
@@ -148,15 +148,15 @@ class Group:
         ids = picked(words, rows, _ID)
         for some, numbers in ((rows, ids), (others, picked(words, others, _ID))):
             if some:
-                first = numbers.index(min(numbers))
+                first, _ = extent_of(numbers)
                 name = tuple(picked(words, some[first : first + 1], member)) if member else None
                 self.note(words, some[first], name)
         if rows:
-            if len(self.examples) < EXAMPLES or min(ids) < self.examples[-1][0]:
+            if len(self.examples) < EXAMPLES or lowest_of(ids) < self.examples[-1][0]:
                 for conn_id, c in nsmallest(EXAMPLES, zip(ids, rows, strict=True)):
                     self._show(conn_id, words[c + C_FIRST_FRAME])
-            latest = max(picked(words, rows, _LAST))
-            self.last = max(self.last, latest)
+            lasts = picked(words, rows, _LAST)
+            self.last = max(self.last, lasts[extent_of(lasts)[1]])
             if member:
                 self.members.take_all({name for name, _ in words_in_common(words, rows, member)})
         self.leave(len(others))
@@ -175,12 +175,11 @@ class Group:
         ``member`` gives that of one of them, ``members`` are those of all; of very many the smallest suffice.
         """
         self.count += len(ids)
-        lowest = min(ids)
+        first, _ = extent_of(ids)
+        lowest = ids[first]
         if self.conn_id < 0 or lowest < self.conn_id:
-            first = ids.index(lowest)
             self.conn_id, self.frame, self.first, self.member = lowest, frames[first], firsts[first], member(first)
-        latest = max(lasts)
-        self.last = max(self.last, latest)
+        self.last = max(self.last, lasts[extent_of(lasts)[1]])
         if len(self.examples) < EXAMPLES or lowest < self.examples[-1][0]:
             for example in nsmallest(EXAMPLES, zip(ids, frames, strict=True)):
                 self._show(*example)

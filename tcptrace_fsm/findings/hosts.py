@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
-from tcptrace_fsm.core.grouping import Field, in_order, picked, words_in_common
+from tcptrace_fsm.core.grouping import Field, in_order, lowest_of, picked, words_in_common
 from tcptrace_fsm.findings.groups import Smallest
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, FIRST_FIN, WHOLE
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, median, span
@@ -27,9 +27,7 @@ from tcptrace_fsm.kernels.layout import (
     C_SERVER_HI,
     C_SERVER_LO,
     C_SERVER_STATE,
-    C_TAKEN_BY,
     C_TAKEN_OVER,
-    C_TAKEN_SEQ,
     CF_MIDSTREAM,
     CLIENT,
     E_ACK,
@@ -39,6 +37,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_ACK_UNSEEN,
     SERVER,
 )
+from tcptrace_fsm.kernels.strays import find_used_again
 from tcptrace_fsm.tcp.machine import State
 from tcptrace_fsm.text.counts import count
 
@@ -112,7 +111,6 @@ class Leaks(Collector):
                 )
 
 
-TAKEN = (C_TAKEN_BY, C_TAKEN_OVER, C_LAST_TIME, C_TAKEN_SEQ)
 PAIR = (
     *(Field(C_NET, 0, 1), Field(C_CLIENT_HI), Field(C_CLIENT_LO)),
     *(Field(C_NET, 0, 1), Field(C_SERVER_HI), Field(C_SERVER_LO), Field(C_PORTS, 0, 65535)),
@@ -129,17 +127,15 @@ class Reuse(Collector):
 
     def see_all(self, words: array[int], rows: array[int]) -> None:
         """Incarnations after which the client opened another."""
-        by, since, last, number = (picked(words, rows, (Field(word),)) for word in TAKEN)
-        # Where the gap is negative, the capture holds a time twice; without a new number, the same packets were sent
-        # again: no TCP takes an ISN twice.
-        each = zip(rows, by, since, last, number, strict=True)
-        rows = array("q", [c for c, side, at, ended, isn in each if side == CLIENT and at >= ended and isn])
+        out = array("q", bytes(8 * len(rows)))
+        rows = out[: find_used_again(len(rows), rows, words, out)] if rows else rows
         for pair, numbers in words_in_common(words, rows, PAIR):
             some = in_order(numbers, rows)
             self.groups.of(pair).add_all(words, some, member=CLIENT_PORT)
+            gaps = self.gaps.setdefault(pair, Smallest())
             ids, since, last = (picked(words, some, (Field(word),)) for word in (C_ID, C_TAKEN_OVER, C_LAST_TIME))
-            gaps: set[Name] = {(conn_id, at - ended) for conn_id, at, ended in zip(ids, since, last, strict=True)}
-            self.gaps.setdefault(pair, Smallest()).take_all(gaps)
+            if gaps.bound is None or lowest_of(ids) <= gaps.bound[0]:
+                gaps.take_all({(conn_id, at - ended) for conn_id, at, ended in zip(ids, since, last, strict=True)})
 
     def merge(self, other: Reuse) -> None:
         """Take what another has seen."""

@@ -207,7 +207,8 @@ class Runner(Judge):
         """
         if any(map(self._exclude, found.kinds_together())):
             return False
-        counts = {self.frequent[number].kind: n for number, n in Counter(found.kinds).items()}
+        kinds = found.kinds
+        counts = {self.frequent[number].kind: kinds.count(number) for number in set(kinds)}
         if any(self.made[kind] + n >= MOST_FINDINGS for kind, n in counts.items()):
             return False
         self.made.update(counts)

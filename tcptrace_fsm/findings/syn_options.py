@@ -6,7 +6,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
-from tcptrace_fsm.core.grouping import Field, in_order, picked, words_in_common
+from tcptrace_fsm.core.grouping import Field, extent_of, in_order, picked, words_in_common
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import Rule, span
 from tcptrace_fsm.findings.survey import (
@@ -61,8 +61,13 @@ def kinds_of_options(block: Block) -> list[tuple[Kind, array[int]]]:
 def parted(words: array[int], rows: array[int]) -> tuple[array[int], array[int]]:
     """Connections of the sample, and others."""
     ids = picked(words, rows, IN_SAMPLE)
-    if max(ids) < SAMPLE:
+    if not ids:
         return rows, array("q")
+    low, high = extent_of(ids)
+    if ids[high] < SAMPLE:
+        return rows, array("q")
+    if ids[low] >= SAMPLE:
+        return array("q"), rows
     inside = array("q", [c for c, conn_id in zip(rows, ids, strict=True) if conn_id < SAMPLE])
     return inside, array("q", [c for c, conn_id in zip(rows, ids, strict=True) if conn_id >= SAMPLE])
 

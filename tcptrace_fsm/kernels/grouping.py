@@ -18,6 +18,7 @@ __all__ = [
     "arrange_records",
     "count_steps",
     "count_up",
+    "extent",
     "group_records",
     "mark_rows",
     "marks_of",
@@ -75,6 +76,25 @@ def marks_of(count: int, rows: Words, step: int, marks: Words, out: Words) -> in
             n += 1
         i += 1
     return n
+
+
+def extent(count: int, numbers: Words, out: Words) -> int:
+    """Write the place of the lowest of some numbers, and of the highest, the first of each. Returns how many there are.
+
+    There is at least one.
+    """
+    low = 0
+    high = 0
+    i = 1
+    while i < count:
+        if numbers[i] < numbers[low]:
+            low = i
+        elif numbers[i] > numbers[high]:
+            high = i
+        i += 1
+    out[0] = low
+    out[1] = high
+    return count
 
 
 def multiply(count: int, factor: int, numbers: Words, out: Words) -> int:

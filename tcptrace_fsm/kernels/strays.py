@@ -13,7 +13,7 @@ from tcptrace_fsm.kernels.layout import *
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["find_heard", "find_one_sided", "find_probes", "note_answers", "note_probes"]
+__all__ = ["find_heard", "find_one_sided", "find_probes", "find_used_again", "note_answers", "note_probes"]
 
 
 def probes_from(own: int, other: int, flags: int, block: Words) -> int:
@@ -199,6 +199,24 @@ def note_answers(count: int, starts: Words, block: Words, bound: Words, out: Wor
                 out[k + A_ANSWERED] = 1 if block[x + E_RSTS] else 0
                 n += 1
             by += 1
+    return n
+
+
+def find_used_again(count: int, starts: Words, block: Words, out: Words) -> int:
+    """Those whose four-tuple their client has used again, with another number. Returns how many there are.
+
+    Where the gap is negative, the capture holds a time twice; without a new number, the same packets were sent again:
+    no TCP takes an ISN twice.
+    """
+    n = 0
+    i = 0
+    while i < count:
+        c = starts[i]
+        i += 1
+        if block[c + C_TAKEN_BY] == CLIENT and block[c + C_TAKEN_OVER] >= block[c + C_LAST_TIME]:
+            if block[c + C_TAKEN_SEQ]:
+                out[n] = c
+                n += 1
     return n
 
 
