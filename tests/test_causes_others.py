@@ -307,3 +307,19 @@ def test_a_reset_from_elsewhere_that_comes_too_soon_was_injected(side):
     assert ("reset_injected", "likely") not in [(d.cause, d.confidence) for d in diagnoses(own)]
     late = "".join(cut_at(40001 + n, 3 * n, 250, 0.2, side) for n in range(3))
     assert ("reset_injected", "likely") not in [(d.cause, d.confidence) for d in diagnoses(late)]
+
+
+def test_a_reset_that_is_ahead_of_its_senders_request_was_injected():
+    """What it had said before is no request of which it could tell."""
+    ahead = """
+        1.0000 > R. 201:201(0) ack 201 ttl 250
+        1.0001 > P. 101:201(100) ack 201 ttl 64
+        1.0002 < .  201:201(0) ack 101 ttl 60
+        1.0200 > R  201:201(0) ttl 64
+    """
+    assert told(opened(40001, 0) + ahead) == [("reset_injected", "likely")]
+
+
+def test_who_stands_still_for_long_once_is_no_player():
+    """As a printer without paper."""
+    assert loud(portions(200_001, [1.0] * 6 + [40.0] + [1.0] * 6)) == {"receiver_slow"}

@@ -132,14 +132,14 @@ def forged(case: Case, end: End) -> Forged | None:
     asked = end.view.before(first, side=end.peer.side)
     steady = not overtaking(end)
     at = asked.time if asked and first.ack == asked.end else said_until(case, end.peer, first.ack)
-    if steady and at >= 0 and way > 5 * MILLISECOND and 2 * (first.time - at) < way:
+    if steady and 0 <= at <= first.time < at + way // 2 and way > 5 * MILLISECOND:
         points += 1  # the handshake may have been slower than the way is
         evidence.append(
             f"it acknowledges what {end.peer.name} had said {span(first.time - at)} before ({case.frames(first)}); to "
             f"{end.name} and back takes {span(way)}"
         )
     own_words = said_until(case, end, first.seq)
-    if far and not first.reply_rst and own_words >= 0 and first.time - own_words < AT_ONCE:
+    if far and not first.reply_rst and 0 <= own_words <= first.time < own_words + AT_ONCE:
         points += 1
         evidence.append(
             f"{end.name} had only just spoken, {span(first.time - own_words)} before: nobody asks and aborts"

@@ -121,11 +121,11 @@ def plays(end: End) -> bool:
         else:
             opened.append(s.time)
     room = max((s.window for s in end.segments if not s.rst), default=0)
-    if len(opened) < STEADY or taken[0] < 2 * room:
+    if end.side != CLIENT or len(opened) < STEADY or taken[0] < 2 * room:
         return False
     gaps = sorted(b - a for a, b in pairwise(opened))
     portions = sorted(b - a for a, b in pairwise(taken))
-    return 2 * gaps[-2] <= 3 * gaps[1] and taken[0] >= 4 * portions[len(portions) // 2]
+    return 2 * gaps[-2] <= 3 * gaps[1] and gaps[-1] <= 4 * gaps[1] and taken[0] >= 4 * portions[len(portions) // 2]
 
 
 def unwanted(end: End, shut: int) -> bool:
