@@ -8,6 +8,7 @@ from tcptrace_fsm.capture.scripted import Script, parse
 from tcptrace_fsm.kernels.layout import C_TIMES, WAIT_RETRANSMISSION
 from tests.strategies import run
 from tests.test_causes import diagnoses
+from tests.test_surveys import findings as surveyed
 
 pytestmark = pytest.mark.plain
 
@@ -368,3 +369,77 @@ def test_what_came_twice_had_been_overtaken(reported, weighs):
     """Where so many are reported, others are not lost by the way either."""
     start = OPEN.replace("1:101(100)", "1:1(0)").replace("ack 101", "ack 1")
     assert severities(start + rounds(reported=reported))["lost_after_v"] == weighs
+
+
+TALKED = """
+    0.000 > S  0:0(0)               <mss 1460>
+    0.040 < S. 0:0(0)       ack 1   <mss 1460>
+    0.041 > .  1:1(0)       ack 1
+    0.042 > P. 1:101(100)   ack 1
+    0.082 < P. 1:301(300)   ack 101
+    0.083 > .  101:101(0)   ack 301
+"""
+CROSSING = {
+    "near the client, the server's was lost before": """
+        1.000 > F. 101:101(0)   ack 301
+        1.040 < .  302:302(0)   ack 102
+        1.220 < F. 301:301(0)   ack 102
+        1.221 > .  102:102(0)   ack 302
+    """,
+    "near the client, its own was lost behind": """
+        1.000 > F. 101:101(0)   ack 301
+        1.020 < F. 301:301(0)   ack 101
+        1.021 > .  102:102(0)   ack 302
+        1.230 > F. 101:101(0)   ack 302
+        1.270 < .  302:302(0)   ack 102
+    """,
+    "near the server, the client's was lost before": """
+        1.000 < F. 301:301(0)   ack 101
+        1.010 > .  102:102(0)   ack 302
+        1.230 > F. 101:101(0)   ack 302
+        1.231 < .  302:302(0)   ack 102
+    """,
+    "each was lost once": """
+        1.000 < F. 301:301(0)   ack 101
+        1.210 < F. 301:301(0)   ack 101
+        1.230 > F. 101:101(0)   ack 301
+        1.231 < .  302:302(0)   ack 102
+        1.250 > .  102:102(0)   ack 302
+    """,
+}
+
+
+@pytest.mark.parametrize("name", CROSSING)
+def test_fins_cross_though_one_was_lost(name):
+    """Then one of the two passes through CLOSING only."""
+    assert "simultaneous_close" in severities(TALKED + CROSSING[name])
+
+
+def test_who_closes_second_does_not_close_at_the_same_time():
+    """However often its FIN has to be sent."""
+    second = """
+        1.000 > F. 101:101(0)   ack 301
+        1.040 < .  301:301(0)   ack 102
+        1.500 < F. 301:301(0)   ack 102
+        1.710 < F. 301:301(0)   ack 102
+        1.711 > .  102:102(0)   ack 302
+    """
+    assert "simultaneous_close" not in severities(TALKED + second)
+
+
+@pytest.mark.parametrize("ack", [0, 2, 5000, 100001])
+@pytest.mark.parametrize("again", ["", "1.000 > S  0:0(0)\n"])
+def test_a_reset_with_a_wrong_ack_before_the_answer_to_a_syn_is_not_the_servers(ack, again):
+    """Who refuses a SYN acknowledges it, and does not accept it a moment later."""
+    text = f"0.000 > S 0:0(0)\n0.010 < R. 0:0(0) ack {ack}\n{again}1.020 < S. 0:0(0) ack 1\n1.021 > . 1:1(0) ack 1"
+    assert severities(text)["rst_injection_suspected"] == "medium"
+    if again:  # whoever refused the first may accept the second
+        assert "rst_injection_suspected" not in severities(text.replace(f"ack {ack}", "ack 1"))
+
+
+def test_a_capture_that_ends_between_two_fins_misses_a_close():
+    """One side was to follow."""
+    half = TALKED + "1.000 > F. 101:101(0) ack 301\n1.040 < . 301:301(0) ack 102\n"
+    assert "capture_truncated_end" in [f.kind for f in surveyed(half)]
+    whole = half + "1.5 < F. 301:301(0) ack 102\n1.501 > . 102:102(0) ack 302"
+    assert "capture_truncated_end" not in [f.kind for f in surveyed(whole)]

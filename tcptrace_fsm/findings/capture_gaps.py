@@ -14,6 +14,7 @@ from tcptrace_fsm.findings.whole_capture import WHOLE, One, fault, without
 from tcptrace_fsm.kernels.layout import (
     C_MARKS,
     CLIENT,
+    CLOSING_HALF_CLOSED,
     CLOSING_NONE,
     CLOSING_NORMAL,
     E_ACK,
@@ -25,6 +26,7 @@ from tcptrace_fsm.kernels.layout import (
     E_RSTS,
     E_SEGMENTS,
     E_SYNS,
+    FACT_ESTABLISHED,
     FACT_MUCH_UNACKED,
     MARK_ACK_UNSEEN,
     MARK_GAP,
@@ -182,8 +184,9 @@ def when_midstream(key: Key) -> bool:
 
 
 def when_open(key: Key) -> bool:
-    """Opened, and never closed."""
-    return key.closing == CLOSING_NONE and key.opening not in NEVER_OPENED and not key.taken_over
+    """Opened, and never closed; or one side was, and the other was to follow."""
+    half = key.closing == CLOSING_HALF_CLOSED and key.shows(FACT_ESTABLISHED)
+    return (key.closing == CLOSING_NONE or half) and key.opening not in NEVER_OPENED and not key.taken_over
 
 
 def when_lopsided(key: Key) -> bool:
@@ -216,7 +219,7 @@ SURVEYS = (
         "info",
         "RFC 9293 3.6",
         "Connections were still open when the capture ended.",
-        "Connections that opened and show neither FIN nor RST.",
+        "Connections that opened and show no RST, and a FIN of one side at most.",
         "Long-lived connections; a host that vanished looks the same.",
         make=StillOpen,
         when=when_open,

@@ -13,6 +13,7 @@ from tcptrace_fsm.kernels.layout import (
     C_LAST_TIME,
     CF_CLOSING,
     CLOSING_NONE,
+    CLOSING_NORMAL,
     CLOSING_SIMULTANEOUS,
     E_FIN,
     E_NEXT,
@@ -123,7 +124,9 @@ def final_ack_missing(c: View) -> Iterator[Hit]:
 
 
 def when_simultaneous(key: Key) -> bool:
-    """Both were CLOSING."""
+    """Both were CLOSING; or one was, where the FIN of the other had been lost: nobody closed second."""
+    if key.closing == CLOSING_NORMAL:
+        return not key.shows(FACT_CLOSED_SECOND)
     return key.closing == CLOSING_SIMULTANEOUS
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.findings.evidence import genuine, hops, overtaken
 from tcptrace_fsm.findings.rule import SECOND
 from tcptrace_fsm.kernels.layout import (
+    BASE_SYN,
+    E_BASE_KNOWN,
     E_OUT_OF_ORDER,
     MARK_ACK_OLD,
     MARK_AFTER_RST,
@@ -14,12 +16,13 @@ from tcptrace_fsm.kernels.layout import (
     MARK_PAWS,
     MARK_SENT_BEFORE,
     MILLISECOND,
+    TCP_ACK,
 )
 
 if TYPE_CHECKING:
     from tcptrace_fsm.findings.rule import End, Segment
 
-__all__ = ["OVERTAKEN", "goes_on", "overtaking"]
+__all__ = ["OVERTAKEN", "before_answer", "goes_on", "overtaking"]
 
 OVERTAKEN = 3 * MILLISECOND  # what follows an RST so soon was overtaken by it
 LATE = SECOND // 5  # ... and where segments overtake one another, what follows within this
@@ -57,3 +60,17 @@ def goes_on(end: End, rst: Segment) -> Segment | None:
                 continue  # it answers another try
         return s
     return None
+
+
+def before_answer(end: End) -> tuple[Segment, Segment] | None:
+    """An RST that acknowledges what its receiver had not sent, and the SYN+ACK by which ``end`` answers that after it.
+
+    A system that refuses a SYN acknowledges that (RFC 9293 3.5.2, group 1), and does not accept it then.
+    """
+    syn = next((s for s in genuine(end.peer.segments) if s.syn), None)
+    answer = next((s for s in genuine(end.segments) if syn and s.syn_ack and s.ack == syn.end), None)
+    if syn is None or answer is None or end.peer[E_BASE_KNOWN] < BASE_SYN:
+        return None
+    resets = [s for s in genuine(end.segments) if s.rst and s.flags & TCP_ACK and syn.frame < s.frame < answer.frame]
+    rst = next((s for s in resets if not 1 <= s.ack <= syn.end), None)
+    return (rst, answer) if rst else None

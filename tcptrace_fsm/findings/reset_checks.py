@@ -15,7 +15,7 @@ from tcptrace_fsm.findings.evidence import (
     state_at,
     when_aborted,
 )
-from tcptrace_fsm.findings.gone_on import OVERTAKEN, goes_on
+from tcptrace_fsm.findings.gone_on import OVERTAKEN, before_answer, goes_on
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, whole
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
@@ -115,6 +115,18 @@ def asked_by_hand(end: End, rst: Segment) -> bool:
 def rst_injection_suspected(c: View) -> Iterator[Hit]:
     """A reset that worked, from an endpoint that knows nothing of it."""
     for end in c.ends:
+        early = before_answer(end)
+        if early:
+            yield Hit(
+                end.side,
+                early[0],
+                f"an RST in the name of {end.name} acknowledges what {end.peer.name} had not sent, and "
+                f"{span(early[1].time - early[0].time)} later {end.name} answered the SYN: somebody else sent it, or "
+                "it answers the SYN of another connection",
+                (early[1],),
+                "medium",
+            )
+            continue
         found = talks_on(end)
         if found and mistaken(end, found[0]):
             continue
@@ -314,7 +326,7 @@ RULES = (
         rfc="RFC 5961 3",
         summary="A connection was reset by somebody who is neither of its ends.",
         evidence="An RST that its receiver obeys, and segments of its supposed sender afterwards; or RSTs at several "
-        "numbers where that sender has never been.",
+        "numbers where that sender has never been; or one with a wrong ACK before the sender's own answer to a SYN.",
         innocent="Segments that the RST overtook (3 ms and numbers tell them apart); two hosts behind one address.",
         when=when_injected,
         needs=(BOTH_DIRECTIONS,),
