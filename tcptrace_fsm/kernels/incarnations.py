@@ -222,17 +222,19 @@ def begins_again(c: int, side: int, s: int, segments: Words, rows: Words) -> int
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
     y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
     opening = 1 if rows[x + E_SEGMENTS] == rows[x + E_SYNS] + rows[x + E_RSTS] else 0
-    if (
-        rows[x + E_SEGMENTS]
+    answered = (
+        1
+        if rows[x + E_SEGMENTS]
         and rows[y + E_SEGMENTS]
         and is_over(c, rows)
         and (not opening or rows[c + C_FLAGS] & CF_REFUSED)
         and not is_replayed(c, x, s, segments, rows)
-        and not is_opening_again(c, x, s, segments, rows)
-    ):
-        return 1
+        else 0
+    )
     if is_opening_again(c, x, s, segments, rows):
         return 0
+    if answered:
+        return 1
     if opening and rows[y + E_SEGMENTS] and not rows[y + E_STAGE] & ES_SYN:
         unlearn(x, y, rows)
     return 0
