@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 
 import pytest
 from hypothesis import is_hypothesis_test, settings
+
+# For the coverage, all of a test's first cases are watched, and then one in so many.
+ALL_WATCHED, ONE_IN = 12, 4
 
 # What runs tests side by side tells its workers how wide its own terminal is; commands would fill that.
 os.environ.pop("COLUMNS", None)
@@ -35,13 +39,16 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what takes long, unless all is wanted; and leave tests with drawn examples out of the coverage.
+    """Leave out what takes long, unless all is wanted; and watch some tests only for the coverage.
 
-    The same kernels in plain Python a hundred times over take three times as long when each line is watched, and the
-    lines that count are reached by the tests whose examples are written down.
+    Watched line by line, tests take twice as long, and drawn examples on kernels in plain Python three times. Of a test
+    with many cases a few reach what the others do; and what is not watched can only be missing from the coverage.
     """
+    cases: Counter[str] = Counter()
     for item in items:
-        if is_hypothesis_test(getattr(item, "obj", None)):
+        name = item.nodeid.partition("[")[0]
+        cases[name] += 1
+        if is_hypothesis_test(getattr(item, "obj", None)) or (cases[name] > ALL_WATCHED and cases[name] % ONE_IN):
             item.add_marker("no_cover")
     if not config.option.all:
         slow = [item for item in items if item.get_closest_marker("slow")]

@@ -19,6 +19,7 @@ from tcptrace_fsm.runs.run import Run
 from tcptrace_fsm.runs.sinks import Kept
 from tcptrace_fsm.tables.partitioned import PartitionedExport
 from tests.many_files import SAMPLES, SECOND, TABLES, rotated, same, side_by_side, town
+from tests.strategies import pure_kernels
 from tests.test_timers import in_five_files
 
 pytestmark = pytest.mark.extra
@@ -197,3 +198,17 @@ def test_a_day_without_a_segment_closes_the_books_of_all_captures(client, tmp_pa
     one, other = tf.analyze(paths, client=client), tf.analyze(paths)
     check(one, other)
     assert other.summary.get("leaps_by_days", False) is not beside
+
+
+def test_the_segments_of_other_captures_are_known_without_compiled_kernels_too(monkeypatch, files):
+    """Plain kernels count beyond 64 bits, as Python's numbers do and those of numpy do not."""
+    seed = 0x123456789ABCDEF
+    scanned = cluster.scan(files[0], 0, seed, Settings())
+    step = cluster.Step(0, scanned.first, scanned.keys)
+    task = cluster.Task(Settings(), seed, scanned.last, [], None)
+    _, compiled = cluster.follow(files[0], 0, step, task)
+    for name in ("keys", "stamp_all"):
+        monkeypatch.setattr(cluster, name, getattr(pure_kernels()["share"], name))
+    _, plain = cluster.follow(files[0], 0, step, task)
+    assert len(plain) == 70
+    pd.testing.assert_frame_equal(plain, compiled)

@@ -42,15 +42,15 @@ def test_one_stamp_closes_no_books(which, away, tmp_path):
     frames = frames_of(TALK)
     time, frame = frames[which]
     frames[which] = (time + int(away * 86400 * 10**6), frame)
-    found, plain = analyzed(frames, tmp_path), analyzed(frames_of(TALK), tmp_path)
+    found, usual = analyzed(frames, tmp_path), analyzed(frames_of(TALK), tmp_path)
     if which == 0 and away < 0:
         return  # the first of two captures, perhaps
     assert found.summary["stray_stamps"] == 1
     assert "leaps_by_days" not in found.summary
     for name in ("client_state", "server_state", "closing", "client_segments", "server_segments"):
-        assert list(found.connections[name]) == list(plain.connections[name])
-    assert list(found.anomalies["kind"]) == list(plain.anomalies["kind"])
-    assert list(found.diagnoses["cause"]) == list(plain.diagnoses["cause"])
+        assert list(found.connections[name]) == list(usual.connections[name])
+    assert list(found.anomalies["kind"]) == list(usual.anomalies["kind"])
+    assert list(found.diagnoses["cause"]) == list(usual.diagnoses["cause"])
     assert (found.connections["last_time"] - found.connections["first_time"]).max().total_seconds() < 10
 
 
@@ -77,6 +77,7 @@ def test_the_first_screen_tells_of_them(tmp_path):
     assert "1 frame stamped a day or more away from those around" in str(analyzed(frames, tmp_path))
 
 
+plain = pure_kernels()["walk"]
 STEPS = st.sampled_from((0, 5, DAY // 2, DAY, DAY + 1, 2 * DAY, -5, -DAY, -DAY - 1, -3 * DAY))
 
 
@@ -101,7 +102,7 @@ def test_stamps_are_settled_alike_however_many_at_a_time(steps, most):
     times = [10 * DAY]
     for step in steps:
         times.append(max(times[-1] + step, 0))
-    for settle in (settle_stamps, pure_kernels()["walk"].settle_stamps):
+    for settle in (settle_stamps, plain.settle_stamps):
         ctl, out = array("q", bytes(8 * at.WALK_SIZE)), []
         while len(out) < len(times):
             part = times[len(out) : len(out) + most]

@@ -389,8 +389,9 @@ def _read(follower: Share | Lesson, name: str, index: int, step: Step, task: Tas
         records, clocks = reader.records, reader.clocks
         found, news = np.empty(len(records), dtype=np.int64), np.empty(len(records), dtype=np.int64)
         words = np.ascontiguousarray(records).reshape(-1)
-        keys(words, len(records), task.seed, found)
-        stamp_all(words, len(records), clock, news)
+        # Kernels that are not compiled count in Python's numbers: numpy's overflow.
+        keys(words.data, len(records), task.seed, found)
+        stamp_all(words.data, len(records), clock, news)
         records = words.reshape(records.shape)
         codes = index << FILE_SHIFT | records[:, k.S_FRAME]
         if len(shared):
