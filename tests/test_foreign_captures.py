@@ -443,3 +443,38 @@ def test_a_capture_that_ends_between_two_fins_misses_a_close():
     assert "capture_truncated_end" in [f.kind for f in surveyed(half)]
     whole = half + "1.5 < F. 301:301(0) ack 102\n1.501 > . 102:102(0) ack 302"
     assert "capture_truncated_end" not in [f.kind for f in surveyed(whole)]
+
+
+INSIDE = """
+    1.000 > .  1:1001(1000)         ack 1   # old: it is repeated
+    1.010 < .  1:1(0)               ack 5001
+    1.011 > .  20001:21001(1000)    ack 1
+    1.012 > .  21001:22001(1000)    ack 1
+    1.021 < .  1:1(0)               ack 5001
+    1.022 < .  1:1(0)               ack 5001
+    1.030 > .  5001:6001(1000)      ack 1
+    1.040 < .  1:1(0)               ack 9001
+    1.041 > .  9001:10001(1000)     ack 1
+    1.051 < .  1:1(0)               ack 12001
+    1.052 > .  12001:13001(1000)    ack 1
+    1.062 < .  1:1(0)               ack 15001
+    1.063 > .  15001:16001(1000)    ack 1
+    1.073 < .  1:1(0)               ack 22001
+"""
+
+
+def test_what_was_sent_before_the_capture_began_was_not_lost_before_it():
+    """Its first copy may have passed there, when nobody looked."""
+    assert "lost_before_v" not in severities(INSIDE)
+    assert "path_loss" not in causes(INSIDE)
+    begun = "0.9 > S 0:0(0)\n0.91 < S. 0:0(0) ack 1\n0.92 > . 1:1(0) ack 1\n" + INSIDE
+    assert "lost_before_v" in severities(begun)
+
+
+def test_of_one_direction_alone_nothing_tells_why_it_repeats():
+    """Its peer may refuse what comes, as one whose accept queue is full."""
+    again = "".join(f"{at} > P. 101:201(100) ack 1\n" for at in (1.0, 1.3, 1.9, 3.1, 5.5, 10.3))
+    answered = "10.31 < . 1:1(0) ack 201\n"
+    alone = "\n".join(line for line in OPEN.splitlines() if "<" not in line.split("id")[0]) + "\n" + again
+    assert [d.severity for d in diagnoses(OPEN + again + answered) if d.cause == "path_loss"] == ["medium"]
+    assert [d.severity for d in diagnoses(alone) if d.cause == "path_loss"] in ([], ["low"])

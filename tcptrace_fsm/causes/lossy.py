@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, acked_beyond, damaged, stalls, unanswered
 from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.lacking import shown_from
 from tcptrace_fsm.findings.needs import holds_bare_acks, incomplete
 from tcptrace_fsm.findings.rule import SECOND, mask, span
 from tcptrace_fsm.kernels.layout import (
@@ -182,6 +183,8 @@ def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     best: tuple[int, Verdict] | None = None
     for end in case.view.ends if case[C_MARKS] & mask(MARK_TIMEOUT, MARK_FAST, MARK_LOST_BEFORE) else ():
         again = [s for s in end.segments if s.has(MARK_TIMEOUT, MARK_FAST, MARK_LOST_BEFORE) and not s.rst]
+        if (shown := shown_from(end)) > 0:
+            again = [s for s in again if s.seq >= shown or not s.has(MARK_LOST_BEFORE)]
         shut = [s for s in again if _refused(s, end)]
         again = [s for s in again if s not in shut]
         spoilt = sum(s.has(MARK_BAD_CHECKSUM) and s.length > 0 for s in end.segments)
@@ -195,8 +198,8 @@ def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         vain = needless(end)
         if vain >= len(again) or (cost < SECOND and (share < 0.03 or 3 * vain >= len(again))):
             continue  # a few, or segments that were late or overtaken and sent again for nothing
-        # Of one direction alone nothing tells whether the first copies were only late.
-        serious = cost >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50 and case.both_directions)
+        # Of one direction alone nothing tells whether the first copies were late, or its peer would not take them.
+        serious = case.both_directions and (cost >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50))
         sure = len(again) >= 3 and case.both_directions
         timed = f", {len(waits)} of them only after a timeout" if waits else ""
         timed += f": {span(cost)} in all" if cost else ""

@@ -14,6 +14,7 @@ from tcptrace_fsm.kernels.layout import (
     C_ENDPOINTS,
     C_FLAGS,
     C_LOG_HEAD,
+    CF_MIDSTREAM,
     CF_SET_BACK,
     CLIENT,
     E_LAST_FLAGS,
@@ -25,6 +26,7 @@ from tcptrace_fsm.kernels.layout import (
     L_TIME,
     L_TSVAL,
     LOG_SIDE_SHIFT,
+    MARK_GAP,
     MILLISECOND,
     NUMBERED_SHIFT,
     SERVER,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.findings.view import End, View
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["lacks", "leap", "may_skip_packets", "mistimed", "skips_packets"]
+__all__ = ["lacks", "leap", "may_skip_packets", "mistimed", "shown_from", "skips_packets"]
 
 COUNTED = 3  # steps forward by one or a few: so a host goes on that numbers the packets of each connection for itself
 STEPS_MASK = (1 << SKIPPED_SHIFT - NUMBERED_SHIFT) - 1
@@ -61,6 +63,19 @@ def may_skip_packets(end: End) -> bool:
     skips, steps = end[E_LAST_FLAGS] >> SKIPPED_SHIFT, end[E_LAST_FLAGS] >> NUMBERED_SHIFT & STEPS_MASK
     often = skips <= steps or end[END_STACK] == STACK_UNKNOWN
     return skips_packets(end) or (skips > 0 and often and skips + steps >= COUNTED)
+
+
+def shown_from(end: End) -> int:
+    """From which number on the capture shows what an endpoint sent: what lies below may have passed before it began.
+
+    Where it began inside a connection, and the first that it shows of an endpoint repeats something old, what follows
+    lies far ahead: the bytes between were sent before, and come again, if at all, as repetitions.
+    """
+    if not end.view[C_FLAGS] & CF_MIDSTREAM:
+        return 0
+    first = next((s for s in end.segments if s.length), None)
+    gap = next((s for s in end.segments if s.has(MARK_GAP)), None)
+    return gap.seq if first and gap and gap.time - first.time <= SECOND else 0
 
 
 def leap(words: array[int], c: int, log: Words) -> int:

@@ -6,6 +6,7 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.lacking import shown_from
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, mask, span
 from tcptrace_fsm.findings.wording import Detected, Wording
@@ -194,7 +195,8 @@ def out_of_order(c: View) -> Iterator[Hit]:
 def lost_before(c: View) -> Iterator[Hit]:
     """Holes that a retransmission filled, one finding per sender."""
     for end in c.ends:
-        again = repeats(end, MARK_LOST_BEFORE)
+        shown = shown_from(end)
+        again = [s for s in repeats(end, MARK_LOST_BEFORE) if s.seq >= shown]
         if again:
             yield Hit(
                 end.side,
