@@ -6,6 +6,7 @@ import pickle
 from array import array
 from dataclasses import replace
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 import tcptrace_fsm as tf
 from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.core.engine import Engine
-from tcptrace_fsm.core.finished import Findings
+from tcptrace_fsm.core.finished import Finding, Findings
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.core.tally import Tally
@@ -24,6 +25,7 @@ from tcptrace_fsm.findings.keys import notable
 from tcptrace_fsm.findings.rule import Rule, View
 from tcptrace_fsm.findings.running import ASKED, detections, most_of
 from tcptrace_fsm.kernels import layout as at
+from tcptrace_fsm.tables.anomalies import findings_table
 from tcptrace_fsm.tcp.profiles import profile
 from tcptrace_fsm.text.durations import ABSURD, SECOND, UNKNOWN, span
 from tests.kernels import Watched, uncompiled
@@ -165,3 +167,22 @@ def test_few_are_put_into_words(monkeypatch):
     shown = [[(k, f.count, f.severity, f.message, f.conn_ids) for k, f in t.worst_first()] for t in (tally, by_hand)]
     assert shown[0] == shown[1]
     assert len(worded) > 40
+
+
+def test_columns_are_what_findings_say():
+    """With others between them, and several of one connection."""
+    engine = Engine(Settings(LINUX), judges=[runner(LINUX)])
+    engine.feed(parse(f"port 1500 80\n{ODD}\n{many(12)}"))
+    engine.finish()
+    findings = Findings()
+    while (done := engine.take()) is not None:
+        findings += done.findings
+    each = list(findings)
+    assert findings.lazy
+    assert len(each) > 12
+    place = itemgetter("conn_id", "time", "kind", "side", "message")
+    rows = [dict(zip(Finding._fields, row, strict=True)) for row in zip(*findings.columns(), strict=True)]
+    assert sorted(rows, key=place) == sorted((f._asdict() for f in each), key=place)
+    table = findings_table(findings)
+    assert table.equals(findings_table(each))
+    assert table.column("message").to_pylist() == [f["message"] for f in sorted(rows, key=place)]

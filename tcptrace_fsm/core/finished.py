@@ -73,6 +73,9 @@ class Part(Protocol):
     def kinds_in(self, mask: int, /) -> frozenset[str]:
         """Kinds in words, by their bits."""
 
+    def columns(self) -> list[Sequence[Any]]:
+        """What they say, without the others, column by column as in :class:`Finding`."""
+
     def counted(self) -> Iterator[Any]:
         """Count them, without the others: see :class:`tcptrace_fsm.core.tally.Counted`."""
 
@@ -110,11 +113,13 @@ class Findings(Sequence["Finding"]):
 
     def __iadd__(self, findings: Iterable[Finding]) -> Self:
         self._about = None
-        some = list(findings)
-        if self.parts and isinstance(self.parts[-1], list):
-            self.parts[-1] += some
-        elif some:
-            self.parts.append(some)
+        for part in findings.parts if isinstance(findings, Findings) else [list(findings)]:
+            if not isinstance(part, list):
+                self.parts.append(part)
+            elif self.parts and isinstance(self.parts[-1], list):
+                self.parts[-1] += part
+            elif part:
+                self.parts.append(list(part))
         return self
 
     def add(self, part: Part) -> None:
@@ -131,6 +136,16 @@ class Findings(Sequence["Finding"]):
     def lazy(self) -> list[Part]:
         """Those that are not."""
         return [part for part in self.parts if not isinstance(part, list)]
+
+    def columns(self) -> list[list[Any]]:
+        """What they say, column by column as in :class:`Finding`; in no order."""
+        made: list[list[Any]] = [list(column) for column in zip(*self.made, strict=True)] or [
+            [] for _ in Finding._fields
+        ]
+        for part in self.lazy:
+            for column, more in zip(made, part.columns(), strict=True):
+                column.extend(more)
+        return made
 
     def about(self, conn_id: int) -> list[Finding]:
         """Those about a connection."""

@@ -8,19 +8,22 @@ from __future__ import annotations
 from array import array
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.core.grouping import Field, Order, counting, extent_of, in_order, picked, words_in_common
 from tcptrace_fsm.core.tally import Counted
+from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.findings.lacking import leap
-from tcptrace_fsm.findings.wording import Detected
+from tcptrace_fsm.findings.wording import SENT, Detected
 from tcptrace_fsm.kernels.layout import (
     D_ASKED,
     D_DOUBT,
+    D_FRAME,
     D_FRAMES,
     D_GRADE,
     D_ID,
     D_KIND,
+    D_SIDE,
     D_TIME,
     DETECTED_SIZE,
     DOUBT_CLOCKS,
@@ -28,7 +31,7 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from tcptrace_fsm.core.finished import Block, Finding
     from tcptrace_fsm.findings.rule import Rule
@@ -151,6 +154,41 @@ class Detections:
         """What one of them says."""
         one = self.detected(i)
         return self._rules[one.kind].word(one)
+
+    def columns(self) -> list[Sequence[Any]]:
+        """What they say, without the others, column by column as in :class:`Finding`."""
+        lost = self._lost or [None] * self._count
+        keys = list(zip(self.kinds, self.column(D_GRADE), self.column(D_DOUBT), lost, strict=True))
+        graded = {key: (self._rules[key[0]], *self._rules[key[0]].graded(*key[1:])) for key in set(keys)}
+        alike = {
+            key: (r.kind, r.category, severity, r.rfc, artefact) for key, (r, severity, artefact) in graded.items()
+        }
+        kind, category, severity, rfc, artefact = zip(*map(alike.__getitem__, keys), strict=True)
+        each = iter(self.records)
+        detected = map(_DETECTED, zip(*[each] * DETECTED_SIZE, strict=True))
+        word = {number: rule.word for number, rule in self._rules.items()}
+        return [
+            self.conn_ids,
+            [SIDES[side] for side in self.column(D_SIDE)],
+            self.column(D_TIME),
+            self.column(D_FRAME),
+            kind,
+            category,
+            severity,
+            [SENT] * self._count,
+            [word[one.kind](one) for one in detected],
+            self._evidence(),
+            rfc,
+            artefact,
+        ]
+
+    def _evidence(self) -> list[tuple[int, ...]]:
+        """The frames of each."""
+        counts, frames = self.column(D_FRAMES), self._frames
+        if set(counts) == {1}:
+            return list(zip(in_order(self._begins, frames), strict=True))
+        each = zip(self._begins, counts, strict=True)
+        return [tuple(sorted(set(frames[begin : begin + count]))) for begin, count in each]
 
     def column(self, word: int) -> array[int]:
         """One word of each record."""

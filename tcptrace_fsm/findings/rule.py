@@ -18,6 +18,7 @@ from tcptrace_fsm.findings.keys import Key, mask, notable
 from tcptrace_fsm.findings.lacking import mistimed
 from tcptrace_fsm.findings.needs import doubtful
 from tcptrace_fsm.findings.view import Change, End, Segment, View, fault_of, median, name_of, segments_of
+from tcptrace_fsm.findings.wording import SENT
 from tcptrace_fsm.kernels.layout import C_ID, DOUBT_TIME
 from tcptrace_fsm.tcp.machine import Basis
 from tcptrace_fsm.text.counts import agreed
@@ -48,9 +49,6 @@ __all__ = [
     "segments_of",
     "span",
 ]
-
-
-SENT = Basis.SENT.name.lower()
 
 
 class Hit(NamedTuple):

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.kernels.layout import CLIENT
+from tcptrace_fsm.tcp.machine import Basis
 from tcptrace_fsm.text.addresses import socket_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Detected", "Wording"]
+__all__ = ["SENT", "Detected", "Wording"]
+
+SENT = Basis.SENT.name.lower()
 
 
 class Detected(NamedTuple):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import repeat
+from itertools import chain, islice
+from operator import lt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tcptrace_fsm.capture.codes import FILE_SHIFT, FRAME_MASK
-from tcptrace_fsm.core.finished import Finding
+from tcptrace_fsm.core.finished import Finding, Findings
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tables.arrow import ARROW_TYPES, encoded, lists, numbers, text_lists, texts
 from tcptrace_fsm.tables.columns import assemble
@@ -25,10 +26,9 @@ REPEATED = {"file", "side", "kind", "category", "severity", "basis", "rfc", "pos
 
 def findings_table(findings: Iterable[Any], origins: Origins | None = None) -> Any:
     """Make the anomalies table of these findings, ordered by connection and time."""
-    ordered = sorted(findings, key=_place)
+    given = ordered(findings if isinstance(findings, Findings) else Findings(findings))
     if origins is not None:
-        ordered = [placed(finding, origins) for finding in ordered]
-    given = dict(zip(Finding._fields, zip(*ordered, strict=True) if ordered else repeat(()), strict=False))
+        place(given, origins)
     arrays = []
     for column in schema.declared("anomalies", files=origins is not None):
         values: Any = given[column.after or column.name]
@@ -59,9 +59,25 @@ def findings_table(findings: Iterable[Any], origins: Origins | None = None) -> A
     return assemble("anomalies", arrays, files=origins is not None)
 
 
-def _place(finding: Any) -> tuple[Any, ...]:
-    conn_id = finding.conn_id
-    return -1 if conn_id is None else conn_id, finding.time, finding.kind, finding.side or "", finding.message
+def ordered(findings: Findings) -> dict[str, list[Any]]:
+    """What findings say, column by column, in the order of the table."""
+    given = dict(zip(Finding._fields, findings.columns(), strict=True))
+    numbers = [-1 if number is None else number for number in given["conn_id"]]
+    if all(map(lt, numbers, numbers[1:])):
+        return given
+    sides = [side or "" for side in given["side"]]
+    keys = list(zip(numbers, given["time"], given["kind"], sides, given["message"], strict=True))
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return {name: [column[i] for i in order] for name, column in given.items()}
+
+
+def place(given: dict[str, list[Any]], origins: Origins) -> None:
+    """Put the codes of frames in the place of their numbers."""
+    frames = [-1 if frame is None else frame for frame in given["frame"]]
+    flat = np.array([*frames, *chain.from_iterable(given["frames"])], dtype=np.int64)
+    codes = iter(origins.codes(flat).tolist())
+    given["frame"] = [code if code >= 0 else None for code in islice(codes, len(frames))]
+    given["frames"] = [tuple(islice(codes, len(some))) for some in given["frames"]]
 
 
 def placed(finding: Any, origins: Origins) -> Any:

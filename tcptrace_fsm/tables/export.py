@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tcptrace_fsm.capture.remote import is_remote, put_remote, remove_remote
+from tcptrace_fsm.core.finished import Findings
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.files import new_beside, remove_stale, writing
 from tcptrace_fsm.tables.behind import Behind, WritesBehind
@@ -76,7 +77,7 @@ class Export:
         self._writers: dict[str, TableWriter] = {}
         self._rows: dict[str, Any] = {}
         self._kept: dict[str, dict[str, Any]] = {}
-        self._findings: list[Any] = []
+        self._findings = Findings()
         self._diagnoses: list[Diagnosis] = []
         self._segments: Any = None
         self._made: list[Path] = []
@@ -154,7 +155,7 @@ class Export:
                 self._writers[name].write(build(name, rows.take(), self._origins, self._kept.setdefault(name, {})))
         if "anomalies" in self.tables and (everything or len(self._findings) >= FINDINGS_GROUP):
             self._writers["anomalies"].write(findings_table(self._findings, self._origins))
-            self._findings = []
+            self._findings = Findings()
         if "diagnoses" in self.tables and everything:
             from tcptrace_fsm.tables.diagnoses import diagnoses_table
 
