@@ -478,3 +478,26 @@ def test_of_one_direction_alone_nothing_tells_why_it_repeats():
     alone = "\n".join(line for line in OPEN.splitlines() if "<" not in line.split("id")[0]) + "\n" + again
     assert [d.severity for d in diagnoses(OPEN + again + answered) if d.cause == "path_loss"] == ["medium"]
     assert [d.severity for d in diagnoses(alone) if d.cause == "path_loss"] in ([], ["low"])
+
+
+def test_where_a_filter_leaves_acks_out_no_path_is_broken():
+    """What was repeated may have been answered each time."""
+    again = "".join(f"{at} > P. 101:201(100) ack 1\n" for at in (1.0, 1.3, 1.9, 3.1, 5.5, 10.3))
+    last = "20.0 < R. 1:1(0) ack 101\n"
+    filtered = OPEN.replace("0.011 > .  1:1(0)       ack 1   id 102\n", "") + again + last
+    assert severities(OPEN + again + last)["rexmit_backoff_chain"] == "high"
+    assert severities(filtered)["rexmit_backoff_chain"] == "low"
+
+
+def test_where_the_answer_to_a_syn_is_missing_another_answer_may_be():
+    """The connection opened, so there was one."""
+    asked = """
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0)       ack 1
+        0.011 > .  1:1(0)       ack 1
+        5.000 > P. 1:501(500)   ack 1
+        5.020 < .  1:1(0)       ack 501
+        40.00 > F. 501:501(0)   ack 1
+    """
+    assert "request_unanswered" in causes(asked)
+    assert "request_unanswered" not in causes(asked.replace("0.010 < S.", "#"))

@@ -149,7 +149,7 @@ def test_who_opens_the_four_tuple_anew_has_not_waited_in_fin_wait_2():
     """The peer's FIN was not captured; the server takes the new SYN at once."""
     text = without(CLOSED, 7, 8) + "0.110 < . 201:201(0) ack 102\n" + later(CLOSED, 9, (300_000_000, 2_000_000_000))
     assert not [m for m in loud(run(text, rules=True)) if m.startswith("stuck")]
-    assert any(m.startswith("stuck") for m in loud(run(without(CLOSED, 7, 8) + "0.11 < . 201:201(0) ack 102\nend 9\n",
+    assert any(m.startswith("stuck") for m in loud(run(without(CLOSED, 7, 8) + "0.11 < . 201:201(0) ack 102\nend 19\n",
                                                        rules=True)))  # fmt: skip
 
 

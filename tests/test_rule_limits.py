@@ -100,7 +100,7 @@ RULES = [
             HANDSHAKE + f"1.000 > F. 101:101(0) ack 1\n1.010 < . 1:1(0) ack 102\nend {1.015 + waited:.3f}",
             severity,
         )
-        for waited, severity in [(60, "high"), (59.9, "medium"), (5, "medium"), (4.9, "low"), (1, "low"), (0.9, "info")]
+        for waited, severity in [(60, "high"), (59, "medium"), (10, "medium"), (9.9, "low"), (1, "low"), (0.9, "info")]
     ),
     *(
         (

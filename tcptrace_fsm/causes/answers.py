@@ -28,6 +28,7 @@ from tcptrace_fsm.causes.talk import (
     server_began,
     way_and_back,
 )
+from tcptrace_fsm.findings.needs import lacks_answer
 from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
     C_ASK_EVERY,
@@ -329,7 +330,7 @@ def request_unanswered(case: Case, world: World) -> Verdict | None:
     bits = case[C_WAIT_BITS]
     if not bits & WB_SPOKEN or bits & WB_SERVER_LAST or not has_turns(case):
         return None
-    if case[C_MARKS] & mask(MARK_ACK_UNSEEN) or case.client[E_UNIQUE] <= case.midstream:
+    if case[C_MARKS] & mask(MARK_ACK_UNSEEN) or lacks_answer(case.view) or case.client[E_UNIQUE] <= case.midstream:
         return None  # what is missing here, or stands behind its ACK, may be the answer; or nothing was asked
     if case[C_LONGEST_FOR] != 2 * WAIT_APPLICATION + SERVER or case.server[E_ACK] < case[C_WAIT_SEEN] - 1:
         return None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE, genuine, hops
 from tcptrace_fsm.findings.loss import bears, chains, refused, unanswered, waits
-from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, holds_bare_acks
 from tcptrace_fsm.findings.rule import Hit, Rule, View, span
 from tcptrace_fsm.kernels.layout import E_LAST_TIME, E_TTL, MARK_TIMEOUT
 
@@ -43,7 +43,7 @@ def backoff(c: View) -> Iterator[Hit]:
             "waiting "
             f"{span(gaps[0])} at first and {span(gaps[-1])} at last; they {last}",
             chain[1:],
-            None if unanswered(end, chain) else "medium",
+            "low" if not holds_bare_acks(c) else None if unanswered(end, chain) else "medium",
         )
 
 

@@ -22,6 +22,7 @@ from tcptrace_fsm.kernels.layout import (
     E_HOLE,
     E_HOLES,
     E_NEXT,
+    E_RSTS,
     E_SEGMENTS,
     E_SYNS,
     E_UNIQUE,
@@ -158,6 +159,11 @@ def holds_bare_acks(view: View) -> bool:
     return any(not s.length and s.flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) == TCP_ACK for s in client.segments)
 
 
+def lacks_answer(view: View) -> bool:
+    """Whether one end's SYN is missing though it went on, and the other's is there: the capture dropped frames."""
+    return any(end[E_SYNS] and not end.peer[E_SYNS] and end.peer[E_SEGMENTS] > end.peer[E_RSTS] for end in view.ends)
+
+
 def doubtful(view: View) -> bool:
     """Whether the capture is known to lack segments of the connection, to mix several, or to have lost their order."""
     return view.once("doubtful", is_doubtful)
@@ -175,7 +181,7 @@ def incomplete(view: View) -> bool:
 
 def is_incomplete(view: View) -> bool:
     """The same, worked out."""
-    if view.lost or lacks(view) or not holds_bare_acks(view):
+    if view.lost or lacks(view) or not holds_bare_acks(view) or lacks_answer(view):
         return True
     missed = any(s.has(MARK_ACK_UNSEEN) and s.ack <= view.ends[s.side][E_ACK] for s in view.segments)
     if missed or (view[C_MARKS] >> MARK_TIME_BACK & 1 and view[C_MARKS] >> MARK_GAP & 1):

@@ -31,13 +31,14 @@ __all__ = ["RULES"]
 
 STUCK = 60 * SECOND  # a half-close without any data for so long is nobody's intention
 SLOW = 5 * SECOND
+LONG = 10 * SECOND
 SHORT = SECOND
 REPEATS = 3  # a FIN repeated so often without an answer is not about one lost segment
 
 
 def graded(waited: int) -> str:
     """How bad such a wait is: seconds are somebody's way of working, a minute is a leak."""
-    return "high" if waited >= STUCK else "medium" if waited >= SLOW else "low" if waited >= SHORT else "info"
+    return "high" if waited >= STUCK else "medium" if waited >= LONG else "low" if waited >= SHORT else "info"
 
 
 def idle_half_close(c: View) -> Iterator[tuple[End, Change, int]]:
