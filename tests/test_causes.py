@@ -160,14 +160,19 @@ def test_where_segments_are_missing_an_ack_may_be_among_them():
 
 
 def test_what_shows_nothing_makes_no_group_without_end(monkeypatch):
-    """Connections begun inside, each to another host: some are kept to compare others with; attempts are all kept."""
+    """Connections begun inside, each to another host: some are kept to compare others with; attempts, and those
+    that say more, are all kept. The others are counted."""
     monkeypatch.setattr("tcptrace_fsm.causes.diagnoser.MOST_QUIET", 3)
     engine = new_engine(Settings())
     begun = "\n".join(f"addr 10.0.0.1 10.0.1.{n}\n{n}.0 > . 1:1(0) ack 1" for n in range(1, 9))
+    talk = "{0}.1 > P. 1:9(8) ack 1\n{0}.2 < P. 1:9(8) ack 9\n{0}.3 > P. 9:17(8) ack 9\n{0}.4 < . 9:9(0) ack 17"
+    talks = "\n".join(f"addr 10.0.0.1 10.0.3.{n}\n{talk.format(n + 20)}" for n in range(1, 9))
     tried = "\n".join(f"addr 10.0.0.1 10.0.2.{n}\n{n + 10}.0 > S 0:0(0)" for n in range(1, 9))
-    engine.feed(parse(f"{begun}\n{tried}"))
+    engine.feed(parse(f"{begun}\n{tried}\n{talks}"))
     engine.finish()
-    while engine.take() is not None:
-        pass
+    undiagnosed = 0
+    while (done := engine.take()) is not None:
+        undiagnosed += done.undiagnosed
     (diagnoser,) = (judge for judge in engine.judges if isinstance(judge, Diagnoser))
-    assert len(diagnoser.likes) == 3 + 8
+    assert len(diagnoser.likes) == 3 + 8 + 8
+    assert undiagnosed == 5

@@ -10,15 +10,25 @@ from __future__ import annotations
 from array import array
 from bisect import insort
 from heapq import nsmallest
-from itertools import accumulate, chain
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tcptrace_fsm.causes.briefs import CLIENT_SEGMENTS, SERVER_SEGMENTS
 from tcptrace_fsm.causes.case import Case, host_text, log_of, path_of, view_of
 from tcptrace_fsm.causes.cause import CONFIDENCES, Cause, Diagnosis, Sufferer, Verdict, distinct, surest
 from tcptrace_fsm.causes.excluded import contradicted
 from tcptrace_fsm.causes.world import Ledger, World
 from tcptrace_fsm.core.finished import Block, end_of
-from tcptrace_fsm.core.grouping import Field, Marks, Places, lowest_of, picked, words_in_common, words_in_common_and
+from tcptrace_fsm.core.grouping import (
+    Field,
+    Marks,
+    Places,
+    in_order,
+    lowest_of,
+    picked,
+    words_in_common,
+    words_in_common_and,
+)
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.findings.keys import alike as by_key
 from tcptrace_fsm.findings.survey import name
@@ -46,7 +56,7 @@ from tcptrace_fsm.kernels.layout import (
 from tcptrace_fsm.text.counts import agreed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from tcptrace_fsm.capture.losses import Lost
     from tcptrace_fsm.core.finished import Finding, Finished
@@ -58,7 +68,8 @@ __all__ = ["Diagnoser", "diagnose"]
 ALIKE = 24  # connections that are alike and kept whole
 LISTED = 1000  # numbers of connections in one diagnosis
 MOST_LIKES = 20_000  # groups of connections that are alike
-MOST_QUIET = 2000  # of these, of connections that were open before and after, and of which no rule has anything to say
+MOST_QUIET = 2000  # of these, of strays: open before and after, a few segments, and no rule has anything to say
+FEW = 3  # segments of a stray: nothing can be seen to ail it
 SEVERITIES = ("info", "low", "medium", "high")
 
 Key = tuple[Any, ...]
@@ -148,7 +159,8 @@ class Diagnoser(Judge):
         self.ledger = Ledger()
         self.likes: dict[Key, Alike] = {}
         self._first: dict[Key, Earliest] = {}
-        self._quiet = [0, 0]  # how many groups there are of which nothing is said, by `judge` and by `gather`
+        self._strays = [0, 0]  # how many groups of them there are, by `judge` and by `gather`
+        self.left_out = 0  # how many connections are in no group, since there are too many groups
 
     def judge(self, block: Block) -> None:
         """Keep the logs of those that a diagnosis may need."""
@@ -157,17 +169,17 @@ class Diagnoser(Judge):
         for key in alike:
             earliest = self._first.get(key)
             if earliest is None:
-                if not self._has_room(key, len(self._first), 0):
+                if not self._has_room(key, len(self._first), 0, alike.starts(key), block.words):
                     continue
                 earliest = self._first[key] = Earliest()
             for c in earliest.take(block.words, alike.rows(key)):
                 block.done.logs[c] = log_of(block.words, c, block.log)
 
-    def _has_room(self, key: Key, many: int, whose: int) -> bool:
-        """Whether there is room for another group; of those that show nothing somebody may make one of each packet."""
-        if key[4:] == QUIET:
-            self._quiet[whose] += 1
-            return many < MOST_LIKES and self._quiet[whose] <= MOST_QUIET
+    def _has_room(self, key: Key, many: int, whose: int, starts: Iterable[int], words: array[int]) -> bool:
+        """Whether there is room for another group; of strays somebody may make one of each packet."""
+        if key[4:] == QUIET and all(words[c + CLIENT_SEGMENTS] + words[c + SERVER_SEGMENTS] <= FEW for c in starts):
+            self._strays[whose] += 1
+            return many < MOST_LIKES and self._strays[whose] <= MOST_QUIET
         return many < MOST_LIKES
 
     def gather(self, block: Block) -> None:
@@ -181,7 +193,8 @@ class Diagnoser(Judge):
         for key in groups:
             alike = self.likes.get(key)
             if alike is None:
-                if not self._has_room(key, len(self.likes), 1):
+                if not self._has_room(key, len(self.likes), 1, groups.starts(key), words):
+                    self.left_out += len(groups[key])
                     continue
                 alike = self.likes[key] = Alike()
             rows = groups.rows(key)
@@ -196,13 +209,14 @@ class Diagnoser(Judge):
         logs.clear()
 
     @property
-    def gathered(self) -> tuple[Ledger, dict[Key, Alike], Lost | None]:
-        """All that was kept."""
-        return self.ledger, self.likes, self.lost
+    def gathered(self) -> tuple[Ledger, dict[Key, Alike], Lost | None, int]:
+        """All that was kept, and how many connections were not."""
+        return self.ledger, self.likes, self.lost, self.left_out
 
-    def merge(self, gathered: tuple[Ledger, dict[Key, Alike], Lost | None]) -> None:
+    def merge(self, gathered: tuple[Ledger, dict[Key, Alike], Lost | None, int]) -> None:
         """Add what another has kept of other connections."""
-        ledger, likes, lost = gathered
+        ledger, likes, lost, left_out = gathered
+        self.left_out += left_out
         self.ledger.merge(ledger)
         self.lost = self.lost or lost
         for key, alike in likes.items():
@@ -210,6 +224,7 @@ class Diagnoser(Judge):
 
     def finish(self, now: int, last: Finished) -> None:
         """Add the diagnoses, worst first."""
+        last.undiagnosed += self.left_out
         stands_for: dict[int, int] = {}
         ids: dict[int, list[int]] = {}
         cases = []
@@ -235,6 +250,10 @@ class _Groups(dict[Key, "list[int] | array[int]"]):
         super().__init__()
         self._places = places
         self._rows: dict[Key, Places] = {}
+
+    def starts(self, key: Key) -> Iterator[int]:
+        """Where the records begin of those with that key."""
+        return map(self._places.starts.__getitem__, self[key])
 
     def rows(self, key: Key) -> Places:
         """Those with that key."""
@@ -290,11 +309,15 @@ def _one_way(block: Block) -> Places:
     quiet = next((members for what, members in found if what == (ES_DATA, 0, CLOSING_NORMAL)), None)
     if quiet is None:
         return Places()
-    seen = set(chain.from_iterable(places.starts for places in by_key(block).values()))
+    seen = Marks(block.count)
+    for places in by_key(block).values():
+        seen.add(places.starts, array("q", [1]) * len(places))
+    starts = in_order(quiet, block.starts)
+    starts = array("q", [c for c, noted in zip(starts, seen.of(starts), strict=True) if not noted])
+    if not starts:
+        return Places()
     begins = [0, *accumulate(block.column(C_TRANSITIONS))]
-    chosen = [i for i in quiet if i * CONNECTION_SIZE not in seen]
-    starts = array("q", [i * CONNECTION_SIZE for i in chosen])
-    return Places(starts, array("q", [begins[i] * TRANSITION_SIZE for i in chosen]))
+    return Places(starts, array("q", [begins[c // CONNECTION_SIZE] * TRANSITION_SIZE for c in starts]))
 
 
 class _Group(NamedTuple):

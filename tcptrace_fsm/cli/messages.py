@@ -62,6 +62,11 @@ def warn(run: Run) -> None:
             f"warning: too many connections at once; {run.hurried:,} that never opened, or were over, were judged "
             "without waiting for what might follow"
         )
+    if run.tally.undiagnosed:
+        say(
+            f"warning: too many services; nobody has asked what ails {count(run.tally.undiagnosed, 'connection')}, "
+            "which were only counted"
+        )
     if held := run.times_held + sum(capture.times_held for capture in run.captures):
         say(
             f"warning: {count(held, 'time')} before 1970, behind 2116 or more than nine years from the first segment "

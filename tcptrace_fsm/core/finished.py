@@ -187,6 +187,8 @@ class Finished:
         What is kept of the logs of connections that a diagnosis may need, by where their records begin.
     diagnoses : list of Diagnosis
         What all connections together show; only with the last that is handed out.
+    undiagnosed : int
+        Connections of which nobody has asked what ails them, because there were too many services; as above.
     waits : array('q')
         ``wait_count`` records of ``WAIT_SIZE`` words, as they ended: of these connections and of others.
     wait_count : int
@@ -205,6 +207,7 @@ class Finished:
     paths: array[int] | None = None
     logs: dict[int, Any] = field(default_factory=dict)
     diagnoses: list[Any] = field(default_factory=list)
+    undiagnosed: int = 0
     waits: array[int] = field(default_factory=_no_words)
     wait_count: int = 0
     by_position: Finished | None = None
@@ -213,7 +216,7 @@ class Finished:
     @property
     def holds_anything(self) -> bool:
         """Whether there is anything in it."""
-        return bool(self.count or self.findings or self.diagnoses or self.wait_count)
+        return bool(self.count or self.findings or self.diagnoses or self.wait_count or self.undiagnosed)
 
 
 def end_of(c: int, side: int) -> int:

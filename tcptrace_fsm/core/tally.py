@@ -126,6 +126,7 @@ class Tally:
     def __init__(self) -> None:
         self.connections = 0
         self.transitions = 0
+        self.undiagnosed = 0
         self.findings: dict[str, Finds] = {}
         self.diagnoses: list[Any] = []
         self.services = Services()
@@ -144,6 +145,7 @@ class Tally:
         self.connections += finished.count
         self.transitions += finished.transition_count
         self.diagnoses += finished.diagnoses
+        self.undiagnosed += finished.undiagnosed
         some = chain(counted(finished.findings.made), *(part.counted() for part in finished.findings.lazy))
         for counts in some:
             self.findings.setdefault(counts.kind, Finds()).add(counts)
@@ -154,6 +156,7 @@ class Tally:
         self.connections += other.connections
         self.transitions += other.transitions
         self.diagnoses += other.diagnoses
+        self.undiagnosed += other.undiagnosed
         self.services.merge(other.services)
         for name, finds in other.findings.items():
             self.findings.setdefault(name, Finds()).merge(finds)

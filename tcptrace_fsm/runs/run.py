@@ -274,6 +274,8 @@ class Run:
             summary["times_held"] = held
         if strays := sum(getattr(capture, "stray_stamps", 0) for capture in self.captures):
             summary["stray_stamps"] = strays
+        if self.tally.undiagnosed:
+            summary["undiagnosed"] = self.tally.undiagnosed
         if self.leapt:
             summary["leaps_by_days"] = True
         if self.origins is not None:
