@@ -9,11 +9,27 @@ from random import Random
 import pytest
 
 from tcptrace_fsm.core import grouping
-from tcptrace_fsm.core.grouping import Field, Order, Records, in_order, picked, steps_of, words_in_common
+from tcptrace_fsm.core.grouping import (
+    Field,
+    Marks,
+    Order,
+    Records,
+    extent_of,
+    in_order,
+    lowest_of,
+    picked,
+    steps_of,
+    words_in_common,
+    words_in_common_and,
+)
+from tcptrace_fsm.kernels import grouping as grouping_kernels
 from tcptrace_fsm.kernels.layout import CONNECTION_SIZE
 from tests.kernels import Watched, uncompiled
 
-KERNELS = ("arrange_records", "count_steps", "count_up", "group_records", "multiply", "part_alone", "pick_words")
+KERNELS = (
+    *("arrange_records", "count_steps", "count_up", "extent", "group_records", "mark_rows", "marks_of", "multiply"),
+    *("part_alone", "pick_words"),
+)
 
 
 @pytest.fixture(params=["installed", "uncompiled"])
@@ -46,6 +62,45 @@ def test_groups_are_those_of_a_dictionary(seed):
     assert list(alone) == [expected[key][0] for key in sorted(expected) if len(expected[key]) == 1]
     assert [list(s) for s in several] == [expected[key] for key in sorted(expected) if len(expected[key]) > 1]
     assert list(in_order(order.numbers, records, 3)[2::3]) == list(order.numbers)
+
+
+@pytest.mark.usefixtures("each")
+def test_a_number_more_of_each_tells_them_apart():
+    """Whether all of them share the words or not; and marks are noted by record."""
+    records = Records.blank(4)
+    for i, value in enumerate((5, 6, 5, 5)):
+        records[i * CONNECTION_SIZE] = value
+        records[i * CONNECTION_SIZE + 1] = 9
+    records.compare()
+    starts = array("q", [i * CONNECTION_SIZE for i in (3, 2, 1, 0)])
+    marks = Marks(4)
+    assert list(marks.of(starts)) == [0, 0, 0, 0]
+    marks.add(starts[:2], array("q", [4, 2]))
+    marks.add(starts[1:2], array("q", [1]))
+    noted = marks.of(starts)
+    assert list(noted) == [4, 3, 0, 0]
+    fields = [Field(0), Field(1)]
+    expected = [((5, 9, 0), [3]), ((5, 9, 3), [1]), ((5, 9, 4), [0]), ((6, 9, 0), [2])]
+    for words in (records, array("q", records)):
+        found = words_in_common_and(words, starts, fields, noted)
+        assert [(key, list(members)) for key, members in found] == expected
+    assert words_in_common_and(records, array("q"), fields, array("q")) == []
+
+
+@pytest.mark.usefixtures("each")
+def test_the_lowest_and_the_highest():
+    """The first of each."""
+    assert extent_of(array("q", [4])) == (0, 0)
+    assert extent_of(array("q", [2, -7, 9, -7, 9])) == (1, 2)
+    assert lowest_of(array("q", [2, -7, 9])) == -7
+
+
+def test_how_many_lie_within_a_span():
+    """The bounds count."""
+    for kernel in (grouping_kernels.most_within, uncompiled("grouping").most_within):
+        assert kernel(5, array("q", [0, 10, 11, 20, 31]), 10) == 3
+        assert kernel(1, array("q", [7]), 0) == 1
+        assert kernel(0, array("q", [7]), 0) == 0
 
 
 @pytest.mark.usefixtures("each")

@@ -236,6 +236,7 @@ class Briefs:
     def __init__(self, words: array[int], rows: array[int]) -> None:
         self.words = words
         self.rows = rows
+        self._columns: dict[int, array[int]] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -253,24 +254,23 @@ class Briefs:
 
     def split(self, time: int) -> tuple[Briefs, Briefs]:
         """Those that had begun at that time, and the others."""
-        n = bisect_right(self._times, time)
+        n = bisect_right(self.column(C_FIRST_TIME), time)
         return self[:n], self[n:]
-
-    @cached_property
-    def _times(self) -> array[int]:
-        return self.column(C_FIRST_TIME)
 
     def picked(self, fields: Sequence[Field]) -> array[int]:
         """Parts of the words that are kept, one connection's after the other's."""
         return picked(self.words, self._starts, fields)
 
     def column(self, word: int) -> array[int]:
-        """One word of each."""
-        return self.picked(kept((word,)))
+        """One word of each; not to be changed, for others may ask for it too."""
+        found = self._columns.get(word)
+        if found is None:
+            found = self._columns[word] = self.picked(kept((word,)))
+        return found
 
     def names(self, *words: int) -> Iterator[Name]:
         """The IP version bit and other words of each: who they are between."""
-        return zip(*[self.picked((field,)) for field in (VERSION, *kept(words))], strict=True)
+        return zip(self.picked((VERSION,)), *map(self.column, words), strict=True)
 
     @cached_property
     def _starts(self) -> array[int]:

@@ -16,6 +16,7 @@ from tcptrace_fsm.causes.case import host_text
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.findings.keys import NEVER_OPENED
 from tcptrace_fsm.findings.rule import SECOND, span
+from tcptrace_fsm.kernels.grouping import most_within
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
     C_CLIENT_LO,
@@ -188,13 +189,7 @@ def floods(world: World) -> dict[Name, Flood]:
     for service, tries in alone.by(C_SERVER_HI, C_SERVER_LO, SERVER_PORT):
         if len(tries) < FLOOD:
             continue
-        peak = start = 0
-        times = tries.column(C_FIRST_TIME)
-        for i, time in enumerate(times):
-            while time - times[start] > WINDOW:
-                start += 1
-            if i - start >= peak:
-                peak = i - start + 1
+        peak = most_within(len(tries), tries.column(C_FIRST_TIME), WINDOW)
         clients, answered = tries.distinct(C_CLIENT_HI, C_CLIENT_LO), len(tries.answered)
         if peak >= FLOOD and (clients >= CROWD or 2 * answered > len(tries)):
             found[service] = Flood(len(tries), peak, clients, answered, [b.first_frame for b in tries[:3]])

@@ -22,6 +22,7 @@ __all__ = [
     "group_records",
     "mark_rows",
     "marks_of",
+    "most_within",
     "multiply",
     "part_alone",
     "pick_attempts",
@@ -95,6 +96,20 @@ def extent(count: int, numbers: Words, out: Words) -> int:
     out[0] = low
     out[1] = high
     return count
+
+
+def most_within(count: int, times: Words, span: int) -> int:
+    """How many of some times, which are in order, lie within a span of each other at most."""
+    most = 0
+    start = 0
+    i = 0
+    while i < count:
+        while times[i] - times[start] > span:
+            start += 1
+        if i - start >= most:
+            most = i - start + 1
+        i += 1
+    return most
 
 
 def multiply(count: int, factor: int, numbers: Words, out: Words) -> int:
