@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tcptrace_fsm.tcp.profiles import AUTO
-from tests.courses import Row, goes_through
+from tests.courses import NEAR, Row, goes_through
 from tests.strategies import run
 from tests.test_fingerprint import GVISOR, LINUX, LWIP, OLD_BSD
 
@@ -139,6 +139,89 @@ ROWS = [
         "client",
         "FIN_WAIT_1 FIN_WAIT_2 CLOSED",
     ),
+    Row(
+        "the_fin_behind_the_data_draws_an_rst_too",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.020 < P. 201:301(100) ack 102 id 503
+        1.020 < F. 301:301(0)   ack 102 id 504
+        1.040 > R. 102:102(0)   ack 301 id 106
+        1.040 > R. 102:102(0)   ack 302 id 107
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 CLOSED",
+    ),
+    Row(
+        "an_ack_right_before_the_rst_answers_data_behind_a_hole",
+        """
+        1.0000 > F. 101:101(0)   ack 201 id 105
+        1.0200 < P. 201:301(100) ack 102 id 503
+        1.0200 < P. 301:401(100) ack 102 id 504
+        1.0200 < P. 401:501(100) ack 102 id 505
+        1.0400 > R. 102:102(0)   ack 301 id 107
+        1.0401 > .  102:102(0)   ack 201 id 106
+        1.0410 > R. 102:102(0)   ack 401 id 108
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 FIN_WAIT_2 CLOSED",
+    ),
+    Row(
+        "the_same_rst_twice_answers_data_from_before_the_fin",
+        """
+        0.990 < P. 201:301(100) ack 101 id 503
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.005 < .  301:301(0)   ack 102 id 504
+        1.030 > R. 102:102(0)   ack 301 id 106
+        1.040 > R. 102:102(0)   ack 301 id 107
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 CLOSED",
+    ),
+    # --- a FIN with a lower number than the one that has passed was sent before, and held up ---
+    Row(
+        "a_repeated_fin_overtakes_the_first",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 106
+        1.020 < .  201:201(0)   ack 102 id 503
+        1.070 < F. 201:201(0)   ack 102 id 504
+        1.090 > .  102:102(0)   ack 202 id 107
+        1.095 > F. 101:101(0)   ack 201 id 105
+        end 3
+        """,
+        "client",
+        "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT",
+    ),
+    # --- at the host itself: what it still says was sent before it took the RST ---
+    Row(
+        "an_rst_stamped_before_what_was_on_its_way_out",
+        """
+        1.0000 > F. 101:101(0)   ack 201 id 105
+        1.0000 > R. 102:102(0)   ack 201 id 106
+        1.0001 < .  201:201(0)   ack 102 id 503
+        1.0001 < F. 201:201(0)   ack 102 id 504
+        end 3
+        """,
+        "server",
+        "CLOSE_WAIT LAST_ACK CLOSED",
+        opening=NEAR,
+    ),
+    # --- the FIN or its answer: where no number tells, and it did not close at the same moment, the FIN was lost ---
+    Row(
+        "a_fin_behind_the_ack_comes_again",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.020 < .  201:201(0)   ack 102 id 603
+        1.020 < F. 201:201(0)   ack 102 id 604
+        3.520 < F. 201:201(0)   ack 102 id 700
+        3.540 > .  102:102(0)   ack 202 id 150
+        end 4
+        """,
+        "client",
+        "FIN_WAIT_1 FIN_WAIT_2@1.03 TIME_WAIT@3.53",
+    ),
     # --- FINs that nobody answers: whose segments get lost? Its numbers tell of its answers before ---
     Row(
         "its_answers_are_lost",
@@ -243,3 +326,14 @@ def test_who_answers_a_syn_sooner_than_usual_is_not_established(again, path):
         end 3
     """
     assert run(text, profile=AUTO).connections[0].path("server") == path
+
+
+@pytest.mark.parametrize("number, path", [(2, "SYN_SENT CLOSED"), (3, "SYN_SENT ESTABLISHED CLOSED")])
+def test_a_syn_ack_refused_where_the_capture_ends(number, path):
+    """What follows the SYN in number went out without an ACK before. Else it is presumed that the SYN+ACK came."""
+    text = f"""
+        0.000 > S  0:0(0)       {LWIP} id 1
+        0.000 < S. 0:0(0) ack 1 {LWIP} id 501
+        0.104 > R. 1:1(0) ack 1 id {number}
+    """
+    assert run(text, profile=AUTO).connections[0].path("client") == "CLOSED " + path

@@ -357,6 +357,9 @@ def test_an_abort_behind_the_ack_that_opens(reply, path):
         (LWIP, 0.9, "R. 1:1(0) ack 1 id 9", "SYN_SENT ESTABLISHED CLOSED"),  # but at once
         (LWIP, 0.9, "R. 1:1(0) ack 1 id 2", "SYN_SENT CLOSED"),  # it has sent nothing between its SYN and this
         (LWIP, 0.9, "R  1:1(0)", "SYN_SENT CLOSED"),
+        (LWIP, 0.5, "R. 1:1(0) ack 1 id 9", "SYN_SENT CLOSED"),  # as far away as over a satellite
+        (LWIP, 0.5, "R. 101:101(0) ack 1 id 9", "SYN_SENT ESTABLISHED CLOSED"),  # it had sent data
+        (LWIP, 0.06, "R. 1:1(0) ack 1 id 2", "SYN_SENT CLOSED"),
     ],
 )
 def test_an_rst_that_acknowledges_a_syn_ack(client, at, rst, path):

@@ -131,6 +131,17 @@ def syn_arrives(tcb: Tcb, w: int) -> int:
     return 0
 
 
+def is_refused(tcb: Tcb, w: int) -> int:
+    """Whether the endpoint answers the SYN+ACK ``w`` by an RST that follows its SYN in number: 1 or 0."""
+    v = own_after(tcb, w)
+    if v >= tcb.n or not tcb.log[v].flags & TCP_RST:
+        return 0
+    u = w - 1
+    while u >= 0 and u >= w - LOOKED_AT and tcb.log[u].side != tcb.side:
+        u -= 1
+    return follows(tcb, u, v) if u >= 0 and u >= w - LOOKED_AT else 0
+
+
 def syn_ack_arrives(tcb: Tcb, w: int) -> int:
     """SYN_SENT: the SYN+ACK ``w``, if it is the copy that was accepted (RFC 9293 3.10.7.3)."""
     if w == tcb.syn_ack_copy and (tcb.syn_ack_proof >= 0 or not answered_by_rst(tcb, w)):
@@ -141,7 +152,11 @@ def syn_ack_arrives(tcb: Tcb, w: int) -> int:
         if (
             tcb.syn_ack_proof >= 0
             or (tcb.unseen and not (tcb.row.marks & M_SYN_ACK_AGAIN and tcb.peer.segments == tcb.peer.syns))
-            or (waited < ANSWER_DUE * MILLISECOND + 4 * tcb.half and not tcb.row.marks & M_SYN_ACK_AGAIN)
+            or (
+                waited < ANSWER_DUE * MILLISECOND + 4 * tcb.half
+                and not tcb.row.marks & M_SYN_ACK_AGAIN
+                and not is_refused(tcb, w)
+            )
         ):
             received(tcb, EV_RCV_SYN_ACK, w, tcb.syn_ack_proof)
     return 0
@@ -194,8 +209,12 @@ def acks_fin(tcb: Tcb, w: int) -> int:
         and tcb.overtaken < w
     ):
         return -1  # what its peer had sent before that came first, and ended it
+    if tcb.state == ST_FIN_WAIT_1 and tcb.aborted and draws_rst(tcb, w):
+        return -1
     if tcb.state == ST_FIN_WAIT_1 and tcb.habits & HABIT_STRAIGHT and aborts_on_data(tcb, w):
-        return -1  # these let go of a connection before they look at the ACK, or say no state in between
+        if not acks_before_rst(tcb, w):
+            tcb.aborted = 1
+            return -1  # these let go of a connection before they look at the ACK, or say no state in between
     if tcb.state == ST_FIN_WAIT_1 and (aborts_at(tcb, w) or reset_before(tcb, w) or left_unread(tcb, w)):
         return -1
     if tcb.state == ST_FIN_WAIT_1 and is_answered_too(tcb, w):

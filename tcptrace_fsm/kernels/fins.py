@@ -165,6 +165,16 @@ def is_echoed_late(tcb: Tcb, first: int) -> int:
     return arrives_after(tcb, first, tcb.first_fin)
 
 
+def answer_is_missing(tcb: Tcb, first: int) -> int:
+    """Whether the endpoint answered the copy ``first`` of its peer's FIN out of sight, rather than it was lost: 1 or 0.
+
+    Its numbering of packets tells; where that does not, both are one loss. Who closes at the same moment has answered,
+    and the FIN that acknowledges the endpoint's own was lost.
+    """
+    missing = missing_before(tcb, tcb.fin_proof)
+    return 1 if missing > 0 or (missing < 0 and tcb.log[first].ack < tcb.fin_end) else 0
+
+
 def acknowledged_copy(tcb: Tcb, first: int, last: int, echoed: int) -> int:
     """Which of the copies ``first`` to ``last`` of a FIN is the one that arrived, where the endpoint acknowledges it.
 
@@ -190,7 +200,7 @@ def acknowledged_copy(tcb: Tcb, first: int, last: int, echoed: int) -> int:
         first != last
         and tcb.log[proof].tsval < 0
         and is_behind_fin(tcb, proof)
-        and (tcb.first_fin > tcb.log[proof].time or missing_before(tcb, proof) != 0)
+        and (tcb.first_fin > tcb.log[proof].time or answer_is_missing(tcb, first))
     ):
         # Its own FIN went before that, and did not pass here. Had it been sent of its own accord, the first copy
         # would have been lost too; if it answered that copy, one loss explains all.

@@ -157,8 +157,8 @@ def aborts_after_syn_ack(tcb: Tcb, w: int) -> int:
     """
     if not tcb.log[w].flags & TCP_ACK or tcb.log[w].ack < 1:
         return 0
-    if tcb.stack in (STACK_LINUX, STACK_BSD, STACK_GVISOR):
-        return 1
+    if tcb.stack in (STACK_LINUX, STACK_BSD, STACK_GVISOR) or tcb.log[w].seq > 1:
+        return 1  # of data that were sent it counts the bytes
     v = w - 1
     while v >= 0 and v >= w - LOOKED_AT and tcb.log[v].side != tcb.side:
         v -= 1
@@ -169,7 +169,7 @@ def aborts_after_syn_ack(tcb: Tcb, w: int) -> int:
         v -= 1
     if v < 0 or v < w - LOOKED_AT or tcb.log[v].side == tcb.side:
         return 0
-    return 1 if tcb.log[w].time - tcb.log[v].time > max(tcb.reach, ANSWER_DUE * MILLISECOND) else 0
+    return 1 if tcb.log[w].time - tcb.log[v].time > max(tcb.reach, LONGEST_WAY * MILLISECOND) else 0
 
 
 def close_before(tcb: Tcb, w: int) -> int:

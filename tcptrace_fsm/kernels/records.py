@@ -353,6 +353,7 @@ class Tcb:
     # its latest segment that does not acknowledge the peer's FIN, before the one that does, and when sent
     less: int = 0
     less_at: int = 0
+    aborted: int = 0  # 1 once data that came after CLOSE have ended the connection, and its RST has yet to pass here
 
     size: ClassVar[int]
 

@@ -63,6 +63,13 @@ def own_first(tcb: Tcb, i: int, j: int) -> int:
             and tcb.state != ST_SYN_RECEIVED
         ):
             return 1
+        if (
+            flags & TCP_RST
+            and not tcb.log[i].flags & TCP_RST
+            and not tcb.log[j].marks & (M_RST_INEXACT | M_RST_OUTSIDE)
+        ):
+            if i > j and is_real(tcb, i) and tcb.log[i].time <= tcb.log[j].time + tcb.slack:
+                return 1  # who is reset says no more
         return 1 if i < j else 0
     if j == tcb.syn_copy and flags & TCP_SYN:
         proof = tcb.syn_proof

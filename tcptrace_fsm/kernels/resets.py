@@ -103,7 +103,7 @@ def is_answered_too(tcb: Tcb, w: int) -> int:
     """Whether the endpoint answers the peer's bare ACK ``w`` by an RST as it does the data before: 1 or 0.
 
     Data that come after CLOSE end the connection, and all that comes then draws an RST of its own with its numbers. So
-    there are more of these than segments that end there.
+    there are more of these than segments that end there. Those before the first FIN may not be in the log.
     """
     if tcb.local or tcb.log[w].length or tcb.log[w].flags & (TCP_SYN | TCP_FIN):
         return 0
@@ -127,7 +127,40 @@ def is_answered_too(tcb: Tcb, w: int) -> int:
                 end += 1
             others += 1 if end == tcb.log[w].seq else 0
         v += 1
-    return 1 if others and drawn > others else 0
+    return 1 if drawn >= 2 and drawn > others else 0
+
+
+def draws_rst(tcb: Tcb, w: int) -> int:
+    """Whether an RST of the endpoint with ACK has the very numbers of an answer to the peer's segment ``w``: 1 or 0."""
+    end = tcb.log[w].seq + tcb.log[w].length
+    if tcb.log[w].flags & TCP_FIN:
+        end += 1
+    v = w + 1
+    stop = min(tcb.n, w + LOOKED_AT)
+    while v < stop:
+        if tcb.log[v].side == tcb.side and tcb.log[v].flags & (TCP_RST | TCP_ACK) == TCP_RST | TCP_ACK:
+            if tcb.log[v].seq == tcb.log[w].ack and tcb.log[v].ack == end and is_real(tcb, v):
+                return 1
+        v += 1
+    return 0
+
+
+def acks_before_rst(tcb: Tcb, w: int) -> int:
+    """Whether the endpoint sent a bare ACK right before the RST that follows the peer's segment ``w``, by its numbers.
+
+    It answers what came before the RST's cause: a segment beyond a hole.
+    """
+    r = next_of(tcb, tcb.side, w + 1)
+    while r < tcb.n and not tcb.log[r].flags & TCP_RST:
+        r = next_of(tcb, tcb.side, r + 1)
+    v = w + 1
+    stop = min(tcb.n, r + LOOKED_AT)
+    while v < stop:
+        if tcb.log[v].side == tcb.side and tcb.log[v].seq == tcb.fin_end and not tcb.log[v].length:
+            if not tcb.log[v].flags & (TCP_RST | TCP_FIN | TCP_SYN) and follows(tcb, v, r):
+                return 1
+        v += 1
+    return 0
 
 
 def overtaken_ack(tcb: Tcb, w: int) -> int:

@@ -132,21 +132,27 @@ def gather(tcb: Tcb, log: Words) -> int:
 def mark_old_fins(tcb: Tcb) -> int:
     """Mark the FINs that pass behind what acknowledges more: copies that were held up on the way.
 
-    A repetition acknowledges all that has arrived by then.
+    A repetition acknowledges all that has arrived by then, and has a higher number than what was sent before.
     """
     side = 0
     while side < 2:
         top = -1
         at = -1
+        named = 0
         w = next_of(tcb, side, 0)
         while w < tcb.n:
             flags = tcb.log[w].flags
             if flags & TCP_FIN and 0 <= tcb.log[w].ack < top and tcb.log[w].time > at + 10 * MILLISECOND:
                 if tcb.log[w].marks & M_FIN_AGAIN:
                     tcb.log[w].marks |= M_FIN_OLD
+            elif flags & TCP_FIN and tcb.log[w].marks & M_FIN_AGAIN and 0 < named - tcb.log[w].ip_id <= LOOKED_AT:
+                if tcb.log[w].ip_id > 1:
+                    tcb.log[w].marks |= M_FIN_OLD
             elif tcb.log[w].ack > top and not flags & TCP_RST and is_real(tcb, w):
                 top = tcb.log[w].ack
                 at = tcb.log[w].time
+            if flags & TCP_FIN and not flags & TCP_RST and tcb.log[w].ip_id > named and is_real(tcb, w):
+                named = tcb.log[w].ip_id
             w = next_of(tcb, side, w + 1)
         side += 1
     return 0

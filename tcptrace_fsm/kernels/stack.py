@@ -48,6 +48,7 @@ def first_repetition(c: int, side: int, flag: int, rows: Words, log: Words) -> i
     if rows[c + C_ENDPOINTS + side * ENDPOINT_SIZE + (E_SYNS if flag == TCP_SYN else E_FINS)] < 2:
         return -1
     first = -1
+    named = 0
     asked = 0
     again = M_SYN_AGAIN | M_SYN_ACK_AGAIN | M_FIN_AGAIN
     r = rows[c + C_LOG_HEAD]
@@ -57,9 +58,13 @@ def first_repetition(c: int, side: int, flag: int, rows: Words, log: Words) -> i
         if info >> LOG_SIDE_SHIFT & 1 != side:
             asked |= 1 if info & TCP_SYN or marks & M_DUPLICATE_ACK else 0
         elif info & flag and not info & TCP_RST and not marks & (M_CAPTURE_DUPLICATE | M_NETWORK_DUPLICATE | M_PAWS):
+            number = log[r + L_FATE] >> LOG_IP_ID_SHIFT & LOG_IP_ID_MASK
             if first >= 0 and marks & again:
+                if 0 < named - number <= LOOKED_AT and number > 1:
+                    return -1  # that was sent before, and held up on its way here
                 return -1 if asked else log[r + L_TIME] - first
             first = log[r + L_TIME]
+            named = number
             asked = 0
         r = log[r + L_NEXT]
     return -1

@@ -11,6 +11,8 @@ TIMEOUT_LEAST = 190
 # By then an answer that is due has come, where nothing tells how far away its sender is: Linux delays an ACK for 200 ms
 # at most (TCP_DELACK_MAX; RFC 9293 section 3.8.6.3 allows 500 ms).
 ANSWER_DUE = 250
+# There and back over a satellite: an answer that took longer than this was not sent at once.
+LONGEST_WAY = 600
 # Two segments so near to one another may have changed places on their way, as Wireshark has it (packet-tcp.c).
 OVERTAKEN_WITHIN = 3
 # So many packets, numbered one by one, show that a host numbers those of a connection so; and none of its own lies
