@@ -501,3 +501,14 @@ def test_where_the_answer_to_a_syn_is_missing_another_answer_may_be():
     """
     assert "request_unanswered" in causes(asked)
     assert "request_unanswered" not in causes(asked.replace("0.010 < S.", "#"))
+
+
+def test_a_copy_behind_a_router_is_known_by_its_number_though_numbers_are_drawn_by_chance():
+    """Some systems draw the identification of each packet at random: it goes back as often as on."""
+    fins = "".join(
+        f"{at:.2f} > F. 101:101(0) ack 1 id {n} ttl 64\n{at:.2f}2 > F. 101:101(0) ack 1 id {n} ttl 63\n"
+        for at, n in ((1, 1131), (2.2, 52275), (4.6, 5449), (9.4, 16523), (19, 57997), (38.2, 12768))
+    )
+    first = OPEN.replace("> S  0:0(0)               id 101", "> S  0:0(0)               id 101 ttl 64")
+    (connection,) = run(parse(first + fins)).connections
+    assert connection.end("client", "E_FINS") == 6

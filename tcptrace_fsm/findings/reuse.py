@@ -18,6 +18,7 @@ from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, ma
 from tcptrace_fsm.kernels.layout import (
     C_ACCEPTED,
     C_FLAGS,
+    C_MARKS,
     C_TAKEN_BY,
     C_TAKEN_FRAME,
     C_TAKEN_OVER,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES"]
 
+COPIED_WITHIN = SECOND // 50
 FORGOTTEN = 60 * SECOND  # after such a silence a close that the capture missed is likely
 ENDING = (State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSE_WAIT, State.CLOSING, State.LAST_ACK)
 
@@ -180,6 +182,8 @@ def old_data(c: View, end: End) -> tuple[Segment, int, bool] | None:
         # In a capture that holds a time twice, what came before the new SYN may bear later stamps.
         behind = (s for s in sent if s.time > c[C_ACCEPTED] and s.frame > c[C_TAKEN_FRAME])
         late = next((s for s in behind if had_passed(s, end, c)), None)
+        if late and c[C_MARKS] & mask(MARK_CAPTURE_DUPLICATE) and late.time - c[C_ACCEPTED] < COPIED_WITHIN:
+            return None  # the capture holds frames twice: this is a copy of one before
         if late:
             return late, late.time - c[C_ACCEPTED], True
     closed = end.left(State.LAST_ACK)

@@ -63,14 +63,19 @@ def count_numbers(x: int, s: int, whole: int, segments: Words, rows: Words) -> i
 def be_last(c: int, x: int, s: int, ack: int, now: int, segments: Words, rows: Words) -> int:
     """Keep what the next segment will be compared with."""
     rows[x + E_SEGMENTS] += 1
+    # What is behind by its number was overtaken, and not by so much: else its sender draws numbers by chance.
+    if (
+        rows[x + E_IP_ID] <= 0
+        or ((segments[s + S_IP_ID] - rows[x + E_IP_ID]) & 65535) < 32768
+        or now - rows[x + E_LAST_TIME] >= TIMEOUT_LEAST * MILLISECOND
+    ):
+        rows[x + E_IP_ID] = segments[s + S_IP_ID]
     rows[x + E_LAST_TIME] = now
     rows[x + E_LAST_SEQ] = segments[s + S_SEQ]
     if ack >= 0:
         rows[x + E_LAST_ACK] = ack
     rows[x + E_LAST_LEN] = segments[s + S_LEN]
     rows[x + E_LAST_FLAGS] = (rows[x + E_LAST_FLAGS] & ~LAST_FLAGS_MASK) | segments[s + S_FLAGS]
-    if rows[x + E_IP_ID] <= 0 or ((segments[s + S_IP_ID] - rows[x + E_IP_ID]) & 65535) < 32768:
-        rows[x + E_IP_ID] = segments[s + S_IP_ID]
     if rows[x + E_SEGMENTS] < 3 and rows[x + E_TTL] < 0:
         rows[x + E_TTL] = segments[s + S_TTL]
         if segments[s + S_OPTIONS] & OPT_BARE_LINK:
