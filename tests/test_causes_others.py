@@ -323,3 +323,38 @@ def test_a_reset_that_is_ahead_of_its_senders_request_was_injected():
 def test_who_stands_still_for_long_once_is_no_player():
     """As a printer without paper."""
     assert loud(portions(200_001, [1.0] * 6 + [40.0] + [1.0] * 6)) == {"receiver_slow"}
+
+
+def probed(port, at, last):
+    """A client that has its answer and closes; the server's system asks each 45 s whether it is there."""
+    return (
+        opened(port, at)
+        + f"""
+        {at + 0.06:.4f} > F. 101:101(0) ack 201 ttl 64
+        {at + 0.07:.4f} < .  201:201(0) ack 102 ttl 60
+        {at + 45.07:.4f} < . 200:200(0) ack 102 ttl 60
+        {at + 45.08:.4f} > . 102:102(0) ack 201 ttl 64
+        {at + 90.07:.4f} < {last} ack 102 ttl 60
+        {at + 90.08:.4f} > R 201:201(0) ttl 64
+        """
+    )
+
+
+def test_a_socket_that_only_a_keepalive_ends_had_leaked():
+    """The application had not closed; one that closes late does not leak."""
+    leaked = "".join(probed(40001 + n, n, ". 200:200(0)") for n in range(5))
+    assert told(leaked) == [("close_wait_leak", "likely")]
+    late = "".join(probed(40001 + n, n, "F. 201:201(0)") for n in range(5))
+    assert "close_wait_leak" not in {d.cause for d in diagnoses(late)}
+
+
+def test_a_window_that_is_waited_for_in_each_round_trip_is_too_small():
+    """Though its waits follow one another without a pause: what is sent in between comes in pieces of its size."""
+    lines, seq = opened(40001, 0, ask=False, way=0.04) + "0.1000 < . 1:1(0) ack 1 win 500\n", 1
+    for n in range(60):
+        t = 0.2 + 0.08 * n
+        lines += f"{t:.4f} > P. {seq}:{seq + 500}(500) ack 1\n"
+        seq += 500
+        lines += f"{t + 0.0799:.4f} < . 1:1(0) ack {seq} win 500\n"
+    assert ("window_limited", "medium") in [(d.cause, d.severity) for d in diagnoses(lines)]
+    assert "window_limited" not in {d.cause for d in diagnoses(lines.replace("win 500", "win 50000"))}

@@ -23,7 +23,7 @@ from tcptrace_fsm.tcp.machine import State
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
-    from tcptrace_fsm.findings.rule import End
+    from tcptrace_fsm.findings.rule import Change, End, Segment
 
 __all__ = ["CAUSES"]
 
@@ -42,7 +42,7 @@ def leak(case: Case, world: World) -> Verdict | None:
     end = holder(case)
     found = case.finding("stuck_close_wait")
     if end is None or found is None or case.midstream:
-        return None
+        return until_probed(case, world)
     entered = end.entered(State.CLOSE_WAIT)
     if entered is None:
         return None
@@ -82,6 +82,51 @@ def leak(case: Case, world: World) -> Verdict | None:
         at=entered,
         amount=waited,
     )
+
+
+def until_probed(case: Case, world: World) -> Verdict | None:
+    """The socket lived in CLOSE_WAIT until its system's keepalive found that the peer had forgotten the connection."""
+    found = kept_until(case)
+    if found is None or case.midstream or world.lacks_frames:
+        return None
+    end, entered, rst, probes = found
+    waited = rst.time - entered.time
+    alike = [c for c in world.cases_of(case.service) if (k := kept_until(c)) and k[0].side == end.side]
+    if waited < (HANG if len(alike) > 1 else LEAK):
+        return None
+    return Verdict(
+        64,
+        "likely" if len(alike) > 1 else "possible",
+        (
+            f"{end.peer.name} sent its FIN and {end.name} acknowledged it ({case.frames(entered.frame)})",
+            (
+                f"{end.name} sent no FIN in {span(waited)}; only its system spoke ({case.frames(*probes)}), until a "
+                f"keepalive met RST ({case.frames(rst)})"
+            ),
+            f"{len(alike)} connections to {case.service_text} went so",
+        ),
+        f"the application of {end.name} has not closed for {span(waited)} after its peer's FIN, until a keepalive "
+        "found nobody: the socket stayed in CLOSE_WAIT",
+        against=("a system that was gone would not have acknowledged the FIN",),
+        severity="medium",
+        where=PLACE[end.side],
+        at=entered,
+        amount=waited,
+    )
+
+
+def kept_until(case: Case) -> tuple[End, Change, Segment, list[Segment]] | None:
+    """Who was in CLOSE_WAIT until an RST answered its keepalives; since when, which RST, and the keepalives."""
+    for end in case.view.ends:
+        entered = end.entered(State.CLOSE_WAIT)
+        rst = next((s for s in end.peer.segments if s.rst and s.reply_rst), None)
+        if entered is None or rst is None or any(s.fin for s in end.segments):
+            continue
+        since = [s for s in end.segments if s.time > entered.time and s.frame < rst.frame]
+        probes = [s for s in since if s.has(MARK_KEEPALIVE)]
+        if probes and not any(s.length > 1 for s in since):
+            return end, entered, rst, probes
+    return None
 
 
 def leaks(sufferers: list[Sufferer], world: World) -> str:

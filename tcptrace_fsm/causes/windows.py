@@ -159,7 +159,8 @@ def window_limited(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     sender = receiver.peer
     limited = spent(case, WAIT_WINDOW, side)
     way = sum(w for w in (case[C_WAIT_WAY], case[C_WAIT_WAY + 1]) if w > 0)
-    if case[C_LONGEST_FOR] == 2 * WAIT_WINDOW + side and case[C_LONGEST_WAIT] > max(SECOND, 8 * way):
+    long = case[C_LONGEST_FOR] == 2 * WAIT_WINDOW + side and case[C_LONGEST_WAIT] > max(SECOND, 8 * way)
+    if long and not in_pieces(case, side, receiver[E_WINDOW]):
         limited -= case[C_LONGEST_WAIT]  # no window that is only too small is full for so long: somebody was away
     moving = limited + case[C_TIMES + 2 * WAIT_TRANSFER + 1 - side]
     if receiver[E_ZERO_WINDOWS] or limited < SECOND // 5 or 2 * limited < moving or way < 5_000_000:
