@@ -6,7 +6,7 @@ import pytest
 
 import tcptrace_fsm
 from tests.lab import score
-from tests.lab.stacks import build, scenes
+from tests.lab.stacks import build, scenes, twins
 
 pytestmark = pytest.mark.lab
 
@@ -48,6 +48,15 @@ def test_its_syn_bespeaks_it(stack, name, tmp_path):
     (row,) = tcptrace_fsm.analyze(str(tmp_path / "router.pcap")).connections.itertuples()
     assert row.client_stack == name
     assert row.server_stack in {name, "unknown"}
+
+
+@pytest.mark.parametrize("pair", [pytest.param(t, id=t.name) for t in twins.TWINS])
+def test_twins_look_alike_and_are_not(pair):
+    """What docs/accuracy.md says no capture can show: the same frames at the same moments, and other states."""
+    if reason := build.missing("lwip"):
+        pytest.skip(reason)
+    first, second = twins.differ("lwip", pair)
+    assert first != second
 
 
 def test_a_stack_that_is_not_here_says_why(monkeypatch, tmp_path):

@@ -12,6 +12,7 @@ from tests.lab.network import clean
 from tests.lab.scenario import REGISTRY
 from tests.lab.scenarios import application_specs, load, random_spec
 from tests.lab.scenarios.scripted import random_bench
+from tests.lab.stacks import twins
 
 
 def main() -> int:
@@ -48,6 +49,7 @@ def main() -> int:
     p.add_argument("--by-chance", type=int, default=0, metavar="N", help="instead, N scenes made by chance")
     p.add_argument("--fetch", action="store_true", help="have apt bring the source of lwIP first")
     p.add_argument("--out", type=Path, default=Path("lab-out"))
+    sub.add_parser("twins", help="two courses of events each that leave the same frames: what no capture can show")
     sub.add_parser("clean", help="remove what killed runs left behind")
     a = top.parse_args()
     if a.list:
@@ -62,6 +64,8 @@ def main() -> int:
         return 0
     if a.command == "stacks":
         return stacks.main(a.pairs, a.out, a.seed, a.by_chance, fetch=a.fetch)
+    if a.command == "twins":
+        return twins.main()
     if a.command is None:
         top.print_usage()
         return 2
