@@ -260,7 +260,7 @@ def replied_to_stranger(case: Case) -> Verdict | None:
             ),
             f"that segment {what}: a box that follows connections does not translate it",
             (
-                f"the RST has come as far as the other segments of {end.name} (TTL {rst.ttl}), and has no ACK: so "
+                f"the RST has come as far as the other segments of {end.name} (TTL {rst.ttl}), and has no ACK: a "
                 "system answers what belongs to no connection of its own"
             ),
         ]
@@ -314,7 +314,7 @@ def unknown_at_once(case: Case) -> Verdict | None:
                     f"last acknowledged something ({case.frames(rst)})"
                 ),
                 (
-                    f"the RST has come as far as the other segments of {end.name} (TTL {rst.ttl}), and has no ACK: so "
+                    f"the RST has come as far as the other segments of {end.name} (TTL {rst.ttl}), and has no ACK: a "
                     "a system answers what belongs to no connection of its own; an application sends FIN, or RST with "
                     "ACK"
                 ),
