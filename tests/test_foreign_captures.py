@@ -512,3 +512,30 @@ def test_a_copy_behind_a_router_is_known_by_its_number_though_numbers_are_drawn_
     first = OPEN.replace("> S  0:0(0)               id 101", "> S  0:0(0)               id 101 ttl 64")
     (connection,) = run(parse(first + fins)).connections
     assert connection.end("client", "E_FINS") == 6
+
+
+def test_a_repetition_a_second_later_was_sent_again_though_it_kept_its_number():
+    """Some systems build a packet once."""
+    text = OPEN + "1.0 > P. 101:201(100) ack 1 id 104\n2.0 > P. 101:201(100) ack 1 id 104\n2.1 < . 1:1(0) ack 201"
+    (connection,) = run(parse(text)).connections
+    assert connection.end("client", "E_RETRANSMITTED") == 1
+
+
+def test_what_a_receiver_drops_for_its_timestamp_may_stand_twice_in_the_capture():
+    """Its timestamp is older than those before, and the same in both."""
+    old = "".join(
+        f"{at} > P. 101:201(100) ack 1 id {n} <ts {ts}/7000>\n"
+        for at, n, ts in (
+            *(("1.0000", 104, 400), ("1.0005", 104, 400), ("1.3000", 105, 700), ("1.3005", 105, 700)),
+            *(("1.9000", 106, 1300), ("1.9005", 106, 1300)),
+        )
+    )
+    stamped = """
+        0.000 > S  0:0(0)               id 101 <mss 1460,ts 900000/0>
+        0.010 < S. 0:0(0)       ack 1   id 501 <mss 1460,ts 7000/900000>
+        0.011 > .  1:1(0)       ack 1   id 102 <ts 900011/7000>
+        0.012 > P. 1:101(100)   ack 1   id 103 <ts 900012/7000>
+        0.030 < .  1:1(0)       ack 101 id 502 <ts 7020/900012>
+    """
+    (connection,) = run(parse(stamped + old)).connections
+    assert connection.end("client", "E_SEGMENTS") == 6

@@ -69,7 +69,8 @@ def is_capture_duplicate(c: int, x: int, y: int, s: int, ack: int, segments: Wor
             return 0
         return 0 if end > seq and in_hole(x, seq, rows) else 1
     if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and rows[x + E_TSVAL] != segments[s + S_TSVAL]:
-        return 0
+        if number <= 0 or not newer(rows[x + E_TSVAL], segments[s + S_TSVAL]):
+            return 0  # an older one than before is not kept: what the packet before had is not known
     if number > 0:
         return 1
     if flags & TCP_SYN and not flags & TCP_RST:
@@ -135,6 +136,15 @@ def renumber(c: int, x: int, y: int, s: int, segments: Words, rows: Words, log: 
     return 1
 
 
+def is_doubled(x: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether the packet before comes again, by its number, sooner than any timer sends it: 1 or 0."""
+    if segments[s + S_IP_ID] <= 0 or segments[s + S_IP_ID] != rows[x + E_IP_ID]:
+        return 0
+    if segments[s + S_SEQ] != rows[x + E_LAST_SEQ]:
+        return 0
+    return 1 if segments[s + S_TIME] - rows[x + E_LAST_TIME] < TIMEOUT_LEAST * MILLISECOND else 0
+
+
 def sent_before(x: int, y: int, seq: int, end: int, s: int, segments: Words, rows: Words) -> int:
     """Marks for a segment that begins below what its sender has already sent."""
     now = segments[s + S_TIME]
@@ -179,11 +189,7 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, segments: Words, row
         rows[x + E_RETRANSMITTED_BYTES] += length
         forget_samples(x, rows)
         return M_LOST_BEFORE | M_RETRANSMISSION
-    if (
-        segments[s + S_IP_ID] > 0
-        and segments[s + S_IP_ID] == rows[x + E_IP_ID]
-        and segments[s + S_SEQ] == rows[x + E_LAST_SEQ]
-    ):
+    if is_doubled(x, s, segments, rows):
         return M_NETWORK_DUPLICATE
     marks = M_RETRANSMISSION
     rows[x + E_RETRANSMITTED] += 1
