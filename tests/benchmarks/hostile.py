@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.benchmarks.generate import ACK, HEADERS, RST, SYN, capture, make_records, write
+from tests.benchmarks.generate import ACK, FIN, HEADERS, RST, SYN, capture, make_records, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +72,16 @@ def flood(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """As many clients as SYNs."""
     packets = packets_of(n, rng)
     return {**packets, "flags": np.full(n, SYN), "client": 0x0B000000 + rng.permutation(n)}
+
+
+def strays(flags: int, *, answers: bool = False) -> Callable[[int, np.random.Generator], dict[str, np.ndarray]]:
+    """Lone segments of as many hosts as packets: with flags that no connection begins with, or SYN+ACKs."""
+
+    def make(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        packets = {**packets_of(n, rng), "flags": np.full(n, flags), "client": 0x0B000000 + rng.permutation(n)}
+        return {**packets, "from_server": np.full(n, answers)}
+
+    return make
 
 
 def ipv4(protocol: int, size: int) -> bytes:
@@ -143,7 +153,16 @@ def write_wrapped(path: Path, packets: int, seed: int, wrap: Callable[[bytes, in
                 number += 1
 
 
-MADE = {"isn": new_numbers, "incarnations": incarnations, "resets": spoofed_resets, "flood": flood}
+MADE = {
+    "isn": new_numbers,
+    "incarnations": incarnations,
+    "resets": spoofed_resets,
+    "flood": flood,
+    "fins": strays(FIN),
+    "nulls": strays(0),
+    "synfins": strays(SYN | FIN),
+    "synacks": strays(SYN | ACK, answers=True),
+}
 WRAPPED = {
     "ipip": (in_ipv4, 0x0800),
     "gre": (in_gre, 0x0800),
