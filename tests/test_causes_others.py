@@ -358,3 +358,24 @@ def test_a_window_that_is_waited_for_in_each_round_trip_is_too_small():
         lines += f"{t + 0.0799:.4f} < . 1:1(0) ack {seq} win 500\n"
     assert ("window_limited", "medium") in [(d.cause, d.severity) for d in diagnoses(lines)]
     assert "window_limited" not in {d.cause for d in diagnoses(lines.replace("win 500", "win 50000"))}
+
+
+def stood(port, at):
+    """Two requests that are lost behind here, each sent again half a second later."""
+    lines, t = opened(port, at, ask=False), at + 0.1
+    for n in range(2):
+        a, b = 1 + 100 * n, 1 + 200 * n
+        for wait in (0, 0.45):
+            lines += f"{t + wait:.4f} > P. {a}:{a + 100}(100) ack {b}\n"
+        lines += f"{t + 0.46:.4f} < P. {b}:{b + 200}(200) ack {a + 100}\n"
+        lines += f"{t + 0.47:.4f} > . {a + 100}:{a + 100}(0) ack {b + 200}\n"
+        t += 0.6
+    return lines
+
+
+def test_a_second_in_most_connections_is_more_than_low():
+    """In a few of many it is ordinary loss."""
+    text = "".join(stood(40001 + n, 3 * n) for n in range(7))
+    assert loud(text) == {"path_loss"}
+    assert loud("".join(stood(40001 + n, 3 * n) for n in range(3))) == set()
+    assert loud(text + "".join(ended(40101 + n, n) for n in range(30))) == set()

@@ -178,7 +178,23 @@ def lost_before(case: Case) -> Verdict | None:
     return None
 
 
-def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+def stands_often(case: Case, world: World) -> bool:
+    """Whether half of the connections between its hosts, and three or more, stood still for a lost segment like this.
+
+    Each for half a second or longer, and for five seconds together: somebody notices that.
+    """
+
+    def make() -> bool:
+        these = [c for c in world.cases if (c.client_host, c.server_host) == (case.client_host, case.server_host)]
+        costs = [max(c[C_TIMES + 2 * WAIT_RETRANSMISSION + side] for side in (0, 1)) for c in these]
+        long = [cost for cost in costs if cost >= SECOND // 2]
+        everyone = len(world.between(case.client_host, case.server_host))
+        return len(long) >= 3 and sum(long) >= 5 * SECOND and 2 * len(long) >= everyone
+
+    return world.once(("stands", case.client_host, case.server_host), make)
+
+
+def lost(case: Case, world: World) -> Verdict | None:
     """Segments are lost and repaired: what that costs."""
     best: tuple[int, Verdict] | None = None
     for end in case.view.ends if case[C_MARKS] & mask(MARK_TIMEOUT, MARK_FAST, MARK_LOST_BEFORE) else ():
@@ -199,7 +215,8 @@ def lost(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         if vain >= len(again) or (cost < SECOND and (share < 0.03 or 3 * vain >= len(again))):
             continue  # a few, or segments that were late or overtaken and sent again for nothing
         # Of one direction alone nothing tells whether the first copies were late, or its peer would not take them.
-        serious = case.both_directions and (cost >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50))
+        often = cost >= SECOND // 2 and stands_often(case, world)
+        serious = case.both_directions and (often or cost >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50))
         sure = len(again) >= 3 and case.both_directions
         timed = f", {len(waits)} of them only after a timeout" if waits else ""
         timed += f": {span(cost)} in all" if cost else ""
