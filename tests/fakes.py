@@ -73,6 +73,7 @@ def finished(connections, transitions=(), findings=()):
         findings=Findings(findings),
         paths=None,
         diagnoses=[],
+        undiagnosed=0,
     )
 
 
