@@ -539,3 +539,34 @@ def test_what_a_receiver_drops_for_its_timestamp_may_stand_twice_in_the_capture(
     """
     (connection,) = run(parse(stamped + old)).connections
     assert connection.end("client", "E_SEGMENTS") == 6
+
+
+def test_of_a_connection_begun_inside_no_window_is_known():
+    """A shut one is; when it opens, nobody knows how far."""
+    inside = """
+        0.000 > .  1:1(0)               ack 1
+        0.046 > .  14481:15929(1448)    ack 1
+        0.057 < .  1:1(0)               ack 14481 win 0
+        0.060 > P. 30409:31857(1448)    ack 1
+        0.832 > .  14481:15929(1448)    ack 1
+        1.006 > .  41993:43441(1448)    ack 1
+    """
+    assert "out_of_window_segment" not in severities(inside)
+    begun = "0.0 > S 0:0(0) <mss 1460>\n0.01 < S. 0:0(0) ack 1 <mss 1460>\n0.02 > . 1:1(0) ack 1\n"
+    far = "1.000 > P. 900101:900201(100) ack 1\n1.010 < . 1:1(0) ack 101\n"
+    assert "out_of_window_segment" in severities(begun + "0.1 > P. 1:101(100) ack 1\n0.11 < . 1:1(0) ack 101\n" + far)
+
+
+def idle(*, answered: bool) -> str:
+    """An ACK to each of twenty ports of one host; of nobody, or with resets."""
+    text = ""
+    for i in range(20):
+        text += f"port 50000 {6000 + i}\n{i / 10:.2f} > . 0:0(0) ack 0\n"
+        text += f"{i / 10 + 0.01:.2f} < R 0:0(0)\n" if answered else ""
+    return text
+
+
+@pytest.mark.parametrize("answered, weighs", [(True, ["medium"]), (False, ["low"])])
+def test_acks_that_nobody_answers_may_be_of_connections_that_lie_idle(answered, weighs):
+    """The capture may have one direction of them."""
+    assert [f.severity for f in surveyed(idle(answered=answered), "ack_scan")] == weighs

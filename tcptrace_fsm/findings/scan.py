@@ -152,11 +152,14 @@ class Probes(OfAttempts):
             sources = sum(what.startswith("from ") for what in group.more)
             if self.ordinary and 4 * sources > len(group.members):
                 continue
+            reset = group.more.get("reset", 0)
+            # Connections that lie idle look so as well, where the capture has one direction of them.
+            sure = len(group.members) >= max(3, self.least) and (reset or not self.ordinary)
             yield Found(
                 group,
                 SERVER if 2 * group.more["by server"] > group.count else CLIENT,
-                self.message(host[:3], ports_of(group), group.more.get("reset", 0), group.count),
-                None if len(group.members) >= max(3, self.least) else "low",
+                self.message(host[:3], ports_of(group), reset, group.count),
+                None if sure else "low",
             )
 
     def alone(self) -> Iterator[Found]:

@@ -10,6 +10,8 @@ from tcptrace_fsm.findings.loss import bears, counted, times
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, BOTH_SYNS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, span
 from tcptrace_fsm.kernels.layout import (
+    C_FLAGS,
+    CF_MIDSTREAM,
     E_ACK,
     E_EDGE,
     E_WINDOW,
@@ -205,6 +207,8 @@ def overrun(c: View) -> Iterator[Hit]:
 
 def outside(c: View) -> Iterator[Hit]:
     """Data that begin beyond any window ever announced, one finding per sender."""
+    if c[C_FLAGS] & CF_MIDSTREAM:
+        return  # by how much windows are scaled is not known, nor what was announced before
     for end in c.ends:
         sent = [s for s in beyond(end) if s.seq > end.peer[E_EDGE]]
         # What was acknowledged had room; and of whoever has acknowledged nothing here, no window is known.
