@@ -379,3 +379,23 @@ def test_a_second_in_most_connections_is_more_than_low():
     assert loud(text) == {"path_loss"}
     assert loud("".join(stood(40001 + n, 3 * n) for n in range(3))) == set()
     assert loud(text + "".join(ended(40101 + n, n) for n in range(30))) == set()
+
+
+def held_now_and_then(every):
+    """Requests answered at once; of each so many one is in two pieces, the second right behind a late ACK."""
+    lines, t, a, b = opened(40001, 0, ask=False), 0.1, 1, 1
+    for n in range(60):
+        if n % every == 0:
+            lines += f"{t:.4f} > P. {a}:{a + 90}(90) ack {b}\n{t + 0.21:.4f} < . {b}:{b}(0) ack {a + 90}\n"
+            t, a = t + 0.2101, a + 90
+        lines += f"{t:.4f} > P. {a}:{a + 80}(80) ack {b}\n{t + 0.0110:.4f} < P. {b}:{b + 200}(200) ack {a + 80}\n"
+        lines += f"{t + 0.0111:.4f} > . {a + 80}:{a + 80}(0) ack {b + 200}\n"
+        t, a, b = t + 0.3, a + 80, b + 200
+    return lines
+
+
+def test_a_few_words_that_go_out_with_a_late_ack_may_have_been_said_just_then():
+    """They are possible and low; where most wait so, nobody speaks so by chance."""
+    (few,) = [d for d in diagnoses(held_now_and_then(12)) if d.cause == "nagle_delayed_ack"]
+    assert (few.confidence, few.severity) == ("possible", "low")
+    assert loud(held_now_and_then(2)) == {"nagle_delayed_ack"}

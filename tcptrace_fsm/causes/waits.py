@@ -110,7 +110,7 @@ def nagle_delayed_ack(case: Case, world: World) -> Verdict | None:  # noqa: ARG0
         f"{case.view.ends[side].name} writes in small pieces, and Nagle's algorithm holds back the second until a "
         f"delayed ACK: {span(held // n)} in each of {n} exchanges",
         against=("no segment was repeated for it, and the answers came soon after the last piece",),
-        severity="medium" if held >= SECOND // 2 and not paced else "low",
+        severity="medium" if held >= SECOND // 2 and not few and not paced else "low",
         where=sender,
         amount=held,
     )
