@@ -117,7 +117,7 @@ STAMPED_BACK = parse(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", SHORT_WAYS)
-@relaxed
+@settings(relaxed, max_examples=40)
 @example(BEYOND)
 @example(FAR_ACK)
 @example(STAMPED_BACK)
