@@ -109,15 +109,15 @@ class Detections:
     def _look_at_clocks(self, block: Block) -> None:
         """See where both ends' clocks tell that the times are wrong, as long as the segments are there."""
         records = self.records
-        if not any(doubt & DOUBT_CLOCKS for doubt in set(records[D_DOUBT::DETECTED_SIZE])):
+        keys = list(zip(self.kinds, self.column(D_GRADE), self.column(D_DOUBT), strict=True))
+        loud = {
+            key for key in set(keys) if key[2] & DOUBT_CLOCKS and self._rules[key[0]].graded(*key[1:], None)[0] in LOUD
+        }
+        if not loud or block.log is None:
             return
-        for i, doubt in enumerate(records[D_DOUBT::DETECTED_SIZE]):
-            if doubt & DOUBT_CLOCKS:
-                at = i * DETECTED_SIZE
-                rule = self._rules[records[at + D_KIND]]
-                loud = rule.graded(records[at + D_GRADE], doubt, None)[0] in LOUD
-                if loud and block.log is not None and leap(block.words, self.starts[i], block.log) > 0:
-                    records[at + D_DOUBT] |= DOUBT_TIME
+        for i, key in enumerate(keys):
+            if key in loud and leap(block.words, self.starts[i], block.log) > 0:
+                records[i * DETECTED_SIZE + D_DOUBT] |= DOUBT_TIME
 
     def some(self, numbers: list[int]) -> Detections:
         """Those with these numbers, in order."""

@@ -456,7 +456,7 @@ def artefact_of(words: array[int], c: int, lost: str | None) -> str | None:
 
 def fault_of(doubt: int, lost: str | None) -> str | None:
     """The same by ``DOUBT_`` bits; ``lost`` is what the capturing machine says that it lost."""
-    return next((fault for bit, fault in CAPTURE_FAULTS.items() if doubt & bit), lost)
+    return next((fault for bit, fault in CAPTURE_FAULTS.items() if doubt & bit), lost) if doubt else lost
 
 
 def read_changes(words: array[int], start: int, count: int) -> list[Change]:
