@@ -29,7 +29,7 @@ from tcptrace_fsm.tables.anomalies import findings_table
 from tcptrace_fsm.tcp.profiles import profile
 from tcptrace_fsm.text.durations import ABSURD, SECOND, UNKNOWN, span
 from tests.kernels import Watched, uncompiled
-from tests.strategies import anything, conversations, cut
+from tests.strategies import anything, conversations, cut, record
 
 SAMPLES = sorted((Path(__file__).parent.parent / "sample_pcaps").glob("*.pcap*"))
 LINUX = profile("linux")
@@ -112,6 +112,25 @@ def test_all_examples_uncompiled(monkeypatch):
     monkeypatch.setattr(installed, "detect", watched(uncompiled("detect").detect))
     monkeypatch.setattr(installed, "detect_odd", watched(uncompiled("odd").detect_odd))
     assert all(n > 2 for n in ask(*EXAMPLES).found.values())
+
+
+def test_an_answer_may_stand_before_what_drew_it():
+    """What a pending connection holds goes behind the log of the one that it proves to be part of."""
+    sent = (  # side, seq, ack, flags
+        (0, 0, 0, at.TCP_SYN),
+        (1, 0, 1, at.TCP_SYN | at.TCP_ACK),
+        (0, 1, 1, at.TCP_ACK),
+        (0, 1, 0, at.TCP_SYN),
+        (0, 2, 0, at.TCP_SYN | at.TCP_FIN),
+        (1, 1, 0, at.TCP_SYN | at.TCP_ACK),
+        (0, 0, 0, at.TCP_SYN),
+    )
+    ends = ((0x0A000001, 40000), (0x0A000002, 80))
+    words = array("q")
+    for frame, (side, seq, ack, flags) in enumerate(sent, 1):
+        hosts, ports = zip(ends[side], ends[1 - side], strict=True)
+        words += record(frame, 17 * 10**17, hosts, ports, seq, ack, flags)
+    assert ask(*cut(words, 1 << 20)).found[at.DETECT_SYN_FIN] == 1
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -40,19 +40,25 @@ def odd_of(head: int, what: int, n: int, at: int, log: Words, out: Words, frames
     while r >= 0:
         info = log[r + L_INFO]
         marks = log[r + L_MARKS]
-        if not marks & M_CAPTURE_DUPLICATE:
-            if side_of(info) != side:
-                if d >= 0 and not out[d + D_MORE]:
-                    out[d + D_MORE] = 1 if info & TCP_RST else 2  # what the last of them drew
-            elif is_odd(kind, info, marks):
-                if d < 0:
-                    d = tell(0, kind, side, n, begun, out)
-                    out[d + D_TIME] = log[r + L_TIME]
-                    out[d + D_FRAME] = log[r + L_FRAME]
-                out[d + D_MORE] = 0
-                out[d + D_COUNT] += 1
-                frames[at] = log[r + L_FRAME]
-                at += 1
+        if not marks & M_CAPTURE_DUPLICATE and side_of(info) == side and is_odd(kind, info, marks):
+            if d < 0:
+                d = tell(0, kind, side, n, begun, out)
+                out[d + D_TIME] = log[r + L_TIME]
+                out[d + D_FRAME] = log[r + L_FRAME]
+            out[d + D_COUNT] += 1
+            frames[at] = log[r + L_FRAME]
+            at += 1
+        r = log[r + L_NEXT]
+    r = head
+    while d >= 0 and r >= 0:  # what the last of them drew; a log is not in order everywhere
+        info = log[r + L_INFO]
+        if (
+            not log[r + L_MARKS] & M_CAPTURE_DUPLICATE
+            and side_of(info) != side
+            and log[r + L_FRAME] > frames[at - 1]
+            and not out[d + D_MORE]
+        ):
+            out[d + D_MORE] = 1 if info & TCP_RST else 2
         r = log[r + L_NEXT]
     if d >= 0:
         out[d + D_FRAMES] = at - begun
