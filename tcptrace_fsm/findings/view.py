@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tcptrace_fsm.findings.icmp import IcmpError, icmp_errors
 from tcptrace_fsm.findings.keys import mask
+from tcptrace_fsm.findings.wording import name_in
 from tcptrace_fsm.kernels.facts import unpack
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_BASIS,
@@ -75,7 +76,6 @@ from tcptrace_fsm.kernels.layout import (
 )
 from tcptrace_fsm.tcp.machine import Basis, Event, State
 from tcptrace_fsm.tcp.profiles import STACKS
-from tcptrace_fsm.text.addresses import socket_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -419,10 +419,7 @@ class View:
 
 def name_of(words: array[int], c: int, side: int) -> str:
     """``address:port`` of an endpoint of the connection whose record begins at ``c``."""
-    net, ports, client_low, server_low, client_high, server_high = words[c + C_NET : c + C_SERVER_HI + 1]
-    if side == CLIENT:
-        return socket_text(client_high, client_low, ports >> 16, six=bool(net & 1))
-    return socket_text(server_high, server_low, ports & 65535, six=bool(net & 1))
+    return name_in(words[c + C_NET : c + C_SERVER_HI + 1], side)
 
 
 CAPTURE_FAULTS = {

@@ -9,11 +9,19 @@ from tcptrace_fsm.tcp.machine import Basis
 from tcptrace_fsm.text.addresses import socket_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-__all__ = ["SENT", "Detected", "Wording"]
+__all__ = ["SENT", "Detected", "Wording", "name_in"]
 
 SENT = Basis.SENT.name.lower()
+
+
+def name_in(words: Iterable[int], side: int) -> str:
+    """``address:port`` of an endpoint, by the words that begin its connection's record, up to ``C_SERVER_HI``."""
+    net, ports, client_low, server_low, client_high, server_high = words
+    if side == CLIENT:
+        return socket_text(client_high, client_low, ports >> 16, six=bool(net & 1))
+    return socket_text(server_high, server_low, ports & 65535, six=bool(net & 1))
 
 
 class Detected(NamedTuple):
@@ -41,10 +49,8 @@ class Detected(NamedTuple):
 
     def names(self, side: int = CLIENT) -> tuple[str, str]:
         """``address:port`` of an endpoint and of its peer."""
-        six = bool(self.net & 1)
-        client = socket_text(self.client_high, self.client_low, self.ports >> 16, six=six)
-        server = socket_text(self.server_high, self.server_low, self.ports & 65535, six=six)
-        return (client, server) if side == CLIENT else (server, client)
+        words = self.net, self.ports, self.client_low, self.server_low, self.client_high, self.server_high
+        return name_in(words, side), name_in(words, 1 - side)
 
 
 def as_declared(_grade: int) -> None:
