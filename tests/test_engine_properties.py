@@ -423,3 +423,19 @@ def test_nobody_is_hurried_where_there_is_no_crowd():
     for batch in cut(flood(3000, answered=False), 50):
         engine.feed(batch)
     assert (engine.hurried, engine.live) == (0, 3001)
+
+
+def test_connections_are_judged_in_blocks_and_soon():
+    """Ten refused connections a second, in small batches: few blocks, and all told that have been over for long."""
+    text = "\n".join(
+        f"port {2000 + n} 80\n{n / 10:.1f} > S 0:0(0)\n{n / 10 + 0.01:.2f} < R. 0:0(0) ack 1" for n in range(2400)
+    )
+    engine = Engine(Settings())
+    blocks = 0
+    for batch in cut(parse(text).segments, 6):
+        engine.feed(batch)
+        while engine.take() is not None:
+            blocks += 1
+    silence = engine.control[at.K_LINGER] / SECOND
+    assert blocks <= 240 / (silence / 16)
+    assert engine.live <= 10 * (silence + 2 * silence / 16)

@@ -79,6 +79,8 @@ __all__ = ["Engine", "SegmentBatch"]
 LOG_LIMIT = 256  # log records per connection before marked data segments are only counted
 LINGER_SYN = 130  # seconds; Linux gives up a connect() after 127 s
 CROWD = 500_000  # live connections; their rows and logs take a little under 1 GB
+SWEEP = 1 << 16  # segments after which live connections are looked over: what is judged by few costs more for each
+SWEPT_LEAST = 4096  # ... how many at least, and one more for four segments
 WAITS_KEPT = 4096  # waits that are kept until connections are handed out
 STREAMS = 1 << 19  # of Wireshark's that are remembered
 
@@ -172,6 +174,8 @@ class Engine:
         self.ready: list[Block] = []
         self._settled = 0  # how many of those that are due have been judged
         self._finishing = False
+        self._unswept = 0  # segments since live connections were last looked over
+        self._swept_at = 0  # the clock then, ns
         self._kept: dict[str, Any] = {}
 
     @property
@@ -239,7 +243,21 @@ class Engine:
         )  # fmt: skip
         if control[K_WAITS] > WAITS_KEPT * WAIT_SIZE:
             self.ready.append(Block(self._with_waits(Finished())))
-        expire(count // 4 + 64, self.rows, self.living, self.due, control)
+        self._sweep(count)
+
+    def _sweep(self, count: int) -> None:
+        """After ``count`` segments more: make due what has been over for long enough, in blocks that are worth it.
+
+        That is after so many segments or a sixteenth of the patience, and at once where there is a crowd.
+        """
+        control = self.control
+        self._unswept += count
+        passed = abs(control[K_NOW] - self._swept_at)
+        crowded = control[K_LIVE] - control[K_DUE] > control[K_CROWD]
+        if self._unswept >= SWEEP or passed >= control[K_LINGER] // 16 or crowded or control[K_DUE]:
+            expire(self._unswept // 4 + SWEPT_LEAST, self.rows, self.living, self.due, control)
+            self._unswept = 0
+            self._swept_at = control[K_NOW]
 
     def _make_room_for_streams(self, count: int) -> None:
         """Let ``count`` segments open as many streams; when they are too many, the older half is forgotten."""
