@@ -399,3 +399,24 @@ def test_a_few_words_that_go_out_with_a_late_ack_may_have_been_said_just_then():
     (few,) = [d for d in diagnoses(held_now_and_then(12)) if d.cause == "nagle_delayed_ack"]
     assert (few.confidence, few.severity) == ("possible", "low")
     assert loud(held_now_and_then(2)) == {"nagle_delayed_ack"}
+
+
+def in_pieces(*pieces):
+    """Requests in pieces: how long after the first each is sent, and is acknowledged, if it is by itself."""
+    lines, t, a, b = opened(40001, 0, ask=False), 0.1, 1, 1
+    for _ in range(30):
+        for sent, acked in pieces:
+            lines += f"{t + sent:.4f} > P. {a}:{a + 300}(300) ack {b}\n"
+            a += 300
+            lines += f"{t + acked:.4f} < . {b}:{b}(0) ack {a}\n" if acked else ""
+        lines += f"{t + 0.2:.4f} < P. {b}:{b + 200}(200) ack {a}\n"
+        t, b = t + 0.3, b + 200
+    return lines
+
+
+def test_who_does_not_wait_for_acks_is_not_held_back_by_them():
+    """Nagle's algorithm lets no second short segment out: of one that sends such, some go out with an ACK by chance."""
+    held = in_pieces((0.0, 0.07), (0.0701, 0.12))
+    assert "nagle_delayed_ack" in {d.cause for d in diagnoses(held)}
+    free = in_pieces((0.0, 0.0), (0.02, 0.07), (0.0701, 0.12))
+    assert "nagle_delayed_ack" not in {d.cause for d in diagnoses(free)}

@@ -570,3 +570,19 @@ def idle(*, answered: bool) -> str:
 def test_acks_that_nobody_answers_may_be_of_connections_that_lie_idle(answered, weighs):
     """The capture may have one direction of them."""
     assert [f.severity for f in surveyed(idle(answered=answered), "ack_scan")] == weighs
+
+
+LATE_ACK = (
+    OPEN
+    + """
+    1.000 > P. 101:201(100) ack 1   id 104
+    1.230 > P. 101:201(100) ack 1   id 105
+    1.240 < .  1:1(0)       ack 201 id 503{}
+"""
+)
+
+
+def test_a_timeout_that_only_a_late_ack_let_run_out_lost_nothing():
+    """The receiver reports that it had the data."""
+    assert severities(LATE_ACK.format(""))["rto_retransmission"] == "medium"
+    assert severities(LATE_ACK.format(" <sack 101:201>"))["rto_retransmission"] == "low"

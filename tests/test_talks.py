@@ -434,3 +434,15 @@ def test_words_that_were_long_on_their_way(late):
     # The same silence after an ACK in time is the server's.
     in_time = late_once.replace(f"{9 + late:.4f} <", "9.0200 <")
     assert [d.cause for d in diagnoses(in_time)] == (["server_slow"] if late > 1 else [])
+
+
+def test_an_upload_is_on_its_way_until_it_is_acknowledged():
+    """A queue of seconds before a thin line: what the ACKs of a part do not cover had not arrived."""
+    lines = [f"{0.1 + 0.001 * i:.4f} > . {1 + 1000 * i}:{1001 + 1000 * i}(1000) ack 1" for i in range(20)]
+    lines += [f"{0.2 + 0.2 * i:.4f} < . 1:1(0) ack {1001 + 1000 * i}" for i in range(19)]
+    upload = OPENED + "\n".join(lines) + "\n3.9800 < P. 1:201(200) ack 20001\n3.9801 > . 20001:20001(0) ack 201"
+    assert diagnoses(upload) == []
+    arrived = upload.replace("3.8000 < . 1:1(0) ack 19001", "0.1800 < . 1:1(0) ack 20001")
+    arrived = "\n".join(sorted(arrived.splitlines(), key=lambda line: float(line.split()[0] if line.split() else 0)))
+    arrived = "\n".join(line for line in arrived.splitlines() if "< . 1:1(0) ack" not in line or "20001" in line)
+    assert [d.cause for d in diagnoses(arrived + "\n4.1 > F. 20001:20001(0) ack 201")] == ["server_slow"]

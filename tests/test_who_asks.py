@@ -22,6 +22,8 @@ def orders(took=0.07, size=600, begun=(), gaps=GAPS):
     return words
 
 
+SHORT_GAPS = (0.9, 1.1, 0.4, 1.2, 1.7, 0.5, 0.8, 0.3, 1.1)
+HELLO = asked(0.01, 0.02, size=200)
 BEGUN = asked(0.02, 0.03, size=300, think=0.001)
 SAID = 600 * len(GAPS) + 1, 90 * len(GAPS) + 1
 
@@ -121,6 +123,24 @@ NOBODY_WAITS = {
     ),
     "a report without an answer, of a device whose other words get one, as those of others do": several(0.02)
     + later(closing(talk([*asked(0.01, size=15), (10.2, CLIENT, 90)]), 52.7, 106, 301, SERVER)),
+    "news each second, acknowledged, and a poll that the client leaves when it has an answer": closing(
+        talk([*orders(0.03, size=60, gaps=[1.0] * 40), (41.1, CLIENT, 300), (125.0, SERVER, 90)]), 125.1, 2701, 3691
+    ),
+    "polls of 5 s that have news as often as not, on a connection that was talkative before": talk(
+        asked(*[0.04, 0.05, 0.03] * 16, 2.36, 5.0, 4.6, 5.0, 4.3, 3.0, *[5.0, 5.0, 4.8, 5.0, 0.27] * 2, think=0.02)
+    ),
+    "polls that have news at any time, and a client that leaves with some": closing(
+        talk(asked(5.3, 0.93, 1.03, 15.0, 0.455, 8.4, 4.58, 19.2, size=700, think=0.19)), 56.54, 5601, 2401
+    ),
+    "news that are acknowledged at length, and the client leaves in ten seconds": closing(
+        talk(orders(0.1, size=200, begun=HELLO, gaps=SHORT_GAPS)), 18.475, 2201, 1411
+    ),
+    "one event, acknowledged, and the client leaves in ten seconds": closing(
+        talk([(11.0, SERVER, 9), (11.05, CLIENT, 90)]), 21.06, 91, 10
+    ),
+    "a few events after more than a minute, acknowledged": closing(
+        talk([(78.8, SERVER, 12), (78.9, CLIENT, 20), (78.96, SERVER, 6), (79.03, CLIENT, 20)]), 80.1, 41, 19
+    ),
     "telemetry between which there is a question now and then": talk(
         [
             *asked(0.1, 0.2, 0.1, size=90),

@@ -11,6 +11,7 @@ from tcptrace_fsm.causes.attempts import at_server
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.examples import ASKED, CLOSED, OPENED
 from tcptrace_fsm.causes.gave_up import answered_too_late, is_patience
+from tcptrace_fsm.causes.greeting import MINUTE, is_greeted, late_greeting, network_share
 from tcptrace_fsm.causes.lossy import sent_again
 from tcptrace_fsm.causes.talk import (
     ANSWER,
@@ -24,7 +25,6 @@ from tcptrace_fsm.causes.talk import (
     last_burst,
     median_response,
     proof,
-    quick_answers,
     server_began,
     way_and_back,
 )
@@ -83,14 +83,7 @@ __all__ = ["CAUSES"]
 
 SIDES = ("client", "server")
 JOB = 16_384  # bytes: more is what a printer or a store is sent, and may want no answer
-MINUTE = 60 * SECOND
 MUCH = 50_000  # bytes: more than one message of an application that speaks when it likes
-
-
-def network_share(case: Case) -> str:
-    """The way to the server and back, in words."""
-    way = way_and_back(case)
-    return span(way) if way else "not known"
 
 
 def usual(median: int) -> str:
@@ -226,37 +219,6 @@ def loses_much(case: Case, world: World) -> bool:
     return any(20 * again >= sent > 0 for again, sent in (sent_again(case, side, world) for side in (CLIENT, SERVER)))
 
 
-def late_greeting(case: Case) -> Verdict | None:
-    """The server speaks first, and does so late."""
-    waited = case[C_LONGEST_WAIT]
-    if case[C_LONGEST_FOR] != 2 * WAIT_APPLICATION + SERVER or waited < 2 * SECOND or case.midstream:
-        return None
-    third = next((s for s in case.sent(CLIENT) if not s.syn), None)
-    if third is None or case.is_before(third, case[C_LONGEST_BEFORE]) or not case.client[E_UNIQUE]:
-        return None  # a server that only ever pushes may have had nothing to say
-    if case[C_WAIT_WAY + SERVER] < 0 or not has_turns(case) or sum(s.syn_ack for s in case.sent(SERVER)) > 1:
-        return None
-    # Who waits for a greeting goes on when it comes, and takes turns. Two who speak when they like do not.
-    soon = alternates(case, waited) and quick_answers(case, waited // 4) == case[C_RESPONSES] > 0
-    if case[C_RESPONSES] < 2 and case[C_TIMES + 2 * WAIT_APPLICATION] > max(2 * SECOND, waited // 8):
-        soon = False  # its client takes its time, too
-    return Verdict(
-        60 if soon else 20,
-        "likely" if soon else "possible",
-        (
-            (
-                f"the connection was open, and {case.service_text}, which speaks first, said nothing for "
-                f"{span(waited)} ({case.frames(third, case[C_LONGEST_AFTER])})"
-            ),
-            f"the way there and back takes {network_share(case)}",
-        ),
-        f"{case.service_text} greets its client only {span(waited)} after the handshake",
-        against=("the SYN+ACK was not repeated, nor anything else: nothing was lost or put off by TCP",),
-        severity=None if soon else "low",
-        amount=waited,
-    )
-
-
 def stalled_answer(case: Case) -> Verdict | None:
     """The server pauses once, in the midst of one long answer: nothing but its own data were awaited."""
     waited, before = case[C_STALL], case[C_STALL_AT]
@@ -384,6 +346,7 @@ def expected(case: Case, world: World, waited: int, last: Segment | None) -> str
     if case[C_PAUSES] or case[C_STALL] >= unasked or not alternates(case, waited):
         return None  # what it says is not always answered, or what the server says not always an answer
     told = not n and case[C_WAIT_BITS] & WB_SERVER_SPOKE  # what the client said may be all that was wanted of it
+    news = told and not is_greeted(case)
     if last is not None and last.rst and last.side == SERVER and not n and asked > WORDS and not told:
         return f"the server's side gave up after {span(waited)}, and did not close in order ({case.frames(last)})"
     if asked > JOB:
@@ -399,13 +362,14 @@ def expected(case: Case, world: World, waited: int, last: Segment | None) -> str
         return None  # what it said before is not known
     if not n:
         few = asked <= WORDS and waited > 5 * MINUTE  # longer than any protocol tells its clients to wait for words
-        if (patient and not few) or (gave_up and waited >= 10 * SECOND and not answers and not told and asked > WORDS):
+        alone = gave_up and waited >= 10 * SECOND and not answers and not told and asked > WORDS
+        if (patient and not few and not news) or alone:
             return f"the client said nothing else, waited for {span(waited)} and gave up ({case.frames(last)})"
         return None
     asks = client_asks(case, 0 if last is None else waited)
     if n >= 3 and 4 * case[C_RESPONSE_MAX] <= waited and asked > WORDS and like_before(case, asked) and asks:
         return f"all {n} requests before, as long as this, were answered within {span(case[C_RESPONSE_MAX])}"
-    if patient and asked > 2 * WORDS and 4 * case[C_RESPONSE_MAX] <= waited:
+    if patient and asked > 2 * WORDS and 4 * case[C_RESPONSE_MAX] <= waited and asks:
         return f"the client waited for {span(waited)} and gave up ({case.frames(last)})"
     return None
 

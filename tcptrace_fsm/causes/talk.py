@@ -246,10 +246,18 @@ def is_set(limit: int, cases: list[Case], *, as_a_rule: bool) -> bool:
         if not as_a_rule and 2 * sum(map(is_never_polled_again, alike)) >= len(alike):
             return False  # a time-out behind the server, such as that for a name, which one request of each runs into
         return count >= 2 - as_a_rule and off_the_clock(limit, 5 * SECOND) <= SECOND // 10
+    # Polls that come back in between have news: the next is sent as soon as one is over, and takes as long.
+    as_a_rule = as_a_rule or (limit >= 2 * SECOND and all(map(is_polled_again, alike)))
     ways = {way_and_back(case) for case in alike}
     off = min(off_the_clock(limit + way, SECOND) for way in (0, *ways))
     # Without a handshake, ACKs that are held back tell how long the way is.
     return as_a_rule and count >= 5 and off <= (RESPONSE_ALIKE if any(c.midstream for c in alike) else SECOND // 50)
+
+
+def is_polled_again(case: Case) -> bool:
+    """Whether most answers since the first that took so long took as long, and the client asked again at once."""
+    late = slowest(case)
+    return late.alike > case[C_SLOWEST] >> SLOWEST_QUICK_SHIFT & 15 and 0 <= late.after < AT_ONCE
 
 
 def is_never_polled_again(case: Case) -> bool:
@@ -315,10 +323,10 @@ def by_leave(case: Case) -> str | None:
         return None
     if ends[0].side != CLIENT and (pending(case) or last_burst(case) < ANSWER):
         return None
-    some = quick_answers(case, case[C_RESPONSE_MAX] // 2) - quick_answers(case, soon_enough(case))
-    if 4 * some > case[C_RESPONSES]:
+    quick = quick_answers(case, soon_enough(case))
+    if 4 * (case[C_RESPONSES] - quick - slowest(case).alike) > case[C_RESPONSES]:
         return None  # the others came at any time, and so may this one
-    if server_began(case) and not quick_answers(case, soon_enough(case)):
+    if server_began(case) and not (quick and client_asks(case, case[C_RESPONSE_MAX])):
         return None  # it may speak when it likes
     took = own.time - spoke
     if took > SECOND // 4 + way_and_back(case):

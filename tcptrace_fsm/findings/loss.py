@@ -109,12 +109,22 @@ def timeouts(c: View) -> Iterator[Hit]:
             why = f"{end.peer.name} answers each copy by an ACK of what comes before, so they arrive and are not taken"
         elif 2 * sum(met_shut_window(s, c) for s in again) > len(again):
             why = f"{end.peer.name} had shut its window, and drops what it has no room for"
+        needless = all(is_reported(end, s) for s in again)
+        if needless:
+            why = f"{end.peer.name} had it already, and says so (D-SACK): only its ACK was late"
         yield Hit(
             end.side,
             again[0],
             f"{end.name} repeated data {times(len(again), c)} because its retransmission timer ran out{row}: {why}",
             again[1:],
+            "low" if needless else None,
         )
+
+
+def is_reported(end: End, again: Segment) -> bool:
+    """Whether the next that the log has of the receiver of a repetition reports it as a duplicate (RFC 2883)."""
+    after = next((p for p in end.peer.segments if p.frame > again.frame), None)
+    return after is not None and after.has(MARK_DSACK) and after.ack >= again.end
 
 
 def fast(c: View) -> Iterator[Hit]:

@@ -120,9 +120,9 @@ def words_arrived(c: int, rows: Words) -> int:
     """When the server had the client's latest words, seen from here: now at the latest.
 
     The way there and back takes what it takes at its best, unless the ACK of them says that it took longer: no ACK is
-    held back for half a second. Where the answer itself is the first to acknowledge them, later than that, of a server
-    that acknowledges before it answers, they were on their way until then. Only what was not repeated for seconds
-    either was acknowledged, in a frame that is missing.
+    held back for half a second, and one of a part of them says that the rest is still on its way. Where the answer
+    itself is the first to acknowledge them, later than that, of a server that acknowledges before it answers, they were
+    on their way until then. Only what was not repeated for seconds either was acknowledged, in a frame that is missing.
     """
     way = rows[c + C_WAIT_WAY + SERVER]
     clock = rows[c + C_LAST_TIME]
@@ -279,9 +279,13 @@ def speak_on(c: int, side: int, s: int, bits: int, segments: Words, rows: Words)
     silent = rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + side]
     if silent >= MILLISECOND and 3 * silent >= rows[c + C_WAIT_WAY + side]:
         rows[c + C_WAIT_ROUND] = rows[c + C_WAIT_SEEN + side]
+    y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
+    short = bits & WB_SHORT << side
     bits &= ~(WB_REFUSED | WB_RELIEVED | (WB_MORE | WB_SHORT | WB_REPEATED) << side)
-    if segments[s + S_LEN] < segment_room(c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE, rows):
+    if segments[s + S_LEN] < segment_room(y, rows):
         bits |= WB_SHORT << side
+        if short and rows[y + E_ACK] < rows[c + C_WAIT_SEEN + side]:
+            rows[c + C_DELAYED_ACKS] += bit(32)
     elif not segments[s + S_FLAGS] & TCP_PSH:
         bits |= WB_MORE << side
     return bits
@@ -330,9 +334,12 @@ def speak(c: int, side: int, s: int, bits: int, segments: Words, rows: Words) ->
     bits &= ~(WB_REFUSED | WB_RELIEVED)
     if side == CLIENT or not bits & WB_SPOKEN or acked:
         bits = bits & ~WB_SERVER_LAST | (WB_SERVER_LAST if side == SERVER else 0)
+    short = bits & WB_SHORT << side
     bits = (bits | WB_SPOKEN) & ~((WB_MORE | WB_SHORT | WB_REPEATED) << side)
     if segments[s + S_LEN] < segment_room(y, rows):
         bits |= WB_SHORT << side
+        if short and rows[y + E_ACK] < rows[c + C_WAIT_SEEN + side]:
+            rows[c + C_DELAYED_ACKS] += bit(32)
     elif not segments[s + S_FLAGS] & TCP_PSH:
         bits |= WB_MORE << side
     return bits

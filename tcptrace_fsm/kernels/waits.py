@@ -65,7 +65,15 @@ def sample(c: int, side: int, bits: int, rows: Words) -> int:
         took = rows[c + C_LAST_TIME] - rows[c + C_WAIT_SPOKE + peer]
         if not bits & WB_REPEATED << peer and (rows[c + C_WAIT_WAY + side] < 0 or took < rows[c + C_WAIT_WAY + side]):
             rows[c + C_WAIT_WAY + side] = took
-        if side == SERVER and bits & WB_SPOKEN and rows[c + C_WAIT_ACKED] < rows[c + C_WAIT_SPOKE]:
+        acked = rows[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_ACK_TIME]
+        if (
+            side == SERVER
+            and bits & WB_SPOKEN
+            and (
+                rows[c + C_WAIT_ACKED] < rows[c + C_WAIT_SPOKE]
+                or (acked == rows[c + C_LAST_TIME] and not bits & WB_FIN)
+            )
+        ):
             rows[c + C_WAIT_ACKED] = rows[c + C_LAST_TIME]
     return 0
 
@@ -323,6 +331,8 @@ def account(
             take_back(c, rows)
         if rows[y + E_HEAD_TIME] < 0:
             sample(c, side, bits, rows)
+        elif side == SERVER and bits & WB_SPOKEN and rows[x + E_ACK_TIME] == clock:
+            rows[c + C_WAIT_ACKED] = clock  # it acknowledges what it has, and has not all of it
         r = c + C_ROUND + (1 - side) * ROUND_SIZE
         if rows[r + ROUND_ACKED] < 0 and rows[x + E_ACK] > rows[r + ROUND_BEGAN]:
             rows[r + ROUND_ACKED] = clock

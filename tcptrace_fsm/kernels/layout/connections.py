@@ -95,7 +95,7 @@ C_SLOWEST_FRAME = 122  # frame of the slowest answer, -1 for none
 C_PAUSE = 123  # longest pause of the client within what it had to say, ns
 C_PAUSE_FRAME = 124  # the frame that ended it, -1 for none
 C_PAUSES = 125  # how many there were
-C_DELAYED_ACKS = 126  # how often a short segment was held back until a delayed ACK
+C_DELAYED_ACKS = 126  # how often a short segment was held back until a delayed ACK; << 32: how often one was not
 C_HELD_FRAME = 127  # the first such segment, -1 for none
 C_RESPONSE_HALVES = 128  # eight words of four counters of 16 bits: answers by half octaves of their time
 C_ROUND = 136  # for each side four words: ROUND_..., of the round trip in which it sends
@@ -103,7 +103,7 @@ C_STALL = 144  # longest pause of the server within what it had to say, ns
 C_STALLS = 145  # how many there were, at least half as long
 C_ASK_EVERY = 146  # time from the client's words before to its latest, the server having spoken between, ns
 C_STALL_AT = 147  # how much it had said before the longest, relative as E_NEXT
-C_WAIT_ACKED = 148  # when the server first acknowledged all of the client's latest words by a pure ACK, ns
+C_WAIT_ACKED = 148  # when the server last acknowledged new words of the client by a pure ACK, ns
 C_SLOWEST = 149  # of the slowest answer: how many took as long, within RESPONSE_ALIKE; above SLOWEST_QUICK_SHIFT: how
 # many at once came after it; above SLOWEST_ASKED_SHIFT: the bytes of its request; above SLOWEST_NEXT_SHIFT: how long
 # after it the client spoke, ms, plus one (0: it did not)
