@@ -43,7 +43,7 @@ from tests.strategies import (
 SHORT_STEPS = st.sampled_from((0, 1000, 500_000, 10 * MILLISECOND, 200 * MILLISECOND, SECOND, -1000, -20 * MILLISECOND))
 short = conversations(steps=SHORT_STEPS)
 either = st.one_of(anything(), conversations())
-SHORT_WAYS = ("predicted", "plain_to_wireshark", "plain_to_zeek", "is_plain_syn")
+SHORT_WAYS = ("predicted", "plain_to_wireshark", "plain_to_zeek", "suits_embryo")
 LONG = {way: plain_engine_where(**{way: lambda *_: 0}) for way in SHORT_WAYS}
 predicted = pure_kernels()["track"].predicted
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -363,7 +363,7 @@ def test_lone_syns_are_kept_in_few_words_and_nothing_else_changes(seed):
     segments = array("q", [word for s in order for word in segments[s : s + size]])
     for frame, s in enumerate(range(0, len(segments), size), 1):
         segments[s + at.S_FRAME] = frame
-    without = run(segments, engine=LONG["is_plain_syn"])
+    without = run(segments, engine=LONG["suits_embryo"])
     for step in (7, None):
         assert essence(run(segments, step=step)) == essence(without)
         check(run(segments, engine=watched_engine(), step=step))

@@ -375,8 +375,7 @@ class Engine:
         """Replay some of those that are due: up to which, and what is over."""
         control, count = self.control, stop - start
         self.rows = grown(self.rows, control[K_ROW_TOP] + count * CONNECTION_SIZE)
-        self.living = grown(self.living, control[K_LIVE] + 1)
-        hatch_due(start, stop, self.due, self.rows, self.log, self.living, self.waits, control)
+        hatch_due(start, stop, self.due, self.rows, self.log, self.waits, control)
         if self.two_points and not start:
             end_paths(control[K_DUE], self.due, self.rows, self.paths)
         end, changes = stop, words(0)
@@ -389,7 +388,7 @@ class Engine:
         return end, self._with_waits(Finished(records, end - start, changes, len(changes) // TRANSITION_SIZE))
 
     def _replay_apart(self, start: int, stop: int) -> tuple[int, Finished]:
-        """The same of nothing but lone SYNs: a flood. Their rows are made where they are to be read.
+        """The same of nothing but lone segments: a flood. Their rows are made where they are to be read.
 
         What all of them have in common will be looked at once.
         """

@@ -1,9 +1,9 @@
-"""Embryos: SYNs that nothing has followed yet cost a twentieth of a connection's row.
+"""Embryos: a segment that nothing of its four-tuple has followed yet costs a fifteenth of a connection's row.
 
-A flood of SYNs opens a connection with each. What the tracker makes of a lone SYN depends on that segment alone, so it
-is kept as it came, in a record of a few words, and a row is made of it (it *hatches*) when anything else comes for its
-four-tuple, or when it is over and is to be judged. Only the numbers that it has in common with others, its conn_id and
-Wireshark's stream, are given at once.
+A flood of SYNs opens a connection with each, and so does any other segment of ever new hosts, ports or tunnels. What
+the tracker makes of a lone segment depends on that alone, so it is kept as it came, in a record of a few words, and a
+row is made of it (it *hatches*) when anything else comes for its four-tuple, or when it is over and is to be judged.
+Only its marks and the numbers that it has in common with others, its conn_id and Wireshark's stream, are given at once.
 """
 
 from __future__ import annotations
@@ -28,17 +28,26 @@ if TYPE_CHECKING:
 __all__ = ["embryos_among", "free_logs", "hatch_apart", "hatch_due", "let_go_of_hatched"]
 
 
-def is_plain_syn(s: int, segments: Words, control: Words) -> int:
-    """Whether a segment is a SYN like most, in order of time, all of which an embryo has words for: 1 or 0."""
-    if segments[s + S_FLAGS] & ~(TCP_SYN | TCP_ECE | TCP_CWR) or not segments[s + S_FLAGS] & TCP_SYN:
-        return 0
-    if segments[s + S_LEN] or segments[s + S_ACK] or segments[s + S_SACKS] or segments[s + S_FATE]:
+def suits_embryo(s: int, segments: Words, control: Words) -> int:
+    """Whether a segment is like most, in order of time, all of which an embryo has words for: 1 or 0."""
+    if segments[s + S_SACKS] or segments[s + S_FATE] or segments[s + S_LEN] >= EM_LEN_MOST:
         return 0
     if segments[s + S_CHECKSUM] == CHECKSUM_BAD or segments[s + S_TIME] < control[K_NOW]:
         return 0
     if control[K_BEHIND]:
         return 0
     return 1 if control[K_EMBRYOS] else 0
+
+
+def mark_first(s: int, h: int, segments: Words, rows: Words, log: Words, control: Words) -> int:
+    """The marks of a four-tuple's first segment: those that a row gives it, which is needed for no longer than that."""
+    if segments[s + S_FLAGS] & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK | TCP_URG) == TCP_SYN and not segments[s + S_LEN]:
+        return 0
+    c = open_row(vacant_row(rows, control), s, h, segments, rows)
+    marks = take_segment(c, 1 - is_client(rows, c, segments, s), s, segments, rows, log, control)
+    free_log(c, rows, log, control)
+    list_free(c, rows, control)
+    return marks
 
 
 def is_waiting(c: int, rows: Words) -> int:
@@ -67,8 +76,8 @@ def new_embryo(rows: Words, control: Words) -> int:
     return e
 
 
-def keep_syn(s: int, h: int, segments: Words, past: Words, rows: Words, living: Words, control: Words) -> int:
-    """Make an embryo of a SYN for a four-tuple that is not in use; -1 where that was used before. Returns it."""
+def keep_first(s: int, h: int, segments: Words, past: Words, rows: Words, living: Words, control: Words) -> int:
+    """Make an embryo of a segment for a four-tuple that is not in use; -1 where that was used before. Returns it."""
     e = new_embryo(rows, control)
     rows[e + C_NET] = segments[s + S_NET]
     rows[e + C_PORTS] = segments[s + S_PORTS]
@@ -99,6 +108,7 @@ def keep_syn(s: int, h: int, segments: Words, past: Words, rows: Words, living: 
     if options & OPT_TIMESTAMPS:
         rows[e + EM_STAMP] |= segments[s + S_TSVAL]
         rows[e + EM_ECHO] = segments[s + S_TSECR]
+    rows[e + EM_ACK] = segments[s + S_ACK] | segments[s + S_LEN] << EM_LEN_SHIFT
     rows[e + EM_OVER] = -1
     give_id(e, rows, control)
     rows[e + EM_LIVING] = control[K_LIVE]
@@ -124,8 +134,8 @@ def join_embryo(e: int, s: int, segments: Words, rows: Words, streams: Words, kn
     return stream
 
 
-def write_syn(e: int, rows: Words, control: Words) -> int:
-    """Write the SYN of an embryo as a segment behind the control words. Returns where that begins."""
+def write_first(e: int, rows: Words, control: Words) -> int:
+    """Write what an embryo was made of as a segment behind the control words. Returns where that begins."""
     s = CONTROL_SIZE
     k = s
     while k < s + SEGMENT_SIZE:
@@ -151,21 +161,21 @@ def write_syn(e: int, rows: Words, control: Words) -> int:
     control[s + S_CHECKSUM] = options >> EM_CHECKSUM_SHIFT
     control[s + S_TSVAL] = low32(rows[e + EM_STAMP])
     control[s + S_TSECR] = rows[e + EM_ECHO]
+    control[s + S_ACK] = low32(rows[e + EM_ACK])
+    control[s + S_LEN] = rows[e + EM_ACK] >> EM_LEN_SHIFT
     control[s + S_IP_ID] = (rows[e + EM_STAMP] >> EM_IP_ID_SHIFT) - 1
     return s
 
 
-def hatch(e: int, rows: Words, log: Words, living: Words, waits: Words, control: Words) -> int:
-    """The row that the tracker would have made of an embryo's SYN. Returns it; the embryo stays, and its place."""
-    s = write_syn(e, rows, control)
-    c = new_row(s, rows[e + EM_HASH], 0, control, rows, living, control)
-    control[K_LIVE] -= 1  # it takes the embryo's place, or none
+def hatch(e: int, rows: Words, log: Words, waits: Words, control: Words) -> int:
+    """The row that the tracker would have made of an embryo's segment. Returns it; the embryo stays, and its place."""
+    c = open_row(vacant_row(rows, control), write_first(e, rows, control), rows[e + EM_HASH], control, rows)
     take_embryo(e, c, rows, rows, log, waits, control)
     return c
 
 
 def take_embryo(e: int, c: int, embryos: Words, rows: Words, log: Words, waits: Words, control: Words) -> int:
-    """Have the new row ``c`` take the SYN of an embryo, which stands behind the control words."""
+    """Have the new row ``c`` take the segment of an embryo, which stands behind the control words."""
     now = control[K_NOW]
     s = CONTROL_SIZE
     rows[c + C_ID] = embryos[e + C_ID]
@@ -173,9 +183,10 @@ def take_embryo(e: int, c: int, embryos: Words, rows: Words, log: Words, waits: 
     rows[c + C_STREAM_NOW] = embryos[e + C_STREAM]
     rows[c + C_COMPLETENESS] = embryos[e + EM_COMPLETENESS]
     control[K_NOW] = control[s + S_TIME]  # as it was when it came
-    take_segment(c, CLIENT, s, control, rows, log, control)
-    account(c, CLIENT, s, 0, control[s + S_TIME], control, rows, waits, control)
-    join_zeek(c, CLIENT, s, control, rows)
+    side = 1 - is_client(rows, c, control, s)
+    marks = take_segment(c, side, s, control, rows, log, control)
+    account(c, side, s, marks, control[s + S_TIME], control, rows, waits, control)
+    join_zeek(c, side, s, control, rows)
     control[K_NOW] = now
     return 0
 
@@ -185,7 +196,7 @@ def grow_up(e: int, slot: int, tracker: Tracker) -> int:
     rows = tracker.rows
     living = tracker.living
     control = tracker.control
-    c = hatch(e, rows, tracker.log, living, tracker.waits, control)
+    c = hatch(e, rows, tracker.log, tracker.waits, control)
     tracker.slots[slot + 1] = c + 1
     living[rows[e + EM_LIVING]] = c
     rows[c + C_LIVING] = rows[e + EM_LIVING]
@@ -195,18 +206,18 @@ def grow_up(e: int, slot: int, tracker: Tracker) -> int:
 
 
 def hatch_due(
-    start: int, stop: int, due_words: Words, rows_words: Words, log_words: Words, living_words: Words,
-    waits_words: Words, control_words: Words,
+    start: int, stop: int, due_words: Words, rows_words: Words, log_words: Words, waits_words: Words,
+    control_words: Words,
 ) -> int:  # fmt: skip
     """Put rows in the place of the embryos among those that are due.
 
-    The caller makes room first: for as many rows and blocks of log records, and for one more of the living.
+    The caller makes room first: for as many rows and blocks of log records.
 
     Parameters
     ----------
     start, stop : int
         Which of the due ones.
-    due, rows, log, living, waits, control : int64 arrays
+    due, rows, log, waits, control : int64 arrays
         As of :func:`tcptrace_fsm.kernels.track.track`.
 
     Returns
@@ -217,7 +228,6 @@ def hatch_due(
     due = pointer(due_words)
     rows = pointer(rows_words)
     log = pointer(log_words)
-    living = pointer(living_words)
     waits = pointer(waits_words)
     control = pointer(control_words)
     n = 0
@@ -228,7 +238,7 @@ def hatch_due(
             prefetch(rows, due[i + 8])
             prefetch(rows, due[i + 8] + 8)
         if rows[e + C_FLAGS] & CF_EMBRYO:
-            c = hatch(e, rows, log, living, waits, control)
+            c = hatch(e, rows, log, waits, control)
             rows[c + C_LIVING] = -1 - e
             rows[c + C_LIFE] = LIFE_DUE
             rows[c + C_OVER_TIME] = rows[e + EM_OVER]
@@ -279,7 +289,7 @@ def hatch_apart(
     i = start
     while i < start + count:
         e = due[i]
-        begin_row(c, write_syn(e, rows, control), rows[e + EM_HASH], 0, control, records)
+        open_row(c, write_first(e, rows, control), rows[e + EM_HASH], control, records)
         take_embryo(e, c, rows, records, log, waits, control)
         records[c + C_LIVING] = -1 - e
         records[c + C_LIFE] = LIFE_DUE

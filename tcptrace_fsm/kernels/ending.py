@@ -86,11 +86,23 @@ def is_left_behind(c: int, rows: Words, control: Words) -> int:
 
     Nobody knows how long ago that was, by another clock. It is kept, for the same may be in the capture once more.
     """
-    if rows[c + C_FLAGS] & CF_EMBRYO or rows[c + C_LAST_FRAME] >= control[K_SET_BACK]:
+    if rows[c + C_LAST_FRAME] >= control[K_SET_BACK]:
         return 0
+    if rows[c + C_FLAGS] & CF_EMBRYO:
+        return 1 if rows[c + C_LAST_TIME] > control[K_NOW] and may_follow(c, rows) and not is_syn_alone(c, rows) else 0
     if rows[c + C_FLAGS] & CF_PENDING or rows[c + C_NEWER] >= 0:
         return 0  # a SYN inside a connection is not decided yet
     return 1 if rows[c + C_LAST_TIME] > control[K_NOW] and is_over(c, rows) else 0
+
+
+def may_follow(e: int, rows: Words) -> int:
+    """Whether a new SYN needs no proof to take over what an embryo has, as :func:`is_over` tells of rows: 1 or 0."""
+    return 1 if rows[e + EM_NUMBERS] >> EM_FLAGS_SHIFT & (TCP_SYN | TCP_RST) else 0
+
+
+def is_syn_alone(e: int, rows: Words) -> int:
+    """Whether an embryo is a SYN that may still be answered: 1 or 0."""
+    return 1 if rows[e + EM_NUMBERS] >> EM_FLAGS_SHIFT & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN else 0
 
 
 def is_spent(c: int, rows: Words, control: Words) -> int:
@@ -107,7 +119,9 @@ def is_spent(c: int, rows: Words, control: Words) -> int:
     if silent <= control[K_LINGER]:
         return 0
     if rows[c + C_FLAGS] & CF_EMBRYO:
-        return 1 if silent > control[K_LINGER_SYN] or rows[c + EM_OVER] >= 0 else 0
+        if rows[c + EM_OVER] >= 0:
+            return 1
+        return 1 if may_follow(c, rows) and (not is_syn_alone(c, rows) or silent > control[K_LINGER_SYN]) else 0
     if control[K_BEHIND] and rows[c + C_FLAGS] & CF_BEHIND and rows[c + C_LAST_FRAME] >= control[K_BEHIND_SINCE]:
         return 0  # by which clock? What was far behind before others were not is late, and no more
     if not is_over(c, rows):
@@ -131,7 +145,7 @@ def is_open(c: int, rows: Words) -> int:
 def may_leave(c: int, rows: Words) -> int:
     """Whether, where there is a crowd, nothing holds a connection: it never opened, or is over: 1 or 0."""
     if rows[c + C_FLAGS] & CF_EMBRYO:
-        return 1 if rows[c + EM_OVER] < 0 else 0
+        return 1 if rows[c + EM_OVER] < 0 and may_follow(c, rows) else 0
     if rows[c + C_LIFE] != LIFE_LIVE or rows[c + C_OLDER] >= 0 or rows[c + C_NEWER] >= 0:
         return 0
     return 1 if is_over(c, rows) or not is_open(c, rows) else 0

@@ -82,18 +82,11 @@ def begin_endpoint(e: int, rows: Words) -> int:
     return 0
 
 
-def new_row(s: int, h: int, swap: int, segments: Words, rows: Words, living: Words, control: Words) -> int:
-    """A fresh row for the segment's four-tuple; its source is the client unless ``swap``. Returns the word offset."""
-    c = vacant_row(rows, control)
-    begin_row(c, s, h, swap, segments, rows)
-    rows[c + C_LIVING] = control[K_LIVE]
-    living[control[K_LIVE]] = c
-    control[K_LIVE] += 1
-    return c
-
-
 def begin_row(c: int, s: int, h: int, swap: int, segments: Words, rows: Words) -> int:
-    """What of a row, zeros so far, is not zero before its first segment is taken."""
+    """What of a row, zeros so far, is not zero before its first segment is taken.
+
+    That one's source is the client unless ``swap``.
+    """
     write_tuple(c, s, swap, segments, rows)
     rows[c + C_HASH] = h
     rows[c + C_OLDER] = -1
@@ -141,24 +134,43 @@ def server_port_first(ports: int) -> int:
     return -1
 
 
-def open_connection(s: int, h: int, segments: Words, rows: Words, living: Words, control: Words) -> int:
-    """A row for a four-tuple's first segment, with the roles as well as this segment tells them."""
+def role_of_first(s: int, segments: Words) -> int:
+    """What tells the roles in a connection that begins with this segment."""
     flags = segments[s + S_FLAGS]
-    role = ROLE_SYN
-    swap = 0
     if not flags & TCP_SYN or flags & TCP_RST:
-        first = server_port_first(segments[s + S_PORTS])
-        role = ROLE_PORT
-        swap = 1 if first == 1 else 0
-        if first < 0:
-            role = ROLE_FIRST_SEGMENT
-    elif flags & TCP_ACK:
-        role = ROLE_SYN_ACK
-        swap = 1
-    c = new_row(s, h, swap, segments, rows, living, control)
+        return ROLE_FIRST_SEGMENT if server_port_first(segments[s + S_PORTS]) < 0 else ROLE_PORT
+    return ROLE_SYN_ACK if flags & TCP_ACK else ROLE_SYN
+
+
+def sender_serves(s: int, segments: Words) -> int:
+    """Whether who sends this segment is the server of a connection that begins with it, as far as it tells: 1 or 0."""
+    role = role_of_first(s, segments)
+    if role == ROLE_PORT:
+        return server_port_first(segments[s + S_PORTS])
+    if role != ROLE_SYN_ACK:
+        return 0
+    if segments[s + S_SRC_LO] != segments[s + S_DST_LO] or segments[s + S_SRC_HI] != segments[s + S_DST_HI]:
+        return 1
+    ports = segments[s + S_PORTS]
+    return 0 if ports >> 16 == ports & 65535 else 1  # who talks to itself is called the client
+
+
+def open_row(c: int, s: int, h: int, segments: Words, rows: Words) -> int:
+    """Begin a row, zeros so far, for a four-tuple's first segment, with the roles as well as that tells them."""
+    role = role_of_first(s, segments)
+    begin_row(c, s, h, sender_serves(s, segments), segments, rows)
     rows[c + C_ROLE_BASIS] = role
     if role > ROLE_SYN_ACK:
         rows[c + C_FLAGS] = CF_MIDSTREAM
+    return c
+
+
+def open_connection(s: int, h: int, segments: Words, rows: Words, living: Words, control: Words) -> int:
+    """A living row for a four-tuple's first segment. Returns the word offset."""
+    c = open_row(vacant_row(rows, control), s, h, segments, rows)
+    rows[c + C_LIVING] = control[K_LIVE]
+    living[control[K_LIVE]] = c
+    control[K_LIVE] += 1
     return c
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.kernels.embryos import grow_up, is_plain_syn, is_waiting, join_embryo, keep_syn
+from tcptrace_fsm.kernels.embryos import grow_up, is_waiting, join_embryo, keep_first, mark_first, suits_embryo
 from tcptrace_fsm.kernels.ending import close_books, follow, is_elsewhere, is_left_behind, is_shut, is_spent, succeed
 from tcptrace_fsm.kernels.incarnations import *
 from tcptrace_fsm.kernels.layout import *
@@ -104,8 +104,8 @@ def begin_tuple(s: int, h: int, slot: int, tracker: Tracker) -> int:
     rows = tracker.rows
     control = tracker.control
     c = (
-        keep_syn(s, h, segments, tracker.past, rows, tracker.living, control)
-        if is_plain_syn(s, segments, control)
+        keep_first(s, h, segments, tracker.past, rows, tracker.living, control)
+        if suits_embryo(s, segments, control)
         else -1
     )
     if c < 0:
@@ -128,7 +128,7 @@ def incarnation_of(s: int, h: int, slot: int, tracker: Tracker) -> int:
     c = tracker.slots[slot + 1] - 1
     if is_waiting(c, rows):
         c = grow_up(c, slot, tracker)
-    over = 1 if rows[c + C_FLAGS] & CF_EMBRYO else 0  # a lone SYN on which the books are closed
+    over = 1 if rows[c + C_FLAGS] & CF_EMBRYO else 0  # a lone segment on which the books are closed
     moment = rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
     if not over and is_shut(c, rows):
         c = discard(c, slot, tracker)
@@ -356,7 +356,8 @@ def track(
             c = incarnation_of(s, h, slot, tracker) if slots[slot + 1] else begin_tuple(s, h, slot, tracker)
             if rows[c + C_FLAGS] & CF_EMBRYO:
                 join_embryo(c, s, segments, rows, tracker.streams, tracker.known, control)
-                label(c, CLIENT, s, 0, tracker)
+                marks = mark_first(s, h, segments, rows, tracker.log, control)
+                label(c, sender_serves(s, segments), s, marks, tracker)
             else:
                 take_in(c, s, tracker)
         s += SEGMENT_SIZE
