@@ -43,7 +43,7 @@ def lacks(case: Case, world: World) -> Verdict | None:
     finding = hole_of(case)
     if finding is None:
         return None
-    alike = sum(world.alike(c) for c in world.cases if hole_of(c) is not None)
+    alike = world.once("holes", lambda: sum(world.alike(c) for c in world.cases if hole_of(c) is not None))
     which = f"{case.frames(*finding.frames)} of connection {case.conn_id}"
     evidence = [
         f"bytes that were acknowledged are not in the capture ({which})",

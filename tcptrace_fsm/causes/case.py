@@ -212,7 +212,7 @@ class Case:
 
     def finding(self, *kinds: str) -> Finding | None:
         """The first finding of any of these kinds."""
-        return next((f for f in self.findings if f.kind in kinds), None)
+        return next((f for f in self.findings if f.kind in kinds), None) if self.has(*kinds) else None
 
     def sent(self, side: int) -> list[Segment]:
         """The logged segments of one side."""

@@ -12,7 +12,6 @@ from tcptrace_fsm.kernels.layout import C_OPENING, C_WAIT_SPOKE, CLIENT, E_ACK, 
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Iterator
 
     from tcptrace_fsm.causes.briefs import Brief
     from tcptrace_fsm.causes.case import Case
@@ -34,15 +33,7 @@ class Answers(NamedTuple):
 
     def to(self, size: int) -> bool:
         """Whether requests of this size were answered."""
-        return any(self.got[i] for i in those_of(self.sent, size))
-
-
-def those_of(values: array[int], value: int) -> Iterator[int]:
-    """Where a value stands among others: there may be very many, and few of them."""
-    at = -1
-    for _ in range(values.count(value)):
-        at = values.index(value, at + 1)
-        yield at
+        return any(got for sent, got in zip(self.sent, self.got, strict=True) if sent == size)
 
 
 def answers(case: Case, world: World) -> Answers:
@@ -51,7 +42,7 @@ def answers(case: Case, world: World) -> Answers:
     if not set(alike.column(C_OPENING)) <= set(OPENED):
         alike = alike.opened
     sent, got = alike.column(CLIENT_BYTES), alike.column(SERVER_BYTES)
-    silent = sum(0 < sent[i] <= REQUEST for i in those_of(got, 0))
+    silent = sum(0 < asked <= REQUEST for asked, answer in zip(sent, got, strict=True) if not answer)
     first = next((i for i, n in enumerate(got) if n), None)
     return Answers(len(alike), silent, None if first is None else alike[first], sent, got)
 

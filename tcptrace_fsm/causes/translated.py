@@ -101,10 +101,11 @@ def answered_elsewhere(case: Case, world: World) -> Verdict | None:
 
 def stray_of(case: Case, side: int, world: World) -> tuple[Brief, Segment] | None:
     """A connection begun inside, in which one side sent RSTs alone, and the first of these; None for any other."""
-    stray, sent = world.by_id.get(case.conn_id), case.sent(side)
-    if not case.midstream or stray is None or not sent or any(not s.rst for s in sent):
+    sent = case.sent(side)
+    if not case.midstream or not sent or any(not s.rst for s in sent):
         return None
-    return stray, sent[0]
+    stray = world.by_id.get(case.conn_id)
+    return None if stray is None else (stray, sent[0])
 
 
 def bytes_ahead(stray: Brief, other: Brief) -> tuple[int, int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -49,7 +48,7 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.core.finished import Block, Finding
@@ -63,21 +62,17 @@ MOST_BRIEFS = 100_000
 _WAY = (Field(C_NET, 0, 1), Field(C_SERVER_HI), Field(C_SERVER_LO), Field(C_PORTS, 0, 65535), Field(C_OPENING))
 
 
-class _ById(Mapping[int, Brief]):
-    """Connections in short by number."""
+class _ById:
+    """Connections in short by number: few of very many are asked for."""
 
     def __init__(self, everyone: Briefs) -> None:
-        self._words = everyone.words
-        self._rows = dict(zip(everyone.column(C_ID), everyone.rows, strict=True))
+        self._everyone = everyone
+        self._order = Order(everyone.column(C_ID), 1, 1)
 
-    def __getitem__(self, number: int) -> Brief:
-        return Brief(self._words, self._rows[number])
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
+    def get(self, number: int) -> Brief | None:
+        """The one with this number; None where it is not kept."""
+        found = self._order.equal_to((number,))
+        return self._everyone[found[0]] if found else None
 
 
 class Counts(NamedTuple):
@@ -238,7 +233,7 @@ class World:
         return self.groups(C_CLIENT_HI, C_CLIENT_LO, CLIENT_PORT)[(*host, port)]
 
     @cached_property
-    def by_id(self) -> Mapping[int, Brief]:
+    def by_id(self) -> _ById:
         """Connections in short by number."""
         return _ById(self.everyone)
 
