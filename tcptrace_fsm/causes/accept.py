@@ -69,7 +69,7 @@ def deferred_accept(case: Case, world: World) -> Verdict | None:
         evidence.append(f"{len(like)} other connections to {case.service_text} did the same")
     sure = patient or bool(like)
     return Verdict(
-        85 if patient else 60,
+        85 if patient else 55,  # Linux sends no SYN+ACK while it waits, as it does while its queue is full
         "likely" if sure else "possible",
         tuple(evidence),
         f"{case.service_text} does not accept a connection before it has data (deferred accept): it ignored the "

@@ -40,6 +40,7 @@ from tcptrace_fsm.findings import (
     third_segment,
     time_wait,
     timer,
+    unreachable,
     window,
 )
 from tcptrace_fsm.findings.rule import Rule
@@ -54,6 +55,7 @@ __all__ = ["CATALOGUE", "FAMILIES", "RULES", "SURVEYS", "Finding", "Rule", "Surv
 FAMILIES = (
     opening,
     odd_opening,
+    unreachable,
     fast_open,
     syn_ack,
     handshake,

@@ -13,10 +13,12 @@ from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
     CF_LOG_FULL,
     E_ACK,
+    E_CHECKSUMS,
     E_LAST_TIME,
     E_SEGMENTS,
     E_TSVAL,
     FACT_BOTH_DIRECTIONS,
+    MARK_ACK_BEYOND,
     MARK_BAD_CHECKSUM,
     MARK_KEEPALIVE,
     MARK_KEEPALIVE_ACK,
@@ -26,6 +28,8 @@ from tcptrace_fsm.kernels.layout import (
     MARK_PAWS,
     MARK_RETRANSMISSION,
     OPT_TIMESTAMPS,
+    SUMS_BELIEVED,
+    SUMS_GOOD,
     TCP_ACK,
     TCP_RST,
     TCP_SYN,
@@ -184,7 +188,7 @@ def stale(c: View) -> Iterator[Hit]:
             continue
         new = [s for s in old if not s.has(MARK_RETRANSMISSION)]
         if new and not c[C_FLAGS] & CF_LOG_FULL:
-            new = [s for s in new if not taken(s, end)]
+            new = [s for s in new if s.has(MARK_ACK_BEYOND) or not taken(s, end)]  # or older than the connection is
             old = [s for s in old if s in new or s.has(MARK_RETRANSMISSION)]
             if not old:
                 continue
@@ -228,7 +232,7 @@ def damaged(c: View) -> Iterator[Hit]:
     """Segments with a wrong checksum, one finding per sender."""
     for end in c.ends:
         bad = [s for s in end.segments if s.has(MARK_BAD_CHECKSUM)]
-        if not bad:
+        if not bad or end[E_CHECKSUMS] & SUMS_BELIEVED:  # the peer has taken it: the capture shows it otherwise
             continue
         syns = [s for s in bad if s.flags & TCP_SYN]
         what = " (SYNs)" if len(syns) == len(bad) else f" ({counted(len(syns), 'SYN')} among them)" if syns else ""
@@ -236,7 +240,7 @@ def damaged(c: View) -> Iterator[Hit]:
             which = f"{counted(len(bad), 'segment')}{what} of {end.name}, all that it sent, have a wrong checksum"
         else:
             which = f"{len(bad)} of {end[E_SEGMENTS]} segments{what} of {end.name} have a wrong checksum"
-            which += ", others a right one"
+            which += ", others a right one" if end[E_CHECKSUMS] & SUMS_GOOD else ", others are left to its network card"
         yield Hit(end.side, bad[0], f"{which}: they were damaged on the way and {end.peer.name} drops them", bad[1:])
 
 
@@ -408,9 +412,10 @@ RULES = (
         severity="low",
         rfc="RFC 9293 3.1",
         summary="Segments with a wrong checksum reached the capture point.",
-        evidence="A wrong TCP checksum from an endpoint that computes right ones elsewhere in the connection, in a "
-        "segment that its peer has not acknowledged; or in the SYNs of one that sends nothing else, gets no answer, "
-        "and is a router or more away. Judged is what was captured whole and is no longer than the MSS.",
+        evidence="A wrong TCP checksum from an endpoint that elsewhere in the connection computes right ones, or "
+        "leaves them to its card, in a segment that its peer has not acknowledged; or in the SYNs of one that sends "
+        "nothing else, gets no answer, and is a router or more away. Judged is what was captured whole and is no "
+        "longer than the MSS.",
         innocent="Damage on a link; not the unfinished checksums of a host that leaves them to its network card.",
         when=bears(MARK_BAD_CHECKSUM),
         detect=damaged,

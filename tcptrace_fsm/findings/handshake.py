@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.findings.lacking import may_skip_packets
 from tcptrace_fsm.findings.needs import BOTH_SYNS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_LOCAL,
     C_VANTAGE,
     CLIENT,
+    E_RTT_MIN,
+    END_STACK,
+    MARK_ACK_MISSING,
     MARK_CAPTURE_DUPLICATE,
     MARK_FIRST_PLAIN,
     MARK_STRAY_SYN,
     MARK_SYN_ACK_AGAIN,
     SERVER,
+    STACK_LINUX,
     TCP_RST,
     TCP_SYN,
     VANTAGE_NEAR_SERVER,
@@ -91,23 +96,55 @@ class Handshake:
 
     @property
     def deferred(self) -> bool:
-        """Whether the server seems to wait for data before it opens."""
+        """Whether the server seems to wait for data before it opens.
+
+        Linux sends no SYN+ACK again while it waits for them, but one at the end of that time.
+        """
         if not self.again or self.data or self.reaction is None or self.reaction.rst:
             return False
         first = self.again[0].time - self.answers[0].time
         if first >= DEFERRED and self.again[0] is self.answers[1]:
             return True
-        patient = len(self.again) > 1 or first > 5 * SECOND // 2
-        return patient and self.reaction.ack > 1
+        return first > 5 * SECOND // 2 and self.reaction.ack > 1
 
     @property
     def overflown(self) -> bool:
-        """Whether the server saw what should have opened it, and would not."""
-        return bool(self.again) and not self.deferred and (self.count >= 3 or len(self.again) >= 3)
+        """Whether the server saw what should have opened it, and would not: not once, but twice or more."""
+        often = self.count >= 3 or len(self.again) >= 3 or (self.count == 2 and len(self.again) == 2)
+        return bool(self.again) and often and not self.deferred
+
+
+def lost_before(c: View) -> Iterator[Hit]:
+    """The first words of the client are not its ACK of the SYN+ACK: that did not pass here."""
+    first = next((s for s in c.client.segments if s.has(MARK_ACK_MISSING)), None)
+    answer = next((s for s in c.server.segments if s.syn_ack), None)
+    if first is None or answer is None or first.frame < answer.frame:
+        return
+    if any(not s.flags & TCP_SYN for s in c.server.segments if s.frame < first.frame):
+        return  # the server has opened: the ACK had arrived, and the capture lacks it
+    wait = first.time - answer.time
+    if first.ip_id > 0:
+        if c.client[END_STACK] != STACK_LINUX and not may_skip_packets(c.client):
+            return  # perhaps it does not count its packets
+        why = "its packets' numbers skip one"
+    else:
+        limit = SECOND // 4 if c.client[END_STACK] == STACK_LINUX else SECOND // 2  # TCP_DELACK_MAX; RFC 9293 3.8.6.3
+        if wait - max(c.server[E_RTT_MIN], 0) <= limit:
+            return
+        why = "no TCP holds back an ACK for so long"
+    yield Hit(
+        CLIENT,
+        first,
+        f"the ACK with which {c.client.name} completed the handshake did not pass here: {why}, and "
+        f"{'its FIN' if first.fin else 'data'} came first, {span(wait)} after the SYN+ACK; it was lost before, or the "
+        "capture lacks it",
+        (answer,),
+    )
 
 
 def third_ack_lost(c: View) -> Iterator[Hit]:
-    """The SYN+ACK comes again although its ACK had passed here, and then all is well."""
+    """The SYN+ACK comes again although its ACK had passed here, and then all is well; or the ACK did not pass here."""
+    yield from lost_before(c)
     h = Handshake(c.segments)
     if not h.again or h.deferred or h.overflown or h.ack is None:
         return
@@ -139,7 +176,7 @@ def accept_queue_overflow(c: View) -> Iterator[Hit]:
         if at_server
         else "its accept queue is full, or what the client sends is lost between here and there"
     )
-    doubtful = "medium" if c[C_VANTAGE] == VANTAGE_NEAR_SERVER else "low"
+    doubtful = "medium" if c[C_VANTAGE] == VANTAGE_NEAR_SERVER and h.count > 2 else "low"
     yield Hit(
         SERVER,
         h.again[0],
@@ -170,6 +207,11 @@ def when_again(key: Key) -> bool:
     return bool(key.marks & mask(MARK_SYN_ACK_AGAIN))
 
 
+def when_lost(key: Key) -> bool:
+    """A SYN+ACK was repeated and the client said something, or its first ACK did not pass here."""
+    return when_open_again(key) or bool(key.marks & mask(MARK_ACK_MISSING))
+
+
 def when_open_again(key: Key) -> bool:
     """A SYN+ACK was repeated, and the client said something."""
     return when_again(key) and bool(key.marks & mask(MARK_FIRST_PLAIN))
@@ -187,10 +229,13 @@ RULES = (
         category="open",
         severity="low",
         rfc="RFC 9293 3.8.1",
-        summary="The ACK that completes the handshake was lost behind the capture point.",
-        evidence="A SYN+ACK repeated a retransmission time after the ACK of it had passed, once or twice.",
-        innocent="A server that ignores the ACK for a while: a full accept queue, TCP_DEFER_ACCEPT.",
-        when=when_open_again,
+        summary="The ACK that completes the handshake was lost, behind the capture point or before it.",
+        evidence="A SYN+ACK repeated once, a retransmission time after the ACK of it had passed. Or the first segment "
+        "of the client behind the SYN+ACK has data or a FIN, while its IPv4 identification skips one; or, where it has "
+        "none, comes later than any TCP holds back an ACK.",
+        innocent="A server that ignores the ACK for a while: a full accept queue, TCP_DEFER_ACCEPT; a capture that "
+        "lacks the ACK.",
+        when=when_lost,
         needs=(BOTH_SYNS,),
         detect=third_ack_lost,
         example=OPENING
@@ -215,6 +260,21 @@ RULES = (
             15.31 > .  1:1(0)     ack 1
             15.32 < P. 1:12(11)   ack 1
         """,
+            """
+            0.000 > S  0:0(0)               id 7
+            0.010 < S. 0:0(0)     ack 1
+            0.320 > P. 1:101(100) ack 1     id 8    # the answer to the SYN+ACK itself, held back
+            0.330 < .  1:1(0)     ack 101
+            0.420 > .  101:101(0) ack 1     id 9
+        """,
+            """
+            0.000 > S  0:0(0)               id 7
+            0.010 < S. 0:0(0)     ack 1
+            0.015 < P. 1:101(100) ack 1             # it has opened: the ACK had arrived
+            0.120 > P. 1:101(100) ack 1     id 9
+            0.130 < .  101:101(0) ack 101
+            0.140 > .  101:101(0) ack 101   id 10
+        """,
         ),
     ),
     Rule(
@@ -223,8 +283,9 @@ RULES = (
         severity="high",
         rfc="Linux tcp_check_req, RFC 9293 3.10.7.4",
         summary="The server hears the client and does not open: its accept queue seems to be full.",
-        evidence="Three or more segments that complete the handshake pass, and the SYN+ACK is repeated all the same; "
-        "high only where the server's own host captured, since elsewhere they may have been lost.",
+        evidence="Three or more segments that complete the handshake pass, and the SYN+ACK is repeated all the same, "
+        "or two, and it is repeated twice; high only where the server's own host captured, since elsewhere they may "
+        "have been lost.",
         innocent="A path that loses everything towards the server from here on.",
         when=when_open_again,
         needs=(BOTH_SYNS,),
@@ -270,8 +331,7 @@ RULES = (
         severity="info",
         rfc="Linux TCP_DEFER_ACCEPT",
         summary="The server ignored the bare ACK and opened with the first data: it defers accept().",
-        evidence="A SYN+ACK repeated late or twice after bare ACKs had passed, then data that are acknowledged at "
-        "once.",
+        evidence="A SYN+ACK repeated late, after a bare ACK had passed, then data that are acknowledged at once.",
         innocent="A full accept queue of a server whose clients speak late.",
         when=when_open_again,
         needs=(BOTH_SYNS,),
@@ -279,19 +339,28 @@ RULES = (
         aliases={"Linux": "TCP_DEFER_ACCEPT", "FreeBSD": "accf_data"},
         example=OPENING
         + """
+            3.010 < S. 0:0(0)     ack 1
+            3.020 > .  1:1(0)     ack 1
+            4.000 > P. 1:101(100) ack 1
+            4.010 < .  1:1(0)     ack 101
+        """,
+        counterexample=(
+            OPENING
+            + """
             1.010 < S. 0:0(0)     ack 1
+            1.020 > .  1:1(0)     ack 1
+            4.000 > P. 1:101(100) ack 1
+            4.010 < .  1:1(0)     ack 101
+        """,
+            OPENING
+            + """
+            1.010 < S. 0:0(0)     ack 1     # Linux sends none while it waits for data: its queue is full
             1.020 > .  1:1(0)     ack 1
             3.010 < S. 0:0(0)     ack 1
             3.020 > .  1:1(0)     ack 1
             4.000 > P. 1:101(100) ack 1
             4.010 < .  1:1(0)     ack 101
         """,
-        counterexample=OPENING
-        + """
-            1.010 < S. 0:0(0)     ack 1
-            1.020 > .  1:1(0)     ack 1
-            4.000 > P. 1:101(100) ack 1
-            4.010 < .  1:1(0)     ack 101
-        """,
+        ),
     ),
 )

@@ -23,6 +23,7 @@ from tcptrace_fsm.kernels.layout import (
     FACT_PURE_ACK,
     FACT_SELF,
     MARK_ACK_PLUS_ONE,
+    MARK_NETWORK_DUPLICATE,
     MARK_ODD_FLAGS,
     MARK_SYN_AGAIN,
     OPENING_INCOMPLETE,
@@ -120,6 +121,24 @@ def answered_by_ack(c: View) -> Iterator[Hit]:
     first = next(iter(c.server.segments), None)
     if syn and first and syn.frame < first.frame and is_old_ack(first):
         yield answered(c, c.server, first, c.shown(syn.frame))
+    yield from late_copy_answered(c)
+
+
+def late_copy_answered(c: View) -> Iterator[Hit]:
+    """A copy of the SYN comes late, and draws an ACK of where the connection stands."""
+    for copy in (s for s in c.client.segments if s.syn and s.has(MARK_NETWORK_DUPLICATE)):
+        answer = c.after(copy)
+        first = next(s for s in c.client.segments if s.syn)
+        if answer and answer.side == SERVER and is_pure_ack(answer) and first is not copy:
+            yield Hit(
+                SERVER,
+                answer,
+                f"a copy of the SYN of {c.client.name} came {span(copy.time - first.time)} late, and {c.server.name} "
+                "answered it with an ACK of where the connection stands",
+                (first, copy),
+                "low",
+            )
+            return
 
 
 def is_old_ack(s: Segment) -> bool:
@@ -190,7 +209,11 @@ def when_self(key: Key) -> bool:
 
 def when_answered_oddly(key: Key) -> bool:
     """An ACK, and a SYN into a connection that was there, or an attempt that failed, or had to be made again."""
-    odd = key.taken_over or key.opening == OPENING_INCOMPLETE or bool(key.marks & mask(MARK_SYN_AGAIN))
+    odd = (
+        key.taken_over
+        or key.opening == OPENING_INCOMPLETE
+        or bool(key.marks & mask(MARK_SYN_AGAIN, MARK_NETWORK_DUPLICATE))
+    )
     return odd and key.shows(FACT_PURE_ACK)
 
 
@@ -274,7 +297,7 @@ RULES = (
         rfc="RFC 9293 3.5.1, RFC 5961 4",
         summary="A SYN met an old connection: the answer is an ACK with that connection's numbers.",
         evidence="The first answer to a SYN is a pure ACK that does not acknowledge it, from an endpoint that is not "
-        "in TIME_WAIT.",
+        "in TIME_WAIT; low for a late copy of the connection's own SYN, in TIME_WAIT too.",
         innocent="The client crashed or lost its state; ports behind a NAT were given to another host. It costs one "
         "RTO.",
         when=when_answered_oddly,
@@ -297,6 +320,17 @@ RULES = (
             1.00 > S  0:0(0)
             1.01 < S. 0:0(0) ack 1
             1.02 > .  1:1(0) ack 1
+        """,
+            """
+            0.00 > S  0:0(0)       <ts 100/0>    id 1
+            0.01 < S. 0:0(0) ack 1 <ts 900/100>
+            0.02 > .  1:1(0) ack 1 <ts 120/900>  id 2
+            0.03 > F. 1:1(0) ack 1 <ts 130/900>  id 3
+            0.04 < F. 1:1(0) ack 2 <ts 930/130>
+            0.05 > .  2:2(0) ack 2 <ts 150/930>  id 4
+            2.00 > S  0:0(0)       <ts 100/0>    id 1   # the capture, appended to itself
+            2.01 < S. 0:0(0) ack 1 <ts 900/100>
+            2.02 > .  1:1(0) ack 1 <ts 120/900>  id 2
         """,
             """
             0.00 > S  0:0(0)

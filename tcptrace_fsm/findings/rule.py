@@ -62,7 +62,7 @@ class Hit(NamedTuple):
         What shows it: gives time and frame.
     message : str
         One sentence a person can act on, with the numbers.
-    also : iterable of Segment or Change
+    also : iterable of Segment, Change or IcmpError
         Further evidence.
     severity : str or None
         Where it differs from the rule's.
@@ -73,7 +73,7 @@ class Hit(NamedTuple):
     side: int | None
     at: Segment | Change
     message: str
-    also: Iterable[Segment | Change] = ()
+    also: Iterable[Segment | Change | IcmpError] = ()
     severity: str | None = None
     basis: Basis | None = None
 

@@ -98,7 +98,9 @@ def assassinated(c: View) -> Iterator[Hit]:
         if repeated and 0 <= c[C_TAKEN_OVER] <= repeated.time:
             continue  # it answered a new SYN, and what follows from that is another matter
         copied = drew is None or not drew.length
-        why = "a late copy of the close" if copied else "old data"
+        why = (
+            "old data" if not copied else "a late copy of the SYN" if drew and drew.syn else "a late copy of the close"
+        )
         yield Hit(
             end.side,
             killed,

@@ -270,9 +270,11 @@ def learn_sum(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
 def is_damaged(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
     """Whether a segment with a wrong checksum reaches nobody: 1 or 0.
 
-    Its sender computes right ones elsewhere, and its peer has not yet taken one that seemed wrong.
+    Its sender computes right ones elsewhere, or leaves them to its card, and its peer has not yet taken one that seemed
+    wrong.
     """
-    if rows[x + E_CHECKSUMS] & (SUMS_GOOD | SUMS_BELIEVED) != SUMS_GOOD:
+    sums = rows[x + E_CHECKSUMS]
+    if sums & SUMS_BELIEVED or not sums & (SUMS_GOOD | SUMS_OFFLOADED):
         return 0
     return 1 if segments[s + S_LEN] <= longest_whole(y, rows) else 0
 

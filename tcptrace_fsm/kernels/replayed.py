@@ -107,3 +107,28 @@ def is_beginning_again(c: int, x: int, side: int, s: int, segments: Words, rows:
         return 0
     rows[c + C_FLAGS] |= CF_RESTAMPED
     return 1
+
+
+def believe_opening(c: int, x: int, s: int, segments: Words, rows: Words, log: Words) -> int:
+    """Take a SYN that was taken for the capture's copy for one that arrived late, where this segment answers it.
+
+    A bare ACK of where the connection stands, from the other end, soon and with a new timestamp: nobody had sent it
+    before. Returns 1 or 0.
+    """
+    r = rows[c + C_LOG_TAIL]
+    if r < 0 or not log[r + L_MARKS] & M_CAPTURE_DUPLICATE:
+        return 0
+    info = log[r + L_INFO]
+    if info & (TCP_SYN | TCP_ACK | TCP_RST) != TCP_SYN or info >> LOG_SIDE_SHIFT & 1 == (x > c + C_ENDPOINTS):
+        return 0
+    if segments[s + S_FLAGS] & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) != TCP_ACK or segments[s + S_LEN]:
+        return 0
+    if segments[s + S_TIME] - log[r + L_TIME] >= 1000 * MILLISECOND or not segments[s + S_OPTIONS] & OPT_TIMESTAMPS:
+        return 0
+    seq = widen(segments[s + S_SEQ], rows[x + E_BASE], rows[x + E_NEXT])
+    if seq != rows[x + E_NEXT] or not newer(segments[s + S_TSVAL], rows[x + E_TSVAL]):
+        return 0
+    log[r + L_MARKS] = (log[r + L_MARKS] & ~M_CAPTURE_DUPLICATE) | M_NETWORK_DUPLICATE
+    rows[c + C_MARKS] = (rows[c + C_MARKS] & ~M_CAPTURE_DUPLICATE) | M_NETWORK_DUPLICATE
+    rows[c + C_FLAGS] &= ~CF_RESTAMPED
+    return 1

@@ -174,6 +174,8 @@ def copy_mark(c: int, side: int, s: int, ack: int, segments: Words, rows: Words,
         return M_NETWORK_DUPLICATE
     if not rows[x + E_SEGMENTS]:
         return 0
+    if rows[c + C_FLAGS] & CF_RESTAMPED and believe_opening(c, x, s, segments, rows, log):
+        return 0
     if is_replayed(c, x, s, segments, rows) or is_capture_duplicate(c, x, y, s, ack, segments, rows):
         return M_CAPTURE_DUPLICATE
     if is_beginning_again(c, x, side, s, segments, rows, log):
@@ -316,8 +318,21 @@ def take_half_closed(x: int, s: int, marks: int, segments: Words, rows: Words) -
     return more
 
 
+def lacks_third_ack(c: int, s: int, ack: int, segments: Words, rows: Words) -> int:
+    """Whether the opener's first words behind the SYN+ACK are not its answer to it: another did not pass here.
+
+    By its number, where it counts its packets; else by its time: no ACK is held back for long.
+    """
+    x = c + C_ENDPOINTS
+    if ack != 1 or not (segments[s + S_LEN] or segments[s + S_FLAGS] & TCP_FIN) or rows[c + C_FLAGS] & CF_DATA_IN_SYN:
+        return 0
+    if rows[x + E_IP_ID] > 0 and segments[s + S_IP_ID] > 0:
+        return 1 if segments[s + S_IP_ID] - rows[x + E_IP_ID] == 2 else 0
+    return 1 if segments[s + S_TIME] - rows[c + C_SYN_ACK_TIME] > 200 * MILLISECOND else 0
+
+
 def take_opening(c: int, side: int, s: int, ack: int, segments: Words, rows: Words) -> int:
-    """When the parts of the handshake passed here, and of which kind it is."""
+    """When the parts of the handshake passed here, and of which kind it is. Returns marks."""
     flags = segments[s + S_FLAGS]
     now = segments[s + S_TIME]
     if flags & TCP_RST:
@@ -325,6 +340,7 @@ def take_opening(c: int, side: int, s: int, ack: int, segments: Words, rows: Wor
     if not flags & TCP_SYN:
         if rows[c + C_HANDSHAKE_ACK_TIME] < 0 and side == CLIENT and rows[c + C_SYN_ACK_TIME] >= 0 and flags & TCP_ACK:
             rows[c + C_HANDSHAKE_ACK_TIME] = now
+            return M_ACK_MISSING if lacks_third_ack(c, s, ack, segments, rows) else 0
         return 0
     if flags & TCP_ACK:
         if rows[c + C_SYN_ACK_TIME] < 0:
@@ -415,7 +431,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     if flags & TCP_RST and not marks & M_BAD_CHECKSUM:
         rows[x + E_STAGE] |= ES_RST
     if not bad_answer:
-        take_opening(c, side, s, ack, segments, rows)
+        marks |= take_opening(c, side, s, ack, segments, rows)
     if rows[x + E_WINDOW] == 0 and rows[y + E_BLOCKED_SINCE] < 0:
         rows[y + E_BLOCKED_SINCE] = now
     if segments[s + S_LEN] or flags & TCP_FIN:

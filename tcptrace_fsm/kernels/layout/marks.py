@@ -55,7 +55,8 @@ MARK_REPLY_RST = 48  # an RST that answers one segment, from a host that has no 
 MARK_WINDOW_OPENED = 49  # a window that had been 0
 MARK_ICMP = 50  # no segment bears it: an ICMP error quotes one of the connection's
 MARK_RST_DRAWN = 51  # an RST that comes at once behind what it answers: data, a probe or a FIN
-MARKS = 52  # how many there are
+MARK_ACK_MISSING = 52  # data or a FIN first after a SYN+ACK: that this was acknowledged before did not pass here
+MARKS = 53  # how many there are
 # Two bits of S_MARKS alone, which are no marks: with this segment a conn_id, or a tcp.stream, was given.
 SEGMENT_NAMES = 60
 SEGMENT_BEGINS_STREAM = 61
@@ -113,6 +114,7 @@ M_REPLY_RST = 1 << MARK_REPLY_RST
 M_WINDOW_OPENED = 1 << MARK_WINDOW_OPENED
 M_ICMP = 1 << MARK_ICMP
 M_RST_DRAWN = 1 << MARK_RST_DRAWN
+M_ACK_MISSING = 1 << MARK_ACK_MISSING
 M_NAMES = 1 << SEGMENT_NAMES
 M_BEGINS_STREAM = 1 << SEGMENT_BEGINS_STREAM
 

@@ -1,0 +1,128 @@
+"""What recordings of two Linux kernels showed that no rule had told, or told otherwise, each with its look-alikes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tcptrace_fsm.capture.scripted import parse
+from tcptrace_fsm.kernels import layout as at
+from tests.strategies import run
+from tests.test_foreign_captures import severities
+
+pytestmark = pytest.mark.plain
+
+SYNS = """
+    0.000 > S  0:0(0)               id 101 <mss 1460>
+    0.010 < S. 0:0(0)       ack 1   id 0   <mss 1460>
+"""
+COUNTED = """
+    0.130 < .  1:1(0)       ack 101 id 501
+    0.140 > P. 101:201(100) ack 1   id 104
+    0.150 < .  1:1(0)       ack 201 id 502
+    0.160 > P. 201:301(100) ack 1   id 105
+    0.170 < .  1:1(0)       ack 301 id 503
+"""
+SIX = """
+    0.000 > S  0:0(0)               id -1 <mss 1440>
+    0.010 < S. 0:0(0)       ack 1   id -1 <mss 1440>
+"""
+ONE_AFTER_ANOTHER = """
+    {0:.3f} < .  1:1(0)       ack 101 id -1
+    {1:.3f} < P. 1:101(100)   ack 101 id -1
+    {2:.3f} > .  101:101(0)   ack 101 id -1
+"""
+ENDED = """
+    0.000 > S  0:0(0)               id 101 <ts 100/0>
+    0.010 < S. 0:0(0)       ack 1   id 501 <ts 900/100>
+    0.020 > .  1:1(0)       ack 1   id 102 <ts 120/900>
+    0.100 < F. 1:1(0)       ack 1   id 502 <ts 1000/120>
+    0.110 > .  1:1(0)       ack 2   id 103 <ts 210/1000>
+    0.200 > F. 1:1(0)       ack 2   id 104 <ts 300/1000>
+    0.210 < .  2:2(0)       ack 2   id 503 <ts 1110/300>
+"""
+QUEUE = """
+    0.000 > S  0:0(0)       id 101
+    0.010 < S. 0:0(0)       ack 1
+    0.020 > .  1:1(0)       ack 1 id 102
+    1.010 < S. 0:0(0)       ack 1
+    1.020 > .  1:1(0)       ack 1 id 103
+"""
+TIMED = """
+    0.000 > S  0:0(0)             <ts 5000/0>
+    0.010 < S. 0:0(0)     ack 1   <ts 900/5000>
+    0.020 > .  1:1(0)     ack 1   <ts 5010/900>
+    0.030 > P. 1:101(100) ack 1   <ts 5020/900>
+    0.040 < .  1:1(0)     ack 101 <ts 930/5020>
+"""
+
+ROWS = {
+    # --- the ACK that completes a handshake did not pass here ---
+    "its_number_is_skipped": (
+        SYNS + "0.120 > P. 1:101(100) ack 1 id 103" + COUNTED,
+        {"third_ack_lost": "low"},
+    ),
+    "it_came_with_the_data": (
+        SYNS
+        + "0.120 > P. 1:101(100) ack 1 id 102"
+        + COUNTED.replace("id 105", "id 104").replace("id 104", "id 103", 1),
+        {},
+    ),
+    "its_host_draws_numbers": (
+        SYNS
+        + "0.120 > P. 1:101(100) ack 1 id 103\n0.130 < . 1:1(0) ack 101 id 501\n0.140 > F. 101:101(0) ack 1 id 9000",
+        {},
+    ),
+    "no_ack_is_held_back_for_so_long": (
+        SIX + "0.700 > P. 1:101(100) ack 1 id -1" + ONE_AFTER_ANOTHER.format(0.701, 0.702, 0.712),
+        {"third_ack_lost": "low"},
+    ),
+    "it_was_held_back": (
+        SIX + "0.450 > P. 1:101(100) ack 1 id -1" + ONE_AFTER_ANOTHER.format(0.451, 0.452, 0.462),
+        {},
+    ),
+    "the_way_is_as_long": (
+        SIX + "0.700 > P. 1:101(100) ack 1 id -1" + ONE_AFTER_ANOTHER.format(0.701, 0.702, 1.352),
+        {},
+    ),
+    # --- a full accept queue ---
+    "two_acks_were_ignored": (
+        QUEUE
+        + "3.010 < S. 0:0(0) ack 1\n3.020 > . 1:1(0) ack 1\n4.000 > P. 1:101(100) ack 1\n4.010 < . 1:1(0) ack 101",
+        {"accept_queue_overflow_suspected": "low", "synack_retransmission": "low"},
+    ),
+    # --- a copy of the SYN meets TIME_WAIT ---
+    "a_late_copy_of_the_syn_is_answered": (
+        ENDED + "0.900 > S 0:0(0) id 101 <ts 100/0>\n0.910 < . 2:2(0) ack 2 id 504 <ts 1810/300>\n0.920 > R 2:2(0)",
+        {"syn_answered_by_ack": "low", "time_wait_assassination": "low"},
+    ),
+    "the_capture_repeats_the_syn": (
+        ENDED + "0.900 > S 0:0(0) id 101 <ts 100/0>\n0.910 < S. 0:0(0) ack 1 id 501 <ts 900/100>",
+        {},
+    ),
+    # --- timestamps from before the connection ---
+    "older_than_the_syn": (
+        TIMED + "1.000 > P. 101:201(100) ack 1 <ts 50/930>\n2.000 > P. 101:301(200) ack 1 <ts 7000/930>\n"
+        "2.010 < . 1:1(0) ack 301 <ts 2900/7000>",
+        {"paws_reject_expected": "medium"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_it_is_told(name):
+    """Of the kinds that the rows are about, just these are told."""
+    text, wanted = ROWS[name]
+    about = {kind for _, kinds in ROWS.values() for kind in kinds} | {"defer_accept_suspected"}
+    assert {kind: weight for kind, weight in severities(text).items() if kind in about} == wanted
+
+
+@pytest.mark.parametrize("taken, wanted", [(False, {"bad_checksum": "low"}), (True, {})])
+def test_a_wrong_sum_among_those_left_to_the_card(taken, wanted):
+    """It was damaged, unless its receiver takes it: then sums say nothing here."""
+    later = "0.040 < . 1:1(0) ack 101" if taken else "0.300 > P. 1:301(300) ack 1\n0.310 < . 1:1(0) ack 301"
+    words = parse(SYNS + "0.020 > . 1:1(0) ack 1\n0.030 > P. 1:101(100) ack 1 bad\n" + later).segments
+    for s in range(0, len(words), at.SEGMENT_SIZE):
+        if words[s + at.S_CHECKSUM] == at.CHECKSUM_GOOD:
+            words[s + at.S_CHECKSUM] = at.CHECKSUM_OFFLOADED
+    told = {f.kind: f.severity for f in run(words, rules=True).findings if f.kind == "bad_checksum"}
+    assert told == wanted
