@@ -420,3 +420,21 @@ def test_who_does_not_wait_for_acks_is_not_held_back_by_them():
     assert "nagle_delayed_ack" in {d.cause for d in diagnoses(held)}
     free = in_pieces((0.0, 0.0), (0.02, 0.07), (0.0701, 0.12))
     assert "nagle_delayed_ack" not in {d.cause for d in diagnoses(free)}
+
+
+def queued(window):
+    """A window of so many times 128 bytes, full, in front of a line that takes 1,400 bytes each 5 ms."""
+    syns = "0.0 > S 0:0(0) <mss 1460,scale 7>\n0.03 < S. 0:0(0) ack 1 <mss 1460,scale 7>\n0.0301 > . 1:1(0) ack 1\n"
+    lines, ahead = syns + f"0.1000 < . 1:1(0) ack 1 win {window}\n", window * 128 // 1400
+    for n in range(400 + ahead):
+        if n < 400:
+            lines += f"{0.2 + max(0, n - ahead) * 0.005:.4f} > . {1 + 1400 * n}:{1401 + 1400 * n}(1400) ack 1\n"
+        if n >= ahead:
+            at = 0.2 + (n - ahead + 1) * 0.005 - 0.0001
+            lines += f"{at:.4f} < . 1:1(0) ack {1401 + 1400 * (n - ahead)} win {window}\n"
+    return lines
+
+
+def test_a_window_that_fills_a_queue_limits_nothing():
+    """With more of it as much would come through; nor is it small, though its field without its scale is."""
+    assert told(queued(859)) == []

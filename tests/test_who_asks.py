@@ -141,6 +141,23 @@ NOBODY_WAITS = {
     "a few events after more than a minute, acknowledged": closing(
         talk([(78.8, SERVER, 12), (78.9, CLIENT, 20), (78.96, SERVER, 6), (79.03, CLIENT, 20)]), 80.1, 41, 19
     ),
+    "a poll of 90 s, at the end of a capture that began behind the opening": talk(
+        asked(*[0.08] * 40, 90.0, size=300, think=0.1), opened="", end=99
+    ),
+    "polls behind quick turns, and a client that leaves with what the last brings": closing(
+        talk([*asked(*[0.02] * 4, size=113, think=0.01), *asked(2.13, 17.3, start=1.0, think=0.27, size=112)]),
+        20.76,
+        677,
+        1801,
+    ),
+    "two polls behind quick turns, of which the second is over after 90 s, and a client that leaves": closing(
+        talk([*asked(*[0.02] * 3, size=113, think=0.01), *asked(19.5, 90.0, start=1.0, think=0.001, size=114)]),
+        110.6,
+        568,
+        1501,
+    ),
+    "words on a connection that had begun before, and a reset of the server": talk([(0.1, CLIENT, 282)], opened="")
+    + "\n52.1 < R. 1:1(0) ack 283",
     "telemetry between which there is a question now and then": talk(
         [
             *asked(0.1, 0.2, 0.1, size=90),
@@ -186,6 +203,17 @@ WAITED_FOR = {
             closing(talk([*asked(0.004, 0.001, size=300, think=0.01), (0.4, CLIENT, 420)]), 30.3, 1021, 601, SERVER)
         ),
         "request_unanswered",
+    ),
+    "two slow ones of five, in each of several connections": (
+        "".join(
+            later(talk(asked(0.02, 6.3 + 0.4 * i, 0.02, 0.03, 8.1 - 0.3 * i, 0.02, size=300)), 30 * i, 40001 + i)
+            for i in range(4)
+        ),
+        "server_slow",
+    ),
+    "two slow ones of five, behind the second of which the client leaves": (
+        closing(talk(asked(0.02, 6.3, 0.02, 0.03, 8.1, size=300)), 15.7, 1501, 1501),
+        "server_slow",
     ),
     "one of five requests of a program that asks again at once": (
         talk(asked(0.05, 0.06, 0.05, 7.4, 0.05, think=0.001, size=300)),

@@ -347,7 +347,8 @@ def expected(case: Case, world: World, waited: int, last: Segment | None) -> str
         return None  # what it says is not always answered, or what the server says not always an answer
     told = not n and case[C_WAIT_BITS] & WB_SERVER_SPOKE  # what the client said may be all that was wanted of it
     news = told and not is_greeted(case)
-    if last is not None and last.rst and last.side == SERVER and not n and asked > WORDS and not told:
+    rst = last is not None and last.rst and last.side == SERVER
+    if rst and not n and asked > WORDS and not told and not case.midstream:
         return f"the server's side gave up after {span(waited)}, and did not close in order ({case.frames(last)})"
     if asked > JOB:
         return None

@@ -246,6 +246,8 @@ def unseen(case: Case) -> Verdict | None:
         fins = [s for s in end.peer.segments if s.fin]
         if own is None or len(fins) < 2 or not rst.reply_rst or not rst.frame > fins[-1].frame > own.frame:
             continue
+        if any(s.rst and s.frame < rst.frame for s in end.peer.segments):
+            continue  # that ended it (RFC 1337)
         if fins[0].ack < own.end or any(s.ack >= fins[0].end for s in end.segments if s.frame < rst.frame):
             continue
         kept = rst.time - fins[0].time

@@ -334,7 +334,8 @@ CAUSES = (
                 "stuck_last_ack",
             }
         ),
-        next_step="from the sender: ping -M do -s 1472 {client_host} (smaller until it answers); then clamp the MSS: "
+        next_step="on {client_host}: ping -M do -s 1472 {server_host}, and from there back (the sender's fails; "
+        "smaller until it answers); then clamp the MSS: "
         "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu, or "
         "sysctl net.ipv4.tcp_mtu_probing=1",
         weigh=too_big,

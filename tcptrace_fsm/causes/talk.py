@@ -245,7 +245,7 @@ def is_set(limit: int, cases: list[Case], *, as_a_rule: bool) -> bool:
     if limit >= 19 * SECOND:
         if not as_a_rule and 2 * sum(map(is_never_polled_again, alike)) >= len(alike):
             return False  # a time-out behind the server, such as that for a name, which one request of each runs into
-        return count >= 2 - as_a_rule and off_the_clock(limit, 5 * SECOND) <= SECOND // 10
+        return count >= 2 - as_a_rule and is_limit(limit)
     # Polls that come back in between have news: the next is sent as soon as one is over, and takes as long.
     as_a_rule = as_a_rule or (limit >= 2 * SECOND and all(map(is_polled_again, alike)))
     ways = {way_and_back(case) for case in alike}
@@ -277,7 +277,7 @@ def proof(case: Case, world: World) -> str | None:
         return None  # much less than its requests have
     if late.asked <= WORDS and (is_acknowledged(case, late) or case.server[E_UNIQUE] <= WORDS * case[C_RESPONSES]):
         return None
-    return by_leave(case) or by_habit(case, late) or by_nature(case, world, late) or by_others(case, world, late)
+    return by_leave(case) or by_habit(case, world, late) or by_nature(case, world, late) or by_others(case, world, late)
 
 
 def is_acknowledged(case: Case, late: Slowest) -> bool:
@@ -324,8 +324,8 @@ def by_leave(case: Case) -> str | None:
     if ends[0].side != CLIENT and (pending(case) or last_burst(case) < ANSWER):
         return None
     quick = quick_answers(case, soon_enough(case))
-    if 4 * (case[C_RESPONSES] - quick - slowest(case).alike) > case[C_RESPONSES]:
-        return None  # the others came at any time, and so may this one
+    if 8 * in_between(case, quick) > case[C_RESPONSES]:
+        return None  # others came at any time, and so may this one
     if server_began(case) and not (quick and client_asks(case, case[C_RESPONSE_MAX])):
         return None  # it may speak when it likes
     took = own.time - spoke
@@ -334,19 +334,27 @@ def by_leave(case: Case) -> str | None:
     return f"the client closed {span(took)} after it ({case.frames(own)}): that was what it had waited for"
 
 
+def in_between(case: Case, quick: int) -> int:
+    """How many answers came neither at once nor after as long as the slowest; of more than five, how many may have."""
+    n, worst = case[C_RESPONSES], case[C_RESPONSE_MAX]
+    if n > 5:
+        return n - quick - slowest(case).alike
+    return sum(soon_enough(case) <= case[C_RESPONSE_MARKER + i] <= worst // 2 for i in range(n))
+
+
 def is_last(case: Case) -> bool:
     """Whether the client's last words are the first after the slowest answer."""
     since = (case[C_WAIT_SPOKE + CLIENT] - case[C_WAIT_SPOKE + SERVER]) // MILLISECOND
     return abs(since - ((case[C_SLOWEST] >> SLOWEST_NEXT_SHIFT) - 1)) <= 1
 
 
-def by_habit(case: Case, late: Slowest) -> str | None:
+def by_habit(case: Case, world: World, late: Slowest) -> str | None:
     """Others were answered at once, and the client went on soon, or so many were that it is no chance."""
     n, worst = case[C_RESPONSES], case[C_RESPONSE_MAX]
     if server_began(case) and not client_asks(case, worst):
         return None
     quick = quick_answers(case, soon_enough(case))
-    if not goes_on(case) and (quick <= HABIT or not client_asks(case, worst)):
+    if not goes_on(case) and (quick <= HABIT or not client_asks(case, worst) or is_limit(worst)):
         return None
     slow = n - quick
     soon = 0 <= late.after <= worst // 4
@@ -359,7 +367,20 @@ def by_habit(case: Case, late: Slowest) -> str | None:
     many = quick >= max(6, 3 * slow)
     if (soon and few and not (polls and not many)) or (many and late.asked > WORDS):
         return f"{quick} of {n} requests were answered at once, each before the next was sent"
-    return None
+    return by_habit_of_all(case, world) if soon and late.after >= AT_ONCE and late.asked > WORDS else None
+
+
+def by_habit_of_all(case: Case, world: World) -> str | None:
+    """The same, in the connections of its service that suffer as it does, each too short to show a habit."""
+    limit = soon_enough(case)
+    alike = [c for c in world.cases_of(case.service) if c[C_RESPONSES] >= 3 and alternates(c, c[C_RESPONSE_MAX])]
+    if len(alike) < 3 or 2 * sum(map(goes_on, alike)) < len(alike) or any(is_limit(c[C_RESPONSE_MAX]) for c in alike):
+        return None
+    n, quick = sum(c[C_RESPONSES] for c in alike), sum(quick_answers(c, limit) for c in alike)
+    some = sum(quick_answers(c, case[C_RESPONSE_MAX] // 2) for c in alike) - quick
+    if quick < max(2 * HABIT, n - quick) or 3 * some > n - quick:
+        return None
+    return f"{quick} of {n} requests in {len(alike)} connections were answered at once, each before the next was sent"
 
 
 def by_nature(case: Case, world: World, late: Slowest) -> str | None:
@@ -384,6 +405,11 @@ def by_nature(case: Case, world: World, late: Slowest) -> str | None:
         same = 3 * min(c[C_RESPONSE_MIN] for c in others) >= max(c[C_RESPONSE_MAX] for c in others)
         n = all_of_it
     return f"all {n} answers took about as long, and the client asked again soon" if same else None
+
+
+def is_limit(time: int) -> bool:
+    """Whether a time is one that is set for polls: such of twenty seconds and more are set by fives."""
+    return time >= 19 * SECOND and off_the_clock(time, 5 * SECOND) <= SECOND // 10
 
 
 def is_round(case: Case, time: int) -> bool:

@@ -48,6 +48,7 @@ __all__ = ["CAUSES"]
 
 SIDES = ("client", "server")
 STEADY = 6  # times that a window opened: fewer may be steady by chance
+FIRST_FLIGHT = 65_535
 PAUSED = 10 * SECOND  # a player that has enough stops reading for seconds
 
 
@@ -171,6 +172,8 @@ def window_limited(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         return None
     scaled = receiver[E_SHIFT] >= 0 and sender[E_SHIFT] >= 0
     rate = sender[E_UNIQUE] * SECOND // max(moving, 1)
+    if 3 * rate * way < receiver[E_WINDOW] * SECOND:
+        return None  # it would let through much more: what fills it stands in a queue
     return Verdict(
         62,
         "likely",
@@ -245,7 +248,8 @@ def in_pieces(case: Case, side: int, field: int) -> bool:
     """Whether what the peer of ``side`` sent came in segments of about this size, to the end."""
     sender = case.view.ends[1 - side]
     waits = case[C_WAITING] == 2 * WAIT_WINDOW + side  # nobody tells for what
-    return not waits and sender[E_UNIQUE] <= 2 * field * sender[E_SEGMENTS]
+    behind = sender[E_UNIQUE] - FIRST_FLIGHT  # which the window of a SYN, that is never scaled, lets through at once
+    return not waits and behind <= field * sender[E_SEGMENTS]
 
 
 def after_first_flight(case: Case, side: int) -> Verdict | None:

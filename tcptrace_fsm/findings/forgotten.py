@@ -61,6 +61,8 @@ def after_time_wait_loss(c: View) -> Iterator[Hit]:
         first = next((s for s in genuine(end.peer.segments) if s.fin), cause)
         if first.frame == cause.frame or first.ack < end[E_FIN] or state_at(end.peer, rst.time) is State.TIME_WAIT:
             continue  # it came once only; or its sender had closed first, and this end last
+        if any(s.rst and s.frame < rst.frame for s in end.peer.segments):
+            continue  # stray ACKs had met a socket that was closed: its RST ends a TIME_WAIT (RFC 1337)
         last_ack = next((s for s in genuine(end.segments) if not s.rst and s.ack >= cause.end), None)
         if (last_ack.frame > cause.frame) if last_ack else not alive_at(end, first):
             continue
@@ -256,6 +258,13 @@ RULES = (
             + """
             1.100 < S. 0:0(0)     ack 1     # a late copy of the SYN+ACK, no FIN
             1.101 > R  1:1(0)
+        """,
+            CLOSED_BY_CLIENT
+            + """
+            1.100 > .  102:102(0) ack 2     # a stray ACK meets a socket that is closed
+            1.110 < R  2:2(0)               # and the answer ends TIME_WAIT
+            1.230 < F. 1:1(0)     ack 102   # a FIN that was overtaken
+            1.231 > R  102:102(0)
         """,
         ),
     ),
