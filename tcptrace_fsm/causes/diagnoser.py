@@ -239,7 +239,7 @@ class Diagnoser(Judge):
         for case in cases:
             case.origins = self.origins
         lost = None if self.lost is None else self.lost.whole
-        counted = World(self.ledger, cases, list(last.findings), now, self.profile, lost, lambda c: stands_for[id(c)])
+        counted = World(self.ledger, cases, last.findings, now, self.profile, lost, lambda c: stands_for[id(c)])
         last.diagnoses += diagnose(self.causes, counted, lambda c: ids[id(c)])
 
 

@@ -15,6 +15,7 @@ from tcptrace_fsm.causes.briefs import (
 from tcptrace_fsm.causes.case import host_text
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.findings.keys import NEVER_OPENED
+from tcptrace_fsm.findings.lone import in_turn
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.grouping import most_within
 from tcptrace_fsm.kernels.layout import (
@@ -131,7 +132,8 @@ def by_odd_segments(case: Case, world: World) -> Verdict | None:
     def by_sender() -> dict[str, Finding]:
         return {f.message.split(" ", 1)[0]: f for f in reversed(world.found(*ODD_SCANS))}
 
-    finding = world.once("odd scans", by_sender).get(host)
+    made = world.once("odd scans", by_sender).get(host)
+    finding = min([*([made] if made else ()), *world.lone(case.client_host, ODD_SCANS)], key=in_turn, default=None)
     if finding is None:
         return None
     return Verdict(

@@ -24,6 +24,7 @@ from tcptrace_fsm.causes.briefs import (
     kept,
 )
 from tcptrace_fsm.core.grouping import Field, Order, counting, in_order, picked, words_in_common
+from tcptrace_fsm.findings.lone import Surveyed
 from tcptrace_fsm.findings.needs import holds_bare_acks
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
@@ -48,10 +49,10 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 
     from tcptrace_fsm.causes.case import Case
-    from tcptrace_fsm.core.finished import Block, Finding
+    from tcptrace_fsm.core.finished import Block, Finding, Findings
     from tcptrace_fsm.findings.survey import Name
     from tcptrace_fsm.tcp.profiles import Profile
 
@@ -162,7 +163,7 @@ class World:
     ----------
     cases : list of Case
         Connections that may suffer from something, in order of time. Of many that are alike only some.
-    findings : list of Finding
+    findings : Findings
         About no single connection: what surveys found.
     now : int
         The capture's latest moment, ns.
@@ -179,7 +180,7 @@ class World:
         self,
         ledger: Ledger,
         cases: list[Case],
-        findings: list[Finding],
+        findings: Findings,
         now: int,
         profile: Profile,
         lost: str | None = None,
@@ -188,7 +189,8 @@ class World:
         self._ledger = ledger
         self.cases = cases
         self.findings = findings
-        self.kinds = frozenset(finding.kind for finding in findings)
+        self._lone = [some for part in findings.lazy if isinstance(part, Surveyed) for some in part.lone]
+        self.kinds = frozenset(f.kind for f in findings.made).union(some.survey.kind for some in self._lone)
         self.now = now
         self.profile = profile
         self.lost = lost
@@ -300,8 +302,13 @@ class World:
         return self._cases_by_host.get(host, [])
 
     def found(self, *kinds: str) -> list[Finding]:
-        """What surveys found of these kinds."""
-        return [] if self.kinds.isdisjoint(kinds) else [f for f in self.findings if f.kind in kinds]
+        """What surveys found of these kinds, without hosts that did something once: see :meth:`lone`."""
+        return [] if self.kinds.isdisjoint(kinds) else [f for f in self.findings.made if f.kind in kinds]
+
+    def lone(self, host: Name, kinds: Container[str]) -> list[Finding]:
+        """What surveys found of these kinds of a host that did something once."""
+        found = [some.of(host) for some in self._lone if some.survey.kind in kinds]
+        return [finding for finding in found if finding is not None]
 
 
 def _grouped(things: Sequence[T], key: Callable[[T], Name]) -> dict[Name, list[T]]:

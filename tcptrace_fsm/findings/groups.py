@@ -115,14 +115,6 @@ class Group:
         self.more: dict[str, int] = {}
         self.most: dict[str, int] = {}
 
-    @classmethod
-    def of_one(cls, conn_id: int, frame: int, first: int) -> Group:
-        """One connection alone: its number, its first frame, and when it began."""
-        group = cls()
-        group.conn_id, group.frame, group.first, group.count = conn_id, frame, first, 1
-        group.examples.append((conn_id, frame))
-        return group
-
     def add(self, words: array[int], c: int, member: Name | None = None) -> None:
         """Count the connection whose record begins at ``c``."""
         self.count += 1

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.grouping import Field, words_in_common
 from tcptrace_fsm.findings.attempts import HOST, PAIR, OfAttempts
+from tcptrace_fsm.findings.lone import Lone
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, span
 from tcptrace_fsm.findings.survey import Found, Group, Survey, name
 from tcptrace_fsm.kernels.layout import (
     A_ANSWERED,
-    A_FIRST,
-    A_FRAME,
-    A_ID,
     A_KEY,
     A_MEMBER,
     A_OPENING,
@@ -40,10 +38,9 @@ from tcptrace_fsm.kernels.layout import (
 from tcptrace_fsm.kernels.strays import find_probes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from tcptrace_fsm.findings.attempts import Columns
-    from tcptrace_fsm.findings.survey import Name
     from tcptrace_fsm.tcp.profiles import Profile
 
 __all__ = ["RULES", "SURVEYS"]
@@ -145,7 +142,6 @@ class Probes(OfAttempts):
         del now
         if self.least == 1:
             self.attempts.trim(self.groups)
-            yield from self.alone()
         for host, group in self.groups.items():
             if len(group.members) < self.least:
                 continue
@@ -162,16 +158,18 @@ class Probes(OfAttempts):
                 None if sure else "low",
             )
 
-    def alone(self) -> Iterator[Found]:
+    def lone(self, survey: Survey) -> Lone | None:
         """Hosts that asked once."""
-        records = self.attempts.words
-        for k in range(0, len(records), ATTEMPT_SIZE):
-            words = records[k : k + ATTEMPT_SIZE]
-            ports = f"1 port of {name(tuple(words[A_MEMBER : A_MEMBER + 3]))}"
-            message = self.message(tuple(words[A_KEY : A_KEY + 3]), ports, words[A_ANSWERED], 1)
-            yield Found(Group.of_one(words[A_ID], words[A_FRAME], words[A_FIRST]), words[A_SIDE], message, "low")
+        if self.least > 1 or not self.attempts.words:
+            return None
+        return Lone(survey, self.attempts.words, self.message_of_one, "low")
 
-    def message(self, host: Name, ports: str, reset: int, count: int) -> str:
+    def message_of_one(self, words: array[int]) -> str:
+        """What is said of a host that asked once."""
+        ports = f"1 port of {name(words[A_MEMBER : A_MEMBER + 3])}"
+        return self.message(words[A_KEY : A_KEY + 3], ports, words[A_ANSWERED], 1)
+
+    def message(self, host: Iterable[int], ports: str, reset: int, count: int) -> str:
         """What is said of a host."""
         return (
             f"{name(host)} sent {self.text} to {ports} that had no connection with it; {reset:,} of "

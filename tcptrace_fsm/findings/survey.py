@@ -21,6 +21,7 @@ from tcptrace_fsm.core.grouping import Field
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.findings.groups import Group, Groups, Name
 from tcptrace_fsm.findings.keys import Key, alike
+from tcptrace_fsm.findings.lone import Surveyed, in_turn
 from tcptrace_fsm.findings.rule import SIDES
 from tcptrace_fsm.kernels.layout import (
     C_CLIENT_HI,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from tcptrace_fsm.core.finished import Block, Finished
+    from tcptrace_fsm.findings.lone import Lone
     from tcptrace_fsm.findings.needs import Need
     from tcptrace_fsm.tcp.profiles import Profile
 
@@ -85,7 +87,7 @@ SOCKET = ((*HOST[CLIENT], Field(C_PORTS, 16, 65535)), (*HOST[SERVER], Field(C_PO
 """Of each side, those that make up :func:`socket_of`."""
 
 
-def name(place: Name) -> str:
+def name(place: Iterable[int]) -> str:
     """An address, or an address with its port, in words."""
     six, high, low, *port = place
     return socket_text(high, low, port[0], six=bool(six)) if port else address_text(high, low, six=bool(six))
@@ -136,6 +138,11 @@ class Collector:
     def finish(self, now: int) -> Iterable[Found]:
         """Everything has been seen; ``now`` is the capture's latest moment, and ``total`` counts the connections."""
         raise NotImplementedError
+
+    def lone(self, survey: Survey) -> Lone | None:
+        """What there is to say besides of whoever did something once; ``survey`` is the one that this is of."""
+        del survey
+        return None
 
     def merge(self, other: Self) -> None:
         """Take what another of this kind has seen of other connections."""
@@ -268,11 +275,16 @@ class Surveyor(Judge):
 
     def finish(self, now: int, last: Finished) -> None:
         """Add the findings, once everything has been shown; in order of time."""
-        findings = []
+        findings, lone = [], []
         for _, collector in self.seeing:
             collector.count()
         for survey, collector in self.running:
             collector.total = self.total
             collector.groups.trim()
             findings += [survey.finding(found) for found in collector.finish(now)]
-        last.findings += sorted(findings, key=lambda f: (f.time, f.kind, f.place, f.message))
+            if some := collector.lone(survey):
+                lone.append(some)
+        if lone:
+            last.findings.add(Surveyed(findings, lone))
+        else:
+            last.findings += sorted(findings, key=in_turn)

@@ -49,8 +49,10 @@ class Detected(NamedTuple):
 
     def names(self, side: int = CLIENT) -> tuple[str, str]:
         """``address:port`` of an endpoint and of its peer."""
-        words = self.net, self.ports, self.client_low, self.server_low, self.client_high, self.server_high
-        return name_in(words, side), name_in(words, 1 - side)
+        six, ports = bool(self.net & 1), self.ports
+        client = socket_text(self.client_high, self.client_low, ports >> 16, six=six)
+        server = socket_text(self.server_high, self.server_low, ports & 65535, six=six)
+        return (client, server) if side == CLIENT else (server, client)
 
 
 def as_declared(_grade: int) -> None:

@@ -66,9 +66,20 @@ def ordered(findings: Findings) -> dict[str, list[Any]]:
     if all(map(lt, numbers, numbers[1:])):
         return given
     sides = [side or "" for side in given["side"]]
-    keys = list(zip(numbers, given["time"], given["kind"], sides, given["message"], strict=True))
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    return {name: [column[i] for i in order] for name, column in given.items()}
+    keys = [np.array(some, dtype=np.int64) for some in (numbers, given["time"], _ranks(given["kind"]), _ranks(sides))]
+    order = np.lexsort(keys[::-1])
+    same = np.logical_and.reduce([key[order[1:]] == key[order[:-1]] for key in keys])
+    edges = np.diff(np.concatenate(([False], same, [False])).astype(np.int8))
+    places, messages = order.tolist(), given["message"]
+    for begin, end in zip(np.flatnonzero(edges > 0).tolist(), np.flatnonzero(edges < 0).tolist(), strict=True):
+        places[begin : end + 1] = sorted(places[begin : end + 1], key=messages.__getitem__)
+    return {name: [column[i] for i in places] for name, column in given.items()}
+
+
+def _ranks(texts: list[str]) -> list[int]:
+    """Where each text stands among those that there are, in order."""
+    ranks = {text: rank for rank, text in enumerate(sorted(set(texts)))}
+    return [ranks[text] for text in texts]
 
 
 def place(given: dict[str, list[Any]], origins: Origins) -> None:

@@ -12,15 +12,28 @@ __all__ = ["Endpoint", "address_text", "endpoint", "socket_text", "with_port"]
 WORD = (1 << 64) - 1
 
 
-@lru_cache(4096)  # a few hosts are named again and again
+class _Halves(dict[int, str]):
+    """The text of half an IPv4 address, made when it is first asked for: hosts are many, halves are few."""
+
+    def __missing__(self, half: int) -> str:
+        text = self[half] = f"{half >> 8}.{half & 255}"
+        return text
+
+
+HALVES = _Halves()
+
+
 def address_text(high: int, low: int, *, six: bool) -> str:
     """Canonical text of an address from its two signed words.
 
     >>> address_text(0, 0x0A000001, six=False), address_text(0x20010DB8 << 32, 1, six=True)
     ('10.0.0.1', '2001:db8::1')
     """
-    if not six:
-        return f"{low >> 24 & 255}.{low >> 16 & 255}.{low >> 8 & 255}.{low & 255}"
+    return _ipv6_text(high, low) if six else f"{HALVES[low >> 16 & 65535]}.{HALVES[low & 65535]}"
+
+
+@lru_cache(4096)  # a few hosts are named again and again
+def _ipv6_text(high: int, low: int) -> str:
     import socket  # takes longer than all else here, and few captures are of IPv6
 
     return socket.inet_ntop(socket.AF_INET6, ((high & WORD) << 64 | low & WORD).to_bytes(16, "big"))
@@ -35,7 +48,6 @@ def with_port(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-@lru_cache(4096)
 def socket_text(high: int, low: int, port: int, *, six: bool) -> str:
     """Address and port from the address's two words.
 
@@ -43,8 +55,8 @@ def socket_text(high: int, low: int, port: int, *, six: bool) -> str:
     '[2001:db8::1]:80'
     """
     if not six:
-        return f"{low >> 24 & 255}.{low >> 16 & 255}.{low >> 8 & 255}.{low & 255}:{port}"
-    return with_port(address_text(high, low, six=six), port)
+        return f"{HALVES[low >> 16 & 65535]}.{HALVES[low & 65535]}:{port}"
+    return with_port(_ipv6_text(high, low), port)
 
 
 class Endpoint(NamedTuple):
