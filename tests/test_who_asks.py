@@ -156,6 +156,9 @@ NOBODY_WAITS = {
         568,
         1501,
     ),
+    "a mail server that holds its greeting back for three seconds": talk(
+        [(3.1, SERVER, 60), *asked(*[0.02] * 4, start=3.2, size=40, think=0.001)]
+    ),
     "words on a connection that had begun before, and a reset of the server": talk([(0.1, CLIENT, 282)], opened="")
     + "\n52.1 < R. 1:1(0) ack 283",
     "telemetry between which there is a question now and then": talk(
@@ -203,6 +206,13 @@ WAITED_FOR = {
             closing(talk([*asked(0.004, 0.001, size=300, think=0.01), (0.4, CLIENT, 420)]), 30.3, 1021, 601, SERVER)
         ),
         "request_unanswered",
+    ),
+    "each command of a mail server that waits": (
+        later(
+            talk([(0.1, SERVER, 60), *asked(5.1, 5.9, 5.3, 4.7, start=0.2, size=30, think=0.001)])
+            + "\n21.4 > P. 121:1021(900) ack 1261\n21.42 < . 1261:1261(0) ack 1021\n26.5 < P. 1261:1301(40) ack 1021"
+        ).replace("40009 80", "40009 25"),
+        "server_slow",
     ),
     "two slow ones of five, in each of several connections": (
         "".join(

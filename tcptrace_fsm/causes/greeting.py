@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["MINUTE", "is_greeted", "late_greeting", "network_share"]
 
 MINUTE = 60 * SECOND
+PAUSE = 4 * SECOND
 
 
 def network_share(case: Case) -> str:
@@ -51,6 +52,8 @@ def late_greeting(case: Case) -> Verdict | None:
         soon = False  # its client takes its time, too
     if case[C_RESPONSES] < 3 and waited > MINUTE:
         soon = False  # few are so patient, and news that are acknowledged may come after as long
+    if waited < PAUSE:
+        soon = False  # a mail server holds its greeting back for as long, to see who cannot wait
     return Verdict(
         60 if soon else 20,
         "likely" if soon else "possible",

@@ -82,6 +82,7 @@ WORDS = 64  # bytes: less may be no request at all: an acknowledgment or a keepa
 ANSWER = 256  # bytes: what a server says when it closes of its own accord is shorter
 PAGE = 8000  # bytes: news and acknowledgments are shorter
 AT_ONCE = 50 * MILLISECOND  # no person is so quick: a program goes on as it always does
+GREET = frozenset({21, 25, 110, 119, 587})  # where the server says who it is, and from then on the client commands
 BEHIND = 2  # quick answers behind one that was slow: who polls asks again at once
 HABIT = 6  # quick answers: fewer may be how a talk of any kind begins
 CLASSES = 32  # of C_RESPONSE_HALVES
@@ -185,9 +186,16 @@ def alternates(case: Case, long: int) -> bool:
 
 
 def server_began(case: Case) -> bool:
-    """Whether the first words that the capture holds are the server's."""
+    """Whether the first words that the capture holds are the server's, and may be news: mail servers only greet."""
     first = next((s for s in case.segments if s.length), None)
-    return first is not None and first.side == SERVER
+    if first is None or first.side != SERVER:
+        return False
+    return not has_commands(case)
+
+
+def has_commands(case: Case) -> bool:
+    """Whether its service is one in which the server greets, and then answers commands, which may be short."""
+    return case.service[3] in GREET and not case.midstream
 
 
 def client_asks(case: Case, last: int, usual: int | None = None) -> bool:
@@ -273,10 +281,11 @@ def proof(case: Case, world: World) -> str | None:
     if not alternates(case, worst) or worst > 120 * SECOND:
         return None  # nobody is so patient
     late = slowest(case)
-    if late.asked <= WORDS and 4 * late.asked * case[C_REQUESTS] < case.client[E_UNIQUE]:
-        return None  # much less than its requests have
-    if late.asked <= WORDS and (is_acknowledged(case, late) or case.server[E_UNIQUE] <= WORDS * case[C_RESPONSES]):
-        return None
+    if late.asked <= WORDS and not has_commands(case):
+        if 4 * late.asked * case[C_REQUESTS] < case.client[E_UNIQUE]:
+            return None  # much less than its requests have
+        if is_acknowledged(case, late) or case.server[E_UNIQUE] <= WORDS * case[C_RESPONSES]:
+            return None
     return by_leave(case) or by_habit(case, world, late) or by_nature(case, world, late) or by_others(case, world, late)
 
 
