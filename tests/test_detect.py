@@ -8,7 +8,9 @@ from dataclasses import replace
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
+from random import Random
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +26,7 @@ from tcptrace_fsm.findings import running as installed
 from tcptrace_fsm.findings.keys import notable
 from tcptrace_fsm.findings.rule import Rule, View
 from tcptrace_fsm.findings.running import ASKED, detections, most_of
+from tcptrace_fsm.findings.wording import NO_CLIENT, NO_SERVER, Detected, Unnamed
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.tables.anomalies import findings_table
 from tcptrace_fsm.tcp.profiles import profile
@@ -205,3 +208,17 @@ def test_columns_are_what_findings_say():
     table = findings_table(findings)
     assert table.equals(findings_table(each))
     assert table.column("message").to_pylist() == [f["message"] for f in sorted(rows, key=place)]
+
+
+@pytest.mark.parametrize("rule", FREQUENT.values(), ids=lambda rule: rule.kind)
+def test_words_take_the_names_that_are_filled_in_later(rule):
+    """So of many that are alike but for their names the words are put together once."""
+    rng = Random(1)
+    for _ in range(20):
+        found = Detected(*(rng.choice((0, 1, 2, 3, 10**10)) for _ in Detected._fields))
+        found = found._replace(side=rng.randrange(2), net=rng.randrange(2), more=rng.randrange(3), conn_id=7)
+        names = found.names()
+        filled = rule.word(Unnamed(*found)).replace(NO_CLIENT, names[0]).replace(NO_SERVER, names[1])
+        assert filled == rule.word(found)
+        moved = found._replace(time=5, frame=6, asked=7, frames=8, conn_id=9)
+        assert rule.word(moved) == rule.word(found)

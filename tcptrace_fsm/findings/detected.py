@@ -14,21 +14,26 @@ from tcptrace_fsm.core.grouping import Field, Order, counting, extent_of, in_ord
 from tcptrace_fsm.core.tally import Counted
 from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.findings.lacking import leap
-from tcptrace_fsm.findings.wording import SENT, Detected
+from tcptrace_fsm.findings.wording import NO_CLIENT, NO_SERVER, SENT, Detected, Unnamed
 from tcptrace_fsm.kernels.layout import (
     D_ASKED,
+    D_COUNT,
     D_DOUBT,
     D_FRAME,
     D_FRAMES,
     D_GRADE,
     D_ID,
     D_KIND,
+    D_NET,
+    D_SERVER_HI,
     D_SIDE,
+    D_TAKEN_FRAME,
     D_TIME,
     DETECTED_SIZE,
     DOUBT_CLOCKS,
     DOUBT_TIME,
 )
+from tcptrace_fsm.text.addresses import socket_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -164,9 +169,6 @@ class Detections:
             key: (r.kind, r.category, severity, r.rfc, artefact) for key, (r, severity, artefact) in graded.items()
         }
         kind, category, severity, rfc, artefact = zip(*map(alike.__getitem__, keys), strict=True)
-        each = iter(self.records)
-        detected = map(_DETECTED, zip(*[each] * DETECTED_SIZE, strict=True))
-        word = {number: rule.word for number, rule in self._rules.items()}
         return [
             self.conn_ids,
             [SIDES[side] for side in self.column(D_SIDE)],
@@ -176,11 +178,26 @@ class Detections:
             category,
             severity,
             [SENT] * self._count,
-            [word[one.kind](one) for one in detected],
+            self._messages(),
             self._evidence(),
             rfc,
             artefact,
         ]
+
+    def _messages(self) -> list[str]:
+        """What each says; the words of those that differ in names alone are put together once."""
+        rules, texts, messages = self._rules, dict[tuple[int, ...], str](), []
+        each = iter(self.records)
+        for words in zip(*[each] * DETECTED_SIZE, strict=True):
+            net, ports, client_low, server_low, client_high, server_high = words[D_NET : D_SERVER_HI + 1]
+            said = words[D_KIND], words[D_SIDE], words[D_TAKEN_FRAME], *words[D_COUNT:D_FRAMES], *words[D_GRADE:D_ID]
+            text = texts.get(said)
+            if text is None:
+                text = texts[said] = rules[words[D_KIND]].word(Unnamed(*words))
+            six = bool(net & 1)
+            text = text.replace(NO_CLIENT, socket_text(client_high, client_low, ports >> 16, six=six))
+            messages.append(text.replace(NO_SERVER, socket_text(server_high, server_low, ports & 65535, six=six)))
+        return messages
 
     def _evidence(self) -> list[tuple[int, ...]]:
         """The frames of each."""

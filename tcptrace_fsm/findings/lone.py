@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.core.tally import Counted
 from tcptrace_fsm.core.words import SIDES
-from tcptrace_fsm.kernels.layout import A_FIRST, A_FRAME, A_ID, A_KEY, A_SIDE, ATTEMPT_SIZE
+from tcptrace_fsm.findings.wording import NO_CLIENT, NO_SERVER
+from tcptrace_fsm.kernels.layout import A_ANSWERED, A_FIRST, A_FRAME, A_ID, A_KEY, A_MEMBER, A_SIDE, ATTEMPT_SIZE
+from tcptrace_fsm.text.addresses import address_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,11 +55,11 @@ class Lone:
     words : array('q')
         What they did, in order of the hosts: ``ATTEMPT_SIZE`` words each, which begin with the host.
     message : callable
-        These words -> what is said of it.
+        The host, the other one, and ``A_ANSWERED`` -> what is said of it.
     severity : str
     """
 
-    def __init__(self, survey: Kind, words: array[int], message: Callable[[array[int]], str], severity: str) -> None:
+    def __init__(self, survey: Kind, words: array[int], message: Callable[[str, str, int], str], severity: str) -> None:
         self.survey, self.severity = survey, severity
         self._words, self._message = words, message
 
@@ -73,14 +75,30 @@ class Lone:
 
     def message(self, i: int) -> str:
         """What is said of one of them."""
-        return self._message(self._words[i * ATTEMPT_SIZE : (i + 1) * ATTEMPT_SIZE])
+        return self._say(self._words[i * ATTEMPT_SIZE : (i + 1) * ATTEMPT_SIZE])
+
+    def _say(self, words: array[int]) -> str:
+        (six, *host), (_, *other) = words[A_KEY : A_KEY + 3], words[A_MEMBER : A_MEMBER + 3]
+        names = [address_text(high, low, six=bool(six)) for high, low in (host, other)]
+        return self._message(names[0], names[1], words[A_ANSWERED])
+
+    def _messages(self) -> list[str]:
+        """What is said of each: of those that are alike the words are put together once."""
+        texts = {answered: self._message(NO_CLIENT, NO_SERVER, answered) for answered in set(self.column(A_ANSWERED))}
+        words = (A_ANSWERED, A_KEY, A_KEY + 1, A_KEY + 2, A_MEMBER + 1, A_MEMBER + 2)
+        return [
+            texts[answered]
+            .replace(NO_CLIENT, address_text(high, low, six=bool(six)))
+            .replace(NO_SERVER, address_text(other_high, other_low, six=bool(six)))
+            for answered, six, high, low, other_high, other_low in zip(*map(self.column, words), strict=True)
+        ]
 
     def finding(self, i: int) -> Finding:
         """One of them as a row of the anomalies table."""
         words, survey = self._words[i * ATTEMPT_SIZE : (i + 1) * ATTEMPT_SIZE], self.survey
         return Finding(
             words[A_ID], SIDES[words[A_SIDE]], words[A_FIRST], words[A_FRAME], survey.kind, survey.category,
-            self.severity, BASIS, self._message(words), (words[A_FRAME],), survey.rfc, None,
+            self.severity, BASIS, self._say(words), (words[A_FRAME],), survey.rfc, None,
         )  # fmt: skip
 
     def of(self, host: Name) -> Finding | None:
@@ -94,9 +112,8 @@ class Lone:
 
     def columns(self) -> list[Sequence[Any]]:
         """What they say, column by column as in :class:`Finding`."""
-        count, words, survey = len(self), self._words, self.survey
+        count, survey = len(self), self.survey
         frames = self.column(A_FRAME)
-        message = self._message
         return [
             self.column(A_ID),
             [SIDES[side] for side in self.column(A_SIDE)],
@@ -106,7 +123,7 @@ class Lone:
             [survey.category] * count,
             [self.severity] * count,
             [BASIS] * count,
-            [message(words[at : at + ATTEMPT_SIZE]) for at in range(0, len(words), ATTEMPT_SIZE)],
+            self._messages(),
             list(zip(frames, strict=True)),
             [survey.rfc] * count,
             [None] * count,

@@ -12,9 +12,6 @@ from tcptrace_fsm.findings.lone import Lone
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, span
 from tcptrace_fsm.findings.survey import Found, Group, Survey, name
 from tcptrace_fsm.kernels.layout import (
-    A_ANSWERED,
-    A_KEY,
-    A_MEMBER,
     A_OPENING,
     A_OPTIONS,
     A_PORT,
@@ -38,7 +35,7 @@ from tcptrace_fsm.kernels.layout import (
 from tcptrace_fsm.kernels.strays import find_probes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from tcptrace_fsm.findings.attempts import Columns
     from tcptrace_fsm.tcp.profiles import Profile
@@ -154,7 +151,7 @@ class Probes(OfAttempts):
             yield Found(
                 group,
                 SERVER if 2 * group.more["by server"] > group.count else CLIENT,
-                self.message(host[:3], ports_of(group), reset, group.count),
+                self.message(name(host[:3]), ports_of(group), reset, group.count),
                 None if sure else "low",
             )
 
@@ -164,15 +161,14 @@ class Probes(OfAttempts):
             return None
         return Lone(survey, self.attempts.words, self.message_of_one, "low")
 
-    def message_of_one(self, words: array[int]) -> str:
+    def message_of_one(self, host: str, other: str, reset: int) -> str:
         """What is said of a host that asked once."""
-        ports = f"1 port of {name(words[A_MEMBER : A_MEMBER + 3])}"
-        return self.message(words[A_KEY : A_KEY + 3], ports, words[A_ANSWERED], 1)
+        return self.message(host, f"1 port of {other}", reset, 1)
 
-    def message(self, host: Iterable[int], ports: str, reset: int, count: int) -> str:
+    def message(self, host: str, ports: str, reset: int, count: int) -> str:
         """What is said of a host."""
         return (
-            f"{name(host)} sent {self.text} to {ports} that had no connection with it; {reset:,} of "
+            f"{host} sent {self.text} to {ports} that had no connection with it; {reset:,} of "
             f"{count_of(count, 'attempt')} were answered with RST: a scan for open ports"
         )
 

@@ -87,7 +87,7 @@ SOCKET = ((*HOST[CLIENT], Field(C_PORTS, 16, 65535)), (*HOST[SERVER], Field(C_PO
 """Of each side, those that make up :func:`socket_of`."""
 
 
-def name(place: Iterable[int]) -> str:
+def name(place: Name) -> str:
     """An address, or an address with its port, in words."""
     six, high, low, *port = place
     return socket_text(high, low, port[0], six=bool(six)) if port else address_text(high, low, six=bool(six))

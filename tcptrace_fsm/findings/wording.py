@@ -11,7 +11,7 @@ from tcptrace_fsm.text.addresses import socket_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["SENT", "Detected", "Wording", "name_in"]
+__all__ = ["NO_CLIENT", "NO_SERVER", "SENT", "Detected", "Unnamed", "Wording", "name_in"]
 
 SENT = Basis.SENT.name.lower()
 
@@ -55,6 +55,17 @@ class Detected(NamedTuple):
         return (client, server) if side == CLIENT else (server, client)
 
 
+class Unnamed(Detected):
+    """The same without names: what it is put into words as is filled in for each that is alike."""
+
+    def names(self, side: int = CLIENT) -> tuple[str, str]:
+        """What stands in their places."""
+        return (NO_CLIENT, NO_SERVER) if side == CLIENT else (NO_SERVER, NO_CLIENT)
+
+
+NO_CLIENT, NO_SERVER = "\0", "\1"
+
+
 def as_declared(_grade: int) -> None:
     """The severity is that of the rule."""
 
@@ -67,7 +78,7 @@ class Wording(NamedTuple):
     number : int
         ``DETECT_...``: what the kernel calls it.
     word : callable
-        The finding -> its message.
+        The finding -> its message; of when and where, it may tell names and ``taken_frame``.
     grade : callable
         What its severity depends on, ``GRADE_`` bits -> the severity where it differs from the rule's.
     """
