@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tcptrace_fsm.capture.scripted import parse
+from tcptrace_fsm.causes.floods import CAUSES
 from tcptrace_fsm.kernels import layout as at
 from tests.strategies import run
-from tests.test_foreign_captures import severities
+from tests.test_foreign_captures import causes, severities
 
 pytestmark = pytest.mark.plain
 
@@ -99,6 +100,11 @@ ROWS = {
         ENDED + "0.900 > S 0:0(0) id 101 <ts 100/0>\n0.910 < S. 0:0(0) ack 1 id 501 <ts 900/100>",
         {},
     ),
+    # --- a FIN_WAIT_2 that was never kept ---
+    "no_timer_runs_out_so_soon": (
+        SYNS + "0.020 > F. 1:1(0) ack 1\n0.030 < . 1:1(0) ack 2\n0.300 < F. 1:1(0) ack 2\n0.301 > R 2:2(0)",
+        {"rst_after_fin_wait_2_timeout": "low"},
+    ),
     # --- timestamps from before the connection ---
     "older_than_the_syn": (
         TIMED + "1.000 > P. 101:201(100) ack 1 <ts 50/930>\n2.000 > P. 101:301(200) ack 1 <ts 7000/930>\n"
@@ -126,3 +132,17 @@ def test_a_wrong_sum_among_those_left_to_the_card(taken, wanted):
             words[s + at.S_CHECKSUM] = at.CHECKSUM_OFFLOADED
     told = {f.kind: f.severity for f in run(words, rules=True).findings if f.kind == "bad_checksum"}
     assert told == wanted
+
+
+def test_a_filter_on_flags_shows_no_flood():
+    """Where another client closes and has sent no ACK, those of whoever seems to go no further are left out too."""
+    flood = next(cause.example for cause in CAUSES if cause.name == "syn_flood")
+    assert "syn_flood" in causes(flood)
+    closed = """
+        addr 10.9.0.1 10.0.0.2
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0)     ack 1
+        0.100 > F. 101:101(0) ack 201
+        0.110 < F. 201:201(0) ack 102
+    """
+    assert "syn_flood" not in causes(closed + flood)

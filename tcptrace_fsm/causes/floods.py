@@ -207,8 +207,8 @@ def syn_flood(case: Case, world: World) -> Verdict | None:
     """Very many SYNs to one listener that nobody follows up."""
     found = world.once("floods", lambda: floods(world)).get(case.service)
     me = world.by_id.get(case.conn_id)
-    if found is None or (me and me.client_segments != me.client_syns):
-        return None
+    if found is None or (me and me.client_segments != me.client_syns) or world.leaves_acks_out:
+        return None  # what would have followed the SYNs is not in such a capture
     counts = world.counts(case.service)
     evidence = [
         (

@@ -101,6 +101,8 @@ def after_fin_wait_2(c: View) -> Iterator[Hit]:
         waited = rst.time - entered.time
         first = next((s for s in genuine(end.peer.segments) if s.fin), cause)
         if waited < SECOND or alive_at(end, first):
+            if cause.frame == first.frame and not cause.length and not rst.flags & TCP_ACK:
+                yield never_kept(end, rst, cause, waited)
             continue  # nothing runs out so soon
         yield Hit(
             end.side,
@@ -110,6 +112,18 @@ def after_fin_wait_2(c: View) -> Iterator[Hit]:
             (cause,),
             basis=Basis.TIMER,
         )
+
+
+def never_kept(end: End, rst: Segment, fin: Segment, waited: int) -> Hit:
+    """The finding: an end that had closed knows nothing of it any more, sooner than any timer runs out."""
+    return Hit(
+        end.side,
+        rst,
+        f"{end.name} answered the FIN of {end.peer.name} with RST, {span(waited)} after its own had been acknowledged: "
+        "it keeps no FIN_WAIT_2 for what its application has closed, or something between them lost its state",
+        (fin,),
+        "low",
+    )
 
 
 def last_heard(end: End, before: Segment) -> int:
@@ -274,7 +288,8 @@ RULES = (
         severity="medium",
         rfc="RFC 9293 3.10.8",
         summary="One side closed; the other came with its FIN too late: FIN_WAIT_2 had been given up.",
-        evidence="An endpoint in FIN_WAIT_2 answers the peer's FIN with an RST that has no ACK.",
+        evidence="An endpoint in FIN_WAIT_2 answers the peer's FIN with an RST that has no ACK; low where that FIN "
+        "came sooner than any timer runs out.",
         innocent="An application that close()s while data are still coming: the RST then tells it loses them.",
         when=when_reset_after_fin,
         needs=(BOTH_DIRECTIONS,),
@@ -320,7 +335,7 @@ RULES = (
             1.000 > F. 101:101(0) ack 1
             1.010 < .  1:1(0)     ack 102
             1.020 < F. 1:1(0)     ack 102
-            1.021 > R  102:102(0)             # no timer is so quick
+            1.021 > R. 102:102(0) ack 2       # it knows the connection, and aborts
         """,
         ),
     ),
