@@ -8,6 +8,7 @@ from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.causes.floods import CAUSES
 from tcptrace_fsm.kernels import layout as at
 from tests.strategies import run
+from tests.test_causes import diagnoses
 from tests.test_foreign_captures import causes, severities
 
 pytestmark = pytest.mark.plain
@@ -146,3 +147,23 @@ def test_a_filter_on_flags_shows_no_flood():
         0.110 < F. 201:201(0) ack 102
     """
     assert "syn_flood" not in causes(closed + flood)
+
+
+@pytest.mark.parametrize("same, count", [(True, 1), (False, 2)])
+def test_a_connection_seen_on_both_sides_of_a_box_counts_once(same, count):
+    """It has the same sequence numbers at the same moment."""
+    opened = """
+        isn {0} {1}
+        addr 10.0.0.{2} 10.0.0.9
+        {3:.4f} > S  0:0(0)
+        {3:.4f}1 < S. 0:0(0)     ack 1
+        {3:.4f}2 > .  1:1(0)     ack 1
+        {3:.4f}3 > P. 1:101(100) ack 1
+        {4:.4f} < .  1:1(0)     ack 101
+        {5:.4f} < P. 1:101(100) ack 101
+        {5:.4f}1 > .  101:101(0) ack 101
+    """
+    other = (1000, 2000) if same else (5000, 6000)
+    text = opened.format(1000, 2000, 1, 0.0, 0.1, 9.0) + opened.format(*other, 2, 0.001, 0.101, 9.001) + "end 12"
+    slow = [d for d in diagnoses(text) if d.cause == "server_slow"]
+    assert [d.count for d in slow] == [count]

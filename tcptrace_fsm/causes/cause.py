@@ -18,8 +18,8 @@ from tcptrace_fsm.core.words import CONFIDENCES, PLACES
 from tcptrace_fsm.findings.keys import NEVER_OPENED
 from tcptrace_fsm.findings.lacking import lacks, mistimed
 from tcptrace_fsm.findings.needs import doubtful, incomplete
-from tcptrace_fsm.kernels.layout import C_OPENING
-from tcptrace_fsm.text.durations import UNKNOWN
+from tcptrace_fsm.kernels.layout import BASE_SYN, C_OPENING, C_PORTS, E_BASE, E_BASE_KNOWN, E_SYN_TSVAL
+from tcptrace_fsm.text.durations import SECOND, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from tcptrace_fsm.findings.rule import Change, Segment
     from tcptrace_fsm.findings.view import View
 
-__all__ = ["CONFIDENCES", "INCOMPLETE", "PLACES", "Cause", "Diagnosis", "Sufferer", "Verdict", "surest"]
+__all__ = ["CONFIDENCES", "INCOMPLETE", "PLACES", "Cause", "Diagnosis", "Sufferer", "Verdict", "once_each", "surest"]
 
+NEARLY = SECOND // 10  # how far apart two captures of one packet may be
 GROUPS = ("service", "pair", "client", "server", "capture")
 INCOMPLETE = (
     "the capture lacks segments of the connection, has several on the same ports, or stamps them out of order: it may "
@@ -113,9 +114,34 @@ def first_message(sufferers: list[Sufferer], world: World) -> str:  # noqa: ARG0
     return surest(sufferers).verdict.message
 
 
+def surety(sufferer: Sufferer) -> tuple[int, int]:
+    """How good the reasons are for one."""
+    return CONFIDENCES.index(sufferer.verdict.confidence), sufferer.verdict.weight
+
+
+def once_each(sufferers: list[Sufferer]) -> list[Sufferer]:
+    """Those that are no copies of a surer one: a capture may show a connection on both sides of a NAT, or in two VLANs.
+
+    The same connection has the same ISNs, at nearly the same time; one without an answer the same SYN.
+    """
+    began: dict[tuple[int, ...], list[int]] = {}
+    copies = set()
+    for s in sorted(sufferers, key=surety, reverse=True):
+        client, server, time = s.case.client, s.case.server, s.case.first_time
+        answered = server[E_BASE_KNOWN] == BASE_SYN
+        if client[E_BASE_KNOWN] != BASE_SYN or not (answered or client[E_SYN_TSVAL] >= 0):
+            continue
+        syn = (0, server[E_BASE]) if answered else (s.case[C_PORTS] >> 16, client[E_SYN_TSVAL])
+        times = began.setdefault((s.case[C_PORTS] & 65535, client[E_BASE], answered, *syn), [])
+        if any(abs(time - other) < NEARLY for other in times):
+            copies.add(s.case.conn_id)
+        times.append(time)
+    return [s for s in sufferers if s.case.conn_id not in copies]
+
+
 def surest(sufferers: list[Sufferer]) -> Sufferer:
     """Of those that suffer from one cause, the one with the best reasons."""
-    return max(sufferers, key=lambda s: (CONFIDENCES.index(s.verdict.confidence), s.verdict.weight))
+    return max(sufferers, key=surety)
 
 
 def any_case(case: Case) -> bool:  # noqa: ARG001

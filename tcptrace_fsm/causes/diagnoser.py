@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.causes.briefs import CLIENT_SEGMENTS, SERVER_SEGMENTS
 from tcptrace_fsm.causes.case import Case, host_text, log_of, path_of, view_of
-from tcptrace_fsm.causes.cause import CONFIDENCES, Cause, Diagnosis, Sufferer, Verdict, distinct, surest
+from tcptrace_fsm.causes.cause import CONFIDENCES, Cause, Diagnosis, Sufferer, Verdict, distinct, once_each, surest
 from tcptrace_fsm.causes.excluded import contradicted
 from tcptrace_fsm.causes.world import Ledger, World
 from tcptrace_fsm.core.finished import Block, end_of
@@ -391,7 +391,7 @@ def _key(group: str, case: Case) -> Name:
 
 def _diagnosis(group: _Group, world: World, numbers: Callable[[Case], list[int]]) -> Diagnosis:
     """Put what a cause says of several connections into one row."""
-    cause, sufferers = group.cause, group.sufferers
+    cause, sufferers = group.cause, once_each(group.sufferers)
     best = surest(sufferers)
     verdict = best.verdict
     count = sum(world.alike(s.case) for s in sufferers)
