@@ -20,7 +20,6 @@ from tcptrace_fsm.core.grouping import (
     picked,
     steps_of,
     words_in_common,
-    words_in_common_and,
 )
 from tcptrace_fsm.kernels import grouping as grouping_kernels
 from tcptrace_fsm.kernels.layout import CONNECTION_SIZE
@@ -82,9 +81,9 @@ def test_a_number_more_of_each_tells_them_apart():
     fields = [Field(0), Field(1)]
     expected = [((5, 9, 0), [3]), ((5, 9, 3), [1]), ((5, 9, 4), [0]), ((6, 9, 0), [2])]
     for words in (records, array("q", records)):
-        found = words_in_common_and(words, starts, fields, noted)
+        found = words_in_common(words, starts, fields, noted)
         assert [(key, list(members)) for key, members in found] == expected
-    assert words_in_common_and(records, array("q"), fields, array("q")) == []
+    assert words_in_common(records, array("q"), fields, array("q")) == []
 
 
 @pytest.mark.usefixtures("each")

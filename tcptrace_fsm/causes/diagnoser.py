@@ -27,7 +27,6 @@ from tcptrace_fsm.core.grouping import (
     lowest_of,
     picked,
     words_in_common,
-    words_in_common_and,
 )
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.findings.keys import alike as by_key
@@ -276,7 +275,7 @@ def _alike(block: Block) -> _Groups:
             marks.add(part.starts, part.kinds)
         noted = marks.of(places.starts)
         told = [others.get(number) for number in picked(words, places.starts, NUMBER)] if others else []
-        for (*like, mask), members in words_in_common_and(words, places.starts, LIKE, noted):
+        for (*like, mask), members in words_in_common(words, places.starts, LIKE, noted):
             those: list[int] | array[int] = members
             if told:
                 for i in members:

@@ -41,7 +41,6 @@ __all__ = [
     "picked",
     "steps_of",
     "words_in_common",
-    "words_in_common_and",
 ]
 
 ALL = -1
@@ -264,56 +263,31 @@ class Marks:
         return out
 
 
-def words_in_common_and(
-    words: array[int], starts: array[int], fields: Sequence[Field], more: array[int]
-) -> list[tuple[tuple[int, ...], array[int]]]:
-    """The same as :func:`words_in_common`, with a number more of each connection, the last that decides."""
-    if not starts:
-        return []
-    various = [i for i, f in enumerate(fields) if not (isinstance(words, Records) and words.share(f))]
-    shared, size = isinstance(words, Records), len(various) + 1
-    key = [words[f.word] >> f.shift & f.mask if shared else 0 for f in fields]
-    keys = array("q", bytes(8 * size * len(starts)))
-    picks = picked(words, starts, [fields[i] for i in various])
-    for n in range(size - 1):
-        keys[n::size] = picks[n :: size - 1]
-    keys[size - 1 :: size] = more
-    found = []
-    for numbers in groups_of(keys, size, size):
-        at = numbers[0] * size
-        for i in various:
-            key[i] = keys[at]
-            at += 1
-        found.append(((*key, keys[at]), numbers))
-    return found
-
-
 def words_in_common(
-    words: array[int], starts: array[int], fields: Sequence[Field]
+    words: array[int], starts: array[int], fields: Sequence[Field], more: array[int] | None = None
 ) -> list[tuple[tuple[int, ...], array[int]]]:
-    """What these words are, and the numbers of the connections in whose records they are so."""
-    if isinstance(words, Records):
-        various = [i for i, field in enumerate(fields) if not words.share(field)]
-        if len(various) < len(fields):
-            return _in_common(words, starts, fields, various)
-    size = len(fields)
-    keys = picked(words, starts, fields)
-    return [
-        (tuple(keys[numbers[0] * size : (numbers[0] + 1) * size]), numbers) for numbers in groups_of(keys, size, size)
-    ]
+    """What these words are, and the numbers of the connections in whose records they are so.
 
-
-def _in_common(
-    words: Records, starts: array[int], fields: Sequence[Field], various: list[int]
-) -> list[tuple[tuple[int, ...], array[int]]]:
-    """The same where all connections have some of these words in common, and only the ``various`` ones differ."""
+    ``more`` holds another number of each connection, which is the last of what they may have in common.
+    """
     if not starts:
         return []
-    key = [words[f.word] >> f.shift & f.mask for f in fields]
+    key = [0] * len(fields)
+    various = list(range(len(fields)))
+    if isinstance(words, Records):  # what is alike in all of them need not be sorted by
+        key = [words[f.word] >> f.shift & f.mask for f in fields]
+        various = [i for i, field in enumerate(fields) if not words.share(field)]
+    keys = picked(words, starts, [fields[i] for i in various])
+    if more is not None:
+        keys, picks, size = array("q", bytes(8 * (len(various) + 1) * len(starts))), keys, len(various) + 1
+        for n in range(len(various)):
+            keys[n::size] = picks[n :: size - 1]
+        keys[size - 1 :: size] = more
+        various.append(len(key))
+        key.append(0)
     if not various:
         return [(tuple(key), counting(len(starts)))]
     size, found = len(various), []
-    keys = picked(words, starts, [fields[i] for i in various])
     for numbers in groups_of(keys, size, size):
         at = numbers[0] * size
         for i in various:
