@@ -40,6 +40,11 @@ FREQUENT = {rule.wording.number: rule for rule in RULES.values() if rule.wording
 ALL = sum(FREQUENT)
 
 
+def covered(key) -> dict:
+    """The kinds of findings of which the kernel is asked where rules are chosen by this key."""
+    return {number: rule for number, rule in FREQUENT.items() if rule.wording.covers(key)}
+
+
 class Twice(Judge):
     """Asks both, of every connection, for everything."""
 
@@ -48,18 +53,18 @@ class Twice(Judge):
 
     def judge(self, block):
         words = block.words
-        rows = [(c, t) for c, t, _ in notable(block) if not words[c + at.C_PATH]]
-        asked = array("q", chain.from_iterable((c, t, ALL) for c, t in rows))
+        rows = [(c, t, covered(key)) for c, t, key in notable(block) if not words[c + at.C_PATH]]
+        asked = array("q", chain.from_iterable((c, t, sum(kinds)) for c, t, kinds in rows))
         found = detections(FREQUENT, block, asked, len(rows) * most_of(ALL))
         assert len(asked) == ASKED * len(rows)
         by_kernel = {}
         for n, one in zip(found.column(at.D_ASKED), found, strict=True):
             by_kernel.setdefault(n, []).append(one)
-        for n, (c, t) in enumerate(rows):
+        for n, (c, t, kinds) in enumerate(rows):
             view = View(
                 words, c, block.log, block.done.transitions, t, words[c + at.C_OVER_TIME], LINUX, block.lost_by(c)
             )
-            for kind, rule in FREQUENT.items():
+            for kind, rule in kinds.items():
                 mine = [one for one in by_kernel.get(n, ()) if one.kind == rule.kind]
                 theirs = [one for one in rule.findings(view) if UNKNOWN not in one.message]
                 assert mine == theirs
@@ -90,7 +95,31 @@ ODD = """
     0.7 > R   1:1(0)
     0.8 > F   1:1(0)
 """
-EXAMPLES = [ODD, *chain.from_iterable((r.example, *r.counterexamples) for r in CATALOGUE.values())]
+OPENED = """
+    0.00 > S  0:0(0)
+    0.01 < S. 0:0(0)     ack 1
+    0.02 > .  1:1(0)     ack 1
+    0.03 > P. 1:101(100) ack 1
+    0.04 < .  1:1(0)     ack 101
+"""
+ASKED_ONLY, ANSWERED, CLOSED = "", "0.05 < P. 1:501(500) ack 101\n", "0.05 < F. 1:1(0) ack 101\n"
+HALF_READ = "0.05 < P. 1:301(300) ack 101\n0.06 > . 101:101(0) ack 301\n0.07 < P. 301:501(200) ack 101\n"
+SENT_AGAIN = "0.40 < P. 1:501(500) ack 101\n0.90 < P. 1:501(500) ack 101\n"
+GOODBYE = "0.05 < FP. 1:31(30) ack 101\n"
+MORE = "0.05 > P. 101:601(500) ack 1\n"
+LACKING = """0.050 > P. 101:301(200) ack 1
+    0.064 < .  1:1(0)       ack 301 id 240  # packets between were not seen
+    0.066 > P. 301:601(300) ack 1
+"""
+BEFORE = (ASKED_ONLY, ANSWERED, CLOSED, HALF_READ, ANSWERED + SENT_AGAIN, GOODBYE, MORE, ANSWERED + MORE, LACKING)
+RESETS = (
+    *("> R. 101:101(0) ack 1", "> R. 101:101(0) ack 501", "> R. 101:101(0) ack 502", "> R 101:101(0)", "> R 1:1(0)"),
+    *("< R. 1:1(0) ack 101", "< R. 501:501(0) ack 101", "< R. 1:1(0) ack 601", "< R 1:1(0)"),
+    *("> R. 601:601(0) ack 2", "> R. 601:601(0) ack 1"),
+)
+ABORTS = [OPENED + before + f"{t} {rst}\n" for before in BEFORE for t in ("0.071", "1.50", "9.00") for rst in RESETS]
+"""What was said last, when the reset came, and which."""
+EXAMPLES = [ODD, *ABORTS, *chain.from_iterable((r.example, *r.counterexamples) for r in CATALOGUE.values())]
 
 
 def test_what_is_no_length_of_time():
@@ -114,6 +143,7 @@ def test_all_examples_uncompiled(monkeypatch):
 
     monkeypatch.setattr(installed, "detect", watched(uncompiled("detect").detect))
     monkeypatch.setattr(installed, "detect_odd", watched(uncompiled("odd").detect_odd))
+    monkeypatch.setattr(installed, "detect_aborts", watched(uncompiled("aborts").detect_aborts))
     assert all(n > 2 for n in ask(*EXAMPLES).found.values())
 
 

@@ -17,7 +17,7 @@ from tcptrace_fsm.causes.leave import (
     stops,
 )
 from tcptrace_fsm.causes.talk import client_asks, is_free, last_burst, pending
-from tcptrace_fsm.findings.abort import LAST_WORDS, aborts, may_have_acknowledged
+from tcptrace_fsm.findings.abort import aborts, may_have_acknowledged
 from tcptrace_fsm.findings.evidence import HANDSHAKE, bytes_lost, overtaken, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
@@ -30,6 +30,7 @@ from tcptrace_fsm.kernels.layout import (
     E_ACK,
     E_FIN,
     E_NEXT,
+    LAST_WORDS,
 )
 
 if TYPE_CHECKING:

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tcptrace_fsm.findings.abort_words import (
+    aborted,
+    is_plain,
+    left_unread,
+    lingered,
+    low,
+    reset_for_fin,
+    word_abort,
+    word_linger,
+    word_reset_for_fin,
+    word_unread,
+)
 from tcptrace_fsm.findings.evidence import (
     HANDSHAKE,
     answered_by,
@@ -23,10 +35,16 @@ from tcptrace_fsm.findings.lacking import may_skip_packets
 from tcptrace_fsm.findings.late_data import heard_late, late_data
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, span
+from tcptrace_fsm.findings.wording import Wording
 from tcptrace_fsm.kernels.layout import (
+    ACK_DUE,
     C_FIRST_TIME,
     C_WAIT_SPOKE,
     CLIENT,
+    DETECT_ABORT,
+    DETECT_LINGER,
+    DETECT_RST_FOR_FIN,
+    DETECT_UNREAD,
     E_ACK,
     E_ACK_TIME,
     E_FIN,
@@ -35,7 +53,11 @@ from tcptrace_fsm.kernels.layout import (
     E_SEGMENTS,
     END_STACK,
     FACT_ABORTED_OPEN,
+    IN_VAIN,
+    LAST_WORDS,
     MARK_RST_DRAWN,
+    MILLISECOND,
+    SENT_AGAIN,
     SERVER,
     STACK_LINUX,
     STACK_UNKNOWN,
@@ -48,14 +70,10 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.rule import Change, End, Key
 
-__all__ = ["LAST_WORDS", "RULES", "aborts", "may_have_acknowledged"]
+__all__ = ["RULES", "aborts", "may_have_acknowledged"]
 
 OPEN = (State.ESTABLISHED, State.CLOSE_WAIT)
 FINISHED = (State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING, State.LAST_ACK, State.TIME_WAIT)
-LAST_WORDS = 64  # bytes: a TLS alert, a goodbye; with a FIN behind them nobody misses them
-ACK_DUE = SECOND // 2  # RFC 9293 3.8.6.3: no ACK is delayed for so long
-SENT_AGAIN = 3 * SECOND  # RFC 6298: what is not acknowledged has been sent again by then
-IN_VAIN = 2  # two questions without an answer: the reset is about the peer's silence
 
 
 class Abort(NamedTuple):
@@ -117,8 +135,8 @@ def each_abort(c: View) -> Iterator[Abort]:
         recent = rst.time - end[E_ACK_TIME] <= prompt(end)
         # What has not been acknowledged for so long was, only not here; and so was what nobody sent again.
         spoke_last = c[C_WAIT_SPOKE + peer.side], c[C_WAIT_SPOKE + end.side]
-        heard_long_ago = 0 < spoke_last[0] < rst.time - ACK_DUE - 2 * max(peer[E_RTT_MIN], 0)
-        sent_long_ago = 0 < spoke_last[1] < rst.time - SENT_AGAIN
+        heard_long_ago = 0 < spoke_last[0] < rst.time - ACK_DUE * MILLISECOND - 2 * max(peer[E_RTT_MIN], 0)
+        sent_long_ago = 0 < spoke_last[1] < rst.time - SENT_AGAIN * MILLISECOND
         yield Abort(
             end,
             change,
@@ -137,16 +155,11 @@ def close_with_unread_data(c: View) -> Iterator[Hit]:
         if abort.instead_of_ack or not (abort.unread or abort.maybe_unread):
             continue
         end = abort.end
-        after = span(max(0, abort.rst.time - end[E_ACK_TIME]))
-        what = (
-            f"{count(abort.unread, 'byte')} from {end.peer.name} that it had not acknowledged before"
-            if abort.unread
-            else f"the last data of {end.peer.name}, {after} after acknowledging them,"
-        )
+        after = max(0, abort.rst.time - end[E_ACK_TIME])
         yield Hit(
             end.side,
             abort.rst,
-            f"{end.name} answered {what} with RST: its application closed without reading them, or with SO_LINGER 0",
+            left_unread((end.name, end.peer.name), abort.unread, after),
             severity=None if abort.unread and harms(abort) and not may_have_acknowledged(end, abort.rst) else "low",
         )
 
@@ -173,12 +186,8 @@ def linger_zero_close(c: View) -> Iterator[Hit]:
         if abort.instead_of_ack or abort.unread or abort.maybe_unread or abort.lost:
             continue
         if end.peer[E_ACK_TIME] > end[E_ACK_TIME] and abort.rst.time - end.peer[E_ACK_TIME] <= SECOND:
-            yield Hit(
-                end.side,
-                abort.rst,
-                f"{end.name} ended the connection with RST {span(max(0, abort.rst.time - end.peer[E_ACK_TIME]))} after "
-                f"{end.peer.name} had acknowledged all of its data: a close with SO_LINGER 0, which avoids TIME_WAIT",
-            )
+            after = max(0, abort.rst.time - end.peer[E_ACK_TIME])
+            yield Hit(end.side, abort.rst, lingered((end.name, end.peer.name), after))
 
 
 def abort_rst(c: View) -> Iterator[Hit]:
@@ -186,20 +195,14 @@ def abort_rst(c: View) -> Iterator[Hit]:
     for abort in aborts(c):
         end = abort.end
         acked = end.peer[E_ACK_TIME]
-        lingered = acked > end[E_ACK_TIME] and abort.rst.time - acked <= SECOND and not abort.lost
-        if abort.instead_of_ack or abort.unread or abort.maybe_unread or lingered:
+        done = acked > end[E_ACK_TIME] and abort.rst.time - acked <= SECOND and not abort.lost
+        if abort.instead_of_ack or abort.unread or abort.maybe_unread or done:
             continue
-        lost = (
-            f"{count(abort.lost, 'byte')} that it had sent were not acknowledged"
-            if abort.lost
-            else "all data had been acknowledged"
-        )
         few = LAST_WORDS if end.peer[E_FIN] >= 0 else 0  # it answers its peer's close so, and takes leave
         yield Hit(
             end.side,
             abort.rst,
-            f"{end.name} aborted the connection to {end.peer.name} with RST after "
-            f"{span(abort.rst.time - c[C_FIRST_TIME])}; {lost}",
+            aborted((end.name, end.peer.name), abort.lost, abort.rst.time - c[C_FIRST_TIME]),
             severity=None
             if abort.lost > few and abort.rst.ack <= end.peer[E_NEXT] and not may_skip_packets(end.peer)
             else "low",  # else it had more than is here
@@ -211,12 +214,11 @@ def rst_instead_of_ack_of_fin(c: View) -> Iterator[Hit]:
     for abort in aborts(c):
         if abort.instead_of_ack:
             end = abort.end
-            fin = next(s for s in end.peer.segments if s.fin)
+            fin = next(s for s in end.peer.segments if s.fin and s.frame < abort.rst.frame)
             yield Hit(
                 end.side,
                 abort.rst,
-                f"{end.name} answered the FIN of {end.peer.name} with RST, {span(abort.rst.time - fin.time)} later, "
-                "and gave no other ACK: its application aborts what the other side closes",
+                reset_for_fin((end.name, end.peer.name), abort.rst.time - fin.time),
                 (fin,),
                 # All had arrived: a client that has read enough harms nobody, a server may have dropped a request. A
                 # few last words with the FIN, as to unbind from a directory, are a goodbye.
@@ -291,6 +293,7 @@ RULES = (
         needs=(BOTH_DIRECTIONS,),
         fragile=True,
         detect=abort_rst,
+        wording=Wording(DETECT_ABORT, word_abort, low, is_plain),
         aliases={"Zeek": "RSTO or RSTR", "tcptrace": "resets", "Wireshark": "tcp.connection.rst"},
         example=HANDSHAKE
         + """
@@ -328,6 +331,7 @@ RULES = (
         needs=(BOTH_DIRECTIONS,),
         fragile=True,
         detect=close_with_unread_data,
+        wording=Wording(DETECT_UNREAD, word_unread, low, is_plain),
         aliases={"Linux": "TCPAbortOnClose"},
         example=HANDSHAKE
         + """
@@ -362,6 +366,7 @@ RULES = (
         when=when_aborted_open,
         needs=(BOTH_DIRECTIONS,),
         detect=linger_zero_close,
+        wording=Wording(DETECT_LINGER, word_linger, covers=is_plain),
         aliases={"Linux": "SO_LINGER with l_linger 0"},
         example=HANDSHAKE
         + """
@@ -390,6 +395,7 @@ RULES = (
         when=when_aborted_open,
         needs=(BOTH_DIRECTIONS,),
         detect=rst_instead_of_ack_of_fin,
+        wording=Wording(DETECT_RST_FOR_FIN, word_reset_for_fin, low, is_plain),
         aliases={"Zeek": "RSTR or RSTO"},
         example=HANDSHAKE
         + """

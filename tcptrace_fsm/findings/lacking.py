@@ -33,6 +33,7 @@ from tcptrace_fsm.kernels.layout import (
     SKIPPED_SHIFT,
     STACK_LINUX,
     STACK_UNKNOWN,
+    STEPS_LEAST,
 )
 from tcptrace_fsm.text.durations import SECOND
 
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["lacks", "leap", "may_skip_packets", "mistimed", "shown_from", "skips_packets"]
 
-COUNTED = 3  # steps forward by one or a few: so a host goes on that numbers the packets of each connection for itself
 STEPS_MASK = (1 << SKIPPED_SHIFT - NUMBERED_SHIFT) - 1
 
 
@@ -55,14 +55,14 @@ def skips_packets(end: End) -> bool:
     connection for itself; others count those to one host, or all of them.
     """
     skips, steps = end[E_LAST_FLAGS] >> SKIPPED_SHIFT, end[E_LAST_FLAGS] >> NUMBERED_SHIFT & STEPS_MASK
-    return skips > 0 and skips + steps >= COUNTED and end[END_STACK] == STACK_LINUX
+    return skips > 0 and skips + steps >= STEPS_LEAST and end[END_STACK] == STACK_LINUX
 
 
 def may_skip_packets(end: End) -> bool:
     """The same, of any host that mostly numbers its packets one by one: where others than these may be missing."""
     skips, steps = end[E_LAST_FLAGS] >> SKIPPED_SHIFT, end[E_LAST_FLAGS] >> NUMBERED_SHIFT & STEPS_MASK
     often = skips <= steps or end[END_STACK] == STACK_UNKNOWN
-    return skips_packets(end) or (skips > 0 and often and skips + steps >= COUNTED)
+    return skips_packets(end) or (skips > 0 and often and skips + steps >= STEPS_LEAST)
 
 
 def shown_from(end: End) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tcptrace_fsm.findings.lacking import lacks
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
+    BOTH_ELSEWHERE,
     C_ENDPOINTS,
     C_FLAGS,
     C_MARKS,
@@ -53,7 +54,6 @@ __all__ = [
     "BOTH_SYNS",
     "DOUBTS",
     "FIRST_FIN",
-    "NEAR",
     "WHOLE",
     "Need",
     "doubtful",
@@ -68,7 +68,6 @@ DOUBTS = (
     "low where the capture lacks segments of the connection that were acknowledged or numbered, or its bare ACKs, "
     "takes two connections on the same ports for one, or has stamps a second or more behind those before them"
 )
-NEAR = 1 << 20  # bytes; numbers that are both off by more than this are another connection's; ELSEWHERE by one alone
 
 
 def always(_key: Key) -> bool:
@@ -141,7 +140,7 @@ def is_elsewhere(s: Segment, end: End, *, first: bool) -> bool:
     if not s.flags & TCP_ACK or s.rst or s.marks >> MARK_BAD_CHECKSUM & 1 or s.marks >> MARK_STRAY_SYN & 1:
         return False
     off = outside(s.ack, end.peer)
-    return off > ELSEWHERE if first and not s.seq else off > NEAR and outside(s.seq, end) > NEAR
+    return off > ELSEWHERE if first and not s.seq else off > BOTH_ELSEWHERE and outside(s.seq, end) > BOTH_ELSEWHERE
 
 
 def mixed(view: View) -> bool:

@@ -160,8 +160,9 @@ class Rule:
         """How severe it is what a kernel has detected, and the capture fault that could explain it."""
         assert self.wording is not None
         severity, artefact = self.wording.grade(grade) or self.severity, fault_of(doubt, lost)
-        if severity in {"medium", "high"} and self.category != "capture" and doubt & DOUBT_TIME:
-            severity = "low"  # when it was sent nobody knows
+        loud = severity in {"medium", "high"}
+        if loud and ((self.category != "capture" and doubt & DOUBT_TIME) or (self.fragile and lost)):
+            severity = "low"  # when it was sent nobody knows, or what else was
         elif artefact and severity == "high":
             severity = "medium"
         return severity, artefact

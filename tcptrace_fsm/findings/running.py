@@ -22,12 +22,14 @@ from tcptrace_fsm.findings.keys import Key, alike
 from tcptrace_fsm.findings.opening import SYN_TIMER
 from tcptrace_fsm.findings.precedence import may_exclude, reconciled
 from tcptrace_fsm.findings.view import View
+from tcptrace_fsm.kernels.aborts import detect_aborts
 from tcptrace_fsm.kernels.detect import detect
 from tcptrace_fsm.kernels.layout import (
     C_LOG_COUNT,
     C_OVER_TIME,
     C_PATH,
     D_ASKED,
+    DETECT_ABORTS,
     DETECT_FIN_BARE,
     DETECT_LAST_ACK_LOST,
     DETECT_SPURIOUS,
@@ -74,7 +76,7 @@ def asked_of(places: Places, bits: int) -> array[int]:
 
 def most_of(bits: int) -> int:
     """How many findings the kernel may tell of a connection that it is asked that of: some kinds are of each side."""
-    return bits.bit_count() + (bits & (DETECT_SPURIOUS | DETECT_LAST_ACK_LOST | ODD)).bit_count()
+    return bits.bit_count() + (bits & (DETECT_SPURIOUS | DETECT_LAST_ACK_LOST | ODD | DETECT_ABORTS)).bit_count()
 
 
 def detections(rules: Mapping[int, Rule], block: Block, asked: array[int], most: int) -> Detections:
@@ -95,11 +97,14 @@ def detections(rules: Mapping[int, Rule], block: Block, asked: array[int], most:
     assert block.log is not None
     words, starts = block.words, asked[::ASKED]
     logged = sum(picked(words, starts, LOGGED))
-    out, frames = none * (most * DETECTED_SIZE), none * (11 * logged + 9 * count)
+    out, frames = none * (most * DETECTED_SIZE), none * (11 * logged + 13 * count)
     changes = block.done.transitions or none
     n = detect(count, asked, COPIED, SYN_TIMER, words, block.log, changes, out, frames)
-    if any(bits & ODD for bits in set(asked[2::ASKED])):
+    of_any = reduce(or_, set(asked[2::ASKED]))
+    if of_any & ODD:
         n = detect_odd(count, asked, n, words, block.log, out, frames)
+    if of_any & DETECT_ABORTS:
+        n = detect_aborts(count, asked, n, words, block.log, changes, out, frames)
     return Detections.of(rules, block, out[: n * DETECTED_SIZE], frames, starts)
 
 
@@ -150,8 +155,8 @@ class Runner(Judge):
     def choose(self, key: Key) -> Choice:
         """Who is asked about connections with this key; remembered."""
         rules = tuple(rule for rule in self.rules if rule.kind not in self.full and rule.considers(key))
-        bits = sum(rule.wording.number for rule in rules if rule.wording)
-        choice = self.chosen[key] = Choice(rules, bits, any(rule.wording is None for rule in rules))
+        covered = [rule.wording.number for rule in rules if rule.wording and rule.wording.covers(key)]
+        choice = self.chosen[key] = Choice(rules, sum(covered), len(covered) < len(rules))
         return choice
 
     def judge(self, block: Block) -> None:
@@ -243,7 +248,8 @@ class Runner(Judge):
                 kept += mine
                 told = [self.frequent[kinds[i]].kind for i in mine]
             else:
-                new = self._findings(block, (c, t), rules, None if mine is None else [found.finding(i) for i in mine])
+                told_already = [found.finding(i) for i in mine or ()]
+                new = self._findings(block, (c, t), rules, (0 if mine is None else choice.bits, told_already))
                 if new:
                     between.setdefault(len(kept), []).extend(new)
                 told = [finding.kind for finding in new]
@@ -264,15 +270,16 @@ class Runner(Judge):
         block: Block,
         place: tuple[int, int],
         rules: tuple[Rule, ...] | list[Rule],
-        mine: list[Finding] | None,
+        by_kernel: tuple[int, list[Finding]],
     ) -> list[Finding]:
-        """What the rules say of a connection; ``mine`` is what the kernel has detected, None where it was not asked."""
+        """What the rules say of a connection, given what the kernel was asked of it, as bits, and has detected."""
+        bits, mine = by_kernel
         words, c, log = block.words, place[0], block.log
         assert log is not None
         view = None
         said: list[Finding] = []
         for rule in rules:
-            if rule.wording and mine is not None:
+            if rule.wording and rule.wording.number & bits:
                 said += [one for one in mine if one.kind == rule.kind]
                 continue
             if view is None:

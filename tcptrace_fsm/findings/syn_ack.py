@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.handshake import first_plain, first_syn, is_plain, syn_acks, when_again
-from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS, NEAR
+from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.findings.third_segment import when_failed, when_misfit
 from tcptrace_fsm.findings.wording import Detected, Wording
 from tcptrace_fsm.kernels.layout import (
+    BOTH_ELSEWHERE,
     C_PATH,
     C_TAKEN_OVER,
     CHECKSUM_BAD,
@@ -191,7 +192,7 @@ def wrong_direction(c: View) -> Iterator[Hit]:
             "come from there: a forged or misdirected segment",
             (syn, *own[1:]),
             # Whoever goes on with the number that it acknowledges has sent a SYN, which the capture lacks.
-            "low" if any(0 <= s.seq - own[0].ack < NEAR and not s.rst for s in c.server.segments) else None,
+            "low" if any(0 <= s.seq - own[0].ack < BOTH_ELSEWHERE and not s.rst for s in c.server.segments) else None,
         )
 
 

@@ -11,6 +11,8 @@ from tcptrace_fsm.text.addresses import socket_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from tcptrace_fsm.findings.keys import Key
+
 __all__ = ["NO_CLIENT", "NO_SERVER", "SENT", "Detected", "Unnamed", "Wording", "name_in"]
 
 SENT = Basis.SENT.name.lower()
@@ -70,6 +72,11 @@ def as_declared(_grade: int) -> None:
     """The severity is that of the rule."""
 
 
+def any_key(_key: Key) -> bool:
+    """For kernels that are asked about every connection that the rule considers."""
+    return True
+
+
 class Wording(NamedTuple):
     """How a kind of finding is put into words where the kernel detects it.
 
@@ -81,8 +88,11 @@ class Wording(NamedTuple):
         The finding -> its message; of when and where, it may tell names and ``taken_frame``.
     grade : callable
         What its severity depends on, ``GRADE_`` bits -> the severity where it differs from the rule's.
+    covers : callable
+        Key -> bool: whether the kernel is asked about such connections; about others, the rule's ``detect`` is.
     """
 
     number: int
     word: Callable[[Detected], str]
     grade: Callable[[int], str | None] = as_declared
+    covers: Callable[[Key], bool] = any_key

@@ -15,6 +15,11 @@ DETECT_SYN_FIN = 256
 DETECT_SYN_RST = 512
 DETECT_SYN_URG = 1024
 DETECT_FIN_BARE = 2048
+DETECT_ABORT = 4096
+DETECT_UNREAD = 8192
+DETECT_LINGER = 16384
+DETECT_RST_FOR_FIN = 32768
+DETECT_ABORTS = DETECT_ABORT | DETECT_UNREAD | DETECT_LINGER | DETECT_RST_FOR_FIN
 
 # --- detected: one finding -------------------------------------------------------------------------------------------
 D_ASKED = 0  # which of the connections that were asked about
@@ -22,7 +27,7 @@ D_KIND = 1  # DETECT_...
 D_SIDE = 2
 D_TIME = 3  # of what shows it
 D_FRAME = 4
-D_COUNT = 5  # how many segments
+D_COUNT = 5  # how many segments; of DETECT_ABORTS bytes: that were lost, or unread
 # D_MORE: DETECT_SPURIOUS: how many reports of duplicates; DETECT_LAST_ACK_LOST: DL_... bits; of strays: if reset; of
 # SYNs with odd flags: what they drew: 0: nothing, 1: RST, 2: an answer
 D_MORE = 6
@@ -46,6 +51,7 @@ GRADE_LATE = 2  # three seconds or more
 GRADE_BAD_SUMS = 4  # the client's checksums are wrong, all of them
 GRADE_UNSURE = 8  # the client may have given up, or met a connection of before
 GRADE_RESET = 16  # answered with RST
+GRADE_LOW = 32  # it harms nobody, or the capture lacks too much
 
 # D_DOUBT
 DOUBT_COPIED = 1

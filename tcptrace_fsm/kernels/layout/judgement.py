@@ -30,3 +30,15 @@ MUCH_UNACKED = 10 << 20
 # Bytes: what lies so far from where a stream ended is of another connection on the same ports. No window in use is so
 # large (RFC 7323 section 2.3 would allow 1 GiB), and of two ISNs at random (RFC 6528) one in 128 lies nearer.
 ELSEWHERE = 16777216
+# The same where both numbers of a segment lie so far off.
+BOTH_ELSEWHERE = 1 << 20
+# Bytes: a TLS alert, a goodbye; with a FIN behind them nobody misses them.
+LAST_WORDS = 64
+# No ACK is delayed for so long (RFC 9293 section 3.8.6.3).
+ACK_DUE = 500
+# What is not acknowledged has been sent again by then (RFC 6298).
+SENT_AGAIN = 3000
+# So many steps forward by one or a few show a host that numbers the packets of each connection for itself.
+STEPS_LEAST = 3
+# Questions without an answer: a reset after them is about the peer's silence.
+IN_VAIN = 2
