@@ -214,6 +214,10 @@ WAITED_FOR = {
         ).replace("40009 80", "40009 25"),
         "server_slow",
     ),
+    "a slow answer among quick ones, of a connection that the capture knows from an answer on": (
+        talk([(0.05, SERVER, 300), *asked(*[0.004] * 9, 8.4, *[0.004] * 5, think=0.7)], opened=""),
+        "server_slow",
+    ),
     "two slow ones of five, in each of several connections": (
         "".join(
             later(talk(asked(0.02, 6.3 + 0.4 * i, 0.02, 0.03, 8.1 - 0.3 * i, 0.02, size=300)), 30 * i, 40001 + i)

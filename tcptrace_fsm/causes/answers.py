@@ -109,7 +109,7 @@ def one_sided_talk(case: Case) -> bool:
         return True
     if at_leisure(case):
         return True
-    return case.midstream and server_began(case)
+    return case.midstream and server_began(case) and not client_asks(case, worst)
 
 
 def at_leisure(case: Case) -> bool:

@@ -205,11 +205,12 @@ def client_asks(case: Case, last: int, usual: int | None = None) -> bool:
     client says last is then an answer too. ``last`` is how long the server has been silent since, as far as its time
     holds that; ``usual`` what its answers take, at the median if it is not given.
     """
-    if case.midstream and server_began(case):
-        return False
-    if (median_response(case) if usual is None else usual) <= 2 * AT_ONCE:
-        return True
     waited = [case[C_TIMES + 2 * WAIT_APPLICATION + side] for side in (CLIENT, SERVER)]
+    usual = median_response(case) if usual is None else usual
+    if case.midstream and server_began(case):  # that may have been an answer
+        return case[C_RESPONSES] >= HABIT and usual <= 2 * AT_ONCE and waited[CLIENT] >= 4 * usual * case[C_REQUESTS]
+    if usual <= 2 * AT_ONCE:
+        return True
     return not server_began(case) and waited[CLIENT] >= 4 * (waited[SERVER] - last)
 
 
