@@ -42,6 +42,25 @@ ENDED = """
     0.200 > F. 1:1(0)       ack 2   id 104 <ts 300/1000>
     0.210 < .  2:2(0)       ack 2   id 503 <ts 1110/300>
 """
+HOLES = "".join(f"0.15{i} > . {101 + 1000 * i}:{1101 + 1000 * i}(1000) ack 1 id {109 + i}\n" for i in range(6))
+REORDERED = (
+    """
+    0.000 > S  0:0(0)                id 101
+    0.010 < S. 0:0(0)        ack 1
+    0.020 > .  1:1(0)        ack 1   id 102
+    0.030 > P. 1:101(100)    ack 1   id 103
+    0.040 < .  1:1(0)        ack 101
+    0.100 > .  6101:7101(1000) ack 1 id 106
+    0.101 < .  1:1(0)        ack 101 <sack 6101 7101>
+    0.102 > .  7101:8101(1000) ack 1 id 107
+    0.103 < .  1:1(0)        ack 101 <sack 6101 8101>
+    0.104 > .  8101:9101(1000) ack 1 id 108
+    0.105 < .  1:1(0)        ack 101 <sack 6101 9101>
+"""
+    + HOLES
+    + "0.157 < . 1:1(0) ack 9101\n"
+)
+LATE = "".join(f"0.16{i} > . {101 + 1000 * i}:{1101 + 1000 * i}(1000) ack 1 id {104 + i}\n" for i in range(2))
 QUEUE = """
     0.000 > S  0:0(0)       id 101
     0.010 < S. 0:0(0)       ack 1
@@ -86,6 +105,9 @@ ROWS = {
         SIX + "0.700 > P. 1:101(100) ack 1 id -1" + ONE_AFTER_ANOTHER.format(0.701, 0.702, 1.352),
         {},
     ),
+    # --- a way here that reorders ---
+    "overtaken_not_lost": (REORDERED + LATE + "end 1", {"lost_before_v": "low"}),
+    "lost_and_sent_again": (REORDERED + "end 1", {"lost_before_v": "medium"}),
     # --- a full accept queue ---
     "two_acks_were_ignored": (
         QUEUE

@@ -21,11 +21,14 @@ from tcptrace_fsm.kernels.layout import (
     MARK_ACK_OLD,
     MARK_BAD_CHECKSUM,
     MARK_CAPTURE_DUPLICATE,
+    MARK_DSACK,
     MARK_KEEPALIVE,
     MARK_OUT_OF_ORDER,
     MARK_PAWS,
     MARK_RETRANSMISSION,
+    MARK_SPURIOUS,
     MARK_STRAY_SYN,
+    MARK_TIMEOUT,
     MARK_ZERO_WINDOW_PROBE,
     MILLISECOND,
     SERVER,
@@ -49,8 +52,10 @@ __all__ = [
     "MET_OLD",
     "answered_by",
     "answered_with_reset",
+    "are_overtaken",
     "asked_in_vain",
     "bytes_lost",
+    "came_twice",
     "follows_own_syn",
     "genuine",
     "hops",
@@ -165,6 +170,20 @@ def overtaken(s: Segment, end: End) -> bool:
         for x in genuine(end.segments)
         if x.frame < s.frame
     )
+
+
+def came_twice(end: End) -> int:
+    """How many segments of an end came twice: its peer reports so (RFC 2883), or had acknowledged them before."""
+    reported = sum(s.has(MARK_DSACK) for s in end.peer.segments)
+    return max(reported, sum(s.has(MARK_SPURIOUS) and s.length > 0 for s in end.segments))
+
+
+def are_overtaken(again: list[Segment], twice: int) -> bool:
+    """Whether what was sent again may have been overtaken only, where ``twice`` others came twice.
+
+    A receiver reports several at once, and some reports are lost: of so many, others had been overtaken as well.
+    """
+    return 3 * twice >= len(again) and not any(s.has(MARK_TIMEOUT) for s in again)
 
 
 def outdated(segment: Segment, by: Segment) -> bool:

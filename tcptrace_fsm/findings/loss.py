@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.evidence import HANDSHAKE, are_overtaken, came_twice
 from tcptrace_fsm.findings.lacking import shown_from
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, mask, span
@@ -208,15 +208,17 @@ def lost_before(c: View) -> Iterator[Hit]:
         shown = shown_from(end)
         again = [s for s in repeats(end, MARK_LOST_BEFORE) if s.seq >= shown]
         if again:
+            twice = came_twice(end)
+            overtaken = are_overtaken(again, twice)
             yield Hit(
                 end.side,
                 again[0],
                 f"segments of {end.name} were lost between it and the capture point {times(len(again), c)}: later "
-                "ones passed "
-                "here first, the missing ones came only when sent again",
+                "ones passed here first, the missing ones came only when sent again"
+                + (f", or were overtaken like {twice} more that came twice" if overtaken else ""),
                 again[1:],
                 # Where frames are missing here that arrived, those may have passed here too.
-                "low" if c[C_MARKS] & mask(MARK_ACK_UNSEEN) else graded(len(again)),
+                "low" if overtaken or c[C_MARKS] & mask(MARK_ACK_UNSEEN) else graded(len(again)),
             )
 
 
@@ -235,15 +237,15 @@ def lost_after(c: View) -> Iterator[Hit]:
         lost = len(again) - dsacks  # a duplicate that was reported had not been lost
         if lost <= 0 or c.one_sided:
             continue
-        # A receiver reports several at once, and some reports are lost: of so many, others had been overtaken as well.
-        overtaken = 3 * dsacks >= len(again) and not any(s.has(MARK_TIMEOUT) for s in again)
+        twice = came_twice(end)
+        overtaken = are_overtaken(again, twice)
         yield Hit(
             end.side,
             again[0],
             f"segments of {end.name} had passed here and were needed again {times(lost, c)}: they, or the ACKs of "
             "them, were "
             f"lost between the capture point and {end.peer.name}"
-            + (f", or overtaken there like {dsacks} more that came twice" if overtaken else ""),
+            + (f", or overtaken there like {twice} more that came twice" if overtaken else ""),
             again[1:],
             "low" if overtaken else graded(lost),
         )
