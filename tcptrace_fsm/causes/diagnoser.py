@@ -89,9 +89,11 @@ Order = tuple[int, int]
 class Earliest(list[Order]):
     """The few that began first, of connections that are alike: when, and with which frame."""
 
-    def take(self, words: array[int], rows: Places) -> list[int]:
-        """Of some more, those that are among the first: where their records begin."""
+    def take(self, words: array[int], rows: Places, since: int) -> list[int]:
+        """Of some more, none of which began before ``since``, those among the first: where their records begin."""
         last = self[-1][0] if len(self) >= ALIKE else 1 << 63
+        if since > last:
+            return []
         times = picked(words, rows.starts, BEGAN)
         if lowest_of(times) > last:
             return []
@@ -118,10 +120,12 @@ class Alike:
         """When each began, its first frame, its number: those that began first."""
         self.cases: list[Case] = []
 
-    def number(self, words: array[int], rows: Places) -> None:
-        """Count some and note their numbers."""
+    def number(self, words: array[int], rows: Places, since: int) -> None:
+        """Count some, none of which began before ``since``, and note their numbers."""
         self.count += len(rows)
         last = self.ids[-1][0] if len(self.ids) >= LISTED else 1 << 63
+        if since > last:
+            return
         times = picked(words, rows.starts, BEGAN)
         if lowest_of(times) <= last:
             early = [
@@ -164,14 +168,14 @@ class Diagnoser(Judge):
     def judge(self, block: Block) -> None:
         """Keep the logs of those that a diagnosis may need."""
         assert block.log is not None
-        alike = _alike(block)
+        alike, since = _alike(block), _began(block)
         for key in alike:
             earliest = self._first.get(key)
             if earliest is None:
                 if not self._has_room(key, len(self._first), 0, alike.starts(key), block.words):
                     continue
                 earliest = self._first[key] = Earliest()
-            for c in earliest.take(block.words, alike.rows(key)):
+            for c in earliest.take(block.words, alike.rows(key), since):
                 block.done.logs[c] = log_of(block.words, c, block.log)
 
     def _has_room(self, key: Key, many: int, whose: int, starts: Iterable[int], words: array[int]) -> bool:
@@ -188,7 +192,7 @@ class Diagnoser(Judge):
         words, logs = block.words, block.done.logs
         seen = block if block.done.by_position is None else Block(block.done.by_position, lost=block.lost)
         findings = seen.done.findings
-        groups = _alike(block)
+        groups, since = _alike(block), _began(block)
         for key in groups:
             alike = self.likes.get(key)
             if alike is None:
@@ -197,7 +201,7 @@ class Diagnoser(Judge):
                     continue
                 alike = self.likes[key] = Alike()
             rows = groups.rows(key)
-            alike.number(words, rows)
+            alike.number(words, rows, since)
             for c, t in [(c, rows.changes[i]) for i, c in enumerate(rows.starts) if c in logs] if logs else ():
                 view = view_of(seen, c, t, logs[c], self.profile)
                 path = path_of(block.done.paths, c // CONNECTION_SIZE)
@@ -289,6 +293,11 @@ def _alike(block: Block) -> _Groups:
         return made
 
     return block.once("alike", make)
+
+
+def _began(block: Block) -> int:
+    """When the first of the connections began, ns."""
+    return block.once("began", lambda some: lowest_of(picked(some.words, some.starts, BEGAN)) if some.count else 0)
 
 
 def _kinds_by_connection(findings: Iterable[Finding]) -> dict[int, frozenset[str]]:
