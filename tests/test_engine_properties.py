@@ -117,7 +117,7 @@ STAMPED_BACK = parse(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", SHORT_WAYS)
-@settings(relaxed, max_examples=40)
+@settings(relaxed, max_examples=25)
 @example(BEYOND)
 @example(FAR_ACK)
 @example(STAMPED_BACK)
