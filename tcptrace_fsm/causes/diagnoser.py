@@ -10,7 +10,8 @@ from __future__ import annotations
 from array import array
 from bisect import insort
 from heapq import nsmallest
-from itertools import accumulate
+from itertools import accumulate, compress
+from operator import not_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.causes.briefs import CLIENT_SEGMENTS, SERVER_SEGMENTS
@@ -25,6 +26,7 @@ from tcptrace_fsm.core.grouping import (
     Places,
     in_order,
     lowest_of,
+    multiplied,
     picked,
     words_in_common,
 )
@@ -320,12 +322,9 @@ def _one_way(block: Block) -> Places:
     seen = Marks(block.count)
     for places in by_key(block).values():
         seen.add(places.starts, array("q", [1]) * len(places))
-    starts = in_order(quiet, block.starts)
-    starts = array("q", [c for c, noted in zip(starts, seen.of(starts), strict=True) if not noted])
-    if not starts:
-        return Places()
-    begins = [0, *accumulate(block.column(C_TRANSITIONS))]
-    return Places(starts, array("q", [begins[c // CONNECTION_SIZE] * TRANSITION_SIZE for c in starts]))
+    others = array("q", compress(quiet, map(not_, seen.of(in_order(quiet, block.starts)))))
+    begins = array("q", accumulate(block.column(C_TRANSITIONS), initial=0))
+    return Places(multiplied(others, CONNECTION_SIZE), multiplied(in_order(others, begins), TRANSITION_SIZE))
 
 
 class _Group(NamedTuple):

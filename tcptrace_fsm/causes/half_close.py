@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import compress
+from operator import not_
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.causes.briefs import CLIENT_BYTES, OPENED, SERVER_BYTES
@@ -33,7 +35,7 @@ class Answers(NamedTuple):
 
     def to(self, size: int) -> bool:
         """Whether requests of this size were answered."""
-        return any(got for sent, got in zip(self.sent, self.got, strict=True) if sent == size)
+        return any(compress(self.got, map(size.__eq__, self.sent)))
 
 
 def answers(case: Case, world: World) -> Answers:
@@ -42,7 +44,7 @@ def answers(case: Case, world: World) -> Answers:
     if not set(alike.column(C_OPENING)) <= set(OPENED):
         alike = alike.opened
     sent, got = alike.column(CLIENT_BYTES), alike.column(SERVER_BYTES)
-    silent = sum(0 < asked <= REQUEST for asked, answer in zip(sent, got, strict=True) if not answer)
+    silent = sum(0 < asked <= REQUEST for asked in compress(sent, map(not_, got)))
     first = next((i for i, n in enumerate(got) if n), None)
     return Answers(len(alike), silent, None if first is None else alike[first], sent, got)
 

@@ -23,7 +23,7 @@ from tcptrace_fsm.causes.briefs import (
     Briefs,
     kept,
 )
-from tcptrace_fsm.core.grouping import Field, Order, counting, in_order, picked, words_in_common
+from tcptrace_fsm.core.grouping import Field, Order, counting, in_order, pick_more, words_in_common
 from tcptrace_fsm.findings.lone import Surveyed
 from tcptrace_fsm.findings.needs import holds_bare_acks
 from tcptrace_fsm.kernels.layout import (
@@ -107,7 +107,7 @@ class Ledger:
         for way, members in words_in_common(block.words, block.starts, _WAY):
             self.ways[way] += len(members)
         if len(self.words) < MOST_BRIEFS * BRIEF_SIZE:
-            self.words.extend(picked(block.words, block.starts, FIELDS))
+            pick_more(self.words, block.words, block.starts, FIELDS)
 
     def merge(self, other: Ledger) -> None:
         """Take what another has counted of other connections."""

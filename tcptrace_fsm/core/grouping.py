@@ -38,6 +38,7 @@ __all__ = [
     "in_order",
     "lowest_of",
     "multiplied",
+    "pick_more",
     "picked",
     "steps_of",
     "words_in_common",
@@ -180,6 +181,16 @@ def picked(words: array[int], starts: array[int], fields: Sequence[Field]) -> ar
     if starts:
         pick_words(len(starts), starts, words, len(fields), array("q", [n for field in fields for n in field]), out)
     return out
+
+
+def pick_more(out: array[int], words: array[int], starts: array[int], fields: Sequence[Field]) -> None:
+    """The same, behind what ``out`` holds already."""
+    at = len(out)
+    out.frombytes(bytes(8 * len(starts) * len(fields)))
+    if starts:
+        wanted = array("q", [n for field in fields for n in field])
+        with memoryview(out) as room:
+            pick_words(len(starts), starts, words, len(fields), wanted, room[at:])
 
 
 class Order:
