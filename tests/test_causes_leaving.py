@@ -245,7 +245,7 @@ def test_one_direction_does_not_tell_whether_it_was_lost():
     assert said == {True: ["likely"], False: ["possible"]}
 
 
-def jobs(size):
+def jobs(size, after=0.04, closes=0.0311):
     """Clients that send so much, close behind it, and get a FIN without a byte."""
     return "".join(
         f"""
@@ -255,9 +255,9 @@ def jobs(size):
         {n}.020 > .  1:1(0) ack 1
         {n}.030 > .  1:{1 + size // 2}({size // 2}) ack 1
         {n}.031 > P. {1 + size // 2}:{1 + size}({size - size // 2}) ack 1
-        {n}.0311 > F. {1 + size}:{1 + size}(0) ack 1
-        {n}.040 < F. 1:1(0) ack {2 + size}
-        {n}.050 > .  {2 + size}:{2 + size}(0) ack 2
+        {n + closes:.4f} > F. {1 + size}:{1 + size}(0) ack 1
+        {n + after:.4f} < F. 1:1(0) ack {2 + size}
+        {n + after + 0.01:.4f} > .  {2 + size}:{2 + size}(0) ack 2
         """
         for n in range(4)
     )
@@ -267,6 +267,12 @@ def test_a_job_is_no_request():
     """What is sent to a printer wants no answer; a request does."""
     assert loud(jobs(9000)) == []
     assert [cause for cause, _ in loud(jobs(300))] == ["half_close_unsupported"]
+
+
+def test_who_closes_with_its_request_waits_for_the_answer():
+    """A proxy that closes seconds later takes its FIN for the end of all, too; who closes late has gone away."""
+    assert [cause for cause, _ in loud(jobs(300, after=3.0))] == ["half_close_unsupported"]
+    assert loud(jobs(300, after=3.0, closes=0.9)) == []
 
 
 ANSWERED = """

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES"]
 
+PATIENCE = 30 * SECOND  # of a server that waits for its own application before it closes
 REQUEST = 2_920  # bytes: what fills more than two segments is a job, a message, a file rather than a request
 
 
@@ -60,7 +61,10 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
         return None  # FINs that cross answer nothing
     if client[E_UNIQUE] > REQUEST:
         return None  # an upload, rather than a request
-    if answer.time - fin.time > max(2 * prompt(server), SECOND) or fin.time - case.first_time > 30 * SECOND:
+    # Who closes his direction with a request does so at once; who had waited by then may have given up.
+    gave_up = 0 < case[C_WAIT_SPOKE + CLIENT] < fin.time - SECOND // 5
+    soon = max(2 * prompt(server), SECOND if gave_up else PATIENCE)
+    if answer.time - fin.time > soon or fin.time - case.first_time > 30 * SECOND:
         return None
     others = world.once(("answers", case.service), lambda: answers(case, world))
     if others.first is None and (others.silent < 2 or answer.rst):
@@ -76,8 +80,6 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
     if others.first is not None:
         got = f"{others.first.server_bytes:,} bytes"
         evidence.append(f"others were answered: connection {others.first.conn_id} got {got}")
-    # Who closes his direction with a request does so at once; who had waited by then may have given up.
-    gave_up = 0 < case[C_WAIT_SPOKE + CLIENT] < fin.time - SECOND // 5
     # Where some are answered and some are not, these may be pushes of another kind, unless the same was answered.
     another = others.first is not None and not others.to(client[E_UNIQUE])
     return Verdict(
