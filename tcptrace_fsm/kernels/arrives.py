@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.kernels.fins import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.leaves import *
+from tcptrace_fsm.kernels.minisockets import *
 from tcptrace_fsm.kernels.moves import *
 from tcptrace_fsm.kernels.resets import *
 from tcptrace_fsm.kernels.seen import *
@@ -217,7 +218,7 @@ def acks_fin(tcb: Tcb, w: int) -> int:
             return -1  # these let go of a connection before they look at the ACK, or say no state in between
     if tcb.state == ST_FIN_WAIT_1 and (aborts_at(tcb, w) or reset_before(tcb, w) or left_unread(tcb, w)):
         return -1
-    if tcb.state == ST_FIN_WAIT_1 and is_answered_too(tcb, w):
+    if tcb.state == ST_FIN_WAIT_1 and (is_answered_too(tcb, w) or each_draws_rst(tcb, w)):
         return -1
     return arrived(tcb, w, tcb.last_fin, tcb.fin_gap)
 
@@ -355,6 +356,10 @@ def peer_segment(tcb: Tcb, w: int) -> int:
         if behind_unseen_fin(tcb, w):
             event = EV_RCV_FIN_AFTER_UNSEEN_FIN
         take_fin(tcb, w)
+        if tcb.state == ST_FIN_WAIT_1 and was_let_go(tcb):
+            return fin_meets_fin_wait_2(tcb, w)
+        if tcb.state == ST_FIN_WAIT_2 and is_kept_by_nobody(tcb, w):
+            return keep_nothing(tcb, w)
     if w == tcb.unseen_fin:
         unseen_fin_acked(tcb, w)
         if takes_fin:

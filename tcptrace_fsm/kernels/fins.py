@@ -127,6 +127,31 @@ def loses_answers(tcb: Tcb, w: int) -> int:
     return 1 if missing_before(tcb, v) >= 2 else 0
 
 
+def answers_others(tcb: Tcb, w: int, r: int) -> int:
+    """Whether the endpoint's RST ``r`` does not answer the peer's FIN ``w``, which was there before: 1 or 0.
+
+    The peer has reset the connection since; and behind that passes as much with the ACK of the FIN as there are such
+    RSTs, sent before and held up on its way here.
+    """
+    if tcb.log[r].flags & TCP_ACK:
+        return 0
+    reset = 0
+    others = 0
+    drawn = 0
+    v = w + 1
+    stop = min(tcb.n, w + LOOKED_AT)
+    while v < stop:
+        flags = tcb.log[v].flags
+        if tcb.log[v].side == tcb.side:
+            drawn += 1 if flags & TCP_RST and tcb.log[v].seq == tcb.log[r].seq else 0
+        elif flags & TCP_RST:
+            reset += 1 if v < r else 0
+        elif reset and tcb.log[v].ack == tcb.log[r].seq and tcb.log[v].time > tcb.log[w].time + tcb.slack:
+            others += 1
+        v += 1
+    return 1 if reset and drawn and others >= drawn else 0
+
+
 def presume_fin(tcb: Tcb, first: int, last: int, copies: int, gap: int) -> int:
     """Which of the copies of a FIN is presumed to have arrived, where nothing acknowledges it."""
     # Nothing acknowledges it. A reply RST answers the copy before it, so that this one met no connection; an
@@ -143,6 +168,8 @@ def presume_fin(tcb: Tcb, first: int, last: int, copies: int, gap: int) -> int:
         rst = tcb.n
     if rst < tcb.n and is_reply_rst(tcb, rst):
         if first != last and (next_of(tcb, tcb.side, first) > last or not answered_by_rst(tcb, first)):
+            tcb.fin_copy = first
+        elif first == last and answers_others(tcb, first, rst):
             tcb.fin_copy = first
     elif tcb.unseen or loses_answers(tcb, first):
         tcb.fin_copy = last if tcb.unseen else first

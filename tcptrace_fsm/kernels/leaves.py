@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.layout import *
+from tcptrace_fsm.kernels.minisockets import *
 from tcptrace_fsm.kernels.moves import *
 from tcptrace_fsm.kernels.resets import *
 from tcptrace_fsm.kernels.seen import *
@@ -314,6 +315,8 @@ def own_segment(tcb: Tcb, w: int) -> int:
         takes_unseen_fin(tcb, w)
     if w == tcb.fin_proof and not tcb.fin_taken and not flags & TCP_SYN:
         tcb.fin_taken = 1
+        if tcb.state == ST_FIN_WAIT_1 and was_let_go(tcb):
+            ack_of_fin_before(tcb, w)
         inferred(tcb, EV_RCV_FIN, w, tcb.time)
     if flags & TCP_FIN:
         own_fin(tcb, w)

@@ -130,6 +130,33 @@ def is_answered_too(tcb: Tcb, w: int) -> int:
     return 1 if drawn >= 2 and drawn > others else 0
 
 
+def each_draws_rst(tcb: Tcb, w: int) -> int:
+    """Whether each segment of the peer with the ACK of the endpoint's FIN, as ``w``, draws an RST of its own: 1 or 0.
+
+    An RST without ACK begins where the segment that it answers acknowledges. So nobody was there any more to take that
+    ACK, where there are as many of one number as of the other: data that came after CLOSE had ended the connection, and
+    drew an RST with their lower number.
+    """
+    if tcb.local or tcb.resets < 2:
+        return 0
+    drawn = 0
+    others = 0
+    lower = 0
+    v = max(0, w - LOOKED_AT)
+    stop = min(tcb.n, w + LOOKED_AT)
+    while v < stop:
+        if tcb.log[v].side == tcb.side:
+            if tcb.log[v].flags & (TCP_RST | TCP_ACK) == TCP_RST:
+                drawn += 1 if tcb.log[v].seq == tcb.fin_end and others else 0
+                lower += 1 if 1 <= tcb.log[v].seq < tcb.fin_end and not drawn else 0
+        elif not tcb.log[v].flags & TCP_RST and tcb.log[v].ack == tcb.fin_end:
+            if tcb.log[v].end_time > tcb.log[v].time:
+                return 0  # several, kept as one
+            others += 1
+        v += 1
+    return 1 if lower and drawn >= others else 0
+
+
 def draws_rst(tcb: Tcb, w: int) -> int:
     """Whether an RST of the endpoint with ACK has the very numbers of an answer to the peer's segment ``w``: 1 or 0."""
     end = tcb.log[w].seq + tcb.log[w].length
