@@ -189,3 +189,32 @@ def test_a_connection_seen_on_both_sides_of_a_box_counts_once(same, count):
     text = opened.format(1000, 2000, 1, 0.0, 0.1, 9.0) + opened.format(*other, 2, 0.001, 0.101, 9.001) + "end 12"
     slow = [d for d in diagnoses(text) if d.cause == "server_slow"]
     assert [d.count for d in slow] == [count]
+
+
+@pytest.mark.parametrize(
+    "told, segment",
+    [
+        ("window of 10.0.0.1:40000 but 500 bytes off its edge", "1.0 < R 501:501(0)\n1.001 > . 101:101(0) ack 1"),
+        ("window of 10.0.0.1:40000, at least 4,999,000 bytes beyond its edge", "1.0 < R 5000001:5000001(0)"),
+    ],
+)
+def test_how_far_off_a_reset_is_counts_from_where_its_receiver_stood_then(told, segment):
+    """And not from where it stands at the end; not each ACK is kept, so that may be known by bounds only."""
+    opened = SYNS + "0.020 > . 1:1(0) ack 1\n0.030 > P. 1:101(100) ack 1\n0.040 < . 1:1(0) ack 101\n"
+    later = "\n2.0 < P. 1:1001(1000) ack 101\n2.1 > P. 101:201(100) ack 1001\n2.2 < . 1001:1001(0) ack 201"
+    found = run(parse(opened + segment + later), rules=True).findings
+    assert any(told in f.message for f in found), [f.message for f in found]
+
+
+def test_how_far_an_ack_lies_below_the_syn_is_not_known():
+    """It may be the ACK of another connection."""
+    text = """
+        isn 3000000000 7
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0)  ack -1000000
+        0.020 > R  -1000000:-1000000(0)
+        1.000 > S  0:0(0)
+        1.010 < S. 0:0(0)  ack 1
+    """
+    (message,) = [f.message for f in run(parse(text), rules=True).findings if f.kind == "synack_bad_ack"]
+    assert " acknowledges less than the SYN of " in message

@@ -36,6 +36,7 @@ from tcptrace_fsm.kernels.layout import (
     OPENING_REFUSED,
     OPENING_UNANSWERED,
 )
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.briefs import Brief
@@ -212,8 +213,8 @@ def syn_flood(case: Case, world: World) -> Verdict | None:
     counts = world.counts(case.service)
     evidence = [
         (
-            f"{found.tried} SYNs from {found.clients} addresses, up to {found.peak} within {span(WINDOW)}, none "
-            f"followed by an ACK ({case.frames(*found.frames)} ...)"
+            f"{found.tried} SYNs from {count(found.clients, 'address', 'addresses')}, up to {found.peak} within "
+            f"{span(WINDOW)}, none followed by an ACK ({case.frames(*found.frames)} ...)"
         ),
         f"{found.answered} of them were answered by SYN+ACK",
     ]
@@ -224,8 +225,8 @@ def syn_flood(case: Case, world: World) -> Verdict | None:
         94,
         "likely",
         tuple(evidence),
-        f"{case.service_text} is flooded with SYNs: {found.tried} from {found.clients} "
-        f"{'addresses, probably forged' if forged else 'addresses'}, none completed",
+        f"{case.service_text} is flooded with SYNs: {found.tried} from "
+        f"{count(found.clients, 'address', 'addresses')}{', probably forged' if forged else ''}, none completed",
         severity="medium" if counts.opened else "high",
     )
 

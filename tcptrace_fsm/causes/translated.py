@@ -315,13 +315,14 @@ def unknown_at_once(case: Case) -> Verdict | None:
                     f"last acknowledged something ({case.frames(rst)})"
                 ),
                 (
-                    f"the RST has come as far as the other segments of {end.name} (TTL {rst.ttl}), and has no ACK: a "
+                    f"the RST has come as far as the other segments of {end.name} (TTL {rst.ttl}), and has no ACK: "
                     "a system answers what belongs to no connection of its own; an application sends FIN, or RST with "
                     "ACK"
                 ),
             ),
             f"{end.name} answered data of {end.peer.name} as if it did not know the connection, of which it had spoken "
-            f"{span(rst.time - heard_at)} before: they reached it under another name",
+            f"{span(rst.time - heard_at)} before: they reached it under another name, or it was reset "
+            "behind this point",
             ("nobody restarts within a second",),
             ("reset_injected", "closed_with_unread_data"),
             at=rst,

@@ -37,6 +37,7 @@ from tcptrace_fsm.kernels.layout import (
     TCP_SYN,
 )
 from tcptrace_fsm.tcp.machine import Event, State
+from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,6 +61,7 @@ __all__ = [
     "genuine",
     "hops",
     "is_copy",
+    "off_edge",
     "older",
     "outdated",
     "overtaken",
@@ -256,6 +258,18 @@ def answered_by(rst: Segment, end: End) -> Segment | None:
     ]
     new = [s for s in fitting if s.end > acknowledged]
     return new[0] if new else fitting[-1] if fitting else None
+
+
+def off_edge(end: End, rst: Segment) -> tuple[int, str]:
+    """How far an RST of ``end`` lies from where its peer stood then, at least, and that in words.
+
+    The log does not keep each ACK: where the peer stood lies between what it acknowledged before and after.
+    """
+    acks = [(s.frame, s.ack) for s in genuine(end.peer.segments) if not s.rst and s.ack >= 0]
+    low = max((ack for frame, ack in acks if frame < rst.frame), default=0)
+    high = next((ack for frame, ack in acks if frame > rst.frame), end.peer[E_ACK])
+    off = rst.seq - high if rst.seq > high else min(rst.seq - low, 0)
+    return off, f"{'' if low >= high else 'at least '}{count(abs(off), 'byte')}"
 
 
 def state_at(end: End, time: int) -> State:

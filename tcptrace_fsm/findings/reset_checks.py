@@ -10,6 +10,7 @@ from tcptrace_fsm.findings.evidence import (
     genuine,
     hops,
     is_copy,
+    off_edge,
     overtaken,
     prompt,
     state_at,
@@ -194,18 +195,17 @@ def rst_seq_inexact(c: View) -> Iterator[Hit]:
     for end in c.ends:
         found = misplaced(end, MARK_RST_INEXACT)
         if found:
-            off = found[0].seq - end.peer[E_ACK]
-            if not off or found[0].seq == end[E_NEXT]:
+            off, far = off_edge(end, found[0])
+            if found[0].seq in (end.peer[E_ACK], end[E_NEXT]):
                 continue  # it is where its receiver stands by now; or where its sender does: it has overtaken the rest
             # Where nobody asked back or went on, it may have been exact, and bytes before it are missing here.
             refuted = any(challenge(end, rst) for rst in found) or talks_on(end)
             yield Hit(
                 end.side,
                 found[0],
-                f"an RST of {end.name} lies inside the window of {end.peer.name} but {count(abs(off), 'byte')} off "
-                "its edge: "
-                "it is answered with a challenge ACK and not obeyed; a blind guess, or an abort with data lost "
-                "before it",
+                f"an RST of {end.name} lies inside the window of {end.peer.name} but {far + ' ' if off else ''}off "
+                "its edge: it is answered with a challenge ACK and not obeyed; a blind guess, or an abort with data "
+                "lost before it",
                 found[1:],
                 None if refuted else "low",
             )
@@ -225,12 +225,13 @@ def rst_out_of_window(c: View) -> Iterator[Hit]:
     for end in c.ends:
         found = misplaced(end, MARK_RST_OUTSIDE)
         if found and not meant(end, found[0]):
-            off = found[0].seq - end.peer[E_ACK]
+            off, far = off_edge(end, found[0])
+            where = f"{far} {'beyond' if off > 0 else 'below'} its edge" if off else "below its edge"
             yield Hit(
                 end.side,
                 found[0],
-                f"an RST of {end.name} lies outside the window of {end.peer.name}, {count(abs(off), 'byte')} "
-                f"{'beyond' if off > 0 else 'below'} its edge: it is dropped; a blind guess, or of another connection",
+                f"an RST of {end.name} lies outside the window of {end.peer.name}, {where}: it is dropped; a blind "
+                "guess, or of another connection",
                 found[1:],
                 None if lives_on(c, found[0]) else "low",
             )

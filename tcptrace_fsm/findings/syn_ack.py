@@ -63,8 +63,8 @@ def bad_ack(c: View) -> Iterator[Hit]:
         yield Hit(
             SERVER,
             bad[0],
-            f"the SYN+ACK of {c.server.name} acknowledges {off_by(bad[0].ack - 1)} the SYN of {c.client.name} "
-            f"asks for{then}: it answers an older SYN, or somebody else sent it",
+            f"the SYN+ACK of {c.server.name} acknowledges {off_by(bad[0].ack - 1, least=not bad[0].ack)} the SYN of "
+            f"{c.client.name} asks for{then}: it answers an older SYN, or somebody else sent it",
             (syn, *bad[1:], *((rst,) if rst else ())),
         )
 
@@ -121,7 +121,7 @@ def ack_changed(c: View) -> Iterator[Hit]:
             SERVER,
             other[0],
             f"{c.server.name} repeated its SYN+ACK to {c.client.name} with another ACK, "
-            f"{off_by(other[0].ack - answers[0].ack)} the first one's, "
+            f"{off_by(other[0].ack - answers[0].ack, least=not other[0].ack)} the first one's, "
             f"{span(other[0].time - answers[0].time)} after it: one of the two does not belong to this SYN",
             (answers[0], *other[1:]),
         )

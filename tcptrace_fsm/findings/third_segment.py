@@ -138,9 +138,9 @@ def bad_third(c: View) -> Iterator[Hit]:
     yield Hit(
         CLIENT,
         ack,
-        f"the first ACK of {c.client.name} acknowledges {off_by(ack.ack - 1)} the SYN+ACK of {c.server.name} "
-        f"asks for{', which answered with RST' if rst else ''}: it answers another SYN+ACK, or was forged to confuse a "
-        "filter",
+        f"the first ACK of {c.client.name} acknowledges {off_by(ack.ack - 1, least=not ack.ack)} the SYN+ACK of "
+        f"{c.server.name} asks for{', which answered with RST' if rst else ''}: it answers another SYN+ACK, or was "
+        "forged to confuse a filter",
         (answers[0], *((rst,) if rst else ())),
         None if rst else "medium",
     )

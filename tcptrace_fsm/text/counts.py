@@ -41,10 +41,14 @@ def count(n: int, what: str, many: str = "") -> str:
     return f"{n:,} {what if n == 1 else many or what + 's'}"
 
 
-def off_by(n: int) -> str:
+def off_by(n: int, *, least: bool = False) -> str:
     """How far a number is from the one that was expected, for the words that follow: ``1 more than``.
 
-    >>> off_by(1), off_by(-90_000)
-    ('1 more than', '90,000 less than')
+    Of what is below the ``least`` number that is told apart, how far is not known.
+
+    >>> off_by(1), off_by(-90_000), off_by(-1, least=True)
+    ('1 more than', '90,000 less than', 'less than')
     """
+    if least:
+        return "less than"
     return f"{abs(n):,} {'less' if n < 0 else 'more'} than"
