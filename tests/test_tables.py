@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from array import array
+from random import Random
 
 import communityid
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptrace_fsm.core.words import SIDES
-from tcptrace_fsm.kernels import columns
+from tcptrace_fsm.kernels import columns, community
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tables import anomalies, derived, schema
 from tcptrace_fsm.tables import columns as tables
@@ -21,7 +22,7 @@ from tcptrace_fsm.tcp.machine import Basis, Event, State
 
 from . import fakes
 from .fakes import SECOND, START
-from .kernels import uncompiled
+from .kernels import Watched, uncompiled
 
 
 def connections(*records):
@@ -86,6 +87,25 @@ def test_community_id_of_the_specification(client, server, client_port, server_p
     (row,) = connections(fakes.connection(client=client, server=server, ports=(client_port, server_port)))
     assert row["community_id"] == wanted
     assert derived.community_id(client, server, client_port, server_port) == wanted
+
+
+def test_community_ids_are_the_same_without_a_compiler():
+    """Of both families, with either end first, and of one address and two ports."""
+    rng = Random(1)
+    edges = (0, 1, -1, (1 << 63) - 1, -1 << 63)
+    tuples = array("q")
+    for i in range(12):
+        high = (rng.choice(edges), rng.choice(edges)) if i % 2 else (0, 0)
+        low = [rng.choice((*edges, rng.randrange(1 << 32))) if i % 2 else rng.randrange(1 << 32) for _ in "ab"]
+        low = [low[0], low[0]] if i > 9 else low
+        tuples.extend((i % 2, rng.randrange(1 << 32), high[0], low[0], high[1], low[1]))
+    written = []
+    for kernel in (community, uncompiled("community")):
+        out, work = array("q", bytes(32 * 12)), array("q", bytes(8 * 85))
+        kernel.write_community_ids(12, *(Watched(a) if kernel is not community else a for a in (tuples, work, out)))
+        written.append(out.tobytes())
+    assert written[0] == written[1]
+    assert written[0].count(b"1:") == 12
 
 
 addresses = st.one_of(

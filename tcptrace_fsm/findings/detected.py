@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Detections"]
 
 LOUD = ("medium", "high")
+MOST_TEXTS = 256  # that are kept to have names filled in: where there are more, few are alike
 
 
 _DETECTED: Callable[[Iterable[int]], Detected] = partial(tuple.__new__, Detected)  # as Detected._make, without Python
@@ -193,6 +194,9 @@ class Detections:
             said = words[D_KIND], words[D_SIDE], words[D_TAKEN_FRAME], *words[D_COUNT:D_FRAMES], *words[D_GRADE:D_ID]
             text = texts.get(said)
             if text is None:
+                if len(texts) >= MOST_TEXTS:
+                    messages.append(rules[words[D_KIND]].word(_DETECTED(words)))
+                    continue
                 text = texts[said] = rules[words[D_KIND]].word(Unnamed(*words))
             six = bool(net & 1)
             text = text.replace(NO_CLIENT, socket_text(client_high, client_low, ports >> 16, six=six))

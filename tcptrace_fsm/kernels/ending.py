@@ -177,6 +177,7 @@ def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words
             i = 0
         c = living[i]
         if i + 8 < control[K_LIVE]:
+            prefetch(rows, living[i + 8] + C_FLAGS)
             prefetch(rows, living[i + 8] + C_LAST_TIME)
         if is_spent(c, rows, control):
             make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)

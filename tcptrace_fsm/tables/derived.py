@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import functools
 import socket
 from array import array
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +12,7 @@ import pyarrow as pa
 
 from tcptrace_fsm.capture.layers.links import encapsulation_texts
 from tcptrace_fsm.kernels import layout as k
+from tcptrace_fsm.kernels.community import write_community_ids
 from tcptrace_fsm.tables.arrow import ARROW_TYPES, ascii_texts, coded, numbers, texts
 from tcptrace_fsm.tables.connections import LIMITED_BY, WAITING_FOR, WAYS
 from tcptrace_fsm.tables.labels import HISTORY_LETTERS
@@ -84,25 +82,14 @@ def _encapsulation(rows: dict[int, Words]) -> Any:
     return pa.DictionaryArray.from_arrays(numbers(place.astype(np.int32)), names)
 
 
-def _sha1() -> Callable[..., Any]:
-    """Give Python's own SHA-1: for what is so short it takes half of OpenSSL's time, which has to be loaded first.
-
-    There is no security in it: Community ID is defined so. A build of Python without it has that of OpenSSL.
-    """
-    try:
-        return import_module("_sha1").sha1  # type: ignore[no-any-return]
-    except ImportError:
-        import hashlib
-
-        return functools.partial(hashlib.sha1, usedforsecurity=False)
-
-
 def community_id(one: str, other: str, one_port: int, other_port: int) -> str:
     """Community ID version 1 of a TCP four-tuple, seed 0: the readable twin of the column's code.
 
     >>> community_id("128.232.110.120", "66.35.250.204", 34855, 80)
     '1:LQU9qZlK+B5F3KDmev6m5PMibrg='
     """
+    import hashlib  # it loads OpenSSL
+
     family = socket.AF_INET6 if ":" in one else socket.AF_INET
     ends = sorted(
         (socket.inet_pton(family, address), port.to_bytes(2, "big"))
@@ -110,58 +97,20 @@ def community_id(one: str, other: str, one_port: int, other_port: int) -> str:
     )
     (low, low_port), (high, high_port) = ends
     text = b"\0\0" + low + high + b"\x06\0" + low_port + high_port
-    return "1:" + base64.b64encode(_sha1()(text).digest()).decode()
+    return "1:" + base64.b64encode(hashlib.sha1(text, usedforsecurity=False).digest()).decode()
+
+
+_TUPLE = (k.C_NET, k.C_PORTS, k.C_CLIENT_HI, k.C_CLIENT_LO, k.C_SERVER_HI, k.C_SERVER_LO)
 
 
 def _community_ids(rows: dict[int, Words]) -> Any:
-    six = (rows[k.C_NET] & 1).astype(bool)
-    result = np.empty((len(six), 30), dtype=np.uint8)
-    for family, width in ((~six, 4), (six, 16)):
-        count = int(family.sum())
-        if count:
-            result[family] = _community_id_texts(rows, family, count, width)
-    offsets = np.arange(0, 30 * len(six) + 1, 30, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(six), pa.py_buffer(offsets.data), pa.py_buffer(result.data))
-
-
-def _community_id_texts(rows: dict[int, Words], chosen: NDArray[np.bool_], count: int, width: int) -> NDArray[np.uint8]:
-    """Write the thirty characters of each chosen row's Community ID."""
-
-    def column(word: int) -> Words:
-        return rows[word][chosen]
-
-    ports = column(k.C_PORTS)
-    client_port, server_port = ports >> 16, ports & 0xFFFF
-    client, server = column(k.C_CLIENT_LO).view(np.uint64), column(k.C_SERVER_LO).view(np.uint64)
-    client_high, server_high = column(k.C_CLIENT_HI).view(np.uint64), column(k.C_SERVER_HI).view(np.uint64)
-    # The end with the smaller address comes first, or, of one address, the one with the smaller port.
-    same_high, same_low = client_high == server_high, client == server
-    swap = (
-        (client_high > server_high) | same_high & (client > server) | same_high & same_low & (client_port > server_port)
-    )
-    # What is hashed, big-endian: seed, two addresses, protocol, padding, two ports.
-    address = [(">u4", "")] if width == 4 else [(">u8", "_high"), (">u8", "")]
-    fields = [("seed", ">u2"), *((end + part, kind) for end in ("low", "high") for kind, part in address)]
-    hashed = np.zeros(
-        count, dtype=[*fields, ("protocol", "u1"), ("padding", "u1"), ("low_port", ">u2"), ("high_port", ">u2")]
-    )
-    hashed["protocol"] = 6
-    hashed["low"], hashed["high"] = np.where(swap, server, client), np.where(swap, client, server)
-    hashed["low_port"] = np.where(swap, server_port, client_port)
-    hashed["high_port"] = np.where(swap, client_port, server_port)
-    if width == 16:
-        hashed["low_high"] = np.where(swap, server_high, client_high)
-        hashed["high_high"] = np.where(swap, client_high, server_high)
-    raw, size = hashed.tobytes(), hashed.itemsize
-    sha1 = _sha1()
-    digests = [sha1(raw[at : at + size]).digest() for at in range(0, count * size, size)]
-    # With a zero byte behind each digest, all of them are encoded at once; where the zero's bits went belongs a "=".
-    out = np.empty((count, 30), dtype=np.uint8)
-    out[:, :2] = np.frombuffer(b"1:", dtype=np.uint8)
-    encoded = binascii.b2a_base64(b"\0".join([*digests, b""]), newline=False)
-    out[:, 2:] = np.frombuffer(encoded, dtype=np.uint8).reshape(count, 28)
-    out[:, 29] = ord("=")
-    return out
+    tuples = np.stack([rows[word] for word in _TUPLE], axis=1)
+    count = len(tuples)
+    written = np.zeros(4 * count, dtype=np.int64)
+    if count:
+        write_community_ids(count, tuples.reshape(-1), np.empty(85, dtype=np.int64), written)
+    text = written.astype("<i8", copy=False).view(np.uint8).reshape(count, 32)[:, :30].tobytes()
+    return ascii_texts(np.full(count, 30, dtype=np.int32), text)
 
 
 ZEEK_STATES = ("S0", "S1", "SF", "REJ", "S2", "S3", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH")
