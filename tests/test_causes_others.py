@@ -438,3 +438,31 @@ def queued(window):
 def test_a_window_that_fills_a_queue_limits_nothing():
     """With more of it as much would come through; nor is it small, though its field without its scale is."""
     assert told(queued(859)) == []
+
+
+def pooled(until):
+    """Three idle connections that the server closes, and the client only acknowledges."""
+    ends = "".join(
+        opened(40001 + n, n) + f"{n + 20.0:.4f} < F. 201:201(0) ack 101\n{n + 20.01:.4f} > . 101:101(0) ack 202\n"
+        for n in range(3)
+    )
+    return ends + opened(40010, until - 1)
+
+
+def test_a_pool_closes_at_its_next_use_what_its_server_has_closed():
+    """Until then it leaks nothing, and its server hangs in nothing."""
+    assert loud(pooled(70)) == set()
+    assert loud(pooled(300)) == {"close_wait_leak"}
+
+
+def test_a_copy_in_the_capture_is_no_repetition():
+    """Without numbers of packets, and between others, copies of data and of ACKs look like a loss and its repair."""
+    lines, a = "0.0 > S 0:0(0) id 50\n0.01 < S. 0:0(0) ack 1\n0.02 > . 1:1(0) ack 1 id 51\n", 101
+    lines += "0.15 > P. 1:101(100) ack 1 id 52\n0.1501 > P. 1:101(100) ack 1 id 52\n"
+    for n in range(60):
+        train = [f"> . {a + k}:{a + k + 1000}(1000) ack 1" for k in (0, 1000, 2000)]
+        around = [*train, *[f"< . 1:1(0) ack {a}"] * 3, *train]
+        lines += "".join(f"{0.2 + 0.02 * n + 0.00001 * i:.5f} {x}\n" for i, x in enumerate(around))
+        a += 3000
+        lines += f"{0.2 + 0.02 * n + 0.01:.4f} < . 1:1(0) ack {a}\n"
+    assert "path_loss" not in {d.cause for d in diagnoses(lines)}

@@ -37,6 +37,11 @@ def holder(case: Case) -> End | None:
     return next((end for end in case.view.ends if end.state == State.CLOSE_WAIT), None)
 
 
+def patience(end: End, alike: int) -> int:
+    """How long an end may stay in CLOSE_WAIT: a pool closes what its server has closed when it is used next."""
+    return HANG if alike > 1 and end.side == SERVER else LEAK
+
+
 def leak(case: Case, world: World) -> Verdict | None:
     """An endpoint acknowledged the other's FIN and never sent its own."""
     end = holder(case)
@@ -49,7 +54,7 @@ def leak(case: Case, world: World) -> Verdict | None:
     waited = case.end - entered.time
     alike = [c for c in world.cases_of(case.service) if c.has("stuck_close_wait")]
     probes = [s for s in end.segments if s.has(MARK_KEEPALIVE) and s.time > entered.time]
-    if waited < (HANG if len(alike) > 1 or probes else LEAK):
+    if waited < (HANG if probes else patience(end, len(alike))):
         return None
     fin = next((s for s in end.peer.segments if s.fin), None)
     quiet = case.end - end[E_LAST_TIME]
@@ -92,7 +97,7 @@ def until_probed(case: Case, world: World) -> Verdict | None:
     end, entered, rst, probes = found
     waited = rst.time - entered.time
     alike = [c for c in world.cases_of(case.service) if (k := kept_until(c)) and k[0].side == end.side]
-    if waited < (HANG if len(alike) > 1 else LEAK):
+    if waited < patience(end, len(alike)):
         return None
     return Verdict(
         64,
@@ -153,7 +158,7 @@ def hangs(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     if entered is None or end.state not in (State.FIN_WAIT_2, State.CLOSED):
         return None
     waited = case.end - entered.time
-    if waited < HANG:
+    if waited < (HANG if end.side == CLIENT else LEAK):
         return None
     evidence = [f"{end.name} sent FIN, {end.peer.name} acknowledged it and sent none ({case.frames(entered.frame)})"]
     if case.end - case.last_time >= SECOND:
@@ -183,6 +188,8 @@ def orphan(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         return None
     late = next((s for s in reversed(end.peer.segments) if s.frame < rst.frame), None)
     waited = rst.time - fin.time
+    if waited < SECOND:
+        return None  # no timer of that state is so short
     lost = sum(s.length for s in end.peer.segments if s.frame > fin.frame and s.time > fin.time + SECOND)
     return Verdict(
         80,
@@ -345,8 +352,8 @@ CAUSES = (
         weigh=hangs,
         example=HANDSHAKE
         + """
-            1.000 < F. 1:1(0)     ack 101
-            1.010 > .  101:101(0) ack 2
+            1.000 > F. 101:101(0) ack 1
+            1.010 < .  1:1(0)     ack 102
             end 80
         """,
         look_alike=CLOSED_BY_CLIENT + "            end 400\n",

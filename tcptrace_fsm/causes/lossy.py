@@ -26,6 +26,7 @@ from tcptrace_fsm.kernels.layout import (
     E_UNIQUE,
     MARK_ACK_UNSEEN,
     MARK_BAD_CHECKSUM,
+    MARK_CAPTURE_DUPLICATE,
     MARK_DSACK,
     MARK_FAST,
     MARK_LOST_BEFORE,
@@ -201,6 +202,12 @@ def lost(case: Case, world: World) -> Verdict | None:
         again = [s for s in end.segments if s.has(MARK_TIMEOUT, MARK_FAST, MARK_LOST_BEFORE) and not s.rst]
         if (shown := shown_from(end)) > 0:
             again = [s for s in again if s.seq >= shown or not s.has(MARK_LOST_BEFORE)]
+        sent = end[E_RETRANSMITTED]
+        if case[C_MARKS] & mask(
+            MARK_CAPTURE_DUPLICATE
+        ):  # a copy is no repetition, unless it comes after a timer's time
+            again = [s for s in again if s.has(MARK_TIMEOUT)]
+            sent = min(sent, len(again))
         shut = [s for s in again if _refused(s, end)]
         again = [s for s in again if s not in shut]
         spoilt = sum(s.has(MARK_BAD_CHECKSUM) and s.length > 0 for s in end.segments)
@@ -210,7 +217,7 @@ def lost(case: Case, world: World) -> Verdict | None:
         cost, worst = sum(waits), max(waits, default=0)
         if not shut:  # all the time in which something lost was awaited, timeouts or not
             cost = max(cost, case[C_TIMES + 2 * WAIT_RETRANSMISSION + end.side])
-        share = end[E_RETRANSMITTED] / max(end[E_SEGMENTS], 1)
+        share = sent / max(end[E_SEGMENTS], 1)
         vain = needless(end)
         if vain >= len(again) or (cost < SECOND and (share < 0.03 or 3 * vain >= len(again))):
             continue  # a few, or segments that were late or overtaken and sent again for nothing
