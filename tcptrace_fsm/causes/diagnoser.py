@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Diagnoser", "diagnose"]
 
-ALIKE = 24  # connections that are alike and kept whole
+ALIKE = 16  # connections that are alike and kept whole
 LISTED = 1000  # numbers of connections in one diagnosis
 MOST_LIKES = 20_000  # groups of connections that are alike
 MOST_QUIET = 2000  # of these, of strays: open before and after, a few segments, and no rule has anything to say
