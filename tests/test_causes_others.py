@@ -285,6 +285,9 @@ def test_a_player_with_a_full_buffer_takes_little_at_a_steady_pace():
     assert loud(portions(200_001, [1.0] * 12)) == set()
     assert loud(portions(20_001, [1.0] * 12)) == {"receiver_slow"}
     assert loud(portions(200_001, [0.5, 4, 1, 2.5, 0.6, 6, 1.2, 3])) == {"receiver_slow"}
+    assert loud(portions(200_001, [1.0] * 3)) == set(), "no pace can be seen yet"
+    assert loud(portions(200_001, [1.0, 1.0, 9.0])) == {"receiver_slow"}
+    assert loud(portions(20_001, [1.0] * 3)) == {"receiver_slow"}
 
 
 def cut_at(port, at, ttl, after, side="<"):

@@ -159,6 +159,9 @@ NOBODY_WAITS = {
     "a mail server that holds its greeting back for three seconds": talk(
         [(3.1, SERVER, 60), *asked(*[0.02] * 4, start=3.2, size=40, think=0.001)]
     ),
+    "two who speak when they like, of whom the server does so first": talk(
+        [(6.57, SERVER, 605), (7.66, CLIENT, 279), (8.42, SERVER, 598), (8.63, CLIENT, 169)]
+    ),
     "words on a connection that had begun before, and a reset of the server": talk([(0.1, CLIENT, 282)], opened="")
     + "\n52.1 < R. 1:1(0) ack 283",
     "telemetry between which there is a question now and then": talk(

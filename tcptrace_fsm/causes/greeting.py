@@ -48,7 +48,7 @@ def late_greeting(case: Case) -> Verdict | None:
         return None
     # Who waits for a greeting goes on when it comes, and takes turns. Two who speak when they like do not.
     soon = alternates(case, waited) and quick_answers(case, waited // 4) == case[C_RESPONSES] > 0
-    if case[C_RESPONSES] < 2 and case[C_TIMES + 2 * WAIT_APPLICATION] > max(2 * SECOND, waited // 8):
+    if case[C_RESPONSES] < 2 and case[C_TIMES + 2 * WAIT_APPLICATION] > SECOND // 2:
         soon = False  # its client takes its time, too
     if case[C_RESPONSES] < 3 and waited > MINUTE:
         soon = False  # few are so patient, and news that are acknowledged may come after as long

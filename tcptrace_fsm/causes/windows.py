@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.examples import ASKED, CLOSED, OPENED
+from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
+    C_FLAGS,
     C_LONGEST_AFTER,
     C_LONGEST_BEFORE,
     C_LONGEST_FOR,
     C_LONGEST_WAIT,
+    C_MARKS,
     C_ROUND,
     C_TIMES,
     C_WAIT_WAY,
     C_WAITING,
+    CF_LOG_FULL,
     CLIENT,
     E_LAST_TIME,
     E_LONGEST,
@@ -28,6 +32,8 @@ from tcptrace_fsm.kernels.layout import (
     E_UNIQUE,
     E_WINDOW,
     E_ZERO_WINDOWS,
+    MARK_CAPTURE_DUPLICATE,
+    MILLISECOND,
     OPT_SCALE,
     ROUND_FULL,
     ROUND_SIZE,
@@ -80,7 +86,7 @@ def receiver_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     longest = case[C_LONGEST_WAIT] if own else shut
     shown = case.frames(case[C_LONGEST_BEFORE], case[C_LONGEST_AFTER] if case[C_LONGEST_AFTER] >= 0 else None)
     still = case[C_WAITING] == 2 * WAIT_WINDOW + side
-    left, filled = unwanted(end, shut), plays(end)
+    left, filled = unwanted(end, shut), plays(end) or may_play(case, end, longest)
     return Verdict(
         68,
         "possible" if left or filled else "likely",
@@ -96,7 +102,7 @@ def receiver_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         + (", and still is when the capture ends" if still else ""),
         against=("it ended the connection itself, without reading on: it may not have wanted the rest",)
         if left
-        else ("it took much at first, and since then little at a steady pace, as a player whose buffer is full",)
+        else ("it took much at first, and may since then take a little at a time, as a player whose buffer is full",)
         if filled
         else ("what was sent once the window opened arrived: the way was there",)
         if not still
@@ -112,10 +118,14 @@ def plays(end: End) -> bool:
 
     Who cannot keep up is slow from the start, or now and then.
     """
-    taken, opened, shut = [], [], False
+    taken: list[int] = []
+    opened: list[int] = []
+    shut = False
     for s in end.segments:
         if s.syn or s.rst or (s.window == 0) == shut:
             continue
+        if not shut and opened and s.time - opened[-1] < MILLISECOND:
+            continue  # a copy of what came before it
         shut = not shut
         if shut:
             taken.append(s.ack)
@@ -127,6 +137,18 @@ def plays(end: End) -> bool:
     gaps = sorted(b - a for a, b in pairwise(opened))
     portions = sorted(b - a for a, b in pairwise(taken))
     return 2 * gaps[-2] <= 3 * gaps[1] and gaps[-1] <= 4 * gaps[1] and taken[0] >= 4 * portions[len(portions) // 2]
+
+
+def may_play(case: Case, end: End, longest: int) -> bool:
+    """Whether the capture ends before its pace shows, a few seconds after it had taken much more than its buffer."""
+    if end.side != CLIENT or longest >= PAUSED // 2:
+        return False
+    if case[C_FLAGS] & CF_LOG_FULL and case[C_MARKS] & mask(MARK_CAPTURE_DUPLICATE):
+        return True  # copies have filled the log
+    if any(s.fin or s.rst for s in case.segments):
+        return False
+    room = max((s.window for s in end.segments if not s.rst), default=0)
+    return next((s.ack for s in end.segments if not s.window and not s.syn), 0) >= 2 * room
 
 
 def unwanted(end: End, shut: int) -> bool:
