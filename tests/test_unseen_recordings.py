@@ -123,6 +123,11 @@ ROWS = {
         ENDED + "0.900 > S 0:0(0) id 101 <ts 100/0>\n0.910 < S. 0:0(0) ack 1 id 501 <ts 900/100>",
         {},
     ),
+    "a_new_syn_is_no_copy": (
+        ENDED + "isn 900000 7\n0.900 > S 0:0(0) id 9 <ts 900/0>\nisn 1000 5000\n"
+        "0.895 < . 2:2(0) ack 2 id 504 <ts 1810/300>\n0.920 > R 2:2(0)",
+        {},
+    ),
     # --- a FIN_WAIT_2 that was never kept ---
     "no_timer_runs_out_so_soon": (
         SYNS + "0.020 > F. 1:1(0) ack 1\n0.030 < . 1:1(0) ack 2\n0.300 < F. 1:1(0) ack 2\n0.301 > R 2:2(0)",

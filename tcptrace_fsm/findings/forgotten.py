@@ -101,7 +101,8 @@ def after_fin_wait_2(c: View) -> Iterator[Hit]:
         waited = rst.time - entered.time
         first = next((s for s in genuine(end.peer.segments) if s.fin), cause)
         if waited < SECOND or alive_at(end, first):
-            if cause.frame == first.frame and not cause.length and not rst.flags & TCP_ACK:
+            fins = [s for s in genuine(end.peer.segments) if s.fin and s.frame < rst.frame]
+            if len(fins) == 1 and not cause.length and not rst.flags & TCP_ACK:
                 yield never_kept(end, rst, cause, waited)
             continue  # nothing runs out so soon
         yield Hit(

@@ -123,15 +123,15 @@ def lost_before(c: View) -> Iterator[Hit]:
     if any(not s.flags & TCP_SYN for s in c.server.segments if s.frame < first.frame):
         return  # the server has opened: the ACK had arrived, and the capture lacks it
     wait = first.time - answer.time
-    if first.ip_id > 0:
-        if c.client[END_STACK] != STACK_LINUX and not may_skip_packets(c.client):
-            return  # perhaps it does not count its packets
+    linux = c.client[END_STACK] == STACK_LINUX
+    if first.ip_id > 0 and (linux or may_skip_packets(c.client)):  # else it may not count its packets
         why = "its packets' numbers skip one"
-    else:
-        limit = SECOND // 4 if c.client[END_STACK] == STACK_LINUX else SECOND // 2  # TCP_DELACK_MAX; RFC 9293 3.8.6.3
-        if wait - max(c.server[E_RTT_MIN], 0) <= limit:
-            return
+    elif wait - max(c.server[E_RTT_MIN], 0) > (
+        SECOND // 4 if linux else SECOND // 2
+    ):  # TCP_DELACK_MAX; RFC 9293 3.8.6.3
         why = "no TCP holds back an ACK for so long"
+    else:
+        return
     yield Hit(
         CLIENT,
         first,

@@ -22,6 +22,7 @@ from tcptrace_fsm.kernels.layout import (
     CLOSING_SIMULTANEOUS,
     FACT_TIME_WAIT,
     MARK_ACK_AGAIN,
+    MARK_NETWORK_DUPLICATE,
 )
 from tcptrace_fsm.tcp.machine import Event, State
 
@@ -95,12 +96,20 @@ def assassinated(c: View) -> Iterator[Hit]:
         if found is None or found[2] is None:
             continue
         entered, killed, repeated, drew = found
-        if repeated and 0 <= c[C_TAKEN_OVER] <= repeated.time:
+        if (
+            repeated
+            and c[C_TAKEN_OVER] >= 0
+            and (c[C_TAKEN_OVER] <= repeated.time or c[C_TAKEN_FRAME] < repeated.frame)
+        ):
             continue  # it answered a new SYN, and what follows from that is another matter
+        if drew and drew.syn and not drew.has(MARK_NETWORK_DUPLICATE):
+            continue  # a new SYN, too
         copied = drew is None or not drew.length
-        why = (
-            "old data" if not copied else "a late copy of the SYN" if drew and drew.syn else "a late copy of the close"
-        )
+        why = "old data"
+        if drew is None or drew.last_time < entered.time:
+            why = "an old copy that did not pass here"
+        elif copied:
+            why = f"a late copy of the {'SYN' if drew.syn else 'close'}"
         yield Hit(
             end.side,
             killed,
