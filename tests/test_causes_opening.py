@@ -181,3 +181,12 @@ def test_one_of_several_machines_refuses():
     assert [(d.cause, d.confidence, d.count) for d in found] == [("nothing_listens", "possible", 4)]
     one = "".join(opening(40000 + n, 2 * n, refused=n == 4) for n in range(20))
     assert [d.cause for d in diagnoses(one) if d.severity != "low"] == []
+
+
+@pytest.mark.parametrize("what", ["> S 0:0(0)", "> S 0:207(207)"])
+def test_a_lone_syn_from_the_address_that_it_goes_to_connects_nobody(what):
+    """It is forged, or made up; who connects to himself acknowledges his SYN."""
+    forged = f"addr 10.0.0.1 10.0.0.1\nport 80 80\nisn 1000 1000\n0.000 {what}\nend 9"
+    assert "self_connect" not in [d.cause for d in diagnoses(forged)]
+    opened = forged.replace("end 9", "0.001 > S. 0:0(0) ack 1\n0.002 > . 1:1(0) ack 1")
+    assert "self_connect" in [d.cause for d in diagnoses(opened)]

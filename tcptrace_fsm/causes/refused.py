@@ -23,6 +23,7 @@ from tcptrace_fsm.kernels.layout import (
     OPENING_SIMULTANEOUS,
     OPENING_UNANSWERED,
     SERVER,
+    TCP_ACK,
 )
 
 if TYPE_CHECKING:
@@ -204,8 +205,8 @@ def concerns_itself(case: Case) -> bool:
 def self_connect(case: Case, world: World) -> Verdict | None:
     """The client's own SYN comes back to it, and opens a connection with itself."""
     syn = next((s for s in case.segments if s.syn), None)
-    if syn is None:
-        return None
+    if syn is None or not any(s.flags & TCP_ACK and not s.rst for s in case.segments):
+        return None  # a SYN alone is forged, to confuse a host
     opened = case[C_OPENING] in (OPENING_HANDSHAKE, OPENING_SIMULTANEOUS, OPENING_FAST_OPEN, OPENING_INCOMPLETE)
     refused = [b for b in world.to_service(case.service) if b.opening == OPENING_REFUSED]
     evidence = [f"both ends are {case.client.name} ({case.frames(syn)})"]
@@ -297,7 +298,7 @@ CAUSES = (
         severity="medium",
         summary="A client that retries a port of its own host, where nobody listens, is given that very port as its "
         "local one: its SYN opens a connection with itself (simultaneous open), and the server cannot bind the port.",
-        predicts=("address and port of both ends are the same",),
+        predicts=("address and port of both ends are the same, and the SYN is acknowledged",),
         forbids=("a process that listens on the port",),
         look_alikes={"nothing_listens": "the client's port differs: it is refused"},
         explains=frozenset({"self_connect", "syn_no_response", "simultaneous_open", "seq_gap", "ack_unseen"}),
