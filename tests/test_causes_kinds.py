@@ -172,6 +172,14 @@ KINDS = {
         + "19.910 < R 201:201(0)\n",
         "endpoint_restarted",
     ),
+    "a host that answers no more, until an RST comes long after its client has closed": (
+        PLAIN
+        + ASKED
+        + "".join(f"{t} > P. 101:109(8) ack 201\n" for t in (1.0, 2.2, 3.4, 5.7, 10.0))
+        + "15.7 > F. 109:109(0) ack 201\n18.4 > FP. 101:109(8) ack 201\n30.0 > FP. 101:109(8) ack 201\n"
+        + "30.2 < R 201:201(0)\n",
+        "path_dead",
+    ),
     "a system that keeps a connection alive which its application does not close": (
         PLAIN + ASKED + HALF_CLOSED + "21.020 < . 200:200(0) ack 102\n21.021 > . 102:102(0) ack 201\nend 40\n",
         "close_wait_leak",

@@ -34,6 +34,8 @@ from tcptrace_fsm.kernels.layout import (
     MARK_TIMEOUT,
     MILLISECOND,
     OPT_MULTIPATH,
+    TCP_ACK,
+    TCP_RST,
     WAIT_RETRANSMISSION,
 )
 
@@ -49,10 +51,23 @@ MINUTE = 60 * SECOND  # a timer that has backed off fires once in so long, or so
 
 
 def silent_since(case: Case, stall: Stall) -> int | None:
-    """For how long the peer had not been heard when the connection, or the capture, ended; None where it was heard."""
-    if stall.alive:
-        return None
-    return case.end - stall.copies[0].time
+    """For how long the peer had not been heard when the connection, or the capture, ended; None where it was heard.
+
+    An RST that knows of no connection may come at last.
+    """
+    since = stall.copies[0].time
+    if not stall.alive:
+        return case.end - since
+    rst = last_rst(stall)
+    return None if rst is None else rst.time - since
+
+
+def last_rst(stall: Stall) -> Segment | None:
+    """The first of the RSTs without ACK that are all that the peer has said since the first repetition."""
+    peer, since = stall.peer, stall.copies[0].time
+    said = [s for s in peer.segments if s.last_time > since]
+    whole = sum(s.run for s in peer.segments) == peer[E_SEGMENTS]
+    return said[0] if whole and said and all(s.flags & (TCP_RST | TCP_ACK) == TCP_RST for s in said) else None
 
 
 def dead_path(case: Case, world: World) -> Verdict | None:
@@ -76,15 +91,22 @@ def dead_path(case: Case, world: World) -> Verdict | None:
             ),
             f"{stall.peer.name} has said nothing since before that, for {span(silence)}",
         ]
+        rst = last_rst(stall) if stall.alive else None
+        if rst:
+            evidence.append(f"the RST that then came is of a host that knows no such connection ({case.frames(rst)})")
         if others:
             evidence.append(f"the hosts still talk: connection {others[0].conn_id} went on meanwhile")
         return Verdict(
-            50,
+            42 if rst else 50,
             "possible",
             tuple(evidence),
             f"nothing comes back from {stall.peer.name} any more: {what}, sent {len(stall.copies)} times in "
-            f"{span(stall.lasted)}, had no answer",
-            alternatives=("idle_timeout_in_path",) if others else ("peer_vanished", "idle_timeout_in_path"),
+            f"{span(stall.lasted)}, had no answer" + (" but an RST at last" if rst else ""),
+            alternatives=(
+                *(() if others else ("peer_vanished",)),
+                *(("endpoint_restarted",) if rst else ()),
+                "idle_timeout_in_path",
+            ),
             # Who has closed misses nothing but the other FIN.
             severity="low" if not stall.size and stall.peer[E_FIN] >= 0 else "medium" if others else None,
             at=stall.copies[0],
@@ -208,14 +230,17 @@ def lost(case: Case, world: World) -> Verdict | None:
         ):  # a copy is no repetition, unless it comes after a timer's time
             again = [s for s in again if s.has(MARK_TIMEOUT)]
             sent = min(sent, len(again))
+        stall = next((one for one in stalls(case) if one.end is end and not one.answered), None)
+        if stall:  # what never gets through is not some of what is sent
+            again = [s for s in again if s.seq < stall.head]
         shut = [s for s in again if _refused(s, end)]
         again = [s for s in again if s not in shut]
         spoilt = sum(s.has(MARK_BAD_CHECKSUM) and s.length > 0 for s in end.segments)
         if len(again) < 2 or not end[E_UNIQUE] or len(again) <= 3 * spoilt:
             continue  # a few, or those that had come damaged
-        waits = _waits(end.segments, shut)
+        waits = _waits([s for s in end.segments if not stall or s.seq < stall.head], shut)
         cost, worst = sum(waits), max(waits, default=0)
-        if not shut:  # all the time in which something lost was awaited, timeouts or not
+        if not shut and not stall:  # all the time in which something lost was awaited, timeouts or not
             cost = max(cost, case[C_TIMES + 2 * WAIT_RETRANSMISSION + end.side])
         share = sent / max(end[E_SEGMENTS], 1)
         vain = needless(end)
@@ -310,7 +335,7 @@ CAUSES = (
             "repetitions with growing waits",
             "not one segment from the other side since; or the other side repeats what had been acknowledged",
         ),
-        forbids=("an ACK, SACK or RST for what is repeated",),
+        forbids=("an ACK or SACK for what is repeated, or an RST at once",),
         look_alikes={
             "peer_vanished": "the host is gone; another connection of it that lives on excludes that",
             "idle_timeout_in_path": "a long silence came before",
@@ -318,6 +343,7 @@ CAUSES = (
             "path_loss": "repetitions get through in the end",
             "segments_rejected": "each copy is answered at once by an old ACK",
             "closed_with_unread_data": "an RST comes",
+            "endpoint_restarted": "an RST comes as soon as something reaches the host again",
         },
         explains=REPEATED
         | frozenset(
