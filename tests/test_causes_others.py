@@ -384,6 +384,27 @@ def test_a_second_in_most_connections_is_more_than_low():
     assert loud(text + "".join(ended(40101 + n, n) for n in range(30))) == set()
 
 
+def thinned(port, at, every):
+    """Fifty requests, of which each so many one is lost behind here and sent again 200 ms later."""
+    lines, t = opened(port, at, ask=False), at + 0.1
+    for n in range(50):
+        a, b = 1 + 100 * n, 1 + 200 * n
+        for wait in (0, 0.21) if n % every == 0 else (0,):
+            lines += f"{t + wait:.4f} > P. {a}:{a + 100}(100) ack {b}\n"
+        t += 0.22 if n % every == 0 else 0.01
+        lines += (
+            f"{t:.4f} < P. {b}:{b + 200}(200) ack {a + 100}\n{t + 0.001:.4f} > . {a + 100}:{a + 100}(0) ack {b + 200}\n"
+        )
+        t += 0.02
+    return lines
+
+
+def test_a_path_that_loses_much_in_all_connections_is_more_than_low():
+    """Each waits for less than half a second at a time; where little is lost, that is ordinary."""
+    assert loud("".join(thinned(40001 + n, 4 * n, 10) for n in range(4))) == {"path_loss"}
+    assert loud("".join(thinned(40001 + n, 4 * n, 25) for n in range(4))) == set()
+
+
 def held_now_and_then(every):
     """Requests answered at once; of each so many one is in two pieces, the second right behind a late ACK."""
     lines, t, a, b = opened(40001, 0, ask=False), 0.1, 1, 1

@@ -21,6 +21,7 @@ from tcptrace_fsm.kernels.layout import (
     E_NEXT,
     E_OPTIONS,
     E_RETRANSMITTED,
+    E_RETRANSMITTED_BYTES,
     E_RTT_MIN,
     E_SEGMENTS,
     E_UNIQUE,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["CAUSES", "sent_again"]
 
 SOON = 5 * SECOND  # the first repetitions come within this (RFC 6298 section 2, RFC 8985 7.2)
+BAD = 3  # in 100 bytes: ordinary paths lose less
+MANY = 20  # segments: fewer may be one bad moment
 MINUTE = 60 * SECOND  # a timer that has backed off fires once in so long, or sooner
 
 
@@ -204,17 +207,26 @@ def lost_before(case: Case) -> Verdict | None:
 def stands_often(case: Case, world: World) -> bool:
     """Whether half of the connections between its hosts, and three or more, stood still for a lost segment like this.
 
-    Each for half a second or longer, and for five seconds together: somebody notices that.
+    Each for half a second or longer, and for five seconds together; or for three where the path loses so much that it
+    shows in all that is sent. Somebody notices that.
     """
 
     def make() -> bool:
         these = [c for c in world.cases if (c.client_host, c.server_host) == (case.client_host, case.server_host)]
         costs = [max(c[C_TIMES + 2 * WAIT_RETRANSMISSION + side] for side in (0, 1)) for c in these]
-        long = [cost for cost in costs if cost >= SECOND // 2]
         everyone = len(world.between(case.client_host, case.server_host))
-        return len(long) >= 3 and sum(long) >= 5 * SECOND and 2 * len(long) >= everyone
+        bad = any(map(is_bad, zip(*(c.view.ends for c in these), strict=True)))
+        long = [cost for cost in costs if cost >= (SECOND // 5 if bad else SECOND // 2)]
+        return len(long) >= 3 and sum(long) >= (3 if bad else 5) * SECOND and 2 * len(long) >= everyone
 
     return world.once(("stands", case.client_host, case.server_host), make)
+
+
+def is_bad(same: tuple[End, ...]) -> bool:
+    """Whether so much of what one side sends in several connections is lost that it is no daily life."""
+    again = sum(max(0, end[E_RETRANSMITTED] - needless(end)) for end in same)
+    often = 100 * sum(end[E_RETRANSMITTED_BYTES] for end in same) >= BAD * sum(end[E_UNIQUE] for end in same)
+    return often and again >= MANY and 2 * again >= sum(end[E_RETRANSMITTED] for end in same)
 
 
 def lost(case: Case, world: World) -> Verdict | None:

@@ -71,7 +71,10 @@ def client_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         # Nor did anybody wait for the rest whose peer had something to say of its own accord.
         # Whose parts come at several distances may speak when it likes.
         severity="medium"
-        if pause >= 5 * SECOND and case[C_REQUESTS] == case[C_PAUSES] == 1 and not case[C_STALLS]
+        # After minutes nobody sits and waits.
+        if 5 * SECOND <= pause <= 120 * SECOND
+        and case[C_REQUESTS] == case[C_PAUSES] == 1
+        and not (case[C_STALLS] or case.midstream)
         else "low",
     )
 
