@@ -55,6 +55,53 @@ ROWS = [
         "FIN_WAIT_1 TIME_WAIT",
         client=FREEBSD,
     ),
+    linux(
+        "a_copy_made_by_the_network_has_the_same_number",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.020 < F. 201:201(0)   ack 102 id 504
+        1.022 < F. 201:201(0)   ack 102 id 504
+        1.030 < .  201:201(0)   ack 102 id 503
+        1.045 > .  102:102(0)   ack 202 id 0
+        end 3
+        """,
+        "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT",
+    ),
+    linux(
+        "the_fin_came_late_to_fin_wait_2",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.019 < .  201:201(0)   ack 102 id 503
+        1.020 < F. 201:201(0)   ack 102 id 504
+        1.090 > .  102:102(0)   ack 202 id 0
+        end 3
+        """,
+        "FIN_WAIT_1 FIN_WAIT_2@1.03 TIME_WAIT@1.08",
+    ),
+    # --- a FIN that passed once and is acknowledged came, however late, and the ACK in it with it ---
+    linux(
+        "a_late_fin_acknowledges_too",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.010 < F. 201:201(0)   ack 102 id 503
+        1.055 > F. 101:101(0)   ack 201 id 106   # sent before that came
+        1.056 > .  102:102(0)   ack 202 id 107
+        end 3
+        """,
+        "FIN_WAIT_1 TIME_WAIT",
+    ),
+    linux(
+        "the_copy_that_came_is_the_second",
+        """
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.010 < F. 201:201(0)   ack 102 id 503
+        1.255 > F. 101:101(0)   ack 201 id 106   # it has waited for the ACK
+        1.275 < F. 201:201(0)   ack 102 id 504
+        1.295 > .  102:102(0)   ack 202 id 107
+        end 3
+        """,
+        "FIN_WAIT_1 TIME_WAIT@1.285",
+    ),
     # --- no TIME_WAIT is kept: a socket took the FIN, and is gone when that comes again ---
     linux(
         "no_time_wait_is_kept",

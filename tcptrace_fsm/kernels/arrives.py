@@ -220,6 +220,8 @@ def acks_fin(tcb: Tcb, w: int) -> int:
         return -1
     if tcb.state == ST_FIN_WAIT_1 and (is_answered_too(tcb, w) or each_draws_rst(tcb, w)):
         return -1
+    if w == tcb.fin_copy and tcb.fin_proof >= 0 and tcb.fin_fill < 0 and not tcb.local:
+        return 1  # it came, as the ACK of its FIN shows
     return arrived(tcb, w, tcb.last_fin, tcb.fin_gap)
 
 
@@ -356,7 +358,7 @@ def peer_segment(tcb: Tcb, w: int) -> int:
         if behind_unseen_fin(tcb, w):
             event = EV_RCV_FIN_AFTER_UNSEEN_FIN
         take_fin(tcb, w)
-        if tcb.state == ST_FIN_WAIT_1 and was_let_go(tcb):
+        if tcb.state in (ST_FIN_WAIT_1, ST_FIN_WAIT_2) and was_let_go(tcb):
             return fin_meets_fin_wait_2(tcb, w)
         if tcb.state == ST_FIN_WAIT_2 and is_kept_by_nobody(tcb, w):
             return keep_nothing(tcb, w)

@@ -281,6 +281,10 @@ def find_fin_copy(tcb: Tcb) -> int:
             if tcb.log[w].seq >= end and is_real(tcb, w):
                 echoed = last
         w = next_of(tcb, 1 - tcb.side, w + 1)
+    if proof >= 0 and last < 0 and copies == 1 and not tcb.row.marks & M_ACK_UNSEEN and not tcb.local:
+        # No other has passed: it came late, and what speaks against it was sent before, and held up.
+        first = passed
+        last = passed
     if proof >= 0:
         chosen = acknowledged_copy(tcb, first, last, echoed)
         tcb.fin_copy = chosen

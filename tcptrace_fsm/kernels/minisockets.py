@@ -36,7 +36,7 @@ def fins_before(tcb: Tcb, w: int) -> int:
     n = 0
     v = w - 1
     while v >= 0 and v >= w - LOOKED_AT:
-        if tcb.log[v].side != tcb.side and tcb.log[v].flags & TCP_FIN:
+        if tcb.log[v].side != tcb.side and tcb.log[v].flags & TCP_FIN and is_real(tcb, v):
             n += 1
         v -= 1
     return n
@@ -83,10 +83,11 @@ def ack_of_fin_before(tcb: Tcb, w: int) -> int:
 
 
 def fin_meets_fin_wait_2(tcb: Tcb, w: int) -> int:
-    """The endpoint takes the peer's FIN ``w`` in FIN_WAIT_2, which nobody saw it enter, and answers at once."""
+    """The endpoint takes the peer's FIN ``w`` in FIN_WAIT_2, maybe unseen to enter it, and answers at once."""
     proof = tcb.fin_proof
     latest = tcb.log[proof].time
-    ack_of_fin_before(tcb, w)
+    if tcb.state == ST_FIN_WAIT_1:
+        ack_of_fin_before(tcb, w)
     earliest = min(tcb.log[w].time, latest)
     moved = step(tcb, EV_RCV_FIN, latest - tcb.half, earliest, latest, tcb.log[w].frame, BASIS_ACKED)
     return confirmed(tcb, moved, tcb.log[proof].frame)
