@@ -17,6 +17,8 @@ from tcptrace_fsm.findings.lacking import leap
 from tcptrace_fsm.findings.wording import NO_CLIENT, NO_SERVER, SENT, Detected, Unnamed
 from tcptrace_fsm.kernels.layout import (
     D_ASKED,
+    D_CLIENT_HI,
+    D_CLIENT_LO,
     D_COUNT,
     D_DOUBT,
     D_FRAME,
@@ -24,9 +26,13 @@ from tcptrace_fsm.kernels.layout import (
     D_GRADE,
     D_ID,
     D_KIND,
+    D_MORE,
     D_NET,
+    D_PORTS,
     D_SERVER_HI,
+    D_SERVER_LO,
     D_SIDE,
+    D_SPAN,
     D_TAKEN_FRAME,
     D_TIME,
     DETECTED_SIZE,
@@ -48,6 +54,18 @@ MOST_TEXTS = 256  # that are kept to have names filled in: where there are more,
 
 
 _DETECTED: Callable[[Iterable[int]], Detected] = partial(tuple.__new__, Detected)  # as Detected._make, without Python
+
+
+def parted(text: str) -> tuple[str, ...]:
+    """A text without names, in parts: around the client and the server, or, behind "", around server and client.
+
+    One part where either is not named just once.
+    """
+    if text.count(NO_CLIENT) != 1 or text.count(NO_SERVER) != 1:
+        return (text,)
+    swapped = text.index(NO_CLIENT) > text.index(NO_SERVER)
+    parts = tuple(text.replace(NO_SERVER, NO_CLIENT).split(NO_CLIENT))
+    return ("", *parts) if swapped else parts
 
 
 class Detections:
@@ -187,21 +205,36 @@ class Detections:
 
     def _messages(self) -> list[str]:
         """What each says; the words of those that differ in names alone are put together once."""
-        rules, texts, messages = self._rules, dict[tuple[int, ...], str](), []
-        each = iter(self.records)
-        for words in zip(*[each] * DETECTED_SIZE, strict=True):
-            net, ports, client_low, server_low, client_high, server_high = words[D_NET : D_SERVER_HI + 1]
-            said = words[D_KIND], words[D_SIDE], words[D_TAKEN_FRAME], *words[D_COUNT:D_FRAMES], *words[D_GRADE:D_ID]
-            text = texts.get(said)
-            if text is None:
-                if len(texts) >= MOST_TEXTS:
-                    messages.append(rules[words[D_KIND]].word(_DETECTED(words)))
+        rules, made, messages = self._rules, dict[tuple[int, ...], tuple[str, ...]](), []
+        alike = zip(*map(self.column, SAID), strict=True)
+        for i, (said, client, server) in enumerate(zip(alike, *self._names(), strict=True)):
+            parts = made.get(said)
+            if parts is None:
+                found = self.detected(i)
+                if len(made) >= MOST_TEXTS:
+                    messages.append(rules[found.kind].word(found))
                     continue
-                text = texts[said] = rules[words[D_KIND]].word(Unnamed(*words))
-            six = bool(net & 1)
-            text = text.replace(NO_CLIENT, socket_text(client_high, client_low, ports >> 16, six=six))
-            messages.append(text.replace(NO_SERVER, socket_text(server_high, server_low, ports & 65535, six=six)))
+                parts = made[said] = parted(rules[found.kind].word(Unnamed(*found)))
+            if len(parts) == 3:
+                messages.append(f"{parts[0]}{client}{parts[1]}{server}{parts[2]}")
+            elif len(parts) == 4:
+                messages.append(f"{parts[1]}{server}{parts[2]}{client}{parts[3]}")
+            else:
+                messages.append(parts[0].replace(NO_CLIENT, client).replace(NO_SERVER, server))
         return messages
+
+    def _names(self) -> tuple[list[str], list[str]]:
+        """``address:port`` of each one's client and server."""
+        net, ports = self.column(D_NET), self.column(D_PORTS)
+        ends = ((D_CLIENT_HI, D_CLIENT_LO, 16), (D_SERVER_HI, D_SERVER_LO, 0))
+        client, server = (
+            [
+                socket_text(high, low, both >> shift & 65535, six=bool(six & 1))
+                for six, both, high, low in zip(net, ports, self.column(high_word), self.column(low_word), strict=True)
+            ]
+            for high_word, low_word, shift in ends
+        )
+        return client, server
 
     def _evidence(self) -> list[tuple[int, ...]]:
         """The frames of each."""
@@ -272,5 +305,7 @@ class Detections:
         return parted
 
 
+SAID = (D_KIND, D_SIDE, D_COUNT, D_MORE, D_SPAN, D_GRADE, D_DOUBT, D_TAKEN_FRAME)
+"""What the words depend on beside names."""
 GRADED = (Field(D_KIND), Field(D_GRADE), Field(D_DOUBT))
 NUMBER = (Field(D_ID),)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain, islice
-from operator import lt
+from operator import itemgetter, lt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,7 +73,8 @@ def ordered(findings: Findings) -> dict[str, list[Any]]:
     places, messages = order.tolist(), given["message"]
     for begin, end in zip(np.flatnonzero(edges > 0).tolist(), np.flatnonzero(edges < 0).tolist(), strict=True):
         places[begin : end + 1] = sorted(places[begin : end + 1], key=messages.__getitem__)
-    return {name: [column[i] for i in places] for name, column in given.items()}
+    in_order = itemgetter(*places)  # there are two at least
+    return {name: list(in_order(column)) for name, column in given.items()}
 
 
 def _ranks(texts: list[str]) -> list[int]:
