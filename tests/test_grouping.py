@@ -19,6 +19,7 @@ from tcptrace_fsm.core.grouping import (
     lowest_of,
     picked,
     steps_of,
+    sums_before,
     words_in_common,
 )
 from tcptrace_fsm.kernels import grouping as grouping_kernels
@@ -26,8 +27,8 @@ from tcptrace_fsm.kernels.layout import CONNECTION_SIZE
 from tests.kernels import Watched, uncompiled
 
 KERNELS = (
-    *("arrange_records", "count_steps", "count_up", "extent", "group_records", "mark_rows", "marks_of", "multiply"),
-    *("part_alone", "pick_words"),
+    *("add_up", "arrange_records", "count_steps", "count_up", "extent", "group_records", "mark_rows", "marks_of"),
+    *("multiply", "part_alone", "pick_words"),
 )
 
 
@@ -84,6 +85,12 @@ def test_a_number_more_of_each_tells_them_apart():
         found = words_in_common(words, starts, fields, noted)
         assert [(key, list(members)) for key, members in found] == expected
     assert words_in_common(records, array("q"), fields, array("q")) == []
+
+
+@pytest.mark.usefixtures("each")
+def test_sums_of_what_stands_before():
+    assert list(sums_before(array("q", [3, 5, -1]))) == [0, 3, 8]
+    assert list(sums_before(array("q"))) == []
 
 
 @pytest.mark.usefixtures("each")

@@ -10,8 +10,6 @@ from __future__ import annotations
 from array import array
 from bisect import insort
 from heapq import nsmallest
-from itertools import accumulate, compress
-from operator import not_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.causes.briefs import CLIENT_SEGMENTS, SERVER_SEGMENTS
@@ -28,6 +26,7 @@ from tcptrace_fsm.core.grouping import (
     lowest_of,
     multiplied,
     picked,
+    sums_before,
     words_in_common,
 )
 from tcptrace_fsm.core.judges import Judge
@@ -315,16 +314,15 @@ def _kinds_by_connection(findings: Iterable[Finding]) -> dict[int, frozenset[str
 
 def _one_way(block: Block) -> Places:
     """Connections that look healthy, and in which only the client said anything."""
-    found = words_in_common(block.words, block.starts, SPOKE)
-    quiet = next((members for what, members in found if what == (ES_DATA, 0, CLOSING_NORMAL)), None)
+    noted = Marks(block.count)
+    for places in by_key(block).values():
+        noted.add(places.starts, array("q", [1]) * len(places))
+    found = words_in_common(block.words, block.starts, SPOKE, noted.of(block.starts))
+    quiet = next((members for what, members in found if what == (ES_DATA, 0, CLOSING_NORMAL, 0)), None)
     if quiet is None:
         return Places()
-    seen = Marks(block.count)
-    for places in by_key(block).values():
-        seen.add(places.starts, array("q", [1]) * len(places))
-    others = array("q", compress(quiet, map(not_, seen.of(in_order(quiet, block.starts)))))
-    begins = array("q", accumulate(block.column(C_TRANSITIONS), initial=0))
-    return Places(multiplied(others, CONNECTION_SIZE), multiplied(in_order(others, begins), TRANSITION_SIZE))
+    begins = sums_before(block.column(C_TRANSITIONS))
+    return Places(multiplied(quiet, CONNECTION_SIZE), multiplied(in_order(quiet, begins), TRANSITION_SIZE))
 
 
 class _Group(NamedTuple):

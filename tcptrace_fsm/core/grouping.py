@@ -7,6 +7,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.kernels.grouping import (
+    add_up,
     arrange_records,
     count_steps,
     count_up,
@@ -41,6 +42,7 @@ __all__ = [
     "pick_more",
     "picked",
     "steps_of",
+    "sums_before",
     "words_in_common",
 ]
 
@@ -68,6 +70,18 @@ def multiplied(numbers: array[int], factor: int) -> array[int]:
     out = array("q", bytes(8 * len(numbers)))
     if numbers:
         multiply(len(numbers), factor, numbers, out)
+    return out
+
+
+def sums_before(numbers: array[int]) -> array[int]:
+    """The sum of those before each of some numbers.
+
+    >>> sums_before(array("q", [3, 5, 1]))
+    array('q', [0, 3, 8])
+    """
+    out = array("q", bytes(8 * len(numbers)))
+    if numbers:
+        add_up(len(numbers), numbers, out)
     return out
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
 __all__ = [
+    "add_up",
     "arrange_records",
     "count_steps",
     "count_up",
@@ -56,6 +57,17 @@ def count_up(count: int, step: int, out: Words) -> int:
         at += step
         i += 1
     return at
+
+
+def add_up(count: int, numbers: Words, out: Words) -> int:
+    """Write before each of some numbers the sum of those before it. Returns the sum of all."""
+    total = 0
+    i = 0
+    while i < count:
+        out[i] = total
+        total += numbers[i]
+        i += 1
+    return total
 
 
 def mark_rows(count: int, rows: Words, step: int, marks: Words, out: Words) -> int:
