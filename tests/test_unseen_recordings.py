@@ -7,9 +7,13 @@ import pytest
 from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.causes.floods import CAUSES
 from tcptrace_fsm.kernels import layout as at
+from tcptrace_fsm.tcp.profiles import AUTO
+from tests.courses import FAR
 from tests.strategies import run
 from tests.test_causes import diagnoses
+from tests.test_fingerprint import LINUX
 from tests.test_foreign_captures import causes, severities
+from tests.test_minisockets import HALF_CLOSED
 
 pytestmark = pytest.mark.plain
 
@@ -223,3 +227,11 @@ def test_how_far_an_ack_lies_below_the_syn_is_not_known():
     """
     (message,) = [f.message for f in run(parse(text), rules=True).findings if f.kind == "synack_bad_ack"]
     assert " acknowledges less than the SYN of " in message
+
+
+def test_where_no_time_wait_was_kept_the_last_ack_was_lost_too():
+    """The FIN comes again, and meets nobody."""
+    opened = FAR.format(client=LINUX.format(ecr=0), server=LINUX.format(ecr=100))
+    done = run(opened + HALF_CLOSED.format(106) + "1.740 > R 102:102(0) id 0\nend 3", profile=AUTO, rules=True)
+    assert done.connections[0].of("client")[-1].source == "FIN_WAIT_2"
+    assert {"last_ack_lost", "rst_after_time_wait_loss"} <= {f.kind for f in done.findings}

@@ -21,7 +21,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_NETWORK_DUPLICATE,
     MARK_SPURIOUS,
 )
-from tcptrace_fsm.tcp.machine import State
+from tcptrace_fsm.tcp.machine import Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,13 +59,14 @@ def fins_of(end: End) -> list[Segment]:
 
 
 def lost_last_ack(end: End) -> tuple[Segment, Segment, bool] | None:
-    """The last ACK of an endpoint in TIME_WAIT that got lost: itself, the FIN that proves so, whether it passed here.
+    """The last ACK of an endpoint that closed first, if it got lost: itself, the FIN that proves so, whether it passed.
 
     Either the ACK had passed before the FIN came again, or the ACK of the repeated FIN shows that an earlier one had
     been received: by the timestamp that it echoes (RFC 7323 section 4.3) or by a duplicate SACK (RFC 2883).
     """
     fins = fins_of(end.peer)
-    if not end.entered(State.TIME_WAIT) or not fins:
+    never_kept = any(x.source is State.FIN_WAIT_2 and x.event is Event.GONE for x in end.changes)
+    if not fins or not (never_kept or end.entered(State.TIME_WAIT)):
         return None
     acks = [s for s in genuine(end.segments) if not s.rst and s.ack >= end.peer[E_FIN]]
     if not acks:

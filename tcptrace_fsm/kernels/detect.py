@@ -78,11 +78,14 @@ def spurious_of(
     return at
 
 
-def entered_time_wait(c: int, side: int, t: int, block: Words, changes: Words) -> int:
-    """Whether ``side`` came into TIME_WAIT; its connection's transitions begin at ``t``."""
+def closed_first(c: int, side: int, t: int, block: Words, changes: Words) -> int:
+    """Whether ``side`` came into TIME_WAIT, or kept none behind its FIN_WAIT_2; its transitions begin at ``t``."""
     end = t + block[c + C_TRANSITIONS] * TRANSITION_SIZE
     while t < end:
-        if changes[t + T_SIDE] == side and changes[t + T_TO] == ST_TIME_WAIT:
+        if changes[t + T_SIDE] == side and (
+            changes[t + T_TO] == ST_TIME_WAIT
+            or (changes[t + T_FROM] == ST_FIN_WAIT_2 and changes[t + T_EVENT] == EV_GONE)
+        ):
             return 1
         t += TRANSITION_SIZE
     return 0
@@ -180,8 +183,8 @@ def last_ack_of(
     out: Words,
     frames: Words,
 ) -> int:
-    """The last ACK of ``side``, in TIME_WAIT, was lost. Returns how many frames of evidence there are now."""
-    if not entered_time_wait(c, side, t, block, changes):
+    """The last ACK of ``side``, which closed first, was lost. Returns how many frames of evidence there are now."""
+    if not closed_first(c, side, t, block, changes):
         return at
     fins = fins_of_side(c, 1 - side, at, apart, block, log, frames)
     if not fins:
