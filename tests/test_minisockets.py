@@ -78,6 +78,26 @@ ROWS = [
         """,
         "FIN_WAIT_1 FIN_WAIT_2@1.03 TIME_WAIT@1.08",
     ),
+    # --- an ACK from behind the own FIN has overtaken it: which of the two closed first ---
+    *(
+        linux(
+            name,
+            f"""
+            1.000 > F. 101:101(0)   ack 201 id 105
+            1.020 < .  202:202(0)   ack 102 id 504
+            1.028 < F. 201:201(0)   ack {ack} id {number}
+            1.045 > .  102:102(0)   ack 202 id 106
+            end 3
+            """,
+            path,
+            "server",
+        )
+        for name, ack, number, path in (
+            ("the_fin_was_sent_before_and_acknowledges", 102, 503, "CLOSE_WAIT LAST_ACK CLOSED"),
+            ("the_fin_was_sent_before_and_does_not", 101, 503, "FIN_WAIT_1 CLOSING TIME_WAIT"),
+            ("the_fin_was_sent_behind_once_more", 102, 505, "FIN_WAIT_1 CLOSING TIME_WAIT"),
+        )
+    ),
     # --- a FIN that passed once and is acknowledged came, however late, and the ACK in it with it ---
     linux(
         "a_late_fin_acknowledges_too",

@@ -236,6 +236,7 @@ def take_fin(tcb: Tcb, w: int) -> int:
         and tcb.state == ST_ESTABLISHED
         and is_behind_fin(tcb, proof)
         and not tcb.fin_after
+        and not closed_after(tcb, proof)
         # an answer that comes late is not the first: that was its FIN, and was lost
         and (
             tcb.log[proof].tsval >= 0

@@ -126,3 +126,15 @@ def keep_nothing(tcb: Tcb, w: int) -> int:
     proof = tcb.fin_proof
     moved = step(tcb, EV_GONE, t + tcb.half, t, tcb.log[proof].time, tcb.log[w].frame, BASIS_INFERRED)
     return confirmed(tcb, moved, tcb.log[next_of(tcb, tcb.side, proof + 1)].frame)
+
+
+def closed_after(tcb: Tcb, proof: int) -> int:
+    """Whether the endpoint's FIN, overtaken by ``proof``, acknowledges the peer's FIN too, by numbers: 1 or 0."""
+    v = proof + 1
+    stop = min(tcb.n, proof + LOOKED_AT)
+    while v < stop:
+        if tcb.log[v].side == tcb.side and tcb.log[v].flags & TCP_FIN and tcb.log[v].ip_id > 1:
+            if 0 < tcb.log[proof].ip_id - tcb.log[v].ip_id <= LOOKED_AT:
+                return 1 if tcb.log[v].ack >= tcb.peer_fin_end else 0
+        v += 1
+    return 0
