@@ -122,6 +122,18 @@ ROWS = [
         """,
         "FIN_WAIT_1 TIME_WAIT@1.285",
     ),
+    linux(
+        "a_fin_behind_a_hole_is_taken_when_that_is_filled",
+        """
+        1.000 > F. 201:201(0)   ack 201 id 106
+        1.100 < .  201:201(0)   ack 101 id 503
+        1.300 > P. 101:201(100) ack 201 id 107
+        1.320 < .  201:201(0)   ack 202 id 504
+        end 3
+        """,
+        "CLOSE_WAIT@1.31",
+        "server",
+    ),
     # --- no TIME_WAIT is kept: a socket took the FIN, and is gone when that comes again ---
     linux(
         "no_time_wait_is_kept",

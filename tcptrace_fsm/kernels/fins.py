@@ -282,9 +282,11 @@ def find_fin_copy(tcb: Tcb) -> int:
                 echoed = last
         w = next_of(tcb, 1 - tcb.side, w + 1)
     if proof >= 0 and last < 0 and copies == 1 and not tcb.row.marks & M_ACK_UNSEEN and not tcb.local:
-        # No other has passed: it came late, and what speaks against it was sent before, and held up.
-        first = passed
-        last = passed
+        # No other has passed: it came late, and what speaks against it was sent before, and held up. Behind a hole it
+        # is taken only once that is filled.
+        if tcb.less < 0 or tcb.log[tcb.less].ack >= tcb.log[passed].seq + tcb.log[passed].length:
+            first = passed
+            last = passed
     if proof >= 0:
         chosen = acknowledged_copy(tcb, first, last, echoed)
         tcb.fin_copy = chosen
