@@ -71,8 +71,8 @@ def treatment(words: array[int], c: int, log: memoryview) -> int:
     """HEARD, UNHEARD_ONCE, UNHEARD or LOST_LATER."""
     if words[c + C_MARKS] & OPEN_AGAIN == OPEN_AGAIN:
         handshake = Handshake(segments_of(words, c, log))
-        if handshake.overflown:
-            return UNHEARD
+        if handshake.overflown and max(handshake.count, len(handshake.again)) >= 3:
+            return UNHEARD  # of two a path that loses much may lose both
         if handshake.again and not handshake.deferred:
             return UNHEARD_ONCE
     if not words[end_of(c, CLIENT) + E_RETRANSMITTED]:
