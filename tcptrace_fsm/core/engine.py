@@ -255,7 +255,8 @@ class Engine:
         passed = abs(control[K_NOW] - self._swept_at)
         crowded = control[K_LIVE] - control[K_DUE] > control[K_CROWD]
         if self._unswept >= SWEEP or passed >= control[K_LINGER] // 16 or crowded or control[K_DUE]:
-            expire(self._unswept // 4 + SWEPT_LEAST, self.rows, self.living, self.due, control)
+            least = 64 if crowded else SWEPT_LEAST  # a crowd is looked over with every batch, and sixteen times as far
+            expire(self._unswept // 4 + least, self.rows, self.living, self.due, control)
             self._unswept = 0
             self._swept_at = control[K_NOW]
 
