@@ -185,8 +185,8 @@ SAMPLES = [
         "Three clients connect, the backlog has room for two. The third one's handshake ACK is seen here, and "
         "ignored by the server: that client is ESTABLISHED alone. The server repeats its SYN+ACK, and once its "
         "application has begun to accept, the third client's ACK counts.",
-        (("defer_accept_suspected", "server"),),
-        diagnoses=(("deferred_accept", "accept_queue_full"),),
+        (("accept_queue_overflow_suspected", "server"),),
+        diagnoses=(("accept_queue_full", ""),),
     ),
 ]  # fmt: skip
 
