@@ -229,11 +229,12 @@ def everything(text):
 @pytest.mark.slow
 @pytest.mark.skipif(not compiled(), reason="the kernels in use are plain Python already")
 def test_the_answer_is_the_same_whether_kernels_are_compiled():
-    """Of every conversation each word of its connections, transitions and waits, each finding and diagnosis."""
+    """Of each third conversation every word of its connections, transitions and waits, each finding and diagnosis."""
+    some = dict(list(TEXTS.items())[::3])
     plain = World("plain")
     assert not plain.compiled
     with plain.entered():
-        expected = {name: everything(text) for name, text in TEXTS.items()}
-    assert sum(map(len, expected.values())) > 4 * len(TEXTS)
-    for name, text in TEXTS.items():
+        expected = {name: everything(text) for name, text in some.items()}
+    assert sum(map(len, expected.values())) > 4 * len(some) > 100
+    for name, text in some.items():
         assert everything(text) == expected[name], name
