@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tcptrace_fsm as tf
+from tcptrace_fsm.capture.losses import Lost
 from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.finished import Finding, Findings
@@ -72,11 +73,12 @@ class Twice(Judge):
             view.release()
 
 
-def ask(*texts) -> Twice:
-    """Of some conversations, or records of segments."""
+def ask(*texts, lost: Lost | None = None) -> Twice:
+    """Of some conversations, or records of segments; ``lost`` is what the capturing machine says that it lacks."""
     judge = Twice()
     for text in texts:
         engine = Engine(Settings(LINUX), judges=[judge])
+        engine.lost = lost
         engine.feed(parse(text) if isinstance(text, str) else text)
         engine.finish()
         while engine.take() is not None:
@@ -133,6 +135,11 @@ def test_what_is_no_length_of_time():
 def test_all_examples():
     """And each kind is there."""
     assert all(n > 2 for n in ask(*EXAMPLES).found.values())
+
+
+def test_all_examples_where_the_capturing_machine_lost_some():
+    """Then what a capture that lacks segments can fake is low, whoever detects it."""
+    assert all(n > 2 for n in ask(*EXAMPLES, lost=Lost((0,), ("it dropped frames",))).found.values())
 
 
 def test_all_examples_uncompiled(monkeypatch):
