@@ -53,18 +53,6 @@ MANY = 20  # segments: fewer may be one bad moment
 MINUTE = 60 * SECOND  # a timer that has backed off fires once in so long, or sooner
 
 
-def silent_since(case: Case, stall: Stall) -> int | None:
-    """For how long the peer had not been heard when the connection, or the capture, ended; None where it was heard.
-
-    An RST that knows of no connection may come at last.
-    """
-    since = stall.copies[0].time
-    if not stall.alive:
-        return case.end - since
-    rst = last_rst(stall)
-    return None if rst is None else rst.time - since
-
-
 def last_rst(stall: Stall) -> Segment | None:
     """The first of the RSTs without ACK that are all that the peer has said since the first repetition."""
     peer, since = stall.peer, stall.copies[0].time
@@ -78,8 +66,11 @@ def dead_path(case: Case, world: World) -> Verdict | None:
     if not holds_bare_acks(case.view):
         return None  # a filter leaves them out
     for stall in stalls(case):
-        silence = silent_since(case, stall)
-        if silence is None or silence < PATIENCE or damaged(stall):
+        rst = last_rst(stall) if stall.alive else None
+        if stall.alive and rst is None:
+            continue
+        silence = (rst.time if rst else case.end) - stall.copies[0].time
+        if silence < PATIENCE or damaged(stall):
             continue
         others = [
             b
@@ -94,7 +85,6 @@ def dead_path(case: Case, world: World) -> Verdict | None:
             ),
             f"{stall.peer.name} has said nothing since before that, for {span(silence)}",
         ]
-        rst = last_rst(stall) if stall.alive else None
         if rst:
             evidence.append(f"the RST that then came is of a host that knows no such connection ({case.frames(rst)})")
         if others:
@@ -237,9 +227,7 @@ def lost(case: Case, world: World) -> Verdict | None:
         if (shown := shown_from(end)) > 0:
             again = [s for s in again if s.seq >= shown or not s.has(MARK_LOST_BEFORE)]
         sent = end[E_RETRANSMITTED]
-        if case[C_MARKS] & mask(
-            MARK_CAPTURE_DUPLICATE
-        ):  # a copy is no repetition, unless it comes after a timer's time
+        if case[C_MARKS] & mask(MARK_CAPTURE_DUPLICATE):  # copies are no repetitions, but after a timer's time
             again = [s for s in again if s.has(MARK_TIMEOUT)]
             sent = min(sent, len(again))
         stall = next((one for one in stalls(case) if one.end is end and not one.answered), None)
