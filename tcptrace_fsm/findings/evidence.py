@@ -31,6 +31,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_TIMEOUT,
     MARK_ZERO_WINDOW_PROBE,
     MILLISECOND,
+    PROMPT,
     SERVER,
     TCP_FIN,
     TCP_RST,
@@ -200,7 +201,7 @@ def times(n: int) -> str:
 
 def prompt(end: End) -> int:
     """Within how many ns after a segment has passed here ``end`` surely answers it, if it answers at once."""
-    return int(4 * max(end.peer[E_RTT_MIN], 0) + 50 * MILLISECOND)
+    return int(4 * max(end.peer[E_RTT_MIN], 0) + PROMPT * MILLISECOND)
 
 
 def reply_time(end: End) -> int:

@@ -24,12 +24,6 @@ def end_at(c: int, side: int) -> int:
     return c + C_ENDPOINTS + side * ENDPOINT_SIZE
 
 
-def end_of_record(r: int, log: Words) -> int:
-    """The sequence number after what a log record tells of."""
-    info = log[r + L_INFO]
-    return log[r + L_SEQ] + length_of(info) + (1 if info & TCP_SYN else 0) + (1 if info & TCP_FIN else 0)
-
-
 def is_in_reply(r: int, log: Words) -> int:
     """Whether an RST answers a segment to a connection that is not there."""
     if log[r + L_MARKS] & M_REPLY_RST:
@@ -125,7 +119,7 @@ def may_be_unread(c: int, side: int, rst: int, block: Words, log: Words) -> int:
         return 0
     if 0 <= block[y + E_FIN] <= block[x + E_ACK]:
         return 0
-    soon = 4 * max(block[y + E_RTT_MIN], 0) + 50 * MILLISECOND
+    soon = 4 * max(block[y + E_RTT_MIN], 0) + PROMPT * MILLISECOND
     return 1 if log[rst + L_TIME] - block[x + E_ACK_TIME] <= soon else 0
 
 
@@ -149,25 +143,24 @@ def fin_before(c: int, side: int, before: int, block: Words, log: Words) -> int:
     return r
 
 
-def skips_surely(x: int, block: Words) -> int:
-    """Whether packets of the endpoint at ``x`` are missing, as its system counts them for each connection."""
-    skips = block[x + E_LAST_FLAGS] >> SKIPPED_SHIFT
-    steps = block[x + E_LAST_FLAGS] >> NUMBERED_SHIFT & bit(SKIPPED_SHIFT - NUMBERED_SHIFT) - 1
-    return 1 if skips > 0 and skips + steps >= STEPS_LEAST and block[x + END_STACK] == STACK_LINUX else 0
+def skips(x: int, block: Words) -> int:
+    """Whether packets of the endpoint at ``x`` are missing, by its numbers: 2 surely, 1 perhaps, 0 as far as known not.
 
-
-def skips_maybe(x: int, block: Words) -> int:
-    """The same of a system that mostly numbers its packets one by one."""
-    skips = block[x + E_LAST_FLAGS] >> SKIPPED_SHIFT
+    Surely where its system counts them for each connection; perhaps where it mostly numbers them one by one.
+    """
+    skipped = block[x + E_LAST_FLAGS] >> SKIPPED_SHIFT
     steps = block[x + E_LAST_FLAGS] >> NUMBERED_SHIFT & bit(SKIPPED_SHIFT - NUMBERED_SHIFT) - 1
-    often = 1 if skips <= steps or block[x + END_STACK] == STACK_UNKNOWN else 0
-    return 1 if skips > 0 and skips + steps >= STEPS_LEAST and (often or block[x + END_STACK] == STACK_LINUX) else 0
+    if not skipped or skipped + steps < STEPS_LEAST:
+        return 0
+    if block[x + END_STACK] == STACK_LINUX:
+        return 2
+    return 1 if skipped <= steps or block[x + END_STACK] == STACK_UNKNOWN else 0
 
 
 def acks_may_lack(c: int, side: int, rst: int, block: Words, log: Words) -> int:
     """Whether ACKs of ``side`` may be missing before its RST, by its count of packets."""
     x = end_at(c, side)
-    if skips_maybe(x, block):
+    if skips(x, block):
         return 1
     if block[x + END_STACK] not in (STACK_UNKNOWN, STACK_LINUX):
         return 0
@@ -208,7 +201,7 @@ def lacks_segments(c: int, block: Words, log: Words) -> int:
     bare = 0
     x = end_at(c, CLIENT)
     y = end_at(c, SERVER)
-    if skips_surely(x, block) or skips_surely(y, block):
+    if max(skips(x, block), skips(y, block)) == 2:
         return 1
     if max(block[x + E_NEXT] - block[x + E_UNIQUE], block[y + E_NEXT] - block[y + E_UNIQUE]) - 1 > ELSEWHERE:
         return 1
@@ -255,7 +248,7 @@ def weigh_abort(c: int, side: int, rst: int, d: int, block: Words, log: Words, o
     out[d + D_COUNT] = lost
     out[d + D_SPAN] = time - block[c + C_FIRST_TIME]
     few = LAST_WORDS if block[y + E_FIN] >= 0 else 0
-    if lost <= few or log[rst + L_ACK] > block[y + E_NEXT] or skips_maybe(y, block):
+    if lost <= few or log[rst + L_ACK] > block[y + E_NEXT] or skips(y, block):
         low = 1
     if low or lacks_segments(c, block, log):
         out[d + D_GRADE] = GRADE_LOW
@@ -281,11 +274,7 @@ def detect_aborts(
         How many there are then.
     """
     n = found
-    at = 0
-    i = 0
-    while i < found:
-        at += out[i * DETECTED_SIZE + D_FRAMES]
-        i += 1
+    at = frames_of(found, out)
     i = 0
     while i < count:
         c = asked[3 * i]

@@ -38,32 +38,16 @@ def hash_block(w: Words) -> int:
     d = in_halves(0x1032, 0x5476)
     e = in_halves(0xC3D2, 0xE1F0)
     t = 0
-    while t < 20:
-        f = low32((d ^ (b & (c ^ d))) + in_halves(0x5A82, 0x7999) + rotated(a, 5) + e + w[t])
-        e = d
-        d = c
-        c = rotated(b, 30)
-        b = a
-        a = f
-        t += 1
-    while t < 40:
-        f = low32((b ^ c ^ d) + in_halves(0x6ED9, 0xEBA1) + rotated(a, 5) + e + w[t])
-        e = d
-        d = c
-        c = rotated(b, 30)
-        b = a
-        a = f
-        t += 1
-    while t < 60:
-        f = low32((b & c | d & (b | c)) + in_halves(0x8F1B, 0xBCDC) + rotated(a, 5) + e + w[t])
-        e = d
-        d = c
-        c = rotated(b, 30)
-        b = a
-        a = f
-        t += 1
     while t < 80:
-        f = low32((b ^ c ^ d) + in_halves(0xCA62, 0xC1D6) + rotated(a, 5) + e + w[t])
+        if t < 20:
+            f = (d ^ (b & (c ^ d))) + in_halves(0x5A82, 0x7999)
+        elif t < 40:
+            f = (b ^ c ^ d) + in_halves(0x6ED9, 0xEBA1)
+        elif t < 60:
+            f = (b & c | d & (b | c)) + in_halves(0x8F1B, 0xBCDC)
+        else:
+            f = (b ^ c ^ d) + in_halves(0xCA62, 0xC1D6)
+        f = low32(f + rotated(a, 5) + e + w[t])
         e = d
         d = c
         c = rotated(b, 30)

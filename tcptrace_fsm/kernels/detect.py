@@ -25,9 +25,7 @@ def end_of_data_in_syn(c: int, side: int, block: Words, log: Words) -> int:
     while r >= 0:
         info = log[r + L_INFO]
         if info & TCP_SYN and length_of(info) and side_of(info) == side and not log[r + L_MARKS] & M_CAPTURE_DUPLICATE:
-            after = log[r + L_SEQ] + length_of(info) + 1 + (1 if info & TCP_FIN else 0)
-            if after > end:
-                end = after
+            end = max(end, end_of_record(r, log))
         r = log[r + L_NEXT]
     return end
 
@@ -105,10 +103,9 @@ def fins_of_side(c: int, side: int, at: int, apart: int, block: Words, log: Word
             and not log[r + L_MARKS] & (M_NOBODYS | M_NETWORK_DUPLICATE)
         ):
             time = log[r + L_TIME]
-            after = log[r + L_SEQ] + length_of(info) + 1 + (1 if info & TCP_SYN else 0)
-            if time - latest >= apart or after != end:
+            if time - latest >= apart or end_of_record(r, log) != end:
                 if not n:
-                    end = after
+                    end = end_of_record(r, log)
                 frames[at + n] = r
                 n += 1
             latest = time

@@ -20,6 +20,12 @@ def length_of(info: int) -> int:
     return info >> LOG_LEN_SHIFT & LOG_LEN_MASK
 
 
+def end_of_record(r: int, log: Words) -> int:
+    """The sequence number after what a log record tells of."""
+    info = log[r + L_INFO]
+    return log[r + L_SEQ] + length_of(info) + (1 if info & TCP_SYN else 0) + (1 if info & TCP_FIN else 0)
+
+
 def is_syn(r: int, log: Words) -> int:
     """Whether a log record tells of a SYN without ACK."""
     return 1 if log[r + L_INFO] & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN else 0
@@ -37,6 +43,16 @@ def tell(place: int, kind: int, side: int, n: int, frames: int, out: Words) -> i
     out[d + D_GRADE] = 0
     out[d + D_FRAMES] = frames  # the number, once they are all there
     return d
+
+
+def frames_of(count: int, out: Words) -> int:
+    """How many frames of evidence the first ``count`` findings have: where those of the next begin."""
+    at = 0
+    n = 0
+    while n < count:
+        at += out[n * DETECTED_SIZE + D_FRAMES]
+        n += 1
+    return at
 
 
 def is_length(span: int) -> int:

@@ -82,11 +82,7 @@ def detect_odd(count: int, asked: Words, found: int, block: Words, log: Words, o
         How many there are then.
     """
     n = found
-    at = 0
-    i = 0
-    while i < found:
-        at += out[i * DETECTED_SIZE + D_FRAMES]
-        i += 1
+    at = frames_of(found, out)
     i = 0
     while i < count:
         kind = DETECT_SYN_FIN

@@ -42,3 +42,5 @@ SENT_AGAIN = 3000
 STEPS_LEAST = 3
 # Questions without an answer: a reset after them is about the peer's silence.
 IN_VAIN = 2
+# Whoever answers at once has done so after four round trips and this: Linux delays an ACK for 40 ms (TCP_DELACK_MIN).
+PROMPT = 50
