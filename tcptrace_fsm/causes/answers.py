@@ -12,6 +12,7 @@ from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.examples import ASKED, CLOSED, OPENED
 from tcptrace_fsm.causes.gave_up import answered_too_late, is_patience
 from tcptrace_fsm.causes.greeting import MINUTE, is_greeted, late_greeting, network_share
+from tcptrace_fsm.causes.half_close import left_open
 from tcptrace_fsm.causes.lossy import sent_again
 from tcptrace_fsm.causes.talk import (
     ANSWER,
@@ -292,6 +293,9 @@ def request_unanswered(case: Case, world: World) -> Verdict | None:
     bits = case[C_WAIT_BITS]
     if not bits & WB_SPOKEN or bits & WB_SERVER_LAST or not has_turns(case):
         return None
+    open_still = left_open(case, world)
+    if open_still is not None:
+        return open_still
     if case[C_MARKS] & mask(MARK_ACK_UNSEEN) or lacks_answer(case.view) or case.client[E_UNIQUE] <= case.midstream:
         return None  # what is missing here, or stands behind its ACK, may be the answer; or nothing was asked
     if case[C_LONGEST_FOR] != 2 * WAIT_APPLICATION + SERVER or case.server[E_ACK] < case[C_WAIT_SEEN] - 1:
@@ -436,7 +440,8 @@ CAUSES = (
         forbids=("an answer", "a request that is repeated until the end: then it did not arrive"),
         look_alikes={
             "server_slow": "the answer comes in the end",
-            "half_close_unsupported": "the client closes its direction with the request",
+            "half_close_unsupported": "the client closes its direction with the request, and the server closes at once",
+            "close_wait_leak": "the server has answered all that it was asked",
             "path_dead": "the request is not acknowledged",
         },
         explains=frozenset(),

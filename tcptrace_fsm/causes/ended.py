@@ -31,6 +31,7 @@ from tcptrace_fsm.kernels.layout import (
     E_FIN,
     E_NEXT,
     LAST_WORDS,
+    SERVER,
 )
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def crossed(case: Case) -> Verdict | None:
         return None
     own = next((s for s in client.segments if s.fin), None)
     lost = (own.seq if own else client[E_NEXT]) - fin.ack
-    idle = case[C_IDLE]
+    idle = max(case[C_IDLE], fin.time - case[C_WAIT_SPOKE + SERVER])  # its FIN may have come here a moment sooner
     owed = case[C_REQUESTS] - case[C_RESPONSES]
     if lost <= 0 or fin.ack < 1 or idle < SECOND or owed != 1 or not case[C_RESPONSES] or not case.both_directions:
         return None

@@ -8,9 +8,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.causes.briefs import CLIENT_BYTES, OPENED, SERVER_BYTES
 from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.causes.talk import WORDS, last_burst
 from tcptrace_fsm.findings.evidence import prompt
 from tcptrace_fsm.findings.rule import SECOND, span
-from tcptrace_fsm.kernels.layout import C_OPENING, C_WAIT_SPOKE, CLIENT, E_ACK, E_FIN, E_UNIQUE
+from tcptrace_fsm.kernels.layout import (
+    C_OPENING,
+    C_REQUESTS,
+    C_RESPONSE_MAX,
+    C_RESPONSES,
+    C_WAIT_SPOKE,
+    CLIENT,
+    E_ACK,
+    E_FIN,
+    E_UNIQUE,
+)
 
 if TYPE_CHECKING:
     from array import array
@@ -19,10 +30,14 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
 
-__all__ = ["CAUSES"]
+__all__ = ["CAUSES", "left_open"]
 
+LONG = 10 * SECOND  # the least for which an answer that may yet come is missed
 PATIENCE = 30 * SECOND  # of a server that waits for its own application before it closes
 REQUEST = 2_920  # bytes: what fills more than two segments is a job, a message, a file rather than a request
+OFTEN = 12  # as often in vain, and never an answer, nobody asks: that is pushed
+TAKERS = frozenset({514, 601, 1514, 2003, 2004, 5170, 6514, 12201, 24224})
+"""Ports of services that only take: syslog, measurements, events."""
 
 
 class Answers(NamedTuple):
@@ -33,6 +48,12 @@ class Answers(NamedTuple):
     first: Brief | None  # to be answered
     sent: array[int]  # bytes of each client
     got: array[int]
+
+    @property
+    def pushed(self) -> bool:
+        """Whether what had no answer is more likely told than asked: who asks in vain asks the same, a few times."""
+        sizes = {asked for asked, got in zip(self.sent, self.got, strict=True) if asked and not got}
+        return self.first is None and (self.silent > OFTEN or len(sizes) > max(1, self.silent // 2))
 
     def to(self, size: int) -> bool:
         """Whether requests of this size were answered."""
@@ -67,7 +88,7 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
     if answer.time - fin.time > soon or fin.time - case.first_time > 30 * SECOND:
         return None
     others = world.once(("answers", case.service), lambda: answers(case, world))
-    if others.first is None and (others.silent < 2 or answer.rst):
+    if others.first is None and (others.silent < 2 or answer.rst or case.service[3] in TAKERS):
         return None  # a protocol that only ever pushes looks the same
     how = "reset" if answer.rst else "closed"
     evidence = [
@@ -88,7 +109,43 @@ def unanswered_half_close(case: Case, world: World) -> Verdict | None:
         tuple(evidence),
         f"{server.name} does not answer a client that closes its direction first",
         alternatives=("aborted_by_application",) if answer.rst else ("request_unanswered",),
-        severity="low" if another or gave_up or case.first_time == case.last_time else None,
+        severity="low" if another or gave_up or others.pushed or case.first_time == case.last_time else None,
+        at=fin,
+    )
+
+
+def left_open(case: Case, world: World) -> Verdict | None:
+    """The client closed its direction behind a request, and the server neither answers nor closes: it was not asked.
+
+    As a cause of its own kind, of a request without an answer: that the socket stays open follows from it.
+    """
+    client, server = case.client, case.server
+    fin = next((s for s in client.segments if s.fin), None)
+    if fin is None or case.midstream or server[E_FIN] >= 0 or server[E_ACK] < client[E_FIN]:
+        return None
+    asked, waited = last_burst(case), case.end - fin.time
+    if any(s.rst for s in case.segments) or not WORDS < asked <= REQUEST or waited < LONG:
+        return None  # a few last words are a farewell, much is an upload
+    if fin.time - case[C_WAIT_SPOKE + CLIENT] > SECOND // 5 or waited < 4 * case[C_RESPONSE_MAX]:
+        return None  # it had waited for the answer, and gave up
+    others = world.once(("answers", case.service), lambda: answers(case, world))
+    if others.pushed or (others.first is None and case.service[3] in TAKERS):
+        return None
+    return Verdict(
+        72,
+        "possible",
+        (
+            (
+                f"{client.name} sent {asked:,} bytes and its FIN behind them ({case.frames(fin)}), and {server.name} "
+                f"acknowledged both"
+            ),
+            f"{server.name} said nothing more in {span(waited)}, and did not close either",
+            f"{case[C_RESPONSES]} of {case[C_REQUESTS]} requests were answered",
+        ),
+        f"{server.name} acknowledged a request and the end of its client's direction, and has neither answered nor "
+        f"closed for {span(waited)}",
+        ("a server that takes the FIN for the end would close",),
+        ("close_wait_leak",),
         at=fin,
     )
 

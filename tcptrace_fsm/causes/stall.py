@@ -95,7 +95,9 @@ def stalls(case: Case) -> list[Stall]:
 def _stall(case: Case, end: End) -> Stall | None:
     peer = end.peer
     head = max(peer[E_ACK], 1)
-    if end[E_NEXT] <= head or not case.both_directions or _opening_still(end, peer):
+    bad = mask(MARK_BAD_CHECKSUM)
+    upto = max(end[E_NEXT], *(s.end for s in end.segments if s.length and s.marks & bad), 0)  # sent, if damaged here
+    if upto <= head or not case.both_directions or _opening_still(end, peer):
         return None
     copies = [
         s
@@ -112,7 +114,7 @@ def _stall(case: Case, end: End) -> Stall | None:
         head,
         copies,
         max(s.length for s in copies),
-        end[E_NEXT] - head - (end[E_FIN] == end[E_NEXT]),
+        upto - head - (end[E_FIN] == upto),
         peer[E_LAST_TIME] > first.time,
         peer[E_DUPLICATE_ACKS] >= len(copies) - 2 and peer[E_LAST_TIME] + wait >= last.time,
         peer[E_SACK_HIGH] > head or peer[E_SACK_LOW] > head,

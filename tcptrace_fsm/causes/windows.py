@@ -319,8 +319,11 @@ def cut_from_answer(case: Case, side: int) -> Verdict | None:
         return None
     offered = bool(sender[E_OPTIONS] & OPT_SCALE) and not receiver[E_OPTIONS] & OPT_SCALE
     limited = stood_for_window(case, side) if in_pieces(case, side, window) else 0
-    if not offered or not limited or answer.window < 16 * window or not case.has("window_shrunk"):
+    then = next((s for s in case.sent(side) if s.frame > answer.frame and not s.rst), None)
+    if not offered or not limited or answer.window < 16 * window or then is None:
         return None
+    if then.ack + then.window > answer.window:
+        return None  # it took back nothing that it had offered
     return Verdict(
         66,
         "possible",
