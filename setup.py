@@ -30,6 +30,7 @@ COST = "the kernels stay uncompiled: every result is the same, at about a sixtie
 
 TYPES = {"int": "long long", "None": "void", "Words": "long long*", "Buffer": "const unsigned char*"}
 ARRAYS = {"Words": "long long[::1]", "Buffer": "const unsigned char[::1]"}  # the same as Python passes them
+HOLDERS: dict[str, dict[str, str]] = {}  # records that Python passes as objects: the kind of each field
 
 HEAD = '''
 cdef extern from *:
@@ -143,12 +144,6 @@ cdef inline long long prefetch(long long* words, long long i) noexcept nogil:
 
 
 RECORDS = """
-cdef inline Tracker* tracker_in(long long* scratch) noexcept nogil:
-    return <Tracker*> scratch
-
-cdef inline Pairing* pairing_in(long long* scratch) noexcept nogil:
-    return <Pairing*> scratch
-
 cdef inline Tcb* tcb_in(long long* scratch) noexcept nogil:
     return <Tcb*> scratch
 
@@ -204,11 +199,13 @@ def structs(values: dict[str, int]) -> list[str]:
     tree = ast.parse((KERNELS / "records.py").read_text(encoding="utf-8"))
     classes = [n for n in tree.body if isinstance(n, ast.ClassDef)]
     lines: list[str] = []
-    for record in (c for c in classes if c.keywords or c.name in {"Segment", "Tcb", "Tracker", "Pairing"}):
+    for record in (c for c in classes if c.keywords or c.name in {"Segment", "Tcb"} or is_held(c)):
         declared = [n for n in record.body if isinstance(n, ast.AnnAssign)]
         fields = [n for n in declared if "ClassVar" not in ast.unparse(n.annotation)]
         named = {n.target.id: ast.unparse(n.annotation) for n in fields}
         TYPES[record.name] = f"{record.name}*"
+        if is_held(record):
+            HOLDERS[record.name] = named
         lines += ["", f"cdef struct {record.name}:"]
         if record.keywords:
             options = {k.arg: k.value for k in record.keywords}
@@ -220,6 +217,11 @@ def structs(values: dict[str, int]) -> list[str]:
             lines += ["", f"cdef inline long long begin_anew({record.name}* record) noexcept nogil:"]
             lines += [f"    record.{name} = {value}" for name, value in first.items()] + ["    return 0"]
     return lines
+
+
+def is_held(record: ast.ClassDef) -> bool:
+    """Whether Python makes objects of this record, which hold the kernels' arrays."""
+    return any(ast.unparse(base) == "Held" for base in record.bases)
 
 
 def placed(named: dict[str, str], prefix: str, size: str, values: dict[str, int]) -> list[str]:
@@ -260,21 +262,46 @@ def in_c(function: ast.FunctionDef, name: str, lines: list[str], *, inline: bool
 
 
 def for_python(function: ast.FunctionDef, name: str) -> list[str]:
-    """What Python calls: it takes the arrays' memory and lets other threads run meanwhile."""
-    taken, passed = [], []
+    """What Python calls: it takes the arrays' memory and lets other threads run meanwhile.
+
+    A record that is passed is an object of Python's with the same fields: its arrays' memory is taken as well, and its
+    numbers are written back.
+    """
+    taken, passed, before, after = [], [], [], []
     for argument in function.args.args:
         kind = ast.unparse(argument.annotation)
-        taken.append(f"{ARRAYS.get(kind, TYPES[kind])} {argument.arg}")
-        passed.append(f"&{argument.arg}[0]" if kind in ARRAYS else argument.arg)
+        if kind in HOLDERS:
+            taken.append(argument.arg)
+            passed.append(f"&{argument.arg}_record")
+            before += [f"    cdef {kind} {argument.arg}_record", *held(argument.arg, HOLDERS[kind])]
+            numbers = [field for field, of in HOLDERS[kind].items() if of == "int"]
+            after += [f"    {argument.arg}.{field} = {argument.arg}_record.{field}" for field in numbers]
+        else:
+            taken.append(f"{ARRAYS.get(kind, TYPES[kind])} {argument.arg}")
+            passed.append(f"&{argument.arg}[0]" if kind in ARRAYS else argument.arg)
     return [
         "",
         f"def {function.name}({', '.join(taken)}):",
         f"    {ast.get_docstring(function)!r}",
         "    cdef long long result",
+        *before,
         "    with nogil:",
         f"        result = {name}({', '.join(passed)})",
+        *after,
         "    return result",
     ]
+
+
+def held(argument: str, fields: dict[str, str]) -> list[str]:
+    """The lines that fill the record of a function's argument from the object of Python's."""
+    lines = []
+    for field, kind in fields.items():
+        if kind == "int":
+            lines.append(f"    {argument}_record.{field} = {argument}.{field}")
+        else:
+            lines.append(f"    cdef {ARRAYS[kind]} {argument}_{field} = {argument}.{field}")
+            lines.append(f"    {argument}_record.{field} = &{argument}_{field}[0]")
+    return lines
 
 
 def source_text() -> str:

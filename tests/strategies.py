@@ -24,6 +24,7 @@ from tcptrace_fsm.core import engine as installed
 from tcptrace_fsm.core import replaying as installed_replaying
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.kernels import layout as at
+from tcptrace_fsm.kernels.records import Held
 from tcptrace_fsm.tcp.machine import TRANSITIONS, Basis, Event, State
 from tcptrace_fsm.tcp.notation import BEGIN
 from tcptrace_fsm.tcp.profiles import profile as find_profile
@@ -78,12 +79,24 @@ def pure_kernels() -> dict[str, ModuleType]:
 
 
 def watch(function):
-    """The function, with every array that it is given watched."""
+    """The function, with every array that it is given watched, those that a record holds too."""
 
     def watched(*arguments):
-        return function(*(Watched(a) if isinstance(a, array) else a for a in arguments))
+        held = [(a, dict(vars(a))) for a in arguments if isinstance(a, Held)]
+        for record, fields in held:
+            vars(record).update({name: seen(value) for name, value in fields.items()})
+        result = function(*map(seen, arguments))
+        for record, fields in held:
+            vars(record).update({n: value for n, value in fields.items() if not isinstance(value, int)})
+        return result
 
     return watched
+
+
+def seen(value):
+    """An array of words, watched; anything else as it is."""
+    words = isinstance(value, array) or (isinstance(value, memoryview) and value.format == "q")
+    return Watched(value) if words else value
 
 
 @cache
@@ -520,10 +533,10 @@ def check_memory(engine) -> None:
     """
     control = engine.control
     assert (control[at.K_LIVE], control[at.K_DUE], control[at.K_USED]) == (0, 0, 0)
-    assert not any(engine.slots)
+    assert not any(engine.tables.slots)
     for head, store, link, top, size in (
-        (at.K_ROW_FREE, engine.rows, at.C_OLDER, at.K_ROW_TOP, at.CONNECTION_SIZE),
-        (at.K_LOG_FREE, engine.log, at.L_NEXT, at.K_LOG_TOP, at.LOG_BLOCK),
+        (at.K_ROW_FREE, engine.tables.rows, at.C_OLDER, at.K_ROW_TOP, at.CONNECTION_SIZE),
+        (at.K_LOG_FREE, engine.tables.log, at.L_NEXT, at.K_LOG_TOP, at.LOG_BLOCK),
     ):
         free: set[int] = set()
         r = control[head]

@@ -12,6 +12,7 @@ import pytest
 import tcptrace_fsm.kernels
 from tcptrace_fsm.kernels import compiled, edited, records
 from tcptrace_fsm.kernels import layout as at
+from tcptrace_fsm.kernels.replay import replay_due
 
 pytestmark = pytest.mark.plain
 
@@ -78,7 +79,8 @@ def test_what_the_package_takes_from_a_kernel_is_shown_by_it():
     assert sorted(t for t in taken if t[1] not in shown[t[0]]) == []
 
 
-RECORDS = {"Connection", "Endpoint", "Timers", "Transition", "Segment", "Tcb", "Tracker", "Pairing"}
+HELD = {record.__name__ for record in records.Held.__subclasses__()}
+RECORDS = {"Connection", "Endpoint", "Timers", "Transition", "Segment", "Tcb", *HELD}
 
 
 def test_each_record_has_its_size_by_the_layout():
@@ -119,6 +121,20 @@ def test_another_endpoint_begins_with_what_each_begins_with():
     tcb.habits, tcb.state, tcb.fin_copy = 4, 5, 6
     records.begin_anew(tcb)
     assert (tcb.habits, tcb.state, tcb.fin_copy) == (4, 0, -1)
+
+
+def test_a_record_that_python_hands_over_begins_empty_and_has_no_other_fields():
+    pairing = records.Pairing(at=7)
+    assert (pairing.at, pairing.good, list(pairing.held)) == (7, 0, [])
+    with pytest.raises(TypeError, match="Pairing has no ways_used"):
+        records.Pairing(ways_used=1)
+
+
+def test_what_a_kernel_counts_in_a_record_is_read_there():
+    """Compiled, a struct of its own has taken the record's place."""
+    tables = records.Replaying(due=array("q", [0]), scratch=array("q", bytes(8 * records.Tcb.size)), written=5)
+    assert replay_due(0, 0, tables) == 0
+    assert tables.written == 0
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)

@@ -19,6 +19,7 @@ from tcptrace_fsm.findings import CATALOGUE, RULES
 from tcptrace_fsm.findings.keys import Keys, key_of, notable
 from tcptrace_fsm.findings.rule import Segment, View, segments_of
 from tcptrace_fsm.kernels import layout as at
+from tcptrace_fsm.kernels.records import Classes
 from tcptrace_fsm.tcp.profiles import profile
 from tests.kernels import Watched, uncompiled
 from tests.strategies import anything, conversations, cut
@@ -120,10 +121,9 @@ class Twin(Judge):
         keys = Keys()
         classes = array("q", bytes(8 * len(where)))
         words, log = block.words, Watched(block.log)
-        plain.classify(
-            *(len(where), Watched(chosen), Watched(words), log, changes),
-            *(1, keys.slots, Watched(keys.words), Watched(classes)),
-        )
+        given = Classes(chosen=Watched(chosen), block=Watched(words), log=log, changes=changes, of=Watched(classes))
+        given.known, given.slots, given.logged = Watched(keys.words), keys.slots, 1
+        plain.classify(len(where), given)
         assert [keys.of(n, words, c) for n, (c, _) in zip(classes, where, strict=True)] == [key for _, key in where]
         for c, _ in where:
             self.seen += 1

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.kernels import columns, community
 from tcptrace_fsm.kernels import layout as k
+from tcptrace_fsm.kernels.records import Scattering
 from tcptrace_fsm.tables import anomalies, derived, schema
 from tcptrace_fsm.tables import columns as tables
 from tcptrace_fsm.tables.labels import HISTORY_LETTERS
@@ -400,7 +401,8 @@ def test_records_become_columns(kernel, data):
     places = array("q", [7] * begin + data.draw(st.permutations(range(count))) + [7])
     stride = count + data.draw(st.integers(0, 2)) + 1
     made = array("q", [99] * (stride * len(chosen)))
-    kernel.scatter(count, size, block, len(chosen), chosen, begin, places, stride, made)
+    given = {"block": block, "size": size, "wanted": chosen, "count": len(chosen), "places": places}
+    kernel.scatter(count, begin, Scattering(**given, columns=made, stride=stride))
     expected = [99] * len(made)
     for i in range(count):
         for j, word in enumerate(chosen):

@@ -396,7 +396,7 @@ def test_median_of_up_to_five_is_exact(samples):
     rows = Watched(words(at.ENDPOINT_SIZE))
     rows[at.E_RTT_MIN] = -1
     for sample in samples:
-        plain.rtt_sample(0, sample, rows)
+        plain.rtt_sample(at.E_RTT_MIN, sample, rows)
     assert rows[at.E_RTT_MIN] == min(samples)
     assert [rows[at.E_RTT_MARKER + i] for i in range(len(samples))] == sorted(samples)
 
@@ -407,7 +407,7 @@ def test_median_estimate_stays_in_order(samples):
     rows = Watched(words(at.ENDPOINT_SIZE))
     rows[at.E_RTT_MIN] = -1
     for sample in samples:
-        plain.rtt_sample(0, sample, rows)
+        plain.rtt_sample(at.E_RTT_MIN, sample, rows)
     heights = [rows[at.E_RTT_MARKER + i] for i in range(5)]
     places = [rows[at.E_RTT_MARKER + 5 + i] for i in range(5)]
     assert heights == sorted(heights)
@@ -430,7 +430,7 @@ def test_median_estimate_is_close(seed, shape):
     rows = Watched(words(at.ENDPOINT_SIZE))
     rows[at.E_RTT_MIN] = -1
     for sample in samples:
-        plain.rtt_sample(0, sample, rows)
+        plain.rtt_sample(at.E_RTT_MIN, sample, rows)
     below = sum(sample < rows[at.E_RTT_MARKER + 2] for sample in samples)
     assert 400 <= below <= 600
 

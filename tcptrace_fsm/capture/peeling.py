@@ -48,6 +48,8 @@ from tcptrace_fsm.kernels.layout import (
     TCP_BROKEN,
     TCP_QUOTED,
     WY_BROKEN,
+    WY_FIRST,
+    WY_KEEPS,
     WY_NEXT,
     WY_SIZE,
 )
@@ -116,11 +118,10 @@ class Peeler:
             self._found = array("q", bytes(8 * SEGMENT_SIZE * BATCH_FRAMES))
         way, found, paths = self._way, self._found, met_paths()
         way[WY_NEXT] = way[WY_BROKEN] = 0
+        way[WY_FIRST], way[WY_KEEPS] = batch.first_frame, int(self._broken)
         words, count = paths.words or paths.grow(), batch.frame_count
         while way[WY_NEXT] < count:
-            made = decode_tunnels(
-                batch.data, batch.frames, count, batch.first_frame, int(self._broken), way, words, found, outcomes
-            )
+            made = decode_tunnels(batch.data, batch.frames, count, way, words, found, outcomes)
             batch.merge(found, made)
             if way[WY_NEXT] < count:
                 words = paths.grow()

@@ -142,35 +142,32 @@ class Engine:
         self.two_points = settings.merge_vantage
         self.judges = judges
         self.lost: Lost | None = None
-        self.control = words(CONTROL_SIZE + SEGMENT_SIZE)
-        self.control[K_SEED] = (random_seed() if seed is None else seed) | 1
-        self.control[K_SLOTS] = 1024
-        self.control[K_ROW_FREE] = -1
-        self.control[K_EMBRYO_FREE] = -1
-        self.control[K_EMBRYOS] = 0 if self.two_points else 1
-        self.control[K_LOG_FREE] = -1
-        self.control[K_LOG_LIMIT] = LOG_LIMIT
-        self.control[K_LINGER] = int((profile.longest + 5) * SECOND)
-        self.control[K_LINGER_SYN] = max(LINGER_SYN * SECOND, self.control[K_LINGER])
-        self.control[K_PAST] = 1024
-        self.control[K_CROWD] = crowd
-        self.control[K_PATIENCE] = self.control[K_LINGER_SYN]
-        self.slots = room(2 * self.control[K_SLOTS])
-        self.past = room(PAST_SIZE * self.control[K_PAST])
-        self.rows = room(0)
-        self.log = room(0)
-        self.living = room(0)
-        self.due = room(0)
-        self.control[K_STREAM_MOST] = STREAMS
-        self.control[K_STREAM_SLOTS] = 1024
-        self.stream_slots = words(2 * self.control[K_STREAM_SLOTS])
-        self.streams = room(0)
+        self.tables = tables = Tracker()
+        tables.control = control = words(CONTROL_SIZE + SEGMENT_SIZE)
+        control[K_SEED] = (random_seed() if seed is None else seed) | 1
+        control[K_SLOTS] = 1024
+        control[K_ROW_FREE] = -1
+        control[K_EMBRYO_FREE] = -1
+        control[K_EMBRYOS] = 0 if self.two_points else 1
+        control[K_LOG_FREE] = -1
+        control[K_LOG_LIMIT] = LOG_LIMIT
+        control[K_LINGER] = int((profile.longest + 5) * SECOND)
+        control[K_LINGER_SYN] = max(LINGER_SYN * SECOND, control[K_LINGER])
+        control[K_PAST] = 1024
+        control[K_CROWD] = crowd
+        control[K_PATIENCE] = control[K_LINGER_SYN]
+        control[K_STREAM_MOST] = STREAMS
+        control[K_STREAM_SLOTS] = 1024
+        tables.slots = room(2 * control[K_SLOTS])
+        tables.past = room(PAST_SIZE * control[K_PAST])
+        tables.known = words(2 * control[K_STREAM_SLOTS])
+        tables.paths = room(PATH_SIZE)
+        for name in ("rows", "log", "living", "due", "streams", "waits"):
+            setattr(tables, name, room(0))
+        self.control = control
         self.forgotten = 0  # streams before this one are forgotten
-        self.paths = room(PATH_SIZE)
-        self.holder = words(Tracker.size)
         self.replayer = Replayer(settings)
         self.block = room(0)
-        self.waits = room(0)
         self.ready: list[Block] = []
         self._settled = 0  # how many of those that are due have been judged
         self._finishing = False
@@ -215,32 +212,31 @@ class Engine:
 
     def feed(self, batch: SegmentBatch) -> None:
         """Take a batch of segments, in capture order."""
+        tables = self.tables
         count = batch.count
         if not count:
             return
         self._settle_all()
         control = self.control
         # A SYN may be kept without a row of its own, and call for one when it is followed by another.
-        self.rows = grown(self.rows, control[K_ROW_TOP] + 2 * count * CONNECTION_SIZE)
-        self.log = grown(self.log, control[K_LOG_TOP] + 2 * count * LOG_BLOCK)
-        self.living = grown(self.living, control[K_LIVE] + count + 1)
-        self.due = grown(self.due, control[K_LIVE] + count)
+        tables.rows = grown(tables.rows, control[K_ROW_TOP] + 2 * count * CONNECTION_SIZE)
+        tables.log = grown(tables.log, control[K_LOG_TOP] + 2 * count * LOG_BLOCK)
+        tables.living = grown(tables.living, control[K_LIVE] + count + 1)
+        tables.due = grown(tables.due, control[K_LIVE] + count)
         if self.two_points:
-            self.paths = grown(self.paths, control[K_PATH_TOP] + count * PATH_SIZE)
+            tables.paths = grown(tables.paths, control[K_PATH_TOP] + count * PATH_SIZE)
         size = control[K_SLOTS]
         if 2 * (control[K_USED] + count) > size:
             while 2 * (control[K_USED] + count) > size:
                 size *= 2
             slots = room(2 * size)
-            move_slots(self.slots, control[K_SLOTS], slots, size, 0)
-            self.slots = slots
+            move_slots(tables.slots, control[K_SLOTS], slots, size, 0)
+            tables.slots = slots
             control[K_SLOTS] = size
         self._make_room_for_streams(count)
-        self.waits = grown(self.waits, control[K_WAITS] + WAITS_PER_SEGMENT * count * WAIT_SIZE)
-        track(
-            batch.segments, count, self.slots, self.past, self.rows, self.log, self.living, self.due,
-            self.streams, self.stream_slots, self.paths, self.waits, control, self.holder,
-        )  # fmt: skip
+        tables.waits = grown(tables.waits, control[K_WAITS] + WAITS_PER_SEGMENT * count * WAIT_SIZE)
+        tables.segments = batch.segments
+        track(count, tables)
         if control[K_WAITS] > WAITS_KEPT * WAIT_SIZE:
             self.ready.append(Block(self._with_waits(Finished())))
         self._sweep(count)
@@ -256,15 +252,16 @@ class Engine:
         crowded = control[K_LIVE] - control[K_DUE] > control[K_CROWD]
         if self._unswept >= SWEEP or passed >= control[K_LINGER] // 16 or crowded or control[K_DUE]:
             least = 64 if crowded else SWEPT_LEAST  # a crowd is looked over with every batch, and sixteen times as far
-            expire(self._unswept // 4 + least, self.rows, self.living, self.due, control)
+            expire(self._unswept // 4 + least, self.tables)
             self._unswept = 0
             self._swept_at = control[K_NOW]
 
     def _make_room_for_streams(self, count: int) -> None:
         """Let ``count`` segments open as many streams; when they are too many, the older half is forgotten."""
+        tables = self.tables
         control = self.control
         most = control[K_NEXT_STREAM] + count
-        self.streams = grown(self.streams, min(most, control[K_STREAM_MOST]) * STREAM_SIZE)
+        tables.streams = grown(tables.streams, min(most, control[K_STREAM_MOST]) * STREAM_SIZE)
         size = control[K_STREAM_SLOTS]
         forgotten = self.forgotten
         if most - forgotten > control[K_STREAM_MOST]:
@@ -273,9 +270,9 @@ class Engine:
             size *= 2
         if size > control[K_STREAM_SLOTS] or forgotten > self.forgotten:
             larger = words(2 * size)
-            move_slots(self.stream_slots, control[K_STREAM_SLOTS], larger, size, forgotten)
+            move_slots(tables.known, control[K_STREAM_SLOTS], larger, size, forgotten)
             self.forgotten = forgotten
-            self.stream_slots = larger
+            tables.known = larger
             control[K_STREAM_SLOTS] = size
 
     def finish(self, now: int | None = None) -> None:
@@ -286,11 +283,12 @@ class Engine:
         now : int or None
             The timeline's clock, ns, where this engine has not seen all segments.
         """
+        tables = self.tables
         if now is not None:
             self.control[K_NOW] = now
         self._settle_all()
-        self.due = grown(self.due, self.control[K_LIVE])
-        make_all_due(self.rows, self.living, self.due, self.control)
+        tables.due = grown(tables.due, self.control[K_LIVE])
+        make_all_due(self.tables)
         self._finishing = True
 
     def take(self) -> Finished | None:
@@ -311,6 +309,7 @@ class Engine:
 
     def _make_room_for_past(self, count: int) -> None:
         """Room to remember ``count`` more four-tuples; what was used too long ago is forgotten."""
+        tables = self.tables
         control = self.control
         if 4 * (control[K_PAST_USED] + count) > 3 * control[K_PAST]:
             size = control[K_PAST]
@@ -318,31 +317,33 @@ class Engine:
                 size *= 2
             past = room(PAST_SIZE * size)
             oldest = control[K_NEXT_ID] - PAST_MOST
-            control[K_PAST_USED] = move_past(self.past, control[K_PAST], past, size, oldest)
-            control[K_PAST], self.past = size, past
+            control[K_PAST_USED] = move_past(tables.past, control[K_PAST], past, size, oldest)
+            control[K_PAST], tables.past = size, past
 
     def _with_waits(self, done: Finished) -> Finished:
         """Hand out what has ended since the last time."""
-        done.waits = copied(self.waits, self.control[K_WAITS])
+        tables = self.tables
+        done.waits = copied(tables.waits, self.control[K_WAITS])
         done.wait_count = self.control[K_WAITS] // WAIT_SIZE
         self.control[K_WAITS] = 0
         return done
 
     def _settle(self) -> None:
         """Replay some of what is due, have it judged, make it ready; once all is, free the rows."""
+        tables = self.tables
         control = self.control
         count = control[K_DUE]
         if count:
             start, stop = self._settled, min(count, self._settled + CHUNK)
-            self.log = grown(self.log, control[K_LOG_TOP] + (stop - start) * LOG_BLOCK)
-            self.waits = grown(self.waits, control[K_WAITS] + 2 * WAITS_PER_SEGMENT * (stop - start) * WAIT_SIZE)
+            tables.log = grown(tables.log, control[K_LOG_TOP] + (stop - start) * LOG_BLOCK)
+            tables.waits = grown(tables.waits, control[K_WAITS] + 2 * WAITS_PER_SEGMENT * (stop - start) * WAIT_SIZE)
             plain = self.replayer.plain and not self.two_points
-            apart = plain and embryos_among(start, stop, self.due, self.rows) == stop - start
+            apart = plain and embryos_among(start, stop, tables) == stop - start
             end, done = self._replay_apart(start, stop) if apart else self._replay(start, stop)
             if self.two_points:
                 done.paths = words((end - start) * PATH_SIZE)
-                collect_paths(end - start, start, self.due, self.rows, self.paths, done.paths)
-            block = Block(done, self.log, self.lost, self._kept)
+                collect_paths(end - start, start, tables.due, tables.rows, tables.paths, done.paths)
+            block = Block(done, tables.log, self.lost, self._kept)
             if self.judges is None:
                 block.longest = control[K_LONGEST]
                 block.log = self._copied_logs(done, apart)
@@ -350,13 +351,13 @@ class Engine:
                 have_judged(block, self.judges)
             self.ready.append(block)
             if apart and self.judges is not None:
-                free_logs(done.count, done.connections, self.log, control)
+                free_logs(done.count, done.connections, tables.log, control)
             elif not apart:
-                let_go_of_hatched(start, end, self.due, self.rows, self.log, control)
+                let_go_of_hatched(start, end, tables)
             self._settled = end
             if end == count:
                 self._make_room_for_past(count)
-                release(self.slots, self.past, self.rows, self.log, self.living, self.due, self.paths, control)
+                release(tables)
                 self._settled = 0
         elif self._finishing:
             self._finishing = False
@@ -368,24 +369,26 @@ class Engine:
 
     def _copied_logs(self, done: Finished, apart: bool) -> memoryview:
         """The logs of these records in memory of their own; those of records that were made apart are free then."""
-        out = words(size_of_logs(done.count, done.connections, self.log))
-        copy_logs(done.count, int(apart), done.connections, self.log, out, self.control)
+        tables = self.tables
+        out = words(size_of_logs(done.count, done.connections, tables.log))
+        copy_logs(done.count, int(apart), done.connections, tables.log, out, self.control)
         return memoryview(out)
 
     def _replay(self, start: int, stop: int) -> tuple[int, Finished]:
         """Replay some of those that are due: up to which, and what is over."""
+        tables = self.tables
         control, count = self.control, stop - start
-        self.rows = grown(self.rows, control[K_ROW_TOP] + count * CONNECTION_SIZE)
-        hatch_due(start, stop, self.due, self.rows, self.log, self.waits, control)
+        tables.rows = grown(tables.rows, control[K_ROW_TOP] + count * CONNECTION_SIZE)
+        hatch_due(start, stop, tables)
         if self.two_points and not start:
-            end_paths(control[K_DUE], self.due, self.rows, self.paths)
+            end_paths(control[K_DUE], tables.due, tables.rows, tables.paths)
         end, changes = stop, words(0)
         if self.judges is not None:
-            end = self.replayer.run(start, stop, control[K_LONGEST], self.due, self.rows, self.log)
+            end = self.replayer.run(start, stop, control[K_LONGEST], tables.due, tables.rows, tables.log)
             changes = self.replayer.transitions
-            end_waits(start, end, self.due, self.rows, self.waits, control)
+            end_waits(start, end, tables.due, tables.rows, tables.waits, control)
         self.block = grown(self.block, (end - start) * CONNECTION_SIZE)
-        records = copied(self.block, collect(start, end, self.due, self.rows, self.block))
+        records = copied(self.block, collect(start, end, tables.due, tables.rows, self.block))
         return end, self._with_waits(Finished(records, end - start, changes, len(changes) // TRANSITION_SIZE))
 
     def _replay_apart(self, start: int, stop: int) -> tuple[int, Finished]:
@@ -393,14 +396,15 @@ class Engine:
 
         What all of them have in common will be looked at once.
         """
+        tables = self.tables
         control, count = self.control, stop - start
         records, changes = Records.blank(count), words(0)
-        hatch_apart(start, count, self.due, self.rows, self.log, self.waits, control, records)
+        hatch_apart(start, count, records, tables)
         if self.judges is not None:
             places = counting(count, CONNECTION_SIZE)
-            end = self.replayer.run(0, count, control[K_LONGEST], places, records, self.log)
+            end = self.replayer.run(0, count, control[K_LONGEST], places, records, tables.log)
             assert end == count  # there is room for sixteen transitions of each
             changes = self.replayer.transitions
-            end_waits(0, count, places, records, self.waits, control)
+            end_waits(0, count, places, records, tables.waits, control)
             records.compare()
         return stop, self._with_waits(Finished(records, count, changes, len(changes) // TRANSITION_SIZE))

@@ -32,7 +32,7 @@ from tcptrace_fsm.kernels.layout import (
     WHO_CLIENT,
     WHO_SERVER,
 )
-from tcptrace_fsm.kernels.records import Segment, Tcb
+from tcptrace_fsm.kernels.records import Replaying, Segment, Tcb
 from tcptrace_fsm.kernels.replay import replay_due
 from tcptrace_fsm.kernels.waits import end_waits
 from tcptrace_fsm.tcp.machine import table
@@ -115,13 +115,15 @@ class Replayer:
 
     def __init__(self, settings: Settings) -> None:
         profile = settings.profile
-        self._table = array("q", table(sockets=profile.sockets))
-        self._timers = timer_words(profile)
+        self._tables = Replaying(
+            machine=array("q", table(sockets=profile.sockets)),
+            timers=timer_words(profile),
+            hosts=words(2 * CHUNK),
+            scratch=words(Tcb.size),
+        )
         self._taken_at = frozenset(address_words(address) for address in settings.taken_at)
         self._places = {host: PROFILE_SIZE * n for n, host in enumerate(profile.hosts, 1)}
         self.plain = not (self._taken_at or self._places)
-        self._hosts = words(2 * CHUNK)
-        self._scratch = words(Tcb.size)
         self._work = room(0)
         self._out = room(0)
 
@@ -137,15 +139,15 @@ class Replayer:
             self._place(start, stop, due, rows)
         if self._places:
             self._find_timers(start, stop, due, rows)
-        return replay_due(
-            start, stop, len(self._out), due, rows, log, self._timers, self._hosts, self._table, self._out,
-            self._scratch, self._work,
-        )  # fmt: skip
+        tables = self._tables
+        tables.due, tables.rows, tables.log = due, rows, log
+        tables.out, tables.work, tables.room = self._out, self._work, len(self._out)
+        return replay_due(start, stop, tables)
 
     @property
     def transitions(self) -> array[int]:
         """What the last run has found, as an array of its own."""
-        return copied(self._out, self._scratch[0] * TRANSITION_SIZE)
+        return copied(self._out, self._tables.written * TRANSITION_SIZE)
 
     def _place(self, start: int, stop: int, due: Words, rows: Words) -> None:
         """Note at whose host the capture of the due connections was taken."""
@@ -160,7 +162,7 @@ class Replayer:
 
     def _find_timers(self, start: int, stop: int, due: Words, rows: Words) -> None:
         """Look up where the timers of the due connections' hosts begin."""
-        place, hosts = self._places.get, self._hosts
+        place, hosts = self._places.get, self._tables.hosts
         for i in range(stop - start):
             client, server = both_hosts(rows, due[start + i])
             hosts[2 * i], hosts[2 * i + 1] = place(client, 0), place(server, 0)

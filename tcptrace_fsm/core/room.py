@@ -10,7 +10,10 @@ from __future__ import annotations
 import mmap
 from array import array
 from contextlib import suppress
-from typing import cast
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from tcptrace_fsm.kernels import Words
 
 __all__ = ["copied", "grown", "keep_freed", "room", "words"]
 
@@ -30,10 +33,10 @@ def words(n: int) -> array[int]:
     return ZERO * n
 
 
-def copied(source: memoryview, n: int) -> array[int]:
-    """The first ``n`` words in an array of their own."""
+def copied(source: Words, n: int) -> array[int]:
+    """The first ``n`` words of what :func:`room` gave, in an array of their own."""
     copy = array("q")
-    copy.frombytes(source[:n].cast("B"))
+    copy.frombytes(cast("memoryview", source)[:n].cast("B"))
     return copy
 
 
@@ -49,8 +52,8 @@ def room(n: int) -> memoryview:
     return _words(mmap.mmap(-1, _bytes(n), **PRIVATE))
 
 
-def grown(words: memoryview, n: int) -> memoryview:
-    """The array with room for at least ``n`` words, in steps that keep the cost of growing linear.
+def grown(words: Words, n: int) -> memoryview:
+    """What :func:`room` gave, with room for at least ``n`` words, in steps that keep the cost of growing linear.
 
     Returns
     -------
@@ -58,12 +61,13 @@ def grown(words: memoryview, n: int) -> memoryview:
         With the same content, and zeros behind it. The one given is not to be used any more.
 
     """
-    had = len(words)
+    view = cast("memoryview", words)
+    had = len(view)
     if had >= n:
-        return words
+        return view
     wanted = max(n, had + had // 2)
-    memory = cast("mmap.mmap", words.obj)
-    words.release()
+    memory = cast("mmap.mmap", view.obj)
+    view.release()
     try:
         memory.resize(_bytes(wanted))
     except (SystemError, OSError, ValueError):  # not every system can move pages

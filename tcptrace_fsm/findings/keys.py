@@ -39,6 +39,7 @@ from tcptrace_fsm.kernels.layout import (
     OPENING_REFUSED,
     OPENING_UNANSWERED,
 )
+from tcptrace_fsm.kernels.records import Classes
 from tcptrace_fsm.kernels.replay import interesting
 
 if TYPE_CHECKING:
@@ -153,7 +154,10 @@ def _alike(block: Block) -> dict[Key, Places]:
     keys: Keys = block.kept["keys"]
     classes = array("q", bytes(8 * n))
     changes = block.done.transitions or chosen
-    classify(n, chosen, words, words if log is None else log, changes, log is not None, keys.slots, keys.words, classes)
+    given = Classes(chosen=chosen, block=words, changes=changes, known=keys.words, slots=keys.slots, of=classes)
+    if log is not None:
+        given.log, given.logged = log, 1
+    classify(n, given)
     noted = Places(chosen[: 2 * n : 2], chosen[1 : 2 * n : 2])
     groups: dict[Key, Places] = {}
     for members in groups_of(classes, 1, 1):

@@ -39,6 +39,7 @@ from tcptrace_fsm.kernels.layout import (
     DETECTED_SIZE,
 )
 from tcptrace_fsm.kernels.odd import detect_odd
+from tcptrace_fsm.kernels.records import Detection
 from tcptrace_fsm.text.durations import UNKNOWN
 
 if TYPE_CHECKING:
@@ -99,12 +100,14 @@ def detections(rules: Mapping[int, Rule], block: Block, asked: array[int], most:
     logged = sum(picked(words, starts, LOGGED))
     out, frames = none * (most * DETECTED_SIZE), none * (11 * logged + 13 * count)
     changes = block.done.transitions or none
-    n = detect(count, asked, COPIED, SYN_TIMER, words, block.log, changes, out, frames)
+    detection = Detection(asked=asked, block=words, log=block.log, changes=changes, out=out, frames=frames)
+    detection.apart, detection.soon = COPIED, SYN_TIMER
+    n = detect(count, detection)
     of_any = reduce(or_, set(asked[2::ASKED]))
     if of_any & ODD:
-        n = detect_odd(count, asked, n, words, block.log, out, frames)
+        n = detect_odd(count, detection)
     if of_any & DETECT_ABORTS:
-        n = detect_aborts(count, asked, n, words, block.log, changes, out, frames)
+        n = detect_aborts(count, detection)
     return Detections.of(rules, block, out[: n * DETECTED_SIZE], frames, starts)
 
 

@@ -15,6 +15,7 @@ from tcptrace_fsm.kernels.sequence import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Detection
 
 __all__ = ["detect_aborts"]
 
@@ -255,44 +256,40 @@ def weigh_abort(c: int, side: int, rst: int, d: int, block: Words, log: Words, o
     return DETECT_ABORT
 
 
-def detect_aborts(
-    count: int, asked: Words, found: int, block: Words, log: Words, changes: Words, out: Words, frames: Words
-) -> int:
+def abort_of(place: int, side: int, detection: Detection) -> int:
+    """An RST of ``side`` by which it threw the connection away. Returns how many findings there are now."""
+    block = detection.block
+    log = detection.log
+    out = detection.out
+    frames = detection.frames
+    at = detection.evidence
+    c = detection.asked[3 * place]
+    rst = unasked_reset_of(c, side, detection.asked[3 * place + 1], block, log, detection.changes)
+    if rst < 0 or repeated_in_vain(c, side, rst, block, log) >= IN_VAIN:
+        return detection.found
+    d = tell(place, 0, side, detection)
+    out[d + D_KIND] = weigh_abort(c, side, rst, d, block, log, out)
+    if not detection.asked[3 * place + 2] & out[d + D_KIND] or not is_length(out[d + D_SPAN]):
+        return detection.found
+    out[d + D_TIME] = log[rst + L_TIME]
+    out[d + D_FRAME] = log[rst + L_FRAME]
+    frames[at] = log[rst + L_FRAME]
+    if out[d + D_KIND] == DETECT_RST_FOR_FIN:
+        at += 1
+        frames[at] = log[fin_before(c, 1 - side, rst, block, log) + L_FRAME]
+    return keep_finding(at + 1, detection)
+
+
+def detect_aborts(count: int, detection: Detection) -> int:
     """Look for RSTs by which an end threw away an open connection, in ``count`` connections.
 
-    Parameters
-    ----------
-    count : int
-    asked, block, log, changes, out, frames : int64 arrays
-        As of :func:`tcptrace_fsm.kernels.detect.detect`; what it has found goes before. One or two frames of each.
-    found : int
-        How many findings there are already.
-
-    Returns
-    -------
-    int
-        How many there are then.
+    What :func:`tcptrace_fsm.kernels.detect.detect` has found goes before. Returns how many findings there are then.
     """
-    n = found
-    at = frames_of(found, out)
+    first = detection.found
     i = 0
     while i < count:
-        c = asked[3 * i]
-        side = CLIENT
-        while side <= SERVER and asked[3 * i + 2] & DETECT_ABORTS:
-            rst = unasked_reset_of(c, side, asked[3 * i + 1], block, log, changes)
-            if rst >= 0 and repeated_in_vain(c, side, rst, block, log) < IN_VAIN:
-                d = tell(i, 0, side, n, 1, out)
-                out[d + D_KIND] = weigh_abort(c, side, rst, d, block, log, out)
-                if asked[3 * i + 2] & out[d + D_KIND] and is_length(out[d + D_SPAN]):
-                    out[d + D_TIME] = log[rst + L_TIME]
-                    out[d + D_FRAME] = log[rst + L_FRAME]
-                    frames[at] = log[rst + L_FRAME]
-                    if out[d + D_KIND] == DETECT_RST_FOR_FIN:
-                        frames[at + 1] = log[fin_before(c, 1 - side, rst, block, log) + L_FRAME]
-                        out[d + D_FRAMES] = 2
-                    at += out[d + D_FRAMES]
-                    n += 1
-            side += 1
+        if detection.asked[3 * i + 2] & DETECT_ABORTS:
+            abort_of(i, CLIENT, detection)
+            abort_of(i, SERVER, detection)
         i += 1
-    return describe_all(found, n, asked, block, out)
+    return describe_all(first, detection)

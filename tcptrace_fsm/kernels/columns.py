@@ -7,34 +7,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.kernels.memory import *
-
 if TYPE_CHECKING:
-    from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Scattering
 
 __all__ = ["scatter"]
 
 
-def scatter(
-    count: int,
-    size: int,
-    block_words: Words,
-    wanted: int,
-    words_words: Words,
-    begin: int,
-    places_words: Words,
-    stride: int,
-    columns_words: Words,
-) -> int:
-    """Take ``wanted`` words of each of the first ``count`` records of ``block``, which are ``size`` words long.
+def scatter(count: int, begin: int, scattering: Scattering) -> int:
+    """Take the wanted words of each of the first ``count`` records.
 
-    Word ``words[j]`` of record ``i`` goes to row ``places[begin + i]`` of column ``j``. A column begins every
-    ``stride`` words of ``columns``. Returns ``begin + count``.
+    Word ``wanted[j]`` of record ``i`` goes to row ``places[begin + i]`` of column ``j``. Returns ``begin + count``.
     """
-    block = pointer(block_words)
-    words = pointer(words_words)
-    places = pointer(places_words)
-    columns = pointer(columns_words)
+    block = scattering.block
+    words = scattering.wanted
+    wanted = scattering.count
+    places = scattering.places
+    columns = scattering.columns
+    size = scattering.size
+    stride = scattering.stride
     i = 0
     r = 0
     while i < count:

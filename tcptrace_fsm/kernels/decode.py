@@ -190,7 +190,9 @@ def decode_ipv4(data: Buffer, at: int, end: int, wire: int, path: int, segments:
         doubts = doubts | DOUBT_PART
     if end - at > total:
         end = at + total  # what follows the packet is Ethernet's padding
-    return decode_tcp(data, at + head, end, total - head, wire - at - head, doubts, segments, s)
+    segments[s + IP_ROOM] = wire - at - head
+    segments[s + IP_DOUBTS] = doubts
+    return decode_tcp(data, at + head, end, total - head, segments, s)
 
 
 def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments: Words, s: int) -> int:
@@ -261,7 +263,9 @@ def decode_ipv6(data: Buffer, at: int, end: int, wire: int, path: int, segments:
         )
     segments[s + S_IP_ID] = -1
     segments[s + S_TTL] = data[at + 7]
-    return decode_tcp(data, p, end, at + total - p, wire - p, doubts, segments, s)
+    segments[s + IP_ROOM] = wire - p
+    segments[s + IP_DOUBTS] = doubts
+    return decode_tcp(data, p, end, at + total - p, segments, s)
 
 
 def decode_frame(data: Buffer, frames: Words, f: int, path: int, segments: Words, s: int) -> int:

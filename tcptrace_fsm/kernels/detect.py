@@ -14,6 +14,7 @@ from tcptrace_fsm.kernels.sequence import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Detection
 
 __all__ = ["detect"]
 
@@ -30,13 +31,15 @@ def end_of_data_in_syn(c: int, side: int, block: Words, log: Words) -> int:
     return end
 
 
-def spurious_of(
-    place: int, c: int, side: int, n: int, at: int, block: Words, log: Words, out: Words, frames: Words
-) -> int:
-    """Data that ``side`` sent again although they had arrived. Returns how many frames of evidence there are now."""
+def spurious_of(place: int, c: int, side: int, detection: Detection) -> int:
+    """Data that ``side`` sent again although they had arrived. Returns how many findings there are now."""
+    block = detection.block
+    log = detection.log
+    out = detection.out
+    frames = detection.frames
+    at = detection.evidence
     in_syn = end_of_data_in_syn(c, side, block, log)
     d = -1
-    begun = at
     since = 0
     spared = 0
     r = block[c + C_LOG_HEAD]
@@ -48,7 +51,7 @@ def spurious_of(
                 spared = 1  # what was in the SYN is sent once more: it had not been taken
             elif marks & M_SPURIOUS:
                 if d < 0:
-                    d = tell(place, DETECT_SPURIOUS, side, n, begun, out)
+                    d = tell(place, DETECT_SPURIOUS, side, detection)
                     since = log[r + L_TIME]
                     out[d + D_TIME] = since
                     out[d + D_FRAME] = log[r + L_FRAME]
@@ -57,7 +60,7 @@ def spurious_of(
                 at += 1
         r = log[r + L_NEXT]
     if d < 0:
-        return at
+        return detection.found
     r = block[c + C_LOG_HEAD]
     while r >= 0:
         marks = log[r + L_MARKS]
@@ -72,8 +75,7 @@ def spurious_of(
             at += 1
         r = log[r + L_NEXT]
     out[d + D_GRADE] = min(out[d + D_COUNT], out[d + D_MORE], 15)
-    out[d + D_FRAMES] = at - begun
-    return at
+    return keep_finding(at, detection)
 
 
 def closed_first(c: int, side: int, t: int, block: Words, changes: Words) -> int:
@@ -166,44 +168,40 @@ def echoes_earlier(ack: int, fins: int, at: int, log: Words, frames: Words) -> i
     return 0
 
 
-def last_ack_of(
-    place: int,
-    c: int,
-    side: int,
-    t: int,
-    n: int,
-    at: int,
-    apart: int,
-    block: Words,
-    log: Words,
-    changes: Words,
-    out: Words,
-    frames: Words,
-) -> int:
-    """The last ACK of ``side``, which closed first, was lost. Returns how many frames of evidence there are now."""
+def last_ack_of(place: int, side: int, detection: Detection) -> int:
+    """The last ACK of ``side``, which closed first, was lost. Returns how many findings there are now."""
+    block = detection.block
+    log = detection.log
+    out = detection.out
+    frames = detection.frames
+    apart = detection.apart
+    at = detection.evidence
+    changes = detection.changes
+    c = detection.asked[3 * place]
+    t = detection.asked[3 * place + 1]
     if not closed_first(c, side, t, block, changes):
-        return at
+        return detection.found
     fins = fins_of_side(c, 1 - side, at, apart, block, log, frames)
     if not fins:
-        return at
+        return detection.found
     ack = first_ack_of_fin(c, side, block, log)
     if ack < 0:
-        return at
+        return detection.found
     first = frames[at]
     # What comes within a round trip of that ACK had left before the ACK could be there.
     since = log[ack + L_TIME] + max(apart, block[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_RTT_MIN])
     again = repeated_after(c, 1 - side, since, log[first + L_TSVAL], block, log)
     d = -1
     if again >= 0:
-        d = tell(place, DETECT_LAST_ACK_LOST, side, n, at, out)
+        d = tell(place, DETECT_LAST_ACK_LOST, side, detection)
         out[d + D_SPAN] = log[again + L_TIME] - log[ack + L_TIME]
         out[d + D_MORE] = DL_PASSED
     elif fins >= 2 and (log[ack + L_MARKS] & M_DSACK or echoes_earlier(ack, fins, at, log, frames)):
         again = frames[at + fins - 1]
-        d = tell(place, DETECT_LAST_ACK_LOST, side, n, at, out)
+        d = tell(place, DETECT_LAST_ACK_LOST, side, detection)
         out[d + D_SPAN] = log[again + L_TIME] - log[first + L_TIME]
     if d < 0 or not is_length(out[d + D_SPAN]):
-        return at
+        return detection.found
     if log[again + L_INFO] & (TCP_FIN | TCP_RST) == TCP_FIN:
         out[d + D_MORE] |= DL_FIN
     out[d + D_TIME] = log[again + L_TIME]
@@ -215,30 +213,31 @@ def last_ack_of(
         i += 1
     frames[at + fins] = log[ack + L_FRAME]
     frames[at + fins + 1] = log[again + L_FRAME]
-    out[d + D_FRAMES] = fins + 2
-    return at + fins + 2
+    return keep_finding(at + fins + 2, detection)
 
 
-def no_response_of(
-    place: int, c: int, n: int, at: int, soon: int, block: Words, log: Words, out: Words, frames: Words
-) -> int:
-    """SYNs, and nobody answers within ``soon`` ns. Returns how many frames of evidence there are now."""
+def no_response_of(place: int, c: int, detection: Detection) -> int:
+    """SYNs, and nobody answers within ``soon`` ns. Returns how many findings there are now."""
+    block = detection.block
+    log = detection.log
+    out = detection.out
+    frames = detection.frames
+    at = detection.evidence
     if block[c + C_FLAGS] & (CF_MET_OLD | CF_MIDSTREAM):
-        return at
+        return detection.found
     end = block[c + C_TAKEN_OVER]
     if end < 0:
         end = block[c + C_OVER_TIME]
     d = -1
-    begun = at
     last = 0
     r = block[c + C_LOG_HEAD]
     while r >= 0:
         if log[r + L_INFO] & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN and not log[r + L_MARKS] & M_CAPTURE_DUPLICATE:
             last = log[r + L_TIME]
             if d < 0:
-                if end - last < soon:
-                    return at
-                d = tell(place, DETECT_NO_RESPONSE, CLIENT, n, begun, out)
+                if end - last < detection.soon:
+                    return detection.found
+                d = tell(place, DETECT_NO_RESPONSE, CLIENT, detection)
                 out[d + D_TIME] = last
                 out[d + D_FRAME] = log[r + L_FRAME]
             out[d + D_COUNT] += 1
@@ -246,29 +245,33 @@ def no_response_of(
             at += 1
         r = log[r + L_NEXT]
     if d < 0:
-        return at
+        return detection.found
     lasted = last - out[d + D_TIME]
     silence = end - last
     waited = lasted + silence
     again = 1 if out[d + D_COUNT] > 1 else 0
-    if not is_length(lasted) or not is_length(waited if again and silence < soon else silence):
-        return begun
+    if not is_length(lasted) or not is_length(waited if again and silence < detection.soon else silence):
+        return detection.found
     out[d + D_SPAN] = lasted
     out[d + D_MORE] = silence
-    out[d + D_FRAMES] = at - begun
     out[d + D_GRADE] = GRADE_AGAIN if again else 0
     if waited >= 3000 * MILLISECOND:
         out[d + D_GRADE] |= GRADE_LATE
     sums = block[c + C_ENDPOINTS + E_CHECKSUMS] & (SUMS_GOOD | SUMS_OFFLOADED | SUMS_BAD)
     if sums == SUMS_BAD:
         out[d + D_GRADE] |= GRADE_BAD_SUMS
-    return at
+    return keep_finding(at, detection)
 
 
-def isn_changed_of(place: int, c: int, n: int, at: int, block: Words, log: Words, out: Words, frames: Words) -> int:
-    """SYNs without an answer, and then one with another ISN. Returns how many frames of evidence there are now."""
+def isn_changed_of(place: int, c: int, detection: Detection) -> int:
+    """SYNs without an answer, and then one with another ISN. Returns how many findings there are now."""
+    block = detection.block
+    log = detection.log
+    out = detection.out
+    frames = detection.frames
+    at = detection.evidence
     if block[c + C_FLAGS] & (CF_MET_OLD | CF_MIDSTREAM) or block[c + C_TAKEN_BY] != CLIENT:
-        return at
+        return detection.found
     until = -1  # the frame of the first thing that the client sent and that is no SYN
     r = block[c + C_LOG_HEAD]
     while r >= 0 and until < 0:
@@ -276,7 +279,6 @@ def isn_changed_of(place: int, c: int, n: int, at: int, block: Words, log: Words
             until = log[r + L_FRAME]
         r = log[r + L_NEXT]
     d = -1
-    begun = at
     r = block[c + C_LOG_HEAD]
     while r >= 0:
         if (
@@ -286,7 +288,7 @@ def isn_changed_of(place: int, c: int, n: int, at: int, block: Words, log: Words
             and (until < 0 or log[r + L_FRAME] < until)
         ):
             if d < 0:
-                d = tell(place, DETECT_ISN_CHANGED, CLIENT, n, begun, out)
+                d = tell(place, DETECT_ISN_CHANGED, CLIENT, detection)
             out[d + D_TIME] = log[r + L_TIME]
             out[d + D_FRAME] = log[r + L_FRAME]
             out[d + D_COUNT] += 1
@@ -294,24 +296,28 @@ def isn_changed_of(place: int, c: int, n: int, at: int, block: Words, log: Words
             at += 1
         r = log[r + L_NEXT]
     if d < 0:
-        return at
+        return detection.found
     out[d + D_SPAN] = block[c + C_TAKEN_OVER] - out[d + D_TIME]
     if not is_length(out[d + D_SPAN]):
-        return begun
-    out[d + D_FRAMES] = at - begun
+        return detection.found
     x = c + C_ENDPOINTS
     if block[x + E_RSTS] or (block[c + C_INCARNATION] and not block[x + ENDPOINT_SIZE + E_SEGMENTS]):
         out[d + D_GRADE] = GRADE_UNSURE
     if out[d + D_SPAN] >= 3000 * MILLISECOND:
         out[d + D_GRADE] |= GRADE_LATE
-    return at
+    return keep_finding(at, detection)
 
 
-def refused_of(place: int, c: int, n: int, at: int, block: Words, log: Words, out: Words, frames: Words) -> int:
-    """A SYN, and an RST of the server. Returns how many frames of evidence there are now."""
+def refused_of(place: int, c: int, detection: Detection) -> int:
+    """A SYN, and an RST of the server. Returns how many findings there are now."""
+    block = detection.block
+    log = detection.log
+    out = detection.out
+    frames = detection.frames
+    at = detection.evidence
     x = c + C_ENDPOINTS + E_SEGMENTS
     if block[c + C_FLAGS] & CF_MIDSTREAM or not block[x] or not block[x + ENDPOINT_SIZE]:
-        return at
+        return detection.found
     syn = -1
     rst = -1
     r = block[c + C_LOG_HEAD]
@@ -323,19 +329,24 @@ def refused_of(place: int, c: int, n: int, at: int, block: Words, log: Words, ou
                 rst = r
         r = log[r + L_NEXT]
     if syn < 0 or rst < 0 or not is_length(log[rst + L_TIME] - log[syn + L_TIME]):
-        return at
-    d = tell(place, DETECT_REFUSED, CLIENT, n, 2, out)
+        return detection.found
+    d = tell(place, DETECT_REFUSED, CLIENT, detection)
     out[d + D_TIME] = log[rst + L_TIME]
     out[d + D_FRAME] = log[rst + L_FRAME]
     out[d + D_COUNT] = block[c + C_ENDPOINTS + E_SYNS]
     out[d + D_SPAN] = log[rst + L_TIME] - log[syn + L_TIME]
     frames[at] = log[rst + L_FRAME]
     frames[at + 1] = log[syn + L_FRAME]
-    return at + 2
+    return keep_finding(at + 2, detection)
 
 
-def unsolicited_of(c: int, n: int, at: int, block: Words, log: Words, out: Words, frames: Words) -> int:
-    """SYN+ACKs to who sent no SYN, answered by RST or by nothing. Returns how many frames of evidence there are now."""
+def unsolicited_of(place: int, c: int, detection: Detection) -> int:
+    """SYN+ACKs to who sent no SYN, answered by RST or by nothing. Returns how many findings there are now."""
+    block = detection.block
+    log = detection.log
+    out = detection.out
+    frames = detection.frames
+    at = detection.evidence
     answers = 0
     rst = -1
     first = -1
@@ -346,7 +357,7 @@ def unsolicited_of(c: int, n: int, at: int, block: Words, log: Words, out: Words
             flags = log[r + L_INFO] & (TCP_SYN | TCP_ACK | TCP_RST)
             answer = 1 if flags == TCP_SYN | TCP_ACK and side_of(log[r + L_INFO]) == SERVER else 0
             if flags == TCP_SYN or not flags & (TCP_SYN | TCP_RST) or (first < 0 and not answer):
-                return at
+                return detection.found
             if first < 0:
                 first = r
             if answer:
@@ -357,15 +368,15 @@ def unsolicited_of(c: int, n: int, at: int, block: Words, log: Words, out: Words
                 rst = r
         r = log[r + L_NEXT]
     if first < 0:
-        return at
+        return detection.found
     taken = block[c + C_TAKEN_OVER]
     if 0 <= taken - log[first + L_TIME] < 1000 * MILLISECOND:
-        return at
+        return detection.found
     if rst < 0 and (taken if taken >= 0 else block[c + C_OVER_TIME]) - log[last + L_TIME] < 1000 * MILLISECOND:
-        return at
+        return detection.found
     if rst >= 0 and not is_length(log[rst + L_TIME] - log[first + L_TIME]):
-        return at
-    d = tell(0, DETECT_UNSOLICITED, SERVER, n, answers, out)
+        return detection.found
+    d = tell(place, DETECT_UNSOLICITED, SERVER, detection)
     out[d + D_TIME] = log[first + L_TIME]
     out[d + D_FRAME] = log[first + L_FRAME]
     out[d + D_COUNT] = answers
@@ -374,15 +385,20 @@ def unsolicited_of(c: int, n: int, at: int, block: Words, log: Words, out: Words
         out[d + D_GRADE] = GRADE_RESET | (GRADE_AGAIN if answers > 1 else 0)
         out[d + D_SPAN] = log[rst + L_TIME] - log[first + L_TIME]
         frames[at + answers] = log[rst + L_FRAME]
-        out[d + D_FRAMES] = answers + 1
-    return at + out[d + D_FRAMES]
+        answers += 1
+    return keep_finding(at + answers, detection)
 
 
-def stray_of(c: int, n: int, at: int, block: Words, log: Words, out: Words, frames: Words) -> int:
+def stray_of(place: int, c: int, detection: Detection) -> int:
     """An RST before all else, or a FIN that is answered by RST or by nothing.
 
-    Returns how many frames of evidence there are now.
+    Returns how many findings there are now.
     """
+    block = detection.block
+    log = detection.log
+    out = detection.out
+    frames = detection.frames
+    at = detection.evidence
     first = -1
     answer = -1
     r = block[c + C_LOG_HEAD]
@@ -394,12 +410,15 @@ def stray_of(c: int, n: int, at: int, block: Words, log: Words, out: Words, fram
                 answer = r
         r = log[r + L_NEXT]
     if first < 0 or not log[first + L_INFO] & (TCP_FIN | TCP_RST):
-        return at
+        return detection.found
     side = side_of(log[first + L_INFO])
     reset = 1 if log[first + L_INFO] & TCP_RST else 0
     if answer >= 0 and not reset and not log[answer + L_INFO] & TCP_RST:
-        return at
-    d = tell(0, DETECT_STRAY_RST if reset else DETECT_STRAY_FIN, side, n, 1, out)
+        return detection.found
+    kind = DETECT_STRAY_RST if reset else DETECT_STRAY_FIN
+    if not detection.asked[3 * place + 2] & kind:
+        return detection.found
+    d = tell(place, kind, side, detection)
     out[d + D_TIME] = log[first + L_TIME]
     out[d + D_FRAME] = log[first + L_FRAME]
     out[d + D_COUNT] = block[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_RSTS] if reset else 1
@@ -408,87 +427,38 @@ def stray_of(c: int, n: int, at: int, block: Words, log: Words, out: Words, fram
         out[d + D_MORE] = 1
         out[d + D_GRADE] = GRADE_RESET
         frames[at + 1] = log[answer + L_FRAME]
-        out[d + D_FRAMES] = 2
-    return at + out[d + D_FRAMES]
+        at += 1
+    return keep_finding(at + 1, detection)
 
 
-def detect(
-    count: int,
-    asked: Words,
-    apart: int,
-    soon: int,
-    block: Words,
-    log: Words,
-    changes: Words,
-    out: Words,
-    frames: Words,
-) -> int:
+def detect(count: int, detection: Detection) -> int:
     """Look for what each of ``count`` connections is asked about.
 
-    Parameters
-    ----------
-    count : int
-    asked : int64[3 * count]
-        Where each connection's record begins in ``block``, where its transitions begin in ``changes``, and the
-        ``DETECT_`` bits.
-    apart : int
-        FINs that follow each other more quickly, ns, are copies.
-    soon : int
-        The wait for an answer to a SYN that says nothing yet, ns.
-    block, log, changes : int64 arrays
-        The records, their logs, and their transitions.
-    out : int64[9 * count * DETECTED_SIZE]
-        Gets the findings, in the order of the connections, of the kinds and of the sides.
-    frames : int64 array
-        Gets their frames of evidence; seven times as many as the connections' logs have records, and nine for each.
-
-    Returns
-    -------
-    int
-        How many findings there are.
+    The findings are in the order of the connections, of the kinds and of the sides. Returns how many there are.
     """
-    n = 0
-    at = 0
+    block = detection.block
     i = 0
     while i < count:
-        c = asked[3 * i]
-        bits = asked[3 * i + 2]
+        c = detection.asked[3 * i]
+        bits = detection.asked[3 * i + 2]
         if bits & DETECT_NO_RESPONSE:
-            before = at
-            at = no_response_of(i, c, n, at, soon, block, log, out, frames)
-            n += 1 if at > before else 0
+            no_response_of(i, c, detection)
         if bits & DETECT_ISN_CHANGED:
-            before = at
-            at = isn_changed_of(i, c, n, at, block, log, out, frames)
-            n += 1 if at > before else 0
+            isn_changed_of(i, c, detection)
         if bits & DETECT_REFUSED:
-            before = at
-            at = refused_of(i, c, n, at, block, log, out, frames)
-            n += 1 if at > before else 0
+            refused_of(i, c, detection)
         if bits & DETECT_UNSOLICITED:
-            before = at
-            at = unsolicited_of(c, n, at, block, log, out, frames)
-            out[n * DETECTED_SIZE + D_ASKED] = i
-            n += 1 if at > before else 0
+            unsolicited_of(i, c, detection)
         if bits & (DETECT_STRAY_FIN | DETECT_STRAY_RST):
-            before = at
-            at = stray_of(c, n, at, block, log, out, frames)
-            if at > before and not bits & out[n * DETECTED_SIZE + D_KIND]:
-                at = before  # it is the other one
-            out[n * DETECTED_SIZE + D_ASKED] = i
-            n += 1 if at > before else 0
+            stray_of(i, c, detection)
         side = CLIENT
         if not block[c + C_ENDPOINTS + E_SEGMENTS] or not block[c + C_ENDPOINTS + ENDPOINT_SIZE + E_SEGMENTS]:
             side = SERVER + 1  # of one direction, what the other had received is not to be seen
         while side <= SERVER:
             if bits & DETECT_SPURIOUS:
-                before = at
-                at = spurious_of(i, c, side, n, at, block, log, out, frames)
-                n += 1 if at > before else 0
+                spurious_of(i, c, side, detection)
             if bits & DETECT_LAST_ACK_LOST:
-                before = at
-                at = last_ack_of(i, c, side, asked[3 * i + 1], n, at, apart, block, log, changes, out, frames)
-                n += 1 if at > before else 0
+                last_ack_of(i, side, detection)
             side += 1
         i += 1
-    return describe_all(0, n, asked, block, out)
+    return describe_all(0, detection)

@@ -8,6 +8,7 @@ from tcptrace_fsm.kernels.layout import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Detection
 
 
 def side_of(info: int) -> int:
@@ -31,9 +32,10 @@ def is_syn(r: int, log: Words) -> int:
     return 1 if log[r + L_INFO] & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN else 0
 
 
-def tell(place: int, kind: int, side: int, n: int, frames: int, out: Words) -> int:
-    """Begin the finding at ``n`` of ``out``, whose frames of evidence begin at ``frames``. Returns where it begins."""
-    d = n * DETECTED_SIZE
+def tell(place: int, kind: int, side: int, detection: Detection) -> int:
+    """Begin a finding behind those that there are. Returns where it begins; it counts once it is kept."""
+    out = detection.out
+    d = detection.found * DETECTED_SIZE
     out[d + D_ASKED] = place
     out[d + D_KIND] = kind
     out[d + D_SIDE] = side
@@ -41,18 +43,16 @@ def tell(place: int, kind: int, side: int, n: int, frames: int, out: Words) -> i
     out[d + D_MORE] = 0
     out[d + D_SPAN] = 0
     out[d + D_GRADE] = 0
-    out[d + D_FRAMES] = frames  # the number, once they are all there
+    out[d + D_FRAMES] = 0
     return d
 
 
-def frames_of(count: int, out: Words) -> int:
-    """How many frames of evidence the first ``count`` findings have: where those of the next begin."""
-    at = 0
-    n = 0
-    while n < count:
-        at += out[n * DETECTED_SIZE + D_FRAMES]
-        n += 1
-    return at
+def keep_finding(at: int, detection: Detection) -> int:
+    """Count the finding that was begun, whose frames of evidence end at ``at``. Returns how many there are."""
+    detection.out[detection.found * DETECTED_SIZE + D_FRAMES] = at - detection.evidence
+    detection.evidence = at
+    detection.found += 1
+    return detection.found
 
 
 def is_length(span: int) -> int:
@@ -84,10 +84,13 @@ def doubts_about(c: int, block: Words) -> int:
     return doubt
 
 
-def describe_all(first: int, count: int, asked: Words, block: Words, out: Words) -> int:
+def describe_all(first: int, detection: Detection) -> int:
     """Note with each finding from ``first`` on whose it is. Returns how many there are."""
+    asked = detection.asked
+    block = detection.block
+    out = detection.out
     d = first * DETECTED_SIZE
-    while d < count * DETECTED_SIZE:
+    while d < detection.found * DETECTED_SIZE:
         c = asked[3 * out[d + D_ASKED]]
         out[d + D_DOUBT] = doubts_about(c, block)
         out[d + D_ID] = block[c + C_ID]
@@ -97,4 +100,4 @@ def describe_all(first: int, count: int, asked: Words, block: Words, out: Words)
             i += 1
         out[d + D_TAKEN_FRAME] = block[c + C_TAKEN_FRAME]
         d += DETECTED_SIZE
-    return count
+    return detection.found

@@ -167,15 +167,21 @@ def write_first(e: int, rows: Words, control: Words) -> int:
     return s
 
 
-def hatch(e: int, rows: Words, log: Words, waits: Words, control: Words) -> int:
+def hatch(e: int, tracker: Tracker) -> int:
     """The row that the tracker would have made of an embryo's segment. Returns it; the embryo stays, and its place."""
+    rows = tracker.rows
+    control = tracker.control
     c = open_row(vacant_row(rows, control), write_first(e, rows, control), rows[e + EM_HASH], control, rows)
-    take_embryo(e, c, rows, rows, log, waits, control)
+    take_embryo(e, c, rows, tracker)
     return c
 
 
-def take_embryo(e: int, c: int, embryos: Words, rows: Words, log: Words, waits: Words, control: Words) -> int:
+def take_embryo(e: int, c: int, embryos: Words, tracker: Tracker) -> int:
     """Have the new row ``c`` take the segment of an embryo, which stands behind the control words."""
+    rows = tracker.rows
+    control = tracker.control
+    batch = tracker.segments
+    tracker.segments = control
     now = control[K_NOW]
     s = CONTROL_SIZE
     rows[c + C_ID] = embryos[e + C_ID]
@@ -184,10 +190,11 @@ def take_embryo(e: int, c: int, embryos: Words, rows: Words, log: Words, waits: 
     rows[c + C_COMPLETENESS] = embryos[e + EM_COMPLETENESS]
     control[K_NOW] = control[s + S_TIME]  # as it was when it came
     side = 1 - is_client(rows, c, control, s)
-    marks = take_segment(c, side, s, control, rows, log, control)
-    account(c, side, s, marks, control[s + S_TIME], control, rows, waits, control)
+    marks = take_segment(c, side, s, control, rows, tracker.log, control)
+    account(c, side, s, marks, control[s + S_TIME], tracker)
     join_zeek(c, side, s, control, rows)
     control[K_NOW] = now
+    tracker.segments = batch
     return 0
 
 
@@ -196,7 +203,7 @@ def grow_up(e: int, slot: int, tracker: Tracker) -> int:
     rows = tracker.rows
     living = tracker.living
     control = tracker.control
-    c = hatch(e, rows, tracker.log, tracker.waits, control)
+    c = hatch(e, tracker)
     tracker.slots[slot + 1] = c + 1
     living[rows[e + EM_LIVING]] = c
     rows[c + C_LIVING] = rows[e + EM_LIVING]
@@ -205,10 +212,7 @@ def grow_up(e: int, slot: int, tracker: Tracker) -> int:
     return c
 
 
-def hatch_due(
-    start: int, stop: int, due_words: Words, rows_words: Words, log_words: Words, waits_words: Words,
-    control_words: Words,
-) -> int:  # fmt: skip
+def hatch_due(start: int, stop: int, tracker: Tracker) -> int:
     """Put rows in the place of the embryos among those that are due.
 
     The caller makes room first: for as many rows and blocks of log records.
@@ -217,19 +221,15 @@ def hatch_due(
     ----------
     start, stop : int
         Which of the due ones.
-    due, rows, log, waits, control : int64 arrays
-        As of :func:`tcptrace_fsm.kernels.track.track`.
+    tracker : Tracker
 
     Returns
     -------
     int
         How many there were.
     """
-    due = pointer(due_words)
-    rows = pointer(rows_words)
-    log = pointer(log_words)
-    waits = pointer(waits_words)
-    control = pointer(control_words)
+    due = tracker.due
+    rows = tracker.rows
     n = 0
     i = start
     while i < stop:
@@ -238,7 +238,7 @@ def hatch_due(
             prefetch(rows, due[i + 8])
             prefetch(rows, due[i + 8] + 8)
         if rows[e + C_FLAGS] & CF_EMBRYO:
-            c = hatch(e, rows, log, waits, control)
+            c = hatch(e, tracker)
             rows[c + C_LIVING] = -1 - e
             rows[c + C_LIFE] = LIFE_DUE
             rows[c + C_OVER_TIME] = rows[e + EM_OVER]
@@ -248,10 +248,10 @@ def hatch_due(
     return n
 
 
-def embryos_among(start: int, stop: int, due_words: Words, rows_words: Words) -> int:
+def embryos_among(start: int, stop: int, tracker: Tracker) -> int:
     """How many of those that are due are embryos."""
-    due = pointer(due_words)
-    rows = pointer(rows_words)
+    due = tracker.due
+    rows = tracker.rows
     n = 0
     i = start
     while i < stop:
@@ -264,38 +264,35 @@ def embryos_among(start: int, stop: int, due_words: Words, rows_words: Words) ->
     return n
 
 
-def hatch_apart(
-    start: int, count: int, due_words: Words, rows_words: Words, log_words: Words, waits_words: Words,
-    control_words: Words, records_words: Words,
-) -> int:  # fmt: skip
+def hatch_apart(start: int, count: int, records_words: Words, tracker: Tracker) -> int:
     """Make the rows of embryos that are due, nothing but embryos, where they are to be read: one after the other.
 
     Parameters
     ----------
     start, count : int
         Which of the due ones.
-    due, rows, log, waits, control : int64 arrays
-        As of :func:`tcptrace_fsm.kernels.track.track`; with room for as many blocks of log records.
     records : int64[count * CONNECTION_SIZE]
         Zeros.
+    tracker : Tracker
+        With room for as many blocks of log records.
     """
-    due = pointer(due_words)
-    rows = pointer(rows_words)
-    log = pointer(log_words)
-    waits = pointer(waits_words)
-    control = pointer(control_words)
+    due = tracker.due
+    embryos = tracker.rows
+    control = tracker.control
     records = pointer(records_words)
+    tracker.rows = records
     c = 0
     i = start
     while i < start + count:
         e = due[i]
-        open_row(c, write_first(e, rows, control), rows[e + EM_HASH], control, records)
-        take_embryo(e, c, rows, records, log, waits, control)
+        open_row(c, write_first(e, embryos, control), embryos[e + EM_HASH], control, records)
+        take_embryo(e, c, embryos, tracker)
         records[c + C_LIVING] = -1 - e
         records[c + C_LIFE] = LIFE_DUE
-        records[c + C_OVER_TIME] = rows[e + EM_OVER]
+        records[c + C_OVER_TIME] = embryos[e + EM_OVER]
         c += CONNECTION_SIZE
         i += 1
+    tracker.rows = embryos
     return c
 
 
@@ -311,21 +308,18 @@ def free_logs(count: int, records_words: Words, log_words: Words, control_words:
     return c
 
 
-def let_go_of_hatched(
-    start: int, stop: int, due_words: Words, rows_words: Words, log_words: Words, control_words: Words
-) -> int:
+def let_go_of_hatched(start: int, stop: int, tracker: Tracker) -> int:
     """Free the rows that were made of embryos, which have been judged now; the embryos are on the list again."""
-    due = pointer(due_words)
-    rows = pointer(rows_words)
-    log = pointer(log_words)
-    control = pointer(control_words)
+    due = tracker.due
+    rows = tracker.rows
+    control = tracker.control
     n = 0
     i = start
     while i < stop:
         c = due[i]
         if not rows[c + C_FLAGS] & CF_EMBRYO and rows[c + C_LIVING] < 0:
             due[i] = -1 - rows[c + C_LIVING]
-            free_log(c, rows, log, control)
+            free_log(c, rows, tracker.log, control)
             list_free(c, rows, control)
             n += 1
         i += 1

@@ -151,16 +151,16 @@ def may_leave(c: int, rows: Words) -> int:
     return 1 if is_over(c, rows) or not is_open(c, rows) else 0
 
 
-def expire(budget: int, rows_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
+def expire(budget: int, tracker: Tracker) -> int:
     """Look at up to ``budget`` live rows, going round, and make due those that have been over for long enough.
 
     A row whose connection is still open is kept however long it is silent. Where there is a crowd, a flood of SYNs say,
     patience with what never opened, or is over, halves with every call until it suffices.
     """
-    rows = pointer(rows_words)
-    living = pointer(living_words)
-    due = pointer(due_words)
-    control = pointer(control_words)
+    rows = tracker.rows
+    living = tracker.living
+    due = tracker.due
+    control = tracker.control
     crowded = 1 if control[K_LIVE] - control[K_DUE] > control[K_CROWD] else 0
     if crowded:
         budget *= 16
@@ -300,15 +300,15 @@ def last_moment(c: int, rows: Words, control: Words) -> int:
     return over_by(control[K_NOW], c, rows)
 
 
-def make_all_due(rows_words: Words, living_words: Words, due_words: Words, control_words: Words) -> int:
+def make_all_due(tracker: Tracker) -> int:
     """At the end of the capture: everything is over.
 
     What has been over for long enough to be forgotten is judged as the sweep would have judged it.
     """
-    rows = pointer(rows_words)
-    living = pointer(living_words)
-    due = pointer(due_words)
-    control = pointer(control_words)
+    rows = tracker.rows
+    living = tracker.living
+    due = tracker.due
+    control = tracker.control
     i = 0
     while i < control[K_LIVE]:
         c = living[i]
@@ -330,28 +330,19 @@ def hash_of_row(c: int, rows: Words) -> int:
     return rows[c + EM_HASH] if rows[c + C_FLAGS] & CF_EMBRYO else rows[c + C_HASH]
 
 
-def release(
-    slots_words: Words,
-    past_words: Words,
-    rows_words: Words,
-    log_words: Words,
-    living_words: Words,
-    due_words: Words,
-    paths_words: Words,
-    control_words: Words,
-) -> int:
+def release(tracker: Tracker) -> int:
     """Free the rows on the due list with their logs and slots, and empty the list. The caller makes room in ``past``.
 
     What remains of a four-tuple's latest use is its conn_id.
     """
-    slots = pointer(slots_words)
-    past = pointer(past_words)
-    rows = pointer(rows_words)
-    log = pointer(log_words)
-    living = pointer(living_words)
-    due = pointer(due_words)
-    paths = pointer(paths_words)
-    control = pointer(control_words)
+    slots = tracker.slots
+    past = tracker.past
+    log = tracker.log
+    paths = tracker.paths
+    rows = tracker.rows
+    living = tracker.living
+    due = tracker.due
+    control = tracker.control
     i = 0
     while i < control[K_DUE]:
         c = due[i]

@@ -14,6 +14,7 @@ from tcptrace_fsm.kernels.sequence import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Classes
 
 __all__ = ["classify", "unpack"]
 
@@ -214,40 +215,15 @@ def facts_of_changes(c: int, t: int, block: Words, changes: Words) -> int:
     return facts
 
 
-def classify(
-    count: int,
-    chosen: Words,
-    block: Words,
-    log: Words,
-    changes: Words,
-    logged: int,
-    slots: int,
-    known: Words,
-    classes: Words,
-) -> int:
+def classify(count: int, classes: Classes) -> int:
     """Which class each of ``count`` connections is of: connections with the same ``KEY_`` words are of one class.
 
-    Parameters
-    ----------
-    count : int
-    chosen : int64[2 * count]
-        Where each connection's record begins in ``block``, and its transitions in ``changes``.
-    block, log, changes : int64 arrays
-        The records, their logs, and their transitions.
-    logged : int
-        1; or 0 where there is no log: then all facts hold.
-    slots : int
-        Room for so many classes, a power of two.
-    known : int64[slots * KEY_SIZE]
-        The classes: a hash table of their words.
-    classes : int64[count]
-        Gets the class of each connection, -1 where there is no more room.
-
-    Returns
-    -------
-    int
-        How many classes are new.
+    Returns how many classes are new.
     """
+    chosen = classes.chosen
+    block = classes.block
+    known = classes.known
+    slots = classes.slots
     new = 0
     i = 0
     while i < count:
@@ -256,7 +232,10 @@ def classify(
         flags = block[c + C_FLAGS]
         states = block[c + C_OPENING] | block[c + C_CLOSING] << 8
         states |= block[c + C_CLIENT_STATE] << 16 | block[c + C_SERVER_STATE] << 24
-        states |= (facts_of(c, chosen[2 * i + 1], block, log, changes) if logged else ALL_FACTS) << 32
+        facts = ALL_FACTS
+        if classes.logged:
+            facts = facts_of(c, chosen[2 * i + 1], block, classes.log, classes.changes)
+        states |= facts << 32
         if block[c + C_INCARNATION] > 0:
             states |= bit(KEY_REUSED)
         if block[c + C_TAKEN_OVER] >= 0:
@@ -285,7 +264,7 @@ def classify(
             known[k * KEY_SIZE + KEY_FLAGS] = flags
             known[k * KEY_SIZE + KEY_STATES] = states
             new += 1
-        classes[i] = k
+        classes.of[i] = k
         i += 1
     return new
 

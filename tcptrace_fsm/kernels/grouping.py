@@ -143,18 +143,18 @@ def comes_before(a: int, b: int, width: int, records: Words) -> int:
     return 0
 
 
-def merge_runs(low: int, middle: int, high: int, size: int, width: int, records: Words, order: Words, to: Words) -> int:
-    """Merge two runs of ``order`` that are in order into ``to``; what is equal stays as it was."""
+def merge_runs(low: int, middle: int, high: int, width: int, records: Words, order: Words, to: Words) -> int:
+    """Merge two runs of places that are in order into ``to``; what is equal stays as it was."""
     i = low
     j = middle
     k = low
-    if middle >= high or comes_before(order[middle] * size, order[middle - 1] * size, width, records) < 1:
+    if middle >= high or comes_before(order[middle], order[middle - 1], width, records) < 1:
         while k < high:  # in order already
             to[k] = order[k]
             k += 1
         return high - low
     while k < high:
-        if j >= high or (i < middle and comes_before(order[j] * size, order[i] * size, width, records) < 1):
+        if j >= high or (i < middle and comes_before(order[j], order[i], width, records) < 1):
             to[k] = order[i]
             i += 1
         else:
@@ -165,7 +165,11 @@ def merge_runs(low: int, middle: int, high: int, size: int, width: int, records:
 
 
 def sort_by_merging(count: int, size: int, width: int, records: Words, order: Words, work: Words) -> int:
-    """Put few records in order by their first ``width`` words."""
+    """Put few records in order by their first ``width`` words; meanwhile ``order`` has their places, not numbers."""
+    i = 0
+    while i < count:
+        order[i] *= size
+        i += 1
     run = 1
     while run < count:
         low = 0
@@ -176,13 +180,17 @@ def sort_by_merging(count: int, size: int, width: int, records: Words, order: Wo
                 middle = count
             if high > count:
                 high = count
-            merge_runs(low, middle, high, size, width, records, order, work)
+            merge_runs(low, middle, high, width, records, order, work)
             low = high
         i = 0
         while i < count:
             order[i] = work[i]
             i += 1
         run = run * 2
+    i = 0
+    while i < count:
+        order[i] = order[i] // size
+        i += 1
     return count
 
 

@@ -122,11 +122,13 @@ def shown(length: int, room: int, offset: int, part: int) -> int:
     return length - offset
 
 
-def broken(data: Buffer, at: int, end: int, length: int, room: int, part: int, segments: Words, s: int) -> None:
+def broken(data: Buffer, at: int, end: int, length: int, segments: Words, s: int) -> None:
     """Leave in the record at ``s`` what Wireshark reads of a TCP header that is none; flags of 0 for nothing.
 
     Its dissector names the ports, then the stream (sixteen bytes suffice), and only then looks at the header's length.
     """
+    room = segments[s + IP_ROOM]
+    part = segments[s + IP_DOUBTS] & DOUBT_PART
     for i in range(S_PORTS, S_IP_ID):
         segments[s + i] = 0
     for i in range(S_CHECKSUM, S_CONNECTION):
@@ -157,13 +159,15 @@ def broken(data: Buffer, at: int, end: int, length: int, room: int, part: int, s
         segments[s + S_FLAGS] = segments[s + S_FLAGS] | TCP_MUTE
 
 
-def decode_tcp(data: Buffer, at: int, end: int, length: int, room: int, doubts: int, segments: Words, s: int) -> int:
+def decode_tcp(data: Buffer, at: int, end: int, length: int, segments: Words, s: int) -> int:
     """Read the TCP segment at ``at``: ``length`` bytes by the IP header, captured up to ``end``.
 
-    The record at ``s`` has its frame, addresses, IP identification and TTL already. The frame has ``room`` for so many
-    bytes of it on the wire. Of ``doubts``, ``DOUBT_ROUTED`` says that a source route may have changed the destination
-    that the checksum was made with, ``DOUBT_PART`` that this is the first fragment of more. Returns the outcome.
+    The record at ``s`` has its frame, addresses, IP identification and TTL already, and ``IP_`` words: ``DOUBT_ROUTED``
+    says that a source route may have changed the destination that the checksum was made with, ``DOUBT_PART`` that this
+    is the first fragment of more. Returns the outcome.
     """
+    room = segments[s + IP_ROOM]
+    doubts = segments[s + IP_DOUBTS]
     outcome = OUTCOME_TCP
     offset = length - length  # a zero of the wide type
     if length < 20:
@@ -177,7 +181,7 @@ def decode_tcp(data: Buffer, at: int, end: int, length: int, room: int, doubts: 
         if offset < 20 or offset > length:
             outcome = OUTCOME_BAD_TCP_HEADER
     if outcome != OUTCOME_TCP:
-        broken(data, at, end, length, room, doubts & DOUBT_PART, segments, s)
+        broken(data, at, end, length, segments, s)
         return outcome
     payload = length - offset
     flags = data[at + 13] | ((data[at + 12] & 1) << 8)

@@ -31,20 +31,9 @@ def record_after(r: int, log: Words, control: Words) -> int:
     return r
 
 
-def log_segment(
-    c: int,
-    x: int,
-    side: int,
-    s: int,
-    seq: int,
-    ack: int,
-    marks: int,
-    segments: Words,
-    rows: Words,
-    log: Words,
-    control: Words,
-) -> int:
-    """Append a segment to the connection's log. Returns its record."""
+def log_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: Words, control: Words) -> int:
+    """Append a segment to the connection's log. Returns its record, which has no numbers and marks yet."""
+    x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
     r = record_after(rows[c + C_LOG_TAIL], log, control)
     log[r + L_TIME] = segments[s + S_TIME]
     log[r + L_FRAME] = segments[s + S_FRAME]
@@ -52,9 +41,6 @@ def log_segment(
     log[r + L_INFO] = (
         (segments[s + S_FLAGS] & LOG_FLAGS_MASK) | side << LOG_SIDE_SHIFT | length << LOG_LEN_SHIFT | bit(LOG_RUN_SHIFT)
     )
-    log[r + L_SEQ] = seq
-    log[r + L_ACK] = ack
-    log[r + L_MARKS] = marks
     # the window of a SYN is never scaled (RFC 7323 section 2.2)
     log[r + L_WINDOW] = segments[s + S_WINDOW] if segments[s + S_FLAGS] & TCP_SYN else rows[x + E_WINDOW]
     log[r + L_TSVAL] = -1
@@ -81,6 +67,14 @@ def log_segment(
         log[rows[c + C_LOG_TAIL] + L_NEXT] = r
     rows[c + C_LOG_TAIL] = r
     rows[c + C_LOG_COUNT] += 1
+    return r
+
+
+def number_record(r: int, seq: int, ack: int, marks: int, log: Words) -> int:
+    """Note where the segment of record ``r`` lies in 64-bit sequence space, and what is notable about it."""
+    log[r + L_SEQ] = seq
+    log[r + L_ACK] = ack
+    log[r + L_MARKS] = marks
     return r
 
 

@@ -12,7 +12,7 @@ from tcptrace_fsm.kernels.detected import *
 from tcptrace_fsm.kernels.layout import *
 
 if TYPE_CHECKING:
-    from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Detection
 
 __all__ = ["detect_odd"]
 
@@ -27,22 +27,21 @@ def is_odd(kind: int, info: int, marks: int) -> int:
     return 1 if info & TCP_SYN and info & flag else 0
 
 
-def odd_of(head: int, what: int, n: int, at: int, log: Words, out: Words, frames: Words) -> int:
-    """Those of a kind (``what``: times two, and the side) in the log that begins at ``head``.
-
-    Returns how many frames of evidence there are now.
-    """
-    kind = what >> 1
-    side = what & 1
+def odd_of(place: int, kind: int, side: int, detection: Detection) -> int:
+    """Those of a kind that ``side`` sent. Returns how many findings there are now."""
+    log = detection.log
+    out = detection.out
+    frames = detection.frames
+    at = detection.evidence
+    head = detection.block[detection.asked[3 * place] + C_LOG_HEAD]
     d = -1
-    begun = at
     r = head
     while r >= 0:
         info = log[r + L_INFO]
         marks = log[r + L_MARKS]
         if not marks & M_CAPTURE_DUPLICATE and side_of(info) == side and is_odd(kind, info, marks):
             if d < 0:
-                d = tell(0, kind, side, n, begun, out)
+                d = tell(place, kind, side, detection)
                 out[d + D_TIME] = log[r + L_TIME]
                 out[d + D_FRAME] = log[r + L_FRAME]
             out[d + D_COUNT] += 1
@@ -60,41 +59,20 @@ def odd_of(head: int, what: int, n: int, at: int, log: Words, out: Words, frames
         ):
             out[d + D_MORE] = 1 if info & TCP_RST else 2
         r = log[r + L_NEXT]
-    if d >= 0:
-        out[d + D_FRAMES] = at - begun
-    return at
+    return keep_finding(at, detection) if d >= 0 else detection.found
 
 
-def detect_odd(count: int, asked: Words, found: int, block: Words, log: Words, out: Words, frames: Words) -> int:
-    """Look for segments with odd flags in ``count`` connections.
-
-    Parameters
-    ----------
-    count : int
-    asked, block, log, out, frames : int64 arrays
-        As of :func:`tcptrace_fsm.kernels.detect.detect`; what it has found goes before.
-    found : int
-        How many findings there are already.
-
-    Returns
-    -------
-    int
-        How many there are then.
-    """
-    n = found
-    at = frames_of(found, out)
+def detect_odd(count: int, detection: Detection) -> int:
+    """Look for segments with odd flags in ``count`` connections. Returns how many findings there are then."""
+    first = detection.found
     i = 0
     while i < count:
         kind = DETECT_SYN_FIN
         while kind <= DETECT_FIN_BARE:
-            what = 2 * kind + CLIENT
-            while asked[3 * i + 2] & kind and what <= 2 * kind + SERVER:
-                before = at
-                at = odd_of(block[asked[3 * i] + C_LOG_HEAD], what, n, at, log, out, frames)
-                if at > before:
-                    out[n * DETECTED_SIZE + D_ASKED] = i
-                    n += 1
-                what += 1
+            side = CLIENT
+            while detection.asked[3 * i + 2] & kind and side <= SERVER:
+                odd_of(i, kind, side, detection)
+                side += 1
             kind = kind * 2
         i += 1
-    return describe_all(found, n, asked, block, out)
+    return describe_all(first, detection)

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.kernels.held import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
-from tcptrace_fsm.kernels.records import Pairing, pairing_in
 from tcptrace_fsm.kernels.sequence import *
 from tcptrace_fsm.kernels.table import *
 from tcptrace_fsm.kernels.unmatched import *
@@ -27,6 +26,7 @@ from tcptrace_fsm.kernels.ways import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Pairing
 
 __all__ = ["know_hosts", "pair", "tidy_ways"]
 
@@ -94,16 +94,7 @@ def tidy_ways(old_size: int, old_words: Words, ways_words: Words, held_words: Wo
     while o < old_size * WAY_ENTRY:
         recent = 1 if old[o + G_TIME] > ctl[V_NOW] - 8 * ctl[V_WINDOW] else 0
         if old[o + G_USED] and (old[o + G_PORTS] < 0 or old[o + G_HELD] or recent):
-            g = find_way(
-                old[o + G_PORTS],
-                old[o + G_SRC_HI],
-                old[o + G_SRC_LO],
-                old[o + G_DST_HI],
-                old[o + G_DST_LO],
-                old[o + G_NET],
-                ways,
-                ctl,
-            )
+            g = find_way(old[o + G_PORTS], old[o + G_NET], o + G_SRC_HI, 0, old, ways, ctl)
             k = G_POINT
             while k < WAY_ENTRY:
                 ways[g + k] = old[o + k]
@@ -330,50 +321,18 @@ def take(s: int, point: int, segments: Words, pairing: Pairing) -> int:
     return 0
 
 
-def pair(
-    first_words: Words,
-    first_count: int,
-    second_words: Words,
-    second_count: int,
-    held_words: Words,
-    buckets_words: Words,
-    ways_words: Words,
-    out_words: Words,
-    ctl_words: Words,
-    holder_words: Words,
-) -> int:
+def pair(first_count: int, second_count: int, pairing: Pairing) -> int:
     """Go on with both captures until one of them has to be read on, or the output is full.
 
-    Parameters
-    ----------
-    first, second : int64 arrays
-        Segment records of the two captures, on one clock.
-    held, buckets, ways : int64 arrays
-        What waits, found by content and by direction; the caller makes room for four ways per segment.
-    out : int64 array
-        Takes ``V_OUT_ROOM`` segment records.
-    ctl : int64 array
-        ``V_...``
-    holder : int64 array
-        Room for a record.
-
-    Returns
-    -------
-    int
-        How many segments were written to ``out``.
+    The caller makes room for four ways per segment. Returns how many segments were written to ``pairing.out``.
     """
-    first = pointer(first_words)
-    second = pointer(second_words)
-    held = pointer(held_words)
-    buckets = pointer(buckets_words)
-    ways = pointer(ways_words)
-    out = pointer(out_words)
-    ctl = pointer(ctl_words)
-    pairing = pairing_in(holder_words)
-    pairing.held = held
-    pairing.buckets = buckets
-    pairing.ways = ways
-    pairing.ctl = ctl
+    first = pairing.first
+    second = pairing.second
+    held = pairing.held
+    buckets = pairing.buckets
+    ways = pairing.ways
+    out = pairing.out
+    ctl = pairing.ctl
     written = 0
     while written < ctl[V_OUT_ROOM]:
         if ctl[V_HEAD] < ctl[V_TAIL]:

@@ -99,7 +99,7 @@ def take_path(c: int, side: int, s: int, marks: int, tracker: Tracker) -> int:
         paths[w + W_LOST_BYTES] += segments[s + S_LOST]
     if fate == FATE_ARRIVED and segments[s + S_FRAME] != segments[s + S_ARRIVAL_FRAME]:
         # A way keeps its delays as an endpoint its round-trip times.
-        rtt_sample(w - E_RTT_MIN, segments[s + S_ARRIVAL] - segments[s + S_TIME], paths)
+        rtt_sample(w, segments[s + S_ARRIVAL] - segments[s + S_TIME], paths)
         if segments[s + S_ARRIVAL] < paths[w + W_LAST_ARRIVAL]:
             paths[w + W_REORDERED] += 1
         else:

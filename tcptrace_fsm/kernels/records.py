@@ -5,8 +5,9 @@ Uncompiled, the same names read and write the same words in memory, and refuse p
 
 * A record over words that :mod:`.layout` numbers names those fields of it that are used here: :class:`Connection`,
   :class:`Endpoint`, :class:`Transition`, :class:`Timers`.
-* A record of the kernels' own is declared here in full, in order: :class:`Segment`, :class:`Tcb`, :class:`Tracker`
-  and :class:`Pairing`. All fields are ``int64``, or stand for arrays or other records.
+* A record of the kernels' own is declared here in full, in order: :class:`Segment` and :class:`Tcb`. All fields are
+  ``int64``, or stand for arrays or other records.
+* A record that Python makes and passes holds arrays: those derived from :class:`Held`.
 
 ``tcb.log[w]`` is a record in C and not its address: it may be read or written field by field, and copied to another
 place, but not kept under a name of its own.
@@ -14,6 +15,7 @@ place, but not kept under a name of its own.
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from tcptrace_fsm.kernels import layout
@@ -220,7 +222,21 @@ class Segment:
             setattr(self, name, 0)
 
 
-class Tracker:
+class Held:
+    """A record that Python makes and hands to a kernel: the arrays that this works on, and numbers.
+
+    Compiled, a function that Python calls fills a struct of its own from it, and writes the numbers back. What is not
+    given begins empty, or as 0.
+    """
+
+    def __init__(self, **given: Words | int) -> None:
+        for name, kind in type(self).__annotations__.items():
+            setattr(self, name, given.pop(name, 0 if kind == "int" else array("q")))
+        if given:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(given)}")
+
+
+class Tracker(Held):
     """The tables that the tracker works on, and what it remembers while one segment is at hand."""
 
     segments: Words  # the batch
@@ -228,28 +244,26 @@ class Tracker:
     past: Words  # earlier uses of four-tuples
     rows: Words
     log: Words
-    living: Words
-    due: Words
+    living: Words  # the live rows
+    due: Words  # those that are over
     streams: Words  # Wireshark's
     known: Words  # finds them
-    paths: Words
+    paths: Words  # between two capture points
     waits: Words
-    control: Words
+    control: Words  # K_...
     next_id: int  # the next conn_id, and the next stream, before the segment at hand
     next_stream: int
 
-    size: ClassVar[int]
 
-
-Tracker.size = len(Tracker.__annotations__) - 1
-
-
-class Pairing:
+class Pairing(Held):
     """The tables by which two captures are compared, and what is found of the segment at hand."""
 
+    first: Words  # segment records of the two captures, on one clock
+    second: Words
     held: Words  # what waits for its counterpart
     buckets: Words  # finds it by its content
     ways: Words  # and by its direction
+    out: Words  # takes V_OUT_ROOM segment records
     ctl: Words  # V_...
     segments: Words  # of the capture at hand
     point: int  # which of the two that is
@@ -262,10 +276,61 @@ class Pairing:
     again: int  # 1 where this point has the same frame already
     copied: int  # 1 where its counterpart has met another copy of it
 
-    size: ClassVar[int]
+
+class Replaying(Held):
+    """What connections that are over are replayed from, and where their states are written."""
+
+    due: Words  # where their rows begin
+    rows: Words
+    log: Words
+    timers: Words  # P_...
+    hosts: Words  # two words for each: where in ``timers`` those of the client's and the server's host begin
+    machine: Words  # where an event leads: tcptrace_fsm.tcp.machine.table
+    out: Words  # takes the transitions
+    work: Words  # room for the segments of one
+    scratch: Words  # room for the endpoint at hand
+    room: int  # words in ``out``
+    written: int  # transitions in it
 
 
-Pairing.size = len(Pairing.__annotations__) - 1
+class Classes(Held):
+    """What connections are sorted by into classes of those that are alike to every rule."""
+
+    chosen: Words  # two words each: where its record begins in ``block``, and its transitions in ``changes``
+    block: Words
+    log: Words
+    changes: Words
+    known: Words  # the classes: a hash table of their KEY_ words
+    of: Words  # gets the class of each connection, -1 where there is no more room
+    logged: int  # 0 where there is no log: then all facts hold
+    slots: int  # room for so many classes, a power of two
+
+
+class Scattering(Held):
+    """Records of which some words are wanted, and the columns that those go to."""
+
+    block: Words
+    wanted: Words  # numbers of words
+    places: Words  # the row of each record
+    columns: Words
+    size: int  # words in a record
+    count: int  # of words that are wanted
+    stride: int  # words from the beginning of one column to that of the next
+
+
+class Detection(Held):
+    """What detection reads of a block of connections, and what it has found so far."""
+
+    asked: Words  # three words each: where its record begins, where its transitions begin, DETECT_... bits
+    block: Words
+    log: Words
+    changes: Words  # transitions
+    out: Words  # D_...; room for nine findings of each connection
+    frames: Words  # of evidence; room for seven for each record of the logs, and nine for each connection
+    found: int  # findings in ``out``
+    evidence: int  # frames in ``frames``
+    apart: int  # FINs that follow each other more quickly, ns, are copies
+    soon: int  # the wait for an answer to a SYN that says nothing yet, ns
 
 
 class Tcb:
@@ -376,16 +441,6 @@ def begin_anew(tcb: Tcb) -> int:
 def tcb_in(scratch: Words) -> Tcb:  # noqa: ARG001
     """The holder; compiled, it lies in ``scratch``."""
     return Tcb()
-
-
-def tracker_in(scratch: Words) -> Tracker:  # noqa: ARG001
-    """The tracker's holder; compiled, it lies in ``scratch``."""
-    return Tracker()
-
-
-def pairing_in(scratch: Words) -> Pairing:  # noqa: ARG001
-    """The holder of a comparison; compiled, it lies in ``scratch``."""
-    return Pairing()
 
 
 def segments_in(work: Words) -> Records[Segment]:

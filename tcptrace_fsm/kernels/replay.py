@@ -243,45 +243,29 @@ def fetch_ahead(i: int, count: int, due: Words, rows: Words, log: Words) -> int:
     return 0
 
 
-def replay_due(
-    start: int,
-    count: int,
-    room: int,
-    due_words: Words,
-    rows_words: Words,
-    log_words: Words,
-    timers_words: Words,
-    hosts_words: Words,
-    table_words: Words,
-    out_words: Words,
-    scratch_words: Words,
-    work_words: Words,
-) -> int:
-    """Replay the due connections from ``start`` on while there is room for their transitions.
+def replay_due(start: int, stop: int, replaying: Replaying) -> int:
+    """Replay the due connections ``start`` to ``stop`` while there is room for their transitions.
 
-    For each of them ``hosts`` holds two words: where in ``timers`` those of the client's and the server's host begin.
-
-    Returns the index of the first that was not replayed; ``scratch[0]`` is how many transitions were written.
+    Returns the index of the first that was not replayed.
     """
-    due = pointer(due_words)
-    rows = pointer(rows_words)
-    log = pointer(log_words)
-    timers = pointer(timers_words)
-    hosts = pointer(hosts_words)
-    tcb = tcb_in(scratch_words)
-    tcb.machine = pointer(table_words)
-    tcb.out = transitions_in(out_words)
-    tcb.log = segments_in(work_words)
+    due = replaying.due
+    rows = replaying.rows
+    log = replaying.log
+    hosts = replaying.hosts
+    tcb = tcb_in(replaying.scratch)
+    tcb.machine = replaying.machine
+    tcb.out = transitions_in(replaying.out)
+    tcb.log = segments_in(replaying.work)
     tcb.top = 0
     i = start
-    while i < count:
-        fetch_ahead(i, count, due, rows, log)
-        if (tcb.top + 24 + 2 * rows[due[i] + C_LOG_COUNT]) * TRANSITION_SIZE > room:
+    while i < stop:
+        fetch_ahead(i, stop, due, rows, log)
+        if (tcb.top + 24 + 2 * rows[due[i] + C_LOG_COUNT]) * TRANSITION_SIZE > replaying.room:
             break
         k = 2 * (i - start)
-        replay(tcb, due[i], hosts[k], hosts[k + 1], rows, log, timers)
+        replay(tcb, due[i], hosts[k], hosts[k + 1], rows, log, replaying.timers)
         i += 1
-    scratch_words[0] = tcb.top
+    replaying.written = tcb.top
     return i
 
 

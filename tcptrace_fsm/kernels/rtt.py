@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
 
-def rtt_sample(e: int, value: int, rows: Words) -> int:
-    """Take one round-trip time: minimum, and the P-square estimate of the median.
+def rtt_sample(m: int, value: int, rows: Words) -> int:
+    """Take one time, a round trip's or an answer's, into the words at ``m``: least, and P-square estimate of median.
 
     Jain and Chlamtac, "The P2 algorithm for dynamic calculation of quantiles and histograms without storing
     observations", CACM 28 (1985), for the median alone, in integers. The first five are kept in order, so that up to
     there the median is exact.
     """
-    if rows[e + E_RTT_MIN] < 0 or value < rows[e + E_RTT_MIN]:
-        rows[e + E_RTT_MIN] = value
-    n = rows[e + E_RTT_COUNT]
-    rows[e + E_RTT_COUNT] = n + 1
-    q = e + E_RTT_MARKER
+    if rows[m + MEDIAN_LEAST] < 0 or value < rows[m + MEDIAN_LEAST]:
+        rows[m + MEDIAN_LEAST] = value
+    n = rows[m + MEDIAN_COUNT]
+    rows[m + MEDIAN_COUNT] = n + 1
+    q = m + MEDIAN_MARKER
     p = q + 5
     if n < 5:
         i = n
@@ -101,7 +101,7 @@ def take_samples(e: int, ack: int, now: int, rows: Words) -> int:
     while k < e + E_SAMPLES + 8:
         if rows[k] and rows[k] <= ack:
             if rows[k] == ack and now >= rows[k + 1]:
-                rtt_sample(e, now - rows[k + 1], rows)
+                rtt_sample(e + E_RTT_MIN, now - rows[k + 1], rows)
             rows[k] = 0
         k += 2
     return 0

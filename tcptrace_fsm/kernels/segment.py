@@ -400,7 +400,7 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     marks = copy_mark(c, side, s, ack, segments, rows, log)
     if marks:
         if not rows[c + C_MARKS] & marks:
-            log_segment(c, x, side, s, seq, ack, marks, segments, rows, log, control)
+            number_record(log_segment(c, side, s, segments, rows, log, control), seq, ack, marks, log)
             rows[x + E_RUN] = -1
             rows[y + E_RUN] = -1
         return count_copy(c, x, s, marks, segments, rows)
@@ -441,7 +441,8 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
     rows[c + C_MARKS] |= marks
     where = place_in_log(c, s, marks, segments, rows, control)
     if where == 1 or (where == 2 and not joins_run(x, s, segments, rows, log)):
-        r = log_segment(c, x, side, s, seq, ack, marks, segments, rows, log, control)
+        r = log_segment(c, side, s, segments, rows, log, control)
+        number_record(r, seq, ack, marks, log)
         rows[x + E_RUN] = r if where == 2 else -1
         if where == 1:
             rows[y + E_RUN] = -1

@@ -27,7 +27,6 @@ from tcptrace_fsm.kernels.log import *
 from tcptrace_fsm.kernels.memory import *
 from tcptrace_fsm.kernels.plain import *
 from tcptrace_fsm.kernels.points import take_path
-from tcptrace_fsm.kernels.records import Tracker, tracker_in
 from tcptrace_fsm.kernels.rows import *
 from tcptrace_fsm.kernels.rtt import *
 from tcptrace_fsm.kernels.segment import *
@@ -41,6 +40,7 @@ from tcptrace_fsm.kernels.zeek import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Tracker
 
 __all__ = ["track"]
 
@@ -155,7 +155,6 @@ def take_in(c: int, s: int, tracker: Tracker) -> int:
     """Everything that a segment changes in the connection that it belongs to."""
     segments = tracker.segments
     rows = tracker.rows
-    waits = tracker.waits
     control = tracker.control
     if control[K_BEHIND]:
         rows[c + C_FLAGS] |= CF_BEHIND
@@ -172,9 +171,9 @@ def take_in(c: int, s: int, tracker: Tracker) -> int:
     before = rows[c + C_LAST_TIME]
     if not predicted(c, side, s, segments, rows, control):
         marks = take_segment(c, side, s, segments, rows, tracker.log, control)
-    response = account(c, side, s, marks, before, segments, rows, waits, control)
+    response = account(c, side, s, marks, before, tracker)
     if response >= 0:
-        rtt_sample(c + C_RESPONSE_MIN - E_RTT_MIN, response, rows)
+        rtt_sample(c + C_RESPONSE_MIN, response, rows)
         count_half(c, response, rows)
     if not plain_to_wireshark(c, s, segments, rows, control):
         join_wireshark(c, s, segments, rows, tracker.streams, tracker.known, control)
@@ -282,52 +281,18 @@ def complete_rows(s: int, h: int, completeness: int, segments: Words, slots: Wor
     return 0
 
 
-def track(
-    segments_words: Words,
-    count: int,
-    slots_words: Words,
-    past_words: Words,
-    rows_words: Words,
-    log_words: Words,
-    living_words: Words,
-    due_words: Words,
-    streams_words: Words,
-    known_words: Words,
-    paths_words: Words,
-    waits_words: Words,
-    control_words: Words,
-    holder_words: Words,
-) -> int:
+def track(count: int, tracker: Tracker) -> int:
     """Take ``count`` segments.
 
     The caller makes room first: for ``2 * count`` more rows and blocks of log records, ``count`` in ``due``, one more
     than that in ``living``, ``count`` streams, ``WAITS_PER_SEGMENT * count`` waits, twice ``count`` slots and, with
     two capture points, path records.
 
-    Parameters
-    ----------
-    segments, slots, past, rows, log, living, due, streams, known, paths, waits, control, holder : int64 arrays
-        Records as laid out in :mod:`.layout`; ``living`` lists the live rows, ``due`` those that are over, ``known``
-        finds Wireshark's streams, ``holder`` is room for a record.
-
     Returns
     -------
     int
         Number of rows that became due.
     """
-    tracker = tracker_in(holder_words)
-    tracker.segments = pointer(segments_words)
-    tracker.slots = pointer(slots_words)
-    tracker.past = pointer(past_words)
-    tracker.rows = pointer(rows_words)
-    tracker.log = pointer(log_words)
-    tracker.living = pointer(living_words)
-    tracker.due = pointer(due_words)
-    tracker.streams = pointer(streams_words)
-    tracker.known = pointer(known_words)
-    tracker.paths = pointer(paths_words)
-    tracker.waits = pointer(waits_words)
-    tracker.control = pointer(control_words)
     segments = tracker.segments
     slots = tracker.slots
     rows = tracker.rows

@@ -345,8 +345,6 @@ def decode_tunnels(
     data_bytes: Buffer,
     frames_words: Words,
     count: int,
-    first: int,
-    broken: int,
     way_words: Words,
     paths_words: Words,
     segments_words: Words,
@@ -361,13 +359,9 @@ def decode_tunnels(
     frames : int64[count * FRAME_SIZE]
         Frame records with their outcomes; those of frames that are read here are written.
     count : int
-    first : int
-        Frame number of the first.
-    broken : int
-        1 to give records of broken TCP headers too.
     way : int64[WY_SIZE]
-        ``WY_NEXT`` is the frame to begin with, and on return the one that comes next: fewer than ``count`` where there
-        was no room for another path. ``WY_BROKEN`` is counted on.
+        The caller sets ``WY_FIRST`` and ``WY_KEEPS``. ``WY_NEXT`` is the frame to begin with, and on return the one
+        that comes next: fewer than ``count`` where there was no room for another path. ``WY_BROKEN`` is counted on.
     paths : int64 array
         The paths that were met, :mod:`.paths`.
     segments : int64[count * SEGMENT_SIZE]
@@ -386,6 +380,7 @@ def decode_tunnels(
     paths = pointer(paths_words)
     segments = pointer(segments_words)
     outcomes = pointer(outcomes_words)
+    keeps = way[WY_KEEPS]
     made = 0
     i = way[WY_NEXT]
     while i < count:
@@ -400,13 +395,13 @@ def decode_tunnels(
             outcomes[OUTCOME_PEEL] -= 1
             outcome = decode_inside(data, frames, f, way, code, segments, s)
             outcomes[outcome] += 1
-        elif broken and outcome in {OUTCOME_SHORT_TCP, OUTCOME_BAD_TCP_HEADER}:
+        elif keeps and outcome in {OUTCOME_SHORT_TCP, OUTCOME_BAD_TCP_HEADER}:
             outcome = decode_frame(data, frames, f, 0, segments, s)
         else:
             i += 1
             continue
-        if outcome == OUTCOME_TCP or (broken and segments[s + S_FLAGS] & TCP_BROKEN):
-            segments[s + S_FRAME] = first + i
+        if outcome == OUTCOME_TCP or (keeps and segments[s + S_FLAGS] & TCP_BROKEN):
+            segments[s + S_FRAME] = way[WY_FIRST] + i
             segments[s + S_TIME] = frames[f + F_TIME]
             way[WY_BROKEN] += 1 if segments[s + S_FLAGS] & TCP_BROKEN else 0
             made += 1

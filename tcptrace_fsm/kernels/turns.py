@@ -10,6 +10,7 @@ from tcptrace_fsm.kernels.sequence import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Tracker
 
 # No __all__: only other kernels call these.
 
@@ -52,8 +53,13 @@ def held_back(c: int, side: int, after: int, rows: Words, waits: Words, control:
     return 0
 
 
-def went_on(c: int, side: int, length: int, bits: int, after: int, rows: Words, waits: Words, control: Words) -> int:
+def went_on(c: int, side: int, s: int, bits: int, tracker: Tracker) -> int:
     """Account for a pause between new data of one endpoint and more of them, with no answer between."""
+    rows = tracker.rows
+    waits = tracker.waits
+    control = tracker.control
+    after = tracker.segments[s + S_FRAME]
+    length = tracker.segments[s + S_LEN]
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
     y = c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE
     clock = rows[c + C_LAST_TIME]
@@ -194,8 +200,12 @@ def echoes_unseen(c: int, side: int, s: int, segments: Words, rows: Words) -> in
     return newer(segments[s + S_TSECR], rows[y + E_TSVAL])
 
 
-def take_data(c: int, side: int, s: int, bits: int, segments: Words, rows: Words, waits: Words, control: Words) -> int:
+def take_data(c: int, side: int, s: int, bits: int, tracker: Tracker) -> int:
     """Account for the pause that new data ended. Returns the time in which a request was answered, -1 for none."""
+    segments = tracker.segments
+    rows = tracker.rows
+    waits = tracker.waits
+    control = tracker.control
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
     clock = rows[c + C_LAST_TIME]
     frame = segments[s + S_FRAME]
@@ -231,7 +241,7 @@ def take_data(c: int, side: int, s: int, bits: int, segments: Words, rows: Words
     else:
         paused = clock - rows[c + C_WAIT_DONE]
         heard = WB_HEARD if echoes_unseen(c, side, s, segments, rows) else 0
-        went_on(c, side, segments[s + S_LEN], bits | heard, frame, rows, waits, control)
+        went_on(c, side, s, bits | heard, tracker)
         if paused > 0 and rows[c + C_RUN] == WAIT_APPLICATION * 2 + side:
             paused_within(c, side, paused, frame, rows)
     # With new data no standstill goes on, unless a window lets through a little at a time.

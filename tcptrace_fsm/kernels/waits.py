@@ -28,6 +28,7 @@ from tcptrace_fsm.kernels.turns import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
+    from tcptrace_fsm.kernels.records import Tracker
 
 __all__ = ["end_waits"]
 
@@ -148,15 +149,15 @@ def marks_with_effect() -> int:
     return M_RETRANSMISSION | M_OUT_OF_ORDER | M_ZERO_WINDOW_PROBE | M_ZERO_WINDOW_PROBE_ACK
 
 
-def take_syn(
-    c: int, side: int, s: int, marks: int, bits: int, segments: Words, rows: Words, waits: Words, control: Words
-) -> int:
+def take_syn(c: int, side: int, s: int, marks: int, bits: int, tracker: Tracker) -> int:
     """A SYN, or a SYN+ACK. Returns the new bits."""
+    segments = tracker.segments
+    rows = tracker.rows
     clock = rows[c + C_LAST_TIME]
     answer = 1 if segments[s + S_FLAGS] & TCP_ACK else 0
     waited = side if answer else 1 - side
     purpose = WAIT_CLOSE * 2 + closer(c, bits, rows) if bits & WB_CLOSING else WAIT_HANDSHAKE * 2 + waited
-    spend(c, clock, purpose, segments[s + S_FRAME], rows, waits, control)
+    spend(c, clock, purpose, segments[s + S_FRAME], rows, tracker.waits, tracker.control)
     if marks & (M_SYN_AGAIN | M_SYN_ACK_AGAIN | M_BASE_CHANGED):
         bits |= WB_REPEATED << side
     if not bits & WB_OPEN:
@@ -168,17 +169,21 @@ def take_syn(
     return bits
 
 
-def take_refused(c: int, side: int, s: int, segments: Words, rows: Words, waits: Words, control: Words) -> int:
+def take_refused(c: int, side: int, s: int, tracker: Tracker) -> int:
     """What a shut window had refused comes again, later than there was room for it: the sender's timer was waited for.
 
     That is a consequence of the shut window, and so its length does not make it the longest wait of the connection.
     """
+    rows = tracker.rows
+    waits = tracker.waits
+    control = tracker.control
+    frame = tracker.segments[s + S_FRAME]
     end_run(c, rows, waits, control)
     longest = rows[c + C_LONGEST_WAIT]
     longest_for = rows[c + C_LONGEST_FOR]
     longest_before = rows[c + C_LONGEST_BEFORE]
     longest_after = rows[c + C_LONGEST_AFTER]
-    spend(c, rows[c + C_LAST_TIME], WAIT_RETRANSMISSION * 2 + side, segments[s + S_FRAME], rows, waits, control)
+    spend(c, rows[c + C_LAST_TIME], WAIT_RETRANSMISSION * 2 + side, frame, rows, waits, control)
     end_run(c, rows, waits, control)
     rows[c + C_LONGEST_WAIT] = longest
     rows[c + C_LONGEST_FOR] = longest_for
@@ -187,10 +192,10 @@ def take_refused(c: int, side: int, s: int, segments: Words, rows: Words, waits:
     return 0
 
 
-def take_again(
-    c: int, side: int, s: int, marks: int, bits: int, segments: Words, rows: Words, waits: Words, control: Words
-) -> int:
+def take_again(c: int, side: int, s: int, marks: int, bits: int, tracker: Tracker) -> int:
     """What was sent before: a repetition, a probe of a shut window, or what was overtaken. Returns the new bits."""
+    segments = tracker.segments
+    rows = tracker.rows
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
     clock = rows[c + C_LAST_TIME]
     purpose = WAIT_TRANSFER * 2 + side
@@ -207,8 +212,8 @@ def take_again(
             if rows[y + E_WINDOW] < segment_room(y, rows):
                 purpose = WAIT_WINDOW * 2 + 1 - side
             else:
-                take_refused(c, side, s, segments, rows, waits, control)
-    spend(c, clock, purpose, segments[s + S_FRAME], rows, waits, control)
+                take_refused(c, side, s, tracker)
+    spend(c, clock, purpose, segments[s + S_FRAME], rows, tracker.waits, tracker.control)
     bits &= ~WB_RELIEVED
     if marks & M_RETRANSMISSION:
         bits |= WB_REPEATED << side
@@ -220,19 +225,12 @@ def take_again(
     return bits
 
 
-def take_event(
-    c: int,
-    side: int,
-    s: int,
-    marks: int,
-    before: int,
-    bits: int,
-    segments: Words,
-    rows: Words,
-    waits: Words,
-    control: Words,
-) -> int:
+def take_event(c: int, side: int, s: int, marks: int, before: int, bits: int, tracker: Tracker) -> int:
     """Account for the pause that something else than an ACK ended. Returns the time of an answer, -1 for none."""
+    segments = tracker.segments
+    rows = tracker.rows
+    waits = tracker.waits
+    control = tracker.control
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE
     clock = rows[c + C_LAST_TIME]
     frame = segments[s + S_FRAME]
@@ -242,7 +240,7 @@ def take_event(
     happened = 0
     response = -1
     if flags & TCP_SYN and not flags & TCP_RST:
-        bits = take_syn(c, side, s, marks, bits, segments, rows, waits, control)
+        bits = take_syn(c, side, s, marks, bits, tracker)
     else:
         if not bits & WB_OPEN:
             spend(c, clock, WAIT_HANDSHAKE * 2 + side, frame, rows, waits, control)
@@ -250,11 +248,11 @@ def take_event(
                 bits |= WB_OPEN
         if new and (segments[s + S_LEN] or not flags & TCP_FIN):
             happened = 1
-            response = take_data(c, side, s, bits, segments, rows, waits, control)
+            response = take_data(c, side, s, bits, tracker)
             bits = speak(c, side, s, bits, segments, rows)
             rows[c + C_WAIT_SPOKE + side] = clock
         elif marks & marks_with_effect():
-            bits = take_again(c, side, s, marks, bits, segments, rows, waits, control)
+            bits = take_again(c, side, s, marks, bits, tracker)
         if flags & TCP_RST or (flags & TCP_FIN and rows[x + E_FIN] >= 0):
             if flags & TCP_RST:
                 happened = 1 if rows[x + E_RSTS] == 1 else 0
@@ -273,13 +271,15 @@ def take_event(
     return response
 
 
-def account(
-    c: int, side: int, s: int, marks: int, before: int, segments: Words, rows: Words, waits: Words, control: Words
-) -> int:
+def account(c: int, side: int, s: int, marks: int, before: int, tracker: Tracker) -> int:
     """Account for the time up to this segment, which the tracker has taken; ``before`` was ``C_LAST_TIME`` before it.
 
     Returns the time in which a request was answered, -1 where it is no answer.
     """
+    segments = tracker.segments
+    rows = tracker.rows
+    waits = tracker.waits
+    control = tracker.control
     bits = rows[c + C_WAIT_BITS]
     if not bits:
         bits = begin(c, rows)
@@ -309,7 +309,7 @@ def account(
         rows[c + C_WAIT_SPOKE + side] = clock
         rows[c + C_WAIT_FRAME] = segments[s + S_FRAME]
     elif new or flags or marks & marks_with_effect():
-        response = take_event(c, side, s, marks, before, bits, segments, rows, waits, control)
+        response = take_event(c, side, s, marks, before, bits, tracker)
         bits = rows[c + C_WAIT_BITS]
     else:
         # A pure ACK, or nothing at all.

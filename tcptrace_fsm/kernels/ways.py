@@ -26,8 +26,18 @@ def units(record: int, held: Words) -> int:
     return held[record + S_LEN] + (1 if flags & TCP_SYN else 0) + (1 if flags & TCP_FIN else 0)
 
 
-def find_way(ports: int, src_hi: int, src_lo: int, dst_hi: int, dst_lo: int, net: int, ways: Words, ctl: Words) -> int:
-    """The entry of one direction between two sockets, or (``ports`` -1) two hosts; made where there is none."""
+def find_way(ports: int, net: int, key: int, back: int, words: Words, ways: Words, ctl: Words) -> int:
+    """The entry of one direction between two sockets, or (``ports`` -1) two hosts; made where there is none.
+
+    At ``key`` of ``words`` stand the addresses as in a segment, ``S_SRC_HI`` to ``S_DST_LO``; with ``back`` it is the
+    opposite direction that is asked for.
+    """
+    source = key + 2 * back
+    destination = key + 2 - 2 * back
+    src_hi = words[source]
+    src_lo = words[source + 1]
+    dst_hi = words[destination]
+    dst_lo = words[destination + 1]
     h = stir(ctl[V_SEED], src_lo, ctl[V_SEED])
     h = stir(h, dst_lo, ctl[V_SEED])
     h = stir(h, ports, ctl[V_SEED])
@@ -72,49 +82,18 @@ def find_way(ports: int, src_hi: int, src_lo: int, dst_hi: int, dst_lo: int, net
 
 def way_of(m: int, held: Words, ways: Words, ctl: Words) -> int:
     """The direction that a segment belongs to."""
-    return find_way(
-        held[m + S_PORTS],
-        held[m + S_SRC_HI],
-        held[m + S_SRC_LO],
-        held[m + S_DST_HI],
-        held[m + S_DST_LO],
-        held[m + S_NET],
-        ways,
-        ctl,
-    )
+    return find_way(held[m + S_PORTS], held[m + S_NET], m + S_SRC_HI, 0, held, ways, ctl)
 
 
 def way_back(m: int, held: Words, ways: Words, ctl: Words) -> int:
     """The direction opposite to a segment's."""
     ports = held[m + S_PORTS]
-    return find_way(
-        (ports & 65535) << 16 | ports >> 16,
-        held[m + S_DST_HI],
-        held[m + S_DST_LO],
-        held[m + S_SRC_HI],
-        held[m + S_SRC_LO],
-        held[m + S_NET],
-        ways,
-        ctl,
-    )
+    return find_way((ports & 65535) << 16 | ports >> 16, held[m + S_NET], m + S_SRC_HI, 1, held, ways, ctl)
 
 
 def hosts_of(m: int, held: Words, back: int, ways: Words, ctl: Words) -> int:
     """The direction between the hosts of a segment, or (``back``) the opposite one."""
-    if back:
-        return find_way(
-            -1,
-            held[m + S_DST_HI],
-            held[m + S_DST_LO],
-            held[m + S_SRC_HI],
-            held[m + S_SRC_LO],
-            held[m + S_NET],
-            ways,
-            ctl,
-        )
-    return find_way(
-        -1, held[m + S_SRC_HI], held[m + S_SRC_LO], held[m + S_DST_HI], held[m + S_DST_LO], held[m + S_NET], ways, ctl
-    )
+    return find_way(-1, held[m + S_NET], m + S_SRC_HI, back, held, ways, ctl)
 
 
 def learn(m: int, point: int, held: Words, ways: Words, ctl: Words) -> int:

@@ -19,6 +19,7 @@ from tcptrace_fsm.capture.codes import FILE_SHIFT, FRAME_MASK
 from tcptrace_fsm.core.grouping import Field, Records, counting, picked
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.kernels.columns import scatter
+from tcptrace_fsm.kernels.records import Scattering
 from tcptrace_fsm.tables import schema
 from tcptrace_fsm.tables.arrow import ARROW_TYPES, coded, numbers, words
 from tcptrace_fsm.tables.derived import DERIVED
@@ -305,6 +306,7 @@ class Rows:
         # Columns that lie a round number of bytes apart would fight for the same lines of the processor's cache.
         stride = count + 8 + (count & 1)
         columns = np.empty((len(wanted), stride), dtype=np.int64)
+        scattering = Scattering(places=places, columns=columns.reshape(-1), stride=stride)
         begin = 0
         for block, n, held, alike in self._parts:
             chosen = [j for j, word in enumerate(wanted) if word not in alike]
@@ -312,7 +314,9 @@ class Rows:
                 columns[j, places[begin : begin + n]] = alike[wanted[j]]
             at = np.array([held.index(wanted[j]) for j in chosen], dtype=np.int64)
             if len(chosen) == len(wanted):
-                scatter(n, len(held), block, len(at), at, begin, places, stride, columns.reshape(-1))
+                scattering.block, scattering.size = block, len(held)
+                scattering.wanted, scattering.count = at, len(at)
+                scatter(n, begin, scattering)
             else:
                 records = np.frombuffer(block, np.int64, n * len(held)).reshape(n, -1)
                 columns[np.array(chosen)[:, None], places[begin : begin + n]] = records[:, at].T

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+# --- times of which the median is estimated: round trips, answers, delays between capture points (made by rtt) -------
+# A record has them from E_RTT_MIN, C_RESPONSE_MIN or W_DELAY_MIN on, with words of its own between.
+MEDIAN_LEAST = 0  # ns; -1 for none
+MEDIAN_COUNT = 1
+MEDIAN_MARKER = 10  # five heights, then five positions of the P-square median
+
 # --- connection: one incarnation of a four-tuple (made by track; its results by replay) ------------------------------
 # The words that a plain segment of an open connection reads or writes come first: four lines of the cache.
 C_NET = 0  # as S_NET

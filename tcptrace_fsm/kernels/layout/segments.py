@@ -40,6 +40,10 @@ S_ARRIVAL_FRAME = 38  # its (last) frame there
 S_LOST = 39  # payload bytes that did not get there
 SEGMENT_SIZE = 40
 
+# Before the TCP header is read, in words that are filled then: what the IP layer says of it.
+IP_ROOM = S_SHOWN  # for how many bytes, from the TCP header on, the frame has room on the wire
+IP_DOUBTS = S_CHECKSUM  # DOUBT_ROUTED, DOUBT_PART
+
 # In a record with TCP_QUOTED: what the ICMP error says, in words that a quoted header does not use.
 Q_KIND = S_SACK  # type | code << 8
 Q_MTU = Q_KIND + 1  # MTU of the next hop, where the error names one; else -1

@@ -16,9 +16,11 @@ WY_TAGS = 9  # VLAN tags so far
 WY_OTHERS = 10  # other layers that the path names
 WY_LETTERS = 11  # letters of the path so far
 WY_BROKEN = 12  # broken TCP headers that were found
-WY_TEXT = 13  # the path, eight letters to a word, the first one lowest
+WY_FIRST = 13  # frame number of the batch's first frame
+WY_KEEPS = 14  # 1 to give records of broken TCP headers too
+WY_TEXT = 15  # the path, eight letters to a word, the first one lowest
 TEXT_WORDS = 256
-WY_SIZE = 269  # WY_TEXT + TEXT_WORDS
+WY_SIZE = 271  # WY_TEXT + TEXT_WORDS
 NAME_LETTERS = 112  # more than one layer's name takes
 MOST_LAYERS = 30  # that the kernel goes through: fewer than the layers in Python give up at
 

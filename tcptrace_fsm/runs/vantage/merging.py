@@ -110,8 +110,8 @@ def merge(
     ctl[k.V_WAYS] = 1 << max(15, (8 * points.host_count).bit_length())
     ways = array("q", bytes(8 * k.WAY_ENTRY * ctl[k.V_WAYS]))
     know_hosts(points.host_count, points.hosts, ways, ctl)
-    holder = array("q", bytes(8 * Pairing.size))
     batch = Merged(room)
+    pairing = Pairing(buckets=buckets, ctl=ctl, out=batch.segments)
     one, other = readers
     while True:
         for reader, place, over in ((one, k.V_FIRST_NEXT, k.V_FIRST_OVER), (other, k.V_SECOND_NEXT, k.V_SECOND_OVER)):
@@ -124,9 +124,8 @@ def merge(
             ways = _more_ways(ways, held, ctl, 4 * (one.count + other.count))
         if ctl[k.V_TAIL] - ctl[k.V_HEAD] >= ctl[k.V_ROOM] // 2 and ctl[k.V_ROOM] < ring:
             held = _more_room(held, ctl)
-        batch.count = pair(
-            one.segments, one.count, other.segments, other.count, held, buckets, ways, batch.segments, ctl, holder
-        )
+        pairing.first, pairing.second, pairing.held, pairing.ways = one.segments, other.segments, held, ways
+        batch.count = pair(one.count, other.count, pairing)
         batch.last_time = ctl[k.V_LAST]
         if batch.count:
             yield batch
