@@ -348,7 +348,7 @@ def test_more_streams_than_are_remembered():
             streams = batch.segments[k.S_STREAM :: k.SEGMENT_SIZE]
             assert [number >> k.STREAM_SHIFT for number in streams] == [1500] * batch.count
     assert numbers == [500, 1000, 1500, 2001, 2501, 3001]
-    assert len(made.stream_slots) <= 4 * 4096
+    assert len(made.tables.known) <= 4 * 4096
 
 
 # --- Zeek -------------------------------------------------------------------------------------------------------------

@@ -115,12 +115,11 @@ class Replayer:
 
     def __init__(self, settings: Settings) -> None:
         profile = settings.profile
-        self._tables = Replaying(
-            machine=array("q", table(sockets=profile.sockets)),
-            timers=timer_words(profile),
-            hosts=words(2 * CHUNK),
-            scratch=words(Tcb.size),
-        )
+        self._machine = array("q", table(sockets=profile.sockets))
+        self._timers = timer_words(profile)
+        self._hosts = words(2 * CHUNK)
+        self._scratch = words(Tcb.size)
+        self._written = 0
         self._taken_at = frozenset(address_words(address) for address in settings.taken_at)
         self._places = {host: PROFILE_SIZE * n for n, host in enumerate(profile.hosts, 1)}
         self.plain = not (self._taken_at or self._places)
@@ -139,15 +138,17 @@ class Replayer:
             self._place(start, stop, due, rows)
         if self._places:
             self._find_timers(start, stop, due, rows)
-        tables = self._tables
-        tables.due, tables.rows, tables.log = due, rows, log
-        tables.out, tables.work, tables.room = self._out, self._work, len(self._out)
-        return replay_due(start, stop, tables)
+        tables = Replaying(due=due, rows=rows, log=log, timers=self._timers, hosts=self._hosts, machine=self._machine)
+        tables.out, tables.room = self._out, len(self._out)
+        tables.work, tables.scratch = self._work, self._scratch
+        end = replay_due(start, stop, tables)
+        self._written = tables.written
+        return end
 
     @property
     def transitions(self) -> array[int]:
         """What the last run has found, as an array of its own."""
-        return copied(self._out, self._tables.written * TRANSITION_SIZE)
+        return copied(self._out, self._written * TRANSITION_SIZE)
 
     def _place(self, start: int, stop: int, due: Words, rows: Words) -> None:
         """Note at whose host the capture of the due connections was taken."""
@@ -162,7 +163,7 @@ class Replayer:
 
     def _find_timers(self, start: int, stop: int, due: Words, rows: Words) -> None:
         """Look up where the timers of the due connections' hosts begin."""
-        place, hosts = self._places.get, self._tables.hosts
+        place, hosts = self._places.get, self._hosts
         for i in range(stop - start):
             client, server = both_hosts(rows, due[start + i])
             hosts[2 * i], hosts[2 * i + 1] = place(client, 0), place(server, 0)
