@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptrace_fsm.tables.arrow import coded, encoded, lists, numbers, texts
+from tcptrace_fsm.tables.arrow import coded, listed, lists, numbers, repeated, texts
 
 some_texts = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"])), max_size=20)
 
@@ -32,12 +32,13 @@ def test_numbers(kind, given):
 
 @given(some_texts)
 def test_texts(values):
-    """Strings and nulls, as they are and with each distinct one kept once."""
-    for made in (texts(values), encoded(values)):
+    """Strings and nulls, as they are and with each distinct one kept once, in the order in which they come."""
+    coded_twice = repeated([*values[::-1], None], np.array([*range(len(values))][::-1], dtype=np.int64))
+    for made in (texts(values), coded_twice):
         made.validate(full=True)
         assert made.to_pylist() == values
-    distinct = encoded(values).dictionary.to_pylist()
-    assert sorted(distinct) == sorted(set(values) - {None})
+    assert coded_twice.dictionary.to_pylist() == [text for text in dict.fromkeys(values) if text is not None]
+    assert repeated(values, np.array([-1, -1], dtype=np.int64)).to_pylist() == [None, None]
 
 
 @given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=4).map(tuple), max_size=20))
@@ -46,6 +47,8 @@ def test_lists(values):
     made = lists(values)
     made.validate(full=True)
     assert [tuple(v) for v in made.to_pylist()] == values
+    flat = np.array([n for some in values for n in some], dtype=np.int64)
+    assert listed(np.array([len(some) for some in values], dtype=np.int64), numbers(flat)).equals(made)
 
 
 def test_coded():

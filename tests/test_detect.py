@@ -8,9 +8,7 @@ from dataclasses import replace
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from random import Random
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +16,7 @@ import tcptrace_fsm as tf
 from tcptrace_fsm.capture.losses import Lost
 from tcptrace_fsm.capture.scripted import parse
 from tcptrace_fsm.core.engine import Engine
-from tcptrace_fsm.core.finished import Finding, Findings
+from tcptrace_fsm.core.finished import Findings
 from tcptrace_fsm.core.judges import Judge
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.core.tally import Tally
@@ -27,7 +25,6 @@ from tcptrace_fsm.findings import running as installed
 from tcptrace_fsm.findings.keys import notable
 from tcptrace_fsm.findings.rule import Rule, View
 from tcptrace_fsm.findings.running import ASKED, detections, most_of
-from tcptrace_fsm.findings.wording import NO_CLIENT, NO_SERVER, Detected, Unnamed
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.tables.anomalies import findings_table
 from tcptrace_fsm.tcp.profiles import profile
@@ -228,6 +225,20 @@ def test_few_are_put_into_words(monkeypatch):
     assert len(worded) > 40
 
 
+def test_a_connection_of_a_month_is_aborted_like_any_other():
+    """All of its time is a length of time."""
+    day = 86400
+    text = "0.0 > S 0:0(0) win 1000\n0.1 < S. 0:0(0) ack 1 win 1000\n0.2 > . 1:1(0) ack 1\n"
+    for n in range(1, 30):
+        text += f"{n * day}.0 > P. {n}:{n + 1}(1) ack 1\n{n * day}.1 < . 1:1(0) ack {n + 1}\n"
+    engine = Engine(Settings(LINUX), judges=[runner(LINUX)])
+    engine.feed(parse(f"{text}{30 * day}.0 > R. 30:30(0) ack 1\nend {31 * day}"))
+    engine.finish()
+    done = engine.take()
+    assert [f.kind for f in done.findings] == ["abort_rst"]
+    assert f"with RST after {30 * day} s" in done.findings[0].message
+
+
 def test_columns_are_what_findings_say():
     """With others between them, and several of one connection."""
     engine = Engine(Settings(LINUX), judges=[runner(LINUX)])
@@ -240,22 +251,6 @@ def test_columns_are_what_findings_say():
     assert findings.lazy
     assert len(each) > 12
     place = itemgetter("conn_id", "time", "kind", "side", "message")
-    rows = [dict(zip(Finding._fields, row, strict=True)) for row in zip(*findings.columns(), strict=True)]
-    assert sorted(rows, key=place) == sorted((f._asdict() for f in each), key=place)
     table = findings_table(findings)
     assert table.equals(findings_table(each))
-    assert table.column("message").to_pylist() == [f["message"] for f in sorted(rows, key=place)]
-
-
-@pytest.mark.parametrize("rule", FREQUENT.values(), ids=lambda rule: rule.kind)
-def test_words_take_the_names_that_are_filled_in_later(rule):
-    """So of many that are alike but for their names the words are put together once."""
-    rng = Random(1)
-    for _ in range(20):
-        found = Detected(*(rng.choice((0, 1, 2, 3, 10**10)) for _ in Detected._fields))
-        found = found._replace(side=rng.randrange(2), net=rng.randrange(2), more=rng.randrange(3), conn_id=7)
-        names = found.names()
-        filled = rule.word(Unnamed(*found)).replace(NO_CLIENT, names[0]).replace(NO_SERVER, names[1])
-        assert filled == rule.word(found)
-        moved = found._replace(time=5, frame=6, asked=7, frames=8, conn_id=9)
-        assert rule.word(moved) == rule.word(found)
+    assert table.column("message").to_pylist() == [f["message"] for f in sorted((f._asdict() for f in each), key=place)]

@@ -7,11 +7,12 @@ from random import Random
 
 import pytest
 
-from tcptrace_fsm.core.finished import Finding, Findings
+from tcptrace_fsm.core.finished import Findings
 from tcptrace_fsm.findings.lone import Lone, Surveyed, in_turn
 from tcptrace_fsm.findings.scan import SURVEYS
 from tcptrace_fsm.kernels.layout import A_FIRST, A_FRAME, A_ID, A_KEY, A_MEMBER, A_SIDE, ATTEMPT_SIZE
-from tcptrace_fsm.tables.anomalies import ordered
+from tcptrace_fsm.tables.anomalies import findings_table
+from tcptrace_fsm.tables.columns import plain
 from tcptrace_fsm.tcp.profiles import PROFILES
 from tcptrace_fsm.text.counts import agreed
 
@@ -37,8 +38,11 @@ def lone(kind: str, seed: int, count: int = 50) -> Lone:
 def test_by_column_they_say_what_each_says(kind):
     """And what is said agrees in number, as it stands."""
     some = lone(kind, 1)
-    each = [Finding(*values) for values in zip(*some.columns(), strict=True)]
-    assert each == list(some) == [some.finding(i) for i in range(len(some))]
+    findings = Findings()
+    findings.add(Surveyed([], [some]))
+    each = list(some)
+    assert each == [some.finding(i) for i in range(len(some))]
+    assert findings_table(findings).equals(findings_table(each))
     assert all(agreed(one.message) == one.message for one in each)
     assert len({one.message for one in each}) > 40
 
@@ -82,10 +86,11 @@ def test_a_table_has_them_in_the_order_of_all_that_tells_them_apart():
             kind=rng.choice("ab"),
             side=rng.choice((None, "client", "server")),
             message=str(rng.randrange(3)),
-            frame=i,
+            frame=i + 1,
         )
         for i in range(300)
     ]
-    given = ordered(Findings(findings))
-    rows = [Finding(*row) for row in zip(*given.values(), strict=True)]
-    assert rows == sorted(findings, key=lambda f: (f.place, f.time, f.kind, f.side or "", f.message))
+    rows = plain(findings_table(findings), "anomalies").to_pylist()
+    assert [row["frame"] for row in rows] == [
+        f.frame for f in sorted(findings, key=lambda f: (f.place, f.time, f.kind, f.side or "", f.message))
+    ]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from tcptrace_fsm.capture.losses import Lost
+    from tcptrace_fsm.core.columns import Columns
 
 __all__ = ["Block", "Finding", "Findings", "Finished", "Part", "end_of"]
 
@@ -73,8 +74,8 @@ class Part(Protocol):
     def kinds_in(self, mask: int, /) -> frozenset[str]:
         """Kinds in words, by their bits."""
 
-    def columns(self) -> list[Sequence[Any]]:
-        """What they say, without the others, column by column as in :class:`Finding`."""
+    def columns(self) -> Iterable[Columns]:
+        """What they say, without the others, column by column."""
 
     def counted(self) -> Iterator[Any]:
         """Count them, without the others: see :class:`tcptrace_fsm.core.tally.Counted`."""
@@ -136,16 +137,6 @@ class Findings(Sequence["Finding"]):
     def lazy(self) -> list[Part]:
         """Those that are not."""
         return [part for part in self.parts if not isinstance(part, list)]
-
-    def columns(self) -> list[list[Any]]:
-        """What they say, column by column as in :class:`Finding`; in no order."""
-        made: list[list[Any]] = [list(column) for column in zip(*self.made, strict=True)] or [
-            [] for _ in Finding._fields
-        ]
-        for part in self.lazy:
-            for column, more in zip(made, part.columns(), strict=True):
-                column.extend(more)
-        return made
 
     def about(self, conn_id: int) -> list[Finding]:
         """Those about a connection."""

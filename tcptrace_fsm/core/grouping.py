@@ -18,6 +18,7 @@ from tcptrace_fsm.kernels.grouping import (
     multiply,
     part_alone,
     pick_words,
+    write_ranks,
 )
 from tcptrace_fsm.kernels.layout import CONNECTION_SIZE
 from tcptrace_fsm.kernels.replay import tell_apart
@@ -235,6 +236,13 @@ class Order:
         """The first of each group, of the first groups."""
         begins = self._begins
         return array("q", [self.numbers[begins[i]] for i in range(min(most, self.distinct))])
+
+    def ranks(self) -> array[int]:
+        """Of each record the number of its group."""
+        out = array("q", bytes(8 * self.count))
+        if self.count:
+            write_ranks(self.distinct, self.numbers, self._begins, out)
+        return out
 
     def equal_to(self, words: tuple[int, ...]) -> array[int]:
         """Those whose first words are these."""

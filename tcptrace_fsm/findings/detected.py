@@ -8,41 +8,40 @@ from __future__ import annotations
 from array import array
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tcptrace_fsm.core.columns import Alike, Columns, evidence_of, groups_in, parted
 from tcptrace_fsm.core.grouping import Field, Order, counting, extent_of, in_order, picked, words_in_common
 from tcptrace_fsm.core.tally import Counted
 from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.findings.lacking import leap
-from tcptrace_fsm.findings.wording import NO_CLIENT, NO_SERVER, SENT, Detected, Unnamed
+from tcptrace_fsm.findings.wording import SENT, Detected, Unnamed
 from tcptrace_fsm.kernels.layout import (
     D_ASKED,
     D_CLIENT_HI,
     D_CLIENT_LO,
-    D_COUNT,
     D_DOUBT,
     D_FRAME,
     D_FRAMES,
     D_GRADE,
     D_ID,
     D_KIND,
-    D_MORE,
     D_NET,
     D_PORTS,
     D_SERVER_HI,
     D_SERVER_LO,
-    D_SIDE,
-    D_SPAN,
     D_TAKEN_FRAME,
     D_TIME,
     DETECTED_SIZE,
     DOUBT_CLOCKS,
     DOUBT_TIME,
+    SAID_SIZE,
+    SD_LOST,
 )
-from tcptrace_fsm.text.addresses import socket_text
+from tcptrace_fsm.kernels.sentences import write_said
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from tcptrace_fsm.core.finished import Block, Finding
     from tcptrace_fsm.findings.rule import Rule
@@ -50,22 +49,8 @@ if TYPE_CHECKING:
 __all__ = ["Detections"]
 
 LOUD = ("medium", "high")
-MOST_TEXTS = 256  # that are kept to have names filled in: where there are more, few are alike
-
 
 _DETECTED: Callable[[Iterable[int]], Detected] = partial(tuple.__new__, Detected)  # as Detected._make, without Python
-
-
-def parted(text: str) -> tuple[str, ...]:
-    """A text without names, in parts: around the client and the server, or, behind "", around server and client.
-
-    One part where either is not named just once.
-    """
-    if text.count(NO_CLIENT) != 1 or text.count(NO_SERVER) != 1:
-        return (text,)
-    swapped = text.index(NO_CLIENT) > text.index(NO_SERVER)
-    parts = tuple(text.replace(NO_SERVER, NO_CLIENT).split(NO_CLIENT))
-    return ("", *parts) if swapped else parts
 
 
 class Detections:
@@ -179,70 +164,33 @@ class Detections:
         one = self.detected(i)
         return self._rules[one.kind].word(one)
 
-    def columns(self) -> list[Sequence[Any]]:
-        """What they say, without the others, column by column as in :class:`Finding`."""
-        lost = self._lost or [None] * self._count
-        keys = list(zip(self.kinds, self.column(D_GRADE), self.column(D_DOUBT), lost, strict=True))
-        graded = {key: (self._rules[key[0]], *self._rules[key[0]].graded(*key[1:])) for key in set(keys)}
-        alike = {
-            key: (r.kind, r.category, severity, r.rfc, artefact) for key, (r, severity, artefact) in graded.items()
-        }
-        kind, category, severity, rfc, artefact = zip(*map(alike.__getitem__, keys), strict=True)
-        return [
-            self.conn_ids,
-            [SIDES[side] for side in self.column(D_SIDE)],
-            self.column(D_TIME),
-            self.column(D_FRAME),
-            kind,
-            category,
-            severity,
-            [SENT] * self._count,
-            self._messages(),
-            self._evidence(),
-            rfc,
-            artefact,
-        ]
+    def columns(self) -> list[Columns]:
+        """What they say, without the others, column by column."""
+        if not self._count:
+            return []
+        said, lost = self._said()
+        groups, firsts = groups_in(said, SAID_SIZE)
+        alike, pieces = [], []
+        for i in firsts:
+            one = self.detected(i)
+            rule = self._rules[one.kind]
+            severity, artefact = rule.graded(one.grade, one.doubt, lost[said[i * SAID_SIZE + SD_LOST]])
+            alike.append(Alike(SIDES[one.side], rule.kind, rule.category, severity, SENT, rule.rfc, artefact))
+            pieces.append(parted(rule.word(Unnamed(*one))))
+        names = picked(self.records, counting(self._count, DETECTED_SIZE), NAMES)
+        evidence = evidence_of(self._begins, self.column(D_FRAMES), self._frames)
+        times, frames = self.column(D_TIME), self.column(D_FRAME)
+        return [Columns(self.conn_ids, times, frames, groups, alike, pieces, names, *evidence)]
 
-    def _messages(self) -> list[str]:
-        """What each says; the words of those that differ in names alone are put together once."""
-        rules, made, messages = self._rules, dict[tuple[int, ...], tuple[str, ...]](), []
-        alike = zip(*map(self.column, SAID), strict=True)
-        for i, (said, client, server) in enumerate(zip(alike, *self._names(), strict=True)):
-            parts = made.get(said)
-            if parts is None:
-                found = self.detected(i)
-                if len(made) >= MOST_TEXTS:
-                    messages.append(rules[found.kind].word(found))
-                    continue
-                parts = made[said] = parted(rules[found.kind].word(Unnamed(*found)))
-            if len(parts) == 3:
-                messages.append(f"{parts[0]}{client}{parts[1]}{server}{parts[2]}")
-            elif len(parts) == 4:
-                messages.append(f"{parts[1]}{server}{parts[2]}{client}{parts[3]}")
-            else:
-                messages.append(parts[0].replace(NO_CLIENT, client).replace(NO_SERVER, server))
-        return messages
-
-    def _names(self) -> tuple[list[str], list[str]]:
-        """``address:port`` of each one's client and server."""
-        net, ports = self.column(D_NET), self.column(D_PORTS)
-        ends = ((D_CLIENT_HI, D_CLIENT_LO, 16), (D_SERVER_HI, D_SERVER_LO, 0))
-        client, server = (
-            [
-                socket_text(high, low, both >> shift & 65535, six=bool(six & 1))
-                for six, both, high, low in zip(net, ports, self.column(high_word), self.column(low_word), strict=True)
-            ]
-            for high_word, low_word, shift in ends
-        )
-        return client, server
-
-    def _evidence(self) -> list[tuple[int, ...]]:
-        """The frames of each."""
-        counts, frames = self.column(D_FRAMES), self._frames
-        if set(counts) == {1}:
-            return list(zip(in_order(self._begins, frames), strict=True))
-        each = zip(self._begins, counts, strict=True)
-        return [tuple(sorted(set(frames[begin : begin + count]))) for begin, count in each]
+    def _said(self) -> tuple[array[int], list[str | None]]:
+        """What the words of each depend on beside names, ``SAID_SIZE`` words; and the texts about what was lost."""
+        said = array("q", bytes(8 * SAID_SIZE * self._count))
+        write_said(self._count, self.records, said)
+        if self._lost is None:
+            return said, [None]
+        places = {text: place for place, text in enumerate(dict.fromkeys(self._lost))}
+        said[SD_LOST::SAID_SIZE] = array("q", map(places.__getitem__, self._lost))
+        return said, list(places)
 
     def column(self, word: int) -> array[int]:
         """One word of each record."""
@@ -299,13 +247,16 @@ class Detections:
         """Some of them, by what was lost."""
         if self._lost is None:
             return {None: members}
-        parted: dict[str | None, array[int]] = {}
+        apart: dict[str | None, array[int]] = {}
         for i in members:
-            parted.setdefault(self._lost[i], array("q")).append(i)
-        return parted
+            apart.setdefault(self._lost[i], array("q")).append(i)
+        return apart
 
 
-SAID = (D_KIND, D_SIDE, D_COUNT, D_MORE, D_SPAN, D_GRADE, D_DOUBT, D_TAKEN_FRAME)
-"""What the words depend on beside names."""
+NAMES = (
+    *(Field(D_NET, 0, 1), Field(D_CLIENT_HI), Field(D_CLIENT_LO), Field(D_PORTS, 16, 65535)),
+    *(Field(D_SERVER_HI), Field(D_SERVER_LO), Field(D_PORTS, 0, 65535), Field(D_TAKEN_FRAME)),
+)
+"""What is filled in, in the order of SE_SIX and what follows."""
 GRADED = (Field(D_KIND), Field(D_GRADE), Field(D_DOUBT))
 NUMBER = (Field(D_ID),)

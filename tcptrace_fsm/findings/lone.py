@@ -9,13 +9,27 @@ from array import array
 from bisect import bisect_left
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from tcptrace_fsm.core.columns import NAMES_SIZE, NO_CLIENT, NO_SERVER, Alike, Columns, groups_in, parted
 from tcptrace_fsm.core.finished import Finding
 from tcptrace_fsm.core.tally import Counted
 from tcptrace_fsm.core.words import SIDES
-from tcptrace_fsm.findings.wording import NO_CLIENT, NO_SERVER
-from tcptrace_fsm.kernels.layout import A_ANSWERED, A_FIRST, A_FRAME, A_ID, A_KEY, A_MEMBER, A_SIDE, ATTEMPT_SIZE
+from tcptrace_fsm.kernels.layout import (
+    A_ANSWERED,
+    A_FIRST,
+    A_FRAME,
+    A_ID,
+    A_KEY,
+    A_MEMBER,
+    A_SIDE,
+    ATTEMPT_SIZE,
+    SE_CLIENT_HI,
+    SE_CLIENT_LO,
+    SE_SERVER_HI,
+    SE_SERVER_LO,
+    SE_SIX,
+)
 from tcptrace_fsm.text.addresses import address_text
 
 if TYPE_CHECKING:
@@ -26,6 +40,15 @@ if TYPE_CHECKING:
 __all__ = ["Lone", "Surveyed", "in_turn"]
 
 BASIS = "inferred"
+ALONE = -1  # an address without a port
+NAMES = {
+    SE_SIX: A_KEY,
+    SE_CLIENT_HI: A_KEY + 1,
+    SE_CLIENT_LO: A_KEY + 2,
+    SE_SERVER_HI: A_MEMBER + 1,
+    SE_SERVER_LO: A_MEMBER + 2,
+}
+"""The words of an attempt that are filled in: the host is in the place of the client."""
 
 
 def in_turn(finding: Finding) -> tuple[int, str, int, str]:
@@ -82,17 +105,6 @@ class Lone:
         names = [address_text(high, low, six=bool(six)) for high, low in (host, other)]
         return self._message(names[0], names[1], words[A_ANSWERED])
 
-    def _messages(self) -> list[str]:
-        """What is said of each: of those that are alike the words are put together once."""
-        texts = {answered: self._message(NO_CLIENT, NO_SERVER, answered) for answered in set(self.column(A_ANSWERED))}
-        words = (A_ANSWERED, A_KEY, A_KEY + 1, A_KEY + 2, A_MEMBER + 1, A_MEMBER + 2)
-        return [
-            texts[answered]
-            .replace(NO_CLIENT, address_text(high, low, six=bool(six)))
-            .replace(NO_SERVER, address_text(other_high, other_low, six=bool(six)))
-            for answered, six, high, low, other_high, other_low in zip(*map(self.column, words), strict=True)
-        ]
-
     def finding(self, i: int) -> Finding:
         """One of them as a row of the anomalies table."""
         words, survey = self._words[i * ATTEMPT_SIZE : (i + 1) * ATTEMPT_SIZE], self.survey
@@ -110,24 +122,22 @@ class Lone:
         i = bisect_left(range(len(self)), host, key=host_at)
         return self.finding(i) if i < len(self) and host_at(i) == host else None
 
-    def columns(self) -> list[Sequence[Any]]:
-        """What they say, column by column as in :class:`Finding`."""
-        count, survey = len(self), self.survey
-        frames = self.column(A_FRAME)
-        return [
-            self.column(A_ID),
-            [SIDES[side] for side in self.column(A_SIDE)],
-            self.column(A_FIRST),
-            frames,
-            [survey.kind] * count,
-            [survey.category] * count,
-            [self.severity] * count,
-            [BASIS] * count,
-            self._messages(),
-            list(zip(frames, strict=True)),
-            [survey.rfc] * count,
-            [None] * count,
-        ]
+    def columns(self) -> Columns:
+        """What they say, column by column."""
+        count, survey, frames = len(self), self.survey, self.column(A_FRAME)
+        said = array("q", bytes(16 * count))
+        said[::2], said[1::2] = self.column(A_SIDE), self.column(A_ANSWERED)
+        groups, firsts = groups_in(said, 2)
+        alike, pieces = [], []
+        for i in firsts:
+            side = SIDES[said[2 * i]]
+            alike.append(Alike(side, survey.kind, survey.category, self.severity, BASIS, survey.rfc, None))
+            pieces.append(parted(self._message(NO_CLIENT, NO_SERVER, said[2 * i + 1])))
+        names = array("q", [ALONE]) * (NAMES_SIZE * count)
+        for place, word in NAMES.items():
+            names[place - SE_SIX :: NAMES_SIZE] = self.column(word)
+        each = array("q", [1]) * count
+        return Columns(self.column(A_ID), self.column(A_FIRST), frames, groups, alike, pieces, names, each, frames)
 
     def counted(self) -> Counted:
         """Count them: each is of another connection, and all are as severe."""
@@ -185,10 +195,9 @@ class Surveyed:
         """Kinds of the others, which have no bits."""
         return frozenset(some.survey.kind for some in self.lone)
 
-    def columns(self) -> list[Sequence[Any]]:
-        """What the others say, column by column as in :class:`Finding`."""
-        parts = [some.columns() for some in self.lone]
-        return [list(chain(*column)) for column in zip(*parts, strict=True)]
+    def columns(self) -> list[Columns]:
+        """What the others say, column by column."""
+        return [some.columns() for some in self.lone]
 
     def counted(self) -> Iterator[Counted]:
         """Count the others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tcptrace_fsm.core.columns import NO_CLIENT, NO_FRAME, NO_SERVER
 from tcptrace_fsm.kernels.layout import CLIENT
 from tcptrace_fsm.tcp.machine import Basis
 from tcptrace_fsm.text.addresses import socket_text
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.keys import Key
 
-__all__ = ["NO_CLIENT", "NO_SERVER", "SENT", "Detected", "Unnamed", "Wording", "name_in"]
+__all__ = ["SENT", "Detected", "Unnamed", "Wording", "name_in"]
 
 SENT = Basis.SENT.name.lower()
 
@@ -58,14 +59,16 @@ class Detected(NamedTuple):
 
 
 class Unnamed(Detected):
-    """The same without names: what it is put into words as is filled in for each that is alike."""
+    """The same without names and the number of a frame, which are filled in for each that is alike."""
+
+    @property
+    def taken_frame(self) -> str:  # type: ignore[override]
+        """What stands in its place."""
+        return NO_FRAME
 
     def names(self, side: int = CLIENT) -> tuple[str, str]:
         """What stands in their places."""
         return (NO_CLIENT, NO_SERVER) if side == CLIENT else (NO_SERVER, NO_CLIENT)
-
-
-NO_CLIENT, NO_SERVER = "\0", "\1"
 
 
 def as_declared(_grade: int) -> None:

@@ -57,7 +57,7 @@ def keep_finding(at: int, detection: Detection) -> int:
 
 def is_length(span: int) -> int:
     """Whether a span is a length of time, and not what a clock that was set, or frames out of order, make of it."""
-    longest = LONGEST_SPAN
+    longest = span - span + LONGEST_SPAN  # of 64 bits, which the constant has not
     return 1 if 0 <= span <= longest * 1000 * MILLISECOND else 0
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "part_alone",
     "pick_attempts",
     "pick_words",
+    "write_ranks",
 ]
 
 
@@ -327,6 +328,18 @@ def group_records(
         i += 1
     begins[groups] = count
     return groups
+
+
+def write_ranks(groups: int, order: Words, begins: Words, out: Words) -> int:
+    """Write of each record the number of its group, as :func:`group_records` tells them. Returns how many records."""
+    i = 0
+    group = 0
+    while group < groups:
+        while i < begins[group + 1]:
+            out[order[i]] = group
+            i += 1
+        group += 1
+    return i
 
 
 def arrange_records(count: int, size: int, order: Words, records: Words, out: Words) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ARROW_TYPES", "coded", "encoded", "lists", "numbers", "text_lists", "texts", "words"]
+__all__ = ["ARROW_TYPES", "coded", "listed", "lists", "numbers", "repeated", "text_lists", "texts", "words"]
 
 _TYPES = {np.dtype(t): getattr(pa, t)() for t in ("int8", "int16", "int32", "int64", "uint16", "float64")}
 _KINDS = {kind: dtype for dtype, kind in _TYPES.items()}
@@ -86,6 +86,11 @@ def lists(values: Sequence[Sequence[int]]) -> Any:
     return pa.ListArray.from_arrays(numbers(offsets), numbers(flat))
 
 
+def listed(counts: NDArray[np.int64], values: Any) -> Any:
+    """Make an array of lists of an array's values: so many each."""
+    return pa.ListArray.from_arrays(numbers(_offsets(counts)), values)
+
+
 def text_lists(values: Sequence[Sequence[str]]) -> Any:
     """Make an array of lists of strings."""
     offsets = _offsets(np.fromiter(map(len, values), np.int32, len(values)))
@@ -97,15 +102,32 @@ def coded(codes: NDArray[Any], words: Sequence[str], mask: NDArray[np.bool_] | N
     return pa.DictionaryArray.from_arrays(numbers(codes, mask), texts(words))
 
 
-def encoded(values: Sequence[str | None]) -> Any:
-    """Make a dictionary array of strings that repeat."""
-    different = [text for text in dict.fromkeys(values) if text is not None]
-    places: dict[str | None, int] = {None: -1, **{text: place for place, text in enumerate(different)}}
-    found = np.fromiter(map(places.__getitem__, values), np.int32, len(values))
-    return coded(found, different, found < 0)
+def repeated(words: Sequence[str | None], codes: NDArray[np.int64]) -> Any:
+    """Make a dictionary array of strings that repeat, in the order in which they come.
+
+    Parameters
+    ----------
+    words : sequence of (str or None)
+        What codes stand for; several may stand for the same.
+    codes : int64[n]
+        Negative where there is no value.
+
+    """
+    different: dict[str, int] = {}
+    places = np.array([-1 if w is None else different.setdefault(w, len(different)) for w in words], dtype=np.int64)
+    found = np.full(len(codes), -1, dtype=np.int32)
+    there = codes >= 0
+    found[there] = places[codes[there]]
+    firsts = np.full(len(different) + 1, len(found))  # the last is for no value
+    firsts[found[::-1]] = np.arange(len(found))[::-1]
+    order = [i for i in np.argsort(firsts[:-1], kind="stable").tolist() if firsts[i] < len(found)]
+    ranks = np.full(len(different) + 1, -1, dtype=np.int32)
+    ranks[order] = np.arange(len(order))
+    texts_of = list(different)
+    return coded(ranks[found], [texts_of[i] for i in order], found < 0)
 
 
-def _offsets(lengths: NDArray[np.int32]) -> NDArray[np.int32]:
+def _offsets(lengths: NDArray[Any]) -> NDArray[np.int32]:
     offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
     np.cumsum(lengths, out=offsets[1:])
     return offsets

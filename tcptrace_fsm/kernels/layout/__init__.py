@@ -20,6 +20,7 @@ from tcptrace_fsm.kernels.layout.log import *
 from tcptrace_fsm.kernels.layout.marks import *
 from tcptrace_fsm.kernels.layout.other_tools import *
 from tcptrace_fsm.kernels.layout.segments import *
+from tcptrace_fsm.kernels.layout.sentences import *
 from tcptrace_fsm.kernels.layout.states import *
 from tcptrace_fsm.kernels.layout.tracker import *
 from tcptrace_fsm.kernels.layout.tunnels import *
