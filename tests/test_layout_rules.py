@@ -149,6 +149,7 @@ WITH_TABLES = {
         "tables/diagnoses",
         "tables/limits",
         "tables/segments",
+        "tables/told",
         "capture/timeline",
         "runs/cluster",
         "runs/leaps",
