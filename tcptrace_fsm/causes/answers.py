@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.attempts import at_server
-from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
+from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict, surest
 from tcptrace_fsm.causes.examples import ASKED, CLOSED, OPENED
 from tcptrace_fsm.causes.gave_up import answered_too_late, is_patience
 from tcptrace_fsm.causes.greeting import MINUTE, is_greeted, late_greeting, network_share
@@ -272,8 +272,8 @@ def closes_at_once(case: Case, waited: int) -> bool:
 
 
 def slow_often(sufferers: list[Sufferer], world: World) -> str:  # noqa: ARG001
-    """The slowest answer of all connections, and how many answers there were."""
-    worst = max(sufferers, key=lambda s: s.verdict.amount)
+    """The slowest answer of those that are told as surely as any, and how many answers there were."""
+    worst = surest(sufferers)
     if (
         worst.verdict.amount > worst.case[C_RESPONSE_MAX]
         or len(sufferers) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
+from tcptrace_fsm.causes.world import HOLES
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from tcptrace_fsm.core.finished import Finding
 
 __all__ = ["CAUSES"]
-
-HOLES = ("ack_unseen", "seq_gap")  # findings of a connection of which frames are missing
 
 
 def hole_of(case: Case) -> Finding | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from tcptrace_fsm.core.words import CONFIDENCES, PLACES
+from tcptrace_fsm.core.words import CONFIDENCES, PLACES, SEVERITIES
 from tcptrace_fsm.findings.keys import NEVER_OPENED
 from tcptrace_fsm.findings.lacking import lacks, mistimed
 from tcptrace_fsm.findings.needs import doubtful, incomplete
@@ -114,9 +114,11 @@ def first_message(sufferers: list[Sufferer], world: World) -> str:  # noqa: ARG0
     return surest(sufferers).verdict.message
 
 
-def surety(sufferer: Sufferer) -> tuple[int, int]:
-    """How good the reasons are for one."""
-    return CONFIDENCES.index(sufferer.verdict.confidence), sufferer.verdict.weight
+def surety(sufferer: Sufferer) -> tuple[int, int, int, int]:
+    """How good the reasons are for one; of equal ones the worst leads: its message, evidence and severity are shown."""
+    verdict = sufferer.verdict
+    loudness = SEVERITIES.index(verdict.severity) if verdict.severity else 0
+    return CONFIDENCES.index(verdict.confidence), loudness, verdict.weight, verdict.amount
 
 
 def once_each(sufferers: list[Sufferer]) -> list[Sufferer]:
@@ -215,18 +217,19 @@ class Cause:
         # Frames out of order, or a clock that was set, make spans that cannot be: what rests on one is left out.
         if found is None or any(UNKNOWN in text for text in (found.message, *found.evidence)):
             return None
-        loud = (found.severity or self.severity) in {"medium", "high"} and found.confidence != "proved"
+        found = found._replace(severity=found.severity or self.severity)
+        loud = found.severity in {"medium", "high"} and found.confidence != "proved"
         # Where nothing opened, nothing more was to be seen.
-        if loud and case[C_OPENING] not in NEVER_OPENED and self.shaken_by(case.view):
+        if loud and case[C_OPENING] not in NEVER_OPENED and self.shaken_by(case.view, world):
             return found._replace(confidence="possible", severity="low", against=(*found.against, INCOMPLETE))
         return found
 
-    def shaken_by(self, view: View) -> bool:
+    def shaken_by(self, view: View, world: World) -> bool:
         """Whether the capture lacks too much of a connection, or knows too little of its times, for this cause."""
         if self.fragile:
             return doubtful(view)
         if self.family in {"close", "others"}:  # which rest on what was not said
-            return incomplete(view)
+            return incomplete(view) or world.drops_frames
         if self.family == "opening":
             return lacks(view)
         return self.family != "capture" and mistimed(view)

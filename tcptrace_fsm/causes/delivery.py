@@ -13,11 +13,13 @@ from tcptrace_fsm.findings.evidence import HANDSHAKE, older
 from tcptrace_fsm.findings.needs import doubtful
 from tcptrace_fsm.findings.rule import mask, span
 from tcptrace_fsm.kernels.layout import (
+    BASE_SYN,
     C_MARKS,
     C_OPENING,
     C_TAKEN_FRAME,
     C_TAKEN_OVER,
     E_ACK,
+    E_BASE_KNOWN,
     E_DUPLICATE_ACKS,
     E_LAST_TIME,
     E_NEXT,
@@ -276,8 +278,8 @@ def rewritten(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """SACK blocks that lie outside of all that was sent."""
     for end in case.view.ends:
         outside = end[E_SACKS_OUTSIDE]
-        if not outside or not case.both_directions or case.midstream or end.peer[E_NEXT] <= 1:
-            continue
+        if not outside or not case.both_directions or end.peer[E_BASE_KNOWN] != BASE_SYN or end.peer[E_NEXT] <= 1:
+            continue  # where its numbers begin was not seen, or it has said nothing
         again, frame = end.peer[E_RETRANSMITTED], end[E_OUTSIDE_FRAME]
         if case[C_TAKEN_OVER] >= 0 and case[C_TAKEN_FRAME] < frame:
             continue  # of the SYN of a new connection, which is told to have come twice (RFC 2883)
@@ -285,10 +287,8 @@ def rewritten(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
             90,
             "likely",
             (
-                (
-                    f"{outside} ACKs of {end.name} carry SACK blocks for bytes that {end.peer.name} cannot have sent "
-                    f"(first in {case.frames(frame)})"
-                ),
+                f"{outside} ACKs of {end.name} carry SACK blocks for bytes that {end.peer.name} cannot have sent (first "
+                f"in {case.frames(frame)})",
                 f"{end.peer.name} sent {again} segments again: it cannot use these blocks and waits for its timer",
             ),
             f"a box on the path shifts the sequence numbers between {end.peer.name} and {end.name} and forgets the "

@@ -30,6 +30,7 @@ from tcptrace_fsm.core.grouping import (
     words_in_common,
 )
 from tcptrace_fsm.core.judges import Judge
+from tcptrace_fsm.core.words import SEVERITIES
 from tcptrace_fsm.findings.keys import alike as by_key
 from tcptrace_fsm.findings.survey import name
 from tcptrace_fsm.kernels.layout import (
@@ -70,7 +71,6 @@ LISTED = 1000  # numbers of connections in one diagnosis
 MOST_LIKES = 20_000  # groups of connections that are alike
 MOST_QUIET = 2000  # of these, of strays: open before and after, a few segments, and no rule has anything to say
 FEW = 3  # segments of a stray: nothing can be seen to ail it
-SEVERITIES = ("info", "low", "medium", "high")
 
 Key = tuple[Any, ...]
 """Six numbers, and the kinds of findings: service, opening, closing."""
@@ -414,7 +414,7 @@ def _diagnosis(group: _Group, world: World, numbers: Callable[[Case], list[int]]
         0,
         cause.name,
         verdict.confidence,
-        max((s.verdict.severity or cause.severity for s in sufferers), key=SEVERITIES.index),
+        verdict.severity or cause.severity,
         verdict.where or cause.where,
         name(services.pop()) if len(services) == 1 else None,
         host_text(hosts.pop()) if len(hosts) == 1 else None,

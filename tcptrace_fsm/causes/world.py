@@ -56,10 +56,12 @@ if TYPE_CHECKING:
     from tcptrace_fsm.findings.survey import Name
     from tcptrace_fsm.tcp.profiles import Profile
 
-__all__ = ["Counts", "Ledger", "World"]
+__all__ = ["HOLES", "Counts", "Ledger", "World"]
 
 T = TypeVar("T")
 MOST_BRIEFS = 100_000
+HOLES = ("ack_unseen", "seq_gap")  # findings of a connection of which frames are missing
+HOLED_LEAST, HOLED_SHARE = 3, 10  # so many connections, and one in so many: no chance, and no single detour
 _WAY = (Field(C_NET, 0, 1), Field(C_SERVER_HI), Field(C_SERVER_LO), Field(C_PORTS, 0, 65535), Field(C_OPENING))
 
 
@@ -271,6 +273,12 @@ class World:
         if any(path[W_MISSED] or path[WAY_SIZE + W_MISSED] for path in paths):
             return True
         return any(s.unsent and not s.rst for case in self.cases if case.two_points for s in case.segments)
+
+    @cached_property
+    def drops_frames(self) -> bool:
+        """Whether of many connections bytes are missing that arrived: then others lack frames that bear none, too."""
+        holed = sum(self.alike(c) for c in self.cases if c.both_directions and not c.kinds.isdisjoint(HOLES))
+        return holed >= HOLED_LEAST and HOLED_SHARE * holed >= self.total
 
     @cached_property
     def leaves_acks_out(self) -> bool:

@@ -48,6 +48,7 @@ RULES: tuple[Rule, ...] = ()  # what one connection shows is in attack.py
 OFFERS = OPT_SCALE | OPT_TIMESTAMPS
 WAYS = (Field(A_OPENING), Field(A_OPTIONS))
 OUTCOMES = {OPENING_REFUSED: "refused", OPENING_UNANSWERED: "unanswered"}
+DROPPED = "accepted and dropped without data"
 TARGETS = 20  # different listeners that make a scan
 SERVICES = 1024  # ports below this are services': what comes from there ends a connection that was asked for
 
@@ -69,14 +70,13 @@ class Scan(OfAttempts):
         for host, group in self.groups.items():
             if len(group.members) < TARGETS or (2 * group.more.get("system", 0) > group.count) is not self.by_system:
                 continue
-            what = {k: group.more.get(k, 0) for k in ("refused", "unanswered", "open")}
+            outcomes = [f"{group.more[k]:,} {k}" for k in (*OUTCOMES.values(), DROPPED) if group.more.get(k)]
             per_second = len(group.members) * SECOND / max(group.lasted, 1)
             yield Found(
                 group,
                 CLIENT,
-                f"{name(host)} tried {ports_of(group)} in {span(group.lasted)}, {count_of(group.count, 'attempt')} in "
-                f"all: {what['refused']:,} refused, "
-                f"{what['unanswered']:,} unanswered, {what['open']:,} open and dropped without data",
+                f"{name(host)} tried {ports_of(group)} in {span(group.lasted)}; {count_of(group.count, 'attempt')} "
+                f"came to nothing: {', '.join(outcomes)}",
                 None if per_second >= 0.1 else "low",
             )
 
@@ -85,7 +85,7 @@ def tell(group: Group, attempts: Columns) -> None:
     """Count how attempts ended, and which a system made."""
     by_system = 0
     for (opening, options), members in words_in_common(attempts.records, attempts.starts, WAYS):
-        group.tally(OUTCOMES.get(opening, "open"), len(members))
+        group.tally(OUTCOMES.get(opening, DROPPED), len(members))
         if options & OFFERS or opening == OPENING_HANDSHAKE:
             by_system += len(members)
     if by_system:

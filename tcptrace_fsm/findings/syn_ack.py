@@ -324,6 +324,7 @@ RULES = (
         evidence="More than five SYN+ACKs that differ in sequence number or ACK.",
         innocent="An anycast address or a load balancer that sends a SYN to all its hosts.",
         when=when_many,
+        needs=(BOTH_DIRECTIONS,),
         detect=flood,
         aliases={"Suricata": "3whs_synack_flood"},
         example="""
@@ -335,7 +336,8 @@ RULES = (
             0.05 < S. 0:0(0)   ack 5
             0.06 < S. 0:0(0)   ack 6
         """,
-        counterexample="""
+        counterexample=(
+            """
             0.00 > S  0:0(0)
             0.01 < S. 0:0(0)   ack 1
             1.02 < S. 0:0(0)   ack 1
@@ -344,6 +346,8 @@ RULES = (
             15.0 < S. 0:0(0)   ack 1
             31.0 < S. 0:0(0)   ack 1
         """,
+            "\n".join(f"isn 1000 {1000 * i}\n{2 * i}.0 < S. 0:0(0) ack 1" for i in range(1, 9)),  # the answers alone
+        ),
     ),
     Rule(
         kind="unsolicited_synack",

@@ -197,11 +197,18 @@ def lies_elsewhere(c: int, r: int, first: int, block: Words, log: Words) -> int:
     return 1 if off > BOTH_ELSEWHERE and own > BOTH_ELSEWHERE else 0
 
 
+def lacks_syn(x: int, y: int, block: Words) -> int:
+    """Whether the SYN of the endpoint at ``x`` is missing though it went on, and that of ``y`` is there."""
+    return 1 if block[y + E_SYNS] and not block[x + E_SYNS] and block[x + E_SEGMENTS] > block[x + E_RSTS] else 0
+
+
 def lacks_segments(c: int, block: Words, log: Words) -> int:
     """Whether the capture is known to lack segments of a plain connection, or to mix several."""
     bare = 0
     x = end_at(c, CLIENT)
     y = end_at(c, SERVER)
+    if lacks_syn(x, y, block) or lacks_syn(y, x, block):
+        return 1
     if max(skips(x, block), skips(y, block)) == 2:
         return 1
     if max(block[x + E_NEXT] - block[x + E_UNIQUE], block[y + E_NEXT] - block[y + E_UNIQUE]) - 1 > ELSEWHERE:

@@ -219,8 +219,10 @@ def take_again(c: int, side: int, s: int, marks: int, bits: int, tracker: Tracke
         bits |= WB_REPEATED << side
         if rows[c + C_ENDPOINTS + (1 - side) * ENDPOINT_SIZE + E_WINDOW] != 0:
             bits &= ~WB_REFUSED
-        # What answers it answers the latest copy, as far as can be seen.
-        if low32(segments[s + S_SEQ] + segments[s + S_LEN]) == low32(rows[x + E_BASE] + rows[x + E_NEXT]):
+        # What answers it answers the latest copy, as far as can be seen; and a request is answered when all is there.
+        end = low32(segments[s + S_SEQ] + segments[s + S_LEN] - rows[x + E_BASE])
+        acked = rows[c + C_ENDPOINTS + ENDPOINT_SIZE + E_ACK]
+        if end == low32(rows[x + E_NEXT]) or (side == CLIENT and acked >= 0 and low32(end - acked) <= bit(30)):
             rows[c + C_WAIT_SPOKE + side] = clock
     return bits
 

@@ -1,0 +1,116 @@
+"""Captures whose machine dropped frames by the dozen: what they do not show of one connection may be true of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tcptrace_fsm.capture.scripted import parse
+from tcptrace_fsm.kernels.layout import C_RESPONSE_MAX
+from tests.strategies import run
+from tests.test_causes import diagnoses
+from tests.test_causes_company import opened
+from tests.test_lacking import severities
+
+pytestmark = pytest.mark.plain
+
+MET = """
+    port 40001 80
+    0.0600 < P. 201:301(100) ack 101 ttl 60
+    0.0601 > R  101:101(0) ttl 64
+"""
+
+
+def holed(port, at):
+    """A connection of which the capture lacks bytes that arrived."""
+    return opened(port, at) + f"{at + 0.2} > P. 401:501(100) ack 201 ttl 64\n{at + 0.3} < . 201:201(0) ack 501 ttl 60\n"
+
+
+@pytest.mark.parametrize(("lacking", "severity"), [(0, "medium"), (2, "medium"), (3, "low")])
+def test_where_many_connections_lack_frames_nothing_rests_on_what_one_does_not_show(lacking, severity):
+    """The client may have closed before the data came: of so many, its FIN may be missing as well."""
+    text = opened(40001, 0) + MET + "".join(holed(40010 + n, 1 + n) for n in range(lacking))
+    found = [d for d in diagnoses(text) if d.cause == "nat_not_undone"]
+    assert [d.severity for d in found] == [severity]
+
+
+def test_a_row_is_as_severe_as_what_it_shows():
+    """Several connections in one row: severity, message and evidence are of the one that it leads with."""
+    slow = """
+        port {0} 80
+        {1:.3f} > P. 101:201(100) ack 201 ttl 64
+        {2:.3f} < P. 201:401(200) ack 201 ttl 60
+        {3:.3f} > P. 201:301(100) ack 401 ttl 64
+        {4:.3f} < P. 401:601(200) ack 301 ttl 60
+        {5:.3f} > F. 301:301(0)   ack 601 ttl 64
+        {6:.3f} < F. 601:601(0)   ack 302 ttl 60
+        {7:.3f} > .  302:302(0)   ack 602 ttl 64
+    """
+    text = ""
+    for n, wait in enumerate((1.2, 2.4)):
+        times = [10 * n + t for t in (0.1, 0.1 + wait, 0.2 + wait, 0.21 + wait, 0.22 + wait, 0.23 + wait, 0.24 + wait)]
+        text += opened(40001 + n, 10 * n) + slow.format(40001 + n, *times)
+    found = next(d for d in diagnoses(text) if d.cause == "server_slow")
+    assert "up to 2.39 s" in found.message
+    assert "the slowest of 3 answers came 2.39 s" in found.evidence_for[0]
+
+
+@pytest.mark.parametrize(("again", "took"), [("", 1460), ("0.24 > . 1:1461(1460) ack 1", 1250)])
+def test_a_request_of_which_a_part_came_again_was_there_when_that_came(again, took):
+    """The first half of it was lost behind the capture point: nobody can have begun to answer before."""
+    text = f"""
+        0.00 > S  0:0(0)
+        0.01 < S. 0:0(0) ack 1
+        0.02 > .  1:1(0) ack 1
+        0.03 > .  1:1461(1460) ack 1
+        0.03 > P. 1461:1561(100) ack 1
+        {again}
+        0.25 < .  1:1(0) ack 1561
+        1.50 < P. 1:201(200) ack 1561
+    """
+    assert run(parse(text)).connections[0].words[C_RESPONSE_MAX] // 1_000_000 == took
+
+
+def test_where_numbers_begin_is_known_of_the_syn_alone():
+    """The first that is seen of the server has overtaken the rest: what lies below was sent all the same."""
+    text = """
+        0.000 > S  0:0(0)
+        0.040 < P. 8001:8761(760)  ack 301
+        0.041 > .  301:301(0)      ack 761  <sack 8001:8761>
+        0.050 < .  761:2209(1448)  ack 301
+        0.060 > .  301:301(0)      ack 3657 <sack 8001:8761>
+        0.300 < .  2209:3657(1448) ack 301
+        0.310 > .  301:301(0)      ack 3657 <sack 2209:3657, 8001:8761>
+    """
+    assert "numbers_rewritten" not in [d.cause for d in diagnoses(text)]
+
+
+ABORTED = """
+    0.000 > S  0:0(0)
+    {}
+    0.010 > .  1:1(0)         ack 1
+    0.011 > P. 1:301(300)     ack 1
+    0.012 < .  1:1449(1448)   ack 301
+    0.012 < P. 1449:2001(552) ack 301
+    0.013 > .  301:301(0)     ack 1449
+    0.030 < R. 2001:2001(0)   ack 301
+"""
+
+
+@pytest.mark.parametrize(("answer", "severity"), [("0.005 < S. 0:0(0) ack 1", "medium"), ("", "low")])
+def test_bytes_are_lost_with_an_abort_only_where_the_handshake_is_whole(answer, severity):
+    """Who lacks the SYN+ACK may lack the last ACK as well."""
+    assert severities(ABORTED.format(answer), "abort_rst") == [severity]
+
+
+@pytest.mark.parametrize(("first", "found"), [("", []), ("0.000 > S 0:0(0)\n0.001 < S. 0:0(0) ack 1", ["medium"])])
+def test_a_window_of_unknown_scale_has_no_edge_that_an_rst_could_miss(first, found):
+    """What was sent before the RST is missing, and its receiver acknowledges it afterwards."""
+    text = f"""
+        {first}
+        0.010 > P. 1:301(300)   ack 1   win 63
+        0.020 < .  1:1(0)       ack 301 win 64
+        0.030 < R. 801:801(0)   ack 301
+        0.040 > .  301:301(0)   ack 801 win 63
+        0.041 > F. 301:301(0)   ack 801 win 63
+    """
+    assert severities(text, "rst_out_of_window") == found
