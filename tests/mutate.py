@@ -48,7 +48,11 @@ RESULTS = ROOT / "build" / "mutants.jsonl"
 # Kernels that others call and that judge nothing.
 CARRIERS = {"memory", "moving", "sequence", "table", "wireshark", "zeek"}
 # Kernels that are reached from ``track`` and have tests of their own.
-APART = {"waits": ("test_waits",), "turns": ("test_waits",), "intervals": ("test_waits",)}
+APART = {
+    "waits": ("test_waits", "test_waits_windows"),
+    "turns": ("test_waits", "test_waits_windows"),
+    "intervals": ("test_waits", "test_waits_windows"),
+}
 # What only says how tables and pages are made of it, or runs it.
 RUNNERS = {"__init__", "groups", "keys", "rule", "running", "survey", "view", "whole_capture", "case", "cause", "world"}
 
@@ -57,7 +61,7 @@ KERNEL_TESTS = {
         *("test_fingerprint", "test_stack_truth", "test_stacks", "test_kernel_truth"),  # the quickest first
         *("test_at_the_host", "test_kernel_judgement", "test_microlab", "test_replay"),
     ),
-    "track": ("test_track", "test_copies", "test_microlab", "test_kernel_judgement"),
+    "track": ("test_track", "test_marks", "test_copies", "test_microlab", "test_kernel_judgement"),
 }
 RULE_TESTS = ("test_rule_limits", "test_anomalies", "test_surveys")
 CAUSE_TESTS = (

@@ -9,7 +9,8 @@ from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.findings.capture_point import SURVEYS
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.runs.run import new_engine
-from tests.strategies import check, run, watched_engine
+from tests.invariants import check
+from tests.strategies import run, watched_engine
 from tests.test_anomalies import findings
 from tests.test_icmp import views
 from tests.test_surveys import findings as surveyed

@@ -13,15 +13,13 @@ from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.tcp.notation import BEGIN
 from tcptrace_fsm.tcp.profiles import profile as find_profile
+from tests.invariants import PLACE_WORDS, check, essence
 from tests.strategies import (
     HOSTS,
     MILLISECOND,
-    PLACE_WORDS,
     SECOND,
     Batch,
-    check,
     collect,
-    essence,
     plain_engine,
     pure_kernels,
     record,

@@ -20,7 +20,7 @@ from tcptrace_fsm.runs.sinks import Kept
 from tcptrace_fsm.tables.partitioned import PartitionedExport
 from tests.many_files import SAMPLES, SECOND, TABLES, rotated, same, side_by_side, town
 from tests.strategies import pure_kernels
-from tests.test_timers import in_five_files
+from tests.test_timers_read_again import in_five_files
 
 pytestmark = pytest.mark.extra
 

@@ -7,7 +7,7 @@ import pytest
 from tcptrace_fsm.capture.scripted import Script, parse
 from tcptrace_fsm.findings import RULES
 from tests.strategies import run
-from tests.test_track import only
+from tests.tracking import only
 
 MICROSECOND = 1000
 HOW = [{}, {"times": 4}, {"apart": 300 * MICROSECOND, "hop": 1}]

@@ -18,6 +18,7 @@ from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.runs.timers import Lesson, Shown, taught
 from tcptrace_fsm.tcp.notation import BEGIN
 from tcptrace_fsm.tcp.profiles import profile as find_profile
+from tests.invariants import check, check_counted, essence
 from tests.kernels import FOLDER
 from tests.strategies import (
     HOSTS,
@@ -25,12 +26,9 @@ from tests.strategies import (
     PORTS,
     SECOND,
     anything,
-    check,
-    check_counted,
     collect,
     conversations,
     cut,
-    essence,
     plain_engine,
     plain_engine_where,
     pure_kernels,

@@ -20,7 +20,8 @@ from tcptrace_fsm.findings.running import Runner
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.tcp.profiles import profile
 from tests import builders as make
-from tests.strategies import check, check_counted, conversations, plain_engine, run, watched_engine
+from tests.invariants import check, check_counted
+from tests.strategies import conversations, plain_engine, run, watched_engine
 
 OPEN = """
     0.00 > S  0:0(0)

@@ -42,7 +42,7 @@ from tcptrace_fsm.kernels.layout import (
 from tcptrace_fsm.runs.run import new_engine
 from tcptrace_fsm.tcp.notation import BEGIN
 from tests.fuzz.worlds import World
-from tests.strategies import PLACE_WORDS
+from tests.invariants import PLACE_WORDS
 
 ALL_NUMBERS = 1 << 32
 PREFIX = 0x2001_0DB8 << 32

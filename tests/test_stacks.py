@@ -9,8 +9,9 @@ import pytest
 
 from tcptrace_fsm.kernels.layout import MARK_FIN_AGAIN
 from tcptrace_fsm.tcp.machine import Basis
+from tests.replay_cases import CLIENT_OPENS, OPEN, PLACES, SERVER_OPENS, Case, captured
 from tests.strategies import run
-from tests.test_replay import CLIENT_OPENS, OPEN, PLACES, SERVER_OPENS, Case, captured, judge, seen
+from tests.test_replay import judge, seen
 
 CASES = [
     # --- an RST that carries ACK is a reply too, where its numbers are those of what it answers (lwIP, middleboxes) ---

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.test_anomalies import findings
-from tests.test_track import only
+from tests.tracking import only
 
 RUNNING = """
     0.000 > P. 1:101(100)     ack 1     win 500

@@ -28,6 +28,7 @@ from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.errors import CaptureError
 from tcptrace_fsm.kernels import layout as at
 from tcptrace_fsm.tcp.notation import BEGIN
+from tests.invariants import check, check_counted
 from tests.kernels import uncompiled, uncompiled_with
 from tests.strategies import (
     HOSTS,
@@ -37,8 +38,6 @@ from tests.strategies import (
     USUAL_FLAGS,
     Batch,
     Outcome,
-    check,
-    check_counted,
     collect,
     find_profile,
     record,

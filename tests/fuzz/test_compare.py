@@ -9,7 +9,8 @@ import pytest
 
 from tcptrace_fsm.kernels import compiled
 from tests.fuzz import compare
-from tests.fuzz.mutate import mutated, opened
+from tests.fuzz.mutate import mutated
+from tests.fuzz.packed import opened
 from tests.fuzz.seeds import seeds
 
 FILES = sorted((Path(__file__).parent / "corpus" / "compare").iterdir())

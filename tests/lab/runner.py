@@ -13,10 +13,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from tests.lab import pcap, trace, truth
-from tests.lab.bench import Bench, Player
+from tests.lab.bench import Player
 from tests.lab.diag import Poller
 from tests.lab.network import SYSCTLS, Network, network
 from tests.lab.scenario import Lab
+from tests.lab.wire import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
