@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.fins import *
+from tcptrace_fsm.kernels.hidden import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.leaves import *
 from tcptrace_fsm.kernels.minisockets import *
@@ -67,7 +68,8 @@ def ack_went_before(tcb: Tcb, w: int) -> int:
 
     It has waited too long not to repeat its own; or the peer's numbering of packets shows that one went before, later
     than an ACK is delayed at least. Unless that one was this FIN's first copy, lost before it got here: then a least
-    RTO has passed (RFC 6298 section 2.4 as systems have it). Or it comes right behind, overtaken.
+    RTO has passed (RFC 6298 section 2.4 as systems have it). Or it comes right behind, overtaken. A capture that lacks
+    all bare ACKs lacks that one.
     """
     waited = tcb.log[w].time - tcb.last_fin
     patience = tcb.timers.patience + 10 * tcb.half
@@ -75,6 +77,8 @@ def ack_went_before(tcb: Tcb, w: int) -> int:
     if x.rtt_min > 0:
         patience += 3 * x.rtt_min  # RFC 6298 section 2.2
     if waited > patience:
+        return 1
+    if lacks_bare_acks(tcb) and tcb.log[w].marks & M_SENT_BEFORE and waited < TIMEOUT_LEAST * MILLISECOND:
         return 1
     if (
         waited < DELAYED_ACK_LEAST * MILLISECOND + 2 * tcb.half
@@ -271,7 +275,14 @@ def behind_unseen_fin(tcb: Tcb, w: int) -> int:
 
 
 def unseen_fin_acked(tcb: Tcb, w: int) -> int:
-    """The segment ``w`` acknowledges a FIN of the endpoint that the capture does not hold."""
+    """The segment ``w`` acknowledges a FIN of the endpoint that the capture does not hold.
+
+    Where its sender's own is missing too, this is the last ACK, and that FIN came first.
+    """
+    if tcb.state == ST_ESTABLISHED and counts_unseen_fin(tcb, w):
+        tcb.fin_taken = 1
+        t = tcb.log[w].time - tcb.half - MILLISECOND
+        step(tcb, EV_RCV_FIN, t, tcb.time, tcb.log[w].time, tcb.log[w].frame, BASIS_INFERRED)
     return step(
         tcb,
         EV_RCV_ACK_OF_UNSEEN_FIN,
@@ -286,13 +297,15 @@ def unseen_fin_acked(tcb: Tcb, w: int) -> int:
 def fin_acks_fin(tcb: Tcb, w: int) -> int:
     """FIN_WAIT_1: the peer's FIN ``w`` acknowledges the endpoint's; maybe not for the first time."""
     if ack_went_before(tcb, w):
-        # It has waited too long not to repeat its FIN: an ACK must have reached it that did not pass here.
+        # It has waited too long not to repeat its FIN: an ACK must have reached it that did not pass here. It was
+        # delayed, unless that was why the FIN came twice (RFC 8985 section 7.2): the second is answered at once.
+        delay = 0 if tcb.fins > 1 and tcb.fin_gap < TIMEOUT_LEAST * MILLISECOND else 40 * MILLISECOND
         confirmed(
             tcb,
             step(
                 tcb,
                 EV_RCV_ACK_OF_FIN,
-                tcb.last_fin + 40 * MILLISECOND + tcb.half,
+                tcb.last_fin + delay + tcb.half,
                 tcb.last_fin,
                 tcb.log[w].time,
                 -1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.kernels.hidden import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.moves import *
 
@@ -92,7 +93,9 @@ def run_out(tcb: Tcb) -> int:
         if tcb.fins > 1:
             give_up(tcb, last, tcb.fin_gap)
         elif state == ST_LAST_ACK and (
-            tcb.peer_unseen or end > last + 50 * MILLISECOND + tcb.timers.patience + 10 * tcb.half
+            tcb.peer_unseen
+            or end > last + 50 * MILLISECOND + tcb.timers.patience + 10 * tcb.half
+            or (lacks_bare_acks(tcb) and end > last + 2 * tcb.half + tcb.slack)
         ):
             # Neither acknowledged nor repeated when its timer must have run out: the ACK passed out of sight.
             step(

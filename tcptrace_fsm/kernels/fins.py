@@ -1,4 +1,4 @@
-"""Which copy of a FIN was accepted, what filled the hole before it, and FINs that the capture does not hold."""
+"""Which copy of a FIN was accepted, and what filled the hole before it."""
 
 from __future__ import annotations
 
@@ -373,47 +373,3 @@ def find_filling(tcb: Tcb, copy: int, proof: int) -> int:
                 tcb.fin_fill = w
         w = next_of(tcb, 1 - tcb.side, w + 1)
     return 0
-
-
-def find_unseen_fin(tcb: Tcb, sender: int) -> int:
-    """A segment of ``sender`` that acknowledges a FIN of the other side which the capture does not hold, or -1.
-
-    It acknowledges exactly one more than was seen, nothing was seen beyond that, and nothing was acknowledged beyond
-    it.
-    """
-    x = end_of(tcb.row, sender)
-    y = end_of(tcb.row, 1 - sender)
-    if y.fin >= 0:
-        return -1
-    found = -1
-    # A FIN alone may be the first of the two as well as the last.
-    alone = 1 if tcb.row.flags & CF_MIDSTREAM and x.segments == x.fins else 0
-    if y.segments == 0 and x.fin >= 0 and not alone:
-        # One direction only. Had the peer closed later, this side would have had to acknowledge that after its own FIN.
-        w = next_of(tcb, sender, 0)
-        while w < tcb.n:
-            if tcb.log[w].flags & TCP_FIN:
-                found = w
-            elif found >= 0 and not tcb.log[w].flags & TCP_RST:
-                found = -1
-                break
-            w = next_of(tcb, sender, w + 1)
-        if found >= 0 and not tcb.log[found].marks & M_FIN_AGAIN:
-            return found
-        found = -1
-    if not tcb.row.marks & M_ACK_PLUS_ONE:
-        return -1
-    w = next_of(tcb, sender, 0)
-    while w < tcb.n:
-        if tcb.log[w].marks & M_ACK_PLUS_ONE and tcb.log[w].ack == x.ack and tcb.log[w].ack > 1:
-            found = w
-            break
-        w = next_of(tcb, sender, w + 1)
-    if found < 0 or y.next > x.ack:
-        return -1
-    v = next_of(tcb, 1 - sender, found)
-    while v < tcb.n:
-        if tcb.log[v].length and tcb.log[v].seq >= tcb.log[found].ack - 1:
-            return -1  # it goes on to send data: what was acknowledged was a byte
-        v = next_of(tcb, 1 - sender, v + 1)
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.kernels.hidden import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.minisockets import *
 from tcptrace_fsm.kernels.moves import *
@@ -275,6 +276,9 @@ def takes_unseen_fin(tcb: Tcb, w: int) -> int:
     # A peer that was never seen may have acknowledged and closed in one segment; a pause speaks against it.
     if tcb.state == ST_FIN_WAIT_1 and t - tcb.time < AT_ONCE * MILLISECOND:
         event = EV_RCV_FIN_ACK_OF_FIN
+    elif tcb.state == ST_ESTABLISHED and counts_unseen_fin(tcb, w):
+        # It has closed as well, and its peer spoke last: that is the last ACK.
+        step(tcb, EV_RCV_ACK_OF_UNSEEN_FIN, t - tcb.half - MILLISECOND, tcb.time, t, tcb.log[w].frame, BASIS_INFERRED)
     elif tcb.state == ST_FIN_WAIT_1 and tcb.peer_unseen:
         confirmed(
             tcb,

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.kernels.arrives import *
 from tcptrace_fsm.kernels.clocks import *
 from tcptrace_fsm.kernels.fins import *
+from tcptrace_fsm.kernels.hidden import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.leaves import *
 from tcptrace_fsm.kernels.memory import *
@@ -108,6 +109,7 @@ def replay_side(tcb: Tcb) -> int:
         spoke = 1 if tcb.last_alive >= 0 or tcb.unseen else 0
         if spoke and tcb.log[0].ack >= 0 and not tcb.log[0].flags & (TCP_SYN | TCP_RST):
             open_inside(tcb, 0)
+            begin_closed(tcb)
     asks = M_KEEPALIVE | M_ZERO_WINDOW_PROBE | M_TIMEOUT | M_FIN_AGAIN
     tcb.next_own = -1  # the copies were looked for out of order
     tcb.next_rst = -1
