@@ -7,7 +7,7 @@ import pytest
 from tcptrace_fsm.tcp.profiles import AUTO
 from tests.courses import FAR, Row, goes_through
 from tests.strategies import run
-from tests.test_fingerprint import GVISOR, LINUX, LWIP, NOBODY, OLD_BSD
+from tests.test_fingerprint import FREEBSD, GVISOR, LINUX, LWIP, NOBODY, OLD_BSD
 
 ROWS = [
     # --- who is reset says no more: what passes behind the RST was sent before that came ---
@@ -405,3 +405,26 @@ def test_a_late_copy_of_a_syn_opens_a_connection_where_it_is_answered_anew(answe
     assert first.path("server").split()[-1] == "CLOSED"
     assert [c.path("server").split()[-1] for c in more] == path.split()
     assert [c.path("client").split()[-1] for c in more] == (["SYN_SENT"] if more else [])
+
+
+TWO_ANSWERS = """
+    1.000 > F. 101:101(0)   ack 201 id 105
+    {} < .  201:201(0)   ack 102 id 503
+    1.020 < F. 201:201(0)   ack 102 id 504
+    1.040 > .  102:102(0)   ack 202 id 106
+    1.042 > .  102:102(0)   ack 202 id {}
+    end 3
+"""
+
+
+@pytest.mark.parametrize(
+    "acked, number, client, path",
+    [
+        ("1.020", 107, FREEBSD, "FIN_WAIT_1 TIME_WAIT"),
+        ("1.020", 106, FREEBSD, "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT"),  # a copy of the one answer
+        ("1.005", 107, FREEBSD, "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT"),  # too early to be overtaken
+        ("1.020", 107, LWIP, "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT"),  # answers no ACK in TIME_WAIT
+    ],
+)
+def test_an_ack_behind_the_fin_is_answered_by_time_wait(acked, number, client, path):
+    goes_through(Row("", TWO_ANSWERS.format(acked, number), "client", path, client=client, server=client))

@@ -10,6 +10,7 @@ from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.leaves import *
 from tcptrace_fsm.kernels.minisockets import *
 from tcptrace_fsm.kernels.moves import *
+from tcptrace_fsm.kernels.overtakings import *
 from tcptrace_fsm.kernels.resets import *
 from tcptrace_fsm.kernels.seen import *
 from tcptrace_fsm.kernels.sequence import *
@@ -214,6 +215,8 @@ def acks_fin(tcb: Tcb, w: int) -> int:
         and tcb.overtaken < w
     ):
         return -1  # what its peer had sent before that came first, and ended it
+    if tcb.state == ST_FIN_WAIT_1 and came_behind_fin(tcb, w):
+        return 0
     if tcb.state == ST_FIN_WAIT_1 and tcb.aborted and draws_rst(tcb, w):
         return -1
     if tcb.state == ST_FIN_WAIT_1 and tcb.habits & HABIT_STRAIGHT and aborts_on_data(tcb, w):
