@@ -283,12 +283,12 @@ def rewritten(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         again, frame = end.peer[E_RETRANSMITTED], end[E_OUTSIDE_FRAME]
         if case[C_TAKEN_OVER] >= 0 and case[C_TAKEN_FRAME] < frame:
             continue  # of the SYN of a new connection, which is told to have come twice (RFC 2883)
+        seen = f"for bytes that {end.peer.name} cannot have sent (first in {case.frames(frame)})"
         return Verdict(
             90,
             "likely",
             (
-                f"{outside} ACKs of {end.name} carry SACK blocks for bytes that {end.peer.name} cannot have sent (first "
-                f"in {case.frames(frame)})",
+                f"{outside} ACKs of {end.name} carry SACK blocks {seen}",
                 f"{end.peer.name} sent {again} segments again: it cannot use these blocks and waits for its timer",
             ),
             f"a box on the path shifts the sequence numbers between {end.peer.name} and {end.name} and forgets the "
