@@ -102,3 +102,52 @@ def test_a_capture_that_lacks_frames_proves_nothing(tmp_path, gone):
     files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in (("one", one), ("other", other))]
     found = tf.analyze(files, merge_vantage=True).diagnoses
     assert ("reset_injected" in found.cause[found.confidence == "proved"].tolist()) == (not gone)
+
+
+def written(tmp_path, talks, arrive):
+    """The diagnoses of several connections, by their clients' ports, where a segment arrives if ``arrive`` says so.
+
+    An RST of the server is one that only the client's side saw.
+    """
+    packets, dropped = [], set()
+    for port, talk in talks.items():
+        for second, side, flags, seq, ack, length in talk:
+            sent = two_points.BEGIN + round(second * 1e9)
+            there = sent + 40_000_000 if arrive(second, side) else None
+            stamps = (1000 + round(second * 1000), 1)
+            packets.append(
+                two_points.Packet(side, seq, ack, flags, length, sent, len(packets) + 1, port, stamps, there)
+            )
+            if flags == "RA":
+                dropped.add(len(packets) - 1)
+    one, other = two_points.captures(packets, two_points.Clock(), dropped=(set(), dropped))
+    files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in (("one", one), ("other", other))]
+    return tf.analyze(files, merge_vantage=True).diagnoses
+
+
+def later(talk, by):
+    """The same, some seconds later."""
+    return [(second + by, *rest) for second, *rest in talk]
+
+
+VAIN = [(t, 0, "PA", 1000, 5000, 100) for t in (1.0, 1.3, 1.9, 3.1, 5.5, 10.3)]
+
+
+@pytest.mark.parametrize(("arrives", "said"), [(True, "peer_vanished"), (False, "path_dead")])
+def test_what_passes_the_farther_point_was_not_lost_before_it(tmp_path, arrives, said):
+    """And where all connections of a host stand still none of them shows that it is alive."""
+    one = ASKS[:3] + VAIN
+    talks = {40000: one, 40001: later(one, 0.1), 40002: later(one, 0.2)}
+    found = written(tmp_path, talks, lambda second, side: arrives or side or second < 0.9)
+    assert found.cause.tolist()[:1] == [said]
+    assert not any("still talk" in text for text in found.evidence_for[0])
+
+
+def test_who_is_refused_as_others_are_is_refused_by_the_same(tmp_path):
+    """The other capture is over by then, and proves nothing of the last one; its RST comes from where theirs came."""
+    refused = [(0.0, 0, "S", 999, 0, 0), (0.01, 1, "RA", 0, 1000, 0)]
+    closed = [(0.3, 0, "FA", 1100, 5000, 0), (0.34, 1, "FA", 5000, 1101, 0), (0.38, 0, "A", 1101, 5001, 0)]
+    talks = {40000 + n: later(refused, 0.1 + n) for n in (0, 1, 3)}
+    other = {41000 + n: later(ASKS + closed, n / 2) for n in range(5)}
+    found = written(tmp_path, {**talks, **other}, lambda second, side: (second * 10) % 5 != 1 or side)
+    assert "nothing_listens" not in found.cause.tolist()

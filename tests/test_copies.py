@@ -151,3 +151,18 @@ def test_both_sides_of_a_box_that_rewrites_sequence_numbers(numbers):
     connection = only(text)
     assert connection.closing == "normal"
     assert connection.end("server", "E_SEGMENTS") == 4
+
+
+@pytest.mark.parametrize(("number", "again"), [(29, 1), (20, 0)])
+def test_a_repetition_that_was_overtaken_is_no_copy(number, again):
+    """It has the number of a packet between those that overtook it, and lies farther back than so few of them reach."""
+    text = """
+        0.000 > S  0:0(0)         id 7
+        0.010 < S. 0:0(0)   ack 1 id 0
+        0.020 > .  1:1(0)   ack 1 id 19
+    """
+    text += "".join(f"0.03{n} > . {1 + 100 * n}:{101 + 100 * n}(100) ack 1 id {20 + n}\n" for n in range(9))
+    text += "0.0400 > . 901:1001(100) ack 1 id 30\n0.0401 > . 1001:1101(100) ack 1 id 31\n"
+    text += f"0.0402 > . 1:101(100) ack 1 id {number}\n0.050 < . 1:1(0) ack 1101 id 9\n"
+    connection = only(text)
+    assert connection.end("client", "E_RETRANSMITTED") == again

@@ -78,7 +78,7 @@ def twice(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
 
 def one_way(case: Case, world: World) -> Verdict | None:
     """One direction of connections that have two."""
-    if case.both_directions or "one_sided" not in world.kinds:
+    if case.both_directions or "one_sided" not in world.kinds or world.drops_frames:
         return None
     finding = world.found("one_sided")[0]
     end = next(e for e in case.view.ends if e[E_SEGMENTS])

@@ -220,7 +220,8 @@ class Cause:
         found = found._replace(severity=found.severity or self.severity)
         loud = found.severity in {"medium", "high"} and found.confidence != "proved"
         # Where nothing opened, nothing more was to be seen.
-        if loud and case[C_OPENING] not in NEVER_OPENED and self.shaken_by(case.view, world):
+        opened = case[C_OPENING] not in NEVER_OPENED
+        if loud and ((opened and self.shaken_by(case.view, world)) or (self.fragile and world.drops_frames)):
             return found._replace(confidence="possible", severity="low", against=(*found.against, INCOMPLETE))
         return found
 

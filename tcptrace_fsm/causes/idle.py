@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.causes.beyond import silent_beyond
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.stall import REPEATED, stalls
 from tcptrace_fsm.findings.data import in_vain, keepalives, unanswered
@@ -298,8 +299,10 @@ def replaced(case: Case, end: End, rst: Segment, usual: int, world: World) -> Ve
     )
 
 
-def vanished(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+def vanished(case: Case, world: World) -> Verdict | None:
     """Probes that a living system answers whatever its application does stay unanswered."""
+    if (beyond := silent_beyond(case, world)) is not None:
+        return beyond
     kinds = ((MARK_ZERO_WINDOW_PROBE, "probes of its shut window"), (MARK_KEEPALIVE, "keepalives"))
     if not case[C_MARKS] & PROBES:
         return None
@@ -426,7 +429,8 @@ CAUSES = (
             "receiver_slow": "a living system answers probes of its shut window",
             "server_slow": "a living system acknowledges",
         },
-        explains=frozenset(
+        explains=REPEATED
+        | frozenset(
             {
                 "keepalive",
                 "keepalive_death",

@@ -27,6 +27,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_SPURIOUS,
     MILLISECOND,
     OPENING_MIDSTREAM,
+    OPENING_REFUSED,
     SERVER,
 )
 from tcptrace_fsm.tcp.machine import Event
@@ -193,11 +194,44 @@ def reset_injected(case: Case, world: World) -> Verdict | None:
                 f"{end.peer.name}",
                 at=foreign[0],
             )
+    if (sibling := as_another(case, world)) is not None:
+        return sibling
     for end in case.view.ends:
         found = forged(case, end)
         if found and not (found.far and not in_first_words(case, end, found.rsts[0])):
             return suspected(case, end, found)
     return None
+
+
+def refusal(case: Case) -> Segment | None:
+    """The RST that refuses a connection."""
+    return next((s for s in case.sent(SERVER) if s.rst), None) if case[C_OPENING] == OPENING_REFUSED else None
+
+
+def as_another(case: Case, world: World) -> Verdict | None:
+    """A SYN that is refused as others to this service are, of whose RSTs both captures show that nobody sent them."""
+
+    def make() -> list[tuple[Case, Segment]]:
+        answers = ((c, refusal(c)) for c in world.cases_of(case.service) if c.two_points)
+        return [(c, rst) for c, rst in answers if rst and (rst.fate == FATE_FOREIGN or unsent_answers(c, c.server))]
+
+    known = [] if world.lacks_frames else world.once(("foreign", case.service), make)
+    rst = refusal(case)
+    like = next((c for c, other in known if c is not case and rst and hops(other.ttl) == hops(rst.ttl)), None)
+    if rst is None or like is None:
+        return None
+    return Verdict(
+        92,
+        "likely",
+        (
+            (
+                f"an RST refused the SYN of {case.client.name} as it did in connection {like.conn_id}, where both "
+                f"captures show that {case.server.name} had not sent it ({case.frames(rst)})"
+            ),
+        ),
+        f"the RST that refuses {case.client.name} comes from in between, as in connection {like.conn_id}",
+        at=rst,
+    )
 
 
 def unsent_answers(case: Case, end: End) -> list[Segment]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.causes.beyond import still_talk
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, acked_beyond, damaged, stalls, unanswered
 from tcptrace_fsm.findings.evidence import HANDSHAKE
@@ -72,11 +73,7 @@ def dead_path(case: Case, world: World) -> Verdict | None:
         silence = (rst.time if rst else case.end) - stall.copies[0].time
         if silence < PATIENCE or damaged(stall):
             continue
-        others = [
-            b
-            for b in world.between(case.client_host, case.server_host).opened
-            if b.conn_id != case.conn_id and b.last_time > stall.copies[0].time and b.server_segments > 1
-        ]
+        others = still_talk(case, stall, world)
         what = f"{stall.size:,} bytes" if stall.size else "its FIN"
         evidence = [
             (

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.rule import Change, End, Key
 
-__all__ = ["RULES", "aborts", "may_have_acknowledged"]
+__all__ = ["RULES", "aborts", "may_have_acknowledged", "unasked_reset"]
 
 OPEN = (State.ESTABLISHED, State.CLOSE_WAIT)
 FINISHED = (State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING, State.LAST_ACK, State.TIME_WAIT)
@@ -186,7 +186,7 @@ def linger_zero_close(c: View) -> Iterator[Hit]:
         if abort.instead_of_ack or abort.unread or abort.maybe_unread or abort.lost:
             continue
         if end.peer[E_ACK_TIME] > end[E_ACK_TIME] and abort.rst.time - end.peer[E_ACK_TIME] <= SECOND:
-            after = max(0, abort.rst.time - end.peer[E_ACK_TIME])
+            after = abort.rst.time - end.peer[E_ACK_TIME]
             yield Hit(end.side, abort.rst, lingered((end.name, end.peer.name), after))
 
 

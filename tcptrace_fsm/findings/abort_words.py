@@ -72,7 +72,12 @@ def word_unread(found: Detected) -> str:
 
 
 def lingered(names: tuple[str, str], after: int) -> str:
-    """In words: a reset ``after`` ns when all was said."""
+    """In words: a reset ``after`` ns when all was said; or before the last ACK came, where that is negative."""
+    if after < 0:
+        return (
+            f"{names[0]} ended the connection with RST {span(-after)} before the last ACK of its data came from "
+            f"{names[1]}: a close with SO_LINGER 0, which avoids TIME_WAIT"
+        )
     return (
         f"{names[0]} ended the connection with RST {span(after)} after {names[1]} had acknowledged all of its data: a "
         "close with SO_LINGER 0, which avoids TIME_WAIT"

@@ -251,7 +251,7 @@ def weigh_abort(c: int, side: int, rst: int, d: int, block: Words, log: Words, o
             out[d + D_GRADE] = GRADE_LOW
         return DETECT_UNREAD
     if acked > block[x + E_ACK_TIME] and time - acked <= 1000 * MILLISECOND and not lost:
-        out[d + D_SPAN] = max(0, time - acked)
+        out[d + D_SPAN] = time - acked
         return DETECT_LINGER
     out[d + D_COUNT] = lost
     out[d + D_SPAN] = time - block[c + C_FIRST_TIME]
