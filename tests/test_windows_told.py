@@ -106,3 +106,19 @@ def test_frames_stamped_early_leave_room_for_losses():
     lines += [f"6.31 > . 1:1(0) ack {seq + 100}"]
     kinds = {f.kind for f in findings("\n".join(lines))}
     assert "rto_retransmission" in kinds
+
+
+def test_a_window_that_crosses_the_rst_of_who_waits_is_shut_for_nobody():
+    """The connection was over; how long the capture goes on says nothing of it."""
+    text = """
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0)    ack 1
+        0.020 > .  1:1(0)    ack 1
+        0.021 > P. 1:101(100) ack 1
+        0.030 > R. 101:101(0) ack 1
+        0.031 < .  1:1(0)    ack 101 win 0
+        90.00 > .  101:101(0) ack 1
+        end 130
+    """
+    told = [f.message for f in findings(text) if f.kind.startswith("zero_window")]
+    assert not any(" s later" in message for message in told)

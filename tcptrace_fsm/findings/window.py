@@ -89,7 +89,9 @@ def shut(c: View, end: End) -> list[Shut]:
         probes = [s for s in end.peer.segments if s.has(MARK_ZERO_WINDOW_PROBE) and first.time <= s.time < until]
         # a window of unknown size is open too
         reopened = opened is not None or following is not None or end[E_WINDOW] != 0
-        reset = next((s.time for s in c.segments if s.rst and s.time >= last.time), c.end)
+        # What an RST had ended before stood still for nobody.
+        gone = any(s.rst and s.frame < first.frame for s in end.peer.segments)
+        reset = last.time if gone else next((s.time for s in c.segments if s.rst and s.time >= last.time), c.end)
         seen = opened.time if opened else max(s.time for s in (last, *probes)) if reopened else reset
         found.append(Shut(group, probes, max(seen - first.time, 0), reopened, opened))
     return found
