@@ -121,6 +121,27 @@ def test_resets_that_answer_a_train_are_no_copies():
     assert only(text).end("server", "E_RSTS") == 2
 
 
+@pytest.mark.parametrize("ident", [0, 300])
+def test_resets_are_copied_like_all_else(ident):
+    """They are numbered by another counter than the rest, or not at all; nothing else shows a copy of one."""
+    text = """
+        0.0000 > S  0:0(0)            id 11
+        0.0000 > S  0:0(0)            id 11
+        0.0100 < S. 0:0(0)      ack 1 id 50000
+        0.0101 < S. 0:0(0)      ack 1 id 50000
+        0.0200 > .  1:1(0)      ack 1 id 12
+        0.0300 > .  1:1001(1000) ack 1 id 13
+        0.0310 < F. 1:1(0)      ack 1 id 50001
+        0.0311 < F. 1:1(0)      ack 1 id 50001
+    """
+    text += "".join(
+        f"0.04{n // 2}{n % 2} < R {1 + n // 2 % 2}:{1 + n // 2 % 2}(0) id {ident and ident + n // 2}\n"
+        for n in range(18)
+    )
+    assert "rst_storm" not in found(text)
+    assert only(text).end("server", "E_RSTS") <= 9
+
+
 RENUMBERED = """
     0.000 > S  0:0(0)              id 10
     isn {0} {1}

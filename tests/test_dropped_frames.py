@@ -114,3 +114,14 @@ def test_a_window_of_unknown_scale_has_no_edge_that_an_rst_could_miss(first, fou
         0.041 > F. 301:301(0)   ack 801 win 63
     """
     assert severities(text, "rst_out_of_window") == found
+
+
+def test_an_rst_far_beyond_any_window_is_seen_whatever_the_scale():
+    text = """
+        0.010 > P. 1:301(300)   ack 1   win 63
+        0.020 < .  1:1(0)       ack 301 win 64
+        0.030 < R. 805306769:805306769(0) ack 301
+        0.500 > P. 301:401(100) ack 1   win 63
+        0.510 < P. 1:101(100)   ack 401 win 64
+    """
+    assert severities(text, "rst_out_of_window") == ["medium"]

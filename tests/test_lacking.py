@@ -59,9 +59,9 @@ CROSSED = """
     1.000 > F. 101:101(0) ack 1
     1.001 < F. 1:1(0)     ack 101
     1.010 > .  102:102(0) ack 2
-    1.012 > F. 101:101(0) ack 2
-    1.014 > F. 101:101(0) ack 2
-    1.016 > F. 101:101(0) ack 2
+    1.100 > F. 101:101(0) ack 2
+    1.300 > F. 101:101(0) ack 2
+    1.700 > F. 101:101(0) ack 2
     end {0}
 """
 BEFORE = """
@@ -189,7 +189,7 @@ def causes(text: str) -> dict[str, str]:
         # The client has heard of the server's FIN after its keepalives.
         ("keepalive_unanswered", COUNTED + KEPT_ALIVE.format(1), COUNTED + KEPT_ALIVE.format(2)),
         # A FIN that was due again long ago has been acknowledged.
-        ("stuck_closing", COUNTED + CROSSED.format(1.02), COUNTED + CROSSED.format(9)),
+        ("stuck_closing", COUNTED + CROSSED.format(1.8), COUNTED + CROSSED.format(9)),
         # The SYN that this SYN+ACK answers is not here: both had closed.
         ("synack_ack_changed", COUNTED + NEXT_ONE.splitlines()[-1], COUNTED + NEXT_ONE),
         # Of a receiver whose ACKs are not here nobody knows the window.

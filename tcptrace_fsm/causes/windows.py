@@ -238,7 +238,7 @@ def window_scale_broken(case: Case, world: World) -> Verdict | None:  # noqa: AR
         field = window >> shift
         full = receiver[E_MSS] if receiver[E_MSS] > 0 else 536
         longest = sender[E_LONGEST]
-        if field < full and longest < full and sender[E_UNIQUE] >= 10 * longest and longest in fields(case, side):
+        if field < full and 0 < longest < full and sender[E_UNIQUE] >= 10 * longest and longest in fields(case, side):
             return Verdict(
                 75,
                 "likely",

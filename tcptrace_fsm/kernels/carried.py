@@ -41,7 +41,7 @@ def learn_from_syn(c: int, side: int, s: int, seq: int, segments: Words, rows: W
     ):
         rows[x + E_MSS] = segments[s + S_MSS] if segments[s + S_OPTIONS] & OPT_MSS else -1
         if segments[s + S_OPTIONS] & OPT_SCALE:
-            rows[x + E_SHIFT] = segments[s + S_SHIFT] if segments[s + S_SHIFT] <= 14 else 14
+            rows[x + E_SHIFT] = min(segments[s + S_SHIFT], SHIFT_MOST)
         rows[x + E_OPTIONS] = segments[s + S_OPTIONS]
         rows[x + E_SYN_FLAGS] = flags
         if segments[s + S_OPTIONS] & OPT_TIMESTAMPS:

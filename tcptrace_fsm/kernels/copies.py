@@ -54,7 +54,7 @@ def is_capture_duplicate(c: int, x: int, y: int, s: int, ack: int, segments: Wor
         rows[x + E_LAST_SEQ] != segments[s + S_SEQ]
         or rows[x + E_LAST_LEN] != segments[s + S_LEN]
         or rows[x + E_LAST_FLAGS] & LAST_FLAGS_MASK != flags
-        or rows[x + E_IP_ID] != number
+        or (rows[x + E_IP_ID] != number and not (flags & TCP_RST and number == 0))
         or (ack >= 0 and rows[x + E_LAST_ACK] != ack)
     ):
         # Copies may come one after another when all of the train has passed: their sender had numbered them before.
@@ -79,7 +79,7 @@ def is_capture_duplicate(c: int, x: int, y: int, s: int, ack: int, segments: Wor
         # Nobody repeats a SYN+ACK at once of its own accord; but once SYNs come again, an answer and a timer may meet.
         return 1 if again or not flags & TCP_ACK or rows[x + E_SYNS] == rows[y + E_SYNS] == 1 else 0
     if flags & TCP_RST:
-        return 1 if again else 0  # a system may answer two segments in the same moment
+        return 1 if again else 0  # a system may answer two segments in the same moment, all with identification 0
     if segments[s + S_LEN] or flags & (TCP_SYN | TCP_FIN | TCP_RST):
         return 1
     # Without an identification, repeated pure ACKs are as likely to be duplicate ACKs.

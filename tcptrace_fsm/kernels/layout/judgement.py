@@ -44,3 +44,5 @@ STEPS_LEAST = 3
 IN_VAIN = 2
 # Whoever answers at once has done so after four round trips and this: Linux delays an ACK for 40 ms (TCP_DELACK_MIN).
 PROMPT = 50
+# The largest window scale (RFC 7323 section 2.3), which no window exceeds.
+SHIFT_MOST = 14
