@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from tcptrace_fsm.cli.captures import are_large
 from tcptrace_fsm.core.room import grown, keep_freed, room
 
 
@@ -73,3 +74,16 @@ print(taken() - first)
         pytest.skip("this C library cannot be told")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 1000  # of the 7680 pages that it is
+
+
+@pytest.mark.parametrize(
+    ("sizes", "large"), [((), False), ((1 << 20, 1 << 20), False), ((40 << 20, 40 << 20), True), ((None,), True)]
+)
+def test_a_command_prepares_for_much_where_it_may_come(tmp_path, sizes, large):
+    """What has no size, a pipe or something elsewhere, may be long."""
+    names = [str(tmp_path / f"{n}.pcap") for n in range(len(sizes))]
+    for name, size in zip(names, sizes, strict=True):
+        if size is not None:
+            with open(name, "wb") as file:
+                file.truncate(size)
+    assert are_large(names) is large

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from tcptrace_fsm.capture.sources import Source
     from tcptrace_fsm.core.settings import Settings
 
-__all__ = ["LEFT_OUT", "captures_of"]
+__all__ = ["LEFT_OUT", "are_large", "captures_of"]
 
+LARGE = 64 << 20  # bytes
 LEFT_OUT: list[tuple[str, str]] = []
 """What the running command has left out, and why; it ends with status 1 then."""
 
@@ -56,6 +57,14 @@ def captures_of(named: Sequence[str], settings: Settings) -> list[Source]:
         say(f"warning: {one}; left out")
         LEFT_OUT.append((one.path, str(one)))
     return expanded or sources(named)
+
+
+def are_large(captured: Sequence[Source]) -> bool:
+    """Whether so much is to be read, or may be, that it pays to prepare for it."""
+    try:
+        return sum(Path(source).stat().st_size for source in captured if isinstance(source, str)) >= LARGE
+    except OSError:  # a pipe, or something elsewhere
+        return True
 
 
 def _look(source: Source) -> None:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["copied", "grown", "keep_freed", "room", "words"]
+__all__ = ["KEPT_WITH_TABLES", "copied", "grown", "keep_freed", "room", "words"]
 
 WORD = 8
 STEP = 1 << 16  # bytes; sizes are multiples of it
 LARGE = 1 << 23  # bytes from which on an array is kept in huge pages, where the system has them: fewer faults
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-KEPT = 32 << 20  # bytes; the most that glibc takes
+KEPT = 8 << 20  # bytes; more than the records of a block of connections have
+KEPT_WITH_TABLES = 32 << 20  # more than a column of a row group; the most that glibc takes
 PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
 
 
@@ -78,18 +79,18 @@ def grown(words: Words, n: int) -> memoryview:
     return _words(memory)
 
 
-def keep_freed() -> None:
+def keep_freed(size: int = KEPT) -> None:
     """Have the C library keep what is freed for the next to ask, where it lets itself be told so (glibc's mallopt).
 
-    Each row group of a table takes tens of megabytes and frees them. Given back to the system, they would come again
-    page by page, zeroed anew.
+    Each block of connections takes megabytes and frees them, each row group of a table tens of them. Given back to the
+    system, they would come again page by page, zeroed anew. ``size``, in bytes, is that of the largest array to keep.
     """
     import ctypes
 
     with suppress(AttributeError, OSError, TypeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_TRIM_THRESHOLD, 2 * KEPT)
-        mallopt(M_MMAP_THRESHOLD, KEPT)
+        mallopt(M_TRIM_THRESHOLD, 2 * size)
+        mallopt(M_MMAP_THRESHOLD, size)
 
 
 def _words(memory: mmap.mmap) -> memoryview:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tcptrace_fsm.cli import completion
-from tcptrace_fsm.cli.captures import LEFT_OUT, captures_of
+from tcptrace_fsm.cli.captures import LEFT_OUT, are_large, captures_of
 from tcptrace_fsm.cli.messages import EXIT_FAIL_ON, EXIT_INTERRUPTED, as_given, say, warn
 from tcptrace_fsm.cli.options import Captures, with_settings
 from tcptrace_fsm.cli.progress import watch
+from tcptrace_fsm.core.room import KEPT_WITH_TABLES, keep_freed
 from tcptrace_fsm.core.settings import Settings
 from tcptrace_fsm.core.words import SEVERITIES
 from tcptrace_fsm.errors import UsageError
@@ -122,15 +123,16 @@ def analyze(
         live = [LiveFindings()] if settings.follow and not quiet and not as_json else []
         sinks: list[Any] = [*live, *more.sinks]
         if out is None:
+            if are_large(captured):
+                keep_freed()
             run.go(sinks, watch=watch)
             summary = run.summary(tables=[], fail_on=fail_on)
         else:
-            from tcptrace_fsm.core.room import keep_freed
             from tcptrace_fsm.tables.export import Export
             from tcptrace_fsm.tables.partitioned import PartitionedExport
 
             exports: Any = Export if client is None else PartitionedExport
-            keep_freed()
+            keep_freed(KEPT_WITH_TABLES)
             with exports(out, form or "parquet", chosen, origins=run.origins) as export:
                 run.go([export, *sinks], watch=watch)
                 summary = run.summary(tables=list(chosen), format=form or "parquet", fail_on=fail_on)
