@@ -62,8 +62,8 @@ def test_freed_memory_stays_with_the_process_where_it_is_glibcs():
     """What is taken again after it was freed comes without new pages, which is what the setting is for."""
     code = """
 import resource
-from tcptrace_fsm.core.room import keep_freed
-keep_freed()
+from tcptrace_fsm.core.room import KEPT_WITH_TABLES, keep_freed
+keep_freed(KEPT_WITH_TABLES)
 def taken():
     blocks = [bytearray(b"x") * (3 << 20) for _ in range(10)]
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
