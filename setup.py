@@ -70,6 +70,11 @@ cdef extern from *:
         unsigned int high = (unsigned int) at[3] << 24 | (unsigned int) at[2] << 16;
         return (long long) (high | (unsigned int) at[1] << 8 | at[0]);
     }
+    /* Compilers make one instruction of it. */
+    static inline long long tcptrace_fsm_rotated(long long x, long long by) {
+        unsigned int low = (unsigned int) x;
+        return (long long) (low << by | low >> (32 - by));
+    }
     /* RFC 1071 section 2: the sum may be taken in any byte order, in larger pieces, and folded at the end. */
     static inline long long tcptrace_fsm_ones_sum(const unsigned char* at, long long count) {
         unsigned long long low = 0, high = 0, word;
@@ -112,6 +117,7 @@ cdef extern from *:
     void tcptrace_fsm_prefetch(const void* address) noexcept nogil
     long long tcptrace_fsm_fold(long long x, long long y) noexcept nogil
     long long tcptrace_fsm_ones_sum(const unsigned char* at, long long count) noexcept nogil
+    long long tcptrace_fsm_rotated(long long x, long long by) noexcept nogil
     long long tcptrace_fsm_uint16(const unsigned char* at) noexcept nogil
     long long tcptrace_fsm_uint32(const unsigned char* at) noexcept nogil
     long long tcptrace_fsm_little32(const unsigned char* at) noexcept nogil
@@ -121,6 +127,9 @@ cdef inline long long fold(long long a, long long b) noexcept nogil:
 
 cdef inline long long ones_sum(const unsigned char* content, long long at, long long count) noexcept nogil:
     return tcptrace_fsm_ones_sum(content + at, count)
+
+cdef inline long long rotated(long long x, long long by) noexcept nogil:
+    return tcptrace_fsm_rotated(x, by)
 
 cdef inline long long uint16(const unsigned char* data, long long at) noexcept nogil:
     return tcptrace_fsm_uint16(data + at)

@@ -7,7 +7,6 @@ those that began first are kept.
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter, defaultdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -23,7 +22,7 @@ from tcptrace_fsm.causes.briefs import (
     Briefs,
     kept,
 )
-from tcptrace_fsm.core.grouping import Field, Order, counting, in_order, pick_more, words_in_common
+from tcptrace_fsm.core.grouping import Field, Gathered, Order, counting, in_order, picked, words_in_common
 from tcptrace_fsm.findings.lone import Surveyed
 from tcptrace_fsm.findings.needs import holds_bare_acks
 from tcptrace_fsm.kernels.layout import (
@@ -49,6 +48,7 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 
     from tcptrace_fsm.causes.case import Case
@@ -98,8 +98,12 @@ class Ledger:
     def __init__(self) -> None:
         self.total = 0
         self.ways: Counter[Name] = Counter()
-        self.words = array("q")
+        self._held = Gathered()
+
+    @property
+    def words(self) -> array[int]:
         """``BRIEF_SIZE`` words of each connection that is kept in short: a record, by row."""
+        return self._held.words
 
     def take(self, block: Block) -> None:
         """Count connections that are over."""
@@ -108,14 +112,14 @@ class Ledger:
         self.total += block.count
         for way, members in words_in_common(block.words, block.starts, _WAY):
             self.ways[way] += len(members)
-        if len(self.words) < MOST_BRIEFS * BRIEF_SIZE:
-            pick_more(self.words, block.words, block.starts, FIELDS)
+        if len(self._held) < MOST_BRIEFS * BRIEF_SIZE:
+            self._held.add(picked(block.words, block.starts, FIELDS))
 
     def merge(self, other: Ledger) -> None:
         """Take what another has counted of other connections."""
         self.total += other.total
         self.ways.update(other.ways)
-        self.words.extend(other.words)
+        self._held.add(other.words)
 
     def order(self) -> array[int]:
         """The rows of the connections that are kept in short, in order of time."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALL",
     "Field",
+    "Gathered",
     "Marks",
     "Order",
     "Places",
@@ -40,7 +41,6 @@ __all__ = [
     "in_order",
     "lowest_of",
     "multiplied",
-    "pick_more",
     "picked",
     "steps_of",
     "sums_before",
@@ -198,14 +198,29 @@ def picked(words: array[int], starts: array[int], fields: Sequence[Field]) -> ar
     return out
 
 
-def pick_more(out: array[int], words: array[int], starts: array[int], fields: Sequence[Field]) -> None:
-    """The same, behind what ``out`` holds already."""
-    at = len(out)
-    out.frombytes(bytes(8 * len(starts) * len(fields)))
-    if starts:
-        wanted = array("q", [n for field in fields for n in field])
-        with memoryview(out) as room:
-            pick_words(len(starts), starts, words, len(fields), wanted, room[at:])
+class Gathered:
+    """Words that come in parts and are joined when somebody asks for them: an array that grows is moved each time."""
+
+    def __init__(self) -> None:
+        self._parts: list[array[int]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, part: array[int]) -> None:
+        """Add some; they are not to be changed any more."""
+        self._parts.append(part)
+        self._count += len(part)
+
+    @property
+    def words(self) -> array[int]:
+        """All of them."""
+        if len(self._parts) != 1:
+            joined = array("q")
+            joined.frombytes(b"".join(self._parts))
+            self._parts = [joined]
+        return self._parts[0]
 
 
 class Order:

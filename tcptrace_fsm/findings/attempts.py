@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tcptrace_fsm.core.grouping import Field, Order, counting, in_order, picked
+from tcptrace_fsm.core.grouping import Field, Gathered, Order, counting, in_order, picked
 from tcptrace_fsm.findings import groups as limits
 from tcptrace_fsm.findings.groups import Name
 from tcptrace_fsm.findings.survey import Collector
@@ -81,13 +81,23 @@ class Attempts:
 
     def __init__(self, key: tuple[int, int], member: tuple[int, int]) -> None:
         self._key, self._member = key, member
-        self.words = array("q")
+        self._held = Gathered()
         self.ordered = 0  # how many at the beginning are alone in their groups, and in order
+
+    @property
+    def words(self) -> array[int]:
+        """``ATTEMPT_SIZE`` words of each."""
+        return self._held.words
+
+    @words.setter
+    def words(self, words: array[int]) -> None:
+        self._held = Gathered()
+        self._held.add(words)
 
     @property
     def count(self) -> int:
         """How many there are."""
-        return len(self.words) // ATTEMPT_SIZE
+        return len(self._held) // ATTEMPT_SIZE
 
     def take(self, block: array[int], rows: array[int], bound: Name | None) -> None:
         """Keep those among some connections; see :func:`tcptrace_fsm.kernels.grouping.pick_attempts`."""
@@ -107,13 +117,11 @@ class Attempts:
         if rows:
             self._add(2 * len(rows), lambda out: note_answers(len(rows), rows, block, limit_of(bound), out))
 
-    def _add(self, most: int, write: Callable[[memoryview], int]) -> None:
+    def _add(self, most: int, write: Callable[[array[int]], int]) -> None:
         """Have a kernel write as many as ``most`` records behind the others; it tells how many these are."""
-        words, begin = self.words, len(self.words)
-        words.frombytes(bytes(8 * most * ATTEMPT_SIZE))
-        with memoryview(words) as view, view[begin:] as out:
-            n = write(out)
-        del words[begin + n * ATTEMPT_SIZE :]
+        out = array("q", bytes(8 * most * ATTEMPT_SIZE))
+        if n := write(out):
+            self._held.add(out if n == most else out[: n * ATTEMPT_SIZE])
 
     @property
     def many(self) -> bool:
@@ -122,7 +130,7 @@ class Attempts:
 
     def merge(self, other: Attempts) -> None:
         """Take those of another."""
-        self.words += other.words
+        self._held.add(other.words)
 
     def count_in(self, groups: Groups, tell: Callable[[Group, Columns], None]) -> None:
         """Count those that are not alone in their group; ``tell`` adds to a group what a survey counts besides."""
@@ -152,7 +160,7 @@ class Attempts:
         groups.trim(keys)
         if groups.bound is not None:
             self.ordered = bisect_right(keys, groups.bound)
-            del self.words[self.ordered * ATTEMPT_SIZE :]
+            self.words = self.words[: self.ordered * ATTEMPT_SIZE]
 
 
 def limit_of(bound: Name | None) -> array[int]:

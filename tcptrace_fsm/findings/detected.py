@@ -8,10 +8,12 @@ from __future__ import annotations
 from array import array
 from functools import partial
 from itertools import accumulate
+from operator import lt
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.columns import Alike, Columns, evidence_of, groups_in, parted
 from tcptrace_fsm.core.grouping import Field, Order, counting, extent_of, in_order, picked, words_in_common
+from tcptrace_fsm.core.room import copied
 from tcptrace_fsm.core.tally import Counted
 from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.findings.lacking import leap
@@ -38,13 +40,14 @@ from tcptrace_fsm.kernels.layout import (
     SAID_SIZE,
     SD_LOST,
 )
-from tcptrace_fsm.kernels.sentences import write_said
+from tcptrace_fsm.kernels.sentences import find_together, write_said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from tcptrace_fsm.core.finished import Block, Finding
     from tcptrace_fsm.findings.rule import Rule
+    from tcptrace_fsm.kernels import Words
 
 __all__ = ["Detections"]
 
@@ -94,7 +97,7 @@ class Detections:
 
     @classmethod
     def of(
-        cls, rules: Mapping[int, Rule], block: Block, records: array[int], frames: array[int], asked: array[int]
+        cls, rules: Mapping[int, Rule], block: Block, records: array[int], frames: Words, asked: array[int]
     ) -> Detections:
         """Take what the kernel has written: the records, and the frames of evidence, one finding's after another's.
 
@@ -102,7 +105,7 @@ class Detections:
         """
         begins = array("q", accumulate(records[D_FRAMES::DETECTED_SIZE], initial=0))
         used, whose = begins.pop(), records[D_ASKED::DETECTED_SIZE]
-        if len(set(whose)) < len(whose):  # of one connection in the order of the rules
+        if not all(map(lt, whose, whose[1:])) and len(set(whose)) < len(whose):  # of one, in the order of the rules
             places = {number: place for place, number in enumerate(rules)}
             sorted_by = array("q", bytes(16 * len(whose)))
             sorted_by[::2], sorted_by[1::2] = whose, array("q", map(places.__getitem__, records[D_KIND::DETECTED_SIZE]))
@@ -111,7 +114,7 @@ class Detections:
             whose = records[D_ASKED::DETECTED_SIZE]
         starts = in_order(whose, asked)
         lost = None if block.lost is None else [block.lost_by(c) for c in starts]
-        made = cls(rules, records, begins, frames[:used], starts, lost)
+        made = cls(rules, records, begins, copied(frames, used), starts, lost)
         made._look_at_clocks(block)
         return made
 
@@ -208,13 +211,9 @@ class Detections:
 
     def kinds_together(self) -> set[int]:
         """The kinds, as bits, that some connection has several of."""
-        whose = self.column(D_ASKED)
-        if len(set(whose)) == len(whose):
-            return set()
-        together: dict[int, int] = {}
-        for number, kind in zip(whose, self.kinds, strict=True):
-            together[number] = together.get(number, 0) | kind
-        return set(together.values())
+        together = array("q", bytes(8 * self._count))
+        n = find_together(self._count, self.records, together) if self._count else 0
+        return set(together[:n])
 
     def kinds_in(self, mask: int) -> frozenset[str]:
         """The kinds in words, of one or of several."""

@@ -13,8 +13,9 @@ from itertools import chain
 from operator import itemgetter, or_
 from typing import TYPE_CHECKING, NamedTuple
 
-from tcptrace_fsm.core.grouping import Field, groups_of, in_order, picked
+from tcptrace_fsm.core.grouping import Field, Order, in_order, picked
 from tcptrace_fsm.core.judges import Judge
+from tcptrace_fsm.core.room import copied, grown, room
 from tcptrace_fsm.core.words import MOST_FINDINGS
 from tcptrace_fsm.findings.detected import Detections
 from tcptrace_fsm.findings.fin_again import COPIED
@@ -98,7 +99,8 @@ def detections(rules: Mapping[int, Rule], block: Block, asked: array[int], most:
     assert block.log is not None
     words, starts = block.words, asked[::ASKED]
     logged = sum(picked(words, starts, LOGGED))
-    out, frames = none * (most * DETECTED_SIZE), none * (11 * logged + 13 * count)
+    out = held(block, "detected", most * DETECTED_SIZE)
+    frames = held(block, "frames of what is detected", 11 * logged + 13 * count)
     changes = block.done.transitions or none
     detection = Detection(asked=asked, block=words, log=block.log, changes=changes, out=out, frames=frames)
     detection.apart, detection.soon = COPIED, SYN_TIMER
@@ -108,7 +110,14 @@ def detections(rules: Mapping[int, Rule], block: Block, asked: array[int], most:
         n = detect_odd(count, detection)
     if of_any & DETECT_ABORTS:
         n = detect_aborts(count, detection)
-    return Detections.of(rules, block, out[: n * DETECTED_SIZE], frames, starts)
+    return Detections.of(rules, block, copied(out, n * DETECTED_SIZE), frames, starts)
+
+
+def held(block: Block, what: str, n: int) -> memoryview:
+    """Room for so many words that is used again for each block; what was in it is in it still."""
+    before = block.kept.get(what)
+    found = block.kept[what] = room(n) if before is None else grown(before, n)
+    return found
 
 
 class _Plan(NamedTuple):
@@ -165,7 +174,7 @@ class Runner(Judge):
     def judge(self, block: Block) -> None:
         """Add the findings about connections that are over."""
         asked, most, by_bits, views, todo = self._plan(block)
-        asked = in_order(array("q", chain.from_iterable(groups_of(asked, ASKED, 1))), asked, ASKED)
+        asked = in_order(Order(asked, ASKED, 1).numbers, asked, ASKED)
         found = detections(self.frequent, block, asked, most)
         if not todo and not views and self._may_all_be_kept(found):
             if len(found):

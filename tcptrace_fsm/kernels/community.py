@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["write_community_ids"]
 
 
-def rotated(x: int, by: int) -> int:
-    """The bits of a 32-bit number moved to the left, those that fall out coming in on the right."""
-    return low32(x << by) | x >> (32 - by)
-
-
 def in_halves(high: int, low: int) -> int:
     """A number of 32 bits, which as it stands would be none of C's."""
     return high << 16 | low

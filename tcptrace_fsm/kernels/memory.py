@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Buffer, Words
 
-__all__ = ["fold", "little32", "octets", "ones_sum", "pointer", "prefetch", "uint16", "uint32"]
+__all__ = ["fold", "little32", "octets", "ones_sum", "pointer", "prefetch", "rotated", "uint16", "uint32"]
 
 
 def pointer(words: Words) -> Words:
@@ -39,6 +39,11 @@ def ones_sum(content: Buffer, at: int, count: int) -> int:
     Such a sum is the remainder by 65535 of the bytes taken as one number (RFC 1071 section 2).
     """
     return (int.from_bytes(content[at : at + count], "big") << (8 * (count & 1))) % 65535
+
+
+def rotated(x: int, by: int) -> int:
+    """The bits of a 32-bit number moved to the left, those that fall out coming in on the right; ``by`` is 1 to 31."""
+    return (x << by & 0xFFFFFFFF) | x >> (32 - by)
 
 
 def uint16(data: Buffer, at: int) -> int:

@@ -13,7 +13,7 @@ from tcptrace_fsm.kernels.memory import *
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["find_odd_names", "rising", "same_in_words", "write_said", "write_sentences"]
+__all__ = ["find_odd_names", "find_together", "rising", "same_in_words", "write_said", "write_sentences"]
 
 
 def in_same_words(span: int) -> int:
@@ -67,6 +67,26 @@ def write_said(count: int, records: Words, out: Words) -> int:
         d += DETECTED_SIZE
         s += SAID_SIZE
     return count
+
+
+def find_together(count: int, records: Words, out: Words) -> int:
+    """Write the kinds, as bits, that some connection has several of; findings of one follow each other.
+
+    The same kinds are not written twice in a row. Returns how many there are.
+    """
+    n = 0
+    d = 0
+    while d < count * DETECTED_SIZE:
+        begin = d
+        kinds = records[d + D_KIND]
+        d += DETECTED_SIZE
+        while d < count * DETECTED_SIZE and records[d + D_ASKED] == records[begin + D_ASKED]:
+            kinds |= records[d + D_KIND]
+            d += DETECTED_SIZE
+        if d > begin + DETECTED_SIZE and (n == 0 or out[n - 1] != kinds):
+            out[n] = kinds
+            n += 1
+    return n
 
 
 def rising(count: int, begins: Words, counts: Words, frames: Words, out: Words, odd: Words) -> int:
