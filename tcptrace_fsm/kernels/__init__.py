@@ -12,6 +12,8 @@ House rules, so that one source serves both:
 * ``__all__`` names what Python calls; a file whose functions only other kernels call has none. A function that Python
   calls is not called by kernels;
 * only ints and flat ``int64`` arrays (``array('q')``, or anything with the same buffer) and ``bytes``-like input;
+* a function takes seven arguments at most: what travels together is a record of :mod:`.records`, which Python makes and
+  hands over where it calls;
 * a record is a run of words in such an array: ``rows[c + FIELD]``, with the fields named in :mod:`.layout`; the replay
   names them as fields, ``tcb.row.marks``, by :mod:`.records`;
 * a truth value that is kept in a variable is written ``1 if test else 0`` (Cython would make a ``bool`` an object);
