@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.test_anomalies import findings
 from tests.test_causes import diagnoses
 from tests.test_causes_leaving import loud
 
@@ -86,3 +87,22 @@ def test_a_request_right_behind_the_close_of_an_idle_connection(fin, said):
     """It was idle until the server closed, not until the client, which had not noticed, asked a moment later."""
     text = IDLE.format(fin=fin, ask=fin + 0.02, end=fin + 0.05)
     assert [cause for cause, _ in loud(text)] == [said]
+
+
+@pytest.mark.parametrize(("holder", "seconds", "severity"), [(">", 40, "low"), (">", 200, "high"), ("<", 40, "medium")])
+def test_a_pool_closes_what_its_server_has_closed_when_it_looks_at_it_next(holder, seconds, severity):
+    """A client may take its time for that; a server that does not close leaks."""
+    text = """
+        0.000 > S  0:0(0)
+        0.010 < S. 0:0(0) ack 1
+        0.020 > .  1:1(0) ack 1
+        0.030 > P. 1:101(100) ack 1
+        0.040 < P. 1:201(200) ack 101
+        0.050 > .  101:101(0) ack 201
+    """
+    if holder == ">":
+        text += "5.000 < F. 201:201(0) ack 101\n5.010 > . 101:101(0) ack 202\n"
+    else:
+        text += "5.000 > F. 101:101(0) ack 201\n5.010 < . 201:201(0) ack 102\n"
+    found = {f.kind: f.severity for f in findings(text + f"end {5 + seconds}\n") if f.kind.startswith("stuck")}
+    assert found == {"stuck_close_wait": severity, "stuck_fin_wait_2": severity}

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+import tcptrace_fsm as tf
 from tcptrace_fsm.capture.scripted import Script, parse
 from tcptrace_fsm.causes import CAUSES
 from tcptrace_fsm.core.settings import Settings
@@ -22,6 +23,7 @@ from tcptrace_fsm.kernels.layout import (
     TCP_QUOTED,
 )
 from tcptrace_fsm.runs.run import new_engine
+from tests import builders
 
 pytestmark = pytest.mark.plain
 
@@ -122,3 +124,25 @@ def test_a_capture_nearer_to_an_end_gives_the_same_cause(name, towards):
     """The same conversation, seen from elsewhere on the way."""
     wanted = NEARER.get((name, towards), name)
     assert [cause for cause, _ in causes_of(Changed(CAUSES[name].example, towards=towards))][:1] == [wanted]
+
+
+@pytest.mark.parametrize(("port", "severity"), [(80, "low"), (81, "medium")])
+def test_who_is_accepted_by_the_other_family_at_once_misses_nothing(port, severity):
+    """A client that tries both: one has no listener, and the other serves it."""
+    syn = builders.tcp(seq=100, ack=0, flags="S")
+    refused = [builders.ipv6(syn), ipv6_back(builders.tcp(src_port=80, dst_port=40000, seq=0, ack=101, flags="RA"))]
+    there = [
+        builders.tcp(dst_port=port, seq=500, ack=0, flags="S"),
+        builders.tcp(src_port=port, dst_port=40000, seq=900, ack=501, flags="SA"),
+        builders.tcp(dst_port=port, seq=501, ack=901, flags="A"),
+    ]
+    hosts = ("10.0.0.1", "10.0.0.2")
+    accepted = [builders.ipv4(s, src=hosts[n % 2], dst=hosts[1 - n % 2]) for n, s in enumerate(there)]
+    frames = [builders.ethernet(f, 0x86DD) for f in refused] + [builders.ethernet(f) for f in accepted]
+    found = tf.analyze([(1e9 + n / 1000, f) for n, f in enumerate(frames)], linktype=1).diagnoses
+    assert found[["cause", "severity"]].to_numpy().tolist() == [["nothing_listens", severity]]
+
+
+def ipv6_back(segment):
+    """From the server to the client."""
+    return builders.ipv6(segment, src="2001:db8::2", dst="2001:db8::1")

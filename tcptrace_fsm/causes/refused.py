@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.attempts import answer_of, harm, syns_of
+from tcptrace_fsm.causes.briefs import SERVER_PORT
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.findings.evidence import hops
 from tcptrace_fsm.findings.rule import SECOND, span
@@ -104,9 +105,15 @@ def nothing_listens(case: Case, world: World) -> Verdict | None:
         message,
         tuple(against),
         alternatives=("accept_queue_full",) if near else ("reset_injected",) if against or not other else (),
-        severity=harm(case, world, counts.refused),
+        severity="low" if by_the_other_family(case, world, rst) else harm(case, world, counts.refused),
         at=rst,
     )
+
+
+def by_the_other_family(case: Case, world: World, rst: Segment) -> bool:
+    """Whether the client was accepted at once by the other family of addresses, as who tries both (RFC 8305)."""
+    others = world.groups(SERVER_PORT)[(1 - case.service[0], case.service[3])].opened
+    return any(0 <= b.first_time - rst.time <= SECOND for b in others)
 
 
 def some_refuse(case: Case, world: World, rst: Segment) -> Verdict | None:

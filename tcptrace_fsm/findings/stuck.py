@@ -11,6 +11,7 @@ from tcptrace_fsm.kernels.layout import (
     C_ACCEPTED,
     C_TAKEN_BY,
     CF_CLOSING,
+    CLIENT,
     CLOSING_HALF_CLOSED,
     CLOSING_TIMED_OUT,
     E_ACK,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["RULES"]
 
 STUCK = 60 * SECOND  # a half-close without any data for so long is nobody's intention
+POOL = 120 * SECOND  # a client's pool closes what its server has closed when it looks at it next
 SLOW = 5 * SECOND
 LONG = 10 * SECOND
 SHORT = SECOND
@@ -38,8 +40,10 @@ QUICKEST = 20 * MILLISECOND  # no timer runs out sooner: what comes at once is a
 REPEATS = 3  # a FIN repeated so often without an answer is not about one lost segment
 
 
-def graded(waited: int) -> str:
-    """How bad such a wait is: seconds are somebody's way of working, a minute is a leak."""
+def graded(waited: int, side: int) -> str:
+    """How bad it is that ``side`` has not closed: seconds are somebody's way of working, a minute is a leak."""
+    if side == CLIENT and SHORT <= waited < POOL:
+        return "low"
     return "high" if waited >= STUCK else "medium" if waited >= LONG else "low" if waited >= SHORT else "info"
 
 
@@ -74,7 +78,7 @@ def stuck_fin_wait_2(c: View) -> Iterator[Hit]:
             if waited
             else f"{end.name} has closed, and {end.peer.name} not yet, as the capture ends",
             [s for s in end.segments if s.fin],
-            graded(waited),
+            graded(waited, end.peer.side),
         )
 
 
@@ -92,7 +96,7 @@ def stuck_close_wait(c: View) -> Iterator[Hit]:
             if waited
             else f"{end.peer.name} has had {end.name}'s FIN, and not closed yet, as the capture ends",
             [s for s in end.segments if s.fin],
-            graded(waited),
+            graded(waited, end.peer.side),
         )
 
 
