@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.test_causes import diagnoses
 from tests.test_causes_leaving import loud
 
 pytestmark = pytest.mark.plain
@@ -41,3 +42,15 @@ def test_a_scale_that_was_taken_out_of_the_answer(window, said):
         text += f"{0.043 + 0.02 * n:.3f} > P. {begins}:{begins + size}({size}) ack 1 win 500\n"
         text += f"{0.062 + 0.02 * n:.3f} < . 1:1(0) ack {begins + size} win {window}\n"
     assert [cause for cause, _ in loud(text)] == ([said] if said else [])
+
+
+@pytest.mark.parametrize("end", ["", "end 40\n"])
+def test_a_window_that_is_shut_when_the_capture_ends(end):
+    """Whether it ends with the answer to a probe, or later."""
+    text = OPENED.format(scale="") + "0.022 > P. 1:29201(29200) ack 1 win 500\n0.042 < . 1:1(0) ack 29201 win 0\n"
+    for time in (0.3, 0.8, 1.7, 3.5, 7.1, 14.3, 28.7):
+        text += f"{time} > . 29200:29200(0) ack 1 win 500\n{time + 0.02} < . 1:1(0) ack 29201 win 0\n"
+    found = diagnoses(text + end)[0]
+    assert found.cause == "receiver_slow"
+    assert found.message.endswith("and still is when the capture ends")
+    assert found.evidence_against == ()

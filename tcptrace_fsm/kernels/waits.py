@@ -351,6 +351,7 @@ def end_waits(
     """Account for the last moments of the due connections ``start`` to ``end``, and for what they still wait for.
 
     What is open when the capture ends, or leaps by days, waits on until then; not a SYN that was given up long before.
+    The capture's last segment ends no wait that goes on behind it, as one for a window does behind a probe.
     Its row says so, and has no frame after it. As the longest wait it counts only where somebody waits for it: a pause
     that nobody waits in, or a slow close, does not.
     """
@@ -371,7 +372,7 @@ def end_waits(
         end_of_books = rows[c + C_OVER_TIME]
         if (
             not over
-            and end_of_books > last
+            and (end_of_books > last or (end_of_books == last and rows[c + C_RUN] == purpose_of(c, bits, rows)))
             and not rows[c + C_FLAGS] & CF_SPLIT
             and end_of_books - last != control[K_LINGER_SYN]
         ):
