@@ -7,7 +7,7 @@ import pytest
 from tcptrace_fsm.tcp.profiles import AUTO
 from tests.courses import FAR, Row, goes_through
 from tests.strategies import run
-from tests.test_fingerprint import LINUX
+from tests.test_fingerprint import GVISOR, LINUX
 
 
 def states(text: str, side: str, profile: str = AUTO) -> str:
@@ -124,3 +124,66 @@ ROWS = [
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_what_an_end_went_through(row):
     goes_through(row)
+
+
+GVISORS = """
+    1.000 > F. 101:101(0)   ack 201 id 105 <ts 900/200>
+    1.020 < .  201:201(0)   ack 102 id 503 <ts 1000/200>
+    1.220 < F. 201:201(0)   ack 102 id 509 <ts {}/900>
+    1.240 > .  102:102(0)   ack 202 id 106 <ts 1140/1000>
+    end 3
+"""
+
+
+@pytest.mark.parametrize(
+    "stamp, stack, path",
+    [
+        (1200, GVISOR, "CLOSE_WAIT LAST_ACK FIN_WAIT_1 FIN_WAIT_2"),
+        (1201, GVISOR, "CLOSE_WAIT LAST_ACK FIN_WAIT_1 FIN_WAIT_2"),  # a tick of its clock lay in between
+        (1203, GVISOR, "CLOSE_WAIT LAST_ACK CLOSED"),
+        (1198, GVISOR, "CLOSE_WAIT LAST_ACK CLOSED"),
+        (1200, LINUX, "CLOSE_WAIT LAST_ACK CLOSED"),  # does not start again
+    ],
+)
+def test_a_fin_that_leaves_one_least_rto_after_the_ack_is_a_second_one(stamp, stack, path):
+    goes_through(Row("", GVISORS.format(stamp), "server", path, client=stack, server=stack))
+
+
+FINS_CROSS = """
+    1.000 > F. 101:101(0)   ack 201 id 105
+    1.015 < .  202:202(0)   ack 101 id 504
+    1.020 < .  202:202(0)   ack 102 id 505
+    end 3
+"""
+
+
+def test_who_counts_an_unseen_fin_before_it_takes_the_other_closed_at_the_same_time():
+    goes_through(linux("", FINS_CROSS, "server", "CLOSING"))
+
+
+@pytest.mark.parametrize(
+    "text, path",
+    [
+        ("1.025 < . 1:1(0) ack 1", "SYN_RECEIVED"),
+        ("1.025 < . 1:1(0) ack 1\n1.027 > P. 1:101(100) ack 1", "SYN_RECEIVED ESTABLISHED"),
+    ],
+)
+def test_a_syn_that_comes_again_is_answered_by_a_listeners_ack_in_syn_received(text, path):
+    syn = "win 29184 ttl 64 <mss 1460, ts 100/0, scale 5>"
+    went = run(f"0 > S 0:0(0) {syn}\n1 > S 0:0(0) {syn}\n{text}\nend 1.5", profile=AUTO).connections[0]
+    assert " ".join(s.target for s in went.of("server")) == path
+
+
+@pytest.mark.parametrize(
+    "number, stack, closed",
+    [
+        (1500, GVISOR, True),  # inside the window
+        (201, GVISOR, True),
+        (9_000_000, GVISOR, False),
+        (1500, LINUX, False),  # draws a challenge ACK instead (RFC 5961 section 3.2)
+    ],
+)
+def test_gvisor_obeys_an_rst_anywhere_inside_the_window(number, stack, closed):
+    text = FAR.format(client=stack.format(ecr=0), server=stack.format(ecr=100)) + f"1 < R. {number}:{number}(0) ack 101"
+    path = [step.target for step in run(text + "\nend 3", profile=AUTO).connections[0].of("client")]
+    assert (path[-1] == "CLOSED") == closed

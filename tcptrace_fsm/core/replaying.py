@@ -21,6 +21,7 @@ from tcptrace_fsm.kernels.layout import (
     CONTROL_SIZE,
     HABIT_FIN_STARTS_AGAIN,
     HABIT_KEEPS_TIME_WAIT,
+    HABIT_OBEYS_RST_INSIDE,
     HABIT_REFUSES_SYN,
     HABIT_STRAIGHT,
     K_LINGER_SYN,
@@ -87,6 +88,7 @@ def timer_words(profile: Profile) -> array[int]:
         found.append(
             (HABIT_KEEPS_TIME_WAIT if whose.keeps_time_wait else 0)
             | (HABIT_FIN_STARTS_AGAIN if whose.fin_starts_again else 0)
+            | (HABIT_OBEYS_RST_INSIDE if whose.obeys_rst_inside else 0)
             | (HABIT_STRAIGHT if whose.straight else 0)
             | (HABIT_REFUSES_SYN if whose.refuses_syn else 0)
         )

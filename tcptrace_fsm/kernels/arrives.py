@@ -266,15 +266,9 @@ def behind_unseen_fin(tcb: Tcb, w: int) -> int:
     proof = tcb.fin_proof
     if tcb.state != ST_ESTABLISHED or tcb.fin_end >= 0 or proof < 0:
         return 0
-    flags = tcb.log[proof].flags
-    if flags & (TCP_SYN | TCP_RST) or tcb.log[proof].length or not tcb.log[proof].marks & M_GAP:
-        return 0
     if tcb.log[proof].time - tcb.log[w].time > tcb.reach + AT_ONCE * MILLISECOND:
         return 0
-    end = tcb.log[proof].seq
-    if end < 2 or end != tcb.endpoint.next:
-        return 0
-    return 1 if is_missing(tcb.endpoint, end - 1) and not is_missing(tcb.endpoint, end - 2) else 0
+    return counts_unseen_fin(tcb, proof)
 
 
 def unseen_fin_acked(tcb: Tcb, w: int) -> int:

@@ -10,6 +10,7 @@ from tcptrace_fsm.kernels.minisockets import *
 from tcptrace_fsm.kernels.moves import *
 from tcptrace_fsm.kernels.resets import *
 from tcptrace_fsm.kernels.seen import *
+from tcptrace_fsm.kernels.sequence import *
 
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels.records import Tcb
@@ -37,6 +38,19 @@ def fin_sent_before(tcb: Tcb, w: int) -> int:
     return 1 if tcb.log[w].marks & M_SENT_BEFORE else 0
 
 
+def sent_by_timer(tcb: Tcb, proof: int, w: int) -> int:
+    """Whether the endpoint's FIN ``w`` left one least RTO after its bare ACK ``proof``, by its own clock: 1 or 0.
+
+    gVisor's is 200 ms to the millisecond that its timestamps count (MinRTO): its application closed as soon as it had
+    read the end, and that FIN was lost before it got here.
+    """
+    if tcb.log[w].tsval < 0 or tcb.log[proof].tsval < 0 or tcb.log[w].length or tcb.log[w].seq != tcb.log[proof].seq:
+        return 0
+    if tcb.log[proof].flags & (TCP_SYN | TCP_FIN | TCP_RST) or tcb.log[proof].length:
+        return 0
+    return 1 if 0 <= low32(tcb.log[w].tsval - tcb.log[proof].tsval) - LEAST_RTO <= 1 else 0
+
+
 def fin_starts_again(tcb: Tcb, w: int) -> int:
     """Whether the endpoint's FIN ``w`` repeats one that got lost after the ACK of its peer's, by numbers and time.
 
@@ -44,9 +58,11 @@ def fin_starts_again(tcb: Tcb, w: int) -> int:
     retransmission timer has had time to run out.
     """
     proof = tcb.fin_proof
-    if not 0 <= proof < w or tcb.local or not tcb.log[w].marks & M_SENT_BEFORE:
+    if not 0 <= proof < w or tcb.local:
         return 0
-    if tcb.state != ST_LAST_ACK or tcb.log[w].time - tcb.log[proof].time < TIMEOUT_LEAST * MILLISECOND:
+    if tcb.state == ST_LAST_ACK and sent_by_timer(tcb, proof, w):
+        return 1
+    if not tcb.log[w].marks & M_SENT_BEFORE or tcb.state != ST_LAST_ACK or tcb.log[w].time - tcb.log[proof].time < TIMEOUT_LEAST * MILLISECOND:
         return 0
     return 1 if missing_before(tcb, w) > 0 else 0
 
@@ -107,7 +123,7 @@ def turns_away(tcb: Tcb, w: int) -> int:
         return 0
     if flags & (TCP_FIN | TCP_SYN) or tcb.log[w].length or (not tcb.local and tcb.peer_ack >= 1):
         return 0
-    return 1 if tcb.log[w].ack <= tcb.own_ack else 0
+    return 1 if tcb.log[w].ack <= max(tcb.own_ack, 1) else 0  # of the SYN alone, whose answer may not have passed here
 
 
 def found_gone(tcb: Tcb, w: int) -> int:

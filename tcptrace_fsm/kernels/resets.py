@@ -278,6 +278,8 @@ def takes_rst(tcb: Tcb, w: int) -> int:
         return arrives_after(tcb, w, tcb.last_alive)
     if tcb.log[w].marks & M_RST_OUTSIDE:
         return 0
+    if tcb.log[w].marks & M_RST_INEXACT and tcb.habits & HABIT_OBEYS_RST_INSIDE:
+        return arrives_after(tcb, w, tcb.last_alive)
     if tcb.log[w].marks & M_RST_INEXACT and not shows_no_mercy(tcb, w):
         return 0
     if challenged(tcb, w):

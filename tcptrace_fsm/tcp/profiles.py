@@ -69,6 +69,8 @@ class Profile:
         that acknowledges its own takes it to TIME_WAIT with no FIN_WAIT_2 in between, as Linux has it.
     refuses_syn : bool
         Whether TIME_WAIT answers a SYN by an RST, and stays.
+    obeys_rst_inside : bool
+        Whether an RST anywhere inside the window ends the connection, as RFC 793 had it before RFC 5961.
     hosts : mapping of Host to Timers
         Those hosts that have taught their own.
     given : frozenset of str
@@ -85,6 +87,7 @@ class Profile:
     fin_starts_again: bool = False
     straight: bool = False
     refuses_syn: bool = False
+    obeys_rst_inside: bool = False
     hosts: Mapping[Host, Timers] = field(default_factory=dict, hash=False)
     given: frozenset[str] = frozenset()
 
@@ -159,7 +162,8 @@ PROFILES: dict[str, Profile] = {
             straight=True,
             refuses_syn=True,
         ),
-        # DefaultTCPTimeWaitTimeout and DefaultTCPLingerTimeout; TIME_WAIT drops each RST (handleTimeWaitSegments).
+        # DefaultTCPTimeWaitTimeout and DefaultTCPLingerTimeout; TIME_WAIT drops each RST (handleTimeWaitSegments), the
+        # other states obey each that is acceptable (handleReset).
         Profile(
             "gvisor",
             Interval(60.0, 60.0, 61.0),
@@ -169,6 +173,7 @@ PROFILES: dict[str, Profile] = {
             fin_starts_again=True,
             keeps_time_wait=True,
             straight=True,
+            obeys_rst_inside=True,
         ),
         # Each host by what its SYN bespeaks; Linux where that is not known.
         Profile(AUTO, Interval(60.0, 61.0, 62.1), Interval(60.0, 61.0, 62.1), True, "what each host's SYN bespeaks"),

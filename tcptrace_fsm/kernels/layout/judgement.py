@@ -8,6 +8,8 @@ AT_ONCE = 30
 DELAYED_ACK_LEAST = 38
 # No retransmission timer runs out sooner: Linux's TCP_RTO_MIN, 200 ms, less a tick (RFC 6298 section 2.4 asks for 1 s).
 TIMEOUT_LEAST = 190
+# The same of those that keep a fine clock (gVisor's MinRTO, Linux's TCP_RTO_MIN).
+LEAST_RTO = 200
 # By then an answer that is due has come, where nothing tells how far away its sender is: Linux delays an ACK for 200 ms
 # at most (TCP_DELACK_MAX; RFC 9293 section 3.8.6.3 allows 500 ms).
 ANSWER_DUE = 250

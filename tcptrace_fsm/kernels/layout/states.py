@@ -37,6 +37,7 @@ HABIT_OBEYS_OLD_RST = 4  # an RST before the window, or anywhere inside it, ends
 HABIT_FIN_STARTS_AGAIN = 2  # it calls itself FIN_WAIT_1 once it has repeated its FIN, whoever closed first
 HABIT_STRAIGHT = 8  # it answers a FIN at once; one that acknowledges its own takes it straight to TIME_WAIT
 HABIT_REFUSES_SYN = 16  # TIME_WAIT answers a SYN by an RST, and stays
+HABIT_OBEYS_RST_INSIDE = 32  # an RST anywhere inside the window ends the connection, and none draws a challenge ACK
 
 # END_STACK, and the order of the profiles at P_STACKS
 STACK_UNKNOWN = 0
