@@ -149,6 +149,20 @@ def test_a_fin_that_leaves_one_least_rto_after_the_ack_is_a_second_one(stamp, st
     goes_through(Row("", GVISORS.format(stamp), "server", path, client=stack, server=stack))
 
 
+@pytest.mark.parametrize(
+    "at, path", [("1.290", "FIN_WAIT_1 CLOSING FIN_WAIT_1 FIN_WAIT_2"), ("1.025", "FIN_WAIT_1 CLOSING TIME_WAIT")]
+)
+def test_a_fin_that_passes_behind_what_counts_it_is_a_second_one(at, path):
+    text = f"""
+        1.000 > F. 101:101(0)   ack 201 id 105 <ts 900/200>
+        1.020 < .  202:202(0)   ack 102 id 504 <ts 1000/200>
+        {at} < F. 201:201(0)   ack 102 id 509 <ts 1270/900>
+        1.310 > .  102:102(0)   ack 202 id 106 <ts 1210/1000>
+        end 3
+    """
+    goes_through(Row("", text, "server", path, client=GVISOR, server=GVISOR))
+
+
 FINS_CROSS = """
     1.000 > F. 101:101(0)   ack 201 id 105
     1.015 < .  202:202(0)   ack 101 id 504

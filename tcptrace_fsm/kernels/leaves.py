@@ -54,15 +54,20 @@ def sent_by_timer(tcb: Tcb, proof: int, w: int) -> int:
 def fin_starts_again(tcb: Tcb, w: int) -> int:
     """Whether the endpoint's FIN ``w`` repeats one that got lost after the ACK of its peer's, by numbers and time.
 
-    By its numbering of packets one or two of the connection are missing, behind that ACK, and since then its
-    retransmission timer has had time to run out.
+    What went before counts that FIN as sent. Or by its numbering of packets one or two of the connection are missing,
+    behind that ACK, and since then its retransmission timer has had time to run out.
     """
     proof = tcb.fin_proof
     if not 0 <= proof < w or tcb.local:
         return 0
-    if tcb.state == ST_LAST_ACK and sent_by_timer(tcb, proof, w):
+    waited = tcb.log[w].time - tcb.log[proof].time
+    if is_behind_fin(tcb, proof) and tcb.state == ST_CLOSING:
+        return 1 if waited >= TIMEOUT_LEAST * MILLISECOND else 0
+    if tcb.state != ST_LAST_ACK:
+        return 0
+    if sent_by_timer(tcb, proof, w):
         return 1
-    if not tcb.log[w].marks & M_SENT_BEFORE or tcb.state != ST_LAST_ACK or tcb.log[w].time - tcb.log[proof].time < TIMEOUT_LEAST * MILLISECOND:
+    if not tcb.log[w].marks & M_SENT_BEFORE or waited < TIMEOUT_LEAST * MILLISECOND:
         return 0
     return 1 if missing_before(tcb, w) > 0 else 0
 
