@@ -125,3 +125,61 @@ def test_an_rst_far_beyond_any_window_is_seen_whatever_the_scale():
         0.510 < P. 1:101(100)   ack 401 win 64
     """
     assert severities(text, "rst_out_of_window") == ["medium"]
+
+
+def closing_first(port):
+    """A client that asks and closes its direction at once, and a server that closes without a byte."""
+    return f"""
+        port {port} 7979
+        {port % 10}.000 > S  0:0(0)
+        {port % 10}.001 < S. 0:0(0)     ack 1
+        {port % 10}.002 > .  1:1(0)     ack 1
+        {port % 10}.003 > P. 1:101(100) ack 1
+        {port % 10}.003 > F. 101:101(0) ack 1
+        {port % 10}.010 < F. 1:1(0)     ack 102
+        {port % 10}.011 > .  102:102(0) ack 2
+    """
+
+
+@pytest.mark.parametrize(("other", "said"), [("", True), ("addr 10.9.9.9 10.0.0.2\n", False)])
+def test_a_connection_behind_a_translation_is_no_second_one(other, said):
+    """Under another name, with the same numbers at the same moment; twice as many do not ask in vain."""
+    again = closing_first(40001).replace(" 40001 ", " 50001 ") if other else "isn 7777 8888\n" + closing_first(40002)
+    found = [d.cause for d in diagnoses(closing_first(40001) + other + again)]
+    assert ("half_close_unsupported" in found) == said
+
+
+REUSED = """
+    isn 1000 5000
+    0.000 > S  0:0(0)
+    0.003 < S. 0:0(0)   ack 1
+    0.004 > .  1:1(0)   ack 1
+    0.005 > P. 1:101(100) ack 1
+    0.006 < F. 1:1(0)   ack 101
+    0.007 > F. 101:101(0) ack 2
+    0.008 < .  2:2(0)   ack 102
+"""
+
+
+@pytest.mark.parametrize(("went_on", "found"), [("0.02 > . 1:1(0) ack 1", []), ("", ["medium"])])
+def test_answers_behind_a_handshake_are_no_flood(went_on, found):
+    """They are those of later connections on the same ports, whose SYNs are stamped late or missing."""
+    text = f"0.00 > S 0:0(0)\n0.01 < S. 0:0(0) ack 1\n{went_on}\n"
+    text += "".join(f"{n}.00 < S. 0:0(0) ack {1000 * n}\n" for n in range(1, 9))
+    assert severities(text, "synack_flood") == found
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, False), (500, True)])
+def test_the_syn_of_a_connection_that_comes_once_more_uses_no_port_again(number, said):
+    """It was repeated, and overtaken by all the rest."""
+    text = (
+        REUSED
+        + f"""
+        isn {1000 + number} 70000
+        0.100 > S  0:0(0)
+        isn 1000 5000
+        0.101 < .  2:2(0)  ack 102
+        end 3
+    """
+    )
+    assert ("port_in_time_wait" in [d.cause for d in diagnoses(text)]) == said

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, overload
 
 from tcptrace_fsm.core.grouping import Field, Order, in_order, multiplied, picked, words_in_common
 from tcptrace_fsm.kernels.layout import (
+    BASE_SYN,
     C_CLIENT_HI,
     C_CLIENT_LO,
     C_CLOSING,
@@ -50,6 +51,7 @@ from tcptrace_fsm.kernels.layout import (
     OPENING_SIMULTANEOUS,
     SERVER,
 )
+from tcptrace_fsm.text.durations import SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -63,6 +65,7 @@ __all__ = [
     "CLIENT_SEGMENTS",
     "CLIENT_SYNS",
     "FIELDS",
+    "NEARLY",
     "OPENED",
     "PLACES",
     "SERVER_BYTES",
@@ -75,6 +78,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+NEARLY = SECOND // 10  # how far apart two captures of one packet may be
 CLIENT_PORT, SERVER_PORT = -1, -2  # no words of a record: halves of one
 OPENED = (OPENING_HANDSHAKE, OPENING_SIMULTANEOUS, OPENING_FAST_OPEN)
 
@@ -275,6 +279,22 @@ class Briefs:
     @cached_property
     def _starts(self) -> array[int]:
         return multiplied(self.rows, BRIEF_SIZE)
+
+    @cached_property
+    def apart(self) -> Briefs:
+        """Those that are no copies of one before: a capture may show a connection in two VLANs, or behind a router.
+
+        The same connection has the same two ISNs, at nearly the same time.
+        """
+        began: dict[tuple[int, int], int] = {}
+        chosen = []
+        numbers = (self.column(end_word(side, E_BASE)) for side in (CLIENT, SERVER))
+        known = (self.column(end_word(side, E_BASE_KNOWN)) for side in (CLIENT, SERVER))
+        for client, server, *of_syns, time in zip(*numbers, *known, self.column(C_FIRST_TIME), strict=True):
+            before = began.get((client, server))
+            chosen.append(before is None or of_syns != [BASE_SYN, BASE_SYN] or time - before >= NEARLY)
+            began.setdefault((client, server), time)
+        return self.those(chosen) if not all(chosen) else self
 
     def those(self, chosen: Iterable[int]) -> Briefs:
         """Some of them: one number for each, 0 if it is left out."""

@@ -14,12 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from tcptrace_fsm.causes.briefs import NEARLY
 from tcptrace_fsm.core.words import CONFIDENCES, PLACES, SEVERITIES
 from tcptrace_fsm.findings.keys import NEVER_OPENED
 from tcptrace_fsm.findings.lacking import lacks, mistimed
 from tcptrace_fsm.findings.needs import doubtful, incomplete
 from tcptrace_fsm.kernels.layout import BASE_SYN, C_OPENING, C_PORTS, E_BASE, E_BASE_KNOWN, E_SYN_TSVAL
-from tcptrace_fsm.text.durations import SECOND, UNKNOWN
+from tcptrace_fsm.text.durations import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFIDENCES", "INCOMPLETE", "PLACES", "Cause", "Diagnosis", "Sufferer", "Verdict", "once_each", "surest"]
 
-NEARLY = SECOND // 10  # how far apart two captures of one packet may be
 GROUPS = ("service", "pair", "client", "server", "capture")
 INCOMPLETE = (
     "the capture lacks segments of the connection, has several on the same ports, or stamps them out of order: it may "

@@ -11,6 +11,7 @@ from tcptrace_fsm.causes.picky import EXPLAINED, answered_syn
 from tcptrace_fsm.findings.odd_opening import is_old_ack
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
+    BASE_SYN,
     C_INCARNATION,
     C_OPENING,
     C_PORTS,
@@ -18,6 +19,7 @@ from tcptrace_fsm.kernels.layout import (
     CLIENT,
     CLOSING_ABORTED,
     CLOSING_NONE,
+    E_BASE,
     SERVER,
     TCP_ACK,
     TCP_FIN,
@@ -84,6 +86,8 @@ def port_in_time_wait(case: Case, world: World) -> Verdict | None:
     before = use_before(case, world)
     if before and before.closing == CLOSING_NONE:
         return None  # still open: the client forgot it
+    if before and before.client_base_known == BASE_SYN and before.client_base == case.client[E_BASE]:
+        return None  # the SYN of that connection once more, which came late
     ack = old_ack(case, before, world)
     passed = case.first_time - before.last_time if before else -1
     if ack is None and (one_way_capture(case, world) or syns[-1].time - syns[0].time < RTO):

@@ -128,8 +128,9 @@ def ack_changed(c: View) -> Iterator[Hit]:
 
 
 def flood(c: View) -> Iterator[Hit]:
-    """Many different SYN+ACKs."""
-    answers = syn_acks(c.server)
+    """Many different SYN+ACKs, and none that the client had gone on with: those behind are of connections to come."""
+    plain = next((s.frame for s in c.client.segments if is_plain(s)), None)
+    answers = [s for s in syn_acks(c.server) if plain is None or s.frame < plain]
     different = {(s.seq, s.ack) for s in answers}
     if len(different) > 5:
         yield Hit(
