@@ -11,6 +11,7 @@ from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.core.grouping import Order, in_order
+from tcptrace_fsm.core.room import zeros
 from tcptrace_fsm.kernels.layout import PIECE_CLIENT, PIECE_FRAME, PIECE_SERVER, PIECE_TEXT, SE_SIX, SENTENCE_SIZE
 from tcptrace_fsm.kernels.sentences import rising
 from tcptrace_fsm.text.addresses import address_text, socket_text
@@ -121,7 +122,7 @@ def evidence_of(begins: array[int], counts: array[int], frames: array[int]) -> t
     """
     if counts.count(1) == len(counts):
         return counts, in_order(begins, frames)
-    out, odd = array("q", bytes(8 * sum(counts))), array("q", bytes(8 * len(counts)))
+    out, odd = zeros(sum(counts)), zeros(len(counts))
     n = rising(len(counts), begins, counts, frames or array("q", [0]), out or array("q", [0]), odd)
     if n:
         each = [frames[begin : begin + count] for begin, count in zip(begins, counts, strict=True)]

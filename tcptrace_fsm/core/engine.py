@@ -13,7 +13,7 @@ from tcptrace_fsm.core.finished import Block, Finished
 from tcptrace_fsm.core.grouping import Records, counting
 from tcptrace_fsm.core.judges import have_judged
 from tcptrace_fsm.core.replaying import CHUNK, Replayer
-from tcptrace_fsm.core.room import copied, grown, room, words
+from tcptrace_fsm.core.room import copied, grown, room, zeros
 from tcptrace_fsm.kernels.apart import copy_logs, size_of_logs
 from tcptrace_fsm.kernels.embryos import embryos_among, free_logs, hatch_apart, hatch_due, let_go_of_hatched
 from tcptrace_fsm.kernels.ending import expire, make_all_due, release
@@ -143,7 +143,7 @@ class Engine:
         self.judges = judges
         self.lost: Lost | None = None
         self.tables = tables = Tracker()
-        tables.control = control = words(CONTROL_SIZE + SEGMENT_SIZE)
+        tables.control = control = zeros(CONTROL_SIZE + SEGMENT_SIZE)
         control[K_SEED] = (random_seed() if seed is None else seed) | 1
         control[K_SLOTS] = 1024
         control[K_ROW_FREE] = -1
@@ -160,7 +160,7 @@ class Engine:
         control[K_STREAM_SLOTS] = 1024
         tables.slots = room(2 * control[K_SLOTS])
         tables.past = room(PAST_SIZE * control[K_PAST])
-        tables.known = words(2 * control[K_STREAM_SLOTS])
+        tables.known = zeros(2 * control[K_STREAM_SLOTS])
         tables.paths = room(PATH_SIZE)
         for name in ("rows", "log", "living", "due", "streams", "waits"):
             setattr(tables, name, room(0))
@@ -269,7 +269,7 @@ class Engine:
         while 2 * (most - forgotten) > size:
             size *= 2
         if size > control[K_STREAM_SLOTS] or forgotten > self.forgotten:
-            larger = words(2 * size)
+            larger = zeros(2 * size)
             move_slots(tables.known, control[K_STREAM_SLOTS], larger, size, forgotten)
             self.forgotten = forgotten
             tables.known = larger
@@ -341,7 +341,7 @@ class Engine:
             apart = plain and embryos_among(start, stop, tables) == stop - start
             end, done = self._replay_apart(start, stop) if apart else self._replay(start, stop)
             if self.two_points:
-                done.paths = words((end - start) * PATH_SIZE)
+                done.paths = zeros((end - start) * PATH_SIZE)
                 collect_paths(end - start, start, tables.due, tables.rows, tables.paths, done.paths)
             block = Block(done, tables.log, self.lost, self._kept)
             if self.judges is None:
@@ -370,7 +370,7 @@ class Engine:
     def _copied_logs(self, done: Finished, apart: bool) -> memoryview:
         """The logs of these records in memory of their own; those of records that were made apart are free then."""
         tables = self.tables
-        out = words(size_of_logs(done.count, done.connections, tables.log))
+        out = zeros(size_of_logs(done.count, done.connections, tables.log))
         copy_logs(done.count, int(apart), done.connections, tables.log, out, self.control)
         return memoryview(out)
 
@@ -382,7 +382,7 @@ class Engine:
         hatch_due(start, stop, tables)
         if self.two_points and not start:
             end_paths(control[K_DUE], tables.due, tables.rows, tables.paths)
-        end, changes = stop, words(0)
+        end, changes = stop, zeros(0)
         if self.judges is not None:
             end = self.replayer.run(start, stop, control[K_LONGEST], tables.due, tables.rows, tables.log)
             changes = self.replayer.transitions
@@ -398,7 +398,7 @@ class Engine:
         """
         tables = self.tables
         control, count = self.control, stop - start
-        records, changes = Records.blank(count), words(0)
+        records, changes = Records.blank(count), zeros(0)
         hatch_apart(start, count, records, tables)
         if self.judges is not None:
             places = counting(count, CONNECTION_SIZE)

@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tcptrace_fsm.core.room import zeros
 from tcptrace_fsm.kernels.grouping import (
     add_up,
     arrange_records,
@@ -56,7 +57,7 @@ def counting(count: int, step: int = 1) -> array[int]:
     >>> counting(3, 5)
     array('q', [0, 5, 10])
     """
-    out = array("q", bytes(8 * count))
+    out = zeros(count)
     if count:
         count_up(count, step, out)
     return out
@@ -68,7 +69,7 @@ def multiplied(numbers: array[int], factor: int) -> array[int]:
     >>> multiplied(array("q", [3, 5]), 2)
     array('q', [6, 10])
     """
-    out = array("q", bytes(8 * len(numbers)))
+    out = zeros(len(numbers))
     if numbers:
         multiply(len(numbers), factor, numbers, out)
     return out
@@ -80,7 +81,7 @@ def sums_before(numbers: array[int]) -> array[int]:
     >>> sums_before(array("q", [3, 5, 1]))
     array('q', [0, 3, 8])
     """
-    out = array("q", bytes(8 * len(numbers)))
+    out = zeros(len(numbers))
     if numbers:
         add_up(len(numbers), numbers, out)
     return out
@@ -131,7 +132,7 @@ class Records(array):  # type: ignore[type-arg]  # it takes none at run time
 
     def compare(self) -> None:
         """See in what they differ."""
-        self.differs = array("q", bytes(8 * CONNECTION_SIZE))
+        self.differs = zeros(CONNECTION_SIZE)
         tell_apart(len(self) // CONNECTION_SIZE, self, self.differs)
 
     def __setitem__(self, place: Any, value: Any) -> None:
@@ -182,7 +183,7 @@ class Places:
 def in_order(numbers: array[int], records: array[int], size: int = 1) -> array[int]:
     """The records with these numbers, of so many words each, one after the other."""
     count = len(numbers)
-    out = array("q", bytes(8 * count * size))
+    out = zeros(count * size)
     if count:
         arrange_records(count, size, numbers, records, out)
     return out
@@ -192,7 +193,7 @@ def picked(words: array[int], starts: array[int], fields: Sequence[Field]) -> ar
     """Parts of words of some records, record by record."""
     if isinstance(words, Records) and all(map(words.share, fields)):
         return array("q", [words[f.word] >> f.shift & f.mask for f in fields] if starts else ()) * len(starts)
-    out = array("q", bytes(8 * len(starts) * len(fields)))
+    out = zeros(len(starts) * len(fields))
     if starts:
         pick_words(len(starts), starts, words, len(fields), array("q", [n for field in fields for n in field]), out)
     return out
@@ -236,8 +237,8 @@ class Order:
     def __init__(self, records: array[int], size: int, width: int) -> None:
         self.count = count = len(records) // size
         self._records, self._size, self._width = records, size, width
-        self.numbers, work = array("q", bytes(8 * count)), array("q", bytes(8 * (4 * count + 256 + width)))
-        self._begins = array("q", bytes(8 * (count + 1)))
+        self.numbers, work = zeros(count), zeros(4 * count + 256 + width)
+        self._begins = zeros(count + 1)
         self.distinct = 0
         if count:
             self.distinct = group_records(count, size, width, records, self.numbers, work, self._begins)
@@ -254,7 +255,7 @@ class Order:
 
     def ranks(self) -> array[int]:
         """Of each record the number of its group."""
-        out = array("q", bytes(8 * self.count))
+        out = zeros(self.count)
         if self.count:
             write_ranks(self.distinct, self.numbers, self._begins, out)
         return out
@@ -274,7 +275,7 @@ class Order:
         """Those that are alone in their group, and the other groups."""
         if not self.count:
             return array("q"), []
-        alone, several = array("q", bytes(8 * self.distinct)), array("q", bytes(8 * self.count))
+        alone, several = zeros(self.distinct), zeros(self.count)
         n = part_alone(self.distinct, self.numbers, self._begins, alone, several)
         places = iter(several[: 2 * (self.distinct - n)])
         return alone[:n], [self.numbers[i:j] for i, j in zip(places, places, strict=True)]
@@ -295,7 +296,7 @@ class Marks:
     """
 
     def __init__(self, count: int) -> None:
-        self._marks = array("q", bytes(8 * count))
+        self._marks = zeros(count)
         self.any = False
 
     def add(self, starts: array[int], marks: array[int]) -> None:
@@ -305,7 +306,7 @@ class Marks:
 
     def of(self, starts: array[int]) -> array[int]:
         """What is noted for each of these."""
-        out = array("q", bytes(8 * len(starts)))
+        out = zeros(len(starts))
         if starts and self.any:
             marks_of(len(starts), starts, CONNECTION_SIZE, self._marks, out)
         return out
@@ -327,7 +328,7 @@ def words_in_common(
         various = [i for i, field in enumerate(fields) if not words.share(field)]
     keys = picked(words, starts, [fields[i] for i in various])
     if more is not None:
-        keys, picks, size = array("q", bytes(8 * (len(various) + 1) * len(starts))), keys, len(various) + 1
+        keys, picks, size = zeros((len(various) + 1) * len(starts)), keys, len(various) + 1
         for n in range(len(various)):
             keys[n::size] = picks[n :: size - 1]
         keys[size - 1 :: size] = more
@@ -353,6 +354,6 @@ def steps_of(values: array[int], step: int) -> list[tuple[int, int]]:
     """
     if min(values, default=0) < 0:  # relative times
         return [(value // step, 1) for value in values]
-    out = array("q", bytes(16 * len(values)))
+    out = zeros(2 * len(values))
     n = count_steps(len(values), values, step, out) if values else 0
     return list(zip(out[: 2 * n : 2], out[1 : 2 * n : 2], strict=True))

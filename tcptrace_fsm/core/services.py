@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from typing import NamedTuple
 
+from tcptrace_fsm.core.room import zeros
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.kernels.services import add_services, move_services
 from tcptrace_fsm.text.addresses import address_text, with_port
@@ -102,7 +103,7 @@ class Services:
 
 
 def _table(slots: int) -> array[int]:
-    table = array("q", bytes(8 * (k.SV_HEAD + slots * k.SERVICE_SIZE)))
+    table = zeros(k.SV_HEAD + slots * k.SERVICE_SIZE)
     table[k.SV_SLOTS] = slots
     table[k.SV_HEAD + k.SERVICE_PORT :: k.SERVICE_SIZE] = array("q", [-1]) * slots
     return table

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.core.grouping import Field, Gathered, Order, counting, in_order, picked
+from tcptrace_fsm.core.room import zeros
 from tcptrace_fsm.findings import groups as limits
 from tcptrace_fsm.findings.groups import Name
 from tcptrace_fsm.findings.survey import Collector
@@ -119,7 +120,7 @@ class Attempts:
 
     def _add(self, most: int, write: Callable[[array[int]], int]) -> None:
         """Have a kernel write as many as ``most`` records behind the others; it tells how many these are."""
-        out = array("q", bytes(8 * most * ATTEMPT_SIZE))
+        out = zeros(most * ATTEMPT_SIZE)
         if n := write(out):
             self._held.add(out if n == most else out[: n * ATTEMPT_SIZE])
 
@@ -165,7 +166,7 @@ class Attempts:
 
 def limit_of(bound: Name | None) -> array[int]:
     """The largest key that is taken, for a kernel to compare with."""
-    limit = array("q", bytes(8 * 7))
+    limit = zeros(7)
     if bound is not None:
         limit[: 1 + len(bound)] = array("q", [1, *bound])
     return limit

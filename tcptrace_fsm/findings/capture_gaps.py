@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.core.grouping import Field, picked
+from tcptrace_fsm.core.room import zeros
 from tcptrace_fsm.findings.keys import NEVER_OPENED
 from tcptrace_fsm.findings.rule import Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.findings.survey import Found, Group
@@ -53,7 +54,7 @@ class Midstream(One):
 
     def see_all(self, words: array[int], rows: array[int]) -> None:
         """Those whose ends both spoke, or that said more than a probe does."""
-        chosen = array("q", bytes(8 * len(rows)))
+        chosen = zeros(len(rows))
         n = find_heard(len(rows), rows, words, chosen) if rows else 0
         self.group.add_all(words, chosen[:n])
 
@@ -92,7 +93,7 @@ class OneSided(One):
 
     def see_all(self, words: array[int], rows: array[int]) -> None:
         """Of those of which one side says nothing, such as visibly react to it."""
-        out = array("q", bytes(16 * len(rows)))
+        out = zeros(2 * len(rows))
         n = find_one_sided(len(rows), rows, words, out) if rows else 0
         if n:
             self.group.add_all(words, out[: 2 * n : 2])

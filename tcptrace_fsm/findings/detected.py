@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from array import array
 from functools import partial
-from itertools import accumulate
-from operator import lt
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.columns import Alike, Columns, evidence_of, groups_in, parted
-from tcptrace_fsm.core.grouping import Field, Order, counting, extent_of, in_order, picked, words_in_common
-from tcptrace_fsm.core.room import copied
+from tcptrace_fsm.core.grouping import Field, Order, counting, extent_of, in_order, picked, sums_before, words_in_common
+from tcptrace_fsm.core.room import copied, zeros
 from tcptrace_fsm.core.tally import Counted
 from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.findings.lacking import leap
@@ -103,11 +101,12 @@ class Detections:
 
         ``asked`` holds where the records begin of the connections that were asked about.
         """
-        begins = array("q", accumulate(records[D_FRAMES::DETECTED_SIZE], initial=0))
-        used, whose = begins.pop(), records[D_ASKED::DETECTED_SIZE]
-        if not all(map(lt, whose, whose[1:])) and len(set(whose)) < len(whose):  # of one, in the order of the rules
+        counts, whose = records[D_FRAMES::DETECTED_SIZE], records[D_ASKED::DETECTED_SIZE]
+        begins = sums_before(counts)
+        used = begins[-1] + counts[-1] if counts else 0
+        if Order(whose, 1, 1).distinct < len(whose):  # of one connection in the order of the rules
             places = {number: place for place, number in enumerate(rules)}
-            sorted_by = array("q", bytes(16 * len(whose)))
+            sorted_by = zeros(2 * len(whose))
             sorted_by[::2], sorted_by[1::2] = whose, array("q", map(places.__getitem__, records[D_KIND::DETECTED_SIZE]))
             order = Order(sorted_by, 2, 2).numbers
             records, begins = in_order(order, records, DETECTED_SIZE), in_order(order, begins)
@@ -120,16 +119,17 @@ class Detections:
 
     def _look_at_clocks(self, block: Block) -> None:
         """See where both ends' clocks tell that the times are wrong, as long as the segments are there."""
-        records = self.records
-        keys = list(zip(self.kinds, self.column(D_GRADE), self.column(D_DOUBT), strict=True))
-        loud = {
-            key for key in set(keys) if key[2] & DOUBT_CLOCKS and self._rules[key[0]].graded(*key[1:], None)[0] in LOUD
-        }
-        if not loud or block.log is None:
-            return
-        for i, key in enumerate(keys):
-            if key in loud and leap(block.words, self.starts[i], block.log) > 0:
-                records[i * DETECTED_SIZE + D_DOUBT] |= DOUBT_TIME
+        log, records = block.log, self.records
+        for (kind, grade, doubt), members in self._graded():
+            if log is None or not doubt & DOUBT_CLOCKS or self._rules[kind].graded(grade, doubt, None)[0] not in LOUD:
+                continue
+            for i in members:
+                if leap(block.words, self.starts[i], log) > 0:
+                    records[i * DETECTED_SIZE + D_DOUBT] |= DOUBT_TIME
+
+    def _graded(self) -> list[tuple[tuple[int, ...], array[int]]]:
+        """Kind, grade and doubt, and the numbers of those of which they are so."""
+        return words_in_common(self.records, counting(self._count, DETECTED_SIZE), GRADED)
 
     def some(self, numbers: list[int]) -> Detections:
         """Those with these numbers, in order."""
@@ -187,7 +187,7 @@ class Detections:
 
     def _said(self) -> tuple[array[int], list[str | None]]:
         """What the words of each depend on beside names, ``SAID_SIZE`` words; and the texts about what was lost."""
-        said = array("q", bytes(8 * SAID_SIZE * self._count))
+        said = zeros(SAID_SIZE * self._count)
         write_said(self._count, self.records, said)
         if self._lost is None:
             return said, [None]
@@ -209,9 +209,14 @@ class Detections:
         """What the kernel calls the kind of each."""
         return self.column(D_KIND)
 
+    def counts(self) -> dict[int, int]:
+        """How many there are of each kind, without the others."""
+        places = counting(self._count, DETECTED_SIZE)
+        return {kind: len(members) for (kind,), members in words_in_common(self.records, places, KIND)}
+
     def kinds_together(self) -> set[int]:
         """The kinds, as bits, that some connection has several of."""
-        together = array("q", bytes(8 * self._count))
+        together = zeros(self._count)
         n = find_together(self._count, self.records, together) if self._count else 0
         return set(together[:n])
 
@@ -228,7 +233,7 @@ class Detections:
     def counted(self) -> Iterator[Counted]:
         """Count them, without the others: what is graded alike together."""
         places = counting(self._count, DETECTED_SIZE)
-        for (kind, grade, doubt), members in words_in_common(self.records, places, GRADED):
+        for (kind, grade, doubt), members in self._graded():
             rule = self._rules[kind]
             for lost, some in self._by_losses(members).items():
                 chosen = in_order(some, places)
@@ -257,5 +262,6 @@ NAMES = (
     *(Field(D_SERVER_HI), Field(D_SERVER_LO), Field(D_PORTS, 0, 65535), Field(D_TAKEN_FRAME)),
 )
 """What is filled in, in the order of SE_SIX and what follows."""
+KIND = (Field(D_KIND),)
 GRADED = (Field(D_KIND), Field(D_GRADE), Field(D_DOUBT))
 NUMBER = (Field(D_ID),)

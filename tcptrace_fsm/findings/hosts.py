@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.core.grouping import Field, in_order, lowest_of, picked, words_in_common
+from tcptrace_fsm.core.room import zeros
 from tcptrace_fsm.findings.groups import Smallest
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, FIRST_FIN, WHOLE
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, mask, median, span
@@ -42,6 +42,7 @@ from tcptrace_fsm.tcp.machine import State
 from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterator
 
     from tcptrace_fsm.findings.survey import Name
@@ -127,7 +128,7 @@ class Reuse(Collector):
 
     def see_all(self, words: array[int], rows: array[int]) -> None:
         """Incarnations after which the client opened another."""
-        out = array("q", bytes(8 * len(rows)))
+        out = zeros(len(rows))
         rows = out[: find_used_again(len(rows), rows, words, out)] if rows else rows
         for pair, numbers in words_in_common(words, rows, PAIR):
             some = in_order(numbers, rows)

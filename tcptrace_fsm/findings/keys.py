@@ -7,11 +7,11 @@ cannot be decided holds: where ``when`` says no, there is nothing to be found.
 
 from __future__ import annotations
 
-from array import array
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.core.grouping import Places, groups_of
+from tcptrace_fsm.core.room import zeros
 from tcptrace_fsm.kernels.facts import classify
 from tcptrace_fsm.kernels.layout import (
     ALL_FACTS,
@@ -43,6 +43,8 @@ from tcptrace_fsm.kernels.records import Classes
 from tcptrace_fsm.kernels.replay import interesting
 
 if TYPE_CHECKING:
+    from array import array
+
     from tcptrace_fsm.core.finished import Block
 
 __all__ = ["NEVER_OPENED", "Key", "alike", "key_of", "mask", "notable"]
@@ -112,7 +114,7 @@ class Keys:
     slots = 8192
 
     def __init__(self) -> None:
-        self.words = array("q", bytes(8 * KEY_SIZE * self.slots))
+        self.words = zeros(KEY_SIZE * self.slots)
         self._made: dict[int, Key] = {}
 
     def of(self, number: int, words: array[int], c: int) -> Key:
@@ -145,14 +147,14 @@ def key_of(words: array[int], c: int, facts: int = ALL_FACTS) -> Key:
 
 def _alike(block: Block) -> dict[Key, Places]:
     words, log = block.words, block.log
-    chosen = array("q", bytes(16 * block.count))
+    chosen = zeros(2 * block.count)
     n = interesting(block.count, BORING, words, chosen)
     if not n:
         return {}
     if "keys" not in block.kept:
         block.kept["keys"] = Keys()
     keys: Keys = block.kept["keys"]
-    classes = array("q", bytes(8 * n))
+    classes = zeros(n)
     changes = block.done.transitions or chosen
     given = Classes(chosen=chosen, block=words, changes=changes, known=keys.words, slots=keys.slots, of=classes)
     if log is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tcptrace_fsm.core.columns import NAMES_SIZE, NO_CLIENT, NO_SERVER, Alike, Columns, groups_in, parted
 from tcptrace_fsm.core.finished import Finding
+from tcptrace_fsm.core.room import zeros
 from tcptrace_fsm.core.tally import Counted
 from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.kernels.layout import (
@@ -125,7 +126,7 @@ class Lone:
     def columns(self) -> Columns:
         """What they say, column by column."""
         count, survey, frames = len(self), self.survey, self.column(A_FRAME)
-        said = array("q", bytes(16 * count))
+        said = zeros(2 * count)
         said[::2], said[1::2] = self.column(A_SIDE), self.column(A_ANSWERED)
         groups, firsts = groups_in(said, 2)
         alike, pieces = [], []

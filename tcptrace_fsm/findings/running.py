@@ -224,8 +224,7 @@ class Runner(Judge):
         """
         if any(map(self._exclude, found.kinds_together())):
             return False
-        kinds = found.kinds
-        counts = {self.frequent[number].kind: kinds.count(number) for number in set(kinds)}
+        counts = {self.frequent[number].kind: n for number, n in found.counts().items()}
         if any(self.made[kind] + n >= MOST_FINDINGS for kind, n in counts.items()):
             return False
         self.made.update(counts)

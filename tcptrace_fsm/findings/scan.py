@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from array import array
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.core.grouping import Field, words_in_common
+from tcptrace_fsm.core.room import zeros
 from tcptrace_fsm.findings.attempts import HOST, PAIR, OfAttempts
 from tcptrace_fsm.findings.lone import Lone
 from tcptrace_fsm.findings.rule import SECOND, Key, Rule, span
@@ -35,6 +35,7 @@ from tcptrace_fsm.kernels.layout import (
 from tcptrace_fsm.kernels.strays import find_probes
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterator
 
     from tcptrace_fsm.findings.attempts import Columns
@@ -100,7 +101,7 @@ def probers(words: array[int], rows: array[int], flags: int, others: int | None 
     array('q')
         Where the record begins, and the side, one after the other; see :func:`tcptrace_fsm.kernels.strays.find_probes`.
     """
-    out = array("q", bytes(16 * len(rows)))
+    out = zeros(2 * len(rows))
     n = find_probes(len(rows), rows, words, flags, flags if others is None else others, out) if rows else 0
     return out[: 2 * n]
 

@@ -6,11 +6,11 @@ rule asks for it first.
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from tcptrace_fsm.core.room import zeros
 from tcptrace_fsm.findings.icmp import IcmpError, icmp_errors
 from tcptrace_fsm.findings.keys import mask
 from tcptrace_fsm.findings.wording import name_in
@@ -78,6 +78,7 @@ from tcptrace_fsm.tcp.machine import Basis, Event, State
 from tcptrace_fsm.tcp.profiles import STACKS
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Iterable
 
     from tcptrace_fsm.tcp.profiles import Profile
@@ -272,7 +273,7 @@ _SEGMENT: Callable[[Iterable[int]], Segment] = partial(tuple.__new__, Segment)  
 def segments_of(words: array[int], c: int, log: memoryview) -> list[Segment]:
     """The log of the connection whose record begins at ``c``, in capture order."""
     count = words[c + C_LOG_COUNT]
-    unpacked = array("q", bytes(8 * UNPACKED_SIZE * count))
+    unpacked = zeros(UNPACKED_SIZE * count)
     unpack(words[c + C_LOG_HEAD], count, log, unpacked)
     each = iter(unpacked)
     found = list(map(_SEGMENT, zip(*[each] * UNPACKED_SIZE, strict=True)))
