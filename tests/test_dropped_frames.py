@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tcptrace_fsm.capture.scripted import parse
-from tcptrace_fsm.kernels.layout import C_RESPONSE_MAX
+from tcptrace_fsm.kernels.layout import C_RESPONSE_MAX, OPT_SHORT, S_OPTIONS, SEGMENT_SIZE
 from tests.strategies import run
 from tests.test_causes import diagnoses
 from tests.test_causes_company import opened
@@ -183,3 +183,38 @@ def test_the_syn_of_a_connection_that_comes_once_more_uses_no_port_again(number,
     """
     )
     assert ("port_in_time_wait" in [d.cause for d in diagnoses(text)]) == said
+
+
+@pytest.mark.parametrize(("cut", "severity"), [(0, "medium"), (OPT_SHORT, "low")])
+def test_where_options_are_cut_nothing_tells_a_loss_from_what_was_overtaken(cut, severity):
+    """Fast retransmissions, and no D-SACK that says that they came twice: there may have been some."""
+    text = "0.000 > S 0:0(0) <mss 1460,sackok>\n0.010 < S. 0:0(0) ack 1 <mss 1460,sackok>\n0.020 > . 1:1(0) ack 1\n"
+    for n in range(4):
+        at, seq = 1 + n, 1 + 5000 * n
+        text += "".join(f"{at}.{k:03} > . {seq + 1000 * k}:{seq + 1000 * k + 1000}(1000) ack 1\n" for k in range(5))
+        text += "".join(f"{at}.{100 + k} < . 1:1(0) ack {seq}\n" for k in range(4))
+        text += f"{at}.110 > . {seq}:{seq + 1000}(1000) ack 1\n{at}.210 < . 1:1(0) ack {seq + 5000}\n"
+    segments = parse(text).segments
+    for s in range(0, len(segments), SEGMENT_SIZE):
+        segments[s + S_OPTIONS] |= cut
+    found = [f.severity for f in run(segments, rules=True).findings if f.kind == "lost_after_v"]
+    assert found == [severity]
+
+
+@pytest.mark.parametrize(("more", "severity"), [("", "low"), ("3.60 > P. 101:201(100) ack 1", "high")])
+def test_nobody_gives_up_after_three_times(more, severity):
+    """Where the fourth was due frames may be missing; where that passed, too, and nothing after it, its sender did."""
+    text = f"""
+        0.00 > S  0:0(0)
+        0.01 < S. 0:0(0) ack 1
+        0.02 > .  1:1(0) ack 1
+        0.03 > P. 1:101(100)   ack 1
+        0.04 < .  1:1(0)       ack 101
+        0.20 > P. 101:201(100) ack 1
+        0.41 > P. 101:201(100) ack 1
+        0.84 > P. 101:201(100) ack 1
+        1.70 > P. 101:201(100) ack 1
+        {more}
+        end 30
+    """
+    assert severities(text, "retransmission_timeout_abort") == [severity]

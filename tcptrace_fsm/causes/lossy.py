@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.beyond import still_talk
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, acked_beyond, damaged, stalls, unanswered
-from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.evidence import HANDSHAKE, cuts_options
 from tcptrace_fsm.findings.lacking import shown_from
 from tcptrace_fsm.findings.needs import holds_bare_acks, incomplete
 from tcptrace_fsm.findings.rule import SECOND, mask, span
@@ -159,7 +159,7 @@ def lost_before(case: Case) -> Verdict | None:
     """Segments that never came here, and of which only the repetition is seen: it comes long after its neighbours."""
     if incomplete(case.view):
         return None  # what is missing here may have come to its receiver all the same
-    if all(end[E_OPTIONS] & OPT_MULTIPATH for end in case.view.ends):
+    if cuts_options(case.view) or all(end[E_OPTIONS] & OPT_MULTIPATH for end in case.view.ends):
         return None  # what an application had begun to say may go on over another subflow
     for end in case.view.ends:
         cost = case[C_TIMES + 2 * WAIT_RETRANSMISSION + end.side]
@@ -241,6 +241,8 @@ def lost(case: Case, world: World) -> Verdict | None:
             cost = max(cost, case[C_TIMES + 2 * WAIT_RETRANSMISSION + end.side])
         share = sent / max(end[E_SEGMENTS], 1)
         vain = needless(end)
+        if cuts_options(case.view) and not any(s.has(MARK_TIMEOUT) for s in again):
+            continue  # whether they had only been overtaken, their receiver tells in what is cut
         if vain >= len(again) or (cost < SECOND and (share < 0.03 or 3 * vain >= len(again))):
             continue  # a few, or segments that were late or overtaken and sent again for nothing
         # Of one direction alone nothing tells whether the first copies were late, or its peer would not take them.

@@ -72,7 +72,7 @@ def given_up(c: View) -> Iterator[Hit]:
             f"{span(chain[-1].time - chain[0].time)} without "
             f"an ACK from {end.peer.name}, {how}",
             chain,
-            None if rst or not ignores(end, chain[-1]) else "low",
+            None if rst or (len(chain) > GIVING_UP and not ignores(end, chain[-1])) else "low",
         )
 
 

@@ -31,6 +31,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_TIMEOUT,
     MARK_ZERO_WINDOW_PROBE,
     MILLISECOND,
+    OPT_SHORT,
     PROMPT,
     SERVER,
     TCP_FIN,
@@ -43,7 +44,7 @@ from tcptrace_fsm.text.counts import count
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tcptrace_fsm.findings.rule import Change, End, Key, Segment
+    from tcptrace_fsm.findings.rule import Change, End, Key, Segment, View
 
 __all__ = [
     "BEGUN_IDLE",
@@ -58,6 +59,7 @@ __all__ = [
     "asked_in_vain",
     "bytes_lost",
     "came_twice",
+    "cuts_options",
     "follows_own_syn",
     "genuine",
     "hops",
@@ -179,6 +181,11 @@ def came_twice(end: End) -> int:
     """How many segments of an end came twice: its peer reports so (RFC 2883), or had acknowledged them before."""
     reported = sum(s.has(MARK_DSACK) for s in end.peer.segments)
     return max(reported, sum(s.has(MARK_SPURIOUS) and s.length > 0 for s in end.segments))
+
+
+def cuts_options(view: View) -> bool:
+    """Whether the capture ends inside headers: what receivers report of duplicates, and whose subflow it is, is cut."""
+    return view.once("cuts options", lambda c: any(s.options & OPT_SHORT for s in c.segments))
 
 
 def are_overtaken(again: list[Segment], twice: int) -> bool:

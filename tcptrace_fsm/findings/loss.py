@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE, are_overtaken, came_twice
+from tcptrace_fsm.findings.evidence import HANDSHAKE, are_overtaken, came_twice, cuts_options
 from tcptrace_fsm.findings.lacking import shown_from
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, mask, span
@@ -247,7 +247,7 @@ def lost_after(c: View) -> Iterator[Hit]:
             f"lost between the capture point and {end.peer.name}"
             + (f", or overtaken there like {twice} more that came twice" if overtaken else ""),
             again[1:],
-            "low" if overtaken else graded(lost),
+            "low" if overtaken or (cuts_options(c) and are_overtaken(again, len(again))) else graded(lost),
         )
 
 

@@ -182,8 +182,9 @@ def old_data(c: View, end: End) -> tuple[Segment, int, bool] | None:
         # In a capture that holds a time twice, what came before the new SYN may bear later stamps.
         behind = (s for s in sent if s.time > c[C_ACCEPTED] and s.frame > c[C_TAKEN_FRAME])
         late = next((s for s in behind if had_passed(s, end, c)), None)
-        if late and c[C_MARKS] & mask(MARK_CAPTURE_DUPLICATE) and late.time - c[C_ACCEPTED] < COPIED_WITHIN:
-            return None  # the capture holds frames twice: this is a copy of one before
+        copied = c[C_MARKS] & mask(MARK_CAPTURE_DUPLICATE) or (late and late.ip_id <= 0 and late.tsval < 0)
+        if late and copied and late.time - c[C_ACCEPTED] < COPIED_WITHIN:
+            return None  # the capture holds frames twice, or nothing tells it from that: a copy of one before
         if late:
             return late, late.time - c[C_ACCEPTED], True
     closed = end.left(State.LAST_ACK)
