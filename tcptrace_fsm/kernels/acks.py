@@ -204,7 +204,7 @@ def take_rst(x: int, y: int, seq: int, rows: Words) -> int:
         return 0
     if rows[x + E_FIN] >= 0 and rows[x + E_FIN] - 1 <= seq <= rows[x + E_FIN]:
         return 0
-    if rows[y + E_WINDOW] < 0 and left < seq <= left - (rows[y + E_WINDOW] << SHIFT_MOST):
+    if rows[y + E_WINDOW] < 0 and left < seq <= left + (-rows[y + E_WINDOW] << SHIFT_MOST):
         return 0  # the window is not known, since the scale of it is not
     right = rows[y + E_EDGE] if rows[y + E_EDGE] > rows[x + E_NEXT] else rows[x + E_NEXT]
     return M_RST_INEXACT if left <= seq <= right else M_RST_OUTSIDE
