@@ -339,3 +339,12 @@ def test_who_never_had_a_connection_has_not_lost_it():
     refused += "".join(f"{t} < S. 0:0(0) ack 1\n{t}1 > P. 1:101(100) ack 1\n" for t in ("1.0", "3.0", "7.0", "15.0"))
     refused += "40.0 > P. 1:101(100) ack 1\n40.01 < R 1:1(0)\n"
     assert "endpoint_restarted" not in [d.cause for d in diagnoses(refused)]
+
+
+def test_of_whom_nothing_shows_that_it_was_answered_the_capture_lacks_no_direction():
+    """SYNs without an answer beside one connection of which the ACKs of one side alone are there."""
+    half = "port 50000 80\n0.010 < S. 0:0(0) ack 1\n0.040 < P. 1:201(200) ack 101\n0.050 < F. 201:201(0) ack 101\n"
+    syns = "".join(f"port {40000 + n} 81\n{n}.0 > S 0:0(0)\n" for n in range(5))
+    (found,) = (d for d in diagnoses(half + syns + "end 30\n") if d.cause == "capture_one_sided")
+    assert (found.connections, found.of) == ((0,), 7)  # one more for the end
+    assert "of 1 of 7 connections" in found.message

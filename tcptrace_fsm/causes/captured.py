@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.world import HOLES
+from tcptrace_fsm.findings.capture_gaps import one_sided
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
@@ -80,6 +82,8 @@ def one_way(case: Case, world: World) -> Verdict | None:
     """One direction of connections that have two."""
     if case.both_directions or "one_sided" not in world.kinds or world.drops_frames:
         return None
+    if not one_sided(case.view.words, array("q", [case.view.base])):
+        return None  # nothing shows that the other end said anything
     finding = world.found("one_sided")[0]
     end = next(e for e in case.view.ends if e[E_SEGMENTS])
     return Verdict(

@@ -44,7 +44,7 @@ from tcptrace_fsm.kernels.strays import find_heard, find_one_sided
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["RULES", "SURVEYS"]
+__all__ = ["RULES", "SURVEYS", "one_sided"]
 
 COUNTS = tuple(Field(end_of(0, side) + word) for side in (CLIENT, SERVER) for word in (E_SEGMENTS, E_SYNS, E_RSTS))
 
@@ -88,16 +88,27 @@ class StillOpen(One):
         )
 
 
+def one_sided(words: array[int], rows: array[int]) -> array[int]:
+    """Of the records at ``rows`` those of which one side says nothing, such as visibly react to it.
+
+    Returns
+    -------
+    array of int64
+        Two words for each: where its record begins, and which side is seen.
+    """
+    out = zeros(2 * len(rows))
+    return out[: 2 * find_one_sided(len(rows), rows, words, out)] if rows else out
+
+
 class OneSided(One):
     """Connections of which the capture holds one direction."""
 
     def see_all(self, words: array[int], rows: array[int]) -> None:
         """Of those of which one side says nothing, such as visibly react to it."""
-        out = zeros(2 * len(rows))
-        n = find_one_sided(len(rows), rows, words, out) if rows else 0
-        if n:
-            self.group.add_all(words, out[: 2 * n : 2])
-            self.group.tally("server", sum(out[1 : 2 * n : 2]))
+        found = one_sided(words, rows)
+        if found:
+            self.group.add_all(words, found[::2])
+            self.group.tally("server", sum(found[1::2]))
 
     def found(self, group: Group, now: int) -> Found:
         """The finding."""
@@ -108,9 +119,8 @@ class OneSided(One):
         return Found(
             group,
             None,
-            f"of {self.of_all} the capture holds one direction only, {way}: a mirror port without the other "
-            "direction, or "
-            "answers that take another path; what the silent side did is inferred",
+            f"the capture holds one direction only of {self.of_all}, {way}: a mirror port without the other direction, "
+            "or answers that take another path; what the silent side did is inferred",
             None if 2 * group.count > self.total else "info",
         )
 
