@@ -190,3 +190,13 @@ def test_a_lone_syn_from_the_address_that_it_goes_to_connects_nobody(what):
     assert "self_connect" not in [d.cause for d in diagnoses(forged)]
     opened = forged.replace("end 9", "0.001 > S. 0:0(0) ack 1\n0.002 > . 1:1(0) ack 1")
     assert "self_connect" in [d.cause for d in diagnoses(opened)]
+
+
+@pytest.mark.parametrize(("repeats", "severity"), [((1.0, 3.0, 7.0), "medium"), ((1.0,), None)])
+def test_at_the_server_an_ack_that_comes_at_last_was_lost_before(repeats, severity):
+    """One lost ACK is a second and ordinary; several are no chance, and somebody waits for it."""
+    text = "0.000 > S 0:0(0) ttl 60\n0.0001 < S. 0:0(0) ack 1 ttl 64\n"
+    text += "".join(f"{time} < S. 0:0(0) ack 1 ttl 64\n" for time in repeats)
+    text += f"{repeats[-1] + 0.02} > . 1:1(0) ack 1 ttl 60\n{repeats[-1] + 0.021} < P. 1:12(11) ack 1 ttl 64\n"
+    found = [(d.cause, d.severity) for d in diagnoses(text) if d.severity != "low"]
+    assert found == ([("handshake_lost_in_path", severity)] if severity else [])

@@ -257,7 +257,7 @@ def acks_never_came(case: Case, s: Stalled) -> Verdict | None:
         return None
     later = next((x for x in case.sent(CLIENT) if is_plain(x)), None)
     if later and s.opened:
-        return None
+        return came_at_last(case, s, later)
     evidence = [
         repeated_synacks(case, s),
         f"{case.client.name} sent its SYN once: it has the SYN+ACK, and its ACKs do not get here",
@@ -275,6 +275,26 @@ def acks_never_came(case: Case, s: Stalled) -> Verdict | None:
         f"{1 + len(s.again)} SYN+ACKs in {span(s.again[-1].time - s.first.time)}, none acknowledged",
         ("had the SYN+ACK been lost, the client would have repeated its SYN",),
         () if later else ("syn_flood", "nat_not_undone"),
+        at=s.again[0],
+    )
+
+
+def came_at_last(case: Case, s: Stalled, ack: Segment) -> Verdict:
+    """The ACK of the handshake comes here at last, seconds behind the SYN+ACK: those before it were lost."""
+    waited = ack.time - s.first.time
+    return Verdict(
+        40,
+        "possible",
+        (
+            repeated_synacks(case, s),
+            f"{case.client.name} sent its SYN once: it had the SYN+ACK, and acknowledged each of them",
+            f"the first of its ACKs that came here came {span(waited)} after the SYN+ACK ({case.frames(ack)})",
+        ),
+        f"the connection opened {span(waited)} late: the ACKs with which {case.client.name} completes the handshake "
+        f"did not get to {case.server.name} until then",
+        ("had the SYN+ACK been lost, the client would have repeated its SYN",),
+        ("path_loss",),
+        severity="medium" if waited >= 2 * SECOND else "low",
         at=s.again[0],
     )
 
