@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 
 import pytest
@@ -151,3 +152,73 @@ def test_who_is_refused_as_others_are_is_refused_by_the_same(tmp_path):
     other = {41000 + n: later(ASKS + closed, n / 2) for n in range(5)}
     found = written(tmp_path, {**talks, **other}, lambda second, side: (second * 10) % 5 != 1 or side)
     assert "nothing_listens" not in found.cause.tolist()
+
+
+@pytest.mark.parametrize("seconds", [0, 3])
+def test_at_two_points_an_answer_that_came_too_late_is_a_slow_servers(tmp_path, seconds):
+    """Its client had given up after ten seconds."""
+    close = [(10.081, 0, "FA", 1100, 5000, 0), (10.121, 1, "A", 5000, 1101, 0)]
+    late = [(14.121, 1, "PA", 5000, 1101, 900), (14.161, 0, "R", 1101, 0, 0)]
+    first = told_at_two_points(tmp_path, ASKS + close + late, seconds).iloc[0]
+    assert (first.cause, first.severity) == ("server_slow", "medium")
+
+
+def test_what_is_damaged_between_two_points_is_not_lost(tmp_path):
+    """The farther capture has it, with a wrong checksum: so its receiver gets it, and drops it."""
+    talk = [*ASKS[:3], (0.09, 0, "PA", 1000, 5000, 100), (0.13, 1, "A", 5000, 1100, 0)]
+    talk += [(t, 0, "PA", 1100, 5000, 1000) for t in (0.2, 0.5, 1.1, 2.3, 4.7, 9.5)]
+    packets = []
+    for n, (second, side, flags, seq, ack, length) in enumerate(talk):
+        sent = two_points.BEGIN + round(second * 1e9)
+        packets.append(two_points.Packet(side, seq, ack, flags, length, sent, n + 1, 40000, None, sent + 40_000_000))
+    points = [
+        [(time, summed(content, wrong=point == 1 and packets[n].length == 1000), n) for time, content, n in taken]
+        for point, taken in enumerate(two_points.captures(packets, two_points.Clock()))
+    ]
+    files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in enumerate(points)]
+    assert tf.analyze(files, merge_vantage=True).diagnoses.cause.tolist()[:1] == ["damaged_in_path"]
+
+
+def summed(content, *, wrong):
+    """A frame with its checksum right, or not."""
+    hosts = [".".join(map(str, content[at : at + 4])) for at in (26, 30)]
+    segment = builders.with_checksum(content[34:], *hosts)
+    return content[:34] + (segment[:16] + bytes([segment[16] ^ 0x5A]) + segment[17:] if wrong else segment)
+
+
+def test_at_two_points_an_icmp_error_counts_as_at_one(tmp_path):
+    """Only the client's side hears of it."""
+    packets = [
+        two_points.Packet(0, 999, 0, "S", 0, two_points.BEGIN + n * 10**9, n + 1, 40000 + n, None) for n in range(3)
+    ]
+    packets += [
+        two_points.Packet(0, 999, 0, "S", 0, two_points.BEGIN, 9, 50000, None, two_points.BEGIN + 40_000_000),
+        two_points.Packet(
+            1, 4999, 1000, "SA", 0, two_points.BEGIN + 50_000_000, 10, 50000, None, two_points.BEGIN + 9**9
+        ),
+    ]
+    one, other = two_points.captures(packets, two_points.Clock())
+    quoted = [(time + 20_000_000, prohibited(content), n) for time, content, n in one if n < 3]
+    taken = sorted(one + quoted, key=lambda frame: frame[0])
+    files = [two_points.write(tmp_path / f"{n}.pcap", some) for n, some in enumerate((taken, other))]
+    assert tf.analyze(files, merge_vantage=True).diagnoses.cause.tolist() == ["rejected_by_icmp"]
+
+
+def prohibited(content):
+    """An ICMP error of a router that quotes a frame."""
+    body = struct.pack("!BBHI", 3, 13, 0, 0) + content[14 : 14 + 28]
+    return builders.ethernet(builders.ipv4(body, src="10.0.9.9", dst="10.0.0.1", protocol=1))
+
+
+def test_what_the_senders_capture_lacks_is_no_copy(tmp_path):
+    """It stands late in the order of what was sent, behind more gaps than are kept, and once in one capture."""
+    rng = random.Random(2)
+    network = two_points.Network(seed=2, loss=0, jitter=0)
+    client, server = (two_points.Host(network, side, 40000, data, 16) for side, data in enumerate((100, 60_000)))
+    client.peer, server.peer = server, client
+    network.at(two_points.BEGIN, client.start)
+    packets = network.run()
+    lacking = tuple({n for n, p in enumerate(packets) if p.length and rng.random() < 0.35} for _ in range(2))
+    one, other = two_points.captures(packets, two_points.Clock(), dropped=lacking)
+    files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in (("one", one), ("other", other))]
+    assert tf.analyze(files, merge_vantage=True).diagnoses.cause.tolist() == ["capture_incomplete"]

@@ -212,7 +212,7 @@ def answer_missing(case: Case) -> bool:
     lacking = server[E_NEXT] - 1 - (server[E_FIN] >= 0) - server[E_UNIQUE]
     if 10 * lacking > server[E_UNIQUE]:
         return True
-    return any(s.has(MARK_GAP) and s.frame == case[C_SLOWEST_FRAME] for s in case.sent(SERVER))
+    return any(s.has(MARK_GAP) and s.frame == case.place(case[C_SLOWEST_FRAME]) for s in case.sent(SERVER))
 
 
 def loses_much(case: Case, world: World) -> bool:

@@ -64,7 +64,8 @@ def lacks(case: Case, world: World) -> Verdict | None:
 
 def twice(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """Frames that the capture holds more than once."""
-    copies = [s for s in case.segments if s.has(MARK_CAPTURE_DUPLICATE)]
+    # What only the farther of two points shows stands once in its capture, and late in the order of what was sent.
+    copies = [s for s in case.segments if s.has(MARK_CAPTURE_DUPLICATE) and not s.unsent]
     if not copies:
         return None
     return Verdict(

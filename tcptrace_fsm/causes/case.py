@@ -239,6 +239,14 @@ class Case:
         own = self.shown([n for n, place in places.items() if place == segment.frame])
         return any(n < wanted for n in own if n >> FILE_SHIFT == wanted >> FILE_SHIFT)
 
+    def at_one_point(self, one: Segment, other: Segment) -> bool:
+        """With two capture points: whether the same of them shows both, by the frames that they are known by."""
+        return len({n >> FILE_SHIFT for n in self.shown([one, other])}) < 2
+
+    def place(self, number: int) -> int:
+        """Where the frame with this number, of its record, stands among its logged segments, by their ``frame``."""
+        return number if self.log_places is None else self.log_places.get(number, -1)
+
     @property
     def log_places(self) -> dict[int, int] | None:
         """With two capture points: each logged frame's place, by its number at either point."""

@@ -329,8 +329,8 @@ def two_beginnings(case: Case) -> Verdict | None:
         return None
     answers = [s for s in case.server.segments if s.syn_ack and s.ack == 1]
     other = next((s for s in answers if s.seq != answers[0].seq), None)
-    if other is None:
-        return None
+    if other is None or case.at_one_point(answers[0], other):
+        return None  # the same point shows both: the server has begun anew
     again = max(end[E_RETRANSMITTED] for end in case.view.ends)
     return Verdict(
         93,

@@ -56,7 +56,11 @@ def answered_too_late(case: Case) -> Verdict | None:
     if case.midstream and case[C_RESPONSES] < 2:
         return None  # nothing shows that this server ever answers
     late = [s for s in server.segments if s.length and s.frame > end.frame and not overtaken(s, server)]
-    if not late or not late[0].frame <= case[C_SLOWEST_FRAME] <= late[0].last_frame or case[C_WAIT_WAY + SERVER] < 0:
+    if (
+        not late
+        or not late[0].frame <= case.place(case[C_SLOWEST_FRAME]) <= case.place(late[0].last_frame)
+        or case[C_WAIT_WAY + SERVER] < 0
+    ):
         return None  # it is no answer; or nothing tells when the request had arrived
     if late[0].has(MARK_GAP) or any(
         s.has(MARK_RETRANSMISSION) and s.time >= case[C_WAIT_SPOKE] for s in (*client.segments, *late[:1])

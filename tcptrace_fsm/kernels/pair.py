@@ -258,6 +258,7 @@ def meet(s: int, sends: int, pairing: Pairing) -> int:
         # Its sender's own capture stamped it behind the other one: its record takes the place.
         arrival = held[m + S_TIME]
         frame = held[m + S_FRAME]
+        arrived = held[m + S_CHECKSUM]
         k = 0
         while k < S_FATE:
             held[m + k] = segments[s + k]
@@ -269,6 +270,9 @@ def meet(s: int, sends: int, pairing: Pairing) -> int:
     else:
         held[m + S_ARRIVAL] = now
         held[m + S_ARRIVAL_FRAME] = segments[s + S_FRAME]
+        arrived = segments[s + S_CHECKSUM]
+    if arrived == CHECKSUM_BAD:
+        held[m + S_CHECKSUM] = CHECKSUM_BAD  # damaged between the points: so its receiver has it
     if not pairing.at:
         learn(m, held[m + H_POINT], held, pairing.ways, pairing.ctl)
     return arrive(m, held, pairing.ways, pairing.ctl)
@@ -307,6 +311,10 @@ def take(s: int, point: int, segments: Words, pairing: Pairing) -> int:
         ctl[V_NOW] = segments[s + S_TIME]
     pairing.bucket = content(s, segments, ctl[V_SEED]) & (ctl[V_BUCKETS] - 1)
     at = know_way(s, pairing)
+    if segments[s + S_FLAGS] & TCP_BROKEN:
+        # What no connection takes, or an ICMP error quotes, is no copy of what it looks like.
+        pairing.bucket = (pairing.bucket + 1) & (ctl[V_BUCKETS] - 1)
+        return settle(keep(s, pairing), FATE_UNKNOWN, pairing.held, pairing.ways, ctl)
     sends = 1 if at == point + 1 else 0
     gets = 1 if at and not sends else 0
     best = find_counterpart(s, sends, gets, pairing)

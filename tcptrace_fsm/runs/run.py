@@ -230,7 +230,7 @@ class Run:
 
         paths = check_sources(self._captured)
         self.points = compare(*paths, self.settings.profile)
-        self.captures += [open_capture(path) for path in paths]
+        self.captures += [open_capture(path, broken=True) for path in paths]
         if self.origins is not None:
             self.points.place(self.origins)
         yield from merge(self.captures, self.points)
