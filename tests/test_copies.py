@@ -142,6 +142,25 @@ def test_resets_are_copied_like_all_else(ident):
     assert only(text).end("server", "E_RSTS") <= 9
 
 
+def test_a_repetition_that_was_overtaken_is_copied_like_all_else():
+    """It fills a hole, behind what was numbered later; the frame right behind it is the same once more."""
+    lines = """
+        0.0000 > S  0:0(0)                id 10
+        0.0100 < S. 0:0(0)          ack 1 id 50
+        0.0200 > .  1:1(0)          ack 1 id 11
+        0.0300 > .  1001:2001(1000) ack 1 id 13
+        0.0301 > .  2001:3001(1000) ack 1 id 14
+        0.0302 > .  3001:4001(1000) ack 1 id 15
+        0.0303 > .  4001:5001(1000) ack 1 id 16
+        0.0500 > F. 5001:5001(0)    ack 1 id 18
+        0.0600 > .  1:1001(1000)    ack 1 id 17
+        0.0700 < .  1:1(0)       ack 5002 id 51
+    """
+    twice = "".join(f"{line}\n" * 2 for line in lines.strip().splitlines())
+    end = only(twice).end
+    assert end("client", "E_RETRANSMITTED") + end("client", "E_OUT_OF_ORDER") == 1
+
+
 RENUMBERED = """
     0.000 > S  0:0(0)              id 10
     isn {0} {1}
