@@ -348,3 +348,11 @@ def test_of_whom_nothing_shows_that_it_was_answered_the_capture_lacks_no_directi
     (found,) = (d for d in diagnoses(half + syns + "end 30\n") if d.cause == "capture_one_sided")
     assert (found.connections, found.of) == ((0,), 7)  # one more for the end
     assert "of 1 of 7 connections" in found.message
+
+
+def test_all_of_whom_the_same_is_said_suffer_together_whoever_said_it():
+    """Of one of six SYNs without an answer a rule speaks that saw its ICMP error; of the others a kernel."""
+    error = "3.01 > icmp 4/0 0\n"
+    syns = [f"port {40000 + n} 81\n{n}.0 > S 0:0(0)\n{error if n == 3 else ''}" for n in range(6)]
+    (found,) = (d for d in diagnoses("".join(syns) + "end 90\n") if d.cause != "capture_disordered")
+    assert found.connections == (0, 1, 2, 3, 4, 5)

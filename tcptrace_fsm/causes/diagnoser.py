@@ -290,7 +290,8 @@ def _alike(block: Block) -> _Groups:
             if those:
                 if mask not in kinds_of:
                     kinds_of[mask] = NOTHING.union(*(part.kinds_in(mask) for part in findings.lazy))
-                made[*like, kinds_of[mask]] = those
+                key = (*like, kinds_of[mask])
+                made[key] = [*made[key], *those] if key in made else those
         return made
 
     return block.once("alike", make)
