@@ -71,8 +71,8 @@ def record(spec: Spec, out: Path, tracer: trace.Tracer, number: int | None = Non
             spec.play(lab, **spec.args)
         except Exception:  # noqa: BLE001 - reported with the recording
             error = traceback.format_exc(limit=-3)
-        end = time.time()
         counters = net.stop_capture()
+        end = time.time()  # the captures run on for a while, and the truth must not end before them
         snapshots = poller.stop()
         events = tracer.between(started, end)
     told = derive(net, folder, events, snapshots, end)
