@@ -100,6 +100,22 @@ TWINS = [
         (CLIENT, "router"),
     ),
     Twins(
+        "a FIN with the ACK of another: its sender's first, its ACK lost before, or its second, the first lost before",
+        Course(scenes.closes(CLIENT, 0.0), lost(SERVER, "ack", "near", after=LATE)),
+        Course(scenes.crossing(0.005), lost(SERVER, "fin", "near")),
+        SERVER,
+        (CLIENT, "router"),
+        ("slirp",),
+    ),
+    Twins(
+        "the ACK of the FIN comes before the peer's FIN, or has been overtaken by it",
+        Course(AT_ONCE),
+        Course(AT_ONCE, lambda: Way(faults=[Fault(SERVER, "ack", 1, 1, "hold", by=0.1, after=LATE)])),
+        CLIENT,
+        (SERVER,),
+        ("lwip",),  # libslirp answers the ACK that comes late
+    ),
+    Twins(
         "CLOSE behind a shut window",
         Course(shut_window(0.7)),
         Course(shut_window(2.0)),

@@ -170,6 +170,8 @@ class World:
             through = THROUGH.get((old, words[3]), [])
             if (old, words[3]) == ("SYN_SENT", "CLOSED") and self._acknowledges(host, local, remote):
                 through = ["ESTABLISHED"]
+            if (old, words[3]) == ("SYN_RECEIVED", "CLOSED") and self._drops_at_ack(host, local, remote):
+                through = ["ESTABLISHED"]
             for new in [*through, words[3]]:
                 if new != old:
                     self.truth.append((self.now, host, local, remote, old, new))
@@ -187,6 +189,21 @@ class World:
             s and (s.sport, s.dport) == (local, remote) and s.flags & (pcap.ACK | pcap.RST | pcap.SYN) == pcap.ACK
             for s in now
         )
+
+    def _drops_at_ack(self, host: str, local: int, remote: int) -> bool:
+        """Whether libslirp has taken an ACK at this very moment and found its own side gone: it aborts at once.
+
+        Its ``tcp_input`` has entered ESTABLISHED by then. An answer to a wrong ACK has no ACK.
+        """
+        if self.hosts[host].stack != "slirp":
+            return False
+        now = [(f.ns, pcap.parse(f.data)) for f in self.frames[host][-8:] if f.ns >= EPOCH + self.now - 10_000]
+        kinds = {
+            (s.sport, s.flags & (pcap.RST | pcap.SYN | pcap.ACK))
+            for _, s in now
+            if s and {s.sport, s.dport} == {local, remote}
+        }
+        return (local, pcap.RST | pcap.ACK) in kinds and (remote, pcap.ACK) in kinds
 
     def inject(self, to: str, segment: bytes, *, late: bool = True) -> None:
         """Put a forged segment (a frame) on the way to a host; seen from the middle on, or at its end only."""
