@@ -423,6 +423,7 @@ TWO_ANSWERS = """
         ("1.020", 107, FREEBSD, "FIN_WAIT_1 TIME_WAIT"),
         ("1.020", 106, FREEBSD, "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT"),  # a copy of the one answer
         ("1.005", 107, FREEBSD, "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT"),  # too early to be overtaken
+        ("1.020", 107, GVISOR, "FIN_WAIT_1 TIME_WAIT"),
         ("1.020", 107, LWIP, "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT"),  # answers no ACK in TIME_WAIT
     ],
 )

@@ -22,10 +22,10 @@ def came_behind_fin(tcb: Tcb, w: int) -> int:
     """Whether the peer's FIN, which passed right behind its bare ACK ``w``, reached the endpoint before that: 1 or 0.
 
     An ACK that lies before the window is answered in TIME_WAIT (RFC 9293 3.10.7.4, first check): there are two answers
-    then, and one FIN. lwIP and gVisor answer none.
+    then, and one FIN. lwIP answers none (``tcp_timewait_input``).
     """
     proof = tcb.fin_proof
-    if tcb.local or proof < 0 or tcb.habits & HABIT_KEEPS_TIME_WAIT or not is_bare(tcb, w) or not is_bare(tcb, proof):
+    if tcb.local or proof < 0 or tcb.habits & HABIT_REFUSES_SYN or not is_bare(tcb, w) or not is_bare(tcb, proof):
         return 0
     f = next_of(tcb, 1 - tcb.side, w + 1)
     if f >= proof or f != tcb.fin_copy or tcb.log[f].length or tcb.log[f].seq != tcb.log[w].seq:
