@@ -31,8 +31,10 @@ GIVEN_UP = """
     0.230 > P. 1:101(100) ack 1 ttl 64
     0.630 > P. 1:101(100) ack 1 ttl 64
     1.430 > P. 1:101(100) ack 1 ttl 64
+    3.030 > P. 1:101(100) ack 1 ttl 64
+    6.230 > P. 1:101(100) ack 1 ttl 64
     {0}
-    end 60
+    end 120
 """
 
 
@@ -40,9 +42,9 @@ GIVEN_UP = """
     ("then", "severity"),
     [
         ("", "high"),
-        ("9.000 > F. 101:101(0) ack 1", None),
-        ("3.010 < S. 0:0(0) ack 1 ttl 60", "low"),
-        ("3.010 < S. 0:0(0) ack 1 ttl 60\n3.011 > . 101:101(0) ack 1", "high"),
+        ("20.000 > F. 101:101(0) ack 1", None),
+        ("20.010 < S. 0:0(0) ack 1 ttl 60", "low"),
+        ("20.010 < S. 0:0(0) ack 1 ttl 60\n20.011 > . 101:101(0) ack 1", "high"),
     ],
     ids=["silent", "closed", "deaf", "answered"],
 )

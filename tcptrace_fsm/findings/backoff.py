@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["RULES"]
 
 CHAIN = 4  # four timeouts in a row for the same byte are no accident
-GIVING_UP = 3  # ... and after three, falling silent means giving up
+GIVING_UP = 3  # ... and after three, an RST means giving up; after more, silence does
 PATIENCE = 4  # silence of four times the last wait: the next try was due after two of them
 
 
