@@ -6,7 +6,7 @@ from array import array
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tcptrace_fsm.core.room import zeros
+from tcptrace_fsm.core.room import copied, grown, room, zeros
 from tcptrace_fsm.kernels.grouping import (
     add_up,
     arrange_records,
@@ -200,28 +200,47 @@ def picked(words: array[int], starts: array[int], fields: Sequence[Field]) -> ar
 
 
 class Gathered:
-    """Words that come in parts and are joined when somebody asks for them: an array that grows is moved each time."""
+    """Words that come in parts, and are one array when somebody asks for them.
+
+    Meanwhile they lie apart from what comes and goes with each block, where they would keep memory from being used
+    again, in room that grows without being copied.
+    """
 
     def __init__(self) -> None:
-        self._parts: list[array[int]] = []
+        self._room: memoryview | None = None
+        self._words = array("q")
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Gathered.of, (self.words,)
+
+    @classmethod
+    def of(cls, words: array[int]) -> Gathered:
+        """What holds these."""
+        made = cls()
+        made.add(words)
+        return made
+
     def add(self, part: array[int]) -> None:
-        """Add some; they are not to be changed any more."""
-        self._parts.append(part)
-        self._count += len(part)
+        """Add some."""
+        count = self._count + len(part)
+        if self._room is None:
+            self._room = room(count)
+            self._room[: len(self._words)] = self._words
+            self._words = array("q")
+        self._room = grown(self._room, count)
+        self._room[self._count : count] = part
+        self._count = count
 
     @property
     def words(self) -> array[int]:
         """All of them."""
-        if len(self._parts) != 1:
-            joined = array("q")
-            joined.frombytes(b"".join(self._parts))
-            self._parts = [joined]
-        return self._parts[0]
+        if self._room is not None:
+            self._words, self._room = copied(self._room, self._count), None
+        return self._words
 
 
 class Order:
