@@ -286,15 +286,18 @@ class Briefs:
 
         The same connection has the same two ISNs, at nearly the same time.
         """
-        began: dict[tuple[int, int], int] = {}
-        chosen = []
-        numbers = (self.column(end_word(side, E_BASE)) for side in (CLIENT, SERVER))
-        known = (self.column(end_word(side, E_BASE_KNOWN)) for side in (CLIENT, SERVER))
-        for client, server, *of_syns, time in zip(*numbers, *known, self.column(C_FIRST_TIME), strict=True):
-            before = began.get((client, server))
-            chosen.append(before is None or of_syns != [BASE_SYN, BASE_SYN] or time - before >= NEARLY)
-            began.setdefault((client, server), time)
-        return self.those(chosen) if not all(chosen) else self
+        numbers = [end_word(side, E_BASE) for side in (CLIENT, SERVER)]
+        _, alike = Order(self.picked(kept(numbers)), len(numbers), len(numbers)).parted()
+        if not alike:
+            return self
+        known = [self.column(end_word(side, E_BASE_KNOWN)) for side in (CLIENT, SERVER)]
+        times = self.column(C_FIRST_TIME)
+        chosen = bytearray(b"\1") * len(self)
+        for first, *others in alike:
+            for i in others:
+                if times[i] - times[first] < NEARLY and all(of_syns[i] == BASE_SYN for of_syns in known):
+                    chosen[i] = 0
+        return self.those(chosen)
 
     def those(self, chosen: Iterable[int]) -> Briefs:
         """Some of them: one number for each, 0 if it is left out."""
