@@ -36,7 +36,6 @@ def spurious_of(place: int, c: int, side: int, detection: Detection) -> int:
     block = detection.block
     log = detection.log
     out = detection.out
-    frames = detection.frames
     at = detection.evidence
     in_syn = end_of_data_in_syn(c, side, block, log)
     d = -1
@@ -53,11 +52,9 @@ def spurious_of(place: int, c: int, side: int, detection: Detection) -> int:
                 if d < 0:
                     d = tell(place, DETECT_SPURIOUS, side, detection)
                     since = log[r + L_TIME]
-                    out[d + D_TIME] = since
-                    out[d + D_FRAME] = log[r + L_FRAME]
+                    date_by(d, r, detection)
                 out[d + D_COUNT] += 1
-                frames[at] = log[r + L_FRAME]
-                at += 1
+                at = cite(r, at, detection)
         r = log[r + L_NEXT]
     if d < 0:
         return detection.found
@@ -71,8 +68,7 @@ def spurious_of(place: int, c: int, side: int, detection: Detection) -> int:
             and log[r + L_TIME] >= since
         ):
             out[d + D_MORE] += 1
-            frames[at] = log[r + L_FRAME]
-            at += 1
+            at = cite(r, at, detection)
         r = log[r + L_NEXT]
     out[d + D_GRADE] = min(out[d + D_COUNT], out[d + D_MORE], 15)
     return keep_finding(at, detection)
@@ -204,16 +200,15 @@ def last_ack_of(place: int, side: int, detection: Detection) -> int:
         return detection.found
     if log[again + L_INFO] & (TCP_FIN | TCP_RST) == TCP_FIN:
         out[d + D_MORE] |= DL_FIN
-    out[d + D_TIME] = log[again + L_TIME]
-    out[d + D_FRAME] = log[again + L_FRAME]
+    date_by(d, again, detection)
     out[d + D_COUNT] = fins
     i = 0
     while i < fins:
-        frames[at + i] = log[frames[at + i] + L_FRAME]
+        at = cite(frames[at], at, detection)
         i += 1
-    frames[at + fins] = log[ack + L_FRAME]
-    frames[at + fins + 1] = log[again + L_FRAME]
-    return keep_finding(at + fins + 2, detection)
+    at = cite(ack, at, detection)
+    at = cite(again, at, detection)
+    return keep_finding(at, detection)
 
 
 def no_response_of(place: int, c: int, detection: Detection) -> int:
@@ -221,7 +216,6 @@ def no_response_of(place: int, c: int, detection: Detection) -> int:
     block = detection.block
     log = detection.log
     out = detection.out
-    frames = detection.frames
     at = detection.evidence
     if block[c + C_FLAGS] & (CF_MET_OLD | CF_MIDSTREAM):
         return detection.found
@@ -238,11 +232,9 @@ def no_response_of(place: int, c: int, detection: Detection) -> int:
                 if end - last < detection.soon:
                     return detection.found
                 d = tell(place, DETECT_NO_RESPONSE, CLIENT, detection)
-                out[d + D_TIME] = last
-                out[d + D_FRAME] = log[r + L_FRAME]
+                date_by(d, r, detection)
             out[d + D_COUNT] += 1
-            frames[at] = log[r + L_FRAME]
-            at += 1
+            at = cite(r, at, detection)
         r = log[r + L_NEXT]
     if d < 0:
         return detection.found
@@ -268,7 +260,6 @@ def isn_changed_of(place: int, c: int, detection: Detection) -> int:
     block = detection.block
     log = detection.log
     out = detection.out
-    frames = detection.frames
     at = detection.evidence
     if block[c + C_FLAGS] & (CF_MET_OLD | CF_MIDSTREAM) or block[c + C_TAKEN_BY] != CLIENT:
         return detection.found
@@ -289,11 +280,9 @@ def isn_changed_of(place: int, c: int, detection: Detection) -> int:
         ):
             if d < 0:
                 d = tell(place, DETECT_ISN_CHANGED, CLIENT, detection)
-            out[d + D_TIME] = log[r + L_TIME]
-            out[d + D_FRAME] = log[r + L_FRAME]
+            date_by(d, r, detection)
             out[d + D_COUNT] += 1
-            frames[at] = log[r + L_FRAME]
-            at += 1
+            at = cite(r, at, detection)
         r = log[r + L_NEXT]
     if d < 0:
         return detection.found
@@ -313,7 +302,6 @@ def refused_of(place: int, c: int, detection: Detection) -> int:
     block = detection.block
     log = detection.log
     out = detection.out
-    frames = detection.frames
     at = detection.evidence
     x = c + C_ENDPOINTS + E_SEGMENTS
     if block[c + C_FLAGS] & CF_MIDSTREAM or not block[x] or not block[x + ENDPOINT_SIZE]:
@@ -331,13 +319,12 @@ def refused_of(place: int, c: int, detection: Detection) -> int:
     if syn < 0 or rst < 0 or not is_length(log[rst + L_TIME] - log[syn + L_TIME]):
         return detection.found
     d = tell(place, DETECT_REFUSED, CLIENT, detection)
-    out[d + D_TIME] = log[rst + L_TIME]
-    out[d + D_FRAME] = log[rst + L_FRAME]
+    date_by(d, rst, detection)
     out[d + D_COUNT] = block[c + C_ENDPOINTS + E_SYNS]
     out[d + D_SPAN] = log[rst + L_TIME] - log[syn + L_TIME]
-    frames[at] = log[rst + L_FRAME]
-    frames[at + 1] = log[syn + L_FRAME]
-    return keep_finding(at + 2, detection)
+    at = cite(rst, at, detection)
+    at = cite(syn, at, detection)
+    return keep_finding(at, detection)
 
 
 def unsolicited_of(place: int, c: int, detection: Detection) -> int:
@@ -345,7 +332,6 @@ def unsolicited_of(place: int, c: int, detection: Detection) -> int:
     block = detection.block
     log = detection.log
     out = detection.out
-    frames = detection.frames
     at = detection.evidence
     answers = 0
     rst = -1
@@ -361,7 +347,7 @@ def unsolicited_of(place: int, c: int, detection: Detection) -> int:
             if first < 0:
                 first = r
             if answer:
-                frames[at + answers] = log[r + L_FRAME]
+                at = cite(r, at, detection)
                 answers += 1
                 last = r
             elif rst < 0 and flags & TCP_RST and side_of(log[r + L_INFO]) == CLIENT:
@@ -377,16 +363,14 @@ def unsolicited_of(place: int, c: int, detection: Detection) -> int:
     if rst >= 0 and not is_length(log[rst + L_TIME] - log[first + L_TIME]):
         return detection.found
     d = tell(place, DETECT_UNSOLICITED, SERVER, detection)
-    out[d + D_TIME] = log[first + L_TIME]
-    out[d + D_FRAME] = log[first + L_FRAME]
+    date_by(d, first, detection)
     out[d + D_COUNT] = answers
     if rst >= 0:
         out[d + D_MORE] = 1
         out[d + D_GRADE] = GRADE_RESET | (GRADE_AGAIN if answers > 1 else 0)
         out[d + D_SPAN] = log[rst + L_TIME] - log[first + L_TIME]
-        frames[at + answers] = log[rst + L_FRAME]
-        answers += 1
-    return keep_finding(at + answers, detection)
+        at = cite(rst, at, detection)
+    return keep_finding(at, detection)
 
 
 def stray_of(place: int, c: int, detection: Detection) -> int:
@@ -397,7 +381,6 @@ def stray_of(place: int, c: int, detection: Detection) -> int:
     block = detection.block
     log = detection.log
     out = detection.out
-    frames = detection.frames
     at = detection.evidence
     first = -1
     answer = -1
@@ -419,16 +402,14 @@ def stray_of(place: int, c: int, detection: Detection) -> int:
     if not detection.asked[3 * place + 2] & kind:
         return detection.found
     d = tell(place, kind, side, detection)
-    out[d + D_TIME] = log[first + L_TIME]
-    out[d + D_FRAME] = log[first + L_FRAME]
+    date_by(d, first, detection)
     out[d + D_COUNT] = block[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_RSTS] if reset else 1
-    frames[at] = log[first + L_FRAME]
+    at = cite(first, at, detection)
     if answer >= 0 and not reset:
         out[d + D_MORE] = 1
         out[d + D_GRADE] = GRADE_RESET
-        frames[at + 1] = log[answer + L_FRAME]
-        at += 1
-    return keep_finding(at + 1, detection)
+        at = cite(answer, at, detection)
+    return keep_finding(at, detection)
 
 
 def detect(count: int, detection: Detection) -> int:
