@@ -48,6 +48,7 @@ class Network:
     delay: tuple[int, int] = (10 * MILLISECOND, 15 * MILLISECOND)
     jitter: int = 2 * MILLISECOND
     loss: float = 0.1
+    timeout: int = 250 * MILLISECOND
     copies: float = 0.0
     numbered: bool = True
     stamped: bool = True
@@ -126,7 +127,7 @@ class Host:
         """Start the retransmission timer anew."""
         self.timer += 1
         which = self.timer
-        self.network.at(now + 250 * MILLISECOND, lambda then: self.expire(then, which))
+        self.network.at(now + self.network.timeout, lambda then: self.expire(then, which))
 
     def expire(self, now: int, which: int) -> None:
         """Send the oldest again."""

@@ -9,16 +9,29 @@ from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.world import HOLES
 from tcptrace_fsm.findings.capture_gaps import one_sided
 from tcptrace_fsm.findings.evidence import HANDSHAKE
+from tcptrace_fsm.findings.lacking import may_skip_packets
 from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
+    BASE_SYN,
     C_FIRST_FRAME,
     C_LAST_FRAME,
     C_MARKS,
+    C_ROLE_BASIS,
+    C_SYN_ACK_TIME,
+    C_SYN_TIME,
+    E_BASE_KNOWN,
+    E_FIN,
+    E_HOLES,
+    E_NEXT,
+    E_RETRANSMITTED_BYTES,
     E_SEGMENTS,
+    E_UNIQUE,
     MARK_CAPTURE_DUPLICATE,
     MARK_TIME_BACK,
+    ROLE_SYN_ACK,
 )
 from tcptrace_fsm.text.counts import count
+from tcptrace_fsm.text.durations import span
 
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
@@ -33,10 +46,24 @@ def hole_of(case: Case) -> Finding | None:
     finding = case.finding(*HOLES)
     if finding is None or not case.both_directions:
         return None
+    if came_after_all(case):
+        return None
     early = [s for s in case.segments if s.time <= finding.time]
     if case.midstream and early and not any(s.length for s in early) and len({s.side for s in early}) == 1:
         return None  # ACKs of data that had passed before
     return finding
+
+
+def came_after_all(case: Case) -> bool:
+    """Whether the capture has each byte that either end sent, from SYN on: an ACK only stands before what it covers."""
+    ends = case.view.ends
+    return all(
+        end[E_BASE_KNOWN] == BASE_SYN
+        and not end[E_HOLES]
+        and not end[E_RETRANSMITTED_BYTES]
+        and end[E_NEXT] - 1 - (end[E_FIN] >= 0) <= end[E_UNIQUE]
+        for end in ends
+    ) and not any(map(may_skip_packets, ends))
 
 
 def lacks(case: Case, world: World) -> Verdict | None:
@@ -102,9 +129,9 @@ def one_way(case: Case, world: World) -> Verdict | None:
 
 
 def disordered(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
-    """Frames that do not stand in the order of their times."""
+    """Frames that do not stand in the order of their times, or of what caused them."""
     if not case[C_MARKS] & mask(MARK_TIME_BACK):
-        return None
+        return before_its_cause(case)
     return Verdict(
         25,
         "likely",
@@ -116,6 +143,27 @@ def disordered(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         ),
         f"the capture's frames are not in the order of their times (connection {case.conn_id} for one): taken on "
         "several interfaces or queues, or its clock was set",
+    )
+
+
+def before_its_cause(case: Case) -> Verdict | None:
+    """An answer stands before what it answers: the directions were stamped by different queues, cards or clocks."""
+    syns = case[C_ROLE_BASIS] == ROLE_SYN_ACK and 0 <= case[C_SYN_ACK_TIME] < case[C_SYN_TIME]
+    early = case.finding("ack_unseen") if came_after_all(case) else None
+    if not syns and early is None:
+        return None
+    evidence = []
+    if syns:
+        lead = span(case[C_SYN_TIME] - case[C_SYN_ACK_TIME])
+        evidence.append(f"the SYN+ACK is stamped {lead} before its SYN ({case.frames(*[s for s in case.segments if s.syn][:2])})")
+    if early is not None:
+        evidence.append(f"ACKs stand before the bytes that they acknowledge, which all came ({case.frames(early.frame)})")
+    return Verdict(
+        28,
+        "likely",
+        tuple(evidence),
+        f"answers stand in the capture before what they answer (connection {case.conn_id} for one): the two directions "
+        "were taken by several queues or interfaces, or two clocks",
     )
 
 
@@ -242,7 +290,7 @@ CAUSES = (
         predicts=("stamps that run backwards",),
         forbids=("stamps in order",),
         look_alikes={},
-        explains=frozenset({"timestamp_regression"}),
+        explains=frozenset({"syn_synack_reversed", "timestamp_regression"}),
         next_step="reordercap CAPTURE OUT sorts by time",
         weigh=disordered,
         group="capture",

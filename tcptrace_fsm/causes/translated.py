@@ -296,8 +296,10 @@ def unknown_at_once(case: Case) -> Verdict | None:
         ):
             continue
         others = [s for s in genuine(end.segments) if not s.rst and s.frame < rst.frame]
-        if not any(is_plain(s) for s in others) or hops(others[-1].ttl) != hops(rst.ttl) or end.side != CLIENT:
-            continue  # a server's queue may have overflowed
+        if not any(is_plain(s) for s in others) or hops(others[-1].ttl) != hops(rst.ttl):
+            continue
+        if end.side == SERVER and (not end[E_UNIQUE] or case.midstream):
+            continue  # a server's queue may have overflowed, unless it had accepted the connection and spoken
         acked = max(s.ack for s in others)
         if any(s.length or s.ack > acked for s in end.segments if s.frame > rst.frame and not s.rst):
             continue  # it had got the data, or what it had sent before was overtaken by its RST

@@ -99,8 +99,9 @@ def nagle_delayed_ack(case: Case, world: World) -> Verdict | None:  # noqa: ARG0
     few = 8 * n < exchanges or (n < 8 and 10 * held < lasted)
     # Far from the sender, words that come at a steady pace look like words that an ACK lets go.
     paced = n > 2 * exchanges and case[C_WAIT_WAY + side] > 4 * MILLISECOND
-    if not has_turns(case) or case[C_MARKS] & mask(MARK_ACK_UNSEEN):
+    if not has_turns(case) or case[C_MARKS] & mask(MARK_ACK_UNSEEN) or not case.view.ends[1 - side][E_UNIQUE]:
         # Each speaks when it likes: now and then that is when an ACK comes. Or what it said meanwhile is missing here.
+        # Or the peer only listens, as to a log: nobody waits for an answer.
         paced = few = True
     return Verdict(
         40 if few or paced else 72,

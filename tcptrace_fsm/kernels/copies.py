@@ -148,6 +148,11 @@ def is_doubled(x: int, s: int, segments: Words, rows: Words) -> int:
     return 1 if segments[s + S_TIME] - rows[x + E_LAST_TIME] < TIMEOUT_LEAST * MILLISECOND else 0
 
 
+def is_unsent(s: int, segments: Words) -> int:
+    """Whether, of two captures, only that at its receiver has it: 1 or 0. When it was sent is a guess then."""
+    return 1 if segments[s + S_FATE] == FATE_ARRIVED and segments[s + S_ARRIVAL_FRAME] == segments[s + S_FRAME] else 0
+
+
 def sent_before(x: int, y: int, seq: int, end: int, s: int, segments: Words, rows: Words) -> int:
     """Marks for a segment that begins below what its sender has already sent."""
     now = segments[s + S_TIME]
@@ -183,8 +188,10 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, segments: Words, row
             rows[x + E_RETRANSMITTED_BYTES] += length
             forget_samples(x, rows)
             return M_SPURIOUS | M_RETRANSMISSION  # it had arrived; only the capture had missed it
-        # What is acknowledged before it passes, and sooner than any timer sends it again, was sent once.
-        soon = 1 if not 0 < ahead < 4096 and now - rows[x + E_LAST_TIME] < quick else 0
+        # What is acknowledged before it passes, and sooner than any timer sends it again, was sent once. Of two captures
+        # its receiver's alone has what is late for no other reason than that.
+        near = 1 if now - rows[x + E_LAST_TIME] < quick or is_unsent(s, segments) else 0
+        soon = 1 if not 0 < ahead < 4096 and near else 0
         if end <= rows[y + E_ACK] or older or -4096 < ahead < 0 or soon:
             rows[x + E_OUT_OF_ORDER] += 1
             return M_OUT_OF_ORDER

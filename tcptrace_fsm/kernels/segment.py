@@ -67,7 +67,7 @@ def be_last(c: int, x: int, s: int, ack: int, now: int, segments: Words, rows: W
     if (
         rows[x + E_IP_ID] <= 0
         or ((segments[s + S_IP_ID] - rows[x + E_IP_ID]) & 65535) < 32768
-        or now - rows[x + E_LAST_TIME] >= TIMEOUT_LEAST * MILLISECOND
+        or (now - rows[x + E_LAST_TIME] >= TIMEOUT_LEAST * MILLISECOND and not is_unsent(s, segments))
         or segments[s + S_FLAGS] & TCP_RST  # which may be numbered by another counter
     ):
         rows[x + E_IP_ID] = segments[s + S_IP_ID]

@@ -146,17 +146,19 @@ def _drifts(there: Any, back: Any, slope: float, margin: float, flat: float) -> 
     return margin - flat > max(noise, 3 * abs(thirds[0] - thirds[1]))
 
 
-def _usual(time: Words, difference: Words) -> NDArray[np.bool_]:
-    """Which differences are not far from those around them: what is was taken for the same segment, and was not."""
-    order = np.argsort(time, kind="stable")
-    keep = np.ones(len(time), dtype=bool)
-    ordered = difference[order].astype(np.float64)
+def _usual(difference: Words) -> NDArray[np.bool_]:
+    """Which differences are not far from those around them: what is was taken for the same segment, and was not.
+
+    They come in the order of frames: that of times mixes what stands before and behind the setting back of a clock.
+    """
+    keep = np.ones(len(difference), dtype=bool)
+    ordered = difference.astype(np.float64)
     width = 51
     for begin in range(0, len(ordered), width):
         part = ordered[max(0, begin - width) : begin + 2 * width]
         middle = np.median(part)
         spread = np.median(np.abs(part - middle))
-        keep[order[begin : begin + width]] = np.abs(ordered[begin : begin + width] - middle) <= 10 * spread + 1e6
+        keep[begin : begin + width] = np.abs(ordered[begin : begin + width] - middle) <= 10 * spread + 1e6
     return keep
 
 
@@ -188,7 +190,7 @@ def set_clocks(time: Words, frame: Words, difference: Words, there: NDArray[np.b
     if found.margin < 0:
         usual = np.ones(len(x), dtype=bool)
         for way in (there, ~there):
-            usual[way] = _usual(time[way], difference[way])
+            usual[way] = _usual(difference[way])
         frame, there, x, y = frame[usual], there[usual], x[usual], y[usual]
         found = line(0, len(x))
     lines: list[Line] = []

@@ -1,0 +1,94 @@
+"""Traffic that is odd and yet healthy, and captures that are: what looks like trouble, and what tells that it is none."""
+
+from __future__ import annotations
+
+import random
+
+import tcptrace_fsm as tf
+from tests import two_points
+from tests.pieces import loud
+from tests.test_causes import diagnoses
+
+
+def test_what_only_the_receivers_capture_has_was_not_sent_again_however_long_the_way(tmp_path):
+    """When it was sent is a guess then, a quarter of a second off here: no timer made it."""
+    rng = random.Random(3)
+    network = two_points.Network(seed=3, loss=0, jitter=0, timeout=10**9, delay=(270_000_000, 270_000_000))
+    packets = two_points.converse(network, 3, (100, 60_000))
+    lacking = tuple({n for n, p in enumerate(packets) if p.length and rng.random() < 0.35} for _ in range(2))
+    one, other = two_points.captures(packets, two_points.Clock(), dropped=lacking)
+    files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in (("one", one), ("other", other))]
+    trace = tf.analyze(files, merge_vantage=True)
+    assert not trace.connections.server_retransmitted_segments.any()
+    assert trace.diagnoses.cause.tolist() == ["capture_incomplete"]
+
+
+# One direction is stamped 5 ms early, on a way of 4 ms.
+EARLY = """
+    0.0000 < S. 0:0(0)         ack 1
+    0.0010 > S  0:0(0)
+    0.0020 < .  1:1(0)         ack 101
+    0.0025 < P. 1:801(800)     ack 101
+    0.0050 > .  1:1(0)         ack 1
+    0.0051 > P. 1:101(100)     ack 1
+    0.0100 < .  801:801(0)     ack 201
+    0.0105 < P. 801:1601(800)  ack 201
+    0.0140 > P. 101:201(100)   ack 801
+    0.0500 > F. 201:201(0)     ack 1601
+    0.0510 < F. 1601:1601(0)   ack 202
+    0.0550 > .  202:202(0)     ack 1602
+"""
+
+
+def test_a_capture_whose_directions_are_stamped_apart_lacks_nothing():
+    """ACKs stand before what they acknowledge; all of that comes."""
+    assert [d.cause for d in diagnoses(EARLY)] == ["capture_disordered"]
+    lacking = "\n".join(line for line in EARLY.splitlines() if "1:101(100)" not in line)
+    assert [d.cause for d in diagnoses(lacking)][0] == "capture_incomplete"
+
+
+def talk(n, answer):
+    """Lines of a log, each held back until the delayed ACK of the one before; the server answers each pair, or none."""
+    lines = ["0.0 > S 0:0(0)", "0.02 < S. 0:0(0) ack 1", "0.0201 > . 1:1(0) ack 1"]
+    seq, ack = 1, 1
+    for i in range(n):
+        t = 1 + i / 2
+        lines += [
+            f"{t:.4f} > P. {seq}:{seq + 80}(80) ack {ack}",
+            f"{t + 0.06:.4f} < . {ack}:{ack}(0) ack {seq + 80}",
+            f"{t + 0.0601:.4f} > P. {seq + 80}:{seq + 200}(120) ack {ack}",
+        ]
+        seq += 200
+        size = 50 if answer else 0
+        lines.append(f"{t + 0.0802:.4f} < {'P' if answer else ''}. {ack}:{ack + size}({size}) ack {seq}")
+        ack += size
+    return "\n".join([*lines, f"{n}.5 > . {seq}:{seq}(0) ack {ack}\n"])
+
+
+def test_nobody_waits_for_lines_of_a_log_that_nobody_answers():
+    """Nagle's algorithm holds them back all the same."""
+    assert loud(talk(20, answer=True)) == {"nagle_delayed_ack": "medium"}
+    said = diagnoses(talk(20, answer=False))
+    assert all(d.severity == "low" and d.confidence == "possible" for d in said)
+
+
+def cut_off(spoken, after=0.9):
+    """A request that meets RST soon after the one before was answered, or was only acknowledged."""
+    size = 300 if spoken else 0
+    return f"""
+        0.000 > S  0:0(0)
+        0.050 < S. 0:0(0)            ack 1
+        0.051 > .  1:1(0)            ack 1
+        0.052 > P. 1:101(100)        ack 1
+        0.102 < {"P" if spoken else ""}. 1:{1 + size}({size}) ack 101
+        {0.103 + after:.4f} > P. 101:201(100)   ack {1 + size}
+        {0.153 + after:.4f} < R  {1 + size}:{1 + size}(0)
+    """
+
+
+def test_a_server_that_had_just_answered_and_knows_no_connection_got_it_under_another_name():
+    """A full queue has accepted nothing and said nothing; who restarts takes longer."""
+    said = diagnoses(cut_off(spoken=True))
+    assert [(d.cause, d.confidence, d.severity) for d in said] == [("nat_not_undone", "possible", "medium")]
+    assert not any(d.cause == "nat_not_undone" for d in diagnoses(cut_off(spoken=False)))
+    assert diagnoses(cut_off(spoken=True, after=9))[0].cause == "endpoint_restarted"
