@@ -155,9 +155,13 @@ def before_its_cause(case: Case) -> Verdict | None:
     evidence = []
     if syns:
         lead = span(case[C_SYN_TIME] - case[C_SYN_ACK_TIME])
-        evidence.append(f"the SYN+ACK is stamped {lead} before its SYN ({case.frames(*[s for s in case.segments if s.syn][:2])})")
+        evidence.append(
+            f"the SYN+ACK is stamped {lead} before its SYN ({case.frames(*[s for s in case.segments if s.syn][:2])})"
+        )
     if early is not None:
-        evidence.append(f"ACKs stand before the bytes that they acknowledge, which all came ({case.frames(early.frame)})")
+        evidence.append(
+            f"ACKs stand before the bytes that they acknowledge, which all came ({case.frames(early.frame)})"
+        )
     return Verdict(
         28,
         "likely",
