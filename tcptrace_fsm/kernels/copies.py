@@ -188,8 +188,8 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, segments: Words, row
             rows[x + E_RETRANSMITTED_BYTES] += length
             forget_samples(x, rows)
             return M_SPURIOUS | M_RETRANSMISSION  # it had arrived; only the capture had missed it
-        # What is acknowledged before it passes, and sooner than any timer sends it again, was sent once. Of two captures
-        # its receiver's alone has what is late for no other reason than that.
+        # What is acknowledged before it passes, and sooner than any timer sends it again, was sent once. Of two
+        # captures its receiver's alone has what is late for no other reason than that.
         near = 1 if now - rows[x + E_LAST_TIME] < quick or is_unsent(s, segments) else 0
         soon = 1 if not 0 < ahead < 4096 and near else 0
         if end <= rows[y + E_ACK] or older or -4096 < ahead < 0 or soon:
