@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.rule import End, Segment
 
-__all__ = ["CAUSES"]
+__all__ = ["CAUSES", "others_reset"]
 
 PROBES = mask(MARK_ZERO_WINDOW_PROBE, MARK_KEEPALIVE)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.attempts import syns_of
 from tcptrace_fsm.causes.briefs import CLIENT_SYNS
 from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.causes.idle import others_reset
 from tcptrace_fsm.causes.injected import concerns_reset, drawn_by, round_trip
 from tcptrace_fsm.findings.evidence import genuine, hops, is_copy
 from tcptrace_fsm.findings.gone_on import goes_on
@@ -45,7 +46,7 @@ def nat_not_undone(case: Case, world: World) -> Verdict | None:
         or renamed(case, world)
         or disowned(case)
         or replied_to_stranger(case)
-        or unknown_at_once(case)
+        or unknown_at_once(case, world)
     )
 
 
@@ -283,8 +284,12 @@ def replied_to_stranger(case: Case) -> Verdict | None:
     return None
 
 
-def unknown_at_once(case: Case) -> Verdict | None:
-    """Ordinary data met an RST without ACK, from an end that had been there in the same second."""
+def unknown_at_once(case: Case, world: World) -> Verdict | None:
+    """Ordinary data met an RST without ACK, from an end that had been there in the same second.
+
+    Of a server that had spoken, and to several connections: a full queue has accepted none of them, and where an
+    application aborts, its own RST has ACK, and gets lost once at the most.
+    """
     for end in case.view.ends:
         rst = next((s for s in genuine(end.segments) if s.rst), None)
         if rst is None or rst.flags & TCP_ACK or not rst.has(MARK_RST_DRAWN) or not end.peer[E_UNIQUE]:
@@ -298,8 +303,8 @@ def unknown_at_once(case: Case) -> Verdict | None:
         others = [s for s in genuine(end.segments) if not s.rst and s.frame < rst.frame]
         if not any(is_plain(s) for s in others) or hops(others[-1].ttl) != hops(rst.ttl):
             continue
-        if end.side == SERVER and (not end[E_UNIQUE] or case.midstream):
-            continue  # a server's queue may have overflowed, unless it had accepted the connection and spoken
+        if end.side == SERVER and (not end[E_UNIQUE] or len(others_reset(case, end, rst, world)) < 2):
+            continue
         acked = max(s.ack for s in others)
         if any(s.length or s.ack > acked for s in end.segments if s.frame > rst.frame and not s.rst):
             continue  # it had got the data, or what it had sent before was overtaken by its RST

@@ -96,7 +96,7 @@ def nagle_delayed_ack(case: Case, world: World) -> Verdict | None:  # noqa: ARG0
     lasted = case[C_LAST_TIME] - case[C_FIRST_TIME]
     sender, receiver = SIDES[side], SIDES[1 - side]
     exchanges = max(case[C_REQUESTS], case[C_RESPONSES])
-    few = 8 * n < exchanges or (n < 8 and 10 * held < lasted)
+    few = 8 * n < exchanges or ((n < 8 or held < SECOND // 2) and 10 * held < lasted)
     # Far from the sender, words that come at a steady pace look like words that an ACK lets go.
     paced = n > 2 * exchanges and case[C_WAIT_WAY + side] > 4 * MILLISECOND
     if not has_turns(case) or case[C_MARKS] & mask(MARK_ACK_UNSEEN) or not case.view.ends[1 - side][E_UNIQUE]:
