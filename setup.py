@@ -267,20 +267,7 @@ def in_c(function: ast.FunctionDef, name: str, lines: list[str], *, inline: bool
     arguments = ", ".join(f"{TYPES[ast.unparse(a.annotation)]} {a.arg}" for a in function.args.args)
     begin = function.body[1] if ast.get_docstring(function) else function.body[0]
     signature = f"{kind} {TYPES[ast.unparse(function.returns)]} {name}({arguments}) noexcept nogil:"
-    declared = [f"    cdef long long {', '.join(counters)}"] if (counters := counters_of(function)) else []
-    return ["", signature, *declared, *lines[begin.lineno - 1 : function.end_lineno]]
-
-
-def counters_of(function: ast.FunctionDef) -> list[str]:
-    """The variables that begin as a constant: Cython would take them for C longs, which Windows gives 32 bits."""
-    numbers = (ast.Constant, ast.UnaryOp, ast.BinOp, ast.IfExp, ast.Name)
-    found: dict[str, None] = {}
-    for node in (n for n in ast.walk(function) if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)):
-        value = node.value.orelse if isinstance(node.value, ast.IfExp) else node.value
-        parts = [n for n in ast.walk(value) if isinstance(n, ast.expr)]
-        if all(isinstance(n, numbers) and (not isinstance(n, ast.Name) or n.id.isupper()) for n in parts):
-            found[node.targets[0].id] = None
-    return [name for name in found if name not in {a.arg for a in function.args.args}]
+    return ["", signature, *lines[begin.lineno - 1 : function.end_lineno]]
 
 
 def for_python(function: ast.FunctionDef, name: str) -> list[str]:

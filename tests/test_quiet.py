@@ -292,18 +292,3 @@ def test_a_scan_explains_the_findings_of_its_own_connections(flags):
         diagnoses += done.diagnoses
     assert [(d.cause, d.severity, d.count) for d in diagnoses] == [("scan", "low", 60)]
     assert {f.kind for f in findings if SEVERITIES.index(f.severity) > 0} <= set(diagnoses[0].findings)
-
-
-@pytest.mark.parametrize("flags", ["-", "FPU"])
-def test_one_segment_out_of_nowhere_is_no_scan_of_many_ports(flags):
-    """It may be a probe: that is possible, and of one port. No connection is open because of it."""
-    engine = new_engine(Settings())
-    engine.feed(parse(f"0.0 > {flags} 0:0(0)\n90.0 > {flags} 0:0(0)"))
-    engine.finish()
-    findings, diagnoses = [], []
-    while (done := engine.take()) is not None:
-        findings += done.findings
-        diagnoses += done.diagnoses
-    assert [(d.cause, d.severity, d.confidence) for d in diagnoses] == [("scan", "low", "possible")]
-    assert "many ports" not in diagnoses[0].message
-    assert "capture_truncated_end" not in {f.kind for f in findings}

@@ -109,9 +109,9 @@ def test_past_uses_are_told_apart_by_their_four_tuples():
     for n, key in enumerate(apart.values()):
         put_row(rows, other, segment(key, back=True))
         assert plain.recall(past, size, rows, other) == n << at.PAST_SHIFT | 1
-    larger = Watched(words(2 * at.PAST_SIZE * size))
-    larger.content[: at.PAST_SIZE * size] = past.content
-    assert moving.spread_past(larger, size, 2 * size, 3) == len(apart) - 3
+    larger = words(at.PAST_SIZE * 2 * size)
+    kept = moving.move_past(past, size, larger, 2 * size, 3)
+    assert kept == len(apart) - 3
     for n, key in enumerate(apart.values()):
         put_row(rows, other, segment(key))
         assert plain.recall(larger, 2 * size, rows, other) == (-1 if n < 3 else n << at.PAST_SHIFT | 1)
@@ -148,35 +148,8 @@ def test_table_behaves_as_a_dict(deeds, spread):
         name = canonical(key)
         slot = plain.find(slots, size, hash_of(key), rows, segment(key), 0)
         assert slots[slot + 1] == (twin[name] + 1 if name in twin else 0)
-    larger = Watched(words(4 * size))
-    larger.content[: 2 * size] = slots.content
-    assert moving.spread_slots(larger, size, 2 * size, 0) == len(twin)
+    larger = words(4 * size)
+    assert moving.move_slots(slots, size, larger, 2 * size, 0) == len(twin)
     for key in TUPLES:
         slot = plain.find(larger, 2 * size, hash_of(key), rows, segment(key), 0)
         assert larger[slot + 1] == (twin[canonical(key)] + 1 if canonical(key) in twin else 0)
-
-
-@given(
-    st.lists(st.integers(0, 255), unique=True, max_size=15),
-    st.sampled_from([16, 32, 64]),
-    st.integers(0, 16),
-)
-def test_a_table_grows_where_it_lies(hashes, size, oldest):
-    """Whatever runs over its end: what is kept is found from its home on, once, and what is old is gone."""
-    old_size = 16
-    slots = Watched(words(2 * size))
-    for number, h in enumerate(hashes, 1):
-        i = h % old_size
-        while slots[2 * i + 1]:
-            i = (i + 1) % old_size
-        slots[2 * i], slots[2 * i + 1] = h, number
-    kept = {(h, number) for number, h in enumerate(hashes, 1) if number > oldest}
-    assert moving.spread_slots(slots, old_size, size, oldest) == len(kept)
-    found = {(slots[2 * i], slots[2 * i + 1]): i for i in range(size) if slots[2 * i + 1]}
-    assert found.keys() == kept
-    assert sum(slots[2 * i + 1] != 0 for i in range(size)) == len(kept)
-    for (h, _), place in found.items():
-        i = h % size
-        while i != place:
-            assert slots[2 * i + 1]
-            i = (i + 1) % size

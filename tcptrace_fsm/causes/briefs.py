@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeVar, overload
 
 from tcptrace_fsm.core.grouping import Field, Order, in_order, multiplied, picked, words_in_common
 from tcptrace_fsm.kernels.layout import (
-    BASE_SYN,
     C_CLIENT_HI,
     C_CLIENT_LO,
     C_CLOSING,
@@ -279,25 +278,6 @@ class Briefs:
     @cached_property
     def _starts(self) -> array[int]:
         return multiplied(self.rows, BRIEF_SIZE)
-
-    @cached_property
-    def apart(self) -> Briefs:
-        """Those that are no copies of one before: a capture may show a connection in two VLANs, or behind a router.
-
-        The same connection has the same two ISNs, at nearly the same time.
-        """
-        numbers = [end_word(side, E_BASE) for side in (CLIENT, SERVER)]
-        _, alike = Order(self.picked(kept(numbers)), len(numbers), len(numbers)).parted()
-        if not alike:
-            return self
-        known = [self.column(end_word(side, E_BASE_KNOWN)) for side in (CLIENT, SERVER)]
-        times = self.column(C_FIRST_TIME)
-        chosen = bytearray(b"\1") * len(self)
-        for first, *others in alike:
-            for i in others:
-                if times[i] - times[first] < NEARLY and all(of_syns[i] == BASE_SYN for of_syns in known):
-                    chosen[i] = 0
-        return self.those(chosen)
 
     def those(self, chosen: Iterable[int]) -> Briefs:
         """Some of them: one number for each, 0 if it is left out."""

@@ -128,6 +128,20 @@ class Case:
         self.server_host: Name = host_of(words, 0, SERVER)
         self.service: Name = socket_of(words, 0, SERVER)
 
+    def ends_at(self, moment: int, kinds: frozenset[str]) -> None:
+        """What comes after a moment is not known: it was not silent then, and findings of these kinds are none."""
+        self.view.now = min(self.view.now, moment)
+        self._without(kinds)
+
+    def has_no_times(self, kinds: frozenset[str]) -> None:
+        """The capture does not know how long it lasted, and findings of these kinds are none."""
+        self.view.kept["mistimed"] = True
+        self._without(kinds)
+
+    def _without(self, kinds: frozenset[str]) -> None:
+        self.kinds -= kinds
+        self.findings = [f for f in self.findings if f.kind not in kinds]
+
     def __getitem__(self, word: int) -> int:
         """A word of its record: ``case[C_OPENING]``."""
         return self.view.words[word]

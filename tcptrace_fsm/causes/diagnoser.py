@@ -8,14 +8,14 @@ on the order in which they were judged: several processes that share the work ke
 from __future__ import annotations
 
 from array import array
-from bisect import insort
-from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.causes.briefs import CLIENT_SEGMENTS, SERVER_SEGMENTS
 from tcptrace_fsm.causes.case import Case, host_text, log_of, path_of, view_of
 from tcptrace_fsm.causes.cause import CONFIDENCES, Cause, Diagnosis, Sufferer, Verdict, distinct, once_each, surest
 from tcptrace_fsm.causes.excluded import contradicted
+from tcptrace_fsm.causes.held import Held
+from tcptrace_fsm.causes.likes import BEGAN, LISTED, Alike, Earliest
 from tcptrace_fsm.causes.world import Ledger, World
 from tcptrace_fsm.core.finished import Block, end_of
 from tcptrace_fsm.core.grouping import (
@@ -36,7 +36,6 @@ from tcptrace_fsm.findings.survey import name
 from tcptrace_fsm.kernels.layout import (
     C_CLOSING,
     C_FIRST_FRAME,
-    C_FIRST_TIME,
     C_ID,
     C_NET,
     C_OPENING,
@@ -66,8 +65,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Diagnoser", "diagnose"]
 
-ALIKE = 16  # connections that are alike and kept whole
-LISTED = 1000  # numbers of connections in one diagnosis
 MOST_LIKES = 20_000  # groups of connections that are alike
 MOST_QUIET = 2000  # of these, of strays: open before and after, a few segments, and no rule has anything to say
 FEW = 3  # segments of a stray: nothing can be seen to ail it
@@ -79,73 +76,9 @@ LIKE = (
     *(Field(C_OPENING), Field(C_CLOSING)),
 )
 SPOKE = (*(Field(end_of(0, side) + E_STAGE, 0, ES_DATA) for side in (CLIENT, SERVER)), Field(C_CLOSING))
-BEGAN, NUMBER = (Field(C_FIRST_TIME),), (Field(C_ID),)
+NUMBER = (Field(C_ID),)
 NOTHING: frozenset[str] = frozenset()
 QUIET = (OPENING_MIDSTREAM, CLOSING_NONE, NOTHING)
-
-
-Order = tuple[int, int]
-
-
-class Earliest(list[Order]):
-    """The few that began first, of connections that are alike: when, and with which frame."""
-
-    def take(self, words: array[int], rows: Places, since: int) -> list[int]:
-        """Of some more, none of which began before ``since``, those among the first: where their records begin."""
-        last = self[-1][0] if len(self) >= ALIKE else 1 << 63
-        if since > last:
-            return []
-        times = picked(words, rows.starts, BEGAN)
-        if lowest_of(times) > last:
-            return []
-        early = nsmallest(
-            ALIKE,
-            [(time, words[c + C_FIRST_FRAME], c) for c, time in zip(rows.starts, times, strict=True) if time <= last],
-        )
-        taken = []
-        for began, frame, c in early:
-            if len(self) >= ALIKE and (began, frame) >= self[-1]:
-                break
-            insort(self, (began, frame))
-            del self[ALIKE:]
-            taken.append(c)
-        return taken
-
-
-class Alike:
-    """Connections that are alike: how many, their numbers, and the first of them whole."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.ids: list[tuple[int, int, int]] = []
-        """When each began, its first frame, its number: those that began first."""
-        self.cases: list[Case] = []
-
-    def number(self, words: array[int], rows: Places, since: int) -> None:
-        """Count some, none of which began before ``since``, and note their numbers."""
-        self.count += len(rows)
-        last = self.ids[-1][0] if len(self.ids) >= LISTED else 1 << 63
-        if since > last:
-            return
-        times = picked(words, rows.starts, BEGAN)
-        if lowest_of(times) <= last:
-            early = [
-                (time, words[c + C_FIRST_FRAME], words[c + C_ID])
-                for c, time in zip(rows.starts, times, strict=True)
-                if time <= last
-            ]
-            self.ids = sorted(self.ids + early)[:LISTED]
-
-    def keep(self, case: Case) -> None:
-        """Keep one whole, if it is among the first."""
-        insort(self.cases, case, key=lambda c: c.order)
-        del self.cases[ALIKE:]
-
-    def merge(self, other: Alike) -> None:
-        """Take what another has counted of other connections."""
-        self.count += other.count
-        self.ids = sorted(self.ids + other.ids)[:LISTED]
-        self.cases = sorted(self.cases + other.cases, key=lambda c: c.order)[:ALIKE]
 
 
 class Diagnoser(Judge):
@@ -164,6 +97,7 @@ class Diagnoser(Judge):
         self.likes: dict[Key, Alike] = {}
         self._first: dict[Key, Earliest] = {}
         self._strays = [0, 0]  # how many groups of them there are, by `judge` and by `gather`
+        self.held = Held()
         self.left_out = 0  # how many connections are in no group, since there are too many groups
 
     def judge(self, block: Block) -> None:
@@ -178,6 +112,7 @@ class Diagnoser(Judge):
                 earliest = self._first[key] = Earliest()
             for c in earliest.take(block.words, alike.rows(key), since):
                 block.done.logs[c] = log_of(block.words, c, block.log)
+        self.held.listen(block)
 
     def _has_room(self, key: Key, many: int, whose: int, starts: Iterable[int], words: array[int]) -> bool:
         """Whether there is room for another group; of strays somebody may make one of each packet."""
@@ -211,15 +146,17 @@ class Diagnoser(Judge):
                     case.learn_codes(block.done.codes)
                 alike.keep(case)
         logs.clear()
+        self.held.take(block)
 
     @property
-    def gathered(self) -> tuple[Ledger, dict[Key, Alike], Lost | None, int]:
+    def gathered(self) -> tuple[Ledger, dict[Key, Alike], Lost | None, int, Held]:
         """All that was kept, and how many connections were not."""
-        return self.ledger, self.likes, self.lost, self.left_out
+        return self.ledger, self.likes, self.lost, self.left_out, self.held
 
-    def merge(self, gathered: tuple[Ledger, dict[Key, Alike], Lost | None, int]) -> None:
+    def merge(self, gathered: tuple[Ledger, dict[Key, Alike], Lost | None, int, Held]) -> None:
         """Add what another has kept of other connections."""
-        ledger, likes, lost, left_out = gathered
+        ledger, likes, lost, left_out, held = gathered
+        self.held.merge(held)
         self.left_out += left_out
         self.ledger.merge(ledger)
         self.lost = self.lost or lost
@@ -229,22 +166,18 @@ class Diagnoser(Judge):
     def finish(self, now: int, last: Finished) -> None:
         """Add the diagnoses, worst first."""
         last.undiagnosed += self.left_out
-        stands_for: dict[int, int] = {}
-        ids: dict[int, list[int]] = {}
-        cases = []
-        for alike in self.likes.values():
-            share, rest = divmod(alike.count, len(alike.cases) or 1)
-            numbers = [n for _, _, n in alike.ids]
-            for i, case in enumerate(alike.cases):
-                stands_for[id(case)] = share + (i < rest)
-                ids[id(case)] = numbers[i :: len(alike.cases)]
-            cases += alike.cases
-        cases.sort(key=lambda c: c.order)
+        cases = sorted((case for alike in self.likes.values() for case in alike.cases), key=lambda c: c.order)
         for case in cases:
             case.origins = self.origins
         lost = None if self.lost is None else self.lost.whole
-        counted = World(self.ledger, cases, last.findings, now, self.profile, lost, lambda c: stands_for[id(c)])
-        last.diagnoses += diagnose(self.causes, counted, lambda c: ids[id(c)])
+        stands_for: dict[int, list[int]] = {}
+        many: dict[int, int] = {}
+        world = World(self.ledger, cases, last.findings, now, self.profile, lost, lambda c: many[id(c)])
+        for alike in self.likes.values():
+            alike.share_out(world.copies, stands_for, many)
+        self.held.doubt(world)
+        last.diagnoses += diagnose(self.causes, world, lambda c: stands_for[id(c)])
+        last.findings += self.held.given_back(world)
 
 
 class _Groups(dict[Key, "list[int] | array[int]"]):
@@ -400,8 +333,9 @@ def _diagnosis(group: _Group, world: World, numbers: Callable[[Case], list[int]]
     cause, sufferers = group.cause, once_each(group.sufferers)
     best = surest(sufferers)
     verdict = best.verdict
-    count = sum(world.alike(s.case) for s in sufferers)
-    ids = sorted({n for s in sufferers for n in numbers(s.case)})[:LISTED]
+    # Of a connection that the capture shows twice only one counts, and that may not be the one that suffers.
+    count = sum(world.alike(s.case) for s in sufferers) or 1
+    ids = sorted({n for s in sufferers for n in numbers(s.case)})[:LISTED] or [best.case.conn_id]
     signs = [_first_sign(s) for s in sufferers]
     time, frame = min(signs)
     services = {s.case.service for s in sufferers}
@@ -450,11 +384,11 @@ def _in_all(group: str, case: Case, world: World) -> int:
     if group == "service":
         return world.counts(case.service).total
     if group == "pair":
-        return len(world.between(case.client_host, case.server_host))
+        return world.once_each(world.between(case.client_host, case.server_host))
     if group == "client":
-        return len(world.from_host(case.client_host))
+        return world.once_each(world.from_host(case.client_host))
     if group == "server":
-        return len(world.to_host(case.server_host))
+        return world.once_each(world.to_host(case.server_host))
     return world.total
 
 

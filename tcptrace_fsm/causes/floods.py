@@ -127,7 +127,7 @@ def probed(case: Case) -> bool:
 
 
 def by_odd_segments(case: Case, world: World) -> Verdict | None:
-    """One host sends listeners what no connection begins with; surveys have found it out."""
+    """One host sends many listeners what no connection begins with; surveys have found it out."""
     host = host_text(case.client_host)
 
     def by_sender() -> dict[str, Finding]:
@@ -139,10 +139,10 @@ def by_odd_segments(case: Case, world: World) -> Verdict | None:
         return None
     return Verdict(
         92,
-        "possible" if made is None else "likely",  # a segment alone may as well be damaged, or an accident
-        (f"{finding.message} ({case.frames(*finding.frames[:3])}{' ...' if len(finding.frames) > 3 else ''})",),
-        f"{host} sends segments that belong to no connection, to {case.service_text} for one: what comes back tells it "
-        "which ports are open",
+        "likely",
+        (f"{finding.message} ({case.frames(*finding.frames[:3])} ...)",),
+        f"{host} sends many ports segments that belong to no connection, {case.service_text} for one: what comes back "
+        "tells it which are open",
     )
 
 

@@ -22,6 +22,7 @@ from tcptrace_fsm.causes.briefs import (
     Briefs,
     kept,
 )
+from tcptrace_fsm.causes.same import continued, copies
 from tcptrace_fsm.core.grouping import Field, Gathered, Order, counting, in_order, picked, words_in_common
 from tcptrace_fsm.findings.lone import Surveyed
 from tcptrace_fsm.findings.needs import holds_bare_acks
@@ -127,11 +128,13 @@ class Ledger:
         began = Briefs(self.words, rows).picked(kept((C_FIRST_TIME, C_FIRST_FRAME)))
         return Order(began, 2, 2).numbers[:MOST_BRIEFS]
 
-    def counts(self) -> dict[Name, Counts]:
-        """How connections to each service opened."""
+    def counts(self, but: Iterable[Brief]) -> dict[Name, Counts]:
+        """How connections to each service opened; ``but`` are not counted."""
         sums: dict[Name, list[int]] = defaultdict(lambda: [0] * 7)
         for (six, hi, lo, port, opening), n in self.ways.items():
             sums[six, hi, lo, port][opening] += n
+        for brief in but:
+            sums[brief.service][brief.opening] -= 1
         return {
             service: Counts(
                 sum(by),
@@ -211,13 +214,44 @@ class World:
 
     @property
     def total(self) -> int:
-        """How many connections there are."""
-        return self._ledger.total
+        """How many connections there are; one that the capture shows twice is one."""
+        return self._ledger.total - len(self.copies)
+
+    @cached_property
+    def _all(self) -> Briefs:
+        """All connections in short, in order of time; of very many the first."""
+        return Briefs(self._ledger.words, self._ledger.order())
+
+    @cached_property
+    def copies(self) -> dict[int, int]:
+        """Which of them the capture shows once more: the number of each copy, and of what it is a copy."""
+        return copies(self._all)
+
+    @cached_property
+    def continued(self) -> dict[int, int]:
+        """Which of them go on under another name, and as which."""
+        return continued(self._all, self.copies)
 
     @cached_property
     def everyone(self) -> Briefs:
-        """All connections in short, in order of time; of very many the first."""
-        return Briefs(self._ledger.words, self._ledger.order())
+        """The same without what is there once more by the same name, in another VLAN or tunnel."""
+        twice, everyone = self._twice, self._all
+        return everyone.those([number not in twice for number in everyone.column(C_ID)]) if twice else everyone
+
+    @cached_property
+    def _doubled(self) -> list[tuple[Brief, Brief]]:
+        """Copies to the same service as their originals, each with that."""
+        pairs = [(self.by_id.get(copy), self.by_id.get(original)) for copy, original in self.copies.items()]
+        return [(a, b) for a, b in pairs if a and b and a.service == b.service]
+
+    @cached_property
+    def _twice(self) -> set[int]:
+        """The numbers of copies whose original has the same name."""
+        return {a.conn_id for a, b in self._doubled if (a.client, a.client_port) == (b.client, b.client_port)}
+
+    def once_each(self, some: Briefs) -> int:
+        """How many there are of some of them, each with its copies counted once."""
+        return len({self.copies.get(number, number) for number in some.column(C_ID)}) if self.copies else len(some)
 
     @cached_property
     def first(self) -> int:
@@ -226,7 +260,7 @@ class World:
 
     @cached_property
     def _counts(self) -> dict[Name, Counts]:
-        return self._ledger.counts()
+        return self._ledger.counts([a for a, _ in self._doubled])
 
     def counts(self, service: Name) -> Counts:
         """How connections to a service opened."""
@@ -243,7 +277,7 @@ class World:
     @cached_property
     def by_id(self) -> _ById:
         """Connections in short by number."""
-        return _ById(self.everyone)
+        return _ById(self._all)
 
     def to_service(self, service: Name) -> Briefs:
         """Connections to a service."""

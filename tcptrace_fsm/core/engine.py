@@ -59,7 +59,7 @@ from tcptrace_fsm.kernels.layout import (
     WAIT_SIZE,
     WAITS_PER_SEGMENT,
 )
-from tcptrace_fsm.kernels.moving import spread_past, spread_slots
+from tcptrace_fsm.kernels.moving import move_past, move_slots
 from tcptrace_fsm.kernels.points import collect_paths, end_paths
 from tcptrace_fsm.kernels.records import Tracker
 from tcptrace_fsm.kernels.replay import collect
@@ -160,7 +160,7 @@ class Engine:
         control[K_STREAM_SLOTS] = 1024
         tables.slots = room(2 * control[K_SLOTS])
         tables.past = room(PAST_SIZE * control[K_PAST])
-        tables.known = room(2 * control[K_STREAM_SLOTS])
+        tables.known = zeros(2 * control[K_STREAM_SLOTS])
         tables.paths = room(PATH_SIZE)
         for name in ("rows", "log", "living", "due", "streams", "waits"):
             setattr(tables, name, room(0))
@@ -229,8 +229,9 @@ class Engine:
         if 2 * (control[K_USED] + count) > size:
             while 2 * (control[K_USED] + count) > size:
                 size *= 2
-            tables.slots = grown(tables.slots, 2 * size)
-            spread_slots(tables.slots, control[K_SLOTS], size, 0)
+            slots = room(2 * size)
+            move_slots(tables.slots, control[K_SLOTS], slots, size, 0)
+            tables.slots = slots
             control[K_SLOTS] = size
         self._make_room_for_streams(count)
         tables.waits = grown(tables.waits, control[K_WAITS] + WAITS_PER_SEGMENT * count * WAIT_SIZE)
@@ -268,9 +269,10 @@ class Engine:
         while 2 * (most - forgotten) > size:
             size *= 2
         if size > control[K_STREAM_SLOTS] or forgotten > self.forgotten:
-            tables.known = grown(tables.known, 2 * size)
-            spread_slots(tables.known, control[K_STREAM_SLOTS], size, forgotten)
+            larger = zeros(2 * size)
+            move_slots(tables.known, control[K_STREAM_SLOTS], larger, size, forgotten)
             self.forgotten = forgotten
+            tables.known = larger
             control[K_STREAM_SLOTS] = size
 
     def finish(self, now: int | None = None) -> None:
@@ -286,7 +288,7 @@ class Engine:
             self.control[K_NOW] = now
         self._settle_all()
         tables.due = grown(tables.due, self.control[K_LIVE])
-        make_all_due(tables)
+        make_all_due(self.tables)
         self._finishing = True
 
     def take(self) -> Finished | None:
@@ -313,10 +315,10 @@ class Engine:
             size = control[K_PAST]
             while 4 * (min(control[K_PAST_USED], PAST_MOST) + count) > 3 * size:
                 size *= 2
-            tables.past = grown(tables.past, PAST_SIZE * size)
+            past = room(PAST_SIZE * size)
             oldest = control[K_NEXT_ID] - PAST_MOST
-            control[K_PAST_USED] = spread_past(tables.past, control[K_PAST], size, oldest)
-            control[K_PAST] = size
+            control[K_PAST_USED] = move_past(tables.past, control[K_PAST], past, size, oldest)
+            control[K_PAST], tables.past = size, past
 
     def _with_waits(self, done: Finished) -> Finished:
         """Hand out what has ended since the last time."""

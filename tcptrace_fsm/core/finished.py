@@ -13,7 +13,7 @@ from tcptrace_fsm.core.grouping import Field, Records, counting, picked
 from tcptrace_fsm.kernels.layout import C_ENDPOINTS, C_ID, C_LAST_TIME, CLIENT, CONNECTION_SIZE, ENDPOINT_SIZE, SERVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
     from typing import Self
 
     from tcptrace_fsm.capture.losses import Lost
@@ -51,6 +51,8 @@ class Part(Protocol):
 
     starts: array[int]
     """Where the records begin of the connections that they are about, one of each at most."""
+    between: dict[int, list[Finding]]
+    """Findings that stand between them, made already, by the number of the one that follows."""
 
     @property
     def kinds(self) -> array[int]:
@@ -133,6 +135,19 @@ class Findings(Sequence["Finding"]):
         """Those that are made already."""
         return chain.from_iterable(part if isinstance(part, list) else part.others for part in self.parts)
 
+    def taken_out(self, kinds: Container[str]) -> list[Finding]:
+        """Take those of some kinds that are made out of them, and give these."""
+        taken: list[Finding] = []
+        for part in self.parts:
+            for some in [part] if isinstance(part, list) else part.between.values():
+                those = [f for f in some if f.kind in kinds]
+                if those:
+                    taken += those
+                    some[:] = [f for f in some if f.kind not in kinds]
+        if taken:
+            self._about = None
+        return taken
+
     @property
     def lazy(self) -> list[Part]:
         """Those that are not."""
@@ -176,6 +191,8 @@ class Finished:
         With two capture points, ``count`` records of ``PATH_SIZE`` words; of -1 for what was seen at one point only.
     logs : dict of int to Log
         What is kept of the logs of connections that a diagnosis may need, by where their records begin.
+    deaf : dict of int to list of Deaf
+        When connections went on without the capture, by where their records begin.
     diagnoses : list of Diagnosis
         What all connections together show; only with the last that is handed out.
     undiagnosed : int
@@ -197,6 +214,7 @@ class Finished:
     findings: Findings = field(default_factory=Findings)
     paths: array[int] | None = None
     logs: dict[int, Any] = field(default_factory=dict)
+    deaf: dict[int, Any] = field(default_factory=dict)
     diagnoses: list[Any] = field(default_factory=list)
     undiagnosed: int = 0
     waits: array[int] = field(default_factory=_no_words)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.core.grouping import Field, counting, words_in_common
 from tcptrace_fsm.core.services import Services
-from tcptrace_fsm.core.words import CLOSINGS, OPENINGS, OVER, SEVERITIES, SIDES, STATES
+from tcptrace_fsm.core.words import CLOSINGS, OPENINGS, SEVERITIES, SIDES, STATES
 from tcptrace_fsm.kernels import layout as k
 
 if TYPE_CHECKING:
@@ -189,6 +189,7 @@ class Tally:
 
     def not_open(self) -> dict[str, int]:
         """Count connections without a close that are not open either: never opened, or over before the capture."""
+        over = {STATES.index(state) for state in ("CLOSED", "UNKNOWN", "LISTEN")}
         failed = {OPENINGS.index(opening) for opening in ("refused", "unanswered", "incomplete")}
         counts = {"never_opened": 0, "over_before": 0}
         for (opening, closing, client, server), n in self._ways.items():
@@ -196,7 +197,7 @@ class Tally:
                 continue
             if opening in failed:
                 counts["never_opened"] += n
-            elif client in OVER and server in OVER:
+            elif client in over and server in over:
                 counts["over_before"] += n
         return counts
 

@@ -13,7 +13,6 @@ __all__ = [
     "FATES",
     "MOST_FINDINGS",
     "OPENINGS",
-    "OVER",
     "PLACES",
     "ROLES",
     "SEVERITIES",
@@ -31,8 +30,6 @@ CLOSINGS = ("normal", "simultaneous", "half_closed", "aborted", "timed_out", "no
 VANTAGES = ("unknown", "client", "server", "between")
 WHO = ("nobody", "client", "server", "both")
 STATES = tuple(s.name for s in State)
-OVER = frozenset(map(STATES.index, ("CLOSED", "UNKNOWN", "LISTEN")))
-"""Codes of the states of an end that has no connection, as far as the capture shows."""
 EVENTS = tuple(EVENT_TEXT.values())
 BASES = tuple(b.name.lower() for b in Basis)
 SEVERITIES = ("info", "low", "medium", "high")

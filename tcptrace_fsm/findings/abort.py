@@ -33,7 +33,7 @@ from tcptrace_fsm.findings.evidence import (
 )
 from tcptrace_fsm.findings.lacking import may_skip_packets
 from tcptrace_fsm.findings.late_data import heard_late, late_data
-from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
+from tcptrace_fsm.findings.needs import ACROSS, BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, span
 from tcptrace_fsm.findings.wording import Wording
 from tcptrace_fsm.kernels.layout import (
@@ -419,7 +419,7 @@ RULES = (
         "FIN follows a few last words.",
         innocent="A client that does not want the rest of an answer.",
         when=when_reset_after_fin,
-        needs=(BOTH_DIRECTIONS,),
+        needs=(BOTH_DIRECTIONS, ACROSS),
         detect=rst_on_late_data,
         aliases={"Linux": "TCPAbortOnData"},
         example=HANDSHAKE

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE, genuine, hops
 from tcptrace_fsm.findings.loss import bears, chains, refused, unanswered, waits
-from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, holds_bare_acks
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, TO_THE_END, holds_bare_acks
 from tcptrace_fsm.findings.rule import Hit, Rule, View, span
 from tcptrace_fsm.kernels.layout import E_LAST_TIME, E_TTL, MARK_TIMEOUT
 
@@ -134,7 +134,7 @@ RULES = (
         ),
         innocent="The sender's host went down or off the network; the capture point stopped seeing it.",
         when=bears(MARK_TIMEOUT),
-        needs=(BOTH_DIRECTIONS,),
+        needs=(BOTH_DIRECTIONS, TO_THE_END),
         detect=given_up,
         example=BACKOFF + "            end 60\n",
         counterexample=BACKOFF + "            end 6\n",

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.core.finished import end_of
 from tcptrace_fsm.core.grouping import Field, picked
 from tcptrace_fsm.core.room import zeros
-from tcptrace_fsm.core.words import OVER
 from tcptrace_fsm.findings.keys import NEVER_OPENED
 from tcptrace_fsm.findings.rule import Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.findings.survey import Found, Group
@@ -41,7 +40,6 @@ from tcptrace_fsm.kernels.layout import (
     SERVER,
 )
 from tcptrace_fsm.kernels.strays import find_heard, find_one_sided
-from tcptrace_fsm.text.durations import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,8 +64,9 @@ class Midstream(One):
         return Found(
             group,
             None,
-            f"{self.of_all} were open already when the capture began, or their handshakes are missing (those with "
-            "segments of both ends, or four of one): who opened them, their options and window scales are not known",
+            f"{self.of_all} were open already when the capture began, or their handshakes are missing: who opened "
+            "them, their "
+            "options and window scales are not known",
         )
 
 
@@ -80,10 +79,13 @@ class StillOpen(One):
 
     def found(self, group: Group, now: int) -> Found:
         """The finding."""
-        age = now - group.first
-        old = f", the oldest {span(age)} old" if age >= MILLISECOND and span(age) != UNKNOWN else ""
-        message = f"{self.of_all} were still open when the capture ended{old}: how they close is not known"
-        return Found(group, None, message)
+        return Found(
+            group,
+            None,
+            f"{self.of_all} were still open when the capture ended"
+            + (f", the first of them {span(now - group.first)} old" if now - group.first >= MILLISECOND else "")
+            + ": how they close is not known",
+        )
 
 
 def one_sided(words: array[int], rows: array[int]) -> array[int]:
@@ -195,8 +197,7 @@ def when_midstream(key: Key) -> bool:
 def when_open(key: Key) -> bool:
     """Opened, and never closed; or one side was, and the other was to follow."""
     half = key.closing == CLOSING_HALF_CLOSED and key.shows(FACT_ESTABLISHED)
-    over = {key.client_state, key.server_state} <= OVER
-    return (key.closing == CLOSING_NONE or half) and key.opening not in NEVER_OPENED and not key.taken_over and not over
+    return (key.closing == CLOSING_NONE or half) and key.opening not in NEVER_OPENED and not key.taken_over
 
 
 def when_lopsided(key: Key) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE, genuine
-from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, TO_THE_END
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.findings.stuck import SLOW
 from tcptrace_fsm.kernels.layout import (
@@ -222,7 +222,7 @@ RULES = (
         innocent="An idle session that is still there; a close that the capture misses; a capture made of several, "
         "each with other connections.",
         when=when_open,
-        needs=(BOTH_DIRECTIONS,),
+        needs=(BOTH_DIRECTIONS, TO_THE_END),
         detect=vanished,
         aliases={"Zeek": "S1", "Wireshark": "tcp.completeness 15"},
         example=HANDSHAKE
@@ -277,7 +277,7 @@ RULES = (
         evidence="The second FIN is neither acknowledged nor repeated for 3 s.",
         innocent="A capture that drops frames or sees one of two ways; it is about the capture more than the hosts.",
         when=when_unacknowledged,
-        needs=(BOTH_DIRECTIONS,),
+        needs=(BOTH_DIRECTIONS, TO_THE_END),
         detect=final_ack_missing,
         example=HANDSHAKE
         + """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE, older
 from tcptrace_fsm.findings.loss import bears, counted, times
-from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, TO_THE_END
 from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, mask, median, span
 from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
@@ -335,7 +335,7 @@ RULES = (
         ),
         innocent="The answers take a way that the capture does not see.",
         when=bears(MARK_KEEPALIVE),
-        needs=(BOTH_DIRECTIONS,),
+        needs=(BOTH_DIRECTIONS, TO_THE_END),
         fragile=True,
         detect=ignored,
         example=UNHEARD,
@@ -356,7 +356,7 @@ RULES = (
         ),
         innocent="The peer's host was switched off or moved; a firewall forgot an idle connection.",
         when=bears(MARK_KEEPALIVE),
-        needs=(BOTH_DIRECTIONS,),
+        needs=(BOTH_DIRECTIONS, TO_THE_END),
         detect=died,
         example=UNHEARD + "            64.00 > R. 101:101(0) ack 1\n",
         counterexample=UNHEARD + "            63.01 < R  1:1(0)\n",

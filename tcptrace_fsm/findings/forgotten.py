@@ -18,7 +18,7 @@ from tcptrace_fsm.findings.evidence import (
     when_reset_after_fin,
 )
 from tcptrace_fsm.findings.late_data import late_data
-from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
+from tcptrace_fsm.findings.needs import ACROSS, BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, span
 from tcptrace_fsm.kernels.layout import (
     C_FIRST_TIME,
@@ -349,7 +349,7 @@ RULES = (
         evidence="A segment of an open connection is answered by an RST whose numbers mirror those of the segment.",
         innocent="A NAT or load balancer that dropped an idle connection and answers for the host.",
         when=when_discovered,
-        needs=(BOTH_DIRECTIONS,),
+        needs=(BOTH_DIRECTIONS, ACROSS),
         fragile=True,
         detect=half_open,
         example=HANDSHAKE

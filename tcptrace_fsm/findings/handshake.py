@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.lacking import may_skip_packets
-from tcptrace_fsm.findings.needs import BOTH_SYNS
+from tcptrace_fsm.findings.needs import BOTH_SYNS, TO_THE_END
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_LOCAL,
@@ -288,7 +288,7 @@ RULES = (
         "have been lost.",
         innocent="A path that loses everything towards the server from here on.",
         when=when_open_again,
-        needs=(BOTH_SYNS,),
+        needs=(BOTH_SYNS, TO_THE_END),
         detect=accept_queue_overflow,
         aliases={"Linux": "ListenOverflows, ListenDrops"},
         example=OPENING

@@ -163,6 +163,7 @@ class Surveyed:
 
     def __init__(self, made: Iterable[Finding], lone: Sequence[Lone]) -> None:
         self._made = sorted(made, key=in_turn)
+        self.between = {0: self._made}
         self.lone = lone
 
     def __len__(self) -> int:

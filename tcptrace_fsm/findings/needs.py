@@ -49,11 +49,13 @@ if TYPE_CHECKING:
     from tcptrace_fsm.findings.view import End, Segment, View
 
 __all__ = [
+    "ACROSS",
     "BEGINNING",
     "BOTH_DIRECTIONS",
     "BOTH_SYNS",
     "DOUBTS",
     "FIRST_FIN",
+    "TO_THE_END",
     "WHOLE",
     "Need",
     "doubtful",
@@ -193,3 +195,13 @@ BEGINNING = Need("the connection's beginning", beginning, lambda key: not key.fl
 BOTH_SYNS = Need("the SYNs of both endpoints", handshake, lambda key: key.shows(FACT_BOTH_SYNS))
 FIRST_FIN = Need("the handshake, or data of the side that is said not to have closed", first_fin)
 WHOLE = Need("all that was acknowledged", whole)
+# What only the whole capture tells is asked at its end (tcptrace_fsm.causes.held), and not of the connection.
+TO_THE_END = Need(
+    "what came after: no connection goes on with its numbers under another name, and none shows that most of the time "
+    "since was not captured",
+    lambda _: True,
+)
+ACROSS = Need(
+    "the time before: no connection shows that the capture did not listen, for longer than has passed since",
+    lambda _: True,
+)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import MET_OLD
-from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS
+from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS, TO_THE_END
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.findings.wording import Detected, Wording
 from tcptrace_fsm.kernels.layout import (
@@ -402,7 +402,7 @@ RULES = (
         innocent="An application with a connection time-out of its own; a capture that ends, which the silence rules "
         "out.",
         when=when_retried,
-        needs=(BEGINNING,),
+        needs=(BEGINNING, TO_THE_END),
         detect=retries_exhausted,
         aliases={"Linux": "tcp_syn_retries, ETIMEDOUT"},
         example="""

@@ -13,7 +13,7 @@ from tcptrace_fsm.findings.evidence import (
     prompt,
     state_at,
 )
-from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
+from tcptrace_fsm.findings.needs import ACROSS, BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_ACCEPTED,
@@ -290,7 +290,7 @@ RULES = (
         evidence="A SYN+ACK for a SYN with a new sequence number, both ends established until then.",
         innocent="A close that the capture misses, which is likely (and the finding low) after a minute of silence.",
         when=when_opened_before,
-        needs=(BOTH_DIRECTIONS,),
+        needs=(BOTH_DIRECTIONS, ACROSS),
         fragile=True,
         detect=active_connection_reuse,
         aliases={"Zeek": "active_connection_reuse", "Wireshark": "tcp.analysis.reused_ports", "argus": "PORT_REUSE"},

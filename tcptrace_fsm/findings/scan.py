@@ -33,7 +33,6 @@ from tcptrace_fsm.kernels.layout import (
     TCP_URG,
 )
 from tcptrace_fsm.kernels.strays import find_probes
-from tcptrace_fsm.text.counts import count
 
 if TYPE_CHECKING:
     from array import array
@@ -77,7 +76,7 @@ class Scan(OfAttempts):
             yield Found(
                 group,
                 CLIENT,
-                f"{name(host)} tried {ports_of(group)} in {span(group.lasted)}; {count(group.count, 'attempt')} "
+                f"{name(host)} tried {ports_of(group)} in {span(group.lasted)}; {count_of(group.count, 'attempt')} "
                 f"came to nothing: {', '.join(outcomes)}",
                 None if per_second >= 0.1 else "low",
             )
@@ -167,12 +166,17 @@ class Probes(OfAttempts):
         """What is said of a host that asked once."""
         return self.message(host, f"1 port of {other}", reset, 1)
 
-    def message(self, host: str, ports: str, reset: int, attempts: int) -> str:
+    def message(self, host: str, ports: str, reset: int, count: int) -> str:
         """What is said of a host."""
         return (
             f"{host} sent {self.text} to {ports} that had no connection with it; {reset:,} of "
-            f"{attempts:,} attempts were answered with RST: a scan for open ports"
+            f"{count_of(count, 'attempt')} were answered with RST: a scan for open ports"
         )
+
+
+def count_of(n: int, what: str) -> str:
+    """A number of things."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def ports_of(group: Group) -> str:
@@ -182,7 +186,7 @@ def ports_of(group: Group) -> str:
         ports = f"{group.counted} {'port' if group.counted == '1' else 'ports'}"
         return f"{ports} of {name(next(iter(sorted(group.members)))[:3])}"
     different = len({target[-1] for target in group.members})
-    return f"{count(different, 'port')} of {hosts:,} hosts ({group.counted} pairs of address and port)"
+    return f"{count_of(different, 'port')} of {hosts:,} hosts ({group.counted} pairs of address and port)"
 
 
 def when_failed(key: Key) -> bool:

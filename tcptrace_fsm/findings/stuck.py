@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import BEGUN_IDLE, HANDSHAKE, genuine, times
-from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, FIRST_FIN, WHOLE
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, FIRST_FIN, TO_THE_END, WHOLE
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, Segment, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_ACCEPTED,
@@ -219,7 +219,7 @@ RULES = (
         "from 1 s.",
         innocent="A half-close on purpose, in which data usually flow; a capture that ends too early.",
         when=when_half_closed,
-        needs=(BOTH_DIRECTIONS, FIRST_FIN, WHOLE),
+        needs=(BOTH_DIRECTIONS, FIRST_FIN, WHOLE, TO_THE_END),
         fragile=True,
         detect=stuck_fin_wait_2,
         aliases={"Zeek": "S2 or S3", "netstat": "FIN_WAIT2"},
@@ -250,7 +250,7 @@ RULES = (
         evidence="Its system acknowledged the peer's FIN, and it sends neither data nor FIN nor RST afterwards.",
         innocent="A long answer still being computed; a capture that ends too early.",
         when=when_half_closed,
-        needs=(BOTH_DIRECTIONS, FIRST_FIN, WHOLE),
+        needs=(BOTH_DIRECTIONS, FIRST_FIN, WHOLE, TO_THE_END),
         fragile=True,
         detect=stuck_close_wait,
         aliases={"Zeek": "S2 or S3", "netstat": "CLOSE_WAIT"},
@@ -280,7 +280,7 @@ RULES = (
         evidence="Two or more repetitions (three for full severity) and no ACK of the FIN from the peer.",
         innocent="A capture that misses the peer's direction, or ends while the loss is being repaired.",
         when=when_unanswered(State.FIN_WAIT_1),
-        needs=(BOTH_DIRECTIONS,),
+        needs=(BOTH_DIRECTIONS, TO_THE_END),
         fragile=True,
         detect=stuck_fin_wait_1,
         aliases={"Wireshark": "tcp.analysis.retransmission of a FIN", "netstat": "FIN_WAIT1"},
@@ -312,7 +312,7 @@ RULES = (
         evidence="A FIN that acknowledges the other's, two or more repetitions, and no ACK of it.",
         innocent="A peer whose TIME_WAIT is gone and that drops what it no longer knows; a capture of one direction.",
         when=when_unanswered(State.LAST_ACK),
-        needs=(BOTH_DIRECTIONS,),
+        needs=(BOTH_DIRECTIONS, TO_THE_END),
         fragile=True,
         detect=stuck_last_ack,
         aliases={"netstat": "LAST_ACK"},
@@ -355,7 +355,7 @@ RULES = (
         evidence="Two FINs neither of which acknowledges the other, one of them repeated two or more times in vain.",
         innocent="A capture that misses the peer's direction, or ends while the loss is being repaired.",
         when=when_unanswered(State.CLOSING),
-        needs=(BOTH_DIRECTIONS,),
+        needs=(BOTH_DIRECTIONS, TO_THE_END),
         fragile=True,
         detect=stuck_closing,
         aliases={"netstat": "CLOSING"},

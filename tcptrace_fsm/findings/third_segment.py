@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.findings.evidence import reply_time
 from tcptrace_fsm.findings.handshake import OPENING, first_plain, first_syn, is_plain, syn_acks
-from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS, BOTH_SYNS
+from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS, BOTH_SYNS, TO_THE_END
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     CLIENT,
@@ -184,7 +184,7 @@ RULES = (
         "SYN+ACK is not repeated, info below 3 s.",
         innocent="A capture that ends, or that misses the client's direction after the SYN.",
         when=when_failed,
-        needs=(BOTH_SYNS,),
+        needs=(BOTH_SYNS, TO_THE_END),
         detect=half_open,
         aliases={"Zeek": "S1", "conntrack": "SYN_RECV", "Wireshark": "completeness 3"},
         example="""

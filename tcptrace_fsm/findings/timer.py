@@ -17,7 +17,7 @@ from tcptrace_fsm.findings.evidence import (
     times,
     when_aborted,
 )
-from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS
+from tcptrace_fsm.findings.needs import BEGINNING, BOTH_DIRECTIONS, TO_THE_END
 from tcptrace_fsm.findings.rule import SECOND, Hit, Key, Rule, View, mask, span
 from tcptrace_fsm.kernels.layout import (
     CLOSING_ABORTED,
@@ -314,7 +314,7 @@ RULES = (
         evidence="Two or more retransmissions without an answer, and an RST with ACK less than 100 s later.",
         innocent="An application that closes by its own timeout, with SO_LINGER 0 or with unread data.",
         when=when_gave_up,
-        needs=(BOTH_DIRECTIONS,),
+        needs=(BOTH_DIRECTIONS, TO_THE_END),
         detect=user_timeout_abort,
         aliases={"Linux": "TCP_USER_TIMEOUT"},
         example=HANDSHAKE
@@ -344,7 +344,7 @@ RULES = (
         evidence="Zero-window probes, the peer's window still 0, and an RST with ACK from the one that probes.",
         innocent="An application that closes by its own timeout.",
         when=when_probed,
-        needs=(BOTH_DIRECTIONS,),
+        needs=(BOTH_DIRECTIONS, TO_THE_END),
         detect=persist_timeout_abort,
         aliases={"Linux": "TCPAbortOnTimeout"},
         example=HANDSHAKE

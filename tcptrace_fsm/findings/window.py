@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.loss import bears, counted, times
-from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, BOTH_SYNS
+from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS, BOTH_SYNS, TO_THE_END
 from tcptrace_fsm.findings.rule import SECOND, Hit, Rule, Segment, View, span
 from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
@@ -282,7 +282,7 @@ RULES = (
         evidence="Window 0 for five seconds or more without a byte taken, and probes of the peer meanwhile.",
         innocent="An application that pauses on purpose, a player with a full buffer for instance.",
         when=bears(MARK_ZERO_WINDOW_PROBE),
-        needs=(BOTH_DIRECTIONS,),
+        needs=(BOTH_DIRECTIONS, TO_THE_END),
         fragile=True,
         detect=stalls,
         example=PROBED

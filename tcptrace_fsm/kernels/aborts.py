@@ -268,6 +268,7 @@ def abort_of(place: int, side: int, detection: Detection) -> int:
     block = detection.block
     log = detection.log
     out = detection.out
+    frames = detection.frames
     at = detection.evidence
     c = detection.asked[3 * place]
     rst = unasked_reset_of(c, side, detection.asked[3 * place + 1], block, log, detection.changes)
@@ -277,11 +278,13 @@ def abort_of(place: int, side: int, detection: Detection) -> int:
     out[d + D_KIND] = weigh_abort(c, side, rst, d, block, log, out)
     if not detection.asked[3 * place + 2] & out[d + D_KIND] or not is_length(out[d + D_SPAN]):
         return detection.found
-    date_by(d, rst, detection)
-    at = cite(rst, at, detection)
+    out[d + D_TIME] = log[rst + L_TIME]
+    out[d + D_FRAME] = log[rst + L_FRAME]
+    frames[at] = log[rst + L_FRAME]
     if out[d + D_KIND] == DETECT_RST_FOR_FIN:
-        at = cite(fin_before(c, 1 - side, rst, block, log), at, detection)
-    return keep_finding(at, detection)
+        at += 1
+        frames[at] = log[fin_before(c, 1 - side, rst, block, log) + L_FRAME]
+    return keep_finding(at + 1, detection)
 
 
 def detect_aborts(count: int, detection: Detection) -> int:

@@ -36,6 +36,7 @@ def spurious_of(place: int, c: int, side: int, detection: Detection) -> int:
     block = detection.block
     log = detection.log
     out = detection.out
+    frames = detection.frames
     at = detection.evidence
     in_syn = end_of_data_in_syn(c, side, block, log)
     d = -1
@@ -52,9 +53,11 @@ def spurious_of(place: int, c: int, side: int, detection: Detection) -> int:
                 if d < 0:
                     d = tell(place, DETECT_SPURIOUS, side, detection)
                     since = log[r + L_TIME]
-                    date_by(d, r, detection)
+                    out[d + D_TIME] = since
+                    out[d + D_FRAME] = log[r + L_FRAME]
                 out[d + D_COUNT] += 1
-                at = cite(r, at, detection)
+                frames[at] = log[r + L_FRAME]
+                at += 1
         r = log[r + L_NEXT]
     if d < 0:
         return detection.found
@@ -68,7 +71,8 @@ def spurious_of(place: int, c: int, side: int, detection: Detection) -> int:
             and log[r + L_TIME] >= since
         ):
             out[d + D_MORE] += 1
-            at = cite(r, at, detection)
+            frames[at] = log[r + L_FRAME]
+            at += 1
         r = log[r + L_NEXT]
     out[d + D_GRADE] = min(out[d + D_COUNT], out[d + D_MORE], 15)
     return keep_finding(at, detection)
@@ -200,15 +204,16 @@ def last_ack_of(place: int, side: int, detection: Detection) -> int:
         return detection.found
     if log[again + L_INFO] & (TCP_FIN | TCP_RST) == TCP_FIN:
         out[d + D_MORE] |= DL_FIN
-    date_by(d, again, detection)
+    out[d + D_TIME] = log[again + L_TIME]
+    out[d + D_FRAME] = log[again + L_FRAME]
     out[d + D_COUNT] = fins
     i = 0
     while i < fins:
-        at = cite(frames[at], at, detection)
+        frames[at + i] = log[frames[at + i] + L_FRAME]
         i += 1
-    at = cite(ack, at, detection)
-    at = cite(again, at, detection)
-    return keep_finding(at, detection)
+    frames[at + fins] = log[ack + L_FRAME]
+    frames[at + fins + 1] = log[again + L_FRAME]
+    return keep_finding(at + fins + 2, detection)
 
 
 def no_response_of(place: int, c: int, detection: Detection) -> int:
@@ -216,6 +221,7 @@ def no_response_of(place: int, c: int, detection: Detection) -> int:
     block = detection.block
     log = detection.log
     out = detection.out
+    frames = detection.frames
     at = detection.evidence
     if block[c + C_FLAGS] & (CF_MET_OLD | CF_MIDSTREAM):
         return detection.found
@@ -232,9 +238,11 @@ def no_response_of(place: int, c: int, detection: Detection) -> int:
                 if end - last < detection.soon:
                     return detection.found
                 d = tell(place, DETECT_NO_RESPONSE, CLIENT, detection)
-                date_by(d, r, detection)
+                out[d + D_TIME] = last
+                out[d + D_FRAME] = log[r + L_FRAME]
             out[d + D_COUNT] += 1
-            at = cite(r, at, detection)
+            frames[at] = log[r + L_FRAME]
+            at += 1
         r = log[r + L_NEXT]
     if d < 0:
         return detection.found
@@ -260,6 +268,7 @@ def isn_changed_of(place: int, c: int, detection: Detection) -> int:
     block = detection.block
     log = detection.log
     out = detection.out
+    frames = detection.frames
     at = detection.evidence
     if block[c + C_FLAGS] & (CF_MET_OLD | CF_MIDSTREAM) or block[c + C_TAKEN_BY] != CLIENT:
         return detection.found
@@ -280,9 +289,11 @@ def isn_changed_of(place: int, c: int, detection: Detection) -> int:
         ):
             if d < 0:
                 d = tell(place, DETECT_ISN_CHANGED, CLIENT, detection)
-            date_by(d, r, detection)
+            out[d + D_TIME] = log[r + L_TIME]
+            out[d + D_FRAME] = log[r + L_FRAME]
             out[d + D_COUNT] += 1
-            at = cite(r, at, detection)
+            frames[at] = log[r + L_FRAME]
+            at += 1
         r = log[r + L_NEXT]
     if d < 0:
         return detection.found
@@ -302,6 +313,7 @@ def refused_of(place: int, c: int, detection: Detection) -> int:
     block = detection.block
     log = detection.log
     out = detection.out
+    frames = detection.frames
     at = detection.evidence
     x = c + C_ENDPOINTS + E_SEGMENTS
     if block[c + C_FLAGS] & CF_MIDSTREAM or not block[x] or not block[x + ENDPOINT_SIZE]:
@@ -319,12 +331,13 @@ def refused_of(place: int, c: int, detection: Detection) -> int:
     if syn < 0 or rst < 0 or not is_length(log[rst + L_TIME] - log[syn + L_TIME]):
         return detection.found
     d = tell(place, DETECT_REFUSED, CLIENT, detection)
-    date_by(d, rst, detection)
+    out[d + D_TIME] = log[rst + L_TIME]
+    out[d + D_FRAME] = log[rst + L_FRAME]
     out[d + D_COUNT] = block[c + C_ENDPOINTS + E_SYNS]
     out[d + D_SPAN] = log[rst + L_TIME] - log[syn + L_TIME]
-    at = cite(rst, at, detection)
-    at = cite(syn, at, detection)
-    return keep_finding(at, detection)
+    frames[at] = log[rst + L_FRAME]
+    frames[at + 1] = log[syn + L_FRAME]
+    return keep_finding(at + 2, detection)
 
 
 def unsolicited_of(place: int, c: int, detection: Detection) -> int:
@@ -332,6 +345,7 @@ def unsolicited_of(place: int, c: int, detection: Detection) -> int:
     block = detection.block
     log = detection.log
     out = detection.out
+    frames = detection.frames
     at = detection.evidence
     answers = 0
     rst = -1
@@ -347,7 +361,7 @@ def unsolicited_of(place: int, c: int, detection: Detection) -> int:
             if first < 0:
                 first = r
             if answer:
-                at = cite(r, at, detection)
+                frames[at + answers] = log[r + L_FRAME]
                 answers += 1
                 last = r
             elif rst < 0 and flags & TCP_RST and side_of(log[r + L_INFO]) == CLIENT:
@@ -363,14 +377,16 @@ def unsolicited_of(place: int, c: int, detection: Detection) -> int:
     if rst >= 0 and not is_length(log[rst + L_TIME] - log[first + L_TIME]):
         return detection.found
     d = tell(place, DETECT_UNSOLICITED, SERVER, detection)
-    date_by(d, first, detection)
+    out[d + D_TIME] = log[first + L_TIME]
+    out[d + D_FRAME] = log[first + L_FRAME]
     out[d + D_COUNT] = answers
     if rst >= 0:
         out[d + D_MORE] = 1
         out[d + D_GRADE] = GRADE_RESET | (GRADE_AGAIN if answers > 1 else 0)
         out[d + D_SPAN] = log[rst + L_TIME] - log[first + L_TIME]
-        at = cite(rst, at, detection)
-    return keep_finding(at, detection)
+        frames[at + answers] = log[rst + L_FRAME]
+        answers += 1
+    return keep_finding(at + answers, detection)
 
 
 def stray_of(place: int, c: int, detection: Detection) -> int:
@@ -381,6 +397,7 @@ def stray_of(place: int, c: int, detection: Detection) -> int:
     block = detection.block
     log = detection.log
     out = detection.out
+    frames = detection.frames
     at = detection.evidence
     first = -1
     answer = -1
@@ -402,14 +419,16 @@ def stray_of(place: int, c: int, detection: Detection) -> int:
     if not detection.asked[3 * place + 2] & kind:
         return detection.found
     d = tell(place, kind, side, detection)
-    date_by(d, first, detection)
+    out[d + D_TIME] = log[first + L_TIME]
+    out[d + D_FRAME] = log[first + L_FRAME]
     out[d + D_COUNT] = block[c + C_ENDPOINTS + side * ENDPOINT_SIZE + E_RSTS] if reset else 1
-    at = cite(first, at, detection)
+    frames[at] = log[first + L_FRAME]
     if answer >= 0 and not reset:
         out[d + D_MORE] = 1
         out[d + D_GRADE] = GRADE_RESET
-        at = cite(answer, at, detection)
-    return keep_finding(at, detection)
+        frames[at + 1] = log[answer + L_FRAME]
+        at += 1
+    return keep_finding(at + 1, detection)
 
 
 def detect(count: int, detection: Detection) -> int:

@@ -47,20 +47,6 @@ def tell(place: int, kind: int, side: int, detection: Detection) -> int:
     return d
 
 
-def date_by(d: int, r: int, detection: Detection) -> int:
-    """Let a finding have the time and the frame of a log record. Returns the time."""
-    out = detection.out
-    out[d + D_TIME] = detection.log[r + L_TIME]
-    out[d + D_FRAME] = detection.log[r + L_FRAME]
-    return out[d + D_TIME]
-
-
-def cite(r: int, at: int, detection: Detection) -> int:
-    """Write a log record's frame as evidence to ``at``. Returns where the next one belongs."""
-    detection.frames[at] = detection.log[r + L_FRAME]
-    return at + 1
-
-
 def keep_finding(at: int, detection: Detection) -> int:
     """Count the finding that was begun, whose frames of evidence end at ``at``. Returns how many there are."""
     detection.out[detection.found * DETECTED_SIZE + D_FRAMES] = at - detection.evidence

@@ -42,9 +42,11 @@ def odd_of(place: int, kind: int, side: int, detection: Detection) -> int:
         if not marks & M_CAPTURE_DUPLICATE and side_of(info) == side and is_odd(kind, info, marks):
             if d < 0:
                 d = tell(place, kind, side, detection)
-                date_by(d, r, detection)
+                out[d + D_TIME] = log[r + L_TIME]
+                out[d + D_FRAME] = log[r + L_FRAME]
             out[d + D_COUNT] += 1
-            at = cite(r, at, detection)
+            frames[at] = log[r + L_FRAME]
+            at += 1
         r = log[r + L_NEXT]
     r = head
     while d >= 0 and r >= 0:  # what the last of them drew; a log is not in order everywhere

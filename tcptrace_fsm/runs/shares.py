@@ -291,7 +291,7 @@ class Share:
             transitions = array("q", changes.tobytes())
             over = Finished(connections, done.count, transitions, done.transition_count, Findings(findings))
             over.waits, over.wait_count = array("q", waits.tobytes()), done.wait_count
-            over.logs = done.logs
+            over.logs, over.deaf = done.logs, done.deaf
             if coded is not None:
                 over.by_position = by_position
                 over.codes = partial(_codes, coded)
@@ -413,12 +413,12 @@ def harvest(
     """
     tally, gatherers = Tally(), judges(share.profile)
     for finished in share.numbered(ids, streams, coded):
+        block = Block(finished, lost=share.lost)
+        for judge in gatherers:
+            judge.gather(block)  # and keep back what only the whole can tell
         for one in take:
             one(finished)
         tally.take(finished)
-        block = Block(finished, lost=share.lost)
-        for judge in gatherers:
-            judge.gather(block)
     return Yield(tally, [judge.gathered for judge in gatherers], share.hurried, share.times_held, share.leapt)
 
 

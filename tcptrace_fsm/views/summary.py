@@ -256,8 +256,7 @@ def service_text(service: dict[str, Any]) -> str:
     if answered > 1:
         times.insert(0, f"median {span(median * SECOND)}")
     text = f"{service['service']} answered {count(answered, 'request')}, {', '.join(times)}"
-    rtt = service["rtt"]  # of all its connections, which may have taken longer than these answers: no share of them
-    return text if rtt is None or rtt > median else f"{text}; the network's share {span(rtt * SECOND)}"
+    return text if service["rtt"] is None else f"{text}; the network's share {span(service['rtt'] * SECOND)}"
 
 
 def timers_text(timers: dict[str, Any]) -> str:

@@ -1,0 +1,147 @@
+"""Connections that are the same one: what the capture shows twice, and what goes on under another name.
+
+A capture may hold a connection in two VLANs, or on both sides of a router or of a translation of addresses: it has the
+same numbers there, at nearly the same time. And a translation may begin, or end, in its midst: then one connection
+stops without a word, and another, whose beginning nobody saw, has its numbers. Nothing but the numbers tells either.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tcptrace_fsm.causes.briefs import CLIENT_BYTES, CLIENT_PORT, NEARLY, SERVER_BYTES, SERVER_PORT, Briefs, end_word
+from tcptrace_fsm.kernels.layout import (
+    BASE_SYN,
+    C_CLIENT_HI,
+    C_CLIENT_LO,
+    C_CLOSING,
+    C_FIRST_TIME,
+    C_ID,
+    C_LAST_TIME,
+    C_OPENING,
+    C_SERVER_HI,
+    C_SERVER_LO,
+    CLIENT,
+    CLOSING_HALF_CLOSED,
+    CLOSING_NONE,
+    CLOSING_TIMED_OUT,
+    E_BASE,
+    E_BASE_KNOWN,
+    OPENING_INCOMPLETE,
+    OPENING_MIDSTREAM,
+    OPENING_UNANSWERED,
+    SERVER,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tcptrace_fsm.findings.survey import Name
+
+__all__ = ["continued", "copies"]
+
+BASES = tuple(end_word(side, E_BASE) for side in (CLIENT, SERVER))
+KNOWN = tuple(end_word(side, E_BASE_KNOWN) for side in (CLIENT, SERVER))
+CLIENT_SOCKET, SERVER_SOCKET = (C_CLIENT_HI, C_CLIENT_LO, CLIENT_PORT), (C_SERVER_HI, C_SERVER_LO, SERVER_PORT)
+OPEN = (CLOSING_NONE, CLOSING_HALF_CLOSED, CLOSING_TIMED_OUT)
+ASKED = (OPENING_UNANSWERED, OPENING_INCOMPLETE)
+SLACK = 1 << 18  # bytes by which the counts of two halves of a connection may miss each other: what was in flight
+PART = 1 << 20  # numbers that are near each other lie in the same part, or in neighbouring ones
+PARTS = (1 << 32) // PART
+
+
+def copies(everyone: Briefs) -> dict[int, int]:
+    """Which connections are others once more: the number of each copy, and that of the one that came first.
+
+    Under another name the numbers of both ends have to be the same, under the same one that of a SYN is enough.
+    """
+    if not len(everyone) or everyone.distinct(*BASES) == len(everyone):
+        return {}
+    found: dict[int, int] = {}
+    began: dict[Name, list[tuple[int, int, Name, Name]]] = {}
+    words = (C_ID, C_FIRST_TIME, C_OPENING, *BASES, *KNOWN)
+    sockets = zip(everyone.names(*CLIENT_SOCKET), everyone.names(*SERVER_SOCKET), strict=True)
+    for (client, server), row in zip(sockets, zip(*map(everyone.column, words), strict=True), strict=True):
+        number, time, opening, *bases, client_known, server_known = row
+        if not client_known:
+            continue
+        # A scanner may give all its SYNs one number, and all that refuse them answer with 0.
+        numbered = client_known == server_known == BASE_SYN
+        inside = opening == OPENING_MIDSTREAM and server_known
+        some = began.setdefault((*bases, client_known, server_known), [])
+        for original, then, *name in some:
+            alike = (client == name[0]) + (server == name[1])
+            if time - then < NEARLY and (alike == 2 or numbered or (alike and inside)):
+                found[number] = original
+                break
+        else:
+            if some and time - some[-1][1] >= NEARLY:
+                some.clear()  # they come in order of time
+            some.append((number, time, client, server))
+    return found
+
+
+def continued(everyone: Briefs, twice: dict[int, int]) -> dict[int, int]:
+    """Connections that go on under another name: the number of each, and that of the connection that it becomes.
+
+    One end keeps its name. The second begins inside, near the numbers at which the first stopped, after it began; or
+    its SYN is the first one's again. Nothing goes on in a copy (``twice``).
+    """
+    words = (C_ID, C_FIRST_TIME, C_LAST_TIME, C_OPENING, C_CLOSING, *BASES, *KNOWN, CLIENT_BYTES, SERVER_BYTES)
+    rows = list(zip(*map(everyone.column, words), strict=True))
+    doubled = {*twice, *twice.values()}
+    begun = [row[3] in (OPENING_MIDSTREAM, *ASKED) and row[7] > 0 and row[0] not in doubled for row in rows]
+    inside = [i for i, may in enumerate(begun) if may]
+    if not inside:
+        return {}
+    names = list(zip(everyone.names(*CLIENT_SOCKET), everyone.names(*SERVER_SOCKET), strict=True))
+    stopped: dict[tuple[Name, int], list[int]] = {}
+    for i, row in enumerate(rows):
+        if row[4] in OPEN and row[7] and row[0] not in doubled:
+            for side in (CLIENT, SERVER):
+                stopped.setdefault((names[i][side], ends(row)[CLIENT] // PART), []).append(i)
+    found: dict[int, int] = {}
+    asked = Counter(row[5] for row in rows if row[3] in ASKED)
+    for i in inside:
+        if asked[rows[i][5]] > 2:
+            continue  # somebody gives all his SYNs one number
+        for k in candidates(stopped, names[i], rows[i]):
+            old, new = rows[k], rows[i]
+            if k != i and names[k] != names[i] and old[0] not in found and goes_on(old, new):
+                found[old[0]] = new[0]
+                break
+    return found
+
+
+def ends(row: tuple[int, ...]) -> tuple[int, int]:
+    """How far the numbers on the wire of both ends had come."""
+    return (row[5] + row[9]) % (1 << 32), (row[6] + row[10]) % (1 << 32)
+
+
+def candidates(
+    stopped: dict[tuple[Name, int], list[int]], names: tuple[Name, Name], row: tuple[int, ...]
+) -> Iterator[int]:
+    """Connections that stopped with one of the names, near the number of one of the ends; whose it was may be wrong."""
+    for number in {row[5], row[6]}:
+        for part in (-1, 0, 1):
+            for name in names:
+                yield from stopped.get((name, (number // PART + part) % PARTS), ())
+
+
+def goes_on(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
+    """Whether the numbers of one connection go on in another; who of them is the client may be mistaken for one."""
+    if new[1] <= old[1] or new[1] + NEARLY < old[2]:
+        return False
+    if new[3] in ASKED and new[7] == BASE_SYN:  # a SYN once more, which nobody answered
+        return old[3] in ASKED and old[7] == BASE_SYN and old[5] == new[5] and new[1] >= old[2]
+    if not old[8]:  # a SYN, of which only the answer knows the number
+        return old[3] in ASKED and old[7] == BASE_SYN and bool(new[8]) and old[5] == new[5]
+    if not new[8]:
+        return False
+    return any(near(new[5 + turned], ends(old)[0]) and near(new[6 - turned], ends(old)[1]) for turned in (0, 1))
+
+
+def near(number: int, other: int) -> bool:
+    """Whether two numbers on the wire lie close to each other."""
+    return (number - other + SLACK) % (1 << 32) <= 2 * SLACK
