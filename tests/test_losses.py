@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+from functools import cache
 
 import pytest
 from hypothesis import given
@@ -113,6 +114,7 @@ def test_findings_made_long_before_bear_it_in_mind_too(tmp_path):
         same(getattr(one, table), getattr(other, table))
 
 
+@cache
 def late(time: int, count: int, *, begin: int = 0) -> list[bytes]:
     """Segments of as many connections that open nothing, from ``time`` on, us."""
     return [
