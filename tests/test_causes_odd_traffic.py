@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 
+import pandas as pd
+import pytest
+
 import tcptrace_fsm as tf
 from tests import two_points
 from tests.pieces import loud
@@ -104,3 +107,17 @@ def test_a_few_short_ends_of_long_answers_that_were_held_back_matter_to_nobody()
     (often,) = diagnoses(talk(9, answer=True, every=0.1))
     (rare,) = diagnoses(talk(9, answer=True, every=4))
     assert (often.confidence, rare.confidence) == ("likely", "possible")
+
+
+@pytest.mark.parametrize("jump", [3600, -30])
+def test_a_clock_that_is_set_between_two_points_is_set_back_to_the_frame(tmp_path, jump):
+    """The first frame behind that is in one capture alone: it is not an hour late, nor is all that waits for others."""
+    network = two_points.Network(seed=5, loss=0, jitter=0)
+    packets = two_points.converse(network, 3, (100, 60_000))
+    one, other = two_points.captures(packets, two_points.Clock(), dropped=({60, 61}, set()))
+    begins = next(at for at, (_, _, number) in enumerate(other) if number == 60)
+    moved = [(time + (at >= begins) * jump * 10**9, *rest) for at, (time, *rest) in enumerate(other)]
+    files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in (("one", one), ("other", moved))]
+    trace = tf.analyze(files, merge_vantage=True)
+    assert len(trace.connections) == 3
+    assert trace.segments.time.max() - trace.segments.time.min() < pd.Timedelta(seconds=20)

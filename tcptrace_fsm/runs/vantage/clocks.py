@@ -55,6 +55,26 @@ class Clock(NamedTuple):
         moved = np.rint(drift * (time - origin)).astype(np.int64)
         return cast("Words", np.array([line.offset for line in self.lines])[at] + moved)
 
+    def set_at(self, frame: Words, time: Words) -> Clock:
+        """Where the clock was set, to the frame: not each segment is in both captures.
+
+        Parameters
+        ----------
+        frame, time : int64 arrays
+            Of what the second capture holds, in its order.
+
+        """
+        lines = list(self.lines)
+        for i in range(1, len(lines)):
+            jump = abs(lines[i].offset - lines[i - 1].offset)
+            at = first = int(np.searchsorted(frame, lines[i].frame))
+            # What comes before it by the new clock is near by that; what came by the old one is as far as that was off.
+            while 0 < at < len(time) and 2 * abs(int(time[first]) - int(time[at - 1])) < jump:
+                at -= 1
+            if at < first and frame[at] > lines[i - 1].frame:
+                lines[i] = lines[i]._replace(frame=int(frame[at]))
+        return self._replace(lines=tuple(lines))
+
     @property
     def offset(self) -> int:
         """Offset where the second capture begins, ns: positive where its clock is ahead."""
@@ -158,7 +178,11 @@ def _usual(difference: Words) -> NDArray[np.bool_]:
         part = ordered[max(0, begin - width) : begin + 2 * width]
         middle = np.median(part)
         spread = np.median(np.abs(part - middle))
-        keep[begin : begin + width] = np.abs(ordered[begin : begin + width] - middle) <= 10 * spread + 1e6
+        room = 10 * spread + 1e6
+        for i in np.flatnonzero(np.abs(ordered[begin : begin + width] - middle) > room) + begin:
+            # Where several next to each other are as far off, a clock was set.
+            near = ordered[max(0, i - 3) : i + 4]
+            keep[i] = (np.abs(near - ordered[i]) <= room).sum() > 3
     return keep
 
 

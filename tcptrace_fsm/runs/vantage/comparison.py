@@ -225,6 +225,10 @@ def compare(first: str, second: str, profile: Profile, limit: int = SAMPLE) -> C
         raise UsageError(_nothing_in_common(one, other))
     there = _from_first(a, b)
     clock = set_clocks(b[:, TIME], b[:, FRAME], b[:, TIME] - a[:, TIME], there)
+    if len(clock.lines) > 1:
+        rows = other.all()[2]
+        rows = rows[np.argsort(rows[:, FRAME], kind="stable")]
+        clock = clock.set_at(rows[:, FRAME], rows[:, TIME])
     moved = b[:, TIME] - clock.offsets(b[:, FRAME], b[:, TIME])
     longest = int(np.abs(moved - a[:, TIME]).max())
     both = (a[:, IP_ID] > 0) & (b[:, IP_ID] > 0)
