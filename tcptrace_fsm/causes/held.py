@@ -7,6 +7,7 @@ that stops; others show it, and those may be anywhere in the capture.
 from __future__ import annotations
 
 from itertools import pairwise
+from operator import sub
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.core.grouping import Field, picked
@@ -84,7 +85,7 @@ class Held:
 
     def doubt(self, world: World) -> None:
         """Have cases not be silent where they go on under another name, or where the capture was deaf."""
-        if not self.full:
+        if not self.full and (self.shown or pauses(world)):
             heard = moments(world)
             self.deaf = deaf_intervals([*self.shown, *begun_unheard(world, heard)], heard)
         for case in world.cases:
@@ -108,6 +109,12 @@ class Held:
             )
             and not (k.finding.kind in CROSSED and any(follows(k, d) for d in self.deaf))
         ]
+
+
+def pauses(world: World) -> bool:
+    """Whether no connection began for so long that nobody may have been heard: :func:`begun_unheard` asks for that."""
+    began = world.everyone.column(C_FIRST_TIME)
+    return max(map(sub, began[1:], began), default=0) >= UNHEARD
 
 
 def moments(world: World) -> list[int]:

@@ -8,7 +8,7 @@ stops without a word, and another, whose beginning nobody saw, has its numbers. 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tcptrace_fsm.causes.briefs import CLIENT_BYTES, CLIENT_PORT, NEARLY, SERVER_BYTES, SERVER_PORT, Briefs, end_word
 from tcptrace_fsm.kernels.layout import (
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from tcptrace_fsm.findings.survey import Name
 
+    Named: TypeAlias = tuple[tuple[Name, Name], tuple[int, ...]]
+
 __all__ = ["continued", "copies"]
 
 BASES = tuple(end_word(side, E_BASE) for side in (CLIENT, SERVER))
@@ -46,6 +48,8 @@ KNOWN = tuple(end_word(side, E_BASE_KNOWN) for side in (CLIENT, SERVER))
 CLIENT_SOCKET, SERVER_SOCKET = (C_CLIENT_HI, C_CLIENT_LO, CLIENT_PORT), (C_SERVER_HI, C_SERVER_LO, SERVER_PORT)
 OPEN = (CLOSING_NONE, CLOSING_HALF_CLOSED, CLOSING_TIMED_OUT)
 ASKED = (OPENING_UNANSWERED, OPENING_INCOMPLETE)
+BEGUN = (OPENING_MIDSTREAM, *ASKED)
+COMPARED = (C_ID, C_FIRST_TIME, C_LAST_TIME, C_OPENING, C_CLOSING, *BASES, *KNOWN, CLIENT_BYTES, SERVER_BYTES)
 SLACK = 1 << 18  # bytes by which the counts of two halves of a connection may miss each other: what was in flight
 PART = 1 << 20  # numbers that are near each other lie in the same part, or in neighbouring ones
 PARTS = (1 << 32) // PART
@@ -88,30 +92,32 @@ def continued(everyone: Briefs, twice: dict[int, int]) -> dict[int, int]:
     One end keeps its name. The second begins inside, near the numbers at which the first stopped, after it began; or
     its SYN is the first one's again. Nothing goes on in a copy (``twice``).
     """
-    words = (C_ID, C_FIRST_TIME, C_LAST_TIME, C_OPENING, C_CLOSING, *BASES, *KNOWN, CLIENT_BYTES, SERVER_BYTES)
-    rows = list(zip(*map(everyone.column, words), strict=True))
     doubled = {*twice, *twice.values()}
-    begun = [row[3] in (OPENING_MIDSTREAM, *ASKED) and row[7] > 0 and row[0] not in doubled for row in rows]
-    inside = [i for i, may in enumerate(begun) if may]
-    if not inside:
+    inside = everyone.those([how in BEGUN for how in everyone.column(C_OPENING)])
+    begun = [(names, row) for names, row in named(inside) if row[7] > 0 and row[0] not in doubled]
+    if not begun:
         return {}
-    names = list(zip(everyone.names(*CLIENT_SOCKET), everyone.names(*SERVER_SOCKET), strict=True))
-    stopped: dict[tuple[Name, int], list[int]] = {}
-    for i, row in enumerate(rows):
-        if row[4] in OPEN and row[7] and row[0] not in doubled:
+    stopped: dict[tuple[Name, int], list[Named]] = {}
+    for names, row in named(everyone.those([how in OPEN for how in everyone.column(C_CLOSING)])):
+        if row[7] and row[0] not in doubled:
             for side in (CLIENT, SERVER):
-                stopped.setdefault((names[i][side], ends(row)[CLIENT] // PART), []).append(i)
+                stopped.setdefault((names[side], ends(row)[CLIENT] // PART), []).append((names, row))
     found: dict[int, int] = {}
-    asked = Counter(row[5] for row in rows if row[3] in ASKED)
-    for i in inside:
-        if asked[rows[i][5]] > 2:
+    asked = Counter(row[5] for _, row in named(inside) if row[3] in ASKED)
+    for names, new in begun:
+        if asked[new[5]] > 2:
             continue  # somebody gives all his SYNs one number
-        for k in candidates(stopped, names[i], rows[i]):
-            old, new = rows[k], rows[i]
-            if k != i and names[k] != names[i] and old[0] not in found and goes_on(old, new):
+        for others, old in candidates(stopped, names, new):
+            if others != names and old[0] not in found and goes_on(old, new):
                 found[old[0]] = new[0]
                 break
     return found
+
+
+def named(some: Briefs) -> Iterator[Named]:
+    """The names of both ends of each, and what the numbers of one are compared by."""
+    names = zip(some.names(*CLIENT_SOCKET), some.names(*SERVER_SOCKET), strict=True)
+    return zip(names, zip(*map(some.column, COMPARED), strict=True), strict=True)
 
 
 def ends(row: tuple[int, ...]) -> tuple[int, int]:
@@ -120,8 +126,8 @@ def ends(row: tuple[int, ...]) -> tuple[int, int]:
 
 
 def candidates(
-    stopped: dict[tuple[Name, int], list[int]], names: tuple[Name, Name], row: tuple[int, ...]
-) -> Iterator[int]:
+    stopped: dict[tuple[Name, int], list[Named]], names: tuple[Name, Name], row: tuple[int, ...]
+) -> Iterator[Named]:
     """Connections that stopped with one of the names, near the number of one of the ends; whose it was may be wrong."""
     for number in {row[5], row[6]}:
         for part in (-1, 0, 1):

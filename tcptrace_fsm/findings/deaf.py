@@ -9,19 +9,17 @@ which say that the time has not passed. One connection may have lost a frame whe
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from itertools import pairwise
-from operator import sub
+from itertools import compress, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.findings.capture_order import MEASURED
+from tcptrace_fsm.findings.keys import alike
 from tcptrace_fsm.findings.view import segments_of
 from tcptrace_fsm.kernels.layout import (
     C_CLOCK_LEAP,
     C_FIRST_TIME,
     C_ID,
     C_LAST_TIME,
-    C_MARKS,
-    CONNECTION_SIZE,
     MARK_ACK_UNSEEN,
     MARK_GAP,
     SERVER,
@@ -59,16 +57,12 @@ class Deaf(NamedTuple):
 
 def may_have_gone_on(block: Block) -> list[int]:
     """Where the records begin of connections across whose silences something may have passed unseen."""
-    marks = block.column(C_MARKS)
-    if not any(mark & UNSEEN for mark in set(marks)) and block.is_all(C_CLOCK_LEAP, 0):
-        return []
-    lasted = map(sub, block.column(C_LAST_TIME), block.column(C_FIRST_TIME))
-    rows = zip(lasted, marks, block.column(C_CLOCK_LEAP), block.column(C_ID), strict=True)
-    return [
-        i * CONNECTION_SIZE
-        for i, (ns, mark, leap, conn_id) in enumerate(rows)
-        if ns >= LEAST and (mark & UNSEEN or leap) and conn_id < MEASURED
-    ]
+    some = {c for key, places in alike(block).items() if key.marks & UNSEEN for c, _ in places}
+    if not block.is_all(C_CLOCK_LEAP, 0):
+        some |= set(compress(block.starts, block.column(C_CLOCK_LEAP)))
+    words = block.words
+    lasting = [c for c in sorted(some) if words[c + C_LAST_TIME] - words[c + C_FIRST_TIME] >= LEAST]
+    return [c for c in lasting if words[c + C_ID] < MEASURED]
 
 
 def silences(words: array[int], c: int, log: memoryview) -> list[Deaf]:
