@@ -277,3 +277,20 @@ def test_command_says_the_same(recordings, scores):
     name = "close_by_client_v4"
     by_command = score.score_capture(COMMAND, out / name, "router")
     assert [r.got for r in by_command] == [r.got for r in scores[name, "router"]], by_command[0].error
+
+
+@pytest.mark.parametrize(
+    "lasts, told, exact", [(2.0, 0.5, True), (2.0, 0.0, True), (2.0, None, False), (0.5, None, True)]
+)
+def test_a_fin_wait_2_counts_where_it_is_told_however_brief(lasts, told, exact):
+    """Milliseconds that FIN_WAIT_2 lasted, and lasts as it is told (None: it is not)."""
+
+    def steps(middle):
+        between = [score.Step(2.0, "FIN_WAIT_2")] if middle is not None else []
+        return [score.Step(1.0, "FIN_WAIT_1"), *between, score.Step(2.0 + (middle or 0.0) / 1000, "TIME_WAIT")]
+
+    end = score.Endpoint("client", ("10.0.0.1", 1), ("10.0.0.2", 2), steps(lasts))
+    wire = score.Wire(0.9, 9.0, {}, [])
+    result = score.Result("r", "client", "client", "a", "b", score.path_of(end.steps, 9.0))
+    score.judge(result, end, end.steps, 9.0, wire, {("1", "client"): steps(told)}, (0.9, "1", "client"))
+    assert result.exact is exact

@@ -407,6 +407,47 @@ def test_a_late_copy_of_a_syn_opens_a_connection_where_it_is_answered_anew(answe
     assert [c.path("client").split()[-1] for c in more] == (["SYN_SENT"] if more else [])
 
 
+@pytest.mark.parametrize(
+    "answer, path",
+    [
+        ("2.220 < S. 7000:7000(0) ack 1 id 504", "LISTEN SYN_RECEIVED"),  # no connection that is there can send it
+        ("2.220 < S. 0:0(0)       ack 1 id 501", ""),
+        ("1.030 < S. 7000:7000(0) ack 1 id 504", ""),  # its client has not answered the server's FIN yet
+    ],
+)
+def test_a_syn_ack_with_a_new_number_tells_of_a_copy_of_the_syn_that_did_not_pass(answer, path):
+    text = f"""
+        1.000 > F. 101:101(0)   ack 201 id 105
+        1.020 < F. 201:201(0)   ack 102 id 503
+        {answer}
+        1.040 > .  102:102(0)   ack 202 id 106
+        end 9
+    """
+    lines = sorted(text.strip().splitlines()[:-1], key=lambda line: float(line.split()[0]))
+    _, *more, _ = run(FAR.format(client=LWIP, server=LWIP) + "\n".join(lines) + "\nend 9", profile=AUTO).connections
+    assert [c.path("server") for c in more] == ([path] if path else [])
+
+
+@pytest.mark.parametrize(
+    "beyond, path",
+    [
+        ("R. 601:601(0)   ack 202 id 107", "FIN_WAIT_1 CLOSED"),  # which draws the bare ACK, and the data the RST
+        ("P. 601:701(100) ack 202 id 107", "FIN_WAIT_1 FIN_WAIT_2 CLOSED"),  # taken for its ACK, then the data came
+    ],
+)
+def test_what_lies_beyond_data_after_close_has_overtaken_them(beyond, path):
+    text = f"""
+        1.000 < F. 201:201(0)   ack 101 id 503
+        1.001 > P. 101:601(500) ack 202 id 106
+        1.001 > {beyond}
+        1.021 < .  202:202(0)   ack 101 id 504
+        1.021 < R. 202:202(0)   ack 601 id 505
+        end 9
+    """
+    opening = FAR.format(client=LWIP, server=LWIP)
+    assert run(opening + text, profile=AUTO).connections[0].path("server").endswith("ESTABLISHED " + path)
+
+
 TWO_ANSWERS = """
     1.000 > F. 101:101(0)   ack 201 id 105
     {} < .  201:201(0)   ack 102 id 503

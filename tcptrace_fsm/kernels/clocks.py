@@ -60,8 +60,11 @@ def taken_over(tcb: Tcb) -> int:
     if tcb.row.taken_over >= 0 and tcb.row.taken_by == tcb.side:
         x = tcb.endpoint
         copied = 1 if x.base_known == BASE_SYN and tcb.row.taken_seq == 0 else 0
-        # The same SYN once more is a copy that came late: who sent it knows nothing of it.
-        return -1 if copied and tcb.row.taken_tsval == x.syn_tsval else tcb.row.taken_over
+        if not copied or tcb.row.taken_tsval != x.syn_tsval:
+            return tcb.row.taken_over
+        # The same SYN once more is a copy that came late: who sent it knows nothing of it. The SYN+ACK that answers it
+        # is acknowledged by TIME_WAIT; by an RST where that is gone, but for lwIP's.
+        return -1 if tcb.habits & HABIT_REFUSES_SYN else tcb.row.refused
     if tcb.row.taken_over < 0:
         return -1
     # A host that knows a connection answers a SYN in it by ACK (RFC 5961 section 4.2): an RST shows that it is gone.

@@ -312,6 +312,8 @@ def aborts_on_data(tcb: Tcb, w: int) -> int:
     v = next_of(tcb, tcb.side, w + 1)
     while v < tcb.n and tcb.log[v].time < tcb.log[w].time + 2 * tcb.half - tcb.slack:
         v = next_of(tcb, tcb.side, v + 1)
+    if v < tcb.n and answers_early_rst(tcb, w, v):
+        v = next_of(tcb, tcb.side, v + 1)
     if v >= tcb.n or not tcb.log[v].flags & TCP_RST or tcb.log[v].time > tcb.log[w].time + tcb.reach + tcb.slack:
         return 0
     if tcb.log[v].flags & TCP_ACK and not tcb.log[w].flags & TCP_FIN:

@@ -284,14 +284,15 @@ def resets_old(newest: int, old: int, s: int, segments: Words, rows: Words) -> i
 def is_answered_anew(c: int, s: int, segments: Words, rows: Words) -> int:
     """Whether a SYN+ACK has another number than that to the SYN of a connection which is over, and answers it: 1 or 0.
 
-    A copy of that SYN came late, or was taken for the capture's, and made a listener open a connection.
+    A copy of that SYN came late, or was taken for the capture's, or did not pass here, and made a listener open a
+    connection. Where both have closed and said so, no other socket can have sent that.
     """
     if segments[s + S_FLAGS] & (TCP_SYN | TCP_ACK | TCP_RST) != TCP_SYN | TCP_ACK:
         return 0
-    if not rows[c + C_FLAGS] & CF_RESTAMPED:
-        return 0
     x = c + C_ENDPOINTS
     y = x + ENDPOINT_SIZE
+    if not rows[c + C_FLAGS] & CF_RESTAMPED and not rows[x + E_STAGE] & rows[y + E_STAGE] & ES_ACKS_FIN:
+        return 0
     if is_client(rows, c, segments, s) or rows[x + E_BASE_KNOWN] != BASE_SYN or rows[y + E_BASE_KNOWN] != BASE_SYN:
         return 0
     if segments[s + S_SEQ] == rows[y + E_BASE] or segments[s + S_ACK] != low32(rows[x + E_BASE] + 1):

@@ -172,6 +172,25 @@ def draws_rst(tcb: Tcb, w: int) -> int:
     return 0
 
 
+def answers_early_rst(tcb: Tcb, w: int, v: int) -> int:
+    """Whether the endpoint's bare ACK ``v`` answers an RST that has overtaken the peer's data ``w``: 1 or 0.
+
+    That lies beyond them, and draws a challenge ACK (RFC 5961 section 3.2) of what came before. No data passed that lie
+    beyond, too.
+    """
+    if tcb.log[v].flags & (TCP_RST | TCP_FIN | TCP_SYN) or tcb.log[v].length or tcb.log[v].ack != tcb.log[w].seq:
+        return 0
+    resets = 0
+    u = max(0, w - LOOKED_AT)
+    while u < v:
+        if tcb.log[u].side != tcb.side and u != w and tcb.log[u].seq > tcb.log[w].seq:
+            if not tcb.log[u].flags & TCP_RST:
+                return 0
+            resets += 1
+        u += 1
+    return 1 if resets else 0
+
+
 def acks_before_rst(tcb: Tcb, w: int) -> int:
     """Whether the endpoint sent a bare ACK right before the RST that follows the peer's segment ``w``, by its numbers.
 
@@ -185,7 +204,7 @@ def acks_before_rst(tcb: Tcb, w: int) -> int:
     while v < stop:
         if tcb.log[v].side == tcb.side and tcb.log[v].seq == tcb.fin_end and not tcb.log[v].length:
             if not tcb.log[v].flags & (TCP_RST | TCP_FIN | TCP_SYN) and follows(tcb, v, r):
-                return 1
+                return 0 if answers_early_rst(tcb, w, v) else 1
         v += 1
     return 0
 
