@@ -201,3 +201,22 @@ def test_gvisor_obeys_an_rst_anywhere_inside_the_window(number, stack, closed):
     text = FAR.format(client=stack.format(ecr=0), server=stack.format(ecr=100)) + f"1 < R. {number}:{number}(0) ack 101"
     path = [step.target for step in run(text + "\nend 3", profile=AUTO).connections[0].of("client")]
     assert (path[-1] == "CLOSED") == closed
+
+
+@pytest.mark.parametrize(
+    "number, path",
+    [
+        (504, "CLOSE_WAIT LAST_ACK CLOSED"),  # one packet has not passed: a FIN that acknowledges
+        (505, "FIN_WAIT_1 CLOSING TIME_WAIT"),  # its FIN, and the ACK of the client's
+    ],
+)
+def test_a_fin_and_the_ack_of_its_peers_are_one_packet_or_two_by_number(number, path):
+    text = f"""
+        1.000 > F. 101:101(0)   ack 201 id 105 <ts 900/200>
+        1.240 > F. 101:101(0)   ack 201 id 106 <ts 1140/200>
+        1.260 < .  202:202(0)   ack 102 id {number} <ts 1240/1140, sack 101:102>
+        1.264 < F. 201:201(0)   ack 102 id {number + 1} <ts 1246/1140>
+        1.284 > .  102:102(0)   ack 202 id 107 <ts 1184/1246>
+        end 3
+    """
+    goes_through(linux("", text, "server", path))

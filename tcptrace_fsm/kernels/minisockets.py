@@ -129,7 +129,17 @@ def keep_nothing(tcb: Tcb, w: int) -> int:
 
 
 def closed_after(tcb: Tcb, proof: int) -> int:
-    """Whether the endpoint's FIN, overtaken by ``proof``, acknowledges the peer's FIN too, by numbers: 1 or 0."""
+    """Whether the endpoint's FIN, overtaken by ``proof`` or lost, acknowledges the peer's FIN too, by numbers: 1 or 0.
+
+    Where ``proof`` tells of a duplicate, the endpoint had answered that FIN before. It had sent its own by then, too; one
+    packet that is missing was both.
+    """
+    v = proof - 1
+    while v >= 0 and v >= proof - LOOKED_AT and tcb.log[v].side != tcb.side:
+        v -= 1
+    if v >= 0 and v >= proof - LOOKED_AT and tcb.log[proof].marks & M_DSACK and tcb.log[v].ip_id > 1:
+        if tcb.log[proof].ip_id - tcb.log[v].ip_id & 65535 == 2 and tcb.log[v].end_time == tcb.log[v].time:
+            return 1
     v = proof + 1
     stop = min(tcb.n, proof + LOOKED_AT)
     while v < stop:
