@@ -367,16 +367,24 @@ def test_an_rst_that_acknowledges_a_syn_ack(client, at, rst, path):
     assert run(text, profile=AUTO).connections[0].path("client") == "CLOSED " + path
 
 
-@pytest.mark.parametrize("client, state", [(LWIP, "TIME_WAIT"), (LINUX, "CLOSED")])
-def test_a_syn_ack_meets_time_wait(client, state):
+@pytest.mark.parametrize(
+    "client, rst, state",
+    [
+        (LWIP, "R. 1:1(0) ack 7001", "TIME_WAIT"),
+        (LINUX, "R. 1:1(0) ack 7001", "CLOSED"),
+        (LINUX, "R 1:1(0)", "CLOSED"),
+        (LINUX, ". 102:102(0) ack 202", "TIME_WAIT"),
+    ],
+)
+def test_a_syn_ack_meets_time_wait(client, rst, state):
     """A copy of the SYN has made a listener answer. lwIP answers by RST, and stays; of others that shows an end."""
     opening = FAR.format(client=client.format(ecr=0), server=LWIP)
-    text = """
+    text = f"""
         1.000 > F. 101:101(0)   ack 201 id 105
         1.020 < F. 201:201(0)   ack 102 id 503
         1.040 > .  102:102(0)   ack 202 id 106
         2.460 < S. 7000:7000(0) ack 1   id 504
-        2.480 > R. 1:1(0)       ack 7001 id 107
+        2.480 > {rst} id 107
         end 3
     """
     assert run(opening + text, profile=AUTO).connections[0].path("client").split()[-1] == state

@@ -131,8 +131,8 @@ def keep_nothing(tcb: Tcb, w: int) -> int:
 def closed_after(tcb: Tcb, proof: int) -> int:
     """Whether the endpoint's FIN, overtaken by ``proof`` or lost, acknowledges the peer's FIN too, by numbers: 1 or 0.
 
-    Where ``proof`` tells of a duplicate, the endpoint had answered that FIN before. It had sent its own by then, too; one
-    packet that is missing was both.
+    Where ``proof`` tells of a duplicate, the endpoint had answered that FIN before. It had sent its own by then, too:
+    one packet that is missing was both.
     """
     v = proof - 1
     while v >= 0 and v >= proof - LOOKED_AT and tcb.log[v].side != tcb.side:

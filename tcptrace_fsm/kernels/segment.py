@@ -217,8 +217,10 @@ def take_reset(c: int, side: int, s: int, seq: int, ack: int, segments: Words, r
     marks = take_rst(x, y, seq, rows) | is_reply(x, y, s, segments, rows)
     if marks & M_REPLY_RST and is_drawn(x, y, segments[s + S_FLAGS], seq, now, rows):
         marks |= M_RST_DRAWN
-    if 1 <= ack <= rows[y + E_NEXT] and not rows[x + E_STAGE] and rows[y + E_SEGMENTS] == rows[y + E_SYNS]:
-        rows[c + C_FLAGS] |= CF_REFUSED
+    bare = 1 if ack < 0 and seq == rows[y + E_ACK] else 0  # who is asked by a SYN+ACK out of nothing answers so
+    if (bare or 1 <= ack <= rows[y + E_NEXT]) and not rows[x + E_STAGE] and rows[y + E_SEGMENTS] == rows[y + E_SYNS]:
+        if not bare:
+            rows[c + C_FLAGS] |= CF_REFUSED
         if rows[c + C_OLDER] >= 0 and rows[rows[c + C_OLDER] + C_LIFE] == LIFE_LIVE:
             rows[rows[c + C_OLDER] + C_REFUSED] = now
     return marks
