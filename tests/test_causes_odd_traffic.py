@@ -121,3 +121,48 @@ def test_a_clock_that_is_set_between_two_points_is_set_back_to_the_frame(tmp_pat
     trace = tf.analyze(files, merge_vantage=True)
     assert len(trace.connections) == 3
     assert trace.segments.time.max() - trace.segments.time.min() < pd.Timedelta(seconds=20)
+
+
+def answered_twice(*, asked):
+    """Two long answers, the second 4 s after the first; the request between them is in the capture, or is not."""
+    lines = ["0.0 > S 0:0(0)", "0.3 < S. 0:0(0) ack 1", "0.3001 > . 1:1(0) ack 1", "0.301 > P. 1:101(100) ack 1"]
+    for n, begins in enumerate((0.62, 4.9)):
+        for i in range(12):
+            seq, ack, at = 1 + 15900 * n + 1400 * i, 101 + 100 * n, begins + i * 0.0004
+            size = 1400 if i < 11 else 500
+            lines += [f"{at:.4f} < {'P' if i == 11 else ''}. {seq}:{seq + size}({size}) ack {ack}"]
+            lines += [f"{at + 0.0002:.4f} > . {ack}:{ack}(0) ack {seq + size}"]
+        if not n:
+            lines += ["4.5 > P. 101:201(100) ack 15901"] if asked else []
+            lines += ["4.86 < . 15901:15901(0) ack 201"]
+    return "\n".join(
+        [
+            *lines,
+            "4.91 > F. 201:201(0) ack 31801",
+            "5.21 < F. 31801:31801(0) ack 202",
+            "5.2101 > . 202:202(0) ack 31802\n",
+        ]
+    )
+
+
+def test_who_pauses_until_it_is_asked_again_is_not_slow_though_the_capture_lacks_the_request():
+    """Its ACKs tell that it was asked."""
+    assert not loud(answered_twice(asked=True))
+    assert "server_slow" not in loud(answered_twice(asked=False))
+
+
+def test_who_was_greeted_and_gave_its_name_pauses_as_it_likes():
+    """A person at a shell: what it said first wanted no answer."""
+    greeted = """
+        0.00 > S  0:0(0)
+        0.02 < S. 0:0(0)         ack 1
+        0.0201 > . 1:1(0)        ack 1
+        0.03 < P. 1:41(40)       ack 1
+        0.0301 > P. 1:41(40)     ack 41
+        0.06 < .  41:41(0)       ack 41
+        9.00 > P. 41:77(36)      ack 41
+        9.02 < P. 41:77(36)      ack 77
+        9.06 > .  77:77(0)       ack 77
+        end 12
+    """
+    assert loud(greeted).get("client_slow") != "medium"

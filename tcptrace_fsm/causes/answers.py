@@ -78,7 +78,7 @@ from tcptrace_fsm.text.durations import SECOND, span
 if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
-    from tcptrace_fsm.findings.rule import Segment
+    from tcptrace_fsm.findings.rule import End, Segment
 
 __all__ = ["CAUSES"]
 
@@ -206,11 +206,15 @@ def server_slow(case: Case, world: World) -> Verdict | None:
     )
 
 
+def bytes_missing(end: End) -> int:
+    """How many bytes of an endpoint the capture lacks, as far as its numbers and its peer's ACKs tell."""
+    sent = max(end[E_NEXT], end.peer[E_ACK])
+    return sent - 1 - (end[E_FIN] >= 0) - end[E_UNIQUE]
+
+
 def answer_missing(case: Case) -> bool:
     """Whether the capture lacks what the server said just before its slowest answer, or much of what it said at all."""
-    server = case.server
-    lacking = server[E_NEXT] - 1 - (server[E_FIN] >= 0) - server[E_UNIQUE]
-    if 10 * lacking > server[E_UNIQUE]:
+    if 10 * bytes_missing(case.server) > case.server[E_UNIQUE]:
         return True
     return any(s.has(MARK_GAP) and s.frame == case.place(case[C_SLOWEST_FRAME]) for s in case.sent(SERVER))
 
@@ -224,8 +228,8 @@ def stalled_answer(case: Case) -> Verdict | None:
     """The server pauses once, in the midst of one long answer: nothing but its own data were awaited."""
     waited, before = case[C_STALL], case[C_STALL_AT]
     alone = case[C_STALLS] == 1 and case[C_REQUESTS] <= 3 and not case[C_PAUSES]  # who paces it pauses often
-    if not alone or waited < 2 * SECOND or not has_turns(case):
-        return None
+    if not alone or waited < 2 * SECOND or not has_turns(case) or bytes_missing(case.client):
+        return None  # or a request in its midst is not in the capture
     rest = case.server[E_UNIQUE] - before
     ended = closes_at_once(case, waited)
     if min(before, rest) < MUCH and not (rest >= ANSWER and ended):

@@ -288,7 +288,7 @@ def unknown_at_once(case: Case, world: World) -> Verdict | None:
     """Ordinary data met an RST without ACK, from an end that had been there in the same second.
 
     Of a server that had spoken, and to several connections: a full queue has accepted none of them, and where an
-    application aborts, its own RST has ACK, and gets lost once at the most.
+    application aborts, its own RST has ACK, and gets lost once at the most. At two points that would be seen.
     """
     for end in case.view.ends:
         rst = next((s for s in genuine(end.segments) if s.rst), None)
@@ -303,7 +303,7 @@ def unknown_at_once(case: Case, world: World) -> Verdict | None:
         others = [s for s in genuine(end.segments) if not s.rst and s.frame < rst.frame]
         if not any(is_plain(s) for s in others) or hops(others[-1].ttl) != hops(rst.ttl):
             continue
-        if end.side == SERVER and (not end[E_UNIQUE] or len(others_reset(case, end, rst, world)) < 2):
+        if end.side == SERVER and not (end[E_UNIQUE] and (case.two_points or others_reset(case, end, rst, world))):
             continue
         acked = max(s.ack for s in others)
         if any(s.length or s.ack > acked for s in end.segments if s.frame > rst.frame and not s.rst):

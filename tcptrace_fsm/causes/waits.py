@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.examples import ASKED, OPENED
-from tcptrace_fsm.causes.talk import has_turns, median_response
+from tcptrace_fsm.causes.talk import has_turns, median_response, server_began
 from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
     C_DELAYED_ACKS,
@@ -71,10 +71,10 @@ def client_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         # Nor did anybody wait for the rest whose peer had something to say of its own accord.
         # Whose parts come at several distances may speak when it likes.
         severity="medium"
-        # After minutes nobody sits and waits.
+        # After minutes nobody sits and waits. Who was greeted says its name, and what it wants when it likes.
         if 5 * SECOND <= pause <= 120 * SECOND
         and case[C_REQUESTS] == case[C_PAUSES] == 1
-        and not (case[C_STALLS] or case.midstream)
+        and not (case[C_STALLS] or case.midstream or server_began(case))
         else "low",
     )
 
