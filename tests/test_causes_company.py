@@ -356,3 +356,22 @@ def test_all_of_whom_the_same_is_said_suffer_together_whoever_said_it():
     syns = [f"port {40000 + n} 81\n{n}.0 > S 0:0(0)\n{error if n == 3 else ''}" for n in range(6)]
     (found,) = (d for d in diagnoses("".join(syns) + "end 90\n") if d.cause != "capture_disordered")
     assert found.connections == (0, 1, 2, 3, 4, 5)
+
+
+def test_a_reset_from_nearer_that_answers_data_at_once_may_be_a_boxs():
+    """Its sender had only just spoken, from farther away. Of one that had been silent it may be anybody's."""
+    again = """
+        {0:.2f} > P. 101:201(100) ack 201 ttl 64
+        {1:.3f} < R 201:201(0) ttl 64
+    """
+    assert told(opened(40001, 0) + again.format(0.5, 0.501)) == [("reset_injected", "possible")]
+    assert "reset_injected" not in [d.cause for d in diagnoses(opened(40001, 0) + again.format(20, 20.001))]
+
+
+def test_who_is_refused_by_a_listener_that_had_accepted_somebody_just_before():
+    """All that come after are refused: it is gone. Where it accepts somebody again, several may share the address."""
+    refused = "port {0} 80\n{1} > S 0:0(0) ttl 64\n{1}1 < R. 0:0(0) ack 1 ttl 60\n"
+    gone = opened(40001, 0) + refused.format(40002, 0.5) + refused.format(40003, 0.6)
+    assert told(gone) == [("nothing_listens", "possible")]
+    assert told(gone + opened(40004, 0.7)) == []
+    assert told(opened(40001, 0) + refused.format(40002, 0.5)) == []

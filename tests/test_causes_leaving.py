@@ -293,3 +293,43 @@ def test_what_some_get_no_answer_to_may_want_none():
     same, other = (ANSWERED.format(size=size, end=1 + size, last=2 + size) for size in (300, 350))
     assert loud(jobs(300) + other) == loud(jobs(9000) + other) == []
     assert [cause for cause, _ in loud(jobs(300) + same)] == ["half_close_unsupported"]
+
+
+STOPS_READING = (
+    OPENED
+    + """
+    0.030 > .  1:1461(1460)     ack 1
+    0.031 > .  1461:2921(1460)  ack 1
+    0.040 < .  1:1(0)           ack 2921     win 0
+    0.300 > .  2920:2920(0)     ack 1
+    0.301 < .  1:1(0)           ack 2921     win 0
+    0.900 < R. 1:1(0)           ack 2921
+"""
+)
+
+
+def test_a_reset_behind_a_shut_window_leaves_data_unread():
+    """A server's; a client that stops reading has seen enough. What its window let in again may have been read."""
+    (told,) = [d for d in diagnoses(STOPS_READING) if d.cause == "closed_with_unread_data"]
+    assert (told.confidence, told.severity, told.where) == ("likely", "medium", "server")
+    opened = STOPS_READING.replace(
+        "0.301 < .  1:1(0)           ack 2921     win 0", "0.301 < . 1:1(0) ack 2921 win 9000"
+    )
+    assert "closed_with_unread_data" not in [d.cause for d in diagnoses(opened)]
+
+
+def test_a_few_words_long_after_the_servers_fin_came_too_late():
+    """The client had acknowledged it: the server has not left unread what it should have waited for."""
+    text = (
+        OPENED
+        + """
+        0.030 > P. 1:9(8)       ack 1
+        0.040 < P. 1:801(800)   ack 9
+        0.050 > .  9:9(0)       ack 801
+        3.400 < F. 801:801(0)   ack 9
+        3.440 > .  9:9(0)       ack 802
+        6.000 > P. 9:17(8)      ack 802
+        6.001 < R  802:802(0)
+    """
+    )
+    assert [(d.cause, d.severity) for d in diagnoses(text)] == [("reused_after_close", "low")]

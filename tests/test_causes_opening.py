@@ -200,3 +200,33 @@ def test_at_the_server_an_ack_that_comes_at_last_was_lost_before(repeats, severi
     text += f"{repeats[-1] + 0.02} > . 1:1(0) ack 1 ttl 60\n{repeats[-1] + 0.021} < P. 1:12(11) ack 1 ttl 64\n"
     found = [(d.cause, d.severity) for d in diagnoses(text) if d.severity != "low"]
     assert found == ([("handshake_lost_in_path", severity)] if severity else [])
+
+
+def stamped(*accepted, vain):
+    """SYNs with timestamps: those that are accepted, a second apart, then those that are repeated in vain."""
+    lines = [
+        f"port {40000 + i} 80\n{i}.0 > S 0:0(0) <ts {tsval}/0>\n{i}.1 < S. 0:0(0) ack 1 <ts 9/{tsval}>\n"
+        f"{i}.2 > . 1:1(0) ack 1 <ts {tsval + 200}/9>"
+        for i, tsval in enumerate(accepted)
+    ]
+    for i, tsval in enumerate(vain):
+        syns = [f"{20 + i + again}.0 > S 0:0(0) <ts {tsval + 1000 * again}/0>" for again in (0, 1, 3)]
+        lines += [f"port {41000 + i} 80", *syns]
+    return "\n".join([*lines, "end 60"])
+
+
+ONE_CLOCK = (5_000_000, 5_001_000, 5_002_000, 5_003_000)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "vain", "confidence"),
+    [
+        (ONE_CLOCK, (70_000,), "likely"),
+        (ONE_CLOCK, (70_000, 9_000_000), None),  # one with a higher timestamp fails as well
+        ((400_000_000, 900_000_000, 1_500_000_000), (70_000,), "possible"),  # by chance
+    ],
+)
+def test_timestamps_tell_where_all_that_fail_have_lower_ones(accepted, vain, confidence):
+    """Systems that give each connection a clock of its own have them rise now and then."""
+    found = {d.cause: d.confidence for d in diagnoses(stamped(*accepted, vain=vain))}
+    assert found.get("syn_rejected_by_timestamp") == confidence

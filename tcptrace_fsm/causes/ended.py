@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.causes.cut import behind_shut_window, cut_off, in_its_answer
 from tcptrace_fsm.causes.gave_up import MOMENT
 from tcptrace_fsm.causes.leave import (
     farewell,
@@ -16,8 +17,8 @@ from tcptrace_fsm.causes.leave import (
     parting,
     stops,
 )
-from tcptrace_fsm.causes.talk import client_asks, has_turns, is_free, last_burst, pending, way_and_back
-from tcptrace_fsm.findings.abort import aborts, may_have_acknowledged, unasked_reset
+from tcptrace_fsm.causes.talk import client_asks, is_free, last_burst, pending
+from tcptrace_fsm.findings.abort import aborts, may_have_acknowledged
 from tcptrace_fsm.findings.evidence import HANDSHAKE, bytes_lost, overtaken, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
@@ -31,7 +32,6 @@ from tcptrace_fsm.kernels.layout import (
     E_FIN,
     E_NEXT,
     LAST_WORDS,
-    MILLISECOND,
     SERVER,
 )
 
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["CAUSES"]
 
 PLACE = ("client", "server")
-UPLOAD = 2_920  # bytes: more than two segments are no few words, and were not all of them said
 IMPATIENCE = 30 * SECOND  # after that a request may have needed no answer
 
 
@@ -88,7 +87,8 @@ def after_close(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     found = crossed(case) or too_late(case)
     if found is None or not (news(case, last_burst(case)) or takes_leave(case)):
         return found
-    return found._replace(weight=30, confidence="possible", severity="low")
+    # It had acknowledged the FIN long before: what it says then is nothing that the server should have waited for.
+    return found._replace(weight=62 if too_late(case) else 30, confidence="possible", severity="low")
 
 
 def takes_leave(case: Case) -> bool:
@@ -191,32 +191,6 @@ def while_sending(case: Case, end: End) -> Verdict | None:
     )
 
 
-def cut_off(case: Case) -> Verdict | None:
-    """A server resets an open connection, and what its client was just sending passes behind the RST."""
-    found = unasked_reset(case.server)
-    if found is None or case.midstream or not case.both_directions:
-        return None
-    rst, server, client = found[1], case.server, case.client
-    late = [s for s in client.segments if s.length and s.frame > rst.frame and not overtaken(s, client)]
-    late = [s for s in late if s.seq + s.length > max(rst.ack, 1) and s.time - rst.time <= prompt(server) + SECOND]
-    lost = client[E_NEXT] - (client[E_FIN] >= 0) - max(rst.ack, 1) if late else 0
-    if lost <= UPLOAD or any(s.fin and s.frame < rst.frame for s in case.segments) or news(case, lost):
-        return None
-    return Verdict(
-        60,
-        "likely",
-        (
-            f"{server.name} sent RST into an open connection ({case.frames(rst)})",
-            f"{lost:,} bytes that {client.name} was sending came behind it ({case.frames(*late)}): nobody reads them",
-        ),
-        f"{server.name} reset the connection while {client.name} was sending: {lost:,} bytes under way are lost",
-        alternatives=("aborted_by_application",),
-        where="server",
-        at=rst,
-        amount=lost,
-    )
-
-
 def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """An application closed while data for it were waiting, or still to come."""
     found_so = case.has("rst_on_late_data", "close_with_unread_data")
@@ -284,34 +258,7 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
                 where=place,
                 at=last,
             )
-    return cut_off(case)
-
-
-def in_its_answer(case: Case) -> Verdict | None:
-    """A server resets before it can have heard that the last of its answer arrived: the client may not get it all."""
-    found = unasked_reset(case.server)
-    if found is None or case.midstream or not has_turns(case) or case.client[E_FIN] >= 0:
-        return None
-    rst, server = found[1], case.server
-    spoke, way = case[C_WAIT_SPOKE + SERVER], way_and_back(case)
-    between, answer = rst.time - spoke, last_burst(case)
-    if spoke <= 0 or not 0 <= between < 3 * way // 4 or way < 4 * MILLISECOND or answer <= UPLOAD or pending(case):
-        return None
-    return Verdict(
-        34,
-        "possible",
-        (
-            f"{server.name} sent RST {span(between)} after the last of its data ({case.frames(rst)})",
-            f"to its client and back takes {span(way)}: it cannot have heard that the end of its answer had arrived",
-        ),
-        f"{server.name} aborted the connection {span(between)} behind the last of {answer:,} bytes of its answer: what "
-        "the client had not read by then is lost, and what was not sent yet never comes",
-        alternatives=("closed_with_unread_data",),
-        severity="medium",
-        where="server",
-        at=rst,
-        amount=answer,
-    )
+    return cut_off(case) or behind_shut_window(case)
 
 
 def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001

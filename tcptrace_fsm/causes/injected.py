@@ -22,6 +22,7 @@ from tcptrace_fsm.kernels.layout import (
     MARK_GAP,
     MARK_OUT_OF_WINDOW,
     MARK_RETRANSMISSION,
+    MARK_RST_DRAWN,
     MARK_RST_INEXACT,
     MARK_RST_OUTSIDE,
     MARK_SPURIOUS,
@@ -200,6 +201,8 @@ def reset_injected(case: Case, world: World) -> Verdict | None:
         found = forged(case, end)
         if found and not (found.far and not in_first_words(case, end, found.rsts[0])):
             return suspected(case, end, found)
+        if found and in_full_swing(case, end, found.rsts[0]):
+            return suspected(case, end, found)._replace(severity="medium")
     return None
 
 
@@ -251,6 +254,18 @@ def in_first_words(case: Case, end: End, rst: Segment) -> bool:
     if end[E_BYTES] or before is None or any(s.fin for s in case.segments if s.frame < rst.frame):
         return False
     return rst.time - before.time < 3 * SECOND and case[C_OPENING] != OPENING_MIDSTREAM
+
+
+def in_full_swing(case: Case, end: End, rst: Segment) -> bool:
+    """Whether an RST that only its TTL speaks against, which is from nearer, answers data to who had just spoken."""
+    data = end.view.before(rst, side=end.peer.side)
+    if data is None or not data.length or not rst.reply_rst or not rst.has(MARK_RST_DRAWN):
+        return False
+    if case.midstream or not case.both_directions or any(s.fin for s in case.segments if s.frame < rst.frame):
+        return False
+    own = [s for s in genuine(end.segments) if not s.rst and s.unsent == rst.unsent]
+    nearer = all(hops(s.ttl) > hops(rst.ttl) for s in own)
+    return nearer and 0 <= rst.time - case[C_WAIT_SPOKE + end.side] < 3 * SECOND
 
 
 def suspected(case: Case, end: End, found: Forged) -> Verdict:

@@ -59,6 +59,21 @@ def refused_between(case: Case, world: World, before: Brief, after: Brief) -> in
     return between.column(C_OPENING).count(OPENING_REFUSED)
 
 
+def comes_and_goes(case: Case, world: World, before: Briefs, after: Briefs) -> bool:
+    """Whether the service accepted others so soon before or after that several hosts may share its address.
+
+    Where it had accepted one and from then on refuses all, at least two, its listener is gone.
+    """
+    gone = before and not after and refused_since(case, world, before[-1]) > 1
+    close = [b for b in (*before[-1:], *after[:1]) if abs(b.first_time - case.first_time) < APART]
+    return bool(close and not gone) or bool(before and after and refused_between(case, world, before[-1], after[0]) < 3)
+
+
+def refused_since(case: Case, world: World, before: Brief) -> int:
+    """How many connections the service refused after one that it accepted."""
+    return world.to_service(case.service).split(before.first_time)[1].column(C_OPENING).count(OPENING_REFUSED)
+
+
 def nothing_listens(case: Case, world: World) -> Verdict | None:
     """The host answers the SYN with RST, and accepts nobody on that port at that time."""
     syn = next(iter(syns_of(case)), None)
@@ -70,9 +85,7 @@ def nothing_listens(case: Case, world: World) -> Verdict | None:
     counts = world.counts(case.service)
     before, after = accepted_at(case, world)
     near = before[-1] if before else after[0] if after else None
-    if any(abs(b.first_time - case.first_time) < APART for b in (*before[-1:], *after[:1])) or (
-        before and after and refused_between(case, world, before[-1], after[0]) < 3
-    ):
+    if comes_and_goes(case, world, before, after):
         return some_refuse(case, world, rst)  # it comes and goes, or several hosts share the address
     evidence = [
         f"{case.service_text} answered the SYN with RST after {span(rst.time - syn.time)} ({case.frames(syn, rst)})",
