@@ -13,12 +13,15 @@ from tests.pieces import loud
 from tests.test_causes import diagnoses
 
 
-def test_what_only_the_receivers_capture_has_was_not_sent_again_however_long_the_way(tmp_path):
-    """When it was sent is a guess then, a quarter of a second off here: no timer made it."""
-    rng = random.Random(3)
-    network = two_points.Network(seed=3, loss=0, jitter=0, timeout=10**9, delay=(270_000_000, 270_000_000))
-    packets = two_points.converse(network, 3, (100, 60_000))
-    lacking = tuple({n for n, p in enumerate(packets) if p.length and rng.random() < 0.35} for _ in range(2))
+@pytest.mark.parametrize(("seed", "share", "connections", "size"), [(3, 0.35, 3, 60_000), (4, 0.3, 1, 150_000)])
+def test_what_only_the_receivers_capture_has_was_not_sent_again_however_long_the_way(
+    tmp_path, seed, share, connections, size
+):
+    """When it was sent is a guess then, a quarter of a second off here: no timer made it. Nor where gaps are many."""
+    rng = random.Random(seed)
+    network = two_points.Network(seed=seed, loss=0, jitter=0, timeout=10**9, delay=(270_000_000, 270_000_000))
+    packets = two_points.converse(network, connections, (100, size))
+    lacking = tuple({n for n, p in enumerate(packets) if p.length and rng.random() < share} for _ in range(2))
     one, other = two_points.captures(packets, two_points.Clock(), dropped=lacking)
     files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in (("one", one), ("other", other))]
     trace = tf.analyze(files, merge_vantage=True)
@@ -166,3 +169,29 @@ def test_who_was_greeted_and_gave_its_name_pauses_as_it_likes():
         end 12
     """
     assert loud(greeted).get("client_slow") != "medium"
+
+
+def test_not_each_syn_that_is_rejected_draws_an_icmp_error():
+    """Routers limit how often they send one, and a capture may lack some: nobody else need have dropped the others."""
+    asked = "".join(
+        f"port {40000 + n} 80\n{n}.0 > S 0:0(0)\n" + f"{n}.02 > icmp 3/13 0\n" * (n % 2) + f"{n + 30}.0 > S 0:0(0)\n"
+        for n in range(4)
+    )
+    assert [d.cause for d in diagnoses(asked + "end 60\n") if d.severity != "info"] == ["rejected_by_icmp"]
+    silent = "\n".join(line for line in asked.splitlines() if "icmp" not in line)
+    assert diagnoses(silent + "\nend 60\n")[0].cause in {"syn_filtered", "host_unreachable"}
+
+
+def test_the_request_of_a_late_answer_may_not_be_in_the_capture():
+    """The key that was struck nine seconds after the name was given: its echo acknowledges more than is here."""
+    keys = [(9.0 + n / 4, n) for n in range(20)]
+    lines = ["0.0 > S 0:0(0)", "0.00001 < S. 0:0(0) ack 1", "0.024 > . 1:1(0) ack 1", "0.0241 < P. 1:41(40) ack 1"]
+    lines += ["0.048 > P. 1:101(100) ack 41", "0.0481 < . 41:41(0) ack 101"]
+    for at, n in keys:
+        seq, ack = 101 + 36 * n, 41 + 36 * n
+        lines += [f"{at:.4f} > P. {seq}:{seq + 36}(36) ack {ack}"]
+        lines += [f"{at + 0.0001:.4f} < P. {ack}:{ack + 36}(36) ack {seq + 36}"]
+        lines += [f"{at + 0.0241:.4f} > . {seq + 36}:{seq + 36}(0) ack {ack + 36}"]
+    assert "medium" not in loud("\n".join(lines) + "\nend 15\n").values()
+    del lines[6]
+    assert "server_slow" not in loud("\n".join(lines) + "\nend 15\n")

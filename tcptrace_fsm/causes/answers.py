@@ -213,10 +213,19 @@ def bytes_missing(end: End) -> int:
 
 
 def answer_missing(case: Case) -> bool:
-    """Whether the capture lacks what the server said just before its slowest answer, or much of what it said at all."""
+    """Whether the capture lacks what the server said just before its slowest answer, or much of what it said at all.
+
+    Or what it was asked then: it acknowledges, since the words that seem to be its request, bytes that are not here.
+    """
     if 10 * bytes_missing(case.server) > case.server[E_UNIQUE]:
         return True
-    return any(s.has(MARK_GAP) and s.frame == case.place(case[C_SLOWEST_FRAME]) for s in case.sent(SERVER))
+    place = case.place(case[C_SLOWEST_FRAME])
+    answer = next((s for s in case.sent(SERVER) if s.frame == place), None)
+    if answer is None:
+        return False
+    begins = answer.time - case[C_RESPONSE_MAX]
+    said = (s for s in case.sent(SERVER) if s.frame <= place)
+    return answer.has(MARK_GAP) or any(s.has(MARK_ACK_UNSEEN) and s.time >= begins for s in said)
 
 
 def loses_much(case: Case, world: World) -> bool:

@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.briefs import Brief, Briefs
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
+    from tcptrace_fsm.findings.icmp import IcmpError
     from tcptrace_fsm.findings.rule import Segment
+    from tcptrace_fsm.findings.survey import Name
 
 __all__ = [
     "Neighbours",
@@ -59,7 +61,10 @@ __all__ = [
     "neighbours",
     "one_way_capture",
     "opened_late",
+    "refusal_by_icmp",
     "syns_of",
+    "told_by_icmp",
+    "unreachable",
     "waited_long",
 ]
 
@@ -230,3 +235,35 @@ def broken_syns(case: Case, world: World) -> bool:
     if not syns or any(s.checksum != CHECKSUM_BAD for s in syns):
         return False
     return not sums_elsewhere(case, world) & (SUMS_OFFLOADED | SUMS_BAD)
+
+
+def unreachable(case: Case) -> IcmpError | None:
+    """The first ICMP error which says that the host or its network cannot be reached."""
+    return next(
+        (
+            e
+            for e in case.view.icmp
+            if e.side == CLIENT and e.seq == 0 and ((e.unreachable and not e.prohibited and not e.hard) or e.expired)
+        ),
+        None,
+    )
+
+
+def refusal_by_icmp(case: Case) -> IcmpError | None:
+    """The first ICMP error that refuses the SYN: prohibited, or port or protocol unreachable."""
+    if answer_of(case):
+        return None
+    return next((e for e in case.view.icmp if e.side == CLIENT and e.seq == 0 and (e.prohibited or e.hard)), None)
+
+
+def told_by_icmp(case: Case, world: World) -> IcmpError | None:
+    """What tells a client why others of its connections to the service fail: routers limit how often they do.
+
+    RFC 1812 4.3.2.8, RFC 4443 2.4 (f).
+    """
+
+    def make() -> dict[Name, IcmpError]:
+        errors = ((c.client_host, unreachable(c) or refusal_by_icmp(c)) for c in world.cases_of(case.service))
+        return {host: error for host, error in errors if error}
+
+    return world.once(("told by ICMP", case.service), make).get(case.client_host)

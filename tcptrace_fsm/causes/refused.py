@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes.attempts import answer_of, harm, syns_of
+from tcptrace_fsm.causes.attempts import harm, refusal_by_icmp, syns_of
 from tcptrace_fsm.causes.briefs import SERVER_PORT
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.findings.evidence import hops
@@ -16,7 +16,6 @@ from tcptrace_fsm.kernels.layout import (
     C_PORTS,
     C_SERVER_HI,
     C_SERVER_LO,
-    CLIENT,
     OPENING_FAST_OPEN,
     OPENING_HANDSHAKE,
     OPENING_INCOMPLETE,
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.briefs import Brief, Briefs
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
-    from tcptrace_fsm.findings.icmp import IcmpError
     from tcptrace_fsm.findings.rule import Segment
 
 __all__ = ["CAUSES"]
@@ -177,13 +175,6 @@ def refused_often(sufferers: list[Sufferer], world: World) -> str:
 def concerns_failed(case: Case) -> bool:
     """No segment of the server came, or none that opened the connection."""
     return case[C_OPENING] in (OPENING_UNANSWERED, OPENING_INCOMPLETE) and bool(case.view.icmp)
-
-
-def refusal_by_icmp(case: Case) -> IcmpError | None:
-    """The first ICMP error that refuses the SYN: prohibited, or port or protocol unreachable."""
-    if answer_of(case):
-        return None
-    return next((e for e in case.view.icmp if e.side == CLIENT and e.seq == 0 and (e.prohibited or e.hard)), None)
 
 
 def rejected_by_icmp(case: Case, world: World) -> Verdict | None:

@@ -12,6 +12,8 @@ from tcptrace_fsm.causes.attempts import (
     neighbours,
     one_way_capture,
     syns_of,
+    told_by_icmp,
+    unreachable,
     waited_long,
 )
 from tcptrace_fsm.causes.case import host_text
@@ -58,18 +60,6 @@ def silence(case: Case) -> str:
     return f"{often} of {case.client.name} had no answer in {span(case.end - syns[0].time)} ({case.frames(*syns)})"
 
 
-def unreachable(case: Case) -> IcmpError | None:
-    """The first ICMP error which says that the host or its network cannot be reached."""
-    return next(
-        (
-            e
-            for e in case.view.icmp
-            if e.side == CLIENT and e.seq == 0 and ((e.unreachable and not e.prohibited and not e.hard) or e.expired)
-        ),
-        None,
-    )
-
-
 def stopped(case: Case, world: World) -> bool:
     """Whether connections to other ports of the host stand still too, and nothing of it is seen since the SYN."""
     began = syns_of(case)[0].time
@@ -105,7 +95,7 @@ def alive(case: Case, world: World) -> str | None:
 def syn_filtered(case: Case, world: World) -> Verdict | None:
     """Silence from a port, while the host is up or nothing says that it is not."""
     beside = neighbours(case, world)
-    if one_way_capture(case, world) or unreachable(case):
+    if one_way_capture(case, world) or unreachable(case) or told_by_icmp(case, world):
         return None
     if beside.opened:
         return barred(case, world) or some_dropped(case, world)
@@ -253,7 +243,8 @@ def host_unreachable(case: Case, world: World) -> Verdict | None:
             f"{counts.unanswered} of {counts.total} connections: {loop}",
             severity=severity,
         )
-    if one_way_capture(case, world):
+    told = told_by_icmp(case, world)
+    if one_way_capture(case, world) or (told and (told.prohibited or told.hard)):
         return None
     ports = world.to_host(case.server_host).ports
     evidence = [silence(case)]

@@ -153,6 +153,15 @@ def is_unsent(s: int, segments: Words) -> int:
     return 1 if segments[s + S_FATE] == FATE_ARRIVED and segments[s + S_ARRIVAL_FRAME] == segments[s + S_FRAME] else 0
 
 
+def is_no_later(x: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether its sender's clock or count of packets tells that it was not sent behind what was seen of it: 1 or 0."""
+    if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and rows[x + E_TSVAL] >= 0:
+        return 1 - newer(segments[s + S_TSVAL], rows[x + E_TSVAL])
+    if segments[s + S_IP_ID] <= 0 or rows[x + E_IP_ID] <= 0:
+        return 0
+    return 1 if 0 < (rows[x + E_IP_ID] - segments[s + S_IP_ID]) & 65535 < 4096 else 0
+
+
 def sent_before(x: int, y: int, seq: int, end: int, s: int, segments: Words, rows: Words) -> int:
     """Marks for a segment that begins below what its sender has already sent."""
     now = segments[s + S_TIME]
@@ -201,6 +210,9 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, segments: Words, row
         return M_LOST_BEFORE | M_RETRANSMISSION
     if is_doubled(x, s, segments, rows):
         return M_NETWORK_DUPLICATE
+    if is_unsent(s, segments) and is_no_later(x, s, segments, rows):
+        rows[x + E_OUT_OF_ORDER] += 1
+        return M_OUT_OF_ORDER  # behind more gaps than are kept
     marks = M_RETRANSMISSION
     rows[x + E_RETRANSMITTED] += 1
     rows[x + E_RETRANSMITTED_BYTES] += length
