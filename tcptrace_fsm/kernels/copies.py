@@ -162,6 +162,38 @@ def is_no_later(x: int, s: int, segments: Words, rows: Words) -> int:
     return 1 if 0 < (rows[x + E_IP_ID] - segments[s + S_IP_ID]) & 65535 < 4096 else 0
 
 
+def fill_gap(x: int, y: int, end: int, s: int, segments: Words, rows: Words) -> int:
+    """Marks for a segment all of which was missing so far: it was overtaken, or lost before it came here."""
+    now = segments[s + S_TIME]
+    length = segments[s + S_LEN]
+    older = 0
+    if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and rows[x + E_TSVAL] >= 0:
+        older = newer(rows[x + E_TSVAL], segments[s + S_TSVAL])
+    quick = OVERTAKEN_WITHIN * MILLISECOND
+    if rows[x + E_RTT_MIN] > quick:
+        quick = rows[x + E_RTT_MIN]
+    # Its sender's numbering of packets tells which of them it sent first, however quick its retransmissions are.
+    ahead = 0
+    if segments[s + S_IP_ID] > 0 and rows[x + E_IP_ID] > 0:
+        ahead = ((segments[s + S_IP_ID] - rows[x + E_IP_ID] + 32768) & 65535) - 32768
+    if end <= rows[y + E_ACK] and now - rows[y + E_LAST_TIME] >= 200 * MILLISECOND:
+        rows[x + E_RETRANSMITTED] += 1
+        rows[x + E_RETRANSMITTED_BYTES] += length
+        forget_samples(x, rows)
+        return M_SPURIOUS | M_RETRANSMISSION  # it had arrived; only the capture had missed it
+    # What is acknowledged before it passes, and sooner than any timer sends it again, was sent once. Of two
+    # captures its receiver's alone has what is late for no other reason than that.
+    near = 1 if now - rows[x + E_LAST_TIME] < quick or is_unsent(s, segments) else 0
+    soon = 1 if not 0 < ahead < 4096 and near else 0
+    if end <= rows[y + E_ACK] or older or -4096 < ahead < 0 or soon:
+        rows[x + E_OUT_OF_ORDER] += 1
+        return M_OUT_OF_ORDER
+    rows[x + E_RETRANSMITTED] += 1
+    rows[x + E_RETRANSMITTED_BYTES] += length
+    forget_samples(x, rows)
+    return M_LOST_BEFORE | M_RETRANSMISSION
+
+
 def sent_before(x: int, y: int, seq: int, end: int, s: int, segments: Words, rows: Words) -> int:
     """Marks for a segment that begins below what its sender has already sent."""
     now = segments[s + S_TIME]
@@ -182,32 +214,7 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, segments: Words, row
     filled = fill_holes(x, seq, end, rows)
     rows[x + E_UNIQUE] += filled if filled < length else length
     if filled >= end - seq and filled > 0:
-        older = 0
-        if segments[s + S_OPTIONS] & OPT_TIMESTAMPS and rows[x + E_TSVAL] >= 0:
-            older = newer(rows[x + E_TSVAL], segments[s + S_TSVAL])
-        quick = OVERTAKEN_WITHIN * MILLISECOND
-        if rows[x + E_RTT_MIN] > quick:
-            quick = rows[x + E_RTT_MIN]
-        # Its sender's numbering of packets tells which of them it sent first, however quick its retransmissions are.
-        ahead = 0
-        if segments[s + S_IP_ID] > 0 and rows[x + E_IP_ID] > 0:
-            ahead = ((segments[s + S_IP_ID] - rows[x + E_IP_ID] + 32768) & 65535) - 32768
-        if end <= rows[y + E_ACK] and now - rows[y + E_LAST_TIME] >= 200 * MILLISECOND:
-            rows[x + E_RETRANSMITTED] += 1
-            rows[x + E_RETRANSMITTED_BYTES] += length
-            forget_samples(x, rows)
-            return M_SPURIOUS | M_RETRANSMISSION  # it had arrived; only the capture had missed it
-        # What is acknowledged before it passes, and sooner than any timer sends it again, was sent once. Of two
-        # captures its receiver's alone has what is late for no other reason than that.
-        near = 1 if now - rows[x + E_LAST_TIME] < quick or is_unsent(s, segments) else 0
-        soon = 1 if not 0 < ahead < 4096 and near else 0
-        if end <= rows[y + E_ACK] or older or -4096 < ahead < 0 or soon:
-            rows[x + E_OUT_OF_ORDER] += 1
-            return M_OUT_OF_ORDER
-        rows[x + E_RETRANSMITTED] += 1
-        rows[x + E_RETRANSMITTED_BYTES] += length
-        forget_samples(x, rows)
-        return M_LOST_BEFORE | M_RETRANSMISSION
+        return fill_gap(x, y, end, s, segments, rows)
     if is_doubled(x, s, segments, rows):
         return M_NETWORK_DUPLICATE
     if is_unsent(s, segments) and is_no_later(x, s, segments, rows):
