@@ -375,3 +375,23 @@ def test_who_is_refused_by_a_listener_that_had_accepted_somebody_just_before():
     assert told(gone) == [("nothing_listens", "possible")]
     assert told(gone + opened(40004, 0.7)) == []
     assert told(opened(40001, 0) + refused.format(40002, 0.5)) == []
+
+
+def test_where_a_server_keeps_many_open_the_latest_ones_count_as_well():
+    """Those that are left for 30 s show what becomes of the others; one that was closed a second ago may still end."""
+    left = """
+        port {0} 80
+        {1}.000 > S  0:0(0)
+        {1}.010 < S. 0:0(0)     ack 1
+        {1}.020 > .  1:1(0)     ack 1
+        {1}.030 > P. 1:101(100) ack 1
+        {1}.040 < P. 1:201(200) ack 101
+        {1}.050 > F. 101:101(0) ack 201
+        {1}.090 < .  201:201(0) ack 102
+    """
+    begun = (0, 5, 10, 25, 40, 59)
+    (told,) = diagnoses("".join(left.format(40000 + at, at) for at in begun) + "end 60\n")
+    assert (told.cause, told.count) == ("close_wait_leak", 5)
+    assert "5 connections to 10.0.0.2:80 hang" in " ".join(told.evidence_for)
+    (few,) = diagnoses("".join(left.format(40000 + at, at) for at in (0, 40)) + "end 60\n")
+    assert few.count == 1

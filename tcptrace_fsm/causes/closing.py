@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CAUSES"]
 
 HANG = 30 * SECOND  # a client may well read on for less
+SOON = 5 * SECOND  # ... and much less where it has kept others for as long
 LEAK = 120 * SECOND  # an application that has not closed by then is not about to
 PLACE = ("client", "server")
 
@@ -42,6 +43,13 @@ def patience(end: End, alike: int) -> int:
     return HANG if alike > 1 and end.side == SERVER else LEAK
 
 
+def left_open(case: Case) -> int:
+    """For how long the server is in CLOSE_WAIT when all is over, ns; 0 where it is not."""
+    end = holder(case)
+    entered = end.entered(State.CLOSE_WAIT) if end and end.side == SERVER else None
+    return case.end - entered.time if entered else 0
+
+
 def leak(case: Case, world: World) -> Verdict | None:
     """An endpoint acknowledged the other's FIN and never sent its own."""
     end = holder(case)
@@ -54,7 +62,10 @@ def leak(case: Case, world: World) -> Verdict | None:
     waited = case.end - entered.time
     alike = [c for c in world.cases_of(case.service) if c.has("stuck_close_wait")]
     probes = [s for s in end.segments if s.has(MARK_KEEPALIVE) and s.time > entered.time]
-    if waited < (HANG if probes else patience(end, len(alike))):
+    kept = world.once(("left open", case.service), lambda: [left_open(c) for c in alike]) if left_open(case) else []
+    known, many = sum(ns >= HANG for ns in kept), sum(ns >= SOON for ns in kept) or len(alike)
+    # Where several have leaked, the next ones do.
+    if waited < (SOON if known > 1 else HANG if probes else patience(end, len(alike))):
         return None
     fin = next((s for s in end.peer.segments if s.fin), None)
     quiet = case.end - end[E_LAST_TIME]
@@ -69,7 +80,7 @@ def leak(case: Case, world: World) -> Verdict | None:
             "application can close it"
         )
     if len(alike) > 1:
-        evidence.append(f"{len(alike)} connections to {case.service_text} hang in the same way")
+        evidence.append(f"{many} connections to {case.service_text} hang in the same way")
     owed = end.side == SERVER and case[C_RESPONSES] < case[C_REQUESTS]
     if owed:
         evidence.append(f"it owes an answer: {case[C_RESPONSES]} of {case[C_REQUESTS]} requests had one")
