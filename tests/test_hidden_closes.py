@@ -220,3 +220,18 @@ def test_a_fin_and_the_ack_of_its_peers_are_one_packet_or_two_by_number(number, 
         end 3
     """
     goes_through(linux("", text, "server", path))
+
+
+@pytest.mark.parametrize("ack, path", [(102, "FIN_WAIT_1 TIME_WAIT"), (101, "FIN_WAIT_1 CLOSING TIME_WAIT")])
+def test_a_fin_acknowledges_whichever_copy_of_it_is_taken(ack, path):
+    """The client repeats its FIN just before the server's second one reaches it, later than usual."""
+    text = f"""
+        1.000 > F. 101:101(0)   ack 201 id 105 <ts 900/200>
+        1.020 < F. 201:201(0)   ack {ack} id 503 <ts 1000/900>
+        1.240 < F. 201:201(0)   ack {ack} id 504 <ts 1220/900>
+        1.300 > F. 101:101(0)   ack 201 id 106 <ts 1199/200>
+        1.301 > .  102:102(0)   ack 202 id 107 <ts 1200/1220>
+        1.320 < .  202:202(0)   ack 102 id 505 <ts 1300/1199>
+        end 3
+    """
+    goes_through(linux("", text, "client", path))

@@ -310,6 +310,21 @@ def takes_unseen_fin(tcb: Tcb, w: int) -> int:
     return 0
 
 
+def each_fin_acknowledges(tcb: Tcb, w: int) -> int:
+    """Whether its peer's FIN, whichever copy it took, acknowledges that of the endpoint in FIN_WAIT_1: 1 or 0."""
+    if tcb.state != ST_FIN_WAIT_1 or tcb.fin_end < 0:
+        return 0
+    copies = 0
+    v = next_of(tcb, 1 - tcb.side, 0)
+    while v < w:
+        if tcb.log[v].flags & TCP_FIN and is_real(tcb, v):
+            if tcb.log[v].ack < tcb.fin_end:
+                return 0
+            copies += 1
+        v = next_of(tcb, 1 - tcb.side, v + 1)
+    return 1 if copies else 0
+
+
 def own_segment(tcb: Tcb, w: int) -> int:
     """The endpoint sends segment ``w``: what that proves about its state."""
     flags = tcb.log[w].flags
@@ -342,7 +357,7 @@ def own_segment(tcb: Tcb, w: int) -> int:
         tcb.fin_taken = 1
         if tcb.state == ST_FIN_WAIT_1 and was_let_go(tcb):
             ack_of_fin_before(tcb, w)
-        inferred(tcb, EV_RCV_FIN, w, tcb.time)
+        inferred(tcb, EV_RCV_FIN_ACK_OF_FIN if each_fin_acknowledges(tcb, w) else EV_RCV_FIN, w, tcb.time)
     if flags & TCP_FIN:
         own_fin(tcb, w)
         if tcb.habits & HABIT_FIN_STARTS_AGAIN and (tcb.log[w].marks & M_FIN_AGAIN or fin_starts_again(tcb, w)):
