@@ -195,3 +195,16 @@ def test_the_request_of_a_late_answer_may_not_be_in_the_capture():
     assert "medium" not in loud("\n".join(lines) + "\nend 15\n").values()
     del lines[6]
     assert "server_slow" not in loud("\n".join(lines) + "\nend 15\n")
+
+
+def test_a_capture_that_begins_with_a_close_does_not_show_whether_the_connection_was_idle():
+    """A request that crosses the server's FIN may be one of a pool, or a part of what the server did not read."""
+    crossing = """
+        0.000 < F. 1:1(0)        ack 1
+        0.002 > P. 1:181(180)    ack 1
+        0.004 > .  181:181(0)    ack 2
+        0.006 < R. 2:2(0)        ack 1
+        0.008 < R  2:2(0)
+    """
+    (said,) = [d for d in diagnoses(crossing) if d.cause in {"closed_with_unread_data", "reused_after_close"}]
+    assert (said.confidence, said.alternatives) == ("possible", ("reused_after_close", "aborted_by_application"))

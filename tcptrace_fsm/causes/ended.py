@@ -209,9 +209,12 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
                 continue  # a few words in answer to the FIN itself, as a TLS alert: they take leave
             left = nobody_waits(case, end, fin, late) or (at_once and stops(case, end)) or news(case, lost)
             left = left or (end.side == CLIENT and had_waited_in_vain(case)) or had_waited(case, end)
+            # Where the capture began before that, it does not show whether the connection had been idle.
+            spoken = any(s.length and s.frame < fin.frame for s in case.segments)
+            blind = end.side != CLIENT and case.midstream and not spoken
             return Verdict(
                 60 if left else 70,
-                "possible" if left else "likely",
+                "possible" if left or blind else "likely",
                 (
                     (
                         f"{end.name} closed ({case.frames(fin)}) while {end.peer.name} still sent: {lost:,} bytes "
@@ -222,7 +225,7 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
                 f"{end.name} closed of its own accord, and {end.peer.name} said {lost:,} bytes more, which met RST"
                 if left
                 else f"{end.name} closed before {end.peer.name} had finished: {lost:,} bytes and what follows are lost",
-                alternatives=("aborted_by_application",),
+                alternatives=("reused_after_close",) * blind + ("aborted_by_application",),
                 severity="low" if left else None,
                 where=place,
                 at=rst,
