@@ -235,3 +235,18 @@ def test_a_fin_acknowledges_whichever_copy_of_it_is_taken(ack, path):
         end 3
     """
     goes_through(linux("", text, "client", path))
+
+
+@pytest.mark.parametrize(
+    "echo, path", [(1000, "FIN_WAIT_1 CLOSING TIME_WAIT"), (1240, "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT")]
+)
+def test_who_echoes_what_follows_a_fin_had_taken_it_before_it_came_again(echo, path):
+    text = f"""
+        1.000 > F. 101:101(0)   ack 201 id 105 <ts 900/200>
+        1.100 < F. 201:201(0)   ack 101 id 503 <ts 1080/200>
+        1.101 > .  102:102(0)   ack 202 id 106 <ts 1000/1080>
+        1.241 > F. 101:101(0)   ack 202 id 107 <ts 1240/1080>
+        1.261 < .  202:202(0)   ack 102 id 0   <ts 1260/{echo}>
+        end 3
+    """
+    goes_through(linux("", text, "server", path))

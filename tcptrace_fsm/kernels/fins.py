@@ -272,13 +272,16 @@ def find_fin_copy(tcb: Tcb) -> int:
                     echoed = w
         elif (
             proof >= 0
-            and last >= 0
+            and passed >= 0
             and echoed < 0
             and tcb.log[w].tsval >= 0
             and tcb.log[w].tsval == tcb.log[proof].tsecr
         ):
             # It echoes a segment that follows the FIN in sequence, which it can have accepted only with the FIN.
             if tcb.log[w].seq >= end and is_real(tcb, w):
+                if last < 0:  # what spoke against it was sent before it came, and took longer than usual
+                    first = passed
+                    last = passed
                 echoed = last
         w = next_of(tcb, 1 - tcb.side, w + 1)
     if proof >= 0 and last < 0 and copies == 1 and not tcb.row.marks & M_ACK_UNSEEN and not tcb.local:
