@@ -375,3 +375,21 @@ def sacked(*acks, window=65535):
 def test_sack_blocks_leave_their_edges_and_whether_they_can_be(acks, facts):
     """Blocks outside of what the peer can have sent are counted apart."""
     assert sacked(*acks) == facts
+
+
+def test_what_a_router_did_not_pass_on_was_not_lost_without_a_word():
+    """The message of a timeout names the ICMP error about that segment; one about another segment says nothing."""
+    sent = """
+        0.00 > S  0:0(0)
+        0.01 < S. 0:0(0)       ack 1
+        0.02 > .  1:1(0)       ack 1
+        0.03 > P. 1:1401(1400) ack 1
+        {0}
+        0.33 > P. 1:1401(1400) ack 1
+        0.34 < .  1:1(0)       ack 1401
+    """
+    for error, named in (("0.04 > icmp 3/4 1", True), ("0.04 > icmp 3/4 5000", False), ("", False)):
+        found = run(parse(sent.format(error)), rules=True).findings
+        (message,) = (f.message for f in found if f.kind == "rto_retransmission")
+        assert ("fragmentation needed" in message) is named
+        assert ("nothing else showed it" in message) is not named

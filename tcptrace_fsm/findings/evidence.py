@@ -44,7 +44,7 @@ from tcptrace_fsm.text.counts import count
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tcptrace_fsm.findings.rule import Change, End, Key, Segment, View
+    from tcptrace_fsm.findings.rule import Change, End, IcmpError, Key, Segment, View
 
 __all__ = [
     "BEGUN_IDLE",
@@ -64,6 +64,7 @@ __all__ = [
     "genuine",
     "hops",
     "is_copy",
+    "not_passed_on",
     "off_edge",
     "older",
     "outdated",
@@ -352,3 +353,9 @@ def when_closing(key: Key) -> bool:
 def when_taken_over(key: Key) -> bool:
     """A later incarnation followed."""
     return key.taken_over
+
+
+def not_passed_on(end: End, again: list[Segment]) -> IcmpError | None:
+    """The ICMP error that says why an endpoint had to send one of these again: it came before, and quotes it."""
+    errors = (e for e in end.view.icmp if e.side == end.side and e.seq is not None and (e.too_big or e.unreachable))
+    return next((e for e in errors if any(s.seq <= (e.seq or 0) < s.end and e.time <= s.time for s in again)), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE, are_overtaken, came_twice, cuts_options
+from tcptrace_fsm.findings.evidence import HANDSHAKE, are_overtaken, came_twice, cuts_options, not_passed_on
 from tcptrace_fsm.findings.lacking import shown_from
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, mask, span
@@ -109,6 +109,8 @@ def timeouts(c: View) -> Iterator[Hit]:
             why = f"{end.peer.name} answers each copy by an ACK of what comes before, so they arrive and are not taken"
         elif 2 * sum(met_shut_window(s, c) for s in again) > len(again):
             why = f"{end.peer.name} had shut its window, and drops what it has no room for"
+        elif told := not_passed_on(end, again):
+            why = f"{told.sender} said that it had not passed them on ({told.name}, frame {told.frame})"
         needless = all(is_reported(end, s) for s in again)
         if needless:
             why = f"{end.peer.name} had it already, and says so (D-SACK): only its ACK was late"

@@ -239,7 +239,8 @@ def rst_out_of_window(c: View) -> Iterator[Hit]:
 
 def lives_on(c: View, rst: Segment) -> bool:
     """Whether the connection lived on after a reset."""
-    return any(s.last_frame > rst.frame and not s.rst for s in genuine(c.segments))
+    later = (s for s in genuine(c.segments) if s.frame > rst.frame or s.last_time > rst.time)
+    return any(not s.rst for s in later)
 
 
 def challenge(end: End, rst: Segment) -> Segment | None:
