@@ -65,6 +65,7 @@ def answers(case: Case, world: World) -> Answers:
     alike = world.to_service(case.service)
     if not set(alike.column(C_OPENING)) <= set(OPENED):
         alike = alike.opened
+    alike = world.apart(alike)
     sent, got = alike.column(CLIENT_BYTES), alike.column(SERVER_BYTES)
     silent = sum(0 < asked <= REQUEST for asked in compress(sent, map(not_, got)))
     first = next((i for i, n in enumerate(got) if n), None)

@@ -249,6 +249,14 @@ class World:
         """The numbers of copies whose original has the same name."""
         return {a.conn_id for a, b in self._doubled if (a.client, a.client_port) == (b.client, b.client_port)}
 
+    def apart(self, some: Briefs) -> Briefs:
+        """Some of them without copies, under whatever name."""
+        if not self.copies:
+            return some
+        numbers = some.column(C_ID)
+        shown = set(numbers)
+        return some.those([self.copies.get(number) not in shown for number in numbers])
+
     def once_each(self, some: Briefs) -> int:
         """How many there are of some of them, each with its copies counted once."""
         return len({self.copies.get(number, number) for number in some.column(C_ID)}) if self.copies else len(some)
