@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from tcptrace_fsm.capture.scripted import parse
+from tcptrace_fsm.causes import same
 from tests.test_causes import diagnoses
 from tests.test_exclusive import judged
 
@@ -115,3 +118,17 @@ def test_what_the_capture_shows_twice_is_counted_once():
         text += f"{one}addr 192.0.2.7 10.0.0.2\n{behind}addr 10.0.0.1 10.0.0.2\n"
     found = next(d for d in diagnoses(text + "end 60\n") if d.cause == "request_unanswered")
     assert (found.count, found.of) == (3, 3)
+
+
+@pytest.mark.parametrize("line", ["{0} > S 0:0(0)", "{0} > . 1:1(0) ack 1", "{0} < . 1:101(100) ack 1"])
+def test_of_a_flood_few_are_compared(line, monkeypatch):
+    """Each of its segments has numbers of its own: to compare them with one another takes their square."""
+    compared = []
+    monkeypatch.setattr(same, "goes_on", lambda old, new: compared.append((old, new)))
+    rng = Random(1)
+    flood = "".join(
+        f"port {1024 + n} 80\nisn {rng.getrandbits(32)} {rng.getrandbits(32)}\n{line.format(n / 1000)}\n"
+        for n in range(600)
+    )
+    assert diagnoses(flood) is not None
+    assert len(compared) < 60

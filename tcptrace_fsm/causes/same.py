@@ -8,9 +8,20 @@ stops without a word, and another, whose beginning nobody saw, has its numbers. 
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain, compress, product
 from typing import TYPE_CHECKING, TypeAlias
 
-from tcptrace_fsm.causes.briefs import CLIENT_BYTES, CLIENT_PORT, NEARLY, SERVER_BYTES, SERVER_PORT, Briefs, end_word
+from tcptrace_fsm.causes.briefs import (
+    CLIENT_BYTES,
+    CLIENT_PORT,
+    NEARLY,
+    SERVER_BYTES,
+    SERVER_PORT,
+    Briefs,
+    end_word,
+    kept,
+)
+from tcptrace_fsm.core.grouping import Order
 from tcptrace_fsm.kernels.layout import (
     BASE_SYN,
     C_CLIENT_HI,
@@ -40,6 +51,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.findings.survey import Name
 
     Named: TypeAlias = tuple[tuple[Name, Name], tuple[int, ...]]
+    Place: TypeAlias = tuple[Name, int, int]
 
 __all__ = ["continued", "copies"]
 
@@ -48,11 +60,13 @@ KNOWN = tuple(end_word(side, E_BASE_KNOWN) for side in (CLIENT, SERVER))
 CLIENT_SOCKET, SERVER_SOCKET = (C_CLIENT_HI, C_CLIENT_LO, CLIENT_PORT), (C_SERVER_HI, C_SERVER_LO, SERVER_PORT)
 OPEN = (CLOSING_NONE, CLOSING_HALF_CLOSED, CLOSING_TIMED_OUT)
 ASKED = (OPENING_UNANSWERED, OPENING_INCOMPLETE)
-BEGUN = (OPENING_MIDSTREAM, *ASKED)
 COMPARED = (C_ID, C_FIRST_TIME, C_LAST_TIME, C_OPENING, C_CLOSING, *BASES, *KNOWN, CLIENT_BYTES, SERVER_BYTES)
 SLACK = 1 << 18  # bytes by which the counts of two halves of a connection may miss each other: what was in flight
 PART = 1 << 20  # numbers that are near each other lie in the same part, or in neighbouring ones
 PARTS = (1 << 32) // PART
+NEIGHBOURS = (-1, 0, 1)
+UNKNOWN = -1  # the part of a number that nobody saw
+MOST = 10_000  # connections that begin inside: of more nobody asks what they were before
 
 
 def copies(everyone: Briefs) -> dict[int, int]:
@@ -60,8 +74,10 @@ def copies(everyone: Briefs) -> dict[int, int]:
 
     Under another name the numbers of both ends have to be the same, under the same one that of a SYN is enough.
     """
-    if not len(everyone) or everyone.distinct(*BASES) == len(everyone):
-        return {}
+    chosen = bytearray(len(everyone))
+    for i in chain.from_iterable(Order(everyone.picked(kept(BASES)), len(BASES), len(BASES)).parted()[1]):
+        chosen[i] = 1
+    everyone = everyone.those(chosen)
     found: dict[int, int] = {}
     began: dict[Name, list[tuple[int, int, Name, Name]]] = {}
     words = (C_ID, C_FIRST_TIME, C_OPENING, *BASES, *KNOWN)
@@ -93,21 +109,25 @@ def continued(everyone: Briefs, twice: dict[int, int]) -> dict[int, int]:
     its SYN is the first one's again. Nothing goes on in a copy (``twice``).
     """
     doubled = {*twice, *twice.values()}
-    inside = everyone.those([how in BEGUN for how in everyone.column(C_OPENING)])
-    begun = [(names, row) for names, row in named(inside) if row[7] > 0 and row[0] not in doubled]
-    if not begun:
+    # Of a flood each SYN has a number of its own. Or somebody gives all his SYNs one number.
+    asked = Counter(compress(everyone.column(BASES[CLIENT]), [how in ASKED for how in everyone.column(C_OPENING)]))
+    opened = zip(everyone.column(C_OPENING), everyone.column(BASES[CLIENT]), strict=True)
+    may = [(how == OPENING_MIDSTREAM and asked[isn] < 3) or (how in ASKED and asked[isn] == 2) for how, isn in opened]
+    begun = [(names, row) for names, row in named(everyone.those(may)) if row[7] > 0 and row[0] not in doubled]
+    if not 0 < len(begun) <= MOST:
         return {}
-    stopped: dict[tuple[Name, int], list[Named]] = {}
+    stopped: dict[Place, list[Named]] = {place: [] for names, new in begun for place in places(names, new)}
     for names, row in named(everyone.those([how in OPEN for how in everyone.column(C_CLOSING)])):
         if row[7] and row[0] not in doubled:
-            for side in (CLIENT, SERVER):
-                stopped.setdefault((names[side], ends(row)[CLIENT] // PART), []).append((names, row))
+            client, server = ends(row)
+            known = {server // PART if row[8] else UNKNOWN, UNKNOWN if row[3] in ASKED else server // PART}
+            for name, part in product(names, known):
+                some = stopped.get((name, client // PART, part))
+                if some is not None:
+                    some.append((names, row))
     found: dict[int, int] = {}
-    asked = Counter(row[5] for _, row in named(inside) if row[3] in ASKED)
     for names, new in begun:
-        if asked[new[5]] > 2:
-            continue  # somebody gives all his SYNs one number
-        for others, old in candidates(stopped, names, new):
+        for others, old in chain.from_iterable(map(stopped.__getitem__, places(names, new))):
             if others != names and old[0] not in found and goes_on(old, new):
                 found[old[0]] = new[0]
                 break
@@ -125,14 +145,13 @@ def ends(row: tuple[int, ...]) -> tuple[int, int]:
     return (row[5] + row[9]) % (1 << 32), (row[6] + row[10]) % (1 << 32)
 
 
-def candidates(
-    stopped: dict[tuple[Name, int], list[Named]], names: tuple[Name, Name], row: tuple[int, ...]
-) -> Iterator[Named]:
-    """Connections that stopped with one of the names, near the number of one of the ends; whose it was may be wrong."""
-    for number in {row[5], row[6]}:
-        for part in (-1, 0, 1):
-            for name in names:
-                yield from stopped.get((name, (number // PART + part) % PARTS), ())
+def places(names: tuple[Name, Name], row: tuple[int, ...]) -> Iterator[Place]:
+    """Where that may be which goes on in this: one of the names, and both numbers; whose which is may be wrong."""
+    for name in names:
+        for client in NEIGHBOURS:
+            yield name, (row[5] // PART + client) % PARTS, UNKNOWN
+        for turned, client, server in product((0, 1), NEIGHBOURS, NEIGHBOURS) if row[8] else ():
+            yield name, (row[5 + turned] // PART + client) % PARTS, (row[6 - turned] // PART + server) % PARTS
 
 
 def goes_on(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
