@@ -241,8 +241,12 @@ class World:
     @cached_property
     def _doubled(self) -> list[tuple[Brief, Brief]]:
         """Copies to the same service as their originals, each with that."""
-        pairs = [(self.by_id.get(copy), self.by_id.get(original)) for copy, original in self.copies.items()]
-        return [(a, b) for a, b in pairs if a and b and a.service == b.service]
+        if not self.copies:
+            return []
+        everyone = self._all
+        places = {number: i for i, number in enumerate(everyone.column(C_ID))}
+        pairs = [(everyone[places[copy]], everyone[places[original]]) for copy, original in self.copies.items()]
+        return [(a, b) for a, b in pairs if a.service == b.service]
 
     @cached_property
     def _twice(self) -> set[int]:
