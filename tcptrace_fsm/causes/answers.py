@@ -29,6 +29,7 @@ from tcptrace_fsm.causes.talk import (
     server_began,
     way_and_back,
 )
+from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.findings.needs import lacks_answer
 from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
@@ -82,7 +83,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES"]
 
-SIDES = ("client", "server")
 JOB = 16_384  # bytes: more is what a printer or a store is sent, and may want no answer
 MUCH = 50_000  # bytes: more than one message of an application that speaks when it likes
 

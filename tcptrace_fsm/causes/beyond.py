@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, damaged, stalls
+from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import E_LAST_TIME, FATE_ARRIVED
 
@@ -54,7 +55,7 @@ def silent_beyond(case: Case, world: World) -> Verdict | None:
             against=("a path that is dead between the points would let nothing pass",),
             alternatives=("path_dead",),
             severity="medium",
-            where=("client", "server")[stall.peer.side],
+            where=SIDES[stall.peer.side],
             at=stall.copies[0],
         )
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
+from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.findings.evidence import CLOSED_BY_CLIENT, HANDSHAKE
 from tcptrace_fsm.findings.hosts import many
 from tcptrace_fsm.findings.rule import SECOND, span
@@ -30,7 +31,6 @@ __all__ = ["CAUSES"]
 HANG = 30 * SECOND  # a client may well read on for less
 SOON = 5 * SECOND  # ... and much less where it has kept others for as long
 LEAK = 120 * SECOND  # an application that has not closed by then is not about to
-PLACE = ("client", "server")
 
 
 def holder(case: Case) -> End | None:
@@ -62,7 +62,7 @@ def leak(case: Case, world: World) -> Verdict | None:
     waited = case.end - entered.time
     alike = [c for c in world.cases_of(case.service) if c.has("stuck_close_wait")]
     probes = [s for s in end.segments if s.has(MARK_KEEPALIVE) and s.time > entered.time]
-    kept = world.once(("left open", case.service), lambda: [left_open(c) for c in alike]) if left_open(case) else []
+    kept = world.once(("left open", case.service), lambda: [left_open(c) for c in alike]) if end.side == SERVER else []
     known, many = sum(ns >= HANG for ns in kept), sum(ns >= SOON for ns in kept) or len(alike)
     # Where several have leaked, the next ones do.
     if waited < (SOON if known > 1 else HANG if probes else patience(end, len(alike))):
@@ -94,7 +94,7 @@ def leak(case: Case, world: World) -> Verdict | None:
         alternatives=("request_unanswered",) if owed else () if len(alike) > 1 or probes else ("peer_vanished",),
         # Whoever hangs in its work does not close either.
         severity="medium" if owed else None,
-        where=PLACE[end.side],
+        where=SIDES[end.side],
         at=entered,
         amount=waited,
     )
@@ -125,7 +125,7 @@ def until_probed(case: Case, world: World) -> Verdict | None:
         "found nobody: the socket stayed in CLOSE_WAIT",
         against=("a system that was gone would not have acknowledged the FIN",),
         severity="medium",
-        where=PLACE[end.side],
+        where=SIDES[end.side],
         at=entered,
         amount=waited,
     )
@@ -164,7 +164,7 @@ def hangs(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     found = case.finding("stuck_fin_wait_2")
     if found is None or case.midstream:
         return None
-    end = case.view.ends[0 if found.side == PLACE[CLIENT] else 1]
+    end = case.view.ends[0 if found.side == SIDES[CLIENT] else 1]
     entered = end.entered(State.FIN_WAIT_2)
     if entered is None or end.state not in (State.FIN_WAIT_2, State.CLOSED):
         return None
@@ -181,7 +181,7 @@ def hangs(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         f"{end.name} waits in FIN_WAIT_2 for {span(waited)} for a FIN of {end.peer.name} that does not come; whether "
         "its system still keeps the socket depends on how it was closed",
         alternatives=("close_wait_leak", "peer_vanished"),
-        where=PLACE[1 - end.side],
+        where=SIDES[1 - end.side],
         at=entered,
         amount=waited,
     )
@@ -192,7 +192,7 @@ def orphan(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     found = case.finding("rst_after_fin_wait_2_timeout")
     if found is None:
         return None
-    end = case.view.ends[0 if found.side == PLACE[CLIENT] else 1]
+    end = case.view.ends[0 if found.side == SIDES[CLIENT] else 1]
     fin = next((s for s in end.segments if s.fin), None)
     rst = next((s for s in end.segments if s.rst), None)
     if fin is None or rst is None:
@@ -216,7 +216,7 @@ def orphan(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         against=("FIN_WAIT_2 and TIME_WAIT answer a FIN with ACK",),
         alternatives=("closed_with_unread_data",) if lost else (),
         severity="medium" if lost else "low",
-        where=PLACE[1 - end.side],
+        where=SIDES[1 - end.side],
         at=rst,
         amount=waited,
     )
@@ -227,7 +227,7 @@ def gone(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     found = case.finding("rst_after_time_wait_loss")
     if found is None:
         return unseen(case)
-    end = case.view.ends[0 if found.side == PLACE[CLIENT] else 1]
+    end = case.view.ends[0 if found.side == SIDES[CLIENT] else 1]
     fins = [s for s in end.peer.segments if s.fin]
     rst = next((s for s in end.segments if s.rst and fins and s.frame > fins[-1].frame), None)
     if rst is None or len(fins) < 2:
@@ -248,7 +248,7 @@ def gone(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         f"{end.name} did not keep its TIME_WAIT: {span(kept)} after the last ACK a repeated FIN met RST",
         against=("a living TIME_WAIT answers a repeated FIN with ACK (RFC 9293 3.10.7.4)",),
         severity="low",
-        where=PLACE[end.side],
+        where=SIDES[end.side],
         at=rst,
         amount=kept,
     )
@@ -284,7 +284,7 @@ def unseen(case: Case) -> Verdict | None:
             "was kept",
             alternatives=("orphan_timed_out",),
             severity="low",
-            where=PLACE[end.side],
+            where=SIDES[end.side],
             at=rst,
             amount=kept,
         )

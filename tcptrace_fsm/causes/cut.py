@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.cause import Verdict
 from tcptrace_fsm.causes.leave import news
 from tcptrace_fsm.causes.talk import has_turns, last_burst, pending, way_and_back
+from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.findings.abort import unasked_reset
 from tcptrace_fsm.findings.evidence import genuine, overtaken, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
@@ -71,7 +72,7 @@ def behind_shut_window(case: Case) -> Verdict | None:
             "and what was to follow",
             alternatives=("aborted_by_application",),
             severity="low" if left else None,
-            where=("client", "server")[end.side],
+            where=SIDES[end.side],
             at=rst,
         )
     return None

@@ -18,6 +18,7 @@ from tcptrace_fsm.causes.leave import (
     stops,
 )
 from tcptrace_fsm.causes.talk import client_asks, is_free, last_burst, pending
+from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.findings.abort import aborts, may_have_acknowledged
 from tcptrace_fsm.findings.evidence import HANDSHAKE, bytes_lost, overtaken, prompt
 from tcptrace_fsm.findings.rule import SECOND, span
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES"]
 
-PLACE = ("client", "server")
 IMPATIENCE = 30 * SECOND  # after that a request may have needed no answer
 
 
@@ -185,7 +185,7 @@ def while_sending(case: Case, end: End) -> Verdict | None:
         f"{end.name} closed while {end.peer.name} was sending: {lost:,} bytes under way met RST and are lost",
         alternatives=("aborted_by_application",),
         severity="low" if left else None,
-        where=PLACE[end.side],
+        where=SIDES[end.side],
         at=rst,
         amount=lost,
     )
@@ -195,7 +195,7 @@ def unread(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """An application closed while data for it were waiting, or still to come."""
     found_so = case.has("rst_on_late_data", "close_with_unread_data")
     for end in case.view.ends:
-        place = PLACE[end.side]
+        place = SIDES[end.side]
         if (not found_so and fin_then_rst(end)[1] is None) or farewell(case, end):
             continue
         found = late_data(end)
@@ -269,7 +269,7 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     finding = case.finding("abort_rst")
     if finding is None or finding.side is None:
         return in_its_answer(case)
-    end = case.view.ends[PLACE.index(finding.side)]
+    end = case.view.ends[SIDES.index(finding.side)]
     rst = next((s for s in end.segments if s.rst), None)
     lost = sum(abort.lost + abort.unread for abort in aborts(case.view) if abort.end is end)
     if rst is None or not case.both_directions:
@@ -293,7 +293,7 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         + (f" ({case[C_RESPONSES]} of {case[C_REQUESTS]} requests were answered)" if owed and not lost else ""),
         alternatives=("closed_with_unread_data", "reset_injected"),
         severity="medium" if (lost and not farewell_lost) or owed else "low",
-        where=PLACE[end.side],
+        where=SIDES[end.side],
         at=rst,
         amount=lost,
     )

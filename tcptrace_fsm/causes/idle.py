@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.beyond import silent_beyond
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.stall import REPEATED, stalls
+from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.findings.data import in_vain, keepalives, unanswered
 from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
 from tcptrace_fsm.findings.forgotten import last_heard
@@ -35,7 +36,6 @@ __all__ = ["CAUSES", "others_reset"]
 
 PROBES = mask(MARK_ZERO_WINDOW_PROBE, MARK_KEEPALIVE)
 
-PLACE = ("client", "server")
 MOST = 1_000  # connections to look at, of those that began before a reset: the latest
 ORDERLY = (CLOSING_NORMAL, CLOSING_SIMULTANEOUS)
 QUIET = 30 * SECOND  # no box on the path that keeps state forgets a connection sooner
@@ -269,7 +269,7 @@ def restarted(case: Case, world: World) -> Verdict | None:
         f"with RST {span(rst.time - asked)} later",
         against=(f"connection {alive[0].conn_id} of the same host went on",) if alive else (),
         alternatives=("idle_timeout_in_path", "nat_not_undone"),
-        where=PLACE[end.side],
+        where=SIDES[end.side],
         at=rst,
     )
 
@@ -333,7 +333,7 @@ def vanished(case: Case, world: World) -> Verdict | None:
                 against=("a living system answers a probe even if its application does not read",),
                 alternatives=("path_dead", "idle_timeout_in_path") if case.both_directions else ("capture_one_sided",),
                 severity="medium" if case.both_directions else "low",
-                where=PLACE[peer.side],
+                where=SIDES[peer.side],
                 at=probes[0],
             )
     return None

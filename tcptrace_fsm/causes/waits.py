@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.examples import ASKED, OPENED
 from tcptrace_fsm.causes.talk import has_turns, median_response, server_began
+from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
     C_DELAYED_ACKS,
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.world import World
 
 __all__ = ["CAUSES"]
-
-SIDES = ("client", "server")
 
 
 def client_slow(case: Case, world: World) -> Verdict | None:  # noqa: ARG001

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.examples import ASKED, CLOSED, OPENED
+from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.findings.rule import mask
 from tcptrace_fsm.kernels.layout import (
     C_FLAGS,
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES"]
 
-SIDES = ("client", "server")
 STEADY = 6  # times that a window opened: fewer may be steady by chance
 FIRST_FLIGHT = 65_535
 PAUSED = 10 * SECOND  # a player that has enough stops reading for seconds
