@@ -3,6 +3,9 @@
 The engine's arrays grow to hundreds of megabytes while a capture is read. To copy them at each step would need both
 copies at once, and touch memory that may never be used; the system can move pages to another address instead, and
 hands out zeros only where they are asked for.
+
+Huge pages are not asked for. A virtual machine gives the memory of those that it has freed back to its host, and must
+ask for it anew, page by page: a third of all the time went into that.
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ __all__ = ["KEPT_WITH_TABLES", "copied", "grown", "keep_freed", "room", "zeros"]
 
 WORD = 8
 STEP = 1 << 16  # bytes; sizes are multiples of it
-LARGE = 1 << 23  # bytes from which on an array is kept in huge pages, where the system has them: fewer faults
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 KEPT = 8 << 20  # bytes; more than the records of a block of connections have
 KEPT_WITH_TABLES = 32 << 20  # more than a column of a row group; the most that glibc takes
@@ -94,9 +96,6 @@ def keep_freed(size: int = KEPT) -> None:
 
 
 def _words(memory: mmap.mmap) -> memoryview:
-    if len(memory) >= LARGE and hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):  # a kernel without them
-            memory.madvise(mmap.MADV_HUGEPAGE)
     return memoryview(memory).cast("q")
 
 
