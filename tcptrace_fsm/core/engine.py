@@ -167,7 +167,6 @@ class Engine:
         self.control = control
         self.forgotten = 0  # streams before this one are forgotten
         self.replayer = Replayer(settings)
-        self.block = room(0)
         self.ready: list[Block] = []
         self._settled = 0  # how many of those that are due have been judged
         self._finishing = False
@@ -387,8 +386,8 @@ class Engine:
             end = self.replayer.run(start, stop, control[K_LONGEST], tables.due, tables.rows, tables.log)
             changes = self.replayer.transitions
             end_waits(start, end, tables.due, tables.rows, tables.waits, control)
-        self.block = grown(self.block, (end - start) * CONNECTION_SIZE)
-        records = copied(self.block, collect(start, end, tables.due, tables.rows, self.block))
+        records = zeros((end - start) * CONNECTION_SIZE)
+        collect(start, end, tables.due, tables.rows, records)
         return end, self._with_waits(Finished(records, end - start, changes, len(changes) // TRANSITION_SIZE))
 
     def _replay_apart(self, start: int, stop: int) -> tuple[int, Finished]:
