@@ -437,3 +437,28 @@ def test_connections_are_judged_in_blocks_and_soon():
     silence = engine.control[at.K_LINGER] / SECOND
     assert blocks <= 240 / (silence / 16)
     assert engine.live <= 10 * (silence + 2 * silence / 16)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "0.0 > S 0:0(0)\n0.1 < S. 0:0(0) ack 1\n0.2 > . 1:1(0) ack 1\n1.0 > F. 1:1(0) ack 1\n1.1 < F. 1:1(0) ack 2",
+        "0.0 > S 0:0(0)\n0.1 < S. 0:0(0) ack 1\n0.2 > . 1:1(0) ack 1\n1.0 > R 1:1(0)",
+        "0.0 > S 0:0(0)\n0.1 < R. 0:0(0) ack 1",
+        "0.0 < S. 0:0(0) ack 1",
+        "0.0 > R 5:5(0)",
+        "0.0 > S 0:0(0)",
+        "0.0 > S 0:0(0)\n1.0 > S 0:0(0)",
+    ],
+)
+def test_nothing_is_judged_as_of_a_time_after_the_capture(lines):
+    """However a connection ends, and whether the sweep comes by or not: more than the capture is not known."""
+    for more in (66, 80, 132):
+        text = f"port 2000 80\n{lines}\n" + "".join(
+            f"port {3000 + n} 80\n{n + 1.2:.1f} > S 0:0(0)\n{n + 1.3:.1f} < R. 0:0(0) ack 1\n" for n in range(more)
+        )
+        segments = parse(text).segments
+        end = max(segments[s + at.S_TIME] for s in range(0, len(segments), at.SEGMENT_SIZE))
+        overs = [found["C_OVER_TIME"] for found in run(segments, step=10).connections]
+        assert len(overs) == 1 + more
+        assert max(overs) <= end

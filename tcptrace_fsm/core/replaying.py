@@ -24,6 +24,7 @@ from tcptrace_fsm.kernels.layout import (
     HABIT_OBEYS_RST_INSIDE,
     HABIT_REFUSES_SYN,
     HABIT_STRAIGHT,
+    K_LINGER,
     K_LINGER_SYN,
     K_WAITS,
     PROFILE_SIZE,
@@ -177,14 +178,14 @@ class Later:
     Parameters
     ----------
     settings : Settings
-    linger_syn : int
-        ns; how long the engine waits for an answer to a SYN.
+    control : array of int64
+        The engine's, for how long that waits for what may still come.
     """
 
-    def __init__(self, settings: Settings, linger_syn: int) -> None:
+    def __init__(self, settings: Settings, control: Words) -> None:
         self._replayer = Replayer(settings)
         self._control = zeros(CONTROL_SIZE)
-        self._control[K_LINGER_SYN] = linger_syn
+        self._control[K_LINGER], self._control[K_LINGER_SYN] = control[K_LINGER], control[K_LINGER_SYN]
         self._waits = room(0)
 
     def complete(self, block: Block) -> None:

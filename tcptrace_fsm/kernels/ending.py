@@ -130,10 +130,14 @@ def is_spent(c: int, rows: Words, control: Words) -> int:
         return 0  # a SYN inside it is not decided yet
     if rows[c + C_FLAGS] & CF_PENDING and rows[c + C_OLDER] >= 0:
         return 0  # nor is it: the four-tuple may yet prove to be the old connection's
-    x = c + C_ENDPOINTS
-    if rows[x + E_SEGMENTS] == rows[x + E_SYNS] and not rows[x + ENDPOINT_SIZE + E_SEGMENTS]:
-        return 1 if silent > control[K_LINGER_SYN] else 0
-    return 1
+    return 1 if silent > patience_with(c, rows, control) else 0
+
+
+def spent_at(c: int, rows: Words, control: Words) -> int:
+    """As of when a connection that is over is judged, ns: when nothing was expected of it any more."""
+    if rows[c + C_FLAGS] & CF_EMBRYO:
+        return rows[c + C_LAST_TIME] + control[K_LINGER_SYN if is_syn_alone(c, rows) else K_LINGER]
+    return rows[c + C_LAST_TIME] + patience_with(c, rows, control)
 
 
 def is_open(c: int, rows: Words) -> int:
@@ -180,7 +184,7 @@ def expire(budget: int, tracker: Tracker) -> int:
             prefetch(rows, living[i + 8] + C_FLAGS)
             prefetch(rows, living[i + 8] + C_LAST_TIME)
         if is_spent(c, rows, control):
-            make_due(c, rows[c + C_LAST_TIME] + control[K_LINGER_SYN], rows, due, control)
+            make_due(c, spent_at(c, rows, control), rows, due, control)
         elif (
             crowded
             and (
@@ -296,7 +300,7 @@ def last_moment(c: int, rows: Words, control: Words) -> int:
     if not rows[c + C_FLAGS] & CF_EMBRYO and is_judged_as_of(c, rows):
         return rows[c + C_OVER_TIME]  # the clock has leapt before
     if is_spent(c, rows, control) or is_left_behind(c, rows, control):
-        return rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
+        return spent_at(c, rows, control)
     return over_by(control[K_NOW], c, rows)
 
 

@@ -41,6 +41,14 @@ def only_asked(c: int, rows: Words) -> int:
     return 1 if rows[y + E_SEGMENTS] == rows[y + E_SYNS] and rows[x + E_SEGMENTS] == 0 else 0
 
 
+def patience_with(c: int, rows: Words, control: Words) -> int:
+    """For how long something may still come of a connection that is over, ns: longest for a SYN, which is repeated."""
+    x = c + C_ENDPOINTS
+    if rows[x + E_SEGMENTS] == rows[x + E_SYNS] and not rows[x + ENDPOINT_SIZE + E_SEGMENTS]:
+        return control[K_LINGER_SYN]
+    return control[K_LINGER]
+
+
 def fits(c: int, side: int, s: int, segments: Words, rows: Words) -> int:
     """Whether a segment's numbers lie in this incarnation's windows: 1, 0, or -1 where nothing is known."""
     x = c + C_ENDPOINTS + side * ENDPOINT_SIZE

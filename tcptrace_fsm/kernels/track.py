@@ -20,7 +20,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.kernels.embryos import grow_up, is_waiting, join_embryo, keep_first, mark_first, suits_embryo
-from tcptrace_fsm.kernels.ending import close_books, follow, is_elsewhere, is_left_behind, is_shut, is_spent, succeed
+from tcptrace_fsm.kernels.ending import (
+    close_books,
+    follow,
+    is_elsewhere,
+    is_left_behind,
+    is_shut,
+    is_spent,
+    spent_at,
+    succeed,
+)
 from tcptrace_fsm.kernels.incarnations import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.log import *
@@ -129,21 +138,19 @@ def incarnation_of(s: int, h: int, slot: int, tracker: Tracker) -> int:
     if is_waiting(c, rows):
         c = grow_up(c, slot, tracker)
     over = 1 if rows[c + C_FLAGS] & CF_EMBRYO else 0  # a lone segment on which the books are closed
-    moment = rows[c + C_LAST_TIME] + control[K_LINGER_SYN]
     if not over and is_shut(c, rows):
         c = discard(c, slot, tracker)
-        over = 1
-        moment = rows[c + C_OVER_TIME]
+        return succeed(c, s, h, slot, rows[c + C_OVER_TIME], tracker)
     old = -1 if over else rows[c + C_OLDER]
     if old >= 0 and is_spent(old, rows, control):
-        make_due(old, rows[old + C_LAST_TIME] + control[K_LINGER_SYN], rows, tracker.due, control)
+        make_due(old, spent_at(old, rows, control), rows, tracker.due, control)
         rows[old + C_NEWER] = -1
         rows[c + C_OLDER] = -1
     if not over and is_left_behind(c, rows, control):
         x = c + C_ENDPOINTS + (1 - is_client(rows, c, segments, s)) * ENDPOINT_SIZE
         over = 1 - is_replayed(c, x, s, segments, rows)
     if over or is_spent(c, rows, control):
-        return succeed(c, s, h, slot, moment, tracker)
+        return succeed(c, s, h, slot, spent_at(c, rows, control), tracker)
     if is_elsewhere(c, s, segments, rows):
         return succeed(c, s, h, slot, segments[s + S_TIME], tracker)
     if rows[c + C_OLDER] >= 0 or segments[s + S_FLAGS] & TCP_SYN:

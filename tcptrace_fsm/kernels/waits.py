@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.kernels.incarnations import only_asked, patience_with
 from tcptrace_fsm.kernels.intervals import *
 from tcptrace_fsm.kernels.layout import *
 from tcptrace_fsm.kernels.memory import *
@@ -374,7 +375,7 @@ def end_waits(
             not over
             and (end_of_books > last or (end_of_books == last and rows[c + C_RUN] == purpose_of(c, bits, rows)))
             and not rows[c + C_FLAGS] & CF_SPLIT
-            and end_of_books - last != control[K_LINGER_SYN]
+            and not (only_asked(c, rows) and end_of_books - last >= patience_with(c, rows, control))
         ):
             waiting = purpose_of(c, bits, rows)
             if rows[c + C_RUN] != waiting:

@@ -17,7 +17,7 @@ from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.finished import Block, Finished
 from tcptrace_fsm.core.judges import have_judged
 from tcptrace_fsm.core.replaying import Later
-from tcptrace_fsm.kernels.layout import K_LINGER_SYN, SEGMENT_SIZE
+from tcptrace_fsm.kernels.layout import SEGMENT_SIZE
 from tcptrace_fsm.runs.judges import judges
 from tcptrace_fsm.runs.run import Run, hand_segments, open_capture
 
@@ -58,7 +58,7 @@ class Pipeline(Run):
                 return
         engine, everyone = Engine(self.settings, judges=None), judges(self.settings.profile)
 
-        later = Later(self.settings, engine.control[K_LINGER_SYN])
+        later = Later(self.settings, engine.control)
 
         def replay(what: Block | _Segments) -> None:
             if isinstance(what, Block) and what.log is not None:
