@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.joining import joined
+from tests.test_anomalies import findings
 from tests.test_causes import diagnoses
 from tests.test_causes_leaving import loud
 
@@ -54,3 +56,72 @@ def test_a_window_that_is_shut_when_the_capture_ends(end):
     assert found.cause == "receiver_slow"
     assert found.message.endswith("and still is when the capture ends")
     assert found.evidence_against == ()
+
+
+def in_order(events):
+    """Segments of several connections as a script, by time: client's port, server's port, second, what is sent."""
+    return "".join(f"port {client} {server}\n{at:.4f} {what}\n" for at, client, server, what in sorted(events))
+
+
+def asked_and_stood(client, at):
+    """The client asks and closes its half; the answer's first, full-size segment is repeated in vain."""
+    talk = ["> S 0:0(0) <mss 1460>", "< S. 0:0(0) ack 1 <mss 1460>", "> . 1:1(0) ack 1", "> P. 1:701(700) ack 1"]
+    events = [(at + n * 0.04, client, 515, what) for n, what in enumerate(talk)]
+    events += [(at + 0.16, client, 515, "> F. 701:701(0) ack 1"), (at + 0.17, client, 515, "< . 1:1(0) ack 702")]
+    events += [
+        (at + 0.46 + 0.0001 * n, client, 515, f"< . {1 + 1448 * n}:{1449 + 1448 * n}(1448) ack 702") for n in range(2)
+    ]
+    events += [(at + 0.47, client, 515, "< F. 2897:3897(1000) ack 702")]
+    return events + [(at + 0.46 + wait, client, 515, "< . 1:1449(1448) ack 702") for wait in (0.3, 0.9, 2.1, 4.5, 9.3)]
+
+
+def fetched(client, at, size):
+    """A connection to another port, with one answer of that size."""
+    talk = ["> S 0:0(0) <mss 1460>", "< S. 0:0(0) ack 1 <mss 1460>", "> . 1:1(0) ack 1", "> P. 1:101(100) ack 1"]
+    talk += [f"< P. 1:{1 + size}({size}) ack 101", f"> F. 101:101(0) ack {1 + size}"]
+    talk += [f"< F. {1 + size}:{1 + size}(0) ack 102", f"> . 102:102(0) ack {2 + size}"]
+    return [(at + n * 0.04, client, 443, what) for n, what in enumerate(talk)]
+
+
+@pytest.mark.parametrize(("size", "said"), [(300, "mtu_black_hole"), (1448, "path_dead")])
+def test_where_as_long_segments_come_through_elsewhere_it_is_not_their_size(size, said):
+    """Two answers stand at their first segment while other connections between the hosts go on."""
+    events = asked_and_stood(40001, 0) + asked_and_stood(40002, 2)
+    events += [event for n in range(5) for event in fetched(41000 + n, 0.5 + n, size)]
+    assert {cause for cause, _ in loud(in_order(events) + "end 20\n")} == {said}
+
+
+def test_a_fin_behind_what_is_repeated_is_neither_acknowledged_nor_a_close():
+    """Its sender's timer runs for what comes before it."""
+    text = in_order(asked_and_stood(40001, 0)) + "end 20\n"
+    row = joined(text)[0]
+    assert (row["server_state"], row["closing"]) == ("LAST_ACK", "half_closed")
+    said = {f.kind: f.message for f in findings(text)}
+    assert "final_ack_missing" not in said
+    assert "repeated what comes before its FIN" in said["stuck_last_ack"]
+
+
+def over_a_long_way(wait):
+    """Of 1,400 segments over 240 ms seven are lost, and sent again ``wait`` after the SACKs."""
+    lines = OPENED.format(scale="").replace("0.02", "0.24")
+    t, seq = 0.3, 1
+    for n in range(70):
+        lines += "".join(
+            f"{t + 0.0001 * k:.4f} > . {seq + 1000 * k}:{seq + 1000 * k + 1000}(1000) ack 1\n" for k in range(20)
+        )
+        if n % 10 == 1:
+            for k in range(5):
+                lines += (
+                    f"{t + 0.24 + 0.0001 * k:.4f} < . 1:1(0) ack {seq} <sack {seq + 1000}:{seq + 1000 * k + 2000}>\n"
+                )
+            lines += f"{t + 0.25 + wait:.4f} > . {seq}:{seq + 1000}(1000) ack 1\n"
+            t += 0.25 + wait
+        t, seq = t + 0.25, seq + 20_000
+        lines += f"{t:.4f} < . 1:1(0) ack {seq}\n"
+    return lines
+
+
+@pytest.mark.parametrize(("wait", "said"), [(0, "low"), (0.3, "medium")])
+def test_a_few_losses_repaired_within_two_round_trips_are_no_more_on_a_long_way(wait, said):
+    """The waits of the long way itself do not add up to harm."""
+    assert [(d.cause, d.severity) for d in diagnoses(over_a_long_way(wait))] == [("path_loss", said)]

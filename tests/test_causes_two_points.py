@@ -38,17 +38,20 @@ def test_a_box_between_two_points_that_shifts_numbers(tmp_path):
     assert "capture_incomplete" not in found.cause.tolist()
 
 
-def told_at_two_points(tmp_path, talk, seconds=0):
-    """The diagnoses of one connection captured at both ends, the second by a clock that is some seconds ahead.
-
-    A line of the talk: the second at which it is sent, side, flags, sequence number, ACK, length. It takes 40 ms.
-    """
+def packets_of(talk):
+    """A line of a talk: the second at which it is sent, side, flags, sequence number, ACK, length. It takes 40 ms."""
     packets = []
     for n, (second, *what) in enumerate(talk):
         sent = two_points.BEGIN + round(second * 1e9)
         side, flags, seq, ack, length = what
         stamps = (1000 + round(second * 1000), 1)
         packets.append(two_points.Packet(side, seq, ack, flags, length, sent, n + 1, 40000, stamps, sent + 40_000_000))
+    return packets
+
+
+def told_at_two_points(tmp_path, talk, seconds=0):
+    """The diagnoses of one connection captured at both ends, the second by a clock that is some seconds ahead."""
+    packets = packets_of(talk)
     one, other = two_points.captures(packets, two_points.Clock(seconds * 1_000_000_000))
     files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in (("one", one), ("other", other))]
     return tf.analyze(files, merge_vantage=True).diagnoses
@@ -222,3 +225,21 @@ def test_what_the_senders_capture_lacks_is_no_copy(tmp_path):
     one, other = two_points.captures(packets, two_points.Clock(), dropped=lacking)
     files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in (("one", one), ("other", other))]
     assert tf.analyze(files, merge_vantage=True).diagnoses.cause.tolist() == ["capture_incomplete"]
+
+
+def test_at_two_points_an_answer_under_another_name_is_no_silence(tmp_path):
+    """The asker's own capture holds the SYN+ACK from an address that it did not ask, and its RST."""
+    talk = [(at, 1, "S", 999, 0, 0) for at in (0.0, 1.0, 3.0)]
+    talk += [(at + 0.04, 0, "SA", 4999, 1000, 0) for at in (0.0, 1.0, 3.0)]
+    talk += [(at + 0.08, 1, "R", 1000, 0, 0) for at in (0.0, 1.0, 3.0)]
+    packets = packets_of(sorted(talk))
+
+    def named(packet):
+        host = two_points.HOSTS[0] if packet.side else "10.9.9.9"
+        return ((host, packet.port), (two_points.HOSTS[1], 80))
+
+    points = two_points.captures(packets, two_points.Clock(), translated=named)
+    files = [two_points.write(tmp_path / f"{n}.pcap", taken) for n, taken in enumerate(points)]
+    found = tf.analyze(files[::-1], merge_vantage=True).diagnoses
+    assert set(found.cause) == {"nat_not_undone"}
+    assert found.confidence[0] == "proved"

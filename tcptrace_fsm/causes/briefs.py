@@ -36,6 +36,7 @@ from tcptrace_fsm.kernels.layout import (
     E_BASE,
     E_BASE_KNOWN,
     E_CHECKSUMS,
+    E_LONGEST,
     E_MSS,
     E_OPTIONS,
     E_SEGMENTS,
@@ -73,6 +74,7 @@ __all__ = [
     "VERSION",
     "Brief",
     "Briefs",
+    "end_word",
     "kept",
 ]
 
@@ -108,6 +110,7 @@ _WORDS = (
         end_word(SERVER, E_BASE_KNOWN),
     ),
     *(C_RESPONSES, C_RESPONSE_MAX, end_word(CLIENT, E_CHECKSUMS)),
+    *(end_word(CLIENT, E_LONGEST), end_word(SERVER, E_LONGEST)),
 )
 CLIENT_SEGMENTS, SERVER_SEGMENTS = end_word(CLIENT, E_SEGMENTS), end_word(SERVER, E_SEGMENTS)
 CLIENT_BYTES, SERVER_BYTES = end_word(CLIENT, E_UNIQUE), end_word(SERVER, E_UNIQUE)

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["CAUSES", "sent_again"]
 
 SOON = 5 * SECOND  # the first repetitions come within this (RFC 6298 section 2, RFC 8985 7.2)
+ORDINARY = 0.01  # of all segments: what an ordinary path loses at most
 BAD = 3  # in 100 bytes: ordinary paths lose less
 MANY = 20  # segments: fewer may be one bad moment
 MINUTE = 60 * SECOND  # a timer that has backed off fires once in so long, or sooner
@@ -247,7 +248,9 @@ def lost(case: Case, world: World) -> Verdict | None:
             continue  # a few, or segments that were late or overtaken and sent again for nothing
         # Of one direction alone nothing tells whether the first copies were late, or its peer would not take them.
         often = cost >= SECOND // 2 and stands_often(case, world)
-        serious = case.both_directions and (often or cost >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50))
+        # Of few losses each of which was repaired within two round trips a long way makes no more than that.
+        slow = cost - (2 * end[E_RTT_MIN] * len(again) if share < ORDINARY else 0)
+        serious = case.both_directions and (often or slow >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50))
         sure = len(again) >= 3 and case.both_directions
         timed = f", {len(waits)} of them only after a timeout" if waits else ""
         timed += f": {span(cost)} in all" if cost else ""

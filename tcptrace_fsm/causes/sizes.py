@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcptrace_fsm.causes.briefs import end_word
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls, unanswered
 from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
 from tcptrace_fsm.findings.rule import SECOND, mask, span
 from tcptrace_fsm.kernels.layout import (
+    C_CLOSING,
     C_MARKS,
+    CLOSING_NORMAL,
     E_ACK,
     E_DUPLICATE_ACKS,
     E_HOLE,
@@ -26,6 +29,7 @@ from tcptrace_fsm.kernels.layout import (
 )
 
 if TYPE_CHECKING:
+    from tcptrace_fsm.causes.briefs import Briefs
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
     from tcptrace_fsm.findings.rule import End
@@ -133,7 +137,7 @@ def _first_large_one(case: Case, stall: Stall, world: World) -> Verdict | None:
         return None
     between = world.between(case.client_host, case.server_host)
     opened = [b for b in between.opened if b.first_time > began]
-    if not opened:
+    if not opened or _as_long_elsewhere(between, stall):
         return None
     many = world.once(
         ("large ones", case.client_host, case.server_host, stall.end.side),
@@ -166,6 +170,12 @@ def _first_large_one(case: Case, stall: Stall, world: World) -> Verdict | None:
         at=stall.copies[0],
         amount=stall.size,
     )
+
+
+def _as_long_elsewhere(between: Briefs, stall: Stall) -> bool:
+    """Whether segments as long came the same way in a connection that brought all of them to a normal end."""
+    lengths, closings = between.column(end_word(stall.end.side, E_LONGEST)), between.column(C_CLOSING)
+    return any(n >= stall.size and how == CLOSING_NORMAL for n, how in zip(lengths, closings, strict=True))
 
 
 def _stands(case: Case, stall: Stall) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.attempts import syns_of
-from tcptrace_fsm.causes.briefs import CLIENT_SYNS
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.idle import others_reset
 from tcptrace_fsm.causes.injected import concerns_reset, drawn_by, round_trip
@@ -62,8 +61,8 @@ def answered_elsewhere(case: Case, world: World) -> Verdict | None:
 
     def unasked() -> list[Brief]:
         some = world.from_socket(host, port)
-        columns = some.column(CLIENT_SYNS), some.column(C_SYN_ACK_TIME)
-        return list(some.those([not syns and time >= 0 for syns, time in zip(*columns, strict=True)]))
+        answered = list(some.those([time >= 0 for time in some.column(C_SYN_ACK_TIME)]))
+        return [b for b in answered if not b.client_syns or disliked(world.cases_by_id.get(b.conn_id))]
 
     twins = [
         b
@@ -83,7 +82,7 @@ def answered_elsewhere(case: Case, world: World) -> Verdict | None:
         (
             f"the SYN to {case.service_text} was followed {span(twin.syn_ack_time - syns[0].time)} later by a SYN+ACK "
             f"from {address} that acknowledges exactly its number "
-            f"({case.frames(syns[0], *([answer] if answer else []))})"
+            f"({case.frames(syns[0])}{'; ' + other.frames(answer) if other and answer else ''})"
         ),
     ]
     if rst and other:
@@ -98,6 +97,11 @@ def answered_elsewhere(case: Case, world: World) -> Verdict | None:
         ("the service is alive: it answered", "nobody else can know the number of the SYN"),
         at=syns[0],
     )
+
+
+def disliked(case: Case | None) -> bool:
+    """Whether two captures show that a client asked under another name: it resets the SYN+ACK that comes to it."""
+    return case is not None and case.two_points and any(s.rst and not s.flags & TCP_ACK for s in case.sent(CLIENT))
 
 
 def stray_of(case: Case, side: int, world: World) -> tuple[Brief, Segment] | None:

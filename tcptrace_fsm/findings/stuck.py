@@ -150,7 +150,8 @@ def stuck(c: View, state: State, worst: str, what: str) -> Iterator[Hit]:
         yield Hit(
             end.side,
             fin,
-            f"{end.name} repeated its FIN {times(len(again))} in {span(tried)} without any answer from "
+            f"{end.name} repeated {'its FIN' if any(s.fin for s in again) else 'what comes before its FIN'} "
+            f"{times(len(again))} in {span(tried)} without any answer from "
             f"{end.peer.name} and {outcome}: {what}",
             again,
             severity,

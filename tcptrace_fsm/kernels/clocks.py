@@ -81,6 +81,12 @@ def refuses(tcb: Tcb) -> int:
     return 1 if tcb.row.taken_over >= 0 and tcb.row.refused >= 0 else 0
 
 
+def repeats_before_fin(tcb: Tcb) -> int:
+    """Whether the endpoint repeated, after its FIN, what comes before it: then its timer does not run for the FIN."""
+    x = tcb.endpoint
+    return 1 if tcb.peer.ack < tcb.fin_end - 1 and x.retransmitted and x.last_time > tcb.last_fin + tcb.slack else 0
+
+
 def run_out(tcb: Tcb) -> int:
     """What happens to the endpoint after the last segment, up to the end of capture or incarnation: timers."""
     state = tcb.state
@@ -95,10 +101,14 @@ def run_out(tcb: Tcb) -> int:
         last = tcb.last_fin
         if tcb.fins > 1:
             give_up(tcb, last, tcb.fin_gap)
-        elif state == ST_LAST_ACK and (
-            tcb.peer_unseen
-            or end > last + 50 * MILLISECOND + tcb.timers.patience + 10 * tcb.half
-            or (lacks_bare_acks(tcb) and end > last + 2 * tcb.half + tcb.slack)
+        elif (
+            not repeats_before_fin(tcb)
+            and state == ST_LAST_ACK
+            and (
+                tcb.peer_unseen
+                or end > last + 50 * MILLISECOND + tcb.timers.patience + 10 * tcb.half
+                or (lacks_bare_acks(tcb) and end > last + 2 * tcb.half + tcb.slack)
+            )
         ):
             # Neither acknowledged nor repeated when its timer must have run out: the ACK passed out of sight.
             step(

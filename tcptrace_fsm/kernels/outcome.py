@@ -34,6 +34,12 @@ def beyond_hole(x: Endpoint, y: Endpoint) -> int:
     return 0
 
 
+def stands_before_fin(x: Endpoint, y: Endpoint, state: int) -> int:
+    """Whether ``x``, which ends in ``state``, repeats in vain what comes before its FIN: ``y`` can take no FIN yet."""
+    waiting = bit(ST_FIN_WAIT_1) | bit(ST_CLOSING) | bit(ST_LAST_ACK)
+    return 1 if bit(state) & waiting and x.retransmitted and x.fin > 0 and 1 <= y.ack < x.fin - 1 else 0
+
+
 def conclude(tcb: Tcb, first: int, last: int, saw_client: int, saw_server: int) -> int:
     """How the connection opened and closed, who did it, from the transitions between words ``first`` and ``last``."""
     x = end_of(tcb.row, CLIENT)
@@ -86,7 +92,12 @@ def conclude(tcb: Tcb, first: int, last: int, saw_client: int, saw_server: int) 
         tcb.row.closing = CLOSING_TIMED_OUT
     elif saw_client & saw_server & bit(ST_CLOSING):
         tcb.row.closing = CLOSING_SIMULTANEOUS
-    elif beyond_hole(x, y) or beyond_hole(y, x):
+    elif (
+        beyond_hole(x, y)
+        or beyond_hole(y, x)
+        or stands_before_fin(x, y, tcb.row.client_state)
+        or stands_before_fin(y, x, tcb.row.server_state)
+    ):
         tcb.row.closing = CLOSING_HALF_CLOSED
     elif (x.fin >= 0 and y.fin >= 0) or (saw_client & ended and saw_server & ended):
         tcb.row.closing = CLOSING_NORMAL

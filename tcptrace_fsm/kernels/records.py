@@ -116,7 +116,9 @@ class Endpoint(Placed, prefix="E_", size=ENDPOINT_SIZE):
     fins: int
     hole: Words
     holes: int
+    last_time: int
     next: int
+    retransmitted: int
     rsts: int
     rtt_count: int
     rtt_marker: Words
