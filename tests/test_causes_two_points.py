@@ -243,3 +243,23 @@ def test_at_two_points_an_answer_under_another_name_is_no_silence(tmp_path):
     found = tf.analyze(files[::-1], merge_vantage=True).diagnoses
     assert set(found.cause) == {"nat_not_undone"}
     assert found.confidence[0] == "proved"
+
+
+def test_many_resets_alike_are_one_senders(tmp_path):
+    """They answer data under way, bear no number, and come in other bursts than they left in."""
+    packets = []
+    begin = [(0.0, 0, "S", 999, 0, 0), (0.04, 1, "SA", 4999, 1000, 0), (0.08, 0, "A", 1000, 5000, 0)]
+    for n, (second, side, flags, seq, ack, length) in enumerate([*begin, (0.09, 0, "PA", 1000, 5000, 9000)]):
+        sent = two_points.BEGIN + round(second * 1e9)
+        packets.append(two_points.Packet(side, seq, ack, flags, length, sent, n + 1, 40000, None, sent + 40_000_000))
+    for n in range(900):
+        sent = two_points.BEGIN + 140_000_000 + 5_000 * n + n // 100 * 2_000_000
+        came = two_points.BEGIN + 180_000_000 + n // 70 * 2_100_000 + 2_000 * n
+        packets.append(two_points.Packet(1, 5000, 0, "R", 0, sent, 0, 40000, None, max(came, sent + 40_000_000)))
+    files = [
+        two_points.write(tmp_path / f"{n}.pcap", s)
+        for n, s in enumerate(two_points.captures(packets, two_points.Clock()))
+    ]
+    trace = tf.analyze(files, merge_vantage=True)
+    assert "reset_injected" not in trace.diagnoses.cause.tolist()
+    assert trace.connections.foreign_s2c.sum() == 0

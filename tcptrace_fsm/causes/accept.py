@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes.attempts import RTO, answer_of, at_server, harm, late, neighbours, opened_late, syns_of
+from tcptrace_fsm.causes.attempts import (
+    RTO,
+    answer_of,
+    at_server,
+    harm,
+    kept_waiting,
+    late,
+    neighbours,
+    opened_late,
+    syns_of,
+)
 from tcptrace_fsm.causes.briefs import CLIENT_BYTES, SERVER_BYTES
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.handshake import EXPLAINED, concerns_stalled, ending, repeated_synacks, stalled
@@ -151,7 +161,8 @@ def syns_ignored(case: Case, world: World) -> Verdict | None:
     opened = beside.opened[0] if beside.opened else beside.other
     here = at_server(case, world)
     mute = 0 if here else world.once(("mute", case.service), lambda: asked_in_vain(case, world))
-    if opened is None or not (here or mute > 1) or world.to_host(case.server_host).went_on_unanswered:
+    hang = 0 if here or mute > 1 else kept_waiting(case, world)
+    if opened is None or not (here or mute > 1 or hang) or world.to_host(case.server_host).went_on_unanswered:
         return None  # much of what the server says is not here
     return Verdict(
         56,
@@ -160,7 +171,9 @@ def syns_ignored(case: Case, world: World) -> Verdict | None:
             silence(case),
             "the SYNs reached the server's host: the capture was taken there"
             if here
-            else f"{mute} connections that opened before asked and got no byte back: its application takes none",
+            else f"{mute} connections that opened before asked and got no byte back: its application takes none"
+            if mute > 1
+            else f"all {hang} connections that were open meanwhile had asked, and got no answer: its application hangs",
             (
                 f"{case.service_text} accepted {world.counts(case.service).opened} other connections, like "
                 f"{opened.conn_id}"

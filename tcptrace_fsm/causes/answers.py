@@ -222,10 +222,26 @@ def answer_missing(case: Case) -> bool:
     place = case.place(case[C_SLOWEST_FRAME])
     answer = next((s for s in case.sent(SERVER) if s.frame == place), None)
     if answer is None:
-        return False
+        return repeated_alone(case)
     begins = answer.time - case[C_RESPONSE_MAX]
     said = (s for s in case.sent(SERVER) if s.frame <= place)
-    return answer.has(MARK_GAP) or any(s.has(MARK_ACK_UNSEEN) and s.time >= begins for s in said)
+    return (
+        answer.has(MARK_GAP) or any(s.has(MARK_ACK_UNSEEN) and s.time >= begins for s in said) or repeated_alone(case)
+    )
+
+
+def repeated_alone(case: Case) -> bool:
+    """Whether the first segment of the slowest answer stood alone for a round trip, and the next left out what follows.
+
+    So does who waits for a timer and repeats: what it had said at first, of which nothing came here, was lost.
+    """
+    place, way = case.place(case[C_SLOWEST_FRAME]), way_and_back(case)
+    asked = [s for s in case.sent(CLIENT) if s.length and s.frame < place]
+    then = next((s for s in case.sent(SERVER) if s.length and s.frame > place), None)
+    if not asked or then is None or not then.has(MARK_GAP):
+        return False
+    answered = asked[-1].last_time + case[C_WAIT_WAY + SERVER] + case[C_RESPONSE_MAX]
+    return then.time - answered >= 3 * way // 4 > MILLISECOND
 
 
 def loses_much(case: Case, world: World) -> bool:

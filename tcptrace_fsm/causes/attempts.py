@@ -16,6 +16,8 @@ from tcptrace_fsm.kernels.layout import (
     C_VANTAGE,
     CHECKSUM_BAD,
     CLIENT,
+    CLOSING_NORMAL,
+    CLOSING_SIMULTANEOUS,
     E_TTL,
     MARK_CAPTURE_DUPLICATE,
     MARK_STRAY_SYN,
@@ -55,8 +57,10 @@ __all__ = [
     "at_server",
     "carried",
     "features",
+    "from_farther",
     "harm",
     "hops",
+    "kept_waiting",
     "late",
     "neighbours",
     "one_way_capture",
@@ -69,6 +73,7 @@ __all__ = [
 ]
 
 RTO = 9 * SECOND // 10  # the shortest wait before a SYN is sent again (RFC 6298 section 2: 1 s)
+LATEST = 100  # connections that began before: those that are looked at
 FEW = 20  # connections that make a capture more than the record of one attempt
 
 FEATURES = (
@@ -204,6 +209,35 @@ def neighbours(case: Case, world: World) -> Neighbours:
         )
 
     return world.once(("neighbours", client, service), make)
+
+
+def kept_waiting(case: Case, world: World) -> int:
+    """How many connections to a service hang meanwhile: all that are open ask, and have no answer before the last SYN.
+
+    0 where one of them had one, or where only one is open.
+    """
+    syns = syns_of(case)
+    if not syns:
+        return 0
+    begun = world.to_service(case.service).opened.split(syns[0].time)[0]
+    there = [b for b in begun[-LATEST:] if b.last_time > syns[0].time]
+    hang = [b for b in there if b.client_bytes and (not b.responses or b.first_time + b.response_max > syns[-1].time)]
+    return len(hang) if len(hang) == len(there) > 1 else 0
+
+
+def from_farther(case: Case, world: World, rst: Segment) -> Brief | None:
+    """A connection that the service had accepted and that went on beyond this RST to an orderly end, from farther off.
+
+    None where one was from no farther: what refuses is then no nearer than the host.
+    """
+    if case.two_points:
+        return None
+    begun = world.to_service(case.service).opened.split(case.first_time)[0]
+    ttls = {b.server_ttl for b in begun[-LATEST:]}
+    nearer = len(ttls) == 1 and hops(ttls.pop()) > hops(rst.ttl) >= 0
+    orderly = (CLOSING_NORMAL, CLOSING_SIMULTANEOUS)
+    alive = (b for b in begun[-LATEST:] if b.last_time > rst.time + SECOND and b.closing in orderly and b.server_bytes)
+    return next(alive, None) if nearer else None
 
 
 def harm(case: Case, world: World, failed: int) -> str:

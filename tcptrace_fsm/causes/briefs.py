@@ -188,6 +188,9 @@ class Brief:
     """``SUMS_...`` bits of what the client sent."""
     client_bytes = _Word(end_word(CLIENT, E_UNIQUE))
     server_bytes = _Word(end_word(SERVER, E_UNIQUE))
+    responses = _Word(C_RESPONSES)
+    response_max = _Word(C_RESPONSE_MAX)
+    """The longest time of an answer, ns."""
     client_base = _Word(end_word(CLIENT, E_BASE))
     """Sequence number on the wire that counts as the client's 0; ``client_base_known`` says how well it is known."""
     client_base_known = _Word(end_word(CLIENT, E_BASE_KNOWN))

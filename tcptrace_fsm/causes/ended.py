@@ -24,6 +24,7 @@ from tcptrace_fsm.findings.evidence import HANDSHAKE, bytes_lost, overtaken, pro
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.layout import (
     C_IDLE,
+    C_OPENING,
     C_REQUESTS,
     C_RESPONSE_MAX,
     C_RESPONSES,
@@ -33,6 +34,7 @@ from tcptrace_fsm.kernels.layout import (
     E_FIN,
     E_NEXT,
     LAST_WORDS,
+    OPENING_REFUSED,
     SERVER,
 )
 
@@ -82,9 +84,21 @@ def in_flight(end: End) -> tuple[Segment, Segment, int] | None:
     return fin, rst, lost
 
 
-def after_close(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
+def refused_since(case: Case, world: World) -> int:
+    """How many connections its service refused, if it accepted none any more after it had closed this one."""
+    fin = next((s for s in case.sent(SERVER) if s.fin), None)
+    if fin is None:
+        return 0
+    since = world.to_service(case.service).split(fin.time - SECOND)[1]
+    return 0 if len(since.opened) else since.column(C_OPENING).count(OPENING_REFUSED)
+
+
+def after_close(case: Case, world: World) -> Verdict | None:
     """A client sends a request on a connection that the server has closed; or a few words that want no answer."""
     found = crossed(case) or too_late(case)
+    if found is not None and (refused := refused_since(case, world)) > 1:
+        evidence = f"{refused} connections were refused since, and none accepted: its process has ended"
+        return found._replace(confidence="possible", severity="low", evidence=(*found.evidence, evidence), against=())
     if found is None or not (news(case, last_burst(case)) or takes_leave(case)):
         return found
     # It had acknowledged the FIN long before: what it says then is nothing that the server should have waited for.
@@ -145,6 +159,9 @@ def crossed(case: Case) -> Verdict | None:
         return None
     if any(s.fin and s.frame < fin.frame for s in client.segments):
         return None
+    words = [s for s in client.segments if s.length and s.frame > fin.frame]
+    if lost <= LAST_WORDS and words and all(s.ack >= fin.end for s in words):
+        return None  # what it says to the FIN itself
     return Verdict(
         80,
         "likely",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tcptrace_fsm.causes.attempts import syns_of
+from tcptrace_fsm.causes.attempts import from_farther, harm, syns_of
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.findings.evidence import FAR, HANDSHAKE, genuine, hops
 from tcptrace_fsm.findings.gone_on import goes_on, overtaking
@@ -203,7 +203,36 @@ def reset_injected(case: Case, world: World) -> Verdict | None:
             return suspected(case, end, found)
         if found and in_full_swing(case, end, found.rsts[0]):
             return suspected(case, end, found)._replace(severity="medium")
-    return None
+    return refused_nearer(case, world)
+
+
+def refused_nearer(case: Case, world: World) -> Verdict | None:
+    """Somebody nearer than the server refuses, while connections that it had accepted go on."""
+    rst = refusal(case)
+    other = from_farther(case, world, rst) if rst else None
+    counts = world.counts(case.service)
+    if rst is None or other is None or counts.refused < 2:
+        return None
+    return Verdict(
+        48,
+        "possible",
+        (
+            (
+                f"the RST that refuses the SYN has TTL {rst.ttl} ({case.frames(*syns_of(case), rst)}), all that "
+                f"{case.service_text} says has {other.server_ttl}: it comes from nearer"
+            ),
+            (
+                f"{counts.refused} of {counts.total} connections were refused so; those open before go on, like "
+                f"{other.conn_id}"
+            ),
+        ),
+        f"somebody nearer than {case.service_text} refuses {counts.refused} of {counts.total} connections in its name, "
+        "while those that it had accepted go on: a limit on the number of connections in a firewall or balancer",
+        ("a listener that is gone answers from the host's own distance",),
+        ("nothing_listens", "accept_queue_full"),
+        harm(case, world, counts.refused),
+        at=rst,
+    )
 
 
 def refusal(case: Case) -> Segment | None:

@@ -51,6 +51,7 @@ __all__ = ["CAUSES", "sent_again"]
 SOON = 5 * SECOND  # the first repetitions come within this (RFC 6298 section 2, RFC 8985 7.2)
 ORDINARY = 0.01  # of all segments: what an ordinary path loses at most
 BAD = 3  # in 100 bytes: ordinary paths lose less
+FELT = SECOND // 20  # of waiting in all: less is nothing to anybody, however much is sent again
 MANY = 20  # segments: fewer may be one bad moment
 MINUTE = 60 * SECOND  # a timer that has backed off fires once in so long, or sooner
 
@@ -76,6 +77,8 @@ def dead_path(case: Case, world: World) -> Verdict | None:
             continue
         others = still_talk(case, stall, world)
         what = f"{stall.size:,} bytes" if stall.size else "its FIN"
+        told = next((e for e in case.view.icmp if e.side == stall.end.side and e.time >= stall.copies[0].time), None)
+        told = told if told and (told.unreachable or told.expired) else None
         evidence = [
             (
                 f"{stall.end.name} sent {what} {len(stall.copies)} times in {span(stall.lasted)} "
@@ -85,6 +88,8 @@ def dead_path(case: Case, world: World) -> Verdict | None:
         ]
         if rst:
             evidence.append(f"the RST that then came is of a host that knows no such connection ({case.frames(rst)})")
+        if told:
+            evidence.append(f'{told.sender} says "{told.name}" of it ({case.frames(told.frame)})')
         if others:
             evidence.append(f"the hosts still talk: connection {others[0].conn_id} went on meanwhile")
         return Verdict(
@@ -92,7 +97,8 @@ def dead_path(case: Case, world: World) -> Verdict | None:
             "possible",
             tuple(evidence),
             f"nothing comes back from {stall.peer.name} any more: {what}, sent {len(stall.copies)} times in "
-            f"{span(stall.lasted)}, had no answer" + (" but an RST at last" if rst else ""),
+            f"{span(stall.lasted)}, had no answer"
+            + (f' but ICMP "{told.name}" of {told.sender}' if told else " but an RST at last" if rst else ""),
             alternatives=(
                 *(() if others else ("peer_vanished",)),
                 *(("endpoint_restarted",) if rst else ()),
@@ -250,7 +256,8 @@ def lost(case: Case, world: World) -> Verdict | None:
         often = cost >= SECOND // 2 and stands_often(case, world)
         # Of few losses each of which was repaired within two round trips a long way makes no more than that.
         slow = cost - (2 * end[E_RTT_MIN] * len(again) if share < ORDINARY else 0)
-        serious = case.both_directions and (often or slow >= 2 * SECOND or (share >= 0.1 and end[E_SEGMENTS] >= 50))
+        much = share >= 0.1 and end[E_SEGMENTS] >= 50 and cost >= FELT
+        serious = case.both_directions and (often or much or slow >= 2 * SECOND)
         sure = len(again) >= 3 and case.both_directions
         timed = f", {len(waits)} of them only after a timeout" if waits else ""
         timed += f": {span(cost)} in all" if cost else ""

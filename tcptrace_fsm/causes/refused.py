@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes.attempts import harm, refusal_by_icmp, syns_of
+from tcptrace_fsm.causes.attempts import from_farther, harm, refusal_by_icmp, syns_of
 from tcptrace_fsm.causes.briefs import SERVER_PORT
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.findings.evidence import hops
@@ -85,6 +85,8 @@ def nothing_listens(case: Case, world: World) -> Verdict | None:
     near = before[-1] if before else after[0] if after else None
     if comes_and_goes(case, world, before, after):
         return some_refuse(case, world, rst)  # it comes and goes, or several hosts share the address
+    if from_farther(case, world, rst):
+        return None  # the listener lives on, behind whoever refuses
     evidence = [
         f"{case.service_text} answered the SYN with RST after {span(rst.time - syn.time)} ({case.frames(syn, rst)})",
         (

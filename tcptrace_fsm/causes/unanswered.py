@@ -9,6 +9,7 @@ from tcptrace_fsm.causes.attempts import (
     broken_syns,
     features,
     harm,
+    kept_waiting,
     neighbours,
     one_way_capture,
     syns_of,
@@ -313,6 +314,8 @@ def nat_ports_exhausted(case: Case, world: World) -> Verdict | None:
         return None  # a SYN that was lost; or nothing takes ports; or somebody says why
     if any(not s.alive for c in world.cases_of(case.service) if c.client_host == case.client_host for s in stalls(c)):
         return None  # nor do those answer that were open before
+    if kept_waiting(case, world):
+        return None  # nor are they served
     evidence = [
         silence(case),
         (

@@ -229,7 +229,9 @@ def find_counterpart(s: int, sends: int, gets: int, pairing: Pairing) -> int:
         if not same(m, held, s, segments):
             continue
         if held[m + H_POINT] == pairing.point:
-            if held[m + S_FATE] != FATE_COPY and twice_captured(m, held, s, segments):
+            # Of many RSTs alike, which bear no number of their own, each is a copy of the one before.
+            unnumbered = 1 if segments[s + S_FLAGS] & TCP_RST and segments[s + S_IP_ID] == 0 else 0
+            if (held[m + S_FATE] != FATE_COPY or unnumbered) and twice_captured(m, held, s, segments):
                 pairing.again = 1
             continue
         if ctl[V_NUMBERED] and held[m + S_IP_ID] != segments[s + S_IP_ID]:
@@ -245,6 +247,8 @@ def find_counterpart(s: int, sends: int, gets: int, pairing: Pairing) -> int:
         if gets and apart >= ctl[V_LEAST] - ctl[V_LEAST] // 8:
             pairing.best = m  # the latest that can have got here
             pairing.good = 1
+    if q and pairing.best < 0:
+        pairing.copied = 1  # there are more that are alike than are looked at
     return pairing.best
 
 
