@@ -125,3 +125,17 @@ def over_a_long_way(wait):
 def test_a_few_losses_repaired_within_two_round_trips_are_no_more_on_a_long_way(wait, said):
     """The waits of the long way itself do not add up to harm."""
     assert [(d.cause, d.severity) for d in diagnoses(over_a_long_way(wait))] == [("path_loss", said)]
+
+
+@pytest.mark.parametrize(("lost", "said"), [(6, "mtu_black_hole"), (1, None)])
+def test_after_two_repetitions_a_smaller_size_arrives(lost, said):
+    """Six full segments that all come through as soon as they are smaller; or one, cut in two."""
+    text = OPENED.format(scale="")
+    text += "".join(f"0.03{n} > . {1 + 1448 * n}:{1449 + 1448 * n}(1448) ack 1 win 500\n" for n in range(lost))
+    text += "0.300 > . 1:1449(1448) ack 1 win 500\n0.900 > . 1:1449(1448) ack 1 win 500\n"
+    for n in range(2 * lost):
+        begins = 1 + 724 * n
+        text += f"{2.1 + 0.02 * n:.3f} > . {begins}:{begins + 724}(724) ack 1 win 500\n"
+        text += f"{2.119 + 0.02 * n:.3f} < . 1:1(0) ack {begins + 724} win 500\n"
+    found = [d.cause for d in diagnoses(text)]
+    assert found[0] == said if said else "mtu_black_hole" not in found

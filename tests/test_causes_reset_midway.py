@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.test_causes import diagnoses
 from tests.test_causes_leaving import loud
 
 pytestmark = pytest.mark.plain
@@ -86,3 +87,23 @@ def test_of_a_capture_that_drops_frames_no_opening_is_told(hole):
     old = "isn 1000 5000\n{0}.01 < . 2002:2002(0) ack 102\n{0}.02 > R 102:102(0)\nisn 7000000 9\n"
     text += "".join(f"{t}.0 > S 0:0(0)\n" + old.format(t) for t in (20, 21, 23)) + "end 40\n"
     assert [cause for cause, _ in loud(text)] == ([] if hole else ["port_in_time_wait"])
+
+
+@pytest.mark.parametrize(
+    ("ttl", "seconds", "said"),
+    [
+        (60, 700, "idle_timeout_in_path"),
+        (253, 700, "idle_timeout_in_path"),  # of 255
+        (55, 700, "aborted_by_application"),
+        (246, 700, "aborted_by_application"),  # as far, by a system that begins with 255
+        (50, 700, "aborted_by_application"),  # from farther away
+        (60, 20, "aborted_by_application"),
+    ],
+)
+def test_who_ends_a_silence_from_nearer_than_the_server(ttl, seconds, said):
+    """A box that resets what it forgets; nothing is under way."""
+    text = FAR + "0.04 > P. 1:101(100) ack 1\n0.08 < P. 1:301(300) ack 101\n0.0801 > . 101:101(0) ack 301\n"
+    text = text.replace("ack 1\n", "ack 1 ttl 64\n") + f"{seconds} < R. 301:301(0) ack 101 ttl {ttl}\n"
+    lines = [line + " ttl 55" if " < " in line and "ttl" not in line else line for line in text.splitlines()]
+    found = diagnoses("\n".join(line.replace("ttl 64", "ttl 55") if " < S" in line else line for line in lines))
+    assert [(d.cause, d.severity, d.confidence) for d in found] == [(said, "low", "possible")]

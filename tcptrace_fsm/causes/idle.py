@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.beyond import silent_beyond
 from tcptrace_fsm.causes.cause import Cause, Verdict
+from tcptrace_fsm.causes.silences import QUIET, asked_at, ended_by_box, limit_text, usual_ttl
 from tcptrace_fsm.causes.stall import REPEATED, stalls
 from tcptrace_fsm.core.words import SIDES
 from tcptrace_fsm.findings.data import in_vain, keepalives, unanswered
-from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
+from tcptrace_fsm.findings.evidence import HANDSHAKE
 from tcptrace_fsm.findings.forgotten import last_heard
 from tcptrace_fsm.findings.rule import SECOND, mask, span
 from tcptrace_fsm.kernels.layout import (
@@ -38,24 +39,6 @@ PROBES = mask(MARK_ZERO_WINDOW_PROBE, MARK_KEEPALIVE)
 
 MOST = 1_000  # connections to look at, of those that began before a reset: the latest
 ORDERLY = (CLOSING_NORMAL, CLOSING_SIMULTANEOUS)
-QUIET = 30 * SECOND  # no box on the path that keeps state forgets a connection sooner
-LIMITS = (
-    (60, "Azure SNAT and many proxies at 60 s"),
-    (240, "Azure load balancers at 240 s"),
-    (300, "many firewalls and NATs at 300 s"),
-    (350, "AWS NAT gateways and network load balancers at 350 s"),
-    (600, "GCP firewalls at 600 s"),
-    (900, "IPVS and many NATs at 900 s"),
-    (1800, "many firewalls at 1,800 s"),
-    (3600, "many firewalls at 3,600 s"),
-    (7200, "RFC 5382's least at 7,440 s and its kin"),
-)
-
-
-def limit_text(idle: int) -> str:
-    """Which well-known limit a silence exceeds, in words; empty for none."""
-    passed = [text for seconds, text in LIMITS if idle >= seconds * SECOND]
-    return f"some boxes forget sooner: {passed[-1]}" if passed else ""
 
 
 def reply(case: Case) -> tuple[End, Segment] | None:
@@ -67,15 +50,6 @@ def reply(case: Case) -> tuple[End, Segment] | None:
         if rst is not None and rst.reply_rst and any(s.frame < rst.frame for s in end.segments):
             return end, rst
     return None
-
-
-def asked_at(end: End, rst: Segment) -> int | None:
-    """When the segment that the RST answers was sent; None where nothing asked for it."""
-    asked = [s.last_time for s in end.peer.segments if s.frame < rst.frame]
-    if end.peer[E_LAST_TIME] <= rst.time:
-        asked.append(end.peer[E_LAST_TIME])
-    latest = max(asked, default=None)
-    return latest if latest is not None and rst.time - latest <= 2 * prompt(end) + SECOND // 5 else None
 
 
 def others_reset(case: Case, end: End, rst: Segment, world: World) -> list[Case]:
@@ -130,17 +104,13 @@ def survivors(case: Case, end: End, rst: Segment, world: World) -> list[Brief]:
     return [b for b in begun[-MOST:] if b.last_time > rst.time + SECOND]
 
 
-def usual_ttl(end: End, rst: Segment) -> int | None:
-    """The TTL of its other segments, where they agree."""
-    ttls = {s.ttl for s in end.segments if s is not rst and s.ttl >= 0}
-    return ttls.pop() if len(ttls) == 1 else None
-
-
 def forgotten(case: Case, world: World) -> Verdict | None:
-    """What comes after a long silence is answered by RST, or by nothing."""
+    """What comes after a long silence is answered by RST, or by nothing; or the silence itself is."""
     answer = reply(case)
     if answer is not None:
         return _reset_after_silence(case, answer, world)
+    if (ended := ended_by_box(case)) is not None:
+        return ended
     for stall in stalls(case):
         if stall.alive or stall.lasted < 2 * SECOND:
             continue
@@ -349,7 +319,7 @@ CAUSES = (
         "what is sent then meets RST or silence.",
         predicts=(
             "a long silence; then the first segment is answered by RST, or never, though all went well before",
-            "an RST whose TTL is not that of the far end",
+            "an RST whose TTL is not that of the far end, in answer or in the midst of the silence",
         ),
         forbids=("an answer of the far end after the silence", "keepalives that were answered"),
         look_alikes={
@@ -358,9 +328,10 @@ CAUSES = (
             "path_dead": "it stops in the middle of a transfer",
             "path_loss": "repetitions get through in the end",
             "mtu_black_hole": "small segments come through",
-            "aborted_by_application": "the RST answers nothing",
+            "aborted_by_application": "the RST answers nothing, and is from where the end's other segments are",
         },
-        explains=REPEATED | frozenset({"fin_retransmission", "half_open_discovered", "reply_rst", "stuck_fin_wait_1"}),
+        explains=REPEATED
+        | frozenset({"abort_rst", "fin_retransmission", "half_open_discovered", "reply_rst", "stuck_fin_wait_1"}),
         next_step="send keepalives below the limit: sysctl net.ipv4.tcp_keepalive_time (with SO_KEEPALIVE), or close "
         "idle connections first; the limit stands in the settings of the NAT, firewall or balancer before {server}",
         weigh=forgotten,

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["CAUSES"]
 
 IDLE = 30 * SECOND  # after such silence a box on the way may have forgotten the connection
+MANY = 3  # full segments: so many at once, and none of them alone, nobody loses by chance
 LARGE = 512  # bytes; no path of today refuses segments of this size and less (RFC 879's 536, RFC 8200's 1280)
 
 
@@ -235,7 +236,7 @@ def _sent_smaller(case: Case, end: End) -> Verdict | None:
     peer = end.peer
     most = min(m for m in (end[E_MSS], peer[E_MSS], 1 << 16) if m > 0)
     again = [s for s in end.segments if s.has(MARK_RETRANSMISSION) and LARGE <= s.length <= most]
-    whole = next((s for s in again if sum(o.seq == s.seq and o.length == s.length for o in again) > 2), None)
+    whole = next((s for s in again if sum(o.seq == s.seq and o.length == s.length for o in again) > 1), None)
     if whole is None or peer[E_ZERO_WINDOWS] or any(s.has(MARK_BAD_CHECKSUM) for s in end.segments):
         return None
     copies = [s for s in again if s.seq == whole.seq and s.length == whole.length]
@@ -245,6 +246,8 @@ def _sent_smaller(case: Case, end: End) -> Verdict | None:
         return None
     if any(s.length > less.length for s in after) or sum(s.seq == whole.seq for s in after) > 1:
         return None
+    if len(copies) == 2 and sum(s.length for s in after if s.has(MARK_RETRANSMISSION)) < MANY * whole.length:
+        return None  # no more than one large segment may have been lost, and cut in two for another reason
     lasted = less.time - whole.time
     if lasted < SECOND // 2:
         return None
