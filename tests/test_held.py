@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
 import pytest
 
 from tcptrace_fsm.capture.scripted import parse
-from tcptrace_fsm.causes import same
+from tcptrace_fsm.causes import held, same
 from tests.test_causes import diagnoses
 from tests.test_exclusive import judged
 
@@ -66,6 +67,78 @@ def test_syns_that_go_on_under_another_name_were_not_given_up():
     assert "syn_retry_exhausted" not in told(tried + f"port 40077 80\n{moved}end 20\n")
 
 
+TRIED = (0, 1, 3, 7)
+
+
+def asked(*times, answer=""):
+    """SYNs at some seconds, and what follows each a little later."""
+    return "".join(f"{t}.000 > S 0:0(0)\n" + answer.format(t) for t in times)
+
+
+def test_syns_that_go_on_under_another_name_may_have_been_answered():
+    """Nobody can say that they never were: whether to the first name, or at once to the other."""
+    ignored, moved = asked(*TRIED), asked(15, answer="{0}.010 < S. 0:0(0) ack 1\n{0}.020 > . 1:1(0) ack 1\n")
+    assert "syn_no_response" in told(ignored + "end 200\n")
+    assert "syn_no_response" not in told(ignored + f"port 40077 80\n{moved}end 40\n")
+
+
+@pytest.mark.parametrize("name", ["port 40077 80\n", "addr 192.0.2.7 10.0.0.2\n", "addr 10.0.0.1 10.0.0.9\n"])
+def test_syns_that_are_answered_on_the_other_side_of_a_translation_were_answered(name):
+    """Both sides are captured, and the answer was not passed on, or not here: that is no silence of the server."""
+    outside = asked(*TRIED, answer="{0}.010 < S. 0:0(0) ack 1\n").replace("0 > ", "1 > ")
+    other = "isn 777777 999999999\n"
+    gave_up = {"syn_no_response", "syn_retry_exhausted", "syn_filtered"}
+    assert not told(asked(*TRIED) + name + outside + "end 200\n") & gave_up
+    assert told(asked(*TRIED) + name + other + outside + "end 200\n") >= gave_up - {"syn_filtered"}
+
+
+@pytest.mark.parametrize("name", ["port 40077 80\n", "addr 192.0.2.7 10.0.0.2\n"])
+def test_syns_on_both_sides_of_a_translation_are_one_attempt(name):
+    """Of which the sentence says so; a scanner that gives all its SYNs one number makes many."""
+    outside = asked(*TRIED).replace("0 > ", "1 > ")
+    found = next(d for d in diagnoses(asked(*TRIED) + name + outside + "end 200\n") if d.cause == "syn_filtered")
+    assert (found.count, found.of) == (1, 1)
+    assert "1 of 1 connections" in found.message
+    third = "port 40078 80\n" + outside
+    found = next(
+        d for d in diagnoses(asked(*TRIED) + name + outside + third + "end 200\n") if d.cause == "syn_filtered"
+    )
+    assert found.of == 3
+
+
+@pytest.mark.parametrize(
+    ("times", "end", "gave_up"),
+    [((0, 1, 3), 8, True), ((0, 1, 3), 7.9, False), ((0, 0.6, 1.2), 3.3, False), ((0, 2, 6, 6.02), 7, False)],
+)
+def test_a_client_gave_up_once_the_next_syn_is_overdue_by_more_than_a_timers_latitude(times, end, gave_up):
+    """A quarter of the wait, and no less than a second; and what comes twice at once begins no shorter wait."""
+    text = "".join(f"{t} > S 0:0(0)\n" for t in times)
+    assert ("syn_retry_exhausted" in told(f"{text}end {end}\n")) == gave_up
+
+
+def test_a_syn_that_is_captured_twice_was_not_repeated():
+    """Whoever repeats it waits: two within a tenth of a second are one packet, and say little."""
+    found = {
+        f.severity
+        for gap in (0.05, 1)
+        for done in judged(parse(f"0 > S 0:0(0)\n{gap} > S 0:0(0)\nend 100\n"))
+        for f in done.findings
+        if f.kind == "syn_no_response"
+    }
+    assert found == {"low", "medium"}
+
+
+def test_of_a_kind_of_which_there_are_too_many_all_are_told(monkeypatch):
+    """And others are kept back all the same."""
+    monkeypatch.setattr(held, "MOST", 2)
+    some = "".join(f"port {40100 + n} 80\nisn {n + 5}000000 7\n{asked(*TRIED)}" for n in range(4))
+    moved = "port 40000 80\nisn 1 2\n" + LEFT + "port 40077 80\n" + CLOSED.format(1)
+    finished = judged(parse(some + moved + "end 400\n"))
+    kinds = Counter(f.kind for done in finished for f in done.findings)
+    assert kinds["syn_no_response"] == 4
+    assert not STUCK & kinds.keys()
+
+
 def stepped(*, shown):
     """Three connections; the capture was stopped for an hour, in which the second and the third went on."""
     others = "".join(f"port {port} 80\nisn {port}000 {port}777\n" + OPENED.format(1) for port in (40001, 40002))
@@ -118,6 +191,17 @@ def test_what_the_capture_shows_twice_is_counted_once():
         text += f"{one}addr 192.0.2.7 10.0.0.2\n{behind}addr 10.0.0.1 10.0.0.2\n"
     found = next(d for d in diagnoses(text + "end 60\n") if d.cause == "request_unanswered")
     assert (found.count, found.of) == (3, 3)
+
+
+def test_a_service_on_both_sides_of_a_translation_of_its_address_is_one():
+    """Clients ask one address and port, and another answers: one thing has to be mended, not two."""
+    text = ""
+    for n in range(3):
+        one = COPIED.format(40001 + n, n)
+        behind = one.replace("0 > ", "1 > ").replace("0 < ", "1 < ").replace(f"port {40001 + n} 80", "")
+        text += f"{one}addr 10.0.0.1 10.0.0.9\nport {40001 + n} 8080\n{behind}addr 10.0.0.1 10.0.0.2\n"
+    found = [d for d in diagnoses(text + "end 60\n") if d.cause == "request_unanswered"]
+    assert [(d.count, d.of, d.service) for d in found] == [(3, 3, "10.0.0.2:80")]
 
 
 @pytest.mark.parametrize("line", ["{0} > S 0:0(0)", "{0} > . 1:1(0) ack 1", "{0} < . 1:101(100) ack 1"])

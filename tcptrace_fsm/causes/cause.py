@@ -23,7 +23,7 @@ from tcptrace_fsm.kernels.layout import BASE_SYN, C_OPENING, C_PORTS, E_BASE, E_
 from tcptrace_fsm.text.durations import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
@@ -121,14 +121,19 @@ def surety(sufferer: Sufferer) -> tuple[int, int, int, int]:
     return CONFIDENCES.index(verdict.confidence), loudness, verdict.weight, verdict.amount
 
 
-def once_each(sufferers: list[Sufferer]) -> list[Sufferer]:
+def once_each(sufferers: list[Sufferer], twice: Mapping[int, int]) -> list[Sufferer]:
     """Those that are no copies of a surer one: a capture may show a connection on both sides of a NAT, or in two VLANs.
 
-    The same connection has the same ISNs, at nearly the same time; one without an answer the same SYN.
+    The same connection has the same ISNs, at nearly the same time; one without an answer the same SYN. Others are known
+    to be ``twice`` there: the number of each copy, and that of its original.
     """
     began: dict[tuple[int, ...], list[int]] = {}
-    copies = set()
+    copies, shown = set(), set()
     for s in sorted(sufferers, key=surety, reverse=True):
+        original = twice.get(s.case.conn_id, s.case.conn_id)
+        if original in shown:
+            copies.add(s.case.conn_id)
+        shown.add(original)
         client, server, time = s.case.client, s.case.server, s.case.first_time
         answered = server[E_BASE_KNOWN] == BASE_SYN
         if client[E_BASE_KNOWN] != BASE_SYN or not (answered or client[E_SYN_TSVAL] >= 0):

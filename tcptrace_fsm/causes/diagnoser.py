@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tcptrace_fsm.causes.briefs import CLIENT_SEGMENTS, SERVER_SEGMENTS
+from tcptrace_fsm.causes.briefs import CLIENT_SEGMENTS, SERVER_SEGMENTS, Brief
 from tcptrace_fsm.causes.case import Case, host_text, log_of, path_of, view_of
 from tcptrace_fsm.causes.cause import CONFIDENCES, Cause, Diagnosis, Sufferer, Verdict, distinct, once_each, surest
 from tcptrace_fsm.causes.excluded import contradicted
@@ -281,8 +281,10 @@ def diagnose(causes: Iterable[Cause], world: World, numbers: Callable[[Case], li
     groups: dict[tuple[str, Name], _Group] = {}
     by_name = {cause.name: cause for cause in causes}
     for case in world.cases:
+        if case.conn_id in world.answered:
+            continue
         for cause, verdict, rivals in _answers(by_name, case, world):
-            key = _key(verdict.group or cause.group, case)
+            key = _key(verdict.group or cause.group, world.original(case))
             group = groups.get((cause.name, key))
             if group is None:
                 group = groups[cause.name, key] = _Group(cause, key, [], [])
@@ -316,21 +318,19 @@ def rivals(one: Cause, other: Cause) -> bool:
     return other.name in one.look_alikes or one.name in other.look_alikes
 
 
-def _key(group: str, case: Case) -> Name:
+def _key(group: str, whose: Case | Brief) -> Name:
+    """What those that suffer together have in common; of a copy under another name it is that of the original."""
     if group == "service":
-        return case.service
-    if group == "pair":
-        return (*case.client_host, *case.server_host)
-    if group == "client":
-        return case.client_host
-    if group == "server":
-        return case.server_host
-    return ()
+        return whose.service
+    client, server = (
+        (whose.client, whose.server) if isinstance(whose, Brief) else (whose.client_host, whose.server_host)
+    )
+    return {"pair": (*client, *server), "client": client, "server": server}.get(group, ())
 
 
 def _diagnosis(group: _Group, world: World, numbers: Callable[[Case], list[int]]) -> Diagnosis:
     """Put what a cause says of several connections into one row."""
-    cause, sufferers = group.cause, once_each(group.sufferers)
+    cause, sufferers = group.cause, once_each(group.sufferers, world.copies)
     best = surest(sufferers)
     verdict = best.verdict
     # Of a connection that the capture shows twice only one counts, and that may not be the one that suffers.

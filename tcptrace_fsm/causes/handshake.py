@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.causes.attempts import RTO, answer_of, at_server, syns_of
+from tcptrace_fsm.causes.briefs import NEARLY
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
-from tcptrace_fsm.findings.evidence import genuine
+from tcptrace_fsm.findings.evidence import genuine, is_copy
 from tcptrace_fsm.findings.handshake import Handshake, is_plain
 from tcptrace_fsm.findings.rule import SECOND, Segment, span
 from tcptrace_fsm.kernels.layout import (
@@ -90,13 +91,21 @@ def stalled(case: Case) -> Stalled | None:
     first = h.answers[0]
     reaction = next((s for s in genuine(h.server) if s.frame > first.frame and not s.flags & TCP_SYN), None)
     until = reaction.frame if reaction else 1 << 63
-    again = [s for s in h.answers[1:] if s.has(MARK_SYN_ACK_AGAIN) and s.frame < until]
+    again = [s for s in h.answers[1:] if s.has(MARK_SYN_ACK_AGAIN) and s.frame < until and not at_once(case, s)]
     if h.ack and h.ack.frame < (again[-1].frame if again else 0):
         again = [s for s in again if s in h.again or s.frame < h.ack.frame]
     if not again:
         return None
     sent = [s for s in h.client if is_plain(s) and first.frame < s.frame < again[-1].frame]
+    sent = [s for s in sent if not is_copy(s, case.client)]
     return Stalled(first, again, sent, reaction)
+
+
+def at_once(case: Case, again: Segment) -> bool:
+    """Whether a SYN+ACK follows another so soon that no timer, and no SYN between them, has sent it: it is a copy."""
+    before = case.view.before(again, side=SERVER)
+    asked = before and any(s.syn and before.frame < s.frame < again.frame for s in case.sent(CLIENT))
+    return before is not None and before.syn_ack and not asked and again.time - before.time < NEARLY
 
 
 def concerns_stalled(case: Case) -> bool:

@@ -6,6 +6,7 @@ that stops; others show it, and those may be anywhere in the capture.
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from operator import sub
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +19,7 @@ from tcptrace_fsm.kernels.layout import C_FIRST_TIME, C_ID, C_LAST_TIME, C_OPENI
 from tcptrace_fsm.text.durations import SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
@@ -30,7 +31,7 @@ ENDED = frozenset(rule.kind for rule in RULES.values() if TO_THE_END in rule.nee
 """Kinds of finding that rest on nothing more having come."""
 CROSSED = frozenset(rule.kind for rule in RULES.values() if ACROSS in rule.needs)
 """Kinds of finding that rest on nothing having come before."""
-MOST = 10_000  # findings that are kept back; of more nobody asks further
+MOST = 10_000  # findings of one kind that are kept back; of more nobody asks further
 UNHEARD = 60 * SECOND  # a silence of everybody, in which connections may have begun
 SOON = 30 * SECOND  # ... and what shows it comes within this
 LASTED = (Field(C_ID), Field(C_FIRST_TIME), Field(C_LAST_TIME), Field(C_OVER_TIME))
@@ -52,7 +53,7 @@ class Held:
         self.findings: list[Kept] = []
         self.shown: list[Deaf] = []
         self.deaf: list[Deaf] = []
-        self.full = False
+        self.many: Counter[str] = Counter()
 
     def listen(self, block: Block) -> None:
         """Note which connections went on without the capture, while their logs are there."""
@@ -67,7 +68,7 @@ class Held:
         for some in block.done.deaf.values():
             self.shown += some
         block.done.deaf.clear()
-        taken = [] if self.full else block.done.findings.taken_out(ENDED | CROSSED)
+        taken = block.done.findings.taken_out({kind for kind in ENDED | CROSSED if not self.full(kind)})
         if taken:
             each = iter(picked(block.words, block.starts, LASTED))
             lasted = {number: moments for number, *moments in zip(each, each, each, each, strict=True)}
@@ -75,17 +76,21 @@ class Held:
 
     def merge(self, other: Held) -> None:
         """Take what another has kept back."""
-        self.full = self.full or other.full
         self.shown += other.shown
         self._add(other.findings)
 
     def _add(self, findings: Iterable[Kept]) -> None:
-        self.findings += findings
-        self.full = self.full or len(self.findings) > MOST
+        some = list(findings)
+        self.findings += some
+        self.many.update(k.finding.kind for k in some)
+
+    def full(self, kind: str) -> bool:
+        """Whether there are too many findings of a kind to keep more of them back."""
+        return self.many[kind] > MOST
 
     def doubt(self, world: World) -> None:
         """Have cases not be silent where they go on under another name, or where the capture was deaf."""
-        if not self.full and (self.shown or pauses(world)):
+        if self.shown or pauses(world):
             heard = moments(world)
             self.deaf = deaf_intervals([*self.shown, *begun_unheard(world, heard)], heard)
         for case in world.cases:
@@ -98,17 +103,16 @@ class Held:
                     case.has_no_times(CROSSED)
 
     def given_back(self, world: World) -> list[Finding]:
-        """Those that hold, given the whole capture: all, where there are too many."""
-        gone = frozenset() if self.full or not self.findings else world.continued.keys()
-        return [
-            k.finding
-            for k in self.findings
-            if not (
-                k.finding.kind in ENDED
-                and (k.finding.conn_id in gone or any(spoils(d, k.last, k.over) for d in self.deaf))
-            )
-            and not (k.finding.kind in CROSSED and any(follows(k, d) for d in self.deaf))
-        ]
+        """Those that hold, given the whole capture: of a kind of which there are too many all."""
+        gone = world.continued.keys() if self.findings else frozenset()
+        return [k.finding for k in self.findings if self.full(k.finding.kind) or self._holds(k, gone)]
+
+    def _holds(self, k: Kept, gone: Container[int | None]) -> bool:
+        """Whether nothing in the whole capture speaks against a finding; connections in ``gone`` go on elsewhere."""
+        kind = k.finding.kind
+        if kind in ENDED and (k.finding.conn_id in gone or any(spoils(d, k.last, k.over) for d in self.deaf)):
+            return False
+        return not (kind in CROSSED and any(follows(k, d) for d in self.deaf))
 
 
 def pauses(world: World) -> bool:

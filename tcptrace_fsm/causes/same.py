@@ -8,7 +8,7 @@ stops without a word, and another, whose beginning nobody saw, has its numbers. 
 from __future__ import annotations
 
 from collections import Counter
-from itertools import chain, compress, product
+from itertools import chain, compress, permutations, product
 from typing import TYPE_CHECKING, TypeAlias
 
 from tcptrace_fsm.causes.briefs import (
@@ -44,16 +44,17 @@ from tcptrace_fsm.kernels.layout import (
     OPENING_UNANSWERED,
     SERVER,
 )
+from tcptrace_fsm.text.durations import SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from tcptrace_fsm.findings.survey import Name
 
     Named: TypeAlias = tuple[tuple[Name, Name], tuple[int, ...]]
     Place: TypeAlias = tuple[Name, int, int]
 
-__all__ = ["continued", "copies"]
+__all__ = ["answered", "continued", "copies"]
 
 BASES = tuple(end_word(side, E_BASE) for side in (CLIENT, SERVER))
 KNOWN = tuple(end_word(side, E_BASE_KNOWN) for side in (CLIENT, SERVER))
@@ -65,6 +66,7 @@ SLACK = 1 << 18  # bytes by which the counts of two halves of a connection may m
 PART = 1 << 20  # numbers that are near each other lie in the same part, or in neighbouring ones
 PARTS = (1 << 32) // PART
 NEIGHBOURS = (-1, 0, 1)
+AGAIN = 130 * SECOND  # a SYN is repeated within this: the longest wait of a timer that doubles
 UNKNOWN = -1  # the part of a number that nobody saw
 MOST = 10_000  # connections that begin inside: of more nobody asks what they were before
 
@@ -72,33 +74,37 @@ MOST = 10_000  # connections that begin inside: of more nobody asks what they we
 def copies(everyone: Briefs) -> dict[int, int]:
     """Which connections are others once more: the number of each copy, and that of the one that came first.
 
-    Under another name the numbers of both ends have to be the same, under the same one that of a SYN is enough.
+    Under another name the numbers of both ends have to be the same, under the same one that of a SYN is enough; of SYNs
+    that nobody answered the last has to come with that of the other, too, and no third may have their number.
     """
     chosen = bytearray(len(everyone))
     for i in chain.from_iterable(Order(everyone.picked(kept(BASES)), len(BASES), len(BASES)).parted()[1]):
         chosen[i] = 1
     everyone = everyone.those(chosen)
+    asked = number_of_syns(everyone, (OPENING_UNANSWERED,))
     found: dict[int, int] = {}
-    began: dict[Name, list[tuple[int, int, Name, Name]]] = {}
-    words = (C_ID, C_FIRST_TIME, C_OPENING, *BASES, *KNOWN)
+    began: dict[Name, list[tuple[int, int, int, Name, Name]]] = {}
+    words = (C_ID, C_FIRST_TIME, C_LAST_TIME, C_OPENING, *BASES, *KNOWN)
     sockets = zip(everyone.names(*CLIENT_SOCKET), everyone.names(*SERVER_SOCKET), strict=True)
     for (client, server), row in zip(sockets, zip(*map(everyone.column, words), strict=True), strict=True):
-        number, time, opening, *bases, client_known, server_known = row
+        number, time, last, opening, *bases, client_known, server_known = row
         if not client_known:
             continue
         # A scanner may give all its SYNs one number, and all that refuse them answer with 0.
         numbered = client_known == server_known == BASE_SYN
         inside = opening == OPENING_MIDSTREAM and server_known
+        repeated = opening == OPENING_UNANSWERED and last - time > NEARLY and asked[bases[CLIENT]] == 2
         some = began.setdefault((*bases, client_known, server_known), [])
-        for original, then, *name in some:
+        for original, then, lasted, *name in some:
             alike = (client == name[0]) + (server == name[1])
-            if time - then < NEARLY and (alike == 2 or numbered or (alike and inside)):
+            again = inside or (repeated and abs(last - lasted) < NEARLY)
+            if time - then < NEARLY and (alike == 2 or numbered or (alike and again)):
                 found[number] = original
                 break
         else:
             if some and time - some[-1][1] >= NEARLY:
                 some.clear()  # they come in order of time
-            some.append((number, time, client, server))
+            some.append((number, time, last, client, server))
     return found
 
 
@@ -110,7 +116,7 @@ def continued(everyone: Briefs, twice: dict[int, int]) -> dict[int, int]:
     """
     doubled = {*twice, *twice.values()}
     # Of a flood each SYN has a number of its own. Or somebody gives all his SYNs one number.
-    asked = Counter(compress(everyone.column(BASES[CLIENT]), [how in ASKED for how in everyone.column(C_OPENING)]))
+    asked = number_of_syns(everyone, ASKED)
     opened = zip(everyone.column(C_OPENING), everyone.column(BASES[CLIENT]), strict=True)
     may = [(how == OPENING_MIDSTREAM and asked[isn] < 3) or (how in ASKED and asked[isn] == 2) for how, isn in opened]
     begun = [(names, row) for names, row in named(everyone.those(may)) if row[7] > 0 and row[0] not in doubled]
@@ -132,6 +138,36 @@ def continued(everyone: Briefs, twice: dict[int, int]) -> dict[int, int]:
                 found[old[0]] = new[0]
                 break
     return found
+
+
+def answered(everyone: Briefs) -> dict[int, int]:
+    """SYNs that nobody answered here, and that were answered under another name: the number of each, and of that one.
+
+    Both sides of a translation are there, and what came back to the one was not passed on to the other, or not here; or
+    the translation began while they were repeated.
+    """
+    chosen = bytearray(len(everyone))
+    for alike in Order(everyone.picked(kept((BASES[CLIENT],))), 1, 1).parted()[1]:
+        for i in alike if len(alike) == 2 else ():
+            chosen[i] = 1
+    begun: dict[int, list[Named]] = {}
+    for names, row in named(everyone.those(chosen)):
+        if row[7] == BASE_SYN:
+            begun.setdefault(row[5], []).append((names, row))
+    found: dict[int, int] = {}
+    for pair in begun.values():
+        for one, other in permutations(pair, 2):
+            old, new = one[1], other[1]
+            in_common = (one[0][0] == other[0][0]) + (one[0][1] == other[0][1])
+            at_once, later = abs(old[1] - new[1]) < NEARLY, 0 <= new[1] - old[2] < AGAIN
+            if old[3] == OPENING_UNANSWERED != new[3] and in_common == 1 and (at_once or later) and new[8]:
+                found[old[0]] = new[0]
+    return found
+
+
+def number_of_syns(everyone: Briefs, openings: Container[int]) -> Counter[int]:
+    """How many connections that opened in some ways, or did not, have each first number."""
+    return Counter(compress(everyone.column(BASES[CLIENT]), [how in openings for how in everyone.column(C_OPENING)]))
 
 
 def named(some: Briefs) -> Iterator[Named]:

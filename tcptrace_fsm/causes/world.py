@@ -22,7 +22,7 @@ from tcptrace_fsm.causes.briefs import (
     Briefs,
     kept,
 )
-from tcptrace_fsm.causes.same import continued, copies
+from tcptrace_fsm.causes.same import answered, continued, copies
 from tcptrace_fsm.core.grouping import Field, Gathered, Order, counting, in_order, picked, words_in_common
 from tcptrace_fsm.findings.lone import Surveyed
 from tcptrace_fsm.findings.needs import holds_bare_acks
@@ -227,10 +227,20 @@ class World:
         """Which of them the capture shows once more: the number of each copy, and of what it is a copy."""
         return copies(self._all)
 
+    def original(self, case: Case) -> Case | Brief:
+        """What a case is a copy of, in short; itself, if of none."""
+        first = self.copies.get(case.conn_id)
+        return case if first is None else self.by_id.get(first) or case
+
     @cached_property
     def continued(self) -> dict[int, int]:
-        """Which of them go on under another name, and as which."""
-        return continued(self._all, self.copies)
+        """Which of them go on, or were answered, under another name, and as which."""
+        return self.answered | continued(self._all, self.copies)
+
+    @cached_property
+    def answered(self) -> dict[int, int]:
+        """Which of them were answered under another name alone, and as which."""
+        return answered(self._all)
 
     @cached_property
     def everyone(self) -> Briefs:

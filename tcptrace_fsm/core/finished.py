@@ -73,6 +73,9 @@ class Part(Protocol):
     def finding(self, i: int, /) -> Finding:
         """One of them."""
 
+    def taken_out(self, kinds: Container[str], /) -> list[Finding]:
+        """Take the loud ones of some kinds out of them, and give these."""
+
     def kinds_in(self, mask: int, /) -> frozenset[str]:
         """Kinds in words, by their bits."""
 
@@ -136,9 +139,11 @@ class Findings(Sequence["Finding"]):
         return chain.from_iterable(part if isinstance(part, list) else part.others for part in self.parts)
 
     def taken_out(self, kinds: Container[str]) -> list[Finding]:
-        """Take those of some kinds that are made out of them, and give these."""
+        """Take those of some kinds out of them, and give these; of what is not made yet the loud ones."""
         taken: list[Finding] = []
         for part in self.parts:
+            if not isinstance(part, list):
+                taken += part.taken_out(kinds)
             for some in [part] if isinstance(part, list) else part.between.values():
                 those = [f for f in some if f.kind in kinds]
                 if those:

@@ -79,15 +79,17 @@ def unsent(c: View) -> Iterator[Hit]:
     if c.one_sided:
         return
     for end in c.ends:
-        found = [s for s in end.segments if s.has(MARK_ACK_UNSEEN) and s.ack > end[E_ACK]]
+        # What its peer sent later stands behind its ACK: the capture is out of order.
+        most = max(end[E_ACK], end.peer[E_NEXT])
+        found = [s for s in end.segments if s.has(MARK_ACK_UNSEEN) and s.ack > most]
         if found:
             first = found[0]
-            most = f"more than {end[E_ACK]} otherwise" if end[E_ACK] >= 0 else "anything else"
+            other = f"more than {end[E_ACK]} otherwise" if end[E_ACK] >= 0 else "anything else"
             yield Hit(
                 end.side,
                 first,
                 f"a segment of {end.name} acknowledged byte {first.ack} of {end.peer.name}, which sent up to byte "
-                f"{end.peer[E_NEXT]}; {end.name} itself never acknowledged {most}: it is forged or astray",
+                f"{end.peer[E_NEXT]}; {end.name} itself never acknowledged {other}: it is forged or astray",
                 found[1:],
                 None
                 if end[E_LAST_ACK] < first.ack and not mixed(c)

@@ -6,6 +6,7 @@ Of a flood, a summary shows one sentence of each kind; only for a table, or for 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ from tcptrace_fsm.kernels.layout import (
 from tcptrace_fsm.kernels.sentences import find_together, write_said
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from tcptrace_fsm.core.finished import Block, Finding
     from tcptrace_fsm.findings.rule import Rule
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Detections"]
 
 LOUD = ("medium", "high")
+MOST_TAKEN = 10_000  # that are put into words at once; of a flood nobody asks what came of each
 
 _DETECTED: Callable[[Iterable[int]], Detected] = partial(tuple.__new__, Detected)  # as Detected._make, without Python
 
@@ -161,6 +163,24 @@ class Detections:
         one, begin = self.detected(i), self._begins[i]
         lost = None if self._lost is None else self._lost[i]
         return self._rules[one.kind].worded(one, self._frames[begin : begin + one.frames], lost)
+
+    def taken_out(self, kinds: Container[str]) -> list[Finding]:
+        """Take the loud ones of some kinds out of them, and give these in words."""
+        whose = {number: rule for number, rule in self._rules.items() if rule.kind in kinds}
+        gone: set[int] = set()
+        for (kind, grade, doubt), members in self._graded() if whose else ():
+            if kind in whose and whose[kind].graded(grade, doubt, None)[0] in LOUD:
+                gone.update(members)
+        if not 0 < len(gone) <= MOST_TAKEN:
+            return []
+        taken = [self.finding(i) for i in sorted(gone)]
+        kept = [i for i in range(self._count) if i not in gone]
+        rest = self.some(kept)
+        rest.between = {}
+        for place, some in sorted(self.between.items()):
+            rest.between.setdefault(bisect_left(kept, place), []).extend(some)
+        self.__dict__.update(rest.__dict__)
+        return taken
 
     def message(self, i: int) -> str:
         """What one of them says."""

@@ -64,6 +64,9 @@ __all__ = [
     "genuine",
     "hops",
     "is_copy",
+    "is_reported",
+    "met_shut_window",
+    "not_opened",
     "not_passed_on",
     "off_edge",
     "older",
@@ -353,6 +356,33 @@ def when_closing(key: Key) -> bool:
 def when_taken_over(key: Key) -> bool:
     """A later incarnation followed."""
     return key.taken_over
+
+
+def is_reported(end: End, again: Segment) -> bool:
+    """Whether the next that the log has of the receiver of a repetition reports it as a duplicate (RFC 2883).
+
+    Or the one behind, where the first was the ACK of the original, which came late.
+    """
+    after = [p for p in end.peer.segments if p.frame > again.frame][:2]
+    if after and not after[0].has(MARK_DSACK) and not after[0].length and after[0].ack == again.end:
+        del after[0]
+    return bool(after) and after[0].has(MARK_DSACK) and after[0].ack >= again.end
+
+
+def met_shut_window(s: Segment, c: View) -> bool:
+    """Whether the receiver of a segment had no room when it was sent: what it drops then is not lost on the way."""
+    latest = c.before(s, side=1 - s.side)
+    return latest is not None and latest.window == 0 and not latest.rst
+
+
+def not_opened(end: End, again: list[Segment]) -> Segment | None:
+    """The last SYN+ACK that the receiver of repetitions sent behind most of them; None where it sent none.
+
+    It had not opened the connection. What it was sent may have been lost behind this point, or met a full queue.
+    """
+    answers = [s for s in genuine(end.peer.segments) if s.syn_ack]
+    behind = [s for s in again if answers and answers[-1].frame > s.frame]
+    return answers[-1] if answers and 2 * len(behind) > len(again) else None
 
 
 def not_passed_on(end: End, again: list[Segment]) -> IcmpError | None:

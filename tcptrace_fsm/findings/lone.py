@@ -34,7 +34,7 @@ from tcptrace_fsm.kernels.layout import (
 from tcptrace_fsm.text.addresses import address_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from tcptrace_fsm.findings.groups import Name
 
@@ -192,6 +192,10 @@ class Surveyed:
                 return some.finding(i)
             i -= len(some)
         raise IndexError(i)
+
+    def taken_out(self, _kinds: Container[str]) -> list[Finding]:
+        """None: they belong to no connections that somebody may keep back."""
+        return []
 
     def kinds_in(self, _mask: int) -> frozenset[str]:
         """Kinds of the others, which have no bits."""

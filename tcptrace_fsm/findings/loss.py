@@ -5,7 +5,16 @@ from __future__ import annotations
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.findings.evidence import HANDSHAKE, are_overtaken, came_twice, cuts_options, not_passed_on
+from tcptrace_fsm.findings.evidence import (
+    HANDSHAKE,
+    are_overtaken,
+    came_twice,
+    cuts_options,
+    is_reported,
+    met_shut_window,
+    not_opened,
+    not_passed_on,
+)
 from tcptrace_fsm.findings.lacking import shown_from
 from tcptrace_fsm.findings.needs import BOTH_DIRECTIONS
 from tcptrace_fsm.findings.rule import Hit, Rule, Segment, View, mask, span
@@ -109,6 +118,8 @@ def timeouts(c: View) -> Iterator[Hit]:
             why = f"{end.peer.name} answers each copy by an ACK of what comes before, so they arrive and are not taken"
         elif 2 * sum(met_shut_window(s, c) for s in again) > len(again):
             why = f"{end.peer.name} had shut its window, and drops what it has no room for"
+        elif late := not_opened(end, again):
+            why = f"{end.peer.name} had not opened the connection, and sent its SYN+ACK again (frame {late.frame})"
         elif told := not_passed_on(end, again):
             why = f"{told.sender} said that it had not passed them on ({told.name}, frame {told.frame})"
         needless = all(is_reported(end, s) for s in again)
@@ -121,12 +132,6 @@ def timeouts(c: View) -> Iterator[Hit]:
             again[1:],
             "low" if needless else None,
         )
-
-
-def is_reported(end: End, again: Segment) -> bool:
-    """Whether the next that the log has of the receiver of a repetition reports it as a duplicate (RFC 2883)."""
-    after = next((p for p in end.peer.segments if p.frame > again.frame), None)
-    return after is not None and after.has(MARK_DSACK) and after.ack >= again.end
 
 
 def fast(c: View) -> Iterator[Hit]:
@@ -227,7 +232,7 @@ def lost_before(c: View) -> Iterator[Hit]:
 def lost_after(c: View) -> Iterator[Hit]:
     """Segments that passed here and were needed again, one finding per sender."""
     for end in c.ends:
-        taken = {s.frame for chain in chains(end) if refused(end, chain) for s in chain}
+        taken = {s.frame for chain in chains(end) if refused(end, chain) or not_opened(end, chain) for s in chain}
         again = [
             s
             for s in repeats(end, MARK_FAST, MARK_TIMEOUT)
@@ -251,12 +256,6 @@ def lost_after(c: View) -> Iterator[Hit]:
             again[1:],
             "low" if overtaken or (cuts_options(c) and are_overtaken(again, len(again))) else graded(lost),
         )
-
-
-def met_shut_window(s: Segment, c: View) -> bool:
-    """Whether the receiver of a segment had no room when it was sent: what it drops then is not lost on the way."""
-    latest = c.before(s, side=1 - s.side)
-    return latest is not None and latest.window == 0 and not latest.rst
 
 
 def chains(end: End) -> list[list[Segment]]:

@@ -46,12 +46,18 @@ if TYPE_CHECKING:
 __all__ = ["RULES"]
 
 SYN_TIMER = SECOND  # RFC 6298 2.1: before this has passed, no TCP sends its SYN again
+AT_ONCE = SYN_TIMER // 10  # what comes again within this is a copy
 
 
 def own_syns(c: View) -> list[Segment]:
     """The client's SYNs of this attempt: those before anything else that it sent."""
     first = next((s.frame for s in c.client.segments if not s.syn), None)
     return [s for s in c.client.segments if s.syn and (first is None or s.frame < first)]
+
+
+def scheduled(syns: list[Segment]) -> list[Segment]:
+    """Those of some SYNs that a timer can have sent."""
+    return [s for i, s in enumerate(syns) if not i or s.time - syns[i - 1].time >= AT_ONCE]
 
 
 def gaps(segments: list[Segment]) -> list[int]:
@@ -97,10 +103,11 @@ def no_response(c: View) -> Iterator[Hit]:
         return  # not even a repetition is due: the answer may be on its way
     silence = c.end - syns[-1].time
     sums = c.client[E_CHECKSUMS] & (SUMS_GOOD | SUMS_OFFLOADED | SUMS_BAD)
-    grade = GRADE_AGAIN if len(syns) > 1 else 0
+    lasted = syns[-1].time - syns[0].time
+    grade = GRADE_AGAIN if lasted >= AT_ONCE else 0
     grade |= GRADE_LATE if waited >= 3 * SECOND else 0
     grade |= GRADE_BAD_SUMS if sums == SUMS_BAD else 0
-    names, lasted = (c.client.name, c.server.name), syns[-1].time - syns[0].time
+    names = (c.client.name, c.server.name)
     message = never_answered(names, len(syns), lasted, silence, wrong=bool(grade & GRADE_BAD_SUMS))
     yield Hit(CLIENT, syns[0], message, syns[1:], grade_unanswered(grade))
 
@@ -109,7 +116,7 @@ def grade_unanswered(grade: int) -> str | None:
     """How bad that is, by what ``GRADE_`` bits say.
 
     A SYN at the end of the capture may yet be answered; and one that nobody repeats, though each system does after a
-    second, was given up at once, or the capture lacks what came of it.
+    second, was given up at once, or the capture lacks what came of it. What comes at once is no repetition but a copy.
     """
     severity: str | None = "low" if grade & (GRADE_AGAIN | GRADE_LATE) else "info"
     if grade & GRADE_AGAIN and grade & GRADE_LATE:
@@ -163,13 +170,13 @@ def syn_repeated(c: View) -> Iterator[Hit]:
 
 def retries_exhausted(c: View) -> Iterator[Hit]:
     """SYNs on schedule, then not the next one."""
-    syns = own_syns(c)
+    syns = scheduled(own_syns(c))
     if len(syns) < 3:
         return
     silence = c.end - syns[-1].time
-    due = 2 * gaps(syns)[-1]  # a quarter more is the timer's own latitude
-    if 4 * silence < 5 * due or due <= 0 or c[C_FLAGS] & CF_MET_OLD:
-        return
+    due = 2 * gaps(syns)[-1]
+    if silence < due + max(due // 4, SYN_TIMER) or c[C_FLAGS] & CF_MET_OLD:
+        return  # a quarter more is a timer's own latitude, and coarse ones tick once in half a second
     yield Hit(
         CLIENT,
         syns[-1],
@@ -182,7 +189,7 @@ def retries_exhausted(c: View) -> Iterator[Hit]:
 
 def backoff(c: View) -> Iterator[Hit]:
     """Waits that become shorter."""
-    syns = own_syns(c)
+    syns = scheduled(own_syns(c))
     waits = gaps(syns)
     if any(after < 0.75 * before for before, after in pairwise(waits)):
         yield Hit(
@@ -312,7 +319,7 @@ RULES = (
         "SYN is repeated; info below 3 s with one SYN, low with several.",
         innocent="A capture of one direction only; one that ends before the answer; an answer by another path.",
         when=when_unanswered,
-        needs=(BEGINNING,),
+        needs=(BEGINNING, TO_THE_END),
         detect=no_response,
         wording=Wording(DETECT_NO_RESPONSE, word_unanswered, grade_unanswered),
         aliases={"Zeek": "S0", "Wireshark": "completeness 1", "conntrack": "UNREPLIED"},

@@ -106,8 +106,10 @@ def assassinated(c: View) -> Iterator[Hit]:
             continue  # a new SYN, too
         copied = drew is None or not drew.length
         why = "old data"
-        if drew is None or drew.last_time < entered.time:
+        if drew is None:
             why = "an old copy that did not pass here"
+        elif drew.last_time < entered.time:
+            why = "an old copy, of what had passed here before or of what did not"
         elif copied:
             why = f"a late copy of the {'SYN' if drew.syn else 'close'}"
         yield Hit(

@@ -249,7 +249,7 @@ def no_response_of(place: int, c: int, detection: Detection) -> int:
     lasted = last - out[d + D_TIME]
     silence = end - last
     waited = lasted + silence
-    again = 1 if out[d + D_COUNT] > 1 else 0
+    again = 1 if out[d + D_COUNT] > 1 and 10 * lasted >= detection.soon else 0
     if not is_length(lasted) or not is_length(waited if again and silence < detection.soon else silence):
         return detection.found
     out[d + D_SPAN] = lasted
