@@ -229,6 +229,7 @@ def test_chunks_make_no_difference(name, chunk_size):
         assert getattr(bits, attribute) == getattr(whole, attribute)
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLES)
 def test_cut_at_every_offset(name):

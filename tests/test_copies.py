@@ -42,6 +42,7 @@ WHOLE = """
 """
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(RULES.keys() - {"optimistic_ack"}))
 @pytest.mark.parametrize("how", HOW, ids=["any", "four", "router"])

@@ -343,6 +343,7 @@ def test_two_thousand_connections_leave_nothing_behind():
     assert outcome.engine.control[at.K_ROW_TOP] < 200 * at.CONNECTION_SIZE
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", range(6))
 def test_lone_syns_are_kept_in_few_words_and_nothing_else_changes(seed):
     """Alone, repeated, answered, refused or quoted long after: with and without a row from the first SYN on."""

@@ -37,6 +37,7 @@ def check(one, other):
     assert ours == theirs
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [2, 3])
 def test_several_processes_give_the_same_tables(files, alone, jobs):
@@ -102,6 +103,7 @@ def test_all_samples_in_two_processes():
     check(tf.analyze(SAMPLES, jobs=2), tf.analyze(SAMPLES))
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 def test_the_same_files_are_written(files, tmp_path, form):

@@ -24,6 +24,7 @@ SCENES = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("stack", build.STACKS)
 @pytest.mark.parametrize("scene", SCENES)

@@ -128,6 +128,7 @@ SAID = "the capturing machine lost 4,000 frames, by its own count"
 MINUTE = 60_000_000
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs, many", [(1, 3000), (2, 1), (2, 3000), (3, 1)])
 @pytest.mark.parametrize(

@@ -233,6 +233,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_the_replay_is_linear_in_the_log(kind):

@@ -79,6 +79,7 @@ def test_a_loop_that_may_not_run_is_seen():
     assert vacuous("def test_x():\n    for a in found():\n        sound(a)", {"sound"}) == ["test_x"]
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 def test_no_test_has_its_asserts_only_in_loops_that_may_not_run():
     texts = {path: path.read_text(encoding="utf-8") for path in sorted(HERE.rglob("*.py"))}

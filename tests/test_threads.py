@@ -59,6 +59,7 @@ def test_two_processors_and_one_capture_are_threads(capture):
     assert not isinstance(new_run([capture], Settings(), jobs=3), Pipeline)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("given, frames", [({}, 64), ({}, pipeline.FRAMES), *((given, 3) for given in GIVEN)], ids=str)
 def test_threads_give_the_same_tables(capture, given, frames, monkeypatch):
     monkeypatch.setattr(pipeline, "FRAMES", frames)
@@ -66,6 +67,7 @@ def test_threads_give_the_same_tables(capture, given, frames, monkeypatch):
     check(tf.analyze(capture, jobs=2, **given), tf.analyze(capture, **given))
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.pcap*")), ids=lambda path: path.stem)
 def test_of_each_sample(path):

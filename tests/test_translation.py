@@ -60,6 +60,7 @@ def conversations(*, stamped=True, seeds=(1,), connections=6):
     return packets
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("stamped", [False, True])
 @pytest.mark.parametrize("translated", [behind_nat, balanced, masked_and_balanced])

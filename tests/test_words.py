@@ -77,6 +77,7 @@ def scripted(name: str) -> str:
     return example
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_what_is_said_of_an_example_is_fit_to_read(name, tmp_path):
@@ -87,6 +88,7 @@ def test_what_is_said_of_an_example_is_fit_to_read(name, tmp_path):
     assert [said for said in shown if misread(said[1], lasted)] == []
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_equal_stamps_measure_nothing(name, tmp_path):

@@ -36,6 +36,7 @@ def comparison():
     made.close()
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_what_was_once_told_apart(path, comparison):

@@ -25,6 +25,7 @@ def test_corpus(path):
     TARGETS[path.parent.name](path.read_bytes())
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["normal_close.pcap", "straight_to_time_wait.pcapng"])
 def test_capture_cut_at_each_offset(name):
