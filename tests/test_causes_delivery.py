@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tcptrace_fsm.causes import CAUSES
 from tests.joining import joined
 from tests.test_anomalies import findings
 from tests.test_causes import diagnoses
@@ -139,3 +140,12 @@ def test_after_two_repetitions_a_smaller_size_arrives(lost, said):
         text += f"{2.119 + 0.02 * n:.3f} < . 1:1(0) ack {begins + 724} win 500\n"
     found = [d.cause for d in diagnoses(text)]
     assert found[0] == said if said else "mtu_black_hole" not in found
+
+
+@pytest.mark.parametrize(("client", "said"), [(64, False), (60, True)])
+def test_large_segments_that_come_to_their_receivers_own_capture_do_arrive(client, said):
+    """No router has touched what the client sends: the capture is its own, and what it holds of the server has come."""
+    lines = [line.split("#")[0].rstrip() for line in CAUSES["mtu_black_hole"].example.splitlines() if line.strip()]
+    ttls = {">": client, "<": 52}
+    text = "\n".join(f"{line} ttl {ttls[line.split()[1]]}" if line.split()[1] in ttls else line for line in lines)
+    assert ("mtu_black_hole" in [d.cause for d in diagnoses(text)]) == said

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tcptrace_fsm.causes.briefs import end_word
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, damaged, stalls, unanswered
-from tcptrace_fsm.findings.evidence import HANDSHAKE, prompt
+from tcptrace_fsm.findings.evidence import HANDSHAKE, hops, prompt
 from tcptrace_fsm.findings.rule import SECOND, mask, span
 from tcptrace_fsm.kernels.layout import (
     C_CLOSING,
@@ -21,6 +21,7 @@ from tcptrace_fsm.kernels.layout import (
     E_LONGEST,
     E_MSS,
     E_SACK_HIGH,
+    E_TTL,
     E_WINDOW,
     E_ZERO_WINDOWS,
     MARK_BAD_CHECKSUM,
@@ -60,6 +61,8 @@ def too_big(case: Case, world: World) -> Verdict | None:
             continue
         if len(unanswered(stall)) > 2:
             continue  # ACKs, small as they are, do not get through either
+        if hops(stall.peer[E_TTL]) == 0 < hops(stall.end[E_TTL]):
+            continue  # captured where they arrive
         if delivered >= 3 * stall.size:
             continue  # segments of that size did get through
         if _drew_reset(stall):
