@@ -193,6 +193,17 @@ def test_what_the_capture_shows_twice_is_counted_once():
     assert (found.count, found.of) == (3, 3)
 
 
+def test_surveys_count_what_the_capture_shows_twice_once():
+    """Of three connections on both sides of a translation, and one on one side, four were open at the end."""
+    text = COPIED.format(40009, 0)
+    for n in range(3):
+        one = COPIED.format(40001 + n, n)
+        behind = one.replace("0 > ", "1 > ").replace("0 < ", "1 < ")
+        text += f"{one}addr 192.0.2.7 10.0.0.2\n{behind}addr 10.0.0.1 10.0.0.2\n"
+    said = {f.kind: f.message for done in judged(parse(text)) for f in done.findings}
+    assert said["capture_truncated_end"].startswith("4 of 4 connections ")
+
+
 def test_a_service_on_both_sides_of_a_translation_of_its_address_is_one():
     """Clients ask one address and port, and another answers: one thing has to be mended, not two."""
     text = ""

@@ -16,6 +16,7 @@ from tcptrace_fsm.causes.cause import CONFIDENCES, Cause, Diagnosis, Sufferer, V
 from tcptrace_fsm.causes.excluded import contradicted
 from tcptrace_fsm.causes.held import Held
 from tcptrace_fsm.causes.likes import BEGAN, LISTED, Alike, Earliest
+from tcptrace_fsm.causes.same import copies
 from tcptrace_fsm.causes.world import Ledger, World
 from tcptrace_fsm.core.finished import Block, end_of
 from tcptrace_fsm.core.grouping import (
@@ -163,6 +164,11 @@ class Diagnoser(Judge):
         for key, alike in likes.items():
             self.likes.setdefault(key, Alike()).merge(alike)
 
+    @property
+    def copies(self) -> dict[int, int]:
+        """Which connections the capture shows once more."""
+        return copies(self.ledger.briefs())
+
     def finish(self, now: int, last: Finished) -> None:
         """Add the diagnoses, worst first."""
         last.undiagnosed += self.left_out
@@ -172,7 +178,8 @@ class Diagnoser(Judge):
         lost = None if self.lost is None else self.lost.whole
         stands_for: dict[int, list[int]] = {}
         many: dict[int, int] = {}
-        world = World(self.ledger, cases, last.findings, now, self.profile, lost, lambda c: many[id(c)])
+        alike, twice = (lambda c: many[id(c)]), last.copies
+        world = World(self.ledger, cases, last.findings, now, self.profile, lost=lost, alike=alike, twice=twice)
         for alike in self.likes.values():
             alike.share_out(world.copies, stands_for, many)
         self.held.doubt(world)

@@ -128,6 +128,10 @@ class Ledger:
         began = Briefs(self.words, rows).picked(kept((C_FIRST_TIME, C_FIRST_FRAME)))
         return Order(began, 2, 2).numbers[:MOST_BRIEFS]
 
+    def briefs(self) -> Briefs:
+        """All that are kept in short, in order of time."""
+        return Briefs(self.words, self.order())
+
     def counts(self, but: Iterable[Brief]) -> dict[Name, Counts]:
         """How connections to each service opened; ``but`` are not counted."""
         sums: dict[Name, list[int]] = defaultdict(lambda: [0] * 7)
@@ -183,6 +187,8 @@ class World:
         What the capturing machine says that it lost.
     alike : callable
         Case -> how many connections it stands for, itself included.
+    twice : dict of int to int, or None
+        Copies, where they are known already: see :attr:`copies`.
     """
 
     def __init__(
@@ -192,8 +198,10 @@ class World:
         findings: Findings,
         now: int,
         profile: Profile,
+        *,
         lost: str | None = None,
         alike: Callable[[Case], int] = lambda _: 1,
+        twice: dict[int, int] | None = None,
     ) -> None:
         self._ledger = ledger
         self.cases = cases
@@ -204,6 +212,7 @@ class World:
         self.profile = profile
         self.lost = lost
         self.alike = alike
+        self._known = twice
         self._made: dict[object, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -220,12 +229,12 @@ class World:
     @cached_property
     def _all(self) -> Briefs:
         """All connections in short, in order of time; of very many the first."""
-        return Briefs(self._ledger.words, self._ledger.order())
+        return self._ledger.briefs()
 
     @cached_property
     def copies(self) -> dict[int, int]:
         """Which of them the capture shows once more: the number of each copy, and of what it is a copy."""
-        return copies(self._all)
+        return copies(self._all) if self._known is None else self._known
 
     def original(self, case: Case) -> Case | Brief:
         """What a case is a copy of, in short; itself, if of none."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tcptrace_fsm.core.finished import Block, Finished
 from tcptrace_fsm.core.grouping import Records, counting
-from tcptrace_fsm.core.judges import have_judged
+from tcptrace_fsm.core.judges import have_finished, have_judged
 from tcptrace_fsm.core.replaying import CHUNK, Replayer
 from tcptrace_fsm.core.room import copied, grown, room, zeros
 from tcptrace_fsm.kernels.apart import copy_logs, size_of_logs
@@ -361,8 +361,7 @@ class Engine:
         elif self._finishing:
             self._finishing = False
             last = Finished()
-            for judge in self.judges or ():
-                judge.finish(control[K_NOW], last)
+            have_finished(self.judges or (), control[K_NOW], last)
             if last.holds_anything:
                 self.ready.append(Block(last))
 

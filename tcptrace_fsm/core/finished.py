@@ -200,6 +200,8 @@ class Finished:
         When connections went on without the capture, by where their records begin.
     diagnoses : list of Diagnosis
         What all connections together show; only with the last that is handed out.
+    copies : dict of int to int
+        Connections that are others once more, each with what it is a copy of; only with the last, for who speaks then.
     undiagnosed : int
         Connections of which nobody has asked what ails them, because there were too many services; as above.
     waits : array('q')
@@ -221,6 +223,7 @@ class Finished:
     logs: dict[int, Any] = field(default_factory=dict)
     deaf: dict[int, Any] = field(default_factory=dict)
     diagnoses: list[Any] = field(default_factory=list)
+    copies: dict[int, int] = field(default_factory=dict)
     undiagnosed: int = 0
     waits: array[int] = field(default_factory=_no_words)
     wait_count: int = 0

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.capture.losses import Lost
     from tcptrace_fsm.core.finished import Block, Finished
 
-__all__ = ["Judge", "have_judged"]
+__all__ = ["Judge", "have_finished", "have_judged"]
 
 
 class Judge:
@@ -43,8 +43,21 @@ class Judge:
     def merge(self, gathered: Any) -> None:
         """Add what another judge of this kind has gathered of other connections."""
 
+    @property
+    def copies(self) -> dict[int, int]:
+        """Which connections it knows to be others once more: the number of each copy, and of what it is a copy."""
+        return {}
+
     def finish(self, now: int, last: Finished) -> None:
         """Add to ``last`` what all connections together show; ``now`` is the capture's latest time, ns."""
+
+
+def have_finished(judges: Sequence[Judge], now: int, last: Finished) -> None:
+    """Have all add to ``last`` what all connections together show; what one knows of copies all do."""
+    for judge in judges:
+        last.copies.update(judge.copies)
+    for judge in judges:
+        judge.finish(now, last)
 
 
 def have_judged(block: Block, judges: Sequence[Judge]) -> None:

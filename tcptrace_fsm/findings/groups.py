@@ -11,7 +11,7 @@ from tcptrace_fsm.core.grouping import Field, extent_of, lowest_of, picked, word
 from tcptrace_fsm.kernels.layout import C_FIRST_FRAME, C_FIRST_TIME, C_ID, C_LAST_TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Self
 
 __all__ = ["Group", "Groups", "Name", "Smallest"]
@@ -19,6 +19,7 @@ __all__ = ["Group", "Groups", "Name", "Smallest"]
 EXAMPLES = 8  # frames given with a finding
 MOST_GROUPS = 65536  # hosts or listeners told apart
 MOST_MEMBERS = 4096  # distinct things counted within a group
+MOST_IDS = 100_000  # connections whose numbers are kept
 NONE = array("q")
 _ID, _LAST = (Field(C_ID),), (Field(C_LAST_TIME),)
 Name = tuple[int, ...]  # numbers that tell a group, or a member of one, from others: an address, with or without port
@@ -95,12 +96,27 @@ class Group:
         conn_id and first frame of the first few.
     members : Smallest
         Distinct things that a survey counts in it; no more are kept than a finding needs.
+    ids : array('q') or None
+        The numbers of all, where a survey asks for them; None as well where they are too many.
     more, most : dict of str to int
         Counts, and greatest values, that a survey keeps with it.
     """
 
     __slots__ = (
-        *("conn_id", "count", "examples", "first", "frame", "last", "member", "members", "more", "most", "unseen"),
+        *(
+            "conn_id",
+            "count",
+            "examples",
+            "first",
+            "frame",
+            "ids",
+            "last",
+            "member",
+            "members",
+            "more",
+            "most",
+            "unseen",
+        ),
     )
 
     def __init__(self) -> None:
@@ -110,6 +126,7 @@ class Group:
         self.first = self.last = 0
         self.frame = 0
         self.member: Name | None = None
+        self.ids: array[int] | None = None
         self.examples: list[tuple[int, int]] = []
         self.members = Smallest()
         self.more: dict[str, int] = {}
@@ -124,6 +141,14 @@ class Group:
             self._show(conn_id, words[c + C_FIRST_FRAME])
         if member is not None:
             self.members.take(member)
+        self._keep((conn_id,))
+
+    def _keep(self, ids: Iterable[int]) -> None:
+        """Keep the numbers of some, if anybody asks for them."""
+        if self.ids is not None:
+            self.ids.extend(ids)
+            if len(self.ids) > MOST_IDS:
+                self.ids = None
 
     def add_all(
         self,
@@ -138,6 +163,7 @@ class Group:
         """
         self.count += len(rows)
         ids = picked(words, rows, _ID)
+        self._keep(ids)
         for some, numbers in ((rows, ids), (others, picked(words, others, _ID))):
             if some:
                 first, _ = extent_of(numbers)
@@ -198,6 +224,9 @@ class Group:
         if other.conn_id >= 0 and (self.conn_id < 0 or other.conn_id < self.conn_id):
             self.conn_id, self.frame, self.first = other.conn_id, other.frame, other.first
             self.member = other.member
+        if other.count:
+            self.ids = None if other.ids is None or (self.ids is None and self.count) else self.ids or array("q")
+            self._keep(other.ids or ())
         self.count += other.count
         self.unseen += other.unseen
         self.last = max(self.last, other.last)

@@ -122,7 +122,7 @@ def timeouts(c: View) -> Iterator[Hit]:
             why = f"{end.peer.name} had not opened the connection, and sent its SYN+ACK again (frame {late.frame})"
         elif told := not_passed_on(end, again):
             why = f"{told.sender} said that it had not passed them on ({told.name}, frame {told.frame})"
-        needless = all(is_reported(end, s) for s in again)
+        needless = all(is_reported(end, s) for s in again) and len(again) <= came_twice(end)
         if needless:
             why = f"{end.peer.name} had it already, and says so (D-SACK): only its ACK was late"
         yield Hit(

@@ -38,7 +38,7 @@ from tcptrace_fsm.text.counts import agreed
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Self
 
     from tcptrace_fsm.core.finished import Block, Finished
@@ -120,6 +120,7 @@ class Collector:
         self.profile = profile
         self.groups = Groups()
         self.total = 0
+        self.copies: Mapping[int, int] = {}
 
     def see(self, words: array[int], c: int) -> None:
         """A connection that ``when`` chose; its record begins at word ``c``."""
@@ -136,7 +137,10 @@ class Collector:
         """Put into groups what was only kept so far."""
 
     def finish(self, now: int) -> Iterable[Found]:
-        """Everything has been seen; ``now`` is the capture's latest moment, and ``total`` counts the connections."""
+        """Everything has been seen: ``total`` counts the connections, of which ``copies`` are others once more.
+
+        ``now`` is the capture's latest moment.
+        """
         raise NotImplementedError
 
     def lone(self, survey: Survey) -> Lone | None:
@@ -279,7 +283,7 @@ class Surveyor(Judge):
         for _, collector in self.seeing:
             collector.count()
         for survey, collector in self.running:
-            collector.total = self.total
+            collector.total, collector.copies = self.total, last.copies
             collector.groups.trim()
             findings += [survey.finding(found) for found in collector.finish(now)]
             if some := collector.lone(survey):

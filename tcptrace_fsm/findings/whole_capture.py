@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Any
 
 from tcptrace_fsm.findings.survey import Collector, Found, Group, Survey
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterator
 
 __all__ = ["WHOLE", "One", "fault", "without"]
@@ -18,8 +18,11 @@ class One(Collector):
 
     @property
     def group(self) -> Group:
-        """The group."""
-        return self.groups.of(())
+        """The group; it keeps the numbers of its connections."""
+        group = self.groups.of(())
+        if not group.count and group.ids is None:
+            group.ids = array("q")
+        return group
 
     def see(self, words: array[int], c: int) -> None:
         """A connection that shows it."""
@@ -36,8 +39,11 @@ class One(Collector):
 
     @property
     def of_all(self) -> str:
-        """How many of the pass's connections, in words."""
-        return f"{self.group.count:,} of {self.total:,} connections"
+        """How many of the connections, in words; what the capture shows twice is one, as far as that is known."""
+        count, ids = self.group.count, self.group.ids
+        if not self.copies or ids is None:
+            return f"{count:,} of {self.total:,} connections"
+        return f"{len({self.copies.get(n, n) for n in ids}):,} of {self.total - len(self.copies):,} connections"
 
 
 WHOLE = """

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from tcptrace_fsm.capture.sources import can_be_read_again
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.finished import Block, Finished
-from tcptrace_fsm.core.judges import have_judged
+from tcptrace_fsm.core.judges import have_finished, have_judged
 from tcptrace_fsm.core.replaying import Later
 from tcptrace_fsm.kernels.layout import SEGMENT_SIZE
 from tcptrace_fsm.runs.judges import judges
@@ -85,7 +85,7 @@ class Pipeline(Run):
         last = Finished()
         for judge in everyone:
             judge.origins, judge.lost = self.origins, engine.lost
-            judge.finish(engine.now, last)
+        have_finished(everyone, engine.now, last)
         if last.holds_anything:
             take(Block(last))
 

@@ -25,7 +25,7 @@ import pyarrow as pa
 from tcptrace_fsm.capture.timeline import segments_of
 from tcptrace_fsm.core.engine import Engine
 from tcptrace_fsm.core.finished import Block, Findings, Finished
-from tcptrace_fsm.core.judges import Judge
+from tcptrace_fsm.core.judges import Judge, have_finished
 from tcptrace_fsm.core.tally import Tally
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.runs.judges import judges
@@ -433,6 +433,6 @@ def together(
             judge.merge(gathered)
     for judge in everyone:
         judge.origins = origins
-        judge.finish(now, last)
+    have_finished(everyone, now, last)
     tally.take(last)
     return tally, last
