@@ -75,9 +75,10 @@ def asked(*times, answer=""):
     return "".join(f"{t}.000 > S 0:0(0)\n" + answer.format(t) for t in times)
 
 
-def test_syns_that_go_on_under_another_name_may_have_been_answered():
-    """Nobody can say that they never were: whether to the first name, or at once to the other."""
-    ignored, moved = asked(*TRIED), asked(15, answer="{0}.010 < S. 0:0(0) ack 1\n{0}.020 > . 1:1(0) ack 1\n")
+@pytest.mark.parametrize("times", [TRIED, (0,)], ids=["medium", "low"])
+def test_syns_that_go_on_under_another_name_may_have_been_answered(times):
+    """Nobody can say that they never were: whether to the first name, or at once to the other. Nor with a low voice."""
+    ignored, moved = asked(*times), asked(15, answer="{0}.010 < S. 0:0(0) ack 1\n{0}.020 > . 1:1(0) ack 1\n")
     assert "syn_no_response" in told(ignored + "end 200\n")
     assert "syn_no_response" not in told(ignored + f"port 40077 80\n{moved}end 40\n")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptrace_fsm.causes.briefs import NEARLY
-from tcptrace_fsm.core.words import CONFIDENCES, PLACES, SEVERITIES
+from tcptrace_fsm.core.words import CONFIDENCES, LOUD, PLACES, SEVERITIES
 from tcptrace_fsm.findings.keys import NEVER_OPENED
 from tcptrace_fsm.findings.lacking import lacks, mistimed
 from tcptrace_fsm.findings.needs import doubtful, incomplete
@@ -223,7 +223,7 @@ class Cause:
         if found is None or any(UNKNOWN in text for text in (found.message, *found.evidence)):
             return None
         found = found._replace(severity=found.severity or self.severity)
-        loud = found.severity in {"medium", "high"} and found.confidence != "proved"
+        loud = found.severity in LOUD and found.confidence != "proved"
         # Where nothing opened, nothing more was to be seen.
         opened = case[C_OPENING] not in NEVER_OPENED
         if loud and ((opened and self.shaken_by(case.view, world)) or (self.fragile and world.drops_frames)):

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tcptrace_fsm.core.words import LOUD
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -33,7 +35,6 @@ FORGED = frozenset({"rst_injection_suspected"})
 FORGOTTEN = frozenset({"half_open_discovered"})
 ANSWERED = frozenset({"connection_refused", "rst_in_handshake", "half_open_timeout", "abort_on_overflow"})
 IN_VAIN = frozenset({"syn_no_response", "syn_retry_exhausted"})
-LOUD = frozenset({"medium", "high"})
 
 
 class Excluded(NamedTuple):

@@ -6,7 +6,8 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
+from itertools import chain, compress
+from operator import not_
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from tcptrace_fsm.core.grouping import Field, Records, counting, picked
@@ -74,7 +75,7 @@ class Part(Protocol):
         """One of them."""
 
     def taken_out(self, kinds: Container[str], /) -> list[Finding]:
-        """Take the loud ones of some kinds out of them, and give these."""
+        """Take those of some kinds out of them, and give these."""
 
     def kinds_in(self, mask: int, /) -> frozenset[str]:
         """Kinds in words, by their bits."""
@@ -139,16 +140,16 @@ class Findings(Sequence["Finding"]):
         return chain.from_iterable(part if isinstance(part, list) else part.others for part in self.parts)
 
     def taken_out(self, kinds: Container[str]) -> list[Finding]:
-        """Take those of some kinds out of them, and give these; of what is not made yet the loud ones."""
+        """Take those of some kinds out of them, and give these."""
         taken: list[Finding] = []
         for part in self.parts:
             if not isinstance(part, list):
                 taken += part.taken_out(kinds)
             for some in [part] if isinstance(part, list) else part.between.values():
-                those = [f for f in some if f.kind in kinds]
-                if those:
-                    taken += those
-                    some[:] = [f for f in some if f.kind not in kinds]
+                those = [f.kind in kinds for f in some]
+                if any(those):
+                    taken += compress(some, those)
+                    some[:] = compress(some, map(not_, those))
         if taken:
             self._about = None
         return taken

@@ -11,6 +11,7 @@ __all__ = [
     "CONFIDENCES",
     "EVENTS",
     "FATES",
+    "LOUD",
     "MOST_FINDINGS",
     "OPENINGS",
     "PLACES",
@@ -33,6 +34,8 @@ STATES = tuple(s.name for s in State)
 EVENTS = tuple(EVENT_TEXT.values())
 BASES = tuple(b.name.lower() for b in Basis)
 SEVERITIES = ("info", "low", "medium", "high")
+LOUD = frozenset(SEVERITIES[2:])
+"""What nobody may be told without good ground."""
 MOST_FINDINGS = 100_000
 """Findings of one kind about single connections in the anomalies table; beyond that no more are looked for."""
 CONFIDENCES = ("possible", "likely", "proved")

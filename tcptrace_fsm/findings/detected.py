@@ -14,7 +14,7 @@ from tcptrace_fsm.core.columns import Alike, Columns, evidence_of, groups_in, pa
 from tcptrace_fsm.core.grouping import Field, Order, counting, extent_of, in_order, picked, sums_before, words_in_common
 from tcptrace_fsm.core.room import copied, zeros
 from tcptrace_fsm.core.tally import Counted
-from tcptrace_fsm.core.words import SIDES
+from tcptrace_fsm.core.words import LOUD, SIDES
 from tcptrace_fsm.findings.lacking import leap
 from tcptrace_fsm.findings.wording import SENT, Detected, Unnamed
 from tcptrace_fsm.kernels.layout import (
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Detections"]
 
-LOUD = ("medium", "high")
 MOST_TAKEN = 10_000  # that are put into words at once; of a flood nobody asks what came of each
 
 _DETECTED: Callable[[Iterable[int]], Detected] = partial(tuple.__new__, Detected)  # as Detected._make, without Python
@@ -165,11 +164,11 @@ class Detections:
         return self._rules[one.kind].worded(one, self._frames[begin : begin + one.frames], lost)
 
     def taken_out(self, kinds: Container[str]) -> list[Finding]:
-        """Take the loud ones of some kinds out of them, and give these in words."""
-        whose = {number: rule for number, rule in self._rules.items() if rule.kind in kinds}
+        """Take those of some kinds out of them, and give these in words."""
+        whose = {number for number, rule in self._rules.items() if rule.kind in kinds}
         gone: set[int] = set()
-        for (kind, grade, doubt), members in self._graded() if whose else ():
-            if kind in whose and whose[kind].graded(grade, doubt, None)[0] in LOUD:
+        for (kind, *_), members in self._graded() if whose else ():
+            if kind in whose:
                 gone.update(members)
         if not 0 < len(gone) <= MOST_TAKEN:
             return []

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcptrace_fsm.core.finished import Finding
-from tcptrace_fsm.core.words import SEVERITIES, SIDES
+from tcptrace_fsm.core.words import LOUD, SEVERITIES, SIDES
 from tcptrace_fsm.findings.icmp import IcmpError
 from tcptrace_fsm.findings.keys import Key, mask, notable
 from tcptrace_fsm.findings.lacking import mistimed
@@ -160,7 +160,7 @@ class Rule:
         """How severe it is what a kernel has detected, and the capture fault that could explain it."""
         assert self.wording is not None
         severity, artefact = self.wording.grade(grade) or self.severity, fault_of(doubt, lost)
-        loud = severity in {"medium", "high"}
+        loud = severity in LOUD
         if loud and ((self.category != "capture" and doubt & DOUBT_TIME) or (self.fragile and lost)):
             severity = "low"  # when it was sent nobody knows, or what else was
         elif artefact and severity == "high":
@@ -187,7 +187,7 @@ class Rule:
         basis = hit.basis if hit.basis is not None else hit.at.basis if isinstance(hit.at, Change) else Basis.SENT
         artefact = view.artefact
         severity = hit.severity or self.severity
-        loud = severity in {"medium", "high"}
+        loud = severity in LOUD
         if loud and ((self.category != "capture" and mistimed(view)) or (self.fragile and doubtful(view))):
             severity = "low"
         elif artefact and severity == "high":

@@ -17,6 +17,7 @@ from html import escape
 from math import atan2, degrees, log10
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tcptrace_fsm.core.words import LOUD
 from tcptrace_fsm.kernels import layout as k
 from tcptrace_fsm.tcp.machine import EVENT_TEXT, TRANSITIONS, Event, State
 from tcptrace_fsm.views.palette import INK, SEVERITY, STATE
@@ -78,7 +79,7 @@ class Taken:
         cited = [
             (f.conn_id << 40) + frame
             for f in finished.findings
-            if f.severity in {"medium", "high"} and f.conn_id is not None
+            if f.severity in LOUD and f.conn_id is not None
             for frame in f.frames
         ]
         if cited:
