@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tcptrace_fsm.capture.scripted import parse
+from tests.test_causes import diagnoses
 from tests.test_exclusive import judged
 
 pytestmark = pytest.mark.plain
@@ -56,3 +57,53 @@ def test_an_ack_that_stands_before_what_it_acknowledges_is_not_forged():
     beyond = text + "0.199 < . 2:2(0) ack 900102\n0.200 > F. 101:101(0) ack 2\n0.250 < . 2:2(0) ack 102\nend 3\n"
     assert "ack_of_unsent_data" not in findings(early)
     assert "ack_of_unsent_data" in findings(beyond)
+
+
+def test_what_met_a_shut_window_was_not_lost_though_it_is_repeated_when_the_window_opens():
+    """The receiver had taken nothing of it, and says that it has room: no timer can have run out since."""
+    full = "0.100 < . 1:1(0) ack 101 win 0\n"
+    data = OPENED + "0.070 > P. 101:1101(1000) ack 1\n" + full
+    again = "{0}00 < . 1:1(0) ack 101 win 3000\n{0}10 > P. 101:1101(1000) ack 1\n{0}60 < . 1:1(0) ack 1101\nend 5\n"
+    found = findings(data + again.format("0.4"))
+    assert "had shut its window" in found["rto_retransmission"][1]
+    assert "lost_after_v" not in found
+    late = again.replace("{0}10 >", "0.950 >").replace("{0}60 <", "0.990 <").format("0.4")
+    assert "were lost and nothing else showed it" in findings(data + late)["rto_retransmission"][1]
+
+
+SPOKE = """
+    0.000 > S  0:0(0)               <mss 1000, ts 100/0>
+    0.010 < S. 0:0(0)       ack 1   <mss 1000, ts 900/100>
+    0.011 > .  1:1(0)       ack 1   <ts 101/900>
+    0.020 > P. 1:101(100)   ack 1   <ts 102/900>
+    0.030 < .  1:1(0)       ack 101 <ts 910/102>
+    0.040 < P. 1:1001(1000) ack 101 <ts 911/102>
+"""
+
+
+def test_what_its_senders_rst_overtook_is_not_dropped_for_its_timestamp():
+    """Nobody keeps the timestamp of an RST (RFC 7323 4.3): a receiver that has closed answers what comes by RST."""
+    old = "0.060 < P. 1001:1501(500) ack 101 <ts 920/103>\n"
+    reset = "0.050 < R. 1501:1501(0) ack 101 <ts 930/103>\n"
+    assert "paws_reject_expected" not in findings(SPOKE + reset + old + "0.061 > R 101:101(0)\n")
+    other = reset.replace("R.", ".").replace("1501:1501", "1001:1001")
+    assert "paws_reject_expected" in findings(SPOKE + other + old)
+
+
+@pytest.mark.parametrize(("flags", "severity"), [("R.", "medium"), ("R", "low")])
+def test_an_rst_without_ack_may_answer_a_segment_that_the_capture_lacks(flags, severity):
+    """It carries the number that such a segment acknowledges: an application that aborts sends RST with ACK."""
+    ack = " ack 101 <ts 990/102>" if flags == "R." else ""
+    reset = f"0.070 < {flags} 1001:1001(0){ack}\n"
+    seen = findings(
+        SPOKE.replace("1:1001(1000)", "1:1201(1200)") + "0.050 > . 101:101(0) ack 1001 <ts 103/911>\n" + reset
+    )
+    assert seen["abort_rst"][0] == severity
+
+
+def test_who_resets_data_behind_its_own_fin_knew_the_connection():
+    """The FIN comes late, and the numbers of an ACK before the RST show that it had been sent."""
+    closed = "0.050 > . 102:102(0) ack 1001 <ts 104/911>\n"
+    reset = "0.060 < P. 1001:1501(500) ack 101 <ts 912/102>\n0.061 > R 101:101(0)\n"
+    late = "0.070 > F. 101:101(0) ack 1001 <ts 103/911>\n"
+    assert "nat_not_undone" not in {d.cause for d in diagnoses(SPOKE + closed + reset + late)}

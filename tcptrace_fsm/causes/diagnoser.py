@@ -178,8 +178,16 @@ class Diagnoser(Judge):
         lost = None if self.lost is None else self.lost.whole
         stands_for: dict[int, list[int]] = {}
         many: dict[int, int] = {}
-        alike, twice = (lambda c: many[id(c)]), last.copies
-        world = World(self.ledger, cases, last.findings, now, self.profile, lost=lost, alike=alike, twice=twice)
+        world = World(
+            self.ledger,
+            cases,
+            last.findings,
+            now,
+            self.profile,
+            lost=lost,
+            alike=lambda c: many[id(c)],
+            twice=last.copies,
+        )
         for alike in self.likes.values():
             alike.share_out(world.copies, stands_for, many)
         self.held.doubt(world)

@@ -297,9 +297,11 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     since = rst.time - case[C_WAIT_SPOKE]
     owed = waiting and case[C_RESPONSES] < case[C_REQUESTS] and since < IMPATIENCE
     owed = owed and client_asks(case, since, case[C_RESPONSE_MAX])
+    # Without ACK it carries the number of a segment that it answers: one that the capture lacks, or that came long ago.
+    replies = rst.reply_rst
     return Verdict(
         36 if owed else 35,
-        "likely" if lost and not farewell_lost else "possible",
+        "likely" if lost and not farewell_lost and not replies else "possible",
         (
             f"{end.name} sent RST into an open connection ({case.frames(rst)})",
             (f"{lost:,} bytes were not acknowledged then" if lost else "all that was sent had been acknowledged")
@@ -308,8 +310,8 @@ def aborted(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
         f"{end.name} aborted the connection"
         + (f": {lost:,} bytes are lost" if lost else " without an answer" if owed else ", nothing was under way")
         + (f" ({case[C_RESPONSES]} of {case[C_REQUESTS]} requests were answered)" if owed and not lost else ""),
-        alternatives=("closed_with_unread_data", "reset_injected"),
-        severity="medium" if (lost and not farewell_lost) or owed else "low",
+        alternatives=("endpoint_restarted",) * replies + ("closed_with_unread_data", "reset_injected"),
+        severity="medium" if ((lost and not farewell_lost) or owed) and not replies else "low",
         where=SIDES[end.side],
         at=rst,
         amount=lost,

@@ -309,6 +309,8 @@ def unknown_at_once(case: Case, world: World) -> Verdict | None:
             continue
         if end.side == SERVER and not (end[E_UNIQUE] and (case.two_points or others_reset(case, end, rst, world))):
             continue
+        if max(s.seq for s in others) > end[E_UNIQUE] + 1:
+            continue  # its numbers show that it had closed: it knew the connection, and its application reads no more
         acked = max(s.ack for s in others)
         if any(s.length or s.ack > acked for s in end.segments if s.frame > rst.frame and not s.rst):
             continue  # it had got the data, or what it had sent before was overtaken by its RST

@@ -204,8 +204,10 @@ def abort_rst(c: View) -> Iterator[Hit]:
             abort.rst,
             aborted((end.name, end.peer.name), abort.lost, abort.rst.time - c[C_FIRST_TIME]),
             severity=None
-            if abort.lost > few and abort.rst.ack <= end.peer[E_NEXT] and not may_skip_packets(end.peer)
-            else "low",  # else it had more than is here
+            if abort.lost > few
+            and abort.rst.ack <= end.peer[E_NEXT]
+            and not (may_skip_packets(end.peer) or abort.rst.reply_rst)
+            else "low",  # else it had more than is here, or answers what is not here
         )
 
 

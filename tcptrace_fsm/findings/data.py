@@ -177,8 +177,9 @@ def stale(c: View) -> Iterator[Hit]:
             for s in end.segments
             if s.has(MARK_PAWS) and (s.length or s.fin) and not s.has(MARK_OUT_OF_ORDER, MARK_LOST_BEFORE)
         ]
-        # Who has reset the connection answers whatever comes by RST: he has no timestamps any more.
-        reset = next((x.frame for x in end.peer.segments if x.rst), None)
+        # Who has reset the connection answers whatever comes by RST: he has no timestamps any more. And what comes
+        # behind its sender's own RST was overtaken by that, the timestamp of which nobody keeps (RFC 7323 4.3).
+        reset = next((x.frame for x in c.segments if x.rst), None)
         if reset is not None:
             old = [s for s in old if s.frame < reset]
         if not old:

@@ -86,6 +86,7 @@ __all__ = [
     "when_taken_over",
 ]
 
+SHORTEST_TIMER = SECOND // 5  # what Linux and BSD wait at the least before they send again
 FAR = 1000  # IP identifications that lie so far apart are of two series
 PROBES = mask(MARK_KEEPALIVE, MARK_ZERO_WINDOW_PROBE, MARK_RETRANSMISSION)
 NOBODYS = mask(MARK_CAPTURE_DUPLICATE, MARK_BAD_CHECKSUM, MARK_STRAY_SYN)
@@ -370,9 +371,16 @@ def is_reported(end: End, again: Segment) -> bool:
 
 
 def met_shut_window(s: Segment, c: View) -> bool:
-    """Whether the receiver of a segment had no room when it was sent: what it drops then is not lost on the way."""
+    """Whether the receiver of a segment had no room when it was sent: what it drops then is not lost on the way.
+
+    Or just before, so that no timer can have run out since it has room again.
+    """
     latest = c.before(s, side=1 - s.side)
-    return latest is not None and latest.window == 0 and not latest.rst
+    if latest is None or latest.rst or latest.window == 0:
+        return latest is not None and not latest.rst
+    before = c.before(latest, side=1 - s.side)
+    reopened = before is not None and before.window == 0 and before.ack == latest.ack == s.seq
+    return reopened and s.time - latest.time < SHORTEST_TIMER
 
 
 def not_opened(end: End, again: list[Segment]) -> Segment | None:

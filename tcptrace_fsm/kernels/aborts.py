@@ -256,7 +256,7 @@ def weigh_abort(c: int, side: int, rst: int, d: int, block: Words, log: Words, o
     out[d + D_COUNT] = lost
     out[d + D_SPAN] = time - block[c + C_FIRST_TIME]
     few = LAST_WORDS if block[y + E_FIN] >= 0 else 0
-    if lost <= few or log[rst + L_ACK] > block[y + E_NEXT] or skips(y, block):
+    if lost <= few or log[rst + L_ACK] > block[y + E_NEXT] or skips(y, block) or log[rst + L_MARKS] & M_REPLY_RST:
         low = 1
     if low or lacks_segments(c, block, log):
         out[d + D_GRADE] = GRADE_LOW
