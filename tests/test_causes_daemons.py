@@ -135,3 +135,24 @@ def test_what_is_rejected_in_its_midst_is_told_with_who_rejects_it():
     found = diagnoses(text + "end 9\n")[0]
     assert found.cause == "path_dead"
     assert "administratively prohibited" in found.message
+
+
+@pytest.mark.parametrize(("ttl", "cause"), [(64, "accept_queue_full"), (63, "first_syn_dropped")])
+def test_between_router_and_server_the_server_is_not_at_hand(ttl, cause):
+    """However short the way to it is: what it says has passed a router, and so may SYNs have been dropped there."""
+    text = ""
+    for n in range(10):
+        late = 0.0 if n % 2 else 1.0
+        begun = f"port {40001 + n} 80\n{n} > S 0:0(0) ttl 64\n" + (f"{n + late} > S 0:0(0) ttl 64\n" if late else "")
+        text += begun
+        for after, segment in (
+            (0.0001, f"< S. 0:0(0) ack 1 ttl {ttl}"),
+            (0.01, "> . 1:1(0) ack 1 ttl 64"),
+            (0.0101, "> P. 1:101(100) ack 1 ttl 64"),
+            (0.0102, f"< P. 1:801(800) ack 101 ttl {ttl}"),
+            (0.0202, "> F. 101:101(0) ack 801 ttl 64"),
+            (0.0203, f"< F. 801:801(0) ack 102 ttl {ttl}"),
+            (0.0303, "> . 102:102(0) ack 802 ttl 64"),
+        ):
+            text += f"{n + late + after:.4f} {segment}\n"
+    assert told(text)[0][0] == cause

@@ -109,12 +109,11 @@ def at_server(case: Case, world: World) -> bool:
 
     Where no router is between them at all, the round trips of those that opened tell.
     """
-    if at_client(case):
-        return beside_server(case, world)
     ttl = case.server[E_TTL] if case.sent(SERVER) else -1
     if ttl < 0:
         ttl = next((b.server_ttl for b in world.to_host(case.server_host).answered), -1)
-    return ttl >= 0 and hops(ttl) == 0
+    near = ttl >= 0 and hops(ttl) == 0
+    return near and (beside_server(case, world) if at_client(case) else True)
 
 
 def beside_server(case: Case, world: World) -> bool:

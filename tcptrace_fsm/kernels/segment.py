@@ -60,6 +60,25 @@ def count_numbers(x: int, s: int, whole: int, segments: Words, rows: Words) -> i
     return 0
 
 
+def comes_again(x: int, y: int, s: int, segments: Words, rows: Words) -> int:
+    """Whether data that are new here were sent before, and lost on their way here: 1 or 0.
+
+    Their sender numbers its packets one by one, and some are missing since its last one, when it had nothing left to
+    acknowledge: they bore data. What a timer repeats comes after it: the first time within a second, each further time
+    after twice as long (RFC 6298).
+    """
+    counts = rows[x + E_LAST_FLAGS]
+    skipped = ((segments[s + S_IP_ID] - rows[x + E_IP_ID]) & 65535) - 1
+    if rows[x + E_IP_ID] <= 0 or not 1 <= skipped < SKIPPED_NEAR - 1 or rows[x + E_LAST_LEN] > ETHERNET_MSS:
+        return 0
+    steps = counts >> NUMBERED_SHIFT & bit(SKIPPED_SHIFT - NUMBERED_SHIFT) - 1
+    if steps < 4 or counts >> SKIPPED_SHIFT > steps >> 2 or rows[x + E_LAST_ACK] < rows[y + E_NEXT]:
+        return 0
+    paused = segments[s + S_TIME] - rows[x + E_LAST_TIME]
+    most = bit(skipped if skipped < 6 else 6) - 1
+    return 1 if TIMEOUT_LEAST * MILLISECOND <= paused <= most * 1000 * MILLISECOND else 0
+
+
 def be_last(c: int, x: int, s: int, ack: int, now: int, segments: Words, rows: Words) -> int:
     """Keep what the next segment will be compared with."""
     rows[x + E_SEGMENTS] += 1
@@ -120,6 +139,8 @@ def predicted(c: int, side: int, s: int, segments: Words, rows: Words, control: 
         if rows[x + E_LAST_SEQ] == segments[s + S_SEQ] and rows[x + E_LAST_LEN]:
             return 0
         if rows[y + E_WINDOW] >= 0 and 0 <= rows[y + E_EDGE] <= end:
+            return 0
+        if now - rows[x + E_LAST_TIME] >= TIMEOUT_LEAST * MILLISECOND and comes_again(x, y, s, segments, rows):
             return 0
     elif ack == rows[x + E_ACK] or ack == rows[x + E_LAST_ACK]:
         return 0
@@ -409,6 +430,8 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         return count_copy(c, x, s, marks, segments, rows)
     overtaken = has_older_stamp(x, s, segments, rows)
     marks = M_PAWS if overtaken else 0
+    if segments[s + S_LEN] and seq == rows[x + E_NEXT] and not flags & (TCP_SYN | TCP_FIN | TCP_RST):
+        marks |= M_SENT_BEFORE if comes_again(x, y, s, segments, rows) else 0
     if flags & TCP_RST and segments[s + S_CHECKSUM] == CHECKSUM_BAD and is_damaged(x, y, s, segments, rows):
         marks |= M_BAD_CHECKSUM
     elif flags & TCP_RST:

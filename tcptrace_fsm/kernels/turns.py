@@ -20,6 +20,17 @@ def segment_room(y: int, rows: Words) -> int:
     return rows[y + E_MSS] - 40 if rows[y + E_MSS] > 80 else 1200
 
 
+def room_upto(x: int, y: int, rows: Words) -> int:
+    """Up to which number ``y`` has room for ``x`` now, also if it took back window, as who scales it unasked seems to.
+
+    Not below what was sent before it did: that is the shut window's. RFC 9293 3.8.6 asks senders to be prepared for it.
+    """
+    now = rows[y + E_ACK] + rows[y + E_WINDOW]
+    if rows[y + E_ACK] >= 0 and rows[y + E_WINDOW] >= 0 and rows[x + E_NEXT] <= now < rows[y + E_EDGE]:
+        return now
+    return rows[y + E_EDGE]
+
+
 def is_held_back(c: int, side: int, rows: Words) -> int:
     """Whether ``side`` goes on the moment it hears of an ACK of all that it had sent, and that ACK was delayed.
 
@@ -70,7 +81,7 @@ def went_on(c: int, side: int, s: int, bits: int, tracker: Tracker) -> int:
     slack = 5 * MILLISECOND
     at_once = (here + here // 4 if here > 0 else 0) + slack  # the way is the shortest: most take longer
     purpose = WAIT_APPLICATION * 2 + side
-    if bits & WB_TIGHT and rows[x + E_NEXT] >= rows[y + E_EDGE]:
+    if bits & WB_TIGHT and rows[x + E_NEXT] >= room_upto(x, y, rows):
         purpose = WAIT_WINDOW * 2 + 1 - side  # it sends what little there is room for
     elif bits & WB_RELIEVED and clock - rows[y + E_LAST_TIME] <= at_once:
         spend(c, rows[y + E_LAST_TIME], WAIT_WINDOW * 2 + 1 - side, after, rows, waits, control)
@@ -219,14 +230,17 @@ def take_data(c: int, side: int, s: int, bits: int, tracker: Tracker) -> int:
         there = rows[c + C_WAIT_SPOKE + last] + (way if way > 0 else 0)
         if side == SERVER:
             there = words_arrived(c, rows)
-            response = answered(c, clock - there, frame, rows)
+            if bits & WB_UNSEEN and rows[c + C_WAIT_ACKED] > there:
+                there = rows[c + C_WAIT_ACKED]
+            response = answered(c, 0 if bits & WB_UNSEEN else clock - there, frame, rows)
     if bits & WB_CLOSING and not (answer and side == SERVER):
         spend(c, clock, WAIT_CLOSE * 2 + closer(c, bits, rows), frame, rows, waits, control)
     elif not spoken:
         spend(c, clock, WAIT_APPLICATION * 2 + side, frame, rows, waits, control)
     elif answer:
         spend(c, there if there < clock else clock, WAIT_TRANSFER * 2 + last, frame, rows, waits, control)
-        spend(c, clock, WAIT_APPLICATION * 2 + side, frame, rows, waits, control)
+        purpose = WAIT_RETRANSMISSION if bits & WB_UNSEEN else WAIT_APPLICATION
+        spend(c, clock, purpose * 2 + side, frame, rows, waits, control)
     elif last != side:
         # It sends before it has what its peer sent meanwhile.
         ways = 20 * MILLISECOND
@@ -236,7 +250,7 @@ def take_data(c: int, side: int, s: int, bits: int, tracker: Tracker) -> int:
         spend(c, clock, purpose * 2 + side, frame, rows, waits, control)
     elif bits & WB_BLOCKED << side:
         spend(c, clock, WAIT_WINDOW * 2 + 1 - side, frame, rows, waits, control)
-    elif bits & WB_LOSS << side:
+    elif bits & (WB_LOSS << side | WB_UNSEEN):
         spend(c, clock, WAIT_RETRANSMISSION * 2 + side, frame, rows, waits, control)
     else:
         paused = clock - rows[c + C_WAIT_DONE]

@@ -109,7 +109,7 @@ def look(c: int, bits: int, rows: Words) -> int:
             bits &= ~WB_REFUSED
         elif rows[y + E_WINDOW] == 0:
             bits |= WB_REFUSED
-        room = rows[y + E_EDGE] - rows[x + E_NEXT]
+        room = room_upto(x, y, rows) - rows[x + E_NEXT]
         least = segment_room(y, rows)
         if rows[y + E_WINDOW] >= 0 and rows[y + E_EDGE] >= 0 and (room < least or rows[y + E_WINDOW] == 0):
             if room <= 0 or rows[y + E_WINDOW] == 0 or bits & WB_MORE << last:
@@ -251,7 +251,7 @@ def take_event(c: int, side: int, s: int, marks: int, before: int, bits: int, tr
                 bits |= WB_OPEN
         if new and (segments[s + S_LEN] or not flags & TCP_FIN):
             happened = 1
-            response = take_data(c, side, s, bits, tracker)
+            response = take_data(c, side, s, bits | (WB_UNSEEN if marks & M_SENT_BEFORE else 0), tracker)
             bits = speak(c, side, s, bits, segments, rows)
             rows[c + C_WAIT_SPOKE + side] = clock
         elif marks & marks_with_effect():

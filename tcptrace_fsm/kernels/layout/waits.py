@@ -43,6 +43,7 @@ WB_REFUSED = 131072  # its peer shut its window on what was sent: that comes aga
 WB_TIGHT = 262144  # its peer's window has no room for a whole segment; it may have said all
 WB_RELIEVED = 524288  # ... and has again, since the last that it sent
 WB_HEARD = 4194304  # of the segment at hand: its sender had an ACK that the capture has not shown
+WB_UNSEEN = 8388608  # of the segment at hand: a timer sent it again, and its first copy was lost on its way here
 WB_SHORT = 1048576  # 1048576, 2097152: its latest data did not fill a segment: it had no more to send then
 
 # --- wait: one interval in which a connection stood still (made by waits) --------------------------------------------
