@@ -71,7 +71,9 @@ def leak(case: Case, world: World) -> Verdict | None:
     quiet = case.end - end[E_LAST_TIME]
     evidence = [
         f"{end.peer.name} sent its FIN and {end.name} acknowledged it ({case.frames(fin, entered.frame)})",
-        f"{end.name} has said nothing for {span(quiet)} and sent no FIN in {span(waited)}",
+        f"{end.name} has said nothing since, and sent no FIN, for {span(waited)}"
+        if span(quiet) == span(waited)
+        else f"{end.name} has said nothing for {span(quiet)} and sent no FIN in {span(waited)}",
     ]
     if probes:
         evidence[1] = f"{end.name} sent no FIN in {span(waited)}"
