@@ -64,9 +64,11 @@ class Midstream(One):
         return Found(
             group,
             None,
-            f"{self.of_all} were open already when the capture began, or their handshakes are missing: who opened "
-            "them, their "
-            "options and window scales are not known",
+            f"the connection goes on without a beginning, from frame {group.frame} on: it was open already when the "
+            "capture began, or its handshake is missing; who opened it, its options and window scales are not known"
+            if self.alone
+            else f"{self.of_all} go on without a beginning: they were open already when the capture began, or their "
+            "handshakes are missing; who opened them, their options and window scales are not known",
         )
 
 
@@ -79,13 +81,13 @@ class StillOpen(One):
 
     def found(self, group: Group, now: int) -> Found:
         """The finding."""
-        return Found(
-            group,
-            None,
-            f"{self.of_all} were still open when the capture ended"
-            + (f", the first of them {span(now - group.first)} old" if now - group.first >= MILLISECOND else "")
-            + ": how they close is not known",
-        )
+        age = f"{span(now - group.first)} old" if now - group.first >= MILLISECOND else ""
+        if self.alone:
+            text = f"the connection was still open when the capture ended{', ' * bool(age)}{age}: how it closes"
+        else:
+            first = f", the first of them {age}" if age else ""
+            text = f"{self.of_all} were still open when the capture ended{first}: how they close"
+        return Found(group, None, f"{text} is not known")
 
 
 def one_sided(words: array[int], rows: array[int]) -> array[int]:

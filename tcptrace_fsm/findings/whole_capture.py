@@ -40,10 +40,15 @@ class One(Collector):
     @property
     def of_all(self) -> str:
         """How many of the connections, in words; what the capture shows twice is one, as far as that is known."""
-        count, ids = self.group.count, self.group.ids
-        if not self.copies or ids is None:
-            return f"{count:,} of {self.total:,} connections"
-        return f"{len({self.copies.get(n, n) for n in ids}):,} of {self.total - len(self.copies):,} connections"
+        count, ids, total = self.group.count, self.group.ids, self.total
+        if self.copies and ids is not None:
+            count, total = len({self.copies.get(n, n) for n in ids}), total - len(self.copies)
+        return f"{count:,} of {total:,} connections"
+
+    @property
+    def alone(self) -> bool:
+        """Whether the capture has no other connection than the one that shows it."""
+        return self.total == 1
 
 
 WHOLE = """
