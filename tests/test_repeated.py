@@ -107,3 +107,13 @@ def test_who_resets_data_behind_its_own_fin_knew_the_connection():
     reset = "0.060 < P. 1001:1501(500) ack 101 <ts 912/102>\n0.061 > R 101:101(0)\n"
     late = "0.070 > F. 101:101(0) ack 1001 <ts 103/911>\n"
     assert "nat_not_undone" not in {d.cause for d in diagnoses(SPOKE + closed + reset + late)}
+
+
+def test_what_a_tail_loss_probe_has_shown_to_be_lost_waits_for_no_timer():
+    """Its answer tells of the last bytes: what is missing before them is repeated at once (RFC 8985 7.4)."""
+    flight = "0.070 > P. 101:201(100) ack 1\n0.080 > P. 201:301(100) ack 1\n0.140 < . 1:1(0) ack 101\n"
+    probe = "0.360 > P. 201:301(100) ack 1\n0.410 < . 1:1(0) ack 101 <sack 201:301>\n"
+    again = "{0} > P. 101:201(100) ack 1\n{0}9 < . 1:1(0) ack 301\nend 3\n"
+    assert "rto_retransmission" not in findings(OPENED + flight + probe + again.format("0.411"))
+    assert "fast_retransmission" in findings(OPENED + flight + probe + again.format("0.411"))
+    assert "rto_retransmission" in findings(OPENED + flight + probe + again.format("0.811"))

@@ -231,7 +231,11 @@ def sent_before(x: int, y: int, seq: int, end: int, s: int, segments: Words, row
     if seq <= rows[y + E_ACK] or rows[y + E_ACK] < 0:
         # The oldest unacknowledged byte: what made its sender repeat it?
         waited = now - rows[x + E_HEAD_TIME]
-        if asked and rows[y + E_DUP_RUN] >= DUPLICATE_ACKS_ASK:
+        # One that tells of all that was sent behind says what is lost, as the answer to a tail-loss probe (RFC 8985).
+        way = rows[y + E_RTT_MIN]
+        at_once = 20 * MILLISECOND + way + way // 2 if way >= 0 else 0
+        told = 1 if rows[y + E_SACK_HIGH] >= rows[x + E_NEXT] and now - rows[y + E_LAST_TIME] <= at_once else 0
+        if asked and (told or rows[y + E_DUP_RUN] >= DUPLICATE_ACKS_ASK):
             marks |= M_FAST
         elif rows[x + E_HEAD_TIME] >= 0 and waited >= TIMEOUT_LEAST * MILLISECOND:
             marks |= M_TIMEOUT
