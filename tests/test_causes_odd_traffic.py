@@ -208,3 +208,19 @@ def test_a_capture_that_begins_with_a_close_does_not_show_whether_the_connection
     """
     (said,) = [d for d in diagnoses(crossing) if d.cause in {"closed_with_unread_data", "reused_after_close"}]
     assert (said.confidence, said.alternatives) == ("possible", ("reused_after_close", "aborted_by_application"))
+
+
+@pytest.mark.parametrize("flags", ["-", "F", "FPU"])
+def test_a_segment_or_two_that_no_connection_begins_with_are_no_scan(flags):
+    """Damage makes such segments; a host is taken for a scanner from a few ports on."""
+
+    def told(ports):
+        probes = "".join(
+            f"port 50000 {1000 + n}\n{n} > {flags} 0:0(0)\n{n}.1 < R. 0:0(0) ack 0\n" for n in range(ports)
+        )
+        return [(d.cause, d.message) for d in diagnoses(probes)]
+
+    assert [told(1), told(2)] == [[], []]
+    ((cause, message),) = told(3)
+    assert cause == "scan"
+    assert "to several ports" in message

@@ -47,15 +47,6 @@ def test_by_column_they_say_what_each_says(kind):
     assert len({one.message for one in each}) > 40
 
 
-def test_a_host_is_found_by_its_address():
-    """And no other."""
-    some = lone("null_scan", 2)
-    hosts = list(zip(*(some.column(A_KEY + i) for i in range(3)), strict=True))
-    assert [some.of(host) for host in hosts] == list(some)
-    assert some.of((2, 0, 0)) is None
-    assert some.of((0, 0, -1)) is None
-
-
 def test_all_together_come_in_order_of_time():
     """Those that are made already among them; counts and the connections concerned are those of the words."""
     made = [one._replace(time=9 - one.time, message=f"{i} made") for i, one in enumerate(lone("xmas_scan", 3, 5))]

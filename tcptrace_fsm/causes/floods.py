@@ -14,8 +14,8 @@ from tcptrace_fsm.causes.briefs import (
 )
 from tcptrace_fsm.causes.case import host_text
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
+from tcptrace_fsm.core.words import LOUD
 from tcptrace_fsm.findings.keys import NEVER_OPENED
-from tcptrace_fsm.findings.lone import in_turn
 from tcptrace_fsm.findings.rule import SECOND, span
 from tcptrace_fsm.kernels.grouping import most_within
 from tcptrace_fsm.kernels.layout import (
@@ -127,22 +127,24 @@ def probed(case: Case) -> bool:
 
 
 def by_odd_segments(case: Case, world: World) -> Verdict | None:
-    """One host sends many listeners what no connection begins with; surveys have found it out."""
+    """One host sends several listeners what no connection begins with; surveys have found it out.
+
+    They are sure of it from a few on: a segment or two may have been damaged on the way.
+    """
     host = host_text(case.client_host)
 
     def by_sender() -> dict[str, Finding]:
-        return {f.message.split(" ", 1)[0]: f for f in reversed(world.found(*ODD_SCANS))}
+        return {f.message.split(" ", 1)[0]: f for f in reversed(world.found(*ODD_SCANS)) if f.severity in LOUD}
 
-    made = world.once("odd scans", by_sender).get(host)
-    finding = min([*([made] if made else ()), *world.lone(case.client_host, ODD_SCANS)], key=in_turn, default=None)
+    finding = world.once("odd scans", by_sender).get(host)
     if finding is None:
         return None
     return Verdict(
         92,
         "likely",
         (f"{finding.message} ({case.frames(*finding.frames[:3])} ...)",),
-        f"{host} sends many ports segments that belong to no connection, {case.service_text} for one: what comes back "
-        "tells it which are open",
+        f"{host} sends segments that belong to no connection to several ports, {case.service_text} for one: what comes "
+        "back tells it which are open",
     )
 
 

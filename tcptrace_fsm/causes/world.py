@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tcptrace_fsm.causes.briefs import (
@@ -50,7 +51,7 @@ from tcptrace_fsm.kernels.layout import (
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Container, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.core.finished import Block, Finding, Findings
@@ -206,8 +207,8 @@ class World:
         self._ledger = ledger
         self.cases = cases
         self.findings = findings
-        self._lone = [some for part in findings.lazy if isinstance(part, Surveyed) for some in part.lone]
-        self.kinds = frozenset(f.kind for f in findings.made).union(some.survey.kind for some in self._lone)
+        lone = chain.from_iterable(part.lone for part in findings.lazy if isinstance(part, Surveyed))
+        self.kinds = frozenset(f.kind for f in findings.made).union(some.survey.kind for some in lone)
         self.now = now
         self.profile = profile
         self.lost = lost
@@ -381,11 +382,6 @@ class World:
     def found(self, *kinds: str) -> list[Finding]:
         """What surveys found of these kinds, without hosts that did something once: see :meth:`lone`."""
         return [] if self.kinds.isdisjoint(kinds) else [f for f in self.findings.made if f.kind in kinds]
-
-    def lone(self, host: Name, kinds: Container[str]) -> list[Finding]:
-        """What surveys found of these kinds of a host that did something once."""
-        found = [some.of(host) for some in self._lone if some.survey.kind in kinds]
-        return [finding for finding in found if finding is not None]
 
 
 def _grouped(things: Sequence[T], key: Callable[[T], Name]) -> dict[Name, list[T]]:

@@ -6,7 +6,6 @@ Whoever sends one odd segment each of many hosts makes as many findings, all of 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
@@ -35,8 +34,6 @@ from tcptrace_fsm.text.addresses import address_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-
-    from tcptrace_fsm.findings.groups import Name
 
 __all__ = ["Lone", "Surveyed", "in_turn"]
 
@@ -113,15 +110,6 @@ class Lone:
             words[A_ID], SIDES[words[A_SIDE]], words[A_FIRST], words[A_FRAME], survey.kind, survey.category,
             self.severity, BASIS, self._say(words), (words[A_FRAME],), survey.rfc, None,
         )  # fmt: skip
-
-    def of(self, host: Name) -> Finding | None:
-        """What was found of a host."""
-
-        def host_at(i: int) -> Name:
-            return tuple(self._words[i * ATTEMPT_SIZE + A_KEY : i * ATTEMPT_SIZE + A_KEY + len(host)])
-
-        i = bisect_left(range(len(self)), host, key=host_at)
-        return self.finding(i) if i < len(self) and host_at(i) == host else None
 
     def columns(self) -> Columns:
         """What they say, column by column."""

@@ -97,7 +97,7 @@ def active_connection_reuse(c: View) -> Iterator[Hit]:
         end.side,
         syn,
         f"{end.name} opened the four-tuple to {end.peer.name} anew, and that was accepted, although the connection on "
-        f"it was open and had been silent for {span(silent)} only: both ends lost it, or its close is not in the "
+        f"it was open and had been silent for {span(silent)}: both ends lost it, or its close is not in the "
         "capture",
         severity="low" if silent >= FORGOTTEN else None,
     )

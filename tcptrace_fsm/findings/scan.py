@@ -168,9 +168,10 @@ class Probes(OfAttempts):
 
     def message(self, host: str, ports: str, reset: int, count: int) -> str:
         """What is said of a host."""
+        what = "a scan for open ports" if count > 1 else "a probe for an open port, or damage on the way"
         return (
             f"{host} sent {self.text} to {ports} that had no connection with it; {reset:,} of "
-            f"{count_of(count, 'attempt')} were answered with RST: a scan for open ports"
+            f"{count_of(count, 'attempt')} were answered with RST: {what}"
         )
 
 
