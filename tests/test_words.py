@@ -106,4 +106,4 @@ def test_a_single_thing_has_a_singular_noun_and_verb():
     assert agreed("1 bytes were sent 1 times; 1 other connections have it, 21 bytes") == (
         "1 byte was sent 1 time; 1 other connection has it, 21 bytes"
     )
-    assert agreed("1 of 1 connections were, and 10.0.0.1 segments") == "1 of 1 connections were, and 10.0.0.1 segments"
+    assert agreed("1 of 1 connections were, and 10.0.0.1 segments") == "1 of 1 connections was, and 10.0.0.1 segments"

@@ -61,15 +61,17 @@ class Midstream(One):
     def found(self, group: Group, now: int) -> Found:
         """The finding."""
         del now
-        return Found(
-            group,
-            None,
-            f"the connection goes on without a beginning, from frame {group.frame} on: it was open already when the "
-            "capture began, or its handshake is missing; who opened it, its options and window scales are not known"
-            if self.alone
-            else f"{self.of_all} go on without a beginning: they were open already when the capture began, or their "
-            "handshakes are missing; who opened them, their options and window scales are not known",
-        )
+        if self.one:
+            text = (
+                f"{self.one} goes on without a beginning, from frame {group.frame} on: it was open already when the "
+                "capture began, or its handshake is missing; who opened it, its options and window scales are not known"
+            )
+        else:
+            text = (
+                f"{self.of_all} go on without a beginning: they were open already when the capture began, or their "
+                "handshakes are missing; who opened them, their options and window scales are not known"
+            )
+        return Found(group, None, text)
 
 
 class StillOpen(One):
@@ -82,8 +84,8 @@ class StillOpen(One):
     def found(self, group: Group, now: int) -> Found:
         """The finding."""
         age = f"{span(now - group.first)} old" if now - group.first >= MILLISECOND else ""
-        if self.alone:
-            text = f"the connection was still open when the capture ended{', ' * bool(age)}{age}: how it closes"
+        if self.one:
+            text = f"{self.one} was still open when the capture ended{', ' * bool(age)}{age}: how it closes"
         else:
             first = f", the first of them {age}" if age else ""
             text = f"{self.of_all} were still open when the capture ended{first}: how they close"

@@ -46,9 +46,9 @@ class One(Collector):
         return f"{count:,} of {total:,} connections"
 
     @property
-    def alone(self) -> bool:
-        """Whether the capture has no other connection than the one that shows it."""
-        return self.total == 1
+    def one(self) -> str:
+        """The connection, in words, where only one shows it; else nothing."""
+        return "" if self.group.count > 1 else "the connection" if self.total == 1 else self.of_all
 
 
 WHOLE = """

@@ -11,6 +11,7 @@ THINGS = (
     "segments"
 )
 ONE = re.compile(rf"(?<![\w.,:/#-])(?<!of )1 (other )?({THINGS}|times)\b( were| are| have)?")
+ONE_OF = re.compile(r"(?<![\w.,:/#-])1 of [\d,]+ connections( were| are| have)")
 VERBS = {" were": " was", " are": " is", " have": " has"}
 
 
@@ -19,11 +20,15 @@ def agreed(text: str) -> str:
 
     >>> agreed("1 bytes were lost, 1 times, of 1 connections; 21 bytes")
     '1 byte was lost, 1 time, of 1 connections; 21 bytes'
+    >>> agreed("1 of 5 connections have holes, 21 of 25 connections have none")
+    '1 of 5 connections has holes, 21 of 25 connections have none'
     """
     at = text.find("1 ")
     while at >= 0:  # quicker than to search a whole sentence for what begins with a look back
         if m := ONE.match(text, at):
             text = f"{text[:at]}1 {m[1] or ''}{_singular(m[2])}{VERBS.get(m[3] or '', '')}{text[m.end() :]}"
+        elif m := ONE_OF.match(text, at):
+            text = f"{text[: m.start(1)]}{VERBS[m[1]]}{text[m.end() :]}"
         at = text.find("1 ", at + 2)
     return text
 
