@@ -60,6 +60,15 @@ def test_idle_connections_that_were_reset_together_while_another_lives_on_were_f
     assert told(IDLE + ends) == [("idle_timeout_in_path", "possible")]
 
 
+def test_who_answers_others_while_one_is_repeated_after_a_silence_is_not_gone():
+    """What is repeated in vain was idle before, and the host is there."""
+    again = "port 40001 80\n" + "".join(f"{t} > P. 101:201(100) ack 201\n" for t in (400, 400.3, 400.9, 402.1, 404.5))
+    for more, said in ((opened(40100, 403), "likely"), ("", "possible")):
+        found = diagnoses(opened(40001, 0) + again + more + "end 410\n")[0]
+        assert (found.cause, found.confidence) == ("idle_timeout_in_path", said)
+        assert ("peer_vanished" in found.alternatives) == (not more)
+
+
 def test_connections_that_were_reset_while_they_worked_tell_of_a_restart():
     """All of a host's, idle or not, within a minute."""
     ends = "".join(reset(40001 + n, 70 + n) for n in range(3))
@@ -189,6 +198,18 @@ def test_what_comes_long_after_its_neighbours_was_sent_again():
     """Of a loss before the capture point only the repetition is seen; one round trip later it was let go by an ACK."""
     assert told(late_rest(0.21)) == [("path_loss", "possible")]
     assert told(late_rest(0.04)) == []
+
+
+def test_what_comes_late_while_another_connection_fills_the_line_waits_in_its_queue():
+    """Another download between the hosts goes on meanwhile; a small one tells nothing."""
+    text = late_rest(0.21)
+    at = max(float(line.split()[0]) for line in text.splitlines() if line.strip()[:1].isdigit())
+    opening = "port 40200 80\n0 > S 0:0(0)\n0 < S. 0:0(0) ack 1\n0 > . 1:1(0) ack 1\n"
+    for size, said in ((3000, []), (30, [("path_loss", "possible")])):
+        more = "".join(
+            f"{at + n / 1000:.4f} < . {1 + n * size}:{1 + (n + 1) * size}({size}) ack 1\n" for n in range(100)
+        )
+        assert told(opening + "port 40001 80\n" + text + "port 40200 80\n" + more) == said
 
 
 def test_what_the_capture_lacks_was_not_lost_on_its_way():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcptrace_fsm.causes.beyond import silent_beyond
+from tcptrace_fsm.causes.beyond import silent_beyond, still_talk
 from tcptrace_fsm.causes.cause import Cause, Verdict
 from tcptrace_fsm.causes.silences import QUIET, asked_at, ended_by_box, limit_text, usual_ttl
 from tcptrace_fsm.causes.stall import REPEATED, stalls
@@ -121,9 +121,14 @@ def forgotten(case: Case, world: World) -> Verdict | None:
             continue
         what = f"{stall.size:,} bytes" if stall.size else "its FIN"
         known = limit_text(silence)
+        others = still_talk(case, stall, world)
+        if others:
+            known = f"connection {others[0].conn_id} between the hosts was answered meanwhile" + (
+                known and f"; {known}"
+            )
         return Verdict(
             60,
-            "possible",
+            "likely" if others else "possible",
             (
                 f"nothing had been said for {span(silence)} when {stall.end.name} sent {what} ({case.frames(first)})",
                 (
@@ -133,8 +138,8 @@ def forgotten(case: Case, world: World) -> Verdict | None:
                 *([known] if known else []),
             ),
             f"after {span(silence)} of silence nothing that {stall.end.name} sends is answered: a box on the path has "
-            "forgotten the idle connection, or the peer is gone",
-            alternatives=("peer_vanished", "path_dead"),
+            "forgotten the idle connection" + ("" if others else ", or the peer is gone"),
+            alternatives=("path_dead",) if others else ("peer_vanished", "path_dead"),
             at=first,
             amount=silence,
         )

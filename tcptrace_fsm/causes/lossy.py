@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.beyond import still_talk
+from tcptrace_fsm.causes.briefs import CLIENT_BYTES, SERVER_BYTES
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
 from tcptrace_fsm.causes.stall import PATIENCE, REPEATED, Stall, acked_beyond, damaged, stalls, unanswered
 from tcptrace_fsm.findings.evidence import HANDSHAKE, cuts_options
@@ -12,6 +13,9 @@ from tcptrace_fsm.findings.lacking import shown_from
 from tcptrace_fsm.findings.needs import holds_bare_acks, incomplete
 from tcptrace_fsm.findings.rule import SECOND, mask, span
 from tcptrace_fsm.kernels.layout import (
+    C_FIRST_TIME,
+    C_ID,
+    C_LAST_TIME,
     C_LONGEST_AFTER,
     C_LONGEST_FOR,
     C_LONGEST_WAIT,
@@ -52,6 +56,7 @@ SOON = 5 * SECOND  # the first repetitions come within this (RFC 6298 section 2,
 ORDINARY = 0.01  # of all segments: what an ordinary path loses at most
 BAD = 3  # in 100 bytes: ordinary paths lose less
 FELT = SECOND // 20  # of waiting in all: less is nothing to anybody, however much is sent again
+BULK = 200_000  # bytes: so much at once fills the queue of a line
 MANY = 20  # segments: fewer may be one bad moment
 MINUTE = 60 * SECOND  # a timer that has backed off fires once in so long, or sooner
 
@@ -162,7 +167,18 @@ def needless(end: End) -> int:
     return max(reported, soon)
 
 
-def lost_before(case: Case) -> Verdict | None:
+def fills_the_line(case: Case, side: int, world: World) -> bool:
+    """Whether another connection between its hosts was sent much by the same side meanwhile: what waits, queues."""
+    bytes_of = SERVER_BYTES if side else CLIENT_BYTES
+    others = world.between(case.client_host, case.server_host)
+    columns = (others.column(word) for word in (C_ID, C_FIRST_TIME, C_LAST_TIME, bytes_of))
+    return any(
+        sent >= BULK and number != case.conn_id and began < case.last_time and ended > case.first_time
+        for number, began, ended, sent in zip(*columns, strict=True)
+    )
+
+
+def lost_before(case: Case, world: World) -> Verdict | None:
     """Segments that never came here, and of which only the repetition is seen: it comes long after its neighbours."""
     if incomplete(case.view):
         return None  # what is missing here may have come to its receiver all the same
@@ -178,6 +194,8 @@ def lost_before(case: Case) -> Verdict | None:
             continue
         if case[C_LONGEST_WAIT] > SOON or case[C_MARKS] & mask(MARK_ACK_UNSEEN):
             continue  # no sender waits for so long before it repeats; or frames are missing for another reason
+        if fills_the_line(case, end.side, world):
+            continue
         worst = f"{span(case[C_LONGEST_WAIT])} at a time ({case.frames(case[C_LONGEST_AFTER])})"
         return Verdict(
             35,
@@ -277,7 +295,7 @@ def lost(case: Case, world: World) -> Verdict | None:
         )
         if best is None or cost > best[0]:
             best = cost, verdict
-    return best[1] if best else lost_before(case)
+    return best[1] if best else lost_before(case, world)
 
 
 def sent_again(case: Case, side: int, world: World) -> tuple[int, int]:
