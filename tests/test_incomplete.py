@@ -231,3 +231,26 @@ def test_one_direction_stamped_late_does_not_mix_two_connections():
     outcome = run("\n".join([late[0], *ordered[0], late[10], *ordered[1]]), rules=True)
     assert [c["C_INCARNATION"] for c in outcome.connections] == [0, 1]
     assert loud(outcome) == []
+
+
+ALONE = "isn 1000 0\n{0}\nend 3"
+
+
+@pytest.mark.parametrize(
+    "text, path",
+    [
+        # lwIP aborts what it has asked for: RCV.NXT is 0 still
+        ("1.000 > R. 1:1(0) ack 0 id 5 ttl 255", "CLOSED SYN_SENT CLOSED"),
+        ("1.000 > R. 1:1(0) ack 0 id 5 ttl 64", ""),  # others send none in SYN_SENT: a middlebox's answer to an ACK
+        ("1.000 > R. 1:1(0) ack 9 id 5 ttl 255", ""),  # it had received something
+        ("1.000 > R 1:1(0) id 5 ttl 255", ""),
+        ("1.000 < R. 1:1(0) ack 1 id 5 ttl 255", ""),
+        # and such an RST that has overtaken its SYN, as its number shows
+        ("1.000 > R. 1:1(0) ack 0 id 5\n1.001 > S 0:0(0) id 4", "CLOSED SYN_SENT CLOSED"),
+        ("1.000 > R. 1:1(0) ack 0 id 5\n1.001 > S 0:0(0) id 6", "CLOSED SYN_SENT"),  # it asked after that
+        ("1.000 > R. 1:1(0) ack 0 id 5\n1.100 > S 0:0(0) id 4", "CLOSED SYN_SENT"),  # too late for that
+        ("1.000 > R. 1:1(0) ack 1 id 5\n1.001 > S 0:0(0) id 4", "CLOSED SYN_SENT"),
+    ],
+)
+def test_an_rst_of_nothing_aborts_what_was_asked_for(text, path):
+    assert run(ALONE.format(text)).connections[0].path("client") == path

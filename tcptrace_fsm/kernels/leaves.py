@@ -223,6 +223,26 @@ def answers_after_close(tcb: Tcb, w: int) -> int:
     return 1 if tcb.log[v].length and tcb.log[v].seq + tcb.log[v].length > tcb.own_ack else 0
 
 
+def opened_unseen(tcb: Tcb, w: int) -> int:
+    """The RST ``w`` is all that has passed of an endpoint so far, and acknowledges nothing: it aborts in SYN_SENT.
+
+    Only lwIP sends one there (tcp_abandon), with RCV.NXT as it was before any SYN came: 0. Its SYN was lost before it
+    got here, where no other has passed and the RST's hop limit is lwIP's; or it is the next to pass, overtaken, and was
+    numbered before. 1 if that opened it.
+    """
+    if tcb.side != CLIENT or tcb.log[w].ack != 0 or not tcb.log[w].flags & TCP_ACK or tcb.peer.segments:
+        return 0
+    v = next_of(tcb, tcb.side, w + 1)
+    if v >= tcb.n:
+        return inferred(tcb, EV_SND_SYN, w, -1) if w == 0 and tcb.endpoint.ttl > 128 else 0
+    if tcb.log[v].flags & (TCP_SYN | TCP_ACK) != TCP_SYN or not 0 < tcb.log[w].ip_id - tcb.log[v].ip_id <= LOOKED_AT:
+        return 0
+    if tcb.log[v].time - tcb.log[w].time > OVERTAKEN_WITHIN * MILLISECOND:
+        return 0
+    tcb.opened = OPENED_ACTIVE
+    return inferred(tcb, EV_SND_SYN, w, tcb.log[w].time - ANSWER_DUE * MILLISECOND)
+
+
 def own_rst(tcb: Tcb, w: int) -> int:
     """The endpoint sends the RST ``w``: an abort, or an answer to what met no connection."""
     flags = tcb.log[w].flags
@@ -230,7 +250,9 @@ def own_rst(tcb: Tcb, w: int) -> int:
     if is_foreign(tcb, w) and not answers_after_close(tcb, w):
         return 0
     # An endpoint that talks on after an RST did not send it (or it is older, and was overtaken).
-    if tcb.last_alive > t + (0 if tcb.local else OVERTAKEN_WITHIN * MILLISECOND) or not tcb.started:
+    if tcb.last_alive > t + (0 if tcb.local else OVERTAKEN_WITHIN * MILLISECOND):
+        return 0
+    if not tcb.started and not opened_unseen(tcb, w):
         return 0
     take_fin_before(tcb, w)
     close_before(tcb, w)

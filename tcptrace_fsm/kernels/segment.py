@@ -421,6 +421,8 @@ def take_segment(c: int, side: int, s: int, segments: Words, rows: Words, log: W
         ack = widen(segments[s + S_ACK], rows[y + E_BASE], rows[y + E_NEXT])
         if ack < 0:
             ack = 0
+    elif flags & TCP_ACK and not segments[s + S_ACK] and segments[s + S_SEQ]:
+        ack = 0  # an RST's, of nothing: its sender has received no SYN, or not one in four billion
     marks = copy_mark(c, side, s, ack, segments, rows, log)
     if marks:
         if not rows[c + C_MARKS] & marks:
