@@ -12,7 +12,9 @@ from tcptrace_fsm.core.words import SEVERITIES
 from tcptrace_fsm.findings import RULES
 from tcptrace_fsm.runs.run import new_engine
 from tcptrace_fsm.tcp.notation import read
+from tcptrace_fsm.tcp.profiles import AUTO
 from tests.strategies import plain_engine, run, watched_engine
+from tests.test_fingerprint import FREEBSD, LINUX
 
 pytestmark = pytest.mark.plain
 
@@ -254,3 +256,62 @@ ALONE = "isn 1000 0\n{0}\nend 3"
 )
 def test_an_rst_of_nothing_aborts_what_was_asked_for(text, path):
     assert run(ALONE.format(text)).connections[0].path("client") == path
+
+
+NUMBERED = """
+    0.000 > S  0:0(0)             {0} id 101
+    0.020 < S. 0:0(0)     ack 1   {1} id {{first}}
+    0.040 > .  1:1(0)     ack 1   id 102
+    0.100 > P. 1:101(100) ack 1   id 103
+    0.120 < .  1:1(0)     ack 101 id 7001
+    0.121 < P. 1:201(200) ack 101 id 7002
+    0.141 > .  101:101(0) ack 201 id 104
+    1.000 < {{rst}}
+    end 3
+"""
+
+
+@pytest.mark.parametrize(
+    "system, first, rst, path",
+    [
+        # Linux answers for nobody as it answers a SYN: by the number 0
+        (LINUX, 0, "R  201:201(0) id 4660", "ESTABLISHED"),
+        (LINUX, 0, "R  201:201(0) id 7003", "ESTABLISHED"),
+        (LINUX, 0, "R  201:201(0) id 0", "ESTABLISHED CLOSED"),
+        (LINUX, 0, "R. 201:201(0) ack 101 id 7003", "ESTABLISHED CLOSED"),  # a socket aborts
+        (LINUX, 900, "R  201:201(0) id 4660", "ESTABLISHED CLOSED"),  # a Linux that numbers all, or something before it
+        (FREEBSD, 0, "R  201:201(0) id 4660", "ESTABLISHED CLOSED"),
+    ],
+)
+def test_a_linux_sends_no_bare_rst_with_a_number(system, first, rst, path):
+    text = NUMBERED.format(system.format(ecr=0), system.format(ecr=100)).format(first=first, rst=rst)
+    assert run(text, profile=AUTO).connections[0].path("server") == "LISTEN SYN_RECEIVED " + path
+
+
+TWO_LOST = """
+    0.0000 > S  0:0(0)              <mss 1460, sackok, ts 100/0, scale 7>
+    0.0760 < S. 0:0(0)     ack 1    <mss 1460, sackok, ts 900/100, scale 7>
+    0.0760 > .  1:1(0)     ack 1    <ts 176/900>
+    0.1160 > P. 1:201(200) ack 1    <ts 216/900>
+    0.1960 < P. 1:201(200) ack 201  <ts 1020/216>
+    0.1960 > .  201:201(0) ack 201  <ts 296/1020>
+    0.2970 > F. 201:201(0) ack 201  <ts 397/1020>
+    0.5000 > F. 201:201(0) ack 201  <ts 600/1020>
+    0.5780 < .  202:202(0) ack 202  <ts 1402/600, sack 201:202>
+    {0:.4f} < F. 201:201(0) ack 202 <ts 1500/600>
+    {0:.4f} > .  202:202(0) ack 202 <ts 830/1500>
+    end 3
+"""
+
+
+@pytest.mark.parametrize(
+    "again, path",
+    [
+        (0.633, "FIN_WAIT_1 CLOSING TIME_WAIT"),  # one time-out before, the peer's FIN was still on its way
+        (0.728, "CLOSE_WAIT LAST_ACK CLOSED"),  # that had come by then
+    ],
+)
+def test_when_a_fin_was_first_sent_whose_peer_had_sent_another(again, path):
+    """Its ACK, by a duplicate SACK the second, counts a FIN that did not pass: the timer of that tells the order."""
+    steps = [s.target for s in run(TWO_LOST.format(again)).connections[0].of("server")]
+    assert " ".join(steps[steps.index("ESTABLISHED") + 1 :]) == path

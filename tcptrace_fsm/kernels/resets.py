@@ -319,9 +319,14 @@ def is_foreign(tcb: Tcb, w: int) -> int:
     """Whether the RST ``w`` in the endpoint's name is not its own, by its numbering of packets: 1 or 0.
 
     All others of the connection are numbered one by one, and this one is far off. 0 says nothing: some hosts give it to
-    each RST that no connection sends.
+    each RST that no connection sends. Linux does so as to its SYN+ACK (ip_select_ident: not to be fragmented, and of no
+    socket), and sends no other RST without ACK.
     """
     number = tcb.log[w].ip_id - 1
+    if tcb.stack == STACK_LINUX and number > 0 and not tcb.log[w].flags & TCP_ACK:
+        v = next_of(tcb, tcb.side, 0)
+        if tcb.log[v].flags & (TCP_SYN | TCP_ACK) == TCP_SYN | TCP_ACK and tcb.log[v].ip_id == 1:
+            return 1
     if number < 1 or tcb.endpoint.segments < NUMBERED_LEAST or tcb.endpoint.rsts > LOOKED_AT:
         return 0
     v = w - 1
