@@ -64,7 +64,7 @@ def rst_no_session(c: View) -> Iterator[Hit]:
 
 def no_session(name: str, peer: str, often: int) -> str:
     """In words: an RST, so many in all."""
-    return f"{name} sent {peer} an RST, and nothing before it that it could answer or end is in the capture ({times(often)})"
+    return f"{name} sent {peer} an RST, and nothing that it answers or ends is in the capture before ({times(often)})"
 
 
 def word_stray_rst(found: Detected) -> str:
