@@ -54,6 +54,18 @@ ROWS = [
         "CLOSE_WAIT CLOSED",
     ),
     Row(
+        "an_overtaken_ack_where_another_is_there_twice",
+        """
+        0.1404 > .  101:101(0) ack 201 id 104
+        1.0000 < F. 201:201(0) ack 101 id 503
+        1.0150 > R. 101:101(0) ack 202 id 106
+        1.0155 > .  101:101(0) ack 202 id 105
+        end 3
+        """,
+        "client",
+        "CLOSE_WAIT CLOSED",
+    ),
+    Row(
         "whose_ack_was_sent_after_the_rst",
         """
         1.0000 < F. 201:201(0) ack 101 id 503

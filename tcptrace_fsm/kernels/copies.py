@@ -67,6 +67,8 @@ def is_capture_duplicate(c: int, x: int, y: int, s: int, ack: int, segments: Wor
         behind = (rows[x + E_IP_ID] - number) & 65535
         if not 1 <= behind <= 32 or end > rows[x + E_NEXT] or ack > rows[x + E_LAST_ACK]:
             return 0
+        if rows[x + E_LAST_FLAGS] & TCP_RST and ack > rows[x + E_ACK]:
+            return 0  # only the RST that has overtaken it has acknowledged as much
         same = 1 if rows[x + E_LAST_SEQ] == segments[s + S_SEQ] and rows[x + E_LAST_LEN] == segments[s + S_LEN] else 0
         if end > seq and rows[x + E_NEXT] - end > behind * rows[x + E_LONGEST] + 1 and not (again and same):
             return 0  # so few packets do not reach so far: it was numbered behind some of these, to be sent again

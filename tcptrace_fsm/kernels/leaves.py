@@ -227,8 +227,8 @@ def opened_unseen(tcb: Tcb, w: int) -> int:
     """The RST ``w`` is all that has passed of an endpoint so far, and acknowledges nothing: it aborts in SYN_SENT.
 
     RFC 9293 3.10.5 has none sent there; lwIP does (tcp_abandon), with RCV.NXT as it was before any SYN came: 0. Its
-    SYN was lost before it got here, where no other has passed and the RST's hop limit is lwIP's; or it is the next to pass, overtaken, and was
-    numbered before. 1 if that opened it.
+    SYN was lost before it got here, where no other has passed and the RST's hop limit is lwIP's; or it is the next to
+    pass, overtaken, and was numbered before. 1 if that opened it.
     """
     if tcb.side != CLIENT or tcb.log[w].ack != 0 or not tcb.log[w].flags & TCP_ACK or tcb.peer.segments:
         return 0
