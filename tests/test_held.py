@@ -93,6 +93,14 @@ def test_syns_that_are_answered_on_the_other_side_of_a_translation_were_answered
     assert told(asked(*TRIED) + name + other + outside + "end 200\n") >= gave_up - {"syn_filtered"}
 
 
+def test_a_handshake_that_is_completed_under_another_name_was_completed():
+    """The translation began while both repeated what they had sent: the second has no SYN of its own."""
+    begun = asked(0, 1, 3, answer="{0}.010 < S. 0:0(0) ack 1\n")
+    ended = "5.010 < S. 0:0(0) ack 1\n7.000 > P. 1:101(100) ack 1\n7.010 < . 1:1(0) ack 101\n"
+    assert "half_open_timeout" in told(begun + "end 60\n")
+    assert "half_open_timeout" not in told(begun + f"port 40077 80\n{ended}end 60\n")
+
+
 @pytest.mark.parametrize("name", ["port 40077 80\n", "addr 192.0.2.7 10.0.0.2\n"])
 def test_syns_on_both_sides_of_a_translation_are_one_attempt(name):
     """Of which the sentence says so; a scanner that gives all its SYNs one number makes many."""

@@ -117,3 +117,13 @@ def test_what_a_tail_loss_probe_has_shown_to_be_lost_waits_for_no_timer():
     assert "rto_retransmission" not in findings(OPENED + flight + probe + again.format("0.411"))
     assert "fast_retransmission" in findings(OPENED + flight + probe + again.format("0.411"))
     assert "rto_retransmission" in findings(OPENED + flight + probe + again.format("0.811"))
+
+
+def test_a_receiver_that_is_heard_no_more_may_have_given_room():
+    """Its sender goes on, so it has heard it: the ACKs are missing from the capture, and with them the window."""
+    narrow = OPENED.replace("ack 1   <mss", "ack 1 win 500 <mss") + "0.110 < . 1:1(0) ack 101 win 500\n"
+    beyond = "0.200 > P. 101:1101(1000) ack 1\n"
+    on = "0.300 > P. 1101:1201(100) ack 1\n"
+    heard = "0.400 < . 1:1(0) ack 101 win 500\nend 3\n"
+    assert findings(narrow + beyond + on + heard)["window_overrun"][0] == "medium"
+    assert findings(narrow + beyond + on + "end 3\n")["window_overrun"][0] == "low"

@@ -141,10 +141,10 @@ def continued(everyone: Briefs, twice: dict[int, int]) -> dict[int, int]:
 
 
 def answered(everyone: Briefs) -> dict[int, int]:
-    """SYNs that nobody answered here, and that were answered under another name: the number of each, and of that one.
+    """SYNs whose handshake was never completed here, and was under another name: the number of each, and of that one.
 
     Both sides of a translation are there, and what came back to the one was not passed on to the other, or not here; or
-    the translation began while they were repeated.
+    the translation began while they were repeated, and the other may have no SYN of its own.
     """
     chosen = bytearray(len(everyone))
     for alike in Order(everyone.picked(kept((BASES[CLIENT],))), 1, 1).parted()[1]:
@@ -152,7 +152,7 @@ def answered(everyone: Briefs) -> dict[int, int]:
             chosen[i] = 1
     begun: dict[int, list[Named]] = {}
     for names, row in named(everyone.those(chosen)):
-        if row[7] == BASE_SYN:
+        if row[7]:
             begun.setdefault(row[5], []).append((names, row))
     found: dict[int, int] = {}
     for pair in begun.values():
@@ -160,7 +160,10 @@ def answered(everyone: Briefs) -> dict[int, int]:
             old, new = one[1], other[1]
             in_common = (one[0][0] == other[0][0]) + (one[0][1] == other[0][1])
             at_once, later = abs(old[1] - new[1]) < NEARLY, 0 <= new[1] - old[2] < AGAIN
-            if old[3] == OPENING_UNANSWERED != new[3] and in_common == 1 and (at_once or later) and new[8]:
+            further = new[3] not in ASKED or old[3] == OPENING_UNANSWERED != new[3]
+            further = further and (new[7] == BASE_SYN or new[9] > 0)  # an answer from elsewhere alone is no connection
+            same = new[8] and (not old[8] or old[6] == new[6])
+            if old[7] == BASE_SYN and old[3] in ASKED and further and same and in_common == 1 and (at_once or later):
                 found[old[0]] = new[0]
     return found
 

@@ -14,6 +14,8 @@ from tcptrace_fsm.kernels.layout import (
     CF_MIDSTREAM,
     E_ACK,
     E_EDGE,
+    E_LAST_TIME,
+    E_NEXT,
     E_WINDOW,
     E_ZERO_WINDOWS,
     MARK_AFTER_RST,
@@ -193,6 +195,8 @@ def overrun(c: View) -> Iterator[Hit]:
         if not sent:
             continue
         taken = end.peer[E_ACK] >= sent[-1].end
+        # Who goes on sending to a receiver that is heard no more has heard it: its ACKs are missing here.
+        unheard = end.peer[E_LAST_TIME] < sent[0].time and end[E_NEXT] > sent[-1].end
         fate = "acknowledged them all the same" if taken else "has not acknowledged them"
         yield Hit(
             end.side,
@@ -203,7 +207,7 @@ def overrun(c: View) -> Iterator[Hit]:
             f"{sent[0].seq} on went beyond its window; {end.peer.name} {fate}",
             sent[1:],
             # Of whoever has acknowledged nothing here, the ACKs may be missing, and the room that they gave.
-            "info" if taken else None if end.peer[E_ACK] > 1 else "low",
+            "info" if taken else None if end.peer[E_ACK] > 1 and not unheard else "low",
         )
 
 
