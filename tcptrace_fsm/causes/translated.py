@@ -336,8 +336,8 @@ def unknown_at_once(case: Case, world: World) -> Verdict | None:
             f"{end.name} answered data of {end.peer.name} as if it did not know the connection, of which it had spoken "
             f"{span(rst.time - heard_at)} before: they reached it under another name, or it was reset "
             "behind this point",
-            ("nobody restarts within a second",),
-            ("reset_injected", "closed_with_unread_data"),
+            ("nobody restarts within a second, though another machine may have taken over the address",),
+            ("endpoint_restarted", "reset_injected", "closed_with_unread_data"),
             at=rst,
         )
     return None
