@@ -6,6 +6,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from tcptrace_fsm.causes.cause import Cause, Sufferer, Verdict
+from tcptrace_fsm.causes.delivery import two_beginnings
 from tcptrace_fsm.causes.world import HOLES
 from tcptrace_fsm.findings.capture_gaps import one_sided
 from tcptrace_fsm.findings.evidence import HANDSHAKE
@@ -93,8 +94,8 @@ def twice(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
     """Frames that the capture holds more than once."""
     # What only the farther of two points shows stands once in its capture, and late in the order of what was sent.
     copies = [s for s in case.segments if s.has(MARK_CAPTURE_DUPLICATE) and not s.unsent]
-    if not copies:
-        return None
+    if not copies or two_beginnings(case) is not None:
+        return None  # or what is one packet cannot be told
     return Verdict(
         25,
         "likely",

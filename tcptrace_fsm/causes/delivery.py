@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tcptrace_fsm.causes.case import Case
     from tcptrace_fsm.causes.world import World
 
-__all__ = ["CAUSES"]
+__all__ = ["CAUSES", "two_beginnings"]
 
 
 def rejected(case: Case, world: World) -> Verdict | None:  # noqa: ARG001
