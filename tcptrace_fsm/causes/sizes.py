@@ -141,8 +141,9 @@ def _first_large_one(case: Case, stall: Stall, world: World) -> Verdict | None:
         return None
     between = world.between(case.client_host, case.server_host)
     opened = [b for b in between.opened if b.first_time > began]
-    if not opened or _as_long_elsewhere(between, stall):
+    if not opened or _as_long_elsewhere(world.to_service(case.service), stall):
         return None
+    elsewhere = _as_long_elsewhere(between, stall)  # by another way, if that depends on the port
     many = world.once(
         ("large ones", case.client_host, case.server_host, stall.end.side),
         lambda: sum(
@@ -153,8 +154,8 @@ def _first_large_one(case: Case, stall: Stall, world: World) -> Verdict | None:
     )
     delivered = f", the largest of {max(before):,} bytes" if before else ""
     return Verdict(
-        70 if many > 1 else 55,
-        "likely" if many > 1 else "possible",
+        70 if many > 1 and not elsewhere else 55,
+        "likely" if many > 1 and not elsewhere else "possible",
         (
             (
                 f"{stall.end.name} sent {stall.size:,} bytes {len(stall.copies)} times in {span(stall.lasted)} "
@@ -176,9 +177,9 @@ def _first_large_one(case: Case, stall: Stall, world: World) -> Verdict | None:
     )
 
 
-def _as_long_elsewhere(between: Briefs, stall: Stall) -> bool:
+def _as_long_elsewhere(others: Briefs, stall: Stall) -> bool:
     """Whether segments as long came the same way in a connection that brought all of them to a normal end."""
-    lengths, closings = between.column(end_word(stall.end.side, E_LONGEST)), between.column(C_CLOSING)
+    lengths, closings = others.column(end_word(stall.end.side, E_LONGEST)), others.column(C_CLOSING)
     return any(n >= stall.size and how == CLOSING_NORMAL for n, how in zip(lengths, closings, strict=True))
 
 
