@@ -101,6 +101,14 @@ def test_where_as_long_segments_come_through_elsewhere_it_may_not_be_their_size(
     assert ("mtu_black_hole" in [d.cause for d in found]) == (said[0] == "mtu_black_hole")
 
 
+def test_who_repeats_its_request_once_has_not_got_the_large_answer_that_acknowledged_it():
+    """The small ACK that it is then sent comes through: it repeats no more."""
+    events = [event for n in range(2) for event in asked_and_stood(40001 + n, 2 * n) if "F. 701" not in event[3]]
+    events += [(2 * n + 0.6, 40001 + n, 515, "> P. 1:701(700) ack 1") for n in range(2)]
+    events += [event for n in range(5) for event in fetched(41000 + n, 0.5 + n, 300)]
+    assert "mtu_black_hole" in {cause for cause, _ in loud(in_order(events).replace("ack 702", "ack 701") + "end 20\n")}
+
+
 def test_a_fin_behind_what_is_repeated_is_neither_acknowledged_nor_a_close():
     """Its sender's timer runs for what comes before it."""
     text = in_order(asked_and_stood(40001, 0)) + "end 20\n"

@@ -134,7 +134,7 @@ def _first_large_one(case: Case, stall: Stall, world: World) -> Verdict | None:
     routine = stall.head - 1 - sum(before)  # bytes whose segments are not kept: a large one may be among them
     if (
         stall.size < FULL
-        or stall.alive
+        or stall.peer[E_LAST_TIME] > stall.copies[1].time
         or max([routine, *before]) > 0.9 * stall.size
         or began - stall.peer[E_LAST_TIME] > IDLE
     ):
