@@ -61,7 +61,6 @@ relaxed = settings(
 )
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 @relaxed
 @given(st.sets(st.integers(1, len(FRAMES) - 1), min_size=1, max_size=9))
@@ -75,7 +74,6 @@ def test_rotated_files_give_what_one_capture_gives(tmp_path_factory, whole, cuts
     check_same(analysed(paths), whole, numbered)
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 @relaxed
 @given(st.lists(st.integers(0, 4), min_size=len(FRAMES), max_size=len(FRAMES)), st.integers(1, 5))
@@ -92,7 +90,6 @@ def test_captures_side_by_side_give_what_one_capture_gives(tmp_path_factory, who
     check_same(analysed(paths), whole, numbered)
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.pcap")), ids=lambda path: path.stem)
 def test_a_real_capture_in_three_files(path, tmp_path):

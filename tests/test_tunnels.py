@@ -162,7 +162,6 @@ def plain():
     )
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("kernel", ["installed", "uncompiled"])
 @pytest.mark.parametrize("seed", range(8))
 def test_the_way_through_is_the_layers_way(seed, kernel, monkeypatch):
